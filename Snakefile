@@ -1,0 +1,48 @@
+# Scheduling only: the graph is in dvc.yaml, and workflow/graph.py turns it into rules.
+import os
+import sys
+
+sys.path.insert(0, str(Path(workflow.basedir) / "workflow"))
+import graph
+
+# Jobs find dvc and hisac-lab beside this Python, also when the environment is not activated.
+os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+
+if workflow.is_main_process and not workflow.dryrun:
+    LOCK = graph.hold_lock()
+STEPS = graph.load(judge=workflow.is_main_process)
+MARK = {
+    "file": str,
+    "dir": directory,
+    "result": lambda path: report(path, category="Results"),
+}
+
+
+rule all:
+    default_target: True
+    input:
+        [path for step in STEPS for path in step.outputs],
+
+
+for step in STEPS:
+
+    rule:
+        name:
+            step.rule
+        input:
+            # a fresh step ignores times; a stale one sees an input that is always newer
+            [*step.inputs, str(graph.TRIGGER)]
+            if step.stale
+            else [ancient(path) for path in step.inputs],
+        output:
+            [MARK[kind](path) for path, kind in step.outputs.items()],
+        log:
+            f"logs/{step.rule}.log",
+        threads: step.threads
+        retries: step.retries
+        resources:
+            **step.resources,
+        params:
+            name=step.name,
+        shell:
+            "HISAC_LAB_THREADS={threads} dvc --wait-for-lock repro --single-item {params.name} > {log} 2>&1"

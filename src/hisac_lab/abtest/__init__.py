@@ -1,0 +1,1 @@
+"""Ranking policies in a world with known click probabilities, and their statistics."""

@@ -1,0 +1,34 @@
+"""Errors that a person can act on."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+
+
+class UserError(Exception):
+    """Bad input or a full disk: one line that names the place, the field, the value and the mend.
+
+    Args:
+        where: The file (or table) at fault.
+        what: What is wrong there, with the value.
+        mend: What the user can do about it.
+        field: Column, key or row inside the file.
+    """
+
+    def __init__(self, where: str | Path, what: str, mend: str, field: str | None = None) -> None:
+        self.where, self.field, self.what, self.mend = str(where), field, what, mend
+        place = f"{where}: {field}" if field else f"{where}"
+        super().__init__(" ".join(f"{place}: {what}; {mend}".split()))
+
+
+def explain_os_error(error: OSError, where: str | Path) -> UserError:
+    """Turns an `OSError` of reading or writing `where` into one line with a mend."""
+    path = error.filename or where
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return UserError(path, "no space left on the device while writing", "free some space and run again")
+    if error.errno == errno.EACCES:
+        return UserError(path, "permission denied", "make it readable and its folder writable for this user")
+    if isinstance(error, FileNotFoundError):
+        return UserError(path, "does not exist", "check the path, or run the stage that makes it")
+    return UserError(path, error.strerror or str(error), "check the file and its folder")

@@ -1,0 +1,24 @@
+"""Where the stages of dvc.yaml put their outputs: one directory each, named after the stage."""
+
+from pathlib import Path
+
+ARTIFACTS = Path("artifacts")
+ACQUIRE = ARTIFACTS / "acquire"
+PREPARE = ARTIFACTS / "prepare"
+EMBED = ARTIFACTS / "embed"
+TOKENIZE = ARTIFACTS / "tokenize"
+CODEBOOK = ARTIFACTS / "codebook"
+SWEEP = ARTIFACTS / "sweep"
+TRAIN = ARTIFACTS / "train"
+EVALUATE = ARTIFACTS / "evaluate"
+ABTEST = ARTIFACTS / "abtest"
+REGISTER = ARTIFACTS / "register"
+
+REPORTS = Path("reports")
+LEDGER = REPORTS / "ledger.jsonl"
+
+WORK = Path(".work")
+"""What survives a kill (checkpoints, journals); never an output."""
+
+TIMINGS = Path("logs/timings.json")
+"""What differs between machines; never an output."""

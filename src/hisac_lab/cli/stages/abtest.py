@@ -1,0 +1,18 @@
+"""Stage abtest: each model against the control policy in a fitted world."""
+
+from hisac_lab.abtest.run import abtest
+from hisac_lab.base.artifacts import stage_output
+from hisac_lab.cli.paths import ABTEST, EVALUATE, PREPARE, TRAIN
+from hisac_lab.config.base import load_section
+from hisac_lab.config.compute import ComputeConfig
+from hisac_lab.config.judge import ABTestConfig
+from hisac_lab.config.model import ExperimentConfig
+
+
+def run() -> None:
+    """Runs the stage in the current folder."""
+    config = load_section("abtest", ABTestConfig)
+    experiment = load_section("experiment", ExperimentConfig)
+    compute = load_section("compute", ComputeConfig)
+    with stage_output(ABTEST) as out:
+        abtest(config, experiment, compute, PREPARE, TRAIN, EVALUATE, out)

@@ -1,0 +1,11 @@
+"""Stage codebook: the prefix tree over the semantic IDs."""
+
+from hisac_lab.base.artifacts import stage_output
+from hisac_lab.cli.paths import CODEBOOK, TOKENIZE
+from hisac_lab.codebook.tree import build_codebook
+
+
+def run() -> None:
+    """Runs the stage in the current folder."""
+    with stage_output(CODEBOOK) as out:
+        build_codebook(TOKENIZE, out)

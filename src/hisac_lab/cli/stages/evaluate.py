@@ -1,0 +1,18 @@
+"""Stage evaluate: all runs on the same test exposures."""
+
+from hisac_lab.base.artifacts import stage_output
+from hisac_lab.cli.paths import EVALUATE, PREPARE, TIMINGS, TRAIN
+from hisac_lab.config.base import load_section
+from hisac_lab.config.compute import ComputeConfig
+from hisac_lab.config.judge import EvaluateConfig
+from hisac_lab.config.model import ExperimentConfig
+from hisac_lab.evaluation.run import evaluate
+
+
+def run() -> None:
+    """Runs the stage in the current folder."""
+    config = load_section("evaluate", EvaluateConfig)
+    experiment = load_section("experiment", ExperimentConfig)
+    compute = load_section("compute", ComputeConfig)
+    with stage_output(EVALUATE) as out:
+        evaluate(config, experiment, compute, PREPARE, TRAIN, out, TIMINGS)

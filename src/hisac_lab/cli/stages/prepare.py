@@ -1,0 +1,14 @@
+"""Stage prepare: event store, temporal split, samples."""
+
+from hisac_lab.base.artifacts import stage_output
+from hisac_lab.cli.paths import ACQUIRE, PREPARE
+from hisac_lab.config.base import load_section
+from hisac_lab.config.data import PrepareConfig
+from hisac_lab.events.prepare import prepare
+
+
+def run() -> None:
+    """Runs the stage in the current folder."""
+    config = load_section("prepare", PrepareConfig)
+    with stage_output(PREPARE) as out:
+        prepare(config, ACQUIRE, out)

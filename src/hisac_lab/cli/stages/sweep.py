@@ -1,0 +1,47 @@
+"""Stage sweep: the Optuna study."""
+
+import os
+
+from hisac_lab.base.artifacts import read_manifest, sha256_tree, stage_output
+from hisac_lab.base.errors import UserError
+from hisac_lab.cli.paths import CODEBOOK, EMBED, PREPARE, SWEEP, WORK
+from hisac_lab.config.base import load_section
+from hisac_lab.config.compute import ComputeConfig
+from hisac_lab.config.model import FrameConfig, HiSACConfig, Models
+from hisac_lab.config.run import SweepConfig, TrainConfig
+from hisac_lab.sweep.run import TrialTask, sweep
+from hisac_lab.training.run import work_folder
+
+
+def run() -> None:
+    """Runs the stage in the current folder.
+
+    Raises:
+        UserError: `sweep.depth` is deeper than the codebook, or the model is not of kind hisac.
+    """
+    config = load_section("sweep", SweepConfig)
+    base = load_section("models", Models).get(config.model)
+    if not isinstance(base, HiSACConfig):
+        raise UserError("params.yaml", f"{config.model!r} is no model of kind hisac", "name one", "sweep.model")
+    deepest = int(read_manifest(CODEBOOK)["depth"])
+    if max(config.depth) > deepest:
+        raise UserError(
+            "params.yaml", f"{max(config.depth)} is deeper than the codebook's {deepest}", "lower it", "sweep.depth"
+        )
+    task = TrialTask(
+        base=base,
+        frame=load_section("frame", FrameConfig),
+        train=load_section("train", TrainConfig).model_copy(update={"epochs": config.epochs}),
+        compute=load_section("compute", ComputeConfig),
+        share=config.train_share,
+        seed=config.seed,
+        prepared=PREPARE,
+        embedded=EMBED,
+        codebook=CODEBOOK,
+    )
+    inputs = [sha256_tree(path) for path in (PREPARE, EMBED, CODEBOOK)]
+    settings = [part.model_dump(mode="json") for part in (task.base, task.frame, task.train, task.compute)]
+    work = work_folder(WORK / "sweep", [config.train_share, config.seed, settings, inputs])
+    workers = min(config.round_size, int(os.environ.get("HISAC_LAB_THREADS") or os.cpu_count() or 1))
+    with stage_output(SWEEP) as out:
+        sweep(config, task, workers, out, work)

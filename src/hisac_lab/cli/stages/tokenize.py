@@ -1,0 +1,14 @@
+"""Stage tokenize: semantic IDs and their quality gate."""
+
+from hisac_lab.base.artifacts import stage_output
+from hisac_lab.cli.paths import EMBED, TOKENIZE
+from hisac_lab.config.base import load_section
+from hisac_lab.config.data import TokenizeConfig
+from hisac_lab.tokens.quantizer import tokenize
+
+
+def run() -> None:
+    """Runs the stage in the current folder."""
+    config = load_section("tokenize", TokenizeConfig)
+    with stage_output(TOKENIZE) as out:
+        tokenize(config, EMBED, out)

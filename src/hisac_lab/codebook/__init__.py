@@ -1,0 +1,1 @@
+"""The prefix tree over semantic IDs, votes and interest-agents."""

@@ -1,0 +1,1 @@
+"""Typed settings: one class per section of params.yaml."""

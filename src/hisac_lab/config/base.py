@@ -1,0 +1,134 @@
+"""Reading params.yaml: one frozen pydantic class per section, unknown keys and wrong types refused."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from hisac_lab.base.errors import UserError, explain_os_error
+
+PARAMS_FILE = Path("params.yaml")
+
+
+class Section(BaseModel):
+    """A section of params.yaml: frozen, strictly typed, unknown keys refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+AnySection = TypeVar("AnySection", bound=BaseModel)
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    """A YAML loader that refuses a key written twice."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)  # type: ignore[no-untyped-call]
+            if key in seen:
+                raise yaml.MarkedYAMLError(
+                    problem=f"key {key!r} is written twice", problem_mark=key_node.start_mark
+                )
+            seen.add(key)
+        return super().construct_mapping(node, deep=deep)
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Reads a YAML mapping.
+
+    Raises:
+        UserError: Missing, empty, not YAML, not a mapping, or a key written twice.
+    """
+    try:
+        content = yaml.load(Path(path).read_text(), Loader=_UniqueKeys)
+    except OSError as error:
+        raise explain_os_error(error, path) from error
+    except yaml.MarkedYAMLError as error:
+        line = f"line {error.problem_mark.line + 1}" if error.problem_mark else None
+        raise UserError(path, str(error.problem or error), "mend the YAML there", line) from error
+    if not isinstance(content, dict):
+        raise UserError(path, "holds no sections", "restore it with `hisac-lab params default > params.yaml`")
+    return content
+
+
+def parse(model: type[AnySection], content: dict[str, Any], where: Path | str, prefix: str = "") -> AnySection:
+    """Checks `content` against a section class.
+
+    Raises:
+        UserError: One line that names the first field at fault, its value and the mend.
+    """
+    try:
+        return model.model_validate_json(json.dumps(content, default=str))
+    except ValidationError as error:
+        raise _explain(error, content, where, prefix) from error
+
+
+def load_section(name: str, model: type[AnySection], path: Path = PARAMS_FILE) -> AnySection:
+    """Reads one section of params.yaml.
+
+    Raises:
+        UserError: The section is missing, or a field in it is wrong.
+    """
+    content = read_yaml(path)
+    if name not in content:
+        raise UserError(path, "section is missing", "copy it from `hisac-lab params default`", name)
+    section = content[name]
+    if not isinstance(section, dict):
+        raise UserError(path, f"is {section!r}, not a section", "write its fields below it, indented", name)
+    return parse(model, section, path, name)
+
+
+def _explain(error: ValidationError, content: Any, where: Path | str, prefix: str) -> UserError:
+    first = error.errors()[0]
+    kind, steps = first["type"], [str(step) for step in first["loc"]]
+    if kind in ("extra_forbidden", "missing"):
+        steps, last = steps[:-1], steps[-1]
+    else:
+        last = None
+    # Unions insert the tag of the chosen member into the location; it is no key of the file.
+    value, keys = content, []
+    for step in steps:
+        if isinstance(value, list) and step.isdigit() and int(step) < len(value):
+            value = value[int(step)]
+        elif isinstance(value, dict) and step in value:
+            value = value[step]
+        else:
+            continue
+        keys.append(step)
+    field = ".".join([*([prefix] if prefix else []), *keys, *([last] if last else [])])
+    if kind == "extra_forbidden" and last is not None:
+        given = value.get(last) if isinstance(value, dict) else None
+        close = difflib.get_close_matches(last, _known_keys(error.title), n=1)
+        mend = f"did you mean `{close[0]}`?" if close else "remove it, or see `hisac-lab params default`"
+        return UserError(where, f"unknown key (value {given!r})", mend, field)
+    if kind == "missing":
+        return UserError(where, "is missing", "see `hisac-lab params default` for its meaning and default", field)
+    message = first["msg"][0].lower() + first["msg"][1:]
+    hint = ""
+    if isinstance(value, str) and "number" in message and _looks_like_float(value):
+        hint = f" (YAML reads {value} as text: write it with a point and a signed exponent)"
+    return UserError(where, f"value {value!r} is wrong", f"{message}{hint}", field)
+
+
+def _looks_like_float(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _known_keys(title: str) -> list[str]:
+    keys: list[str] = []
+    pending: list[type[BaseModel]] = [Section]
+    while pending:
+        cls = pending.pop()
+        keys.extend(cls.model_fields)
+        pending.extend(cls.__subclasses__())
+    return keys

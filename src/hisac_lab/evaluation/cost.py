@@ -1,0 +1,72 @@
+"""Cost of serving: bytes of user state and multiply-adds, counted; seconds, measured.
+
+Counts are the same on every machine and go into outputs; seconds are not and go to logs and MLflow.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from hisac_lab.events.batches import Rows
+from hisac_lab.models.frame import Ranker
+from hisac_lab.models.runtime import Runtime, histories
+
+SAMPLE = 32
+CANDIDATES = 100
+
+
+@torch.inference_mode()
+def count(model: Ranker, rows: Rows, runtime: Runtime) -> dict[str, float]:
+    """Counts over a fixed, even sample of requests, each alone in its batch.
+
+    Returns:
+        state_bytes: Mean bytes of user state.
+        encode_macs: Mean multiply-adds of matrix products per request, once for all its candidates.
+        candidate_macs: Mean multiply-adds of matrix products per candidate.
+    """
+    model.eval()
+    state_bytes, encode, candidate = [], [], []
+    candidates = torch.zeros(1, CANDIDATES, dtype=torch.int64, device=runtime.device)
+    for index in np.unique(np.linspace(0, len(rows) - 1, SAMPLE).astype(int)):
+        history = histories(rows, np.array([index]), runtime)
+        with FlopCounterMode(display=False) as counter:
+            state = model.encode(history)
+        encode.append(counter.get_total_flops() / 2)
+        with FlopCounterMode(display=False) as counter:
+            model.score(state, candidates)
+        # The encoder's table of all items is the same for any number of candidates: a server keeps it.
+        table = model.encoder.semantic.shape[1] * model.frame.dim
+        candidate.append((counter.get_total_flops() / 2 - table) / CANDIDATES)
+        state_bytes.append(state.bytes)
+    return {
+        "state_bytes": round(float(np.mean(state_bytes)), 1),
+        "encode_macs": round(float(np.mean(encode)), 1),
+        "candidate_macs": round(float(np.mean(candidate)), 1),
+    }
+
+
+@torch.inference_mode()
+def measure_time(model: Ranker, rows: Rows, runtime: Runtime, repeats: int = 5) -> dict[str, Any]:
+    """Seconds on this machine: one user's request with 100 candidates, state cold and cached; medians."""
+    model.eval()
+    candidates = torch.arange(CANDIDATES, device=runtime.device)[None] % model.encoder.semantic.shape[0]
+    encode, score = [], []
+    for index in np.unique(np.linspace(0, len(rows) - 1, SAMPLE).astype(int)):
+        history = histories(rows, np.array([index]), runtime)
+        for _ in range(repeats):
+            begin = time.perf_counter()
+            state = model.encode(history)
+            middle = time.perf_counter()
+            model.score(state, candidates)
+            encode.append(middle - begin)
+            score.append(time.perf_counter() - middle)
+    return {
+        "device": str(runtime.device),
+        "encode_us_per_request": round(float(np.median(encode)) * 1e6, 1),
+        "score_us_per_candidate": round(float(np.median(score)) * 1e6 / CANDIDATES, 3),
+    }

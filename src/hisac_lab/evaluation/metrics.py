@@ -1,0 +1,167 @@
+"""Metrics of click models, exact and vectorised, each with weights for the bootstrap over users.
+
+A user's resample weight multiplies all of the user's exposures, so one sort serves every resample.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from hisac_lab.base.artifacts import Array
+
+
+def weighted_auc(labels: Array, scores: Array, weights: Array) -> Array:
+    """Area under the ROC curve, ties counted half, for B weightings at once.
+
+    Args:
+        labels: (N,) 0 or 1.
+        scores: (N,).
+        weights: (B, N), not negative.
+
+    Returns:
+        (B,); NaN where a weighting leaves one class empty.
+    """
+    order = np.argsort(scores, kind="stable")
+    ordered, weights = labels[order] > 0, weights[:, order]
+    ends = np.flatnonzero(np.r_[np.diff(scores[order]) != 0, True])
+    positive = np.cumsum(np.where(ordered, weights, 0), axis=1)[:, ends]
+    negative = np.cumsum(np.where(ordered, 0, weights), axis=1)[:, ends]
+    steps = np.diff(positive, axis=1, prepend=0)
+    below = negative - np.diff(negative, axis=1, prepend=0) / 2
+    total = positive[:, -1] * negative[:, -1]
+    area: Array = np.divide((steps * below).sum(axis=1), total, out=np.full(len(total), np.nan), where=total > 0)
+    return area
+
+
+def auc(labels: Array, scores: Array) -> float:
+    """Area under the ROC curve, ties counted half."""
+    return float(weighted_auc(labels, scores, np.ones((1, len(labels))))[0])
+
+
+@dataclass(frozen=True)
+class PerUser:
+    """Per-user values from which means and their resamples follow.
+
+    Attributes:
+        value: (U,) metric of each user.
+        weight: (U,) weight of each user in the mean; 0 leaves the user out.
+    """
+
+    value: Array
+    weight: Array
+
+    def mean(self, resamples: Array) -> Array:
+        """Weighted mean for each row of `resamples`, (B, U) to (B,)."""
+        weight = resamples * self.weight
+        mean: Array = (weight @ self.value) / weight.sum(axis=1)
+        return mean
+
+
+def gauc(labels: Array, scores: Array, user: Array, users: int) -> PerUser:
+    """AUC inside each user, weighted by the user's exposures; users with one class only are left out."""
+    order = np.lexsort((scores, user))
+    who, what, label = user[order], scores[order], labels[order] > 0
+    change = np.r_[True, (np.diff(what) != 0) | (np.diff(who) != 0)]
+    tie = np.cumsum(change) - 1
+    begins = np.searchsorted(who, np.arange(users))
+    place = np.arange(len(who)) - begins[who] + 1.0
+    rank = (np.bincount(tie, place) / np.bincount(tie))[tie]
+    total = np.bincount(who, minlength=users)
+    positive = np.bincount(who, label, minlength=users)
+    negative = total - positive
+    ranks = np.bincount(who, rank * label, minlength=users)
+    both = (positive > 0) & (negative > 0)
+    value = np.zeros(users)
+    value[both] = (ranks - positive * (positive + 1) / 2)[both] / (positive * negative)[both]
+    return PerUser(value, total * both)
+
+
+def ranking_at(labels: Array, scores: Array, user: Array, users: int, top: int) -> tuple[PerUser, PerUser]:
+    """NDCG@k and Recall@k of each user's real exposures in the period; users without a positive are left out.
+
+    Ties are broken by the order of the exposures.
+    """
+    order = np.lexsort((-scores, user))
+    who, label = user[order], (labels[order] > 0).astype(float)
+    place = np.arange(len(who)) - np.searchsorted(who, np.arange(users))[who]
+    inside = place < top
+    gain = np.bincount(who, label * inside / np.log2(place + 2), minlength=users)
+    hits = np.bincount(who, label * inside, minlength=users)
+    positive = np.bincount(who, label, minlength=users).astype(int)
+    ideal = np.r_[0, np.cumsum(1 / np.log2(np.arange(top) + 2))][np.minimum(positive, top)]
+    some = (positive > 0).astype(float)
+    ndcg = np.divide(gain, ideal, out=np.zeros(users), where=positive > 0)
+    recall = np.divide(hits, positive, out=np.zeros(users), where=positive > 0)
+    return PerUser(ndcg, some), PerUser(recall, some)
+
+
+def log_losses(labels: Array, logits: Array, user: Array, users: int) -> PerUser:
+    """Mean log loss of each user's exposures, weighted by their number."""
+    losses = np.logaddexp(0, logits) - labels * logits
+    total = np.bincount(user, minlength=users)
+    value = np.divide(np.bincount(user, losses, minlength=users), total, out=np.zeros(users), where=total > 0)
+    return PerUser(value, total)
+
+
+def calibration(labels: Array, logits: Array, bins: int = 15) -> dict[str, Any]:
+    """Expected calibration error over bins of equal size, the ratio of predicted to observed, and the curve."""
+    probability = 1 / (1 + np.exp(-logits))
+    parts = np.array_split(np.argsort(probability, kind="stable"), bins)
+    curve = [
+        {"predicted": round(float(probability[part].mean()), 6), "observed": round(float(labels[part].mean()), 6)}
+        for part in parts
+        if len(part)
+    ]
+    sizes = np.array([len(part) for part in parts if len(part)])
+    gaps = np.array([abs(point["predicted"] - point["observed"]) for point in curve])
+    return {
+        "error": round(float((gaps * sizes).sum() / sizes.sum()), 6),
+        "ratio": round(float(probability.mean() / labels.mean()), 6),
+        "curve": curve,
+    }
+
+
+def interval(values: Array, confidence: float) -> list[float]:
+    """Percentile interval of resampled values."""
+    tail = (1 - confidence) / 2
+    return [round(float(x), 6) for x in np.nanquantile(values, [tail, 1 - tail])]
+
+
+def user_resamples(users: int, count: int, seed: int) -> Array:
+    """Bootstrap weights: how often each user is drawn; (count, users), the first row is all ones."""
+    random = np.random.default_rng(seed)
+    draws = random.multinomial(users, np.full(users, 1 / users), size=count).astype(float)
+    return np.vstack([np.ones(users), draws])
+
+
+def all_metrics(labels: Array, logits: Array, user: Array, resamples: Array, top: int) -> dict[str, Array]:
+    """Every metric for every resample.
+
+    Args:
+        labels: (N,) 0 or 1.
+        logits: (N,).
+        user: Number of each exposure's user, 0..U-1; (N,).
+        resamples: (B, U) from `user_resamples`.
+        top: k of the ranking metrics.
+
+    Returns:
+        Name to (B,) values; the first entry is the metric itself.
+    """
+    users = resamples.shape[1]
+    ndcg, recall = ranking_at(labels, logits, user, users, top)
+    per_user: dict[str, PerUser] = {
+        "gauc": gauc(labels, logits, user, users),
+        "log_loss": log_losses(labels, logits, user, users),
+        f"ndcg@{top}": ndcg,
+        f"recall@{top}": recall,
+    }
+    pooled: Callable[[Array], Array] = lambda chunk: weighted_auc(labels, logits, chunk[:, user])  # noqa: E731
+    chunks = np.array_split(resamples, max(1, len(resamples) // 50))
+    return {
+        "auc": np.concatenate([pooled(chunk) for chunk in chunks]),
+        **{name: values.mean(resamples) for name, values in per_user.items()},
+    }

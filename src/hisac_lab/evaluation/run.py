@@ -1,0 +1,179 @@
+"""The stage `evaluate`: every trained model on the same test exposures, under one fingerprint."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hisac_lab.base.artifacts import MANIFEST, Array, digest_of, read_manifest, write_json, write_manifest
+from hisac_lab.base.progress import track
+from hisac_lab.config.compute import ComputeConfig
+from hisac_lab.config.judge import EvaluateConfig
+from hisac_lab.config.model import ExperimentConfig
+from hisac_lab.evaluation import metrics
+from hisac_lab.evaluation.cost import count, measure_time
+from hisac_lab.events.batches import group
+from hisac_lab.events.store import EventStore
+from hisac_lab.models.bundle import load_model
+from hisac_lab.models.runtime import AgentCache, Runtime, score_rows
+
+ROW_CANDIDATES = 4
+
+
+def runs_of(trained: Path, experiment: ExperimentConfig) -> dict[str, list[Path]]:
+    """Folders of all training runs by model; runs that the matrix no longer names are removed.
+
+    Such leftovers are outputs of earlier settings; DVC's cache still holds them, and while they lie there the folder
+    would have another hash than in a fresh clone.
+
+    Raises:
+        UserError: A run is missing.
+    """
+    wanted = {name: [trained / f"{name}-{seed}" for seed in experiment.seeds] for name in experiment.models}
+    for runs in wanted.values():
+        for run in runs:
+            read_manifest(run)
+    known = {run for runs in wanted.values() for run in runs}
+    for folder in trained.iterdir():
+        if folder not in known and (folder / MANIFEST).exists():
+            shutil.rmtree(folder)
+    return wanted
+
+
+def evaluate(
+    config: EvaluateConfig,
+    experiment: ExperimentConfig,
+    compute: ComputeConfig,
+    prepared: Path,
+    trained: Path,
+    out: Path,
+    timings: Path,
+) -> None:
+    """Scores the test period with every run and writes metrics with intervals.
+
+    Args:
+        config: The section `evaluate`.
+        experiment: Which models and seeds there are.
+        compute: The section `compute`.
+        prepared: Output of the stage `prepare`.
+        trained: Folder with one directory per training run.
+        out: An empty directory.
+        timings: A JSON file for what differs between machines; never an output.
+
+    Raises:
+        UserError: A run is missing.
+    """
+    runtime = Runtime.start(compute)
+    store = EventStore.open(prepared)
+    samples = store.samples("test")
+    rows = group(store, samples, ROW_CANDIDATES)
+    labels = samples["label"].astype(float)
+    user = np.unique(samples["user"], return_inverse=True)[1]
+    resamples = metrics.user_resamples(int(user.max()) + 1, config.bootstrap, config.seed)
+    slices = _slices(store, samples, config.slices)
+    runs = runs_of(trained, experiment)
+    todo = [(name, run) for name, paths in runs.items() for run in paths]
+    resampled: dict[str, dict[str, list[Array]]] = {name: {} for name in runs}
+    found: dict[str, dict[str, Any]] = {name: {"seeds": {}} for name in runs}
+    seconds: dict[str, Any] = {}
+    for name, run in track(todo, len(todo), "evaluate", "runs"):
+        manifest = read_manifest(run)
+        model, _ = load_model(run)
+        model.to(runtime.device)
+        logits = np.zeros(len(samples))
+        scored = score_rows(model, rows, runtime, AgentCache.fill(model, rows, runtime))
+        logits[rows.sample[rows.mask]] = scored[rows.mask]
+        values = metrics.all_metrics(labels, logits, user, resamples, config.top)
+        for kind, bins in slices.items():
+            for label, inside in bins.items():
+                weights = metrics.weighted_auc(labels[inside], logits[inside], resamples[:, user[inside]])
+                values[f"slice/{kind}/{label}"] = weights
+        for metric, series in values.items():
+            resampled[name].setdefault(metric, []).append(series)
+        found[name]["seeds"][str(manifest["seed"])] = {
+            "valid_auc": manifest["valid_auc"],
+            "calibration": metrics.calibration(labels, logits),
+            **{metric: _round(series[0]) for metric, series in values.items() if not metric.startswith("slice/")},
+        }
+        if run == runs[name][0]:
+            found[name] |= {"cost": count(model, rows, runtime), "parameters": manifest["parameters"]}
+            found[name]["settings"] = manifest["settings"]
+            seconds[name] = measure_time(model, rows, runtime)
+    for name in found:
+        found[name] |= _summarise(resampled[name], resampled[config.reference], config.confidence)
+        best = max(found[name]["seeds"].items(), key=lambda entry: entry[1]["valid_auc"])
+        found[name]["best_seed"] = int(best[0])
+    sizes = {kind: {label: int(inside.sum()) for label, inside in bins.items()} for kind, bins in slices.items()}
+    fingerprint = protocol_fingerprint(store, config)
+    write_json(out / "metrics.json", {"models": found, "slices": sizes})
+    write_manifest(
+        out,
+        fingerprint=fingerprint,
+        reference=config.reference,
+        confidence=config.confidence,
+        negatives=store.manifest["negatives"],
+        test_samples=len(samples),
+        test_users=int(user.max()) + 1,
+    )
+    timings.parent.mkdir(parents=True, exist_ok=True)
+    write_json(timings, {"fingerprint": fingerprint, "models": seconds})
+
+
+def protocol_fingerprint(store: EventStore, config: EvaluateConfig) -> str:
+    """Digest of split, candidates, negatives, history limit and metrics.
+
+    Numbers with different fingerprints are never put in one table.
+    """
+    return digest_of({"data": store.manifest["protocol"], "metrics": config.model_dump(mode="json")})
+
+
+def _summarise(own: dict[str, list[Array]], reference: dict[str, list[Array]], confidence: float) -> dict[str, Any]:
+    """Means over seeds, intervals over users, spread over seeds, paired difference to the reference."""
+    overall: dict[str, Any] = {}
+    slices: dict[str, Any] = {}
+    for metric, series in own.items():
+        together = np.mean(series, axis=0)
+        entry = {"value": _round(together[0]), "interval": metrics.interval(together[1:], confidence)}
+        if metric.startswith("slice/"):
+            _, kind, label = metric.split("/", 2)
+            slices.setdefault(kind, {})[label] = entry
+            continue
+        gap = together - np.mean(reference[metric], axis=0)
+        entry["seed_spread"] = _round(np.std([one[0] for one in series]))
+        entry["difference"] = _round(gap[0])
+        entry["difference_interval"] = metrics.interval(gap[1:], confidence)
+        overall[metric] = entry
+    return {"metrics": overall, "slices": slices}
+
+
+def _slices(store: EventStore, samples: Array, bins: int) -> dict[str, dict[str, Array]]:
+    """Masks of the test samples by quantiles of history length and of item popularity in training."""
+    start, end = store.bounds(samples)
+    train = store.samples("train")
+    popularity = np.bincount(train["item"], minlength=int(store.manifest["items"]))[samples["item"]]
+    return {
+        "history length": _bins(end - start, bins),
+        "item popularity": _bins(popularity, bins),
+    }
+
+
+def _bins(values: Array, bins: int) -> dict[str, Array]:
+    edges: Sequence[int] = np.unique(np.quantile(values, np.linspace(0, 1, bins + 1)).astype(int)).tolist()
+    if len(edges) < 2:
+        edges = [edges[0], edges[0] + 1]
+    masks = {}
+    for low, high in zip(edges, edges[1:], strict=False):
+        last = high == edges[-1]
+        inside = (values >= low) & ((values <= high) if last else (values < high))
+        masks[f"{low} to {high if last else high - 1}"] = inside
+    return masks
+
+
+def _round(value: Any) -> float:
+    return round(float(value), 6)
+
+

@@ -1,0 +1,1 @@
+"""From raw logs to the event store, the temporal split, requests and samples."""

@@ -1,0 +1,78 @@
+"""The event store, read side: histories are stored once, samples point into them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from hisac_lab.base.artifacts import Array, load_array, read_manifest
+
+SPLITS = ("train", "valid", "test")
+SAMPLE = np.dtype(
+    [("time", "<i8"), ("end", "<i8"), ("user", "<i4"), ("item", "<i4"), ("request", "<i4"), ("label", "i1")]
+)
+"""A sample, 29 bytes: who, what, when, where in the store the history ends, which request, clicked or not."""
+
+
+@dataclass(frozen=True)
+class EventStore:
+    """Histories and samples, memory-mapped.
+
+    Attributes:
+        path: Output of the stage `prepare`.
+        manifest: Its manifest.
+        items: Item of each history event, sorted by (user, time, order); (E,) int32.
+        times: Its time in seconds; (E,) int64.
+        offsets: Where each user's events begin; (U + 1,) int64.
+    """
+
+    path: Path
+    manifest: dict[str, Any]
+    items: Array
+    times: Array
+    offsets: Array
+
+    @classmethod
+    def open(cls, path: Path) -> EventStore:
+        """Opens the output of the stage `prepare`.
+
+        Raises:
+            UserError: The stage has not run.
+        """
+        arrays = [load_array(path, name) for name in ("history_items", "history_times", "offsets")]
+        return cls(path, read_manifest(path), *arrays)
+
+    def samples(self, split: str) -> Array:
+        """Samples of one split in time order; (N,) of `SAMPLE`."""
+        return load_array(self.path, f"samples_{split}")
+
+    @property
+    def limit(self) -> int:
+        """Events a history keeps."""
+        return int(self.manifest["history_limit"])
+
+    def bounds(self, samples: Array) -> tuple[Array, Array]:
+        """Where the histories of `samples` begin and end in the store; two (N,) int64."""
+        end = samples["end"]
+        return np.maximum(self.offsets[samples["user"]], end - self.limit), end
+
+    @cached_property
+    def item_table(self) -> pd.DataFrame:
+        """One row per item: item, text and the categorical fields."""
+        return pd.read_parquet(self.path / "items.parquet")
+
+    @cached_property
+    def user_ids(self) -> Array:
+        """The users' own ids; (U,)."""
+        ids: Array = pd.read_parquet(self.path / "users.parquet")["user"].to_numpy()
+        return ids
+
+    @cached_property
+    def item_fields(self) -> Array:
+        """Codes of the categorical fields; (items, fields) int32."""
+        return np.asarray(load_array(self.path, "item_fields"))

@@ -1,0 +1,1 @@
+"""One file per model; the contract they share; no file access."""

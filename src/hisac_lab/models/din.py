@@ -1,0 +1,73 @@
+"""DIN: target attention over raw events (Zhou et al., KDD 2018, section 4.3)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from hisac_lab.config.model import DINConfig, FrameConfig
+from hisac_lab.models.contract import CardLine, History, ItemSpace, LongBranch, UserState
+
+
+class TargetAttention(nn.Module):
+    """DIN's activation unit: a small network on (query, key, query * key) weighs every event.
+
+    Its first layer is linear in the three parts, so the part with the product is one matrix product of
+    scaled queries with the keys: the (R, C, L, 3D) tensor is never built.
+
+    Args:
+        dim: D.
+        hidden: Width H of the unit's hidden layer.
+    """
+
+    def __init__(self, dim: int, hidden: int) -> None:
+        super().__init__()
+        self.query = nn.Linear(dim, hidden)
+        self.key = nn.Linear(dim, hidden, bias=False)
+        self.product = nn.Parameter(torch.randn(hidden, dim) * dim**-0.5)
+        self.out = nn.Parameter(torch.randn(hidden) * hidden**-0.5)
+
+    def forward(self, queries: Tensor, events: Tensor, mask: Tensor) -> Tensor:
+        """Weighted mean of the events for each query.
+
+        Args:
+            queries: (R, C, D).
+            events: (R, L, D).
+            mask: (R, L); rows without an event give zeros.
+
+        Returns:
+            (R, C, D).
+        """
+        r, c, d = queries.shape
+        scaled = (queries[:, :, None, :] * self.product).reshape(r, -1, d)  # (R, C*H, D)
+        crossed = torch.bmm(scaled, events.transpose(1, 2)).view(r, c, len(self.out), -1)  # (R, C, H, L)
+        hidden = torch.relu(
+            crossed + self.query(queries)[..., None] + self.key(events).transpose(1, 2)[:, None]
+        )
+        scores = torch.einsum("rchl,h->rcl", hidden, self.out).float()
+        scores = scores.masked_fill(~mask[:, None, :], torch.finfo(scores.dtype).min)
+        weights = torch.softmax(scores, dim=-1) * mask[:, None, :]
+        return torch.bmm(weights.to(events.dtype), events)
+
+
+class DINBranch(LongBranch):
+    """DIN on the whole history: its state is the history, its score attends to all of it."""
+
+    card = (
+        CardLine("activation unit on query, key and their product", "stated", "DIN, section 4.3", "test_attention_is_factorised"),
+        CardLine("weights normalised by a softmax; the paper sums raw activations", "inferred", "common practice on long histories", "test_attention_rows_sum_to_one"),
+        CardLine("Dice activation and mini-batch aware regularisation", "left out", "DIN, section 5"),
+    )  # fmt: skip
+
+    def __init__(self, config: DINConfig, frame: FrameConfig, items: ItemSpace) -> None:
+        super().__init__()
+        self.attention = TargetAttention(frame.dim, frame.attention_hidden)
+
+    def encode(self, history: History, events: Tensor) -> dict[str, Tensor]:
+        """Keeps everything: (R, L, D) and its mask."""
+        return {"long_events": events, "long_mask": history.mask}
+
+    def attend(self, state: UserState, queries: Tensor) -> Tensor:
+        """Target attention over the whole history; (R, C, D)."""
+        out: Tensor = self.attention(queries, state["long_events"], state["long_mask"])
+        return out

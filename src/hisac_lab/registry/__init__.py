@@ -1,0 +1,1 @@
+"""The only importer of MLflow: tracking, registry, promotion, the served model."""

@@ -1,0 +1,1 @@
+"""The report from files; no torch, no MLflow."""

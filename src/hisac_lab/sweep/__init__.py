@@ -1,0 +1,1 @@
+"""Optuna studies that give the same trials straight, resumed or in parallel."""

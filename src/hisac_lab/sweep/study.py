@@ -1,0 +1,145 @@
+"""Ask and tell in rounds: the same trials whether run straight, resumed after a kill, or in parallel.
+
+A round asks for a fixed number of trials before any of them is told, each from a sampler seeded by (study seed, trial
+number), and tells them in number order. So nothing depends on which worker ended first. A resumed study is asked the
+same questions again; answers it already gave are read from a journal.
+"""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+
+from hisac_lab.config.run import SweepConfig
+
+Settings = dict[str, int | float]
+Scores = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class TrialResult:
+    """One trial.
+
+    Attributes:
+        number: Its place in the study.
+        settings: agents, depth, breadth, temperature.
+        auc: Validation AUC (to be high).
+        cost: Multiply-adds per candidate (to be low).
+        on_front: Whether no other trial is at least as good in both and better in one.
+    """
+
+    number: int
+    settings: Settings
+    auc: float
+    cost: float
+    on_front: bool
+
+
+class Journal:
+    """Answers already given, one JSON line each; a line cut off by a kill is ignored.
+
+    Args:
+        path: The file; None keeps answers in memory only.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        self.path = path
+        self.answers: dict[str, Scores] = {}
+        if path and path.exists():
+            for line in path.read_text().splitlines():
+                try:
+                    entry = json.loads(line)
+                except ValueError:
+                    continue
+                self.answers[entry["settings"]] = (entry["auc"], entry["cost"])
+
+    def known(self, settings: Settings) -> Scores | None:
+        """The answer for these settings, if it was given."""
+        return self.answers.get(json.dumps(settings, sort_keys=True))
+
+    def note(self, settings: Settings, scores: Scores) -> None:
+        """Adds an answer."""
+        key = json.dumps(settings, sort_keys=True)
+        self.answers[key] = scores
+        if self.path:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with self.path.open("a") as file:
+                file.write(json.dumps({"settings": key, "auc": scores[0], "cost": scores[1]}) + "\n")
+
+
+def run_study(
+    config: SweepConfig,
+    evaluate: Callable[[list[Settings], Callable[[Settings, Scores], None]], None],
+    journal: Journal,
+    done: Callable[[int], Any] = lambda number: None,
+) -> list[TrialResult]:
+    """Runs the study to its end.
+
+    Args:
+        config: The section `sweep`.
+        evaluate: Gets settings not answered before, all different, and calls back with (auc, cost) of each.
+        journal: Where answers are kept.
+        done: Called with the number of trials told so far, after each round.
+
+    Returns:
+        All trials in number order.
+    """
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna.create_study(directions=["maximize", "minimize"], sampler=_sampler(config.seed, 0))
+    for first in range(0, config.trials, config.round_size):
+        asked = []
+        for number in range(first, first + config.round_size):
+            study.sampler = _sampler(config.seed, number)
+            trial = study.ask()
+            asked.append((trial, _settings(config, trial)))
+        new: dict[str, Settings] = {}
+        for _, settings in asked:
+            if journal.known(settings) is None:
+                new[json.dumps(settings, sort_keys=True)] = settings
+        if new:
+            evaluate(list(new.values()), journal.note)
+        for trial, settings in asked:
+            scores = journal.known(settings)
+            if scores is None:
+                raise RuntimeError(f"no answer for {settings}")
+            study.tell(trial, list(scores))
+        done(first + config.round_size)
+    points = [(trial.params, tuple(trial.values)) for trial in study.trials]
+    return [
+        TrialResult(number, dict(settings), scores[0], scores[1], not any(_dominates(other, scores) for _, other in points))
+        for number, (settings, scores) in enumerate(points)
+    ]  # fmt: skip
+
+
+def choose(trials: list[TrialResult], tolerance: float) -> TrialResult:
+    """The rule: the cheapest trial whose AUC is within `tolerance` of the best; then the better, then the earlier."""
+    best = max(trial.auc for trial in trials)
+    near = [trial for trial in trials if trial.auc >= best - tolerance]
+    return min(near, key=lambda trial: (trial.cost, -trial.auc, trial.number))
+
+
+def _sampler(seed: int, number: int) -> optuna.samplers.BaseSampler:
+    own = int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        return optuna.samplers.TPESampler(seed=own, multivariate=True)
+
+
+def _settings(config: SweepConfig, trial: optuna.Trial) -> Settings:
+    return {
+        "agents": trial.suggest_categorical("agents", list(config.agents)),
+        "depth": trial.suggest_categorical("depth", list(config.depth)),
+        "breadth": trial.suggest_categorical("breadth", list(config.breadth)),
+        "temperature": trial.suggest_categorical("temperature", list(config.temperature)),
+    }
+
+
+def _dominates(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
+    return one[0] >= other[0] and one[1] <= other[1] and one != other

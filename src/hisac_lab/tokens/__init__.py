@@ -1,0 +1,1 @@
+"""Item embeddings, quantisers, semantic IDs and their quality."""

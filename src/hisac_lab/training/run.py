@@ -1,0 +1,81 @@
+"""One training run as a stage: settings and artefacts in, a model bundle out."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from hisac_lab.base.artifacts import digest_of, sha256_tree, write_file, write_manifest
+from hisac_lab.config.compute import ComputeConfig
+from hisac_lab.config.model import DINConfig, FrameConfig, HiSACConfig
+from hisac_lab.config.run import TrainConfig
+from hisac_lab.events.batches import group
+from hisac_lab.events.store import EventStore
+from hisac_lab.models.bundle import save_model
+from hisac_lab.models.catalog import build
+from hisac_lab.models.contract import ItemSpace
+from hisac_lab.models.runtime import Runtime
+from hisac_lab.training.loop import train
+
+SOURCE = Path(__file__).parent.parent
+
+
+def work_folder(home: Path, key: Any) -> Path:
+    """A folder for what survives a kill: checkpoints, a study's journal.
+
+    Its name holds a digest of settings, inputs and this package's code, so nothing stale is ever resumed.
+    """
+    return home / digest_of({"key": key, "code": sha256_tree(SOURCE)})
+
+
+def train_model(
+    name: str,
+    model_config: DINConfig | HiSACConfig,
+    frame: FrameConfig,
+    config: TrainConfig,
+    compute: ComputeConfig,
+    seed: int,
+    items: ItemSpace,
+    prepared: Path,
+    out: Path,
+    work: Path,
+) -> None:
+    """Trains one model with one seed and writes it as safetensors and JSON.
+
+    Args:
+        name: Its name in params.yaml.
+        model_config: Its settings, after the sweep.
+        frame: The section `frame`.
+        config: The section `train`.
+        compute: The section `compute`.
+        seed: Seed of weights, order and dropout.
+        items: Frozen knowledge of the items.
+        prepared: Output of the stage `prepare`.
+        out: An empty directory.
+        work: Where checkpoints live until the run has ended well.
+
+    Raises:
+        UserError: The settings do not fit the data, or training diverges.
+    """
+    runtime = Runtime.start(compute)
+    store = EventStore.open(prepared)
+    rows = {split: group(store, store.samples(split), config.max_candidates) for split in ("train", "valid")}
+    model = build(model_config, frame, items, seed)
+    progress = train(
+        model, rows["train"], rows["valid"], config, runtime, seed, f"train {name} seed {seed}", work
+    )
+    save_model(out, model, model_config, items)
+    curve = "".join(json.dumps(point, sort_keys=True) + "\n" for point in progress.curve)
+    write_file(out / "curve.jsonl", curve)
+    write_manifest(
+        out,
+        name=name,
+        seed=seed,
+        settings=model_config.model_dump(mode="json"),
+        parameters=sum(p.numel() for p in model.parameters()),
+        steps=progress.step,
+        valid_auc=round(progress.best_auc, 6),
+    )
+    shutil.rmtree(work, ignore_errors=True)

@@ -1,0 +1,137 @@
+"""The joint of the two engines: dvc.yaml declares the graph, dvc.lock judges what is stale, Snakemake schedules.
+
+Each DVC stage (and each instance of a matrix) becomes one rule whose job is `dvc repro --single-item STAGE`. A fresh
+stage's inputs are `ancient`, so times say nothing; a stale stage, and all below it, gets an input that is always newer.
+DVC then skips the stage, restores it from its run cache, or runs it, and writes dvc.lock under its own lock.
+
+`dvc.repo.Repo` is no promised interface: DVC is pinned, and tests/flow guard this file.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import networkx as nx
+from dvc.exceptions import DvcException
+from dvc.repo import Repo
+from dvc.stage import Stage
+
+from hisac_lab.base.errors import UserError
+from hisac_lab.config.params import load_params
+
+TRIGGER = Path(".snakemake/stale")  # newer than any output, never the same content
+LOCK = Path(".snakemake/hisac-lab.lock")
+
+
+@dataclass(frozen=True)
+class Step:
+    """A DVC stage as Snakemake sees it.
+
+    Attributes:
+        name: DVC's address: "prepare", "train@hisac-0".
+        rule: A legal rule name.
+        inputs: Files, and outputs of other stages, that it depends on.
+        outputs: Path to kind: "file", "dir" or "result" (a metric or plot).
+        stale: Whether it, or anything above it, differs from dvc.lock.
+        threads: From the stage's `meta`, as are retries and resources.
+        retries: How often a failed job is tried again.
+        resources: Memory, GPUs and whatever else the scheduler is to count.
+    """
+
+    name: str
+    rule: str
+    inputs: list[str]
+    outputs: dict[str, str]
+    stale: bool
+    threads: int
+    retries: int
+    resources: dict[str, Any]
+
+
+def load(judge: bool) -> list[Step]:
+    """All stages of dvc.yaml; ends the program with one line when settings or graph are wrong.
+
+    Args:
+        judge: False in the jobs that Snakemake starts itself: there the main process has judged already.
+    """
+    try:
+        load_params()
+        return _steps(judge)
+    except (UserError, DvcException) as error:
+        _refuse(" ".join(str(error).split()))
+
+
+def hold_lock() -> IO[str]:
+    """Takes the lock of this folder until the process ends, however it ends.
+
+    Two Snakemake runs in one folder would only repeat each other's jobs; the second one is refused with one line.
+    (A `dvc repro` beside Snakemake is DVC's own affair: its locks make one wait for the other.)
+    """
+    LOCK.parent.mkdir(exist_ok=True)
+    handle = LOCK.open("a+")
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        handle.seek(0)
+        _refuse(f"{Path.cwd()}: another run (process {handle.read().strip()}) works here; wait for it or stop it")
+    handle.seek(0)
+    handle.truncate()
+    handle.write(str(os.getpid()))
+    handle.flush()
+    return handle
+
+
+def _refuse(line: str) -> Any:
+    print(f"hisac-lab: error: {line}", file=sys.stderr, flush=True)
+    os._exit(1)  # Snakemake would wrap any exception in a page of its own words
+
+
+def _steps(judge: bool) -> list[Step]:
+    with Repo() as repo:
+        graph: nx.DiGraph[Stage] = repo.index.graph  # edges run from a stage to what it depends on
+        changed = set(repo.status()) if judge else set()
+        stale: set[Stage] = set()
+        for stage in graph:
+            if stage.addressing in changed:
+                stale |= {stage} | nx.ancestors(graph, stage)
+        root = Path(repo.root_dir)
+        steps = [_step(stage, graph, root, stage in stale) for stage in repo.index.stages]
+    if stale:
+        TRIGGER.parent.mkdir(exist_ok=True)
+        TRIGGER.write_text(str(time.time_ns()))
+    return steps
+
+
+def _step(stage: Stage, graph: nx.DiGraph[Stage], root: Path, stale: bool) -> Step:
+    made = [_path(out, root) for above in graph.successors(stage) for out in above.outs]
+    plain = [_path(dep, root) for dep in stage.deps if type(dep).__name__ != "ParamsDependency"]
+    # A dependency may be a folder that holds the outputs of several instances: Snakemake needs those themselves.
+    plain = [path for path in plain if not any(out == path or out.startswith(f"{path}/") for out in made)]
+    meta = stage.meta or {}
+    return Step(
+        name=stage.addressing,
+        rule=re.sub(r"\W", "_", stage.addressing),
+        inputs=sorted({*plain, *made}),
+        outputs={_path(out, root): _kind(out) for out in stage.outs},
+        stale=stale,
+        threads=meta.get("threads", 1),
+        retries=meta.get("retries", 0),
+        resources=meta.get("resources", {}),
+    )
+
+
+def _path(end: Any, root: Path) -> str:
+    return Path(end.fs_path).relative_to(root).as_posix()
+
+
+def _kind(out: Any) -> str:
+    if not Path(out.fs_path).suffix:  # convention: an output without a suffix is a directory
+        return "dir"
+    return "result" if out.metric or out.plot else "file"
