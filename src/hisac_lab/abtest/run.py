@@ -110,9 +110,7 @@ def _pools(store: EventStore, people: Population, config: ABTestConfig) -> Array
     return pools
 
 
-def _slates(
-    run: Path, store: EventStore, people: Population, pools: Array, slate: int, runtime: Runtime
-) -> Array:
+def _slates(run: Path, store: EventStore, people: Population, pools: Array, slate: int, runtime: Runtime) -> Array:
     """The policy of a model: the items it scores highest, in order; (T, visits, slate)."""
     model, _ = load_model(run)
     model.to(runtime.device)

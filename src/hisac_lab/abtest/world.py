@@ -121,9 +121,7 @@ def _fit(people: Population, use: Array, items: int, dim: int, penalty: float, s
     shapes = ((1,), (users,), (items,), (users, dim), (items, dim))
     cuts = np.cumsum([int(np.prod(shape)) for shape in shapes])[:-1]
     random = np.random.default_rng([seed, 1])
-    start = np.concatenate(
-        [np.zeros(1 + users + items), random.normal(0, 0.1, users * dim + items * dim)]
-    )
+    start = np.concatenate([np.zeros(1 + users + items), random.normal(0, 0.1, users * dim + items * dim)])
 
     def parts(vector: Array) -> list[Array]:
         return [part.reshape(shape) for part, shape in zip(np.split(vector, cuts), shapes, strict=True)]

@@ -25,7 +25,8 @@ class UserError(Exception):
 def explain_os_error(error: OSError, where: str | Path) -> UserError:
     """Turns an `OSError` of reading or writing `where` into one line with a mend."""
     path = error.filename or where
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    # NumPy reports a short write without an error number.
+    if error.errno in (errno.ENOSPC, errno.EDQUOT) or (error.errno is None and " requested and " in str(error)):
         return UserError(path, "no space left on the device while writing", "free some space and run again")
     if error.errno == errno.EACCES:
         return UserError(path, "permission denied", "make it readable and its folder writable for this user")

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sys
 import time
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import TypeVar
 
 from rich.console import Console
@@ -32,9 +35,16 @@ class _Rate(ProgressColumn):
         return Text(f"{task.speed or 0:,.1f} {self.unit}/s")
 
 
+ECHO = "HISAC_LAB_ECHO"
+"""Names a terminal or pipe that hears every plain line too: Snakemake sends a job's own output to its log file."""
+
+
 def say(message: str) -> None:
-    """One plain line for the log."""
+    """One plain line for the log, and for the terminal that started the graph."""
     print(message, file=sys.stderr, flush=True)
+    if echo := os.environ.get(ECHO):
+        with contextlib.suppress(OSError), Path(echo).open("a") as terminal:
+            print(message, file=terminal, flush=True)
 
 
 def track(items: Iterable[Item], total: int, what: str, unit: str, done: int = 0) -> Iterator[Item]:

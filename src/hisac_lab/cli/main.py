@@ -17,6 +17,7 @@ params_app = typer.Typer(no_args_is_help=True, help="Look at, check and generate
 app.add_typer(params_app, name="params")
 
 STAGES = "acquire prepare embed tokenize codebook sweep train evaluate abtest register report".split()
+MIRRORED = ("register", "report")  # after these, MLflow is brought up to date; it is never needed to run a stage
 
 
 @app.command()
@@ -38,6 +39,10 @@ def stage(
     if None in options.values():
         raise UserError("hisac-lab stage train", "needs --model and --seed", "give both")
     importlib.import_module(f"hisac_lab.cli.stages.{name}").run(**options)
+    if name in MIRRORED:
+        from hisac_lab.cli import registry
+
+        registry.mirror_or_say(params)
 
 
 @params_app.command("check")
@@ -62,6 +67,57 @@ def params_schema() -> None:
     from hisac_lab.config.params import schema
 
     print(schema(), end="")
+
+
+@app.command()
+def sync() -> None:
+    """Mirror the present outputs into MLflow and let aliases follow the ledger; does nothing twice."""
+    from hisac_lab.cli import registry
+
+    registry.sync()
+
+
+@app.command()
+def models() -> None:
+    """List registered versions with aliases and evidence."""
+    from hisac_lab.cli import registry
+
+    registry.models()
+
+
+@app.command()
+def promote(
+    model: Annotated[str, typer.Argument(help="Name of the registered model.")],
+    version: Annotated[str | None, typer.Option(help="Version to promote; by default the challenger.")] = None,
+) -> None:
+    """Make a version champion if the gates in params.yaml hold; else say which failed and exit with 1."""
+    from hisac_lab.cli import registry
+
+    registry.promote(model, version)
+
+
+@app.command()
+def rollback(model: Annotated[str, typer.Argument(help="Name of the registered model.")]) -> None:
+    """Restore the champion before the present one."""
+    from hisac_lab.cli import registry
+
+    registry.rollback(model)
+
+
+@app.command()
+def ui(port: Annotated[int, typer.Option(help="Port on this machine.")] = 5000) -> None:
+    """Bring MLflow up to date and open its UI on this machine."""
+    from hisac_lab.cli import registry
+
+    registry.ui(port)
+
+
+@app.command()
+def summary() -> None:
+    """Say in a few lines what the last run made and what to do with it."""
+    from hisac_lab.cli import summary as lines
+
+    lines.show()
 
 
 def main() -> None:

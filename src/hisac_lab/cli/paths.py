@@ -14,6 +14,10 @@ EVALUATE = ARTIFACTS / "evaluate"
 ABTEST = ARTIFACTS / "abtest"
 REGISTER = ARTIFACTS / "register"
 
+STAGES = {
+    path.name: path for path in (ACQUIRE, PREPARE, EMBED, TOKENIZE, CODEBOOK, SWEEP, TRAIN, EVALUATE, ABTEST, REGISTER)
+}
+
 REPORTS = Path("reports")
 LEDGER = REPORTS / "ledger.jsonl"
 

@@ -56,7 +56,11 @@ def split_budget(agents: int, depth: int, breadth: float) -> tuple[int, ...]:
 
 
 def vote(
-    nodes: Tensor, mask: Tensor, parents: Sequence[Tensor], budgets: Sequence[int], rule: Literal["tree", "flat"]
+    nodes: Tensor,
+    mask: Tensor,
+    parents: Sequence[Tensor],
+    budgets: Sequence[int],
+    rule: Literal["tree", "flat"],
 ) -> Agents:
     """Lets the behaviours of R histories vote.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+from collections.abc import Hashable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,7 +19,7 @@ PARAMS_FILE = Path("params.yaml")
 class Section(BaseModel):
     """A section of params.yaml: frozen, strictly typed, unknown keys refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 AnySection = TypeVar("AnySection", bound=BaseModel)
@@ -30,11 +31,13 @@ class _UniqueKeys(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[Any] = set()
         for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)  # type: ignore[no-untyped-call]
+            if key_node.tag == "tag:yaml.org,2002:merge":
+                continue
+            key = self.construct_object(key_node, deep=True)
+            if not isinstance(key, Hashable):
+                raise yaml.MarkedYAMLError(problem=f"{key!r} cannot be a key", problem_mark=key_node.start_mark)
             if key in seen:
-                raise yaml.MarkedYAMLError(
-                    problem=f"key {key!r} is written twice", problem_mark=key_node.start_mark
-                )
+                raise yaml.MarkedYAMLError(problem=f"key {key!r} is written twice", problem_mark=key_node.start_mark)
             seen.add(key)
         return super().construct_mapping(node, deep=deep)
 
@@ -52,6 +55,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
     except yaml.MarkedYAMLError as error:
         line = f"line {error.problem_mark.line + 1}" if error.problem_mark else None
         raise UserError(path, str(error.problem or error), "mend the YAML there", line) from error
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UserError(path, f"is not YAML in UTF-8 ({error})", "save it as plain UTF-8 text") from error
     if not isinstance(content, dict):
         raise UserError(path, "holds no sections", "restore it with `hisac-lab params default > params.yaml`")
     return content
@@ -87,6 +92,9 @@ def load_section(name: str, model: type[AnySection], path: Path = PARAMS_FILE) -
 def _explain(error: ValidationError, content: Any, where: Path | str, prefix: str) -> UserError:
     first = error.errors()[0]
     kind, steps = first["type"], [str(step) for step in first["loc"]]
+    if kind.startswith("union_tag"):  # the field at fault is the one that tells the classes apart
+        steps.append(first["ctx"]["discriminator"].strip("'"))
+        kind = "missing" if kind == "union_tag_not_found" else kind
     if kind in ("extra_forbidden", "missing"):
         steps, last = steps[:-1], steps[-1]
     else:
@@ -109,6 +117,9 @@ def _explain(error: ValidationError, content: Any, where: Path | str, prefix: st
         return UserError(where, f"unknown key (value {given!r})", mend, field)
     if kind == "missing":
         return UserError(where, "is missing", "see `hisac-lab params default` for its meaning and default", field)
+    if kind == "value_error":  # a rule between fields: the message names them and their values
+        rule, _, mend = str(first["ctx"]["error"]).partition(": ")
+        return UserError(where, rule, mend or "make them agree", field or None)
     message = first["msg"][0].lower() + first["msg"][1:]
     hint = ""
     if isinstance(value, str) and "number" in message and _looks_like_float(value):

@@ -49,16 +49,16 @@ class PrepareConfig(Section):
     duplicates: Literal["drop", "refuse"] = Field(
         "refuse", description="what to do with a second event of the same user, item and time"
     )
-    time_unit: Literal["second", "day"] = Field(
-        "second", description="events of the same unit never see each other"
-    )
+    time_unit: Literal["second", "day"] = Field("second", description="events of the same unit never see each other")
     history: Literal["positives", "all"] = Field("positives", description="which events make up a history")
     history_limit: int = Field(1000, ge=1, description="a history keeps its most recent events")
     min_history: int = Field(1, ge=0, description="samples with a shorter history are counted and left out")
     train_share: float = Field(0.7, gt=0, lt=1, description="share of the events, the earliest, for training")
     valid_share: float = Field(0.1, gt=0, lt=1, description="share after that for validation; the rest is the test")
     negatives: int = Field(
-        4, ge=1, description="logs without feedback only: negatives drawn per positive, from items alive at its time"
+        4,
+        ge=1,
+        description="logs without feedback only: negatives drawn per positive, from items alive at its time",
     )
     seed: int = Field(0, ge=0, description="seed of those draws")
 

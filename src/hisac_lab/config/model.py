@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeAlias
 
 from pydantic import ConfigDict, Field, RootModel, model_validator
 
@@ -28,10 +28,10 @@ class ExperimentConfig(Section):
 class FrameConfig(Section):
     """What every model shares: item encoder, short branch, tower."""
 
-    dim: int = Field(32, ge=4, description="width of item representations and of both branches")
+    dim: int = Field(16, ge=4, description="width of item representations and of both branches")
     short_window: int = Field(50, ge=1, description="events the short branch attends to")
     attention_hidden: int = Field(32, ge=1, description="width of the attention unit's hidden layer")
-    tower: tuple[int, ...] = Field((128, 64), min_length=1, description="hidden widths of the tower")
+    tower: tuple[int, ...] = Field((64, 32), min_length=1, description="hidden widths of the tower")
     dropout: float = Field(0.1, ge=0, lt=1, description="dropout in the tower")
 
 
@@ -51,9 +51,12 @@ class HiSACConfig(Section):
     depth: int | None = Field(None, ge=1, description="levels of the codebook in use; null: all")
     agents: int = Field(32, ge=1, description="agents per user at most: the product of the levels' budgets")
     breadth: float = Field(
-        0.7, ge=0, le=1, description="share of log(agents) spent at the first level; the rest is spread evenly"
+        0.7,
+        ge=0,
+        le=1,
+        description="share of log(agents) spent at the first level; the rest is spread evenly",
     )
-    budgets: tuple[int, ...] | None = Field(
+    budgets: tuple[Annotated[int, Field(ge=1)], ...] | None = Field(
         None, description="k of each level, written out; overrides agents and breadth"
     )
     temperature: float = Field(0.07, gt=0, description="tau of the routing softmax")
@@ -61,9 +64,7 @@ class HiSACConfig(Section):
         "tree", description="tree: top-k under each kept parent; flat: the leaves with most votes"
     )
     routing: Literal["soft", "hard"] = Field("soft", description="hard: each event goes to its own leaf's agent")
-    softmax_over: Literal["behaviours", "agents"] = Field(
-        "behaviours", description="axis of the routing softmax"
-    )
+    softmax_over: Literal["behaviours", "agents"] = Field("behaviours", description="axis of the routing softmax")
     weight: Literal["bias", "factor", "none"] = Field(
         "bias", description="how an agent's votes enter: log-weight on the attention score, factor, or not"
     )
@@ -73,7 +74,8 @@ class HiSACConfig(Section):
     heads: int = Field(4, ge=1, description="heads of the target attention over agents")
 
 
-ModelConfig = Annotated[DINConfig | HiSACConfig, Field(discriminator="kind")]
+AnyModel: TypeAlias = DINConfig | HiSACConfig
+ModelConfig = Annotated[AnyModel, Field(discriminator="kind")]
 
 
 class Models(RootModel[dict[str, ModelConfig]]):
@@ -81,7 +83,7 @@ class Models(RootModel[dict[str, ModelConfig]]):
 
     model_config = ConfigDict(frozen=True, strict=True)
 
-    def get(self, name: str) -> DINConfig | HiSACConfig:
+    def get(self, name: str) -> AnyModel:
         """The settings of one model.
 
         Raises:

@@ -50,7 +50,10 @@ class Params(Section):
                 raise ValueError(f"{place} names {name!r}, which is not in the section models")
         if not isinstance(self.models[self.sweep.model], HiSACConfig):
             raise ValueError(f"sweep.model names {self.sweep.model!r}, but only a model of kind hisac can be swept")
-        for place, name in [("evaluate.reference", self.evaluate.reference), ("abtest.control", self.abtest.control)]:
+        for place, name in [
+            ("evaluate.reference", self.evaluate.reference),
+            ("abtest.control", self.abtest.control),
+        ]:
             if name not in self.experiment.models:
                 raise ValueError(f"{place} names {name!r}, which is not in experiment.models")
         deepest = len(self.tokenize.widths)

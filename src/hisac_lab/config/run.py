@@ -16,7 +16,7 @@ class TrainConfig(Section):
     batch_requests: int = Field(256, ge=1, description="requests per step; their candidates stay together")
     max_candidates: int = Field(4, ge=1, description="a request with more candidates becomes several rows")
     learning_rate: float = Field(0.002, gt=0, description="Adam, dense parameters")
-    embedding_learning_rate: float = Field(0.05, gt=0, description="Adagrad, embedding tables")
+    embedding_learning_rate: float = Field(0.02, gt=0, description="Adagrad, embedding tables")
     weight_decay: float = Field(0.0001, ge=0, description="decoupled weight decay of dense parameters")
     checks_per_epoch: int = Field(2, ge=1, description="validations per epoch; the best state is kept")
     checkpoint_every: int = Field(100, ge=1, description="steps between checkpoints")

@@ -39,8 +39,10 @@ def count(model: Ranker, rows: Rows, runtime: Runtime) -> dict[str, float]:
         encode.append(counter.get_total_flops() / 2)
         with FlopCounterMode(display=False) as counter:
             model.score(state, candidates)
-        # The encoder's table of all items is the same for any number of candidates: a server keeps it.
-        table = model.encoder.semantic.shape[1] * model.frame.dim
+        # The encoder's table of items is the same for any number of candidates: a server keeps it. Here it has one
+        # row, or all of them in a catalogue no larger than the slate (see `ItemEncoder`).
+        catalogue, width = model.encoder.semantic.shape
+        table = width * model.frame.dim * (catalogue if candidates.numel() >= catalogue else 1)
         candidate.append((counter.get_total_flops() / 2 - table) / CANDIDATES)
         state_bytes.append(state.bytes)
     return {

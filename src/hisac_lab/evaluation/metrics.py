@@ -112,7 +112,10 @@ def calibration(labels: Array, logits: Array, bins: int = 15) -> dict[str, Any]:
     probability = 1 / (1 + np.exp(-logits))
     parts = np.array_split(np.argsort(probability, kind="stable"), bins)
     curve = [
-        {"predicted": round(float(probability[part].mean()), 6), "observed": round(float(labels[part].mean()), 6)}
+        {
+            "predicted": round(float(probability[part].mean()), 6),
+            "observed": round(float(labels[part].mean()), 6),
+        }
         for part in parts
         if len(part)
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -166,7 +167,7 @@ def _bins(values: Array, bins: int) -> dict[str, Array]:
     if len(edges) < 2:
         edges = [edges[0], edges[0] + 1]
     masks = {}
-    for low, high in zip(edges, edges[1:], strict=False):
+    for low, high in itertools.pairwise(edges):
         last = high == edges[-1]
         inside = (values >= low) & ((values <= high) if last else (values < high))
         masks[f"{low} to {high if last else high - 1}"] = inside
@@ -175,5 +176,3 @@ def _bins(values: Array, bins: int) -> dict[str, Array]:
 
 def _round(value: Any) -> float:
     return round(float(value), 6)
-
-

@@ -10,6 +10,8 @@ import numpy as np
 from hisac_lab.base.artifacts import Array
 from hisac_lab.events.store import EventStore
 
+SCORING_ROWS = 512
+SCORING_CELLS = 1 << 19  # candidates times events of one scoring batch
 BUCKET_BATCHES = 16  # batches whose rows are sorted by length together
 
 
@@ -126,8 +128,14 @@ def epoch_order(lengths: Array, batch: int, seed: int, epoch: int) -> list[Array
     return [batches[at] for at in random.permutation(len(batches))]
 
 
-def in_order(rows: Rows, batch: int) -> Iterator[Array]:
-    """All rows in batches of like length, for scoring."""
+def in_order(rows: Rows) -> Iterator[Array]:
+    """All rows in batches of like length for scoring, each small enough for target attention over its history."""
     order = np.argsort(rows.lengths, kind="stable")
-    for at in range(0, len(order), batch):
-        yield order[at : at + batch]
+    candidates = rows.candidates.shape[1]
+    at = 0
+    while at < len(order):
+        size = SCORING_ROWS
+        while size > 1 and size * candidates * rows.lengths[order[min(at + size, len(order)) - 1]] > SCORING_CELLS:
+            size //= 2
+        yield order[at : at + size]
+        at += size

@@ -63,6 +63,8 @@ def _read(path: Path, separator: str, names: list[str] | None = None, encoding: 
         raise UserError(path, str(error), "mend that line or the delimiter") from error
     if table.empty:
         raise UserError(path, "has a header but no rows", "give a file with events")
+    if not isinstance(table.index, pd.RangeIndex):  # pandas took the first column for row names
+        raise UserError(path, "has more values in a row than columns", "mend the header or the delimiter")
     return table
 
 
@@ -99,21 +101,43 @@ def _official(folder: Path, columns: ColumnsConfig) -> RawLog:
         {"user": "user", "item": "item", "time": "time", "label": "label"},
         1,
     )
-    genres = (
-        "unknown Action Adventure Animation Children's Comedy Crime Documentary Drama Fantasy Film-Noir Horror "
-        "Musical Mystery Romance Sci-Fi Thriller War Western"
-    ).split()
+    genres = [
+        "unknown",
+        "Action",
+        "Adventure",
+        "Animation",
+        "Children's",
+        "Comedy",
+        "Crime",
+        "Documentary",
+        "Drama",
+        "Fantasy",
+        "Film-Noir",
+        "Horror",
+        "Musical",
+        "Mystery",
+        "Romance",
+        "Sci-Fi",
+        "Thriller",
+        "War",
+        "Western",
+    ]
     names = ["item", "title", "released", "video", "url", *genres]
     table = _read(folder / "u.item", "|", names, encoding="latin-1")
     parts = table["title"].str.extract(r"^(?P<title>.*?)\s*(?:\((?P<year>\d{4})\))?$").fillna("")
-    words = table[genres].eq("1").apply(lambda row: " ".join(row.index[row]), axis=1)
+    words = (table[genres] == "1").apply(lambda row: " ".join(row.index[row]), axis=1)
     return _movielens(events, table["item"], parts["title"], parts["year"], words, path, 1)
 
 
 def _atomic(folder: Path, columns: ColumnsConfig) -> RawLog:
     """MovieLens-100K in RecBole's atomic layout: tab separated, headers `name:type`."""
     path = folder / "ml-100k.inter"
-    wanted = {"user": "user_id:token", "item": "item_id:token", "time": "timestamp:float", "label": "rating:float"}
+    wanted = {
+        "user": "user_id:token",
+        "item": "item_id:token",
+        "time": "timestamp:float",
+        "label": "rating:float",
+    }
     events = _pick(_read(path, "\t"), path, wanted, 2)
     items_path = folder / "ml-100k.item"
     items = _read(items_path, "\t")
@@ -161,8 +185,12 @@ def _csv(folder: Path, columns: ColumnsConfig) -> RawLog:
     table = _read(items_path, _separator(items_path), encoding="utf-8-sig")
     for name in (columns.item, *columns.text, *columns.fields):
         if name not in table.columns:
-            raise UserError(items_path, f"column is missing (there are: {', '.join(table.columns)})",
-                            "set it in prepare.columns", name)  # fmt: skip
+            raise UserError(
+                items_path,
+                f"column is missing (there are: {', '.join(table.columns)})",
+                "set it in prepare.columns",
+                name,
+            )
     items = pd.DataFrame({"item": table[columns.item], "text": table[list(columns.text)].agg(". ".join, axis=1)})
     for name in columns.fields:
         items[name] = table[name]
@@ -183,12 +211,16 @@ def _check(log: RawLog) -> None:
     for bad, why, mend in (
         (times != times.round(), "has a fraction", "give whole seconds"),
         (times < 0, "is before 1970", "give seconds since 1970"),
-        (times > MAX_SECONDS, "is in milliseconds or beyond the year 2100", "divide by 1000: give seconds since 1970"),
+        (
+            times > MAX_SECONDS,
+            "is in milliseconds or beyond the year 2100",
+            "divide by 1000: give seconds since 1970",
+        ),
     ):
         if bad.any():
             row = int(bad.argmax())
             field = f"line {log.first_line + row}: timestamp"
-            raise UserError(path, f"value {times[row]:.0f} {why}", mend, field)
+            raise UserError(path, f"value {times[row]:.15g} {why}", mend, field)
     events["time"] = times.astype("int64")
     repeated = log.items["item"].duplicated()
     if repeated.any():

@@ -36,7 +36,9 @@ def prepare(config: PrepareConfig, raw: Path, out: Path) -> None:
     kept, dropped = _keep(samples, offsets, config)
     splits = _split(kept, cuts, log.path)
 
-    save_arrays(out, {"history_items": store["item"], "history_times": store["time"], "offsets": offsets})
+    save_arrays(
+        out, {"history_items": store["item"].to_numpy(), "history_times": store["time"].to_numpy(), "offsets": offsets}
+    )
     save_arrays(out, {f"samples_{name}": rows for name, rows in splits.items()})
     fields = {name: pd.factorize(items[name], sort=True) for name in log.fields}
     codes = np.stack([code for code, _ in fields.values()], axis=1) if fields else np.zeros((len(items), 0))
@@ -127,9 +129,7 @@ def _histories(events: pd.DataFrame, users: int, config: PrepareConfig) -> tuple
     return kept[["user", "item", "time"]], offsets
 
 
-def _samples(
-    events: pd.DataFrame, store: pd.DataFrame, offsets: Array, config: PrepareConfig, items: int
-) -> Array:
+def _samples(events: pd.DataFrame, store: pd.DataFrame, offsets: Array, config: PrepareConfig, items: int) -> Array:
     """One sample per exposure; its history ends strictly before the time unit of its request."""
     unit = UNIT_SECONDS[config.time_unit]
     exposures = events if "label" in events else _with_negatives(events, config, items)

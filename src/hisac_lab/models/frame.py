@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import torch
 from torch import Tensor, nn
 
@@ -25,7 +27,7 @@ class ItemEncoder(nn.Module):
         self.tables = nn.ModuleList(nn.Embedding(size, dim) for size in items.field_sizes)
         self.project = nn.Linear(items.semantic.shape[1], dim)
         for table in (self.ids, *self.tables):
-            nn.init.normal_(table.weight, std=0.02)  # type: ignore[arg-type]
+            nn.init.normal_(table.weight, std=0.02)
         self.register_buffer("semantic", items.semantic)
         self.register_buffer("fields", items.fields)
 
@@ -61,10 +63,12 @@ class Ranker(nn.Module):
         nn.init.normal_(self.age.weight, std=0.02)
         self.short = TargetAttention(frame.dim, frame.attention_hidden)
         self.long = long
+        # The long branch starts nearly silent and earns its weight: short histories lose nothing by it.
+        self.gate = None if long is None else nn.Parameter(torch.full((frame.dim,), 0.1))
         branches = 1 if long is None else 2
         widths = [frame.dim * (1 + 2 * branches) + 1, *frame.tower]
         layers: list[nn.Module] = []
-        for before, after in zip(widths, widths[1:], strict=False):
+        for before, after in itertools.pairwise(widths):
             layers += [nn.Linear(before, after), nn.ReLU(), nn.Dropout(frame.dropout)]
         self.tower = nn.Sequential(*layers, nn.Linear(widths[-1], 1))
 
@@ -91,8 +95,8 @@ class Ranker(nn.Module):
         """Per candidate: (R, C) items to (R, C) logits."""
         queries = self.encoder(candidates)
         found = [self.short(queries, state["short_events"], state["short_mask"])]
-        if self.long is not None:
-            found.append(self.long.attend(state, queries))
+        if self.long is not None and self.gate is not None:
+            found.append(self.gate * self.long.attend(state, queries))
         length = state["length"][:, None, :].expand(-1, queries.shape[1], -1)
         features = torch.cat([queries, *found, *(queries * one for one in found), length], dim=-1)
         logits: Tensor = self.tower(features).squeeze(-1)

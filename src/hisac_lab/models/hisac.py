@@ -33,19 +33,71 @@ class HiSACBranch(LongBranch):
     """
 
     card = (
-        CardLine("an inner node's votes are the sum over its children, a leaf's its behaviours", "stated", "S2, S3", "test_votes_of_children_sum_to_parent"),
-        CardLine("top-k children under each kept parent, k per level", "stated", "S3 (the figure also fits a flat top-k: switch `vote`)", "test_vote_agrees_with_reference"),
-        CardLine("ties: most recent, then lower code", "inferred", "not public", "test_ties_go_to_the_most_recent_then_the_lower_code"),
-        CardLine("an agent is the sum of its path's codewords", "stated", "S3", "test_agent_is_the_sum_of_its_codewords"),
-        CardLine("routing: temperature softmax over squared distances of frozen vectors", "stated", "S2, S3", "test_routing_matches_the_formula"),
-        CardLine("the softmax runs over behaviours, per agent (switch `softmax_over`)", "inferred", "S3, S7 fit it best", "test_routing_rows_sum_to_one"),
-        CardLine("all behaviours take part, also those whose ID was pruned", "stated", "S3", "test_pruned_behaviours_still_count"),
-        CardLine("values are learnable ranking embeddings with time decay", "stated", "S2, S3; the decay's form is inferred", "test_old_events_decay"),
-        CardLine("no gradient reaches embeddings, codewords or routing", "stated", "S3 (frozen)", "test_frozen_parts_get_no_gradient"),
-        CardLine("weights: softmax of log votes, a bias on the attention score (switch `weight`)", "inferred", "S3 says soft-normalised; the place is not public", "test_vote_weight_is_a_bias"),
-        CardLine("multi-head target attention over the agents", "stated", "S3", "test_candidates_see_the_history_through_agents_only"),
+        CardLine(
+            "an inner node's votes are the sum over its children, a leaf's its behaviours",
+            "stated",
+            "S2, S3",
+            "test_votes_of_children_sum_to_parent",
+        ),
+        CardLine(
+            "top-k children under each kept parent, k per level",
+            "stated",
+            "S3 (the figure also fits a flat top-k: switch `vote`)",
+            "test_vote_agrees_with_reference",
+        ),
+        CardLine(
+            "ties: most recent, then lower code",
+            "inferred",
+            "not public",
+            "test_ties_go_to_the_most_recent_then_the_lower_code",
+        ),
+        CardLine(
+            "an agent is the sum of its path's codewords", "stated", "S3", "test_agent_is_the_sum_of_its_codewords"
+        ),
+        CardLine(
+            "routing: temperature softmax over squared distances of frozen vectors",
+            "stated",
+            "S2, S3",
+            "test_routing_matches_the_formula",
+        ),
+        CardLine(
+            "the softmax runs over behaviours, per agent (switch `softmax_over`)",
+            "inferred",
+            "S3, S7 fit it best",
+            "test_routing_rows_sum_to_one",
+        ),
+        CardLine(
+            "all behaviours take part, also those whose ID was pruned",
+            "stated",
+            "S3",
+            "test_pruned_behaviours_still_count",
+        ),
+        CardLine(
+            "values are learnable ranking embeddings with time decay",
+            "stated",
+            "S2, S3; the decay's form is inferred",
+            "test_old_events_decay",
+        ),
+        CardLine(
+            "no gradient reaches embeddings, codewords or routing",
+            "stated",
+            "S3 (frozen)",
+            "test_frozen_parts_get_no_gradient",
+        ),
+        CardLine(
+            "weights: softmax of log votes, a bias on the attention score (switch `weight`)",
+            "inferred",
+            "S3 says soft-normalised; the place is not public",
+            "test_vote_weight_is_a_bias",
+        ),
+        CardLine(
+            "multi-head target attention over the agents",
+            "stated",
+            "S3",
+            "test_candidates_see_the_history_through_agents_only",
+        ),
         CardLine("the multimodal encoder; here static word vectors or co-occurrence", "left out", "S3"),
-    )  # fmt: skip
+    )
 
     semantic: Tensor
     leaf_vectors: Tensor
@@ -65,8 +117,11 @@ class HiSACBranch(LongBranch):
         self.budgets = config.budgets or split_budget(config.agents, depth, config.breadth)
         if len(self.budgets) != depth:
             raise UserError(
-                "params.yaml", f"{list(self.budgets)} does not fit {depth} levels", "give one k per level", "models.*.budgets"
-            )  # fmt: skip
+                "params.yaml",
+                f"{list(self.budgets)} does not fit {depth} levels",
+                "give one k per level",
+                "models.*.budgets",
+            )
         book = items.codebook.cut(depth)
         if math.prod(self.budgets) > len(book.parents[-1]):
             raise UserError(
@@ -77,8 +132,11 @@ class HiSACBranch(LongBranch):
             )
         if frame.dim % config.heads:
             raise UserError(
-                "params.yaml", f"{config.heads} heads do not divide frame.dim {frame.dim}", "change one", "models.*.heads"
-            )  # fmt: skip
+                "params.yaml",
+                f"{config.heads} heads do not divide frame.dim {frame.dim}",
+                "change one",
+                "models.*.heads",
+            )
         self.register_buffer("semantic", items.semantic)
         self.register_buffer("leaf_vectors", torch.from_numpy(book.vectors[-1]))
         self.register_buffer("item_leaf", torch.from_numpy(book.item_nodes[:, -1].copy()))

@@ -17,8 +17,6 @@ from hisac_lab.events.batches import Rows, in_order
 from hisac_lab.models.contract import History
 from hisac_lab.models.frame import Ranker
 
-SCORING_BATCH = 512
-
 
 @dataclass(frozen=True)
 class Runtime:
@@ -69,7 +67,7 @@ class AgentCache:
     def fill(cls, model: Ranker, rows: Rows, runtime: Runtime) -> AgentCache | None:
         """Counts the votes of all rows; None when the model has nothing to count."""
         parts: list[tuple[Array, Agents]] = []
-        for index in in_order(rows, SCORING_BATCH):
+        for index in in_order(rows):
             agents = model.agents(History.of(rows.take(index).histories(), runtime.device))
             if agents is None:
                 return None
@@ -101,7 +99,7 @@ def score_rows(model: Ranker, rows: Rows, runtime: Runtime, cache: AgentCache | 
     """Logits of all candidates; (N, C) float32."""
     model.eval()
     logits = np.zeros(rows.candidates.shape, np.float32)
-    for index in in_order(rows, SCORING_BATCH):
+    for index in in_order(rows):
         candidates = torch.from_numpy(rows.candidates[index]).to(runtime.device)
         with runtime.autocast():
             scored: Tensor = model(histories(rows, index, runtime, cache), candidates)

@@ -99,13 +99,22 @@ def sweep(config: SweepConfig, task: TrialTask, workers: int, out: Path, work: P
         journal = Journal(work / "journal.jsonl")
         say(f"sweep: {config.trials} trials in rounds of {config.round_size}, {workers} at once")
         trials = run_study(
-            config, evaluate, journal, done=lambda number: say(f"sweep: {number} of {config.trials} trials told")
+            config,
+            evaluate,
+            journal,
+            done=lambda number: say(f"sweep: {number} of {config.trials} trials told"),
         )
     winner = choose(trials, config.auc_tolerance)
     items = load_items(task.prepared, task.embedded, task.codebook)
     final = apply_settings(task.base, winner.settings, items)
     table = pd.DataFrame(
-        {"number": trial.number, **trial.settings, "auc": trial.auc, "cost": trial.cost, "on_front": trial.on_front}
+        {
+            "number": trial.number,
+            **trial.settings,
+            "auc": trial.auc,
+            "cost": trial.cost,
+            "on_front": trial.on_front,
+        }
         for trial in trials
     )
     table.to_csv(out / "trials.csv", index=False, lineterminator=os.linesep)

@@ -53,7 +53,11 @@ class Journal:
         self.path = path
         self.answers: dict[str, Scores] = {}
         if path and path.exists():
-            for line in path.read_text().splitlines():
+            text = path.read_text()
+            if text and not text.endswith("\n"):
+                with path.open("a") as file:
+                    file.write("\n")  # the next answer starts a line of its own
+            for line in text.splitlines():
                 try:
                     entry = json.loads(line)
                 except ValueError:
@@ -113,9 +117,11 @@ def run_study(
         done(first + config.round_size)
     points = [(trial.params, tuple(trial.values)) for trial in study.trials]
     return [
-        TrialResult(number, dict(settings), scores[0], scores[1], not any(_dominates(other, scores) for _, other in points))
+        TrialResult(
+            number, dict(settings), scores[0], scores[1], not any(_dominates(other, scores) for _, other in points)
+        )
         for number, (settings, scores) in enumerate(points)
-    ]  # fmt: skip
+    ]
 
 
 def choose(trials: list[TrialResult], tolerance: float) -> TrialResult:

@@ -49,9 +49,7 @@ def embed(config: EmbedConfig, prepared: Path, out: Path) -> None:
     norms = np.linalg.norm(vectors, axis=1, keepdims=True)
     unit = np.divide(vectors, norms, out=np.zeros_like(vectors), where=norms > 0).astype(np.float32)
     save_arrays(out, {"embeddings": unit})
-    write_manifest(
-        out, method=config.method, items=len(unit), dim=unit.shape[1], items_without_embedding=len(empty)
-    )
+    write_manifest(out, method=config.method, items=len(unit), dim=unit.shape[1], items_without_embedding=len(empty))
 
 
 def text_vectors(table: pd.DataFrame) -> Array:

@@ -16,9 +16,7 @@ from hisac_lab.base.errors import UserError
 from hisac_lab.config.data import TokenizeLimits
 
 
-def measure(
-    vectors: Array, codes: Array, decode: Callable[[Array], Array], widths: tuple[int, ...]
-) -> dict[str, Any]:
+def measure(vectors: Array, codes: Array, decode: Callable[[Array], Array], widths: tuple[int, ...]) -> dict[str, Any]:
     """Measures per level and for the full ID.
 
     Args:

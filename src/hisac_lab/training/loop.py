@@ -147,6 +147,9 @@ def _step(
 def _validate(model: Ranker, rows: Rows, cache: AgentCache | None, runtime: Runtime, progress: Progress) -> None:
     logits = score_rows(model, rows, runtime, cache)[rows.mask].astype(np.float64)
     labels = rows.labels[rows.mask]
+    if not np.isfinite(logits).all():
+        what = f"the model's scores are no longer finite after step {progress.step - 1}"
+        raise UserError("params.yaml", what, "lower it", "train.learning_rate")
     auc = float(roc_auc_score(labels, logits))
     loss = float(log_loss(labels, 1 / (1 + np.exp(-logits))))
     point: dict[str, Any] = {

@@ -9,7 +9,7 @@ from typing import Any
 
 from hisac_lab.base.artifacts import digest_of, sha256_tree, write_file, write_manifest
 from hisac_lab.config.compute import ComputeConfig
-from hisac_lab.config.model import DINConfig, FrameConfig, HiSACConfig
+from hisac_lab.config.model import AnyModel, FrameConfig
 from hisac_lab.config.run import TrainConfig
 from hisac_lab.events.batches import group
 from hisac_lab.events.store import EventStore
@@ -32,7 +32,7 @@ def work_folder(home: Path, key: Any) -> Path:
 
 def train_model(
     name: str,
-    model_config: DINConfig | HiSACConfig,
+    model_config: AnyModel,
     frame: FrameConfig,
     config: TrainConfig,
     compute: ComputeConfig,
@@ -63,9 +63,7 @@ def train_model(
     store = EventStore.open(prepared)
     rows = {split: group(store, store.samples(split), config.max_candidates) for split in ("train", "valid")}
     model = build(model_config, frame, items, seed)
-    progress = train(
-        model, rows["train"], rows["valid"], config, runtime, seed, f"train {name} seed {seed}", work
-    )
+    progress = train(model, rows["train"], rows["valid"], config, runtime, seed, f"train {name} seed {seed}", work)
     save_model(out, model, model_config, items)
     curve = "".join(json.dumps(point, sort_keys=True) + "\n" for point in progress.curve)
     write_file(out / "curve.jsonl", curve)

@@ -2,7 +2,7 @@
 
 from hisac_lab.base.artifacts import stage_output
 from hisac_lab.cli.paths import CODEBOOK, TOKENIZE
-from hisac_lab.codebook.tree import build_codebook
+from hisac_lab.codebook.build import build_codebook
 
 
 def run() -> None:

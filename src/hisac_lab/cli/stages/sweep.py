@@ -26,7 +26,10 @@ def run() -> None:
     deepest = int(read_manifest(CODEBOOK)["depth"])
     if max(config.depth) > deepest:
         raise UserError(
-            "params.yaml", f"{max(config.depth)} is deeper than the codebook's {deepest}", "lower it", "sweep.depth"
+            "params.yaml",
+            f"{max(config.depth)} is deeper than the codebook's {deepest}",
+            "lower it",
+            "sweep.depth",
         )
     task = TrialTask(
         base=base,

@@ -1,0 +1,37 @@
+# `make demo` and `make test` each make the environment when it is missing.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV ?= .venv
+BIN = $(VENV)/bin
+READY = $(VENV)/.ready
+
+.PHONY: demo test check unit flow clean
+
+demo: $(READY)  ## from raw data to a promotable model
+	$(BIN)/snakemake --cores all
+	@echo
+	@$(BIN)/hisac-lab summary
+
+test: check unit flow  ## everything that CI runs
+
+check: $(READY)  ## format, lint, types, layers
+	$(BIN)/ruff format --check src workflow tests benchmarks
+	$(BIN)/ruff check src workflow tests benchmarks
+	$(BIN)/snakefmt --check Snakefile
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+unit: $(READY)  ## every room on small data
+	$(BIN)/pytest -n 2 tests --ignore tests/flow
+
+flow: $(READY)  ## the real graph on a tiny configuration
+	$(BIN)/pytest -n 2 tests/flow
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || \
+	  { echo "hisac-lab: error: $(PYTHON) is not Python 3.11; set PYTHON=/path/to/python3.11"; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
+	@touch $@
+
+clean:  ## remove everything that a run makes (dvc's cache stays)
+	rm -rf artifacts logs .work .snakemake mlruns mlflow.db reports/report.html reports/report.md reports/metrics.json

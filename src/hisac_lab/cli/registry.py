@@ -1,0 +1,137 @@
+"""User commands around the registry: sync, models, promote, rollback, ui."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from hisac_lab.base.errors import UserError
+from hisac_lab.base.progress import say
+from hisac_lab.cli.paths import LEDGER, REPORTS, STAGES, TIMINGS, WORK
+from hisac_lab.config.base import PARAMS_FILE
+from hisac_lab.config.params import Params, load_params
+from hisac_lab.registry.mirror import Lineage
+from hisac_lab.registry.store import Registry
+
+ATTACHED = [PARAMS_FILE, REPORTS / "report.html", REPORTS / "report.md"]
+
+
+def mirror_or_say(params: Params) -> None:
+    """Brings MLflow up to date; a store that does not answer costs a line, not the stage."""
+    try:
+        with _open(params) as registry:
+            _mirror(registry, params)
+    except Exception as error:  # whatever a foreign store throws
+        say(f"MLflow at {params.mlflow.tracking_uri} was not updated ({type(error).__name__}: {error})")
+        say("the files are whole; `hisac-lab sync` tries again")
+
+
+def sync() -> None:
+    """Mirrors the present outputs."""
+    with _synced(load_params()) as (_, top, new):
+        print(f"MLflow run {top}: {'mirrored' if new else 'was there already'}")
+
+
+def models() -> None:
+    """Prints a table of versions."""
+    with _synced(load_params()) as (registry, _, _new):
+        listed = registry.promoter.list()
+    table = Table("model", "version", "alias", "AUC", "A/B test (lift interval)", "calibration", "MACs", "protocol")
+    for one in listed:
+        facts = [
+            one.tags.get(key, "") for key in ("auc", "abtest", "calibration_error", "candidate_macs", "fingerprint")
+        ]
+        table.add_row(one.model, one.version, ", ".join(one.aliases), *facts)
+    Console(width=None if sys.stdout.isatty() else 160).print(table)
+
+
+def promote(model: str, version: str | None) -> None:
+    """Promotes or says why not; a refusal exits with 1."""
+    params = load_params()
+    with _synced(params) as (registry, _, _new):
+        chosen, gates = registry.promoter.promote(model, version, params.promotion)
+    for gate in gates:
+        print(f"  {'ok  ' if gate.holds else 'FAIL'} {gate.name}: {gate.says}")
+    failed = [gate.name for gate in gates if not gate.holds]
+    if failed:
+        raise UserError(
+            f"{model} version {chosen}",
+            f"not promoted, {len(failed)} of {len(gates)} gates failed ({', '.join(failed)})",
+            "mend the model, or the gates in params.yaml: promotion",
+        )
+    print(f"{model} version {chosen} is champion: load it with models:/{model}@champion")
+
+
+def rollback(model: str) -> None:
+    """Restores the previous champion."""
+    with _synced(load_params()) as (registry, _, _new):
+        was, now = registry.promoter.rollback(model)
+    print(
+        f"{model}: champion was version {was}, "
+        + (f"is version {now} again" if now else "now there is none, as before")
+    )
+
+
+def ui(port: int) -> None:
+    """Replaces this process by MLflow's server, on this machine only."""
+    params = load_params()
+    mirror_or_say(params)
+    uri = params.mlflow.tracking_uri
+    print(f"open http://127.0.0.1:{port}/#/models (stop with Ctrl-C)", flush=True)
+    os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"  # five sixths of its memory, for nothing used here
+    mlflow = str(Path(sys.executable).parent / "mlflow")
+    command = [
+        mlflow,
+        "server",
+        "--backend-store-uri",
+        uri,
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+        "--workers",
+        "1",
+    ]
+    os.execv(mlflow, command)
+
+
+@contextmanager
+def _open(params: Params) -> Iterator[Registry]:
+    with Registry.open(params.mlflow, LEDGER, WORK) as registry:
+        yield registry
+
+
+@contextmanager
+def _synced(params: Params) -> Iterator[tuple[Registry, str, bool]]:
+    with _open(params) as registry:
+        top, new = _mirror(registry, params)
+        yield registry, top, new
+
+
+def _mirror(registry: Registry, params: Params) -> tuple[str, bool]:
+    top, new = registry.mirror(STAGES, Lineage(_commit(), _flatten(params.model_dump(mode="json"))), ATTACHED, TIMINGS)
+    if not new:
+        registry.attach(top, ATTACHED)
+    return top, new
+
+
+def _commit() -> str:
+    def git(*words: str) -> str:
+        return subprocess.run(["git", *words], capture_output=True, text=True, check=False).stdout.strip()
+
+    return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain", "--untracked-files=no") else "")
+
+
+def _flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        flat |= _flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat

@@ -1,0 +1,65 @@
+"""The gates in front of the alias `champion`."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from hisac_lab.config.judge import PromotionConfig
+
+Evidence = dict[str, Any]
+
+
+class Gate(NamedTuple):
+    """One gate and what it said.
+
+    Attributes:
+        name: The setting in the section `promotion`, or `fingerprints`.
+        holds: Whether it lets the model through.
+        says: Value and limit in words.
+    """
+
+    name: str
+    holds: bool
+    says: str
+
+
+def check_gates(evidence: Evidence, champion: Evidence | None, config: PromotionConfig) -> list[Gate]:
+    """Asks every gate.
+
+    Args:
+        evidence: Of the candidate version.
+        champion: Of the present champion, if there is one.
+        config: The section `promotion`.
+    """
+    return [
+        _ab(evidence, config),
+        _below("max_calibration_error", "calibration error", evidence["calibration_error"], config),
+        _below("max_candidate_cost", "multiply-adds per candidate", evidence["cost"]["candidate_macs"], config),
+        _below("max_state_bytes", "bytes of user state", evidence["cost"]["state_bytes"], config),
+        _fingerprints(evidence, champion),
+    ]
+
+
+def _ab(evidence: Evidence, config: PromotionConfig) -> Gate:
+    test = evidence["abtest"]
+    if test is None:
+        return Gate("min_ab_lift", False, "it was in no A/B test as the treatment (it is the control)")
+    low, high = test["lift"]["low"], test["lift"]["high"]
+    words = f"A/B lift over {test['control']} is {low:+.2%} to {high:+.2%}, its lower end must be above"
+    return Gate("min_ab_lift", low > config.min_ab_lift, f"{words} {config.min_ab_lift:.2%}")
+
+
+def _below(name: str, what: str, value: float, config: PromotionConfig) -> Gate:
+    limit = getattr(config, name)
+    return Gate(name, value <= limit, f"{what} is {value:,.6g}, the limit is {limit:,.6g}")
+
+
+def _fingerprints(evidence: Evidence, champion: Evidence | None) -> Gate:
+    own = evidence["fingerprint"]
+    test = evidence["abtest"]
+    if test is not None and test["fingerprint"] != own:
+        return Gate("fingerprints", False, f"evaluated under {own}, A/B-tested under {test['fingerprint']}")
+    if champion is not None and champion["fingerprint"] != own:
+        words = f"evaluated under {own}, the champion under {champion['fingerprint']}: evaluate both under one protocol"
+        return Gate("fingerprints", False, words)
+    return Gate("fingerprints", True, f"evaluation, A/B test and champion share {own}")

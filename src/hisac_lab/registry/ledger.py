@@ -1,0 +1,97 @@
+"""The ledger of promotions: append-only, each line chained to the one before it."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from hisac_lab.base.errors import UserError
+
+Entry = dict[str, Any]
+
+
+class Ledger:
+    """A file of JSON lines: refusals, promotions and rollbacks of all models.
+
+    It is the truth about champions; the aliases in the registry mirror it and can be rebuilt from it.
+
+    Args:
+        path: The file; it need not exist yet.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """One promotion or rollback at a time; the lock ends with the process, however it ends."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("a") as handle:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            yield
+
+    def entries(self) -> list[Entry]:
+        """All entries, oldest first.
+
+        Raises:
+            UserError: A line was changed, removed or cut off.
+        """
+        if not self.path.exists():
+            return []
+        entries: list[Entry] = []
+        for number, line in enumerate(self.path.read_text().splitlines(), 1):
+            try:
+                entry = json.loads(line)
+                sound = entry["hash"] == _hash(entry) and entry["previous_hash"] == _last_hash(entries)
+            except (ValueError, KeyError, TypeError):
+                sound = False
+            if not sound:
+                raise UserError(
+                    self.path, "does not follow from the lines before it", "restore it from git", f"line {number}"
+                )
+            entries.append(entry)
+        return entries
+
+    def append(self, **facts: Any) -> Entry:
+        """Adds one entry and waits until the disk has it."""
+        entries = self.entries()
+        entry = {
+            "number": len(entries) + 1,
+            "time": datetime.now(UTC).isoformat(timespec="seconds"),
+            **facts,
+            "previous_hash": _last_hash(entries),
+        }
+        entry["hash"] = _hash(entry)
+        with self.path.open("a") as file:
+            file.write(json.dumps(entry, sort_keys=True) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        return entry
+
+    def champions(self, model: str) -> list[str]:
+        """Bundle digests of a model's champions, the present one last: promotions push, rollbacks pop."""
+        stack: list[str] = []
+        for entry in self.entries():
+            if entry["model"] != model:
+                continue
+            if entry["action"] == "promote":
+                stack.append(entry["bundle"])
+            elif entry["action"] == "rollback":
+                stack.pop()
+        return stack
+
+
+def _last_hash(entries: list[Entry]) -> str:
+    return str(entries[-1]["hash"]) if entries else ""
+
+
+def _hash(entry: Entry) -> str:
+    content = {key: value for key, value in entry.items() if key != "hash"}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

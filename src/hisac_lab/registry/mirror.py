@@ -1,0 +1,213 @@
+"""Mirroring finished runs into MLflow: serial, in batches, idempotent.
+
+Stages write files; this reads them. A pipeline's run is keyed by the digest of all its outputs, a model version by the
+digest of its bundle, so mirroring twice adds nothing, and a lost registry is rebuilt by mirroring again.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from mlflow import MlflowClient
+from mlflow.entities import Metric, Param, RunTag
+from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME, MLFLOW_SOURCE_NAME
+
+from hisac_lab.base.artifacts import read_json, read_manifest
+from hisac_lab.registry.versions import ModelVersions
+
+PIPELINE, COMPLETE = "hisac_lab.pipeline", "hisac_lab.complete"
+BATCH = 90  # the store takes at most 100 parameters at once
+
+
+@dataclass(frozen=True)
+class Lineage:
+    """Where a pipeline execution came from; for people, never for decisions.
+
+    Attributes:
+        commit: Git commit of the working tree, with a plus sign when it was changed.
+        params: All settings, flattened.
+    """
+
+    commit: str
+    params: dict[str, Any]
+
+
+class Mirror:
+    """Writes one pipeline execution as a tree of runs.
+
+    Args:
+        client: A client of the tracking store.
+        experiment: Identifier of the experiment.
+        stages: Output directory of each stage by name.
+        lineage: Where the execution came from.
+    """
+
+    def __init__(self, client: MlflowClient, experiment: str, stages: Mapping[str, Path], lineage: Lineage) -> None:
+        self.client, self.experiment, self.stages, self.lineage = client, experiment, stages, lineage
+        self.now = int(time.time() * 1000)
+        self.bundles = read_manifest(stages["register"])
+
+    def find(self) -> str | None:
+        """The run of this execution, when it was mirrored whole; a half-written one is removed."""
+        query = f"tags.`{PIPELINE}` = '{self.bundles['pipeline']}'"
+        for run in self.client.search_runs([self.experiment], query):
+            if run.data.tags.get(COMPLETE):
+                return str(run.info.run_id)
+            children = f"tags.`{MLFLOW_PARENT_RUN_ID}` = '{run.info.run_id}'"
+            for child in self.client.search_runs([self.experiment], children):
+                self.client.delete_run(child.info.run_id)
+            self.client.delete_run(run.info.run_id)
+        return None
+
+    def write(self, versions: ModelVersions, files: list[Path], timings: Path) -> str:
+        """Writes the whole tree and registers the bundles.
+
+        Args:
+            versions: Registers model versions.
+            files: Files to attach to the top run.
+            timings: What was measured on this machine, if it is there.
+
+        Returns:
+            Identifier of the top run.
+        """
+        results = read_json(self.stages["evaluate"] / "metrics.json")["models"]
+        tests = read_json(self.stages["abtest"] / "abtest.json")
+        headline = {f"{name}/auc": entry["metrics"]["auc"]["value"] for name, entry in results.items()}
+        headline |= {f"{name}/ab_lift": test["lift_cuped"]["value"] for name, test in tests["tests"].items()}
+        top = self._run(
+            f"pipeline {self.bundles['pipeline'][:8]}",
+            None,
+            self.lineage.params,
+            headline,
+            {PIPELINE: self.bundles["pipeline"], "git_commit": self.lineage.commit}
+            | {f"data.{stage}": digest[:16] for stage, digest in self.bundles["stages"].items()}
+            | {"fingerprint": read_manifest(self.stages["evaluate"])["fingerprint"]},
+        )
+        for stage in ("acquire", "prepare", "embed", "tokenize", "codebook"):
+            self._run(stage, top, *_split(read_manifest(self.stages[stage])))
+        self._sweep(top)
+        owners = self._training(top, results)
+        evaluation = self._run("evaluate", top, {}, _evaluation_metrics(results, timings))
+        ab = self._run("abtest", top, {}, _flat(tests["tests"] | {"aa": tests["aa"]}))
+        self.client.log_artifact(evaluation, str(self.stages["evaluate"] / "metrics.json"))
+        self.client.log_artifact(ab, str(self.stages["abtest"] / "abtest.json"))
+        table = {
+            "model": list(results),
+            **{
+                metric: [
+                    f"{e['metrics'][metric]['value']:.4f} {e['metrics'][metric]['interval']}" for e in results.values()
+                ]
+                for metric in next(iter(results.values()))["metrics"]
+            },
+        }
+        self.client.log_table(top, table, "leaderboard.json")
+        for file in files:
+            if file.exists():
+                self.client.log_artifact(top, str(file))
+        for name, digest in self.bundles["models"].items():
+            versions.register(name, self.stages["register"] / name, digest, owners[name])
+        self.client.set_tag(top, COMPLETE, "true")
+        return top
+
+    def attach(self, top: str, files: list[Path], folder: str | None = None) -> None:
+        """Adds files to the top run."""
+        for file in files:
+            self.client.log_artifact(top, str(file), folder)
+
+    def _sweep(self, top: str) -> None:
+        facts, metrics = _split(read_manifest(self.stages["sweep"]))
+        study = self._run("sweep", top, facts, metrics)
+        trials = pd.read_csv(self.stages["sweep"] / "trials.csv")
+        for trial in trials.to_dict("records"):
+            settings = {name: trial[name] for name in ("agents", "depth", "breadth", "temperature")}
+            scores = {"auc": trial["auc"], "cost": trial["cost"]}
+            tags = {"on_front": str(trial["on_front"])}
+            self._run(f"trial {int(trial['number']):02d}", study, settings, scores, tags)
+        self.client.log_artifact(study, str(self.stages["sweep"] / "trials.csv"))
+
+    def _training(self, top: str, results: dict[str, Any]) -> dict[str, str]:
+        """One run per model and seed with its curves; gives the run that owns each model's bundle."""
+        owners = {}
+        for name, result in results.items():
+            for seed, scores in sorted(result["seeds"].items()):
+                folder = self.stages["train"] / f"{name}-{seed}"
+                facts, metrics = _split(read_manifest(folder))
+                metrics |= {f"test_{key}": value for key, value in scores.items() if isinstance(value, float)}
+                run = self._run(f"train {name} seed {seed}", top, facts, metrics, {"model": name, "seed": seed})
+                self._curve(run, folder / "curve.jsonl")
+                if int(seed) == result["best_seed"]:
+                    owners[name] = run
+        return owners
+
+    def _curve(self, run: str, path: Path) -> None:
+        points = [json.loads(line) for line in path.read_text().splitlines()]
+        metrics = [
+            Metric(f"curve/{name}", value, self.now, int(point["step"]))
+            for point in points
+            for name, value in point.items()
+            if name != "step"
+        ]
+        for at in range(0, len(metrics), 900):
+            self.client.log_batch(run, metrics=metrics[at : at + 900])
+
+    def _run(
+        self,
+        name: str,
+        parent: str | None,
+        params: Mapping[str, Any],
+        metrics: Mapping[str, float],
+        tags: Mapping[str, str] | None = None,
+    ) -> str:
+        own = {MLFLOW_RUN_NAME: name, MLFLOW_SOURCE_NAME: "hisac-lab", **(tags or {})}
+        if parent:
+            own[MLFLOW_PARENT_RUN_ID] = parent
+        run = self.client.create_run(self.experiment, start_time=self.now, tags=own, run_name=name)
+        identifier = str(run.info.run_id)
+        settings = [Param(key, str(value)[:6000]) for key, value in params.items()]
+        for at in range(0, len(settings), BATCH):
+            self.client.log_batch(identifier, params=settings[at : at + BATCH])
+        values = [Metric(_legal(key), float(value), self.now, 0) for key, value in metrics.items()]
+        for at in range(0, len(values), 900):
+            self.client.log_batch(identifier, metrics=values[at : at + 900])
+        self.client.log_batch(identifier, tags=[RunTag("hisac_lab.kind", name.split()[0])])
+        self.client.set_terminated(identifier)
+        return identifier
+
+
+def _evaluation_metrics(results: dict[str, Any], timings: Path) -> dict[str, float]:
+    metrics: dict[str, float] = {}
+    for name, entry in results.items():
+        for metric, value in entry["metrics"].items():
+            metrics[f"{name}/{metric}"] = value["value"]
+            metrics[f"{name}/{metric}/low"], metrics[f"{name}/{metric}/high"] = value["interval"]
+        metrics |= {f"{name}/cost/{key}": value for key, value in entry["cost"].items()}
+    if timings.exists():
+        metrics |= _flat({name: {"time": part} for name, part in read_json(timings)["models"].items()})
+    return metrics
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
+    """Numbers in a nested mapping, by path."""
+    found: dict[str, float] = {}
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            found |= _flat(value, f"{prefix}{key}/")
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            found[f"{prefix}{key}"] = value
+    return found
+
+
+def _split(manifest: dict[str, Any]) -> tuple[dict[str, Any], dict[str, float]]:
+    """A manifest as parameters (texts and lists) and metrics (numbers)."""
+    params = {k: v for k, v in manifest.items() if not isinstance(v, int | float | dict) or isinstance(v, bool)}
+    return params, _flat({k: v for k, v in manifest.items() if k != "profile"})
+
+
+def _legal(name: str) -> str:
+    return name.replace("@", "_at_")

@@ -1,0 +1,84 @@
+"""The served model: an MLflow pyfunc that scores any user from the history it is given.
+
+It needs this package's code, which travels with it, and none of its data: item ids, weights, embeddings and codebook
+are in the bundle.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import torch
+from mlflow.models import set_model
+from mlflow.pyfunc.model import PythonModel
+
+from hisac_lab.base.artifacts import read_json
+from hisac_lab.base.errors import UserError
+from hisac_lab.events.batches import HistoryArrays
+from hisac_lab.models.bundle import load_model
+from hisac_lab.models.contract import History
+
+INPUTS = ("history_items", "history_times", "time", "candidates")
+
+
+class ServedRanker(PythonModel):
+    """Scores candidates for users given by their histories.
+
+    Input, one row per request: `history_items` (item ids, oldest first), `history_times` (seconds), `time` (seconds),
+    `candidates` (item ids). Output: column `scores`, click probabilities in the order of the candidates.
+    """
+
+    def load_context(self, context: Any) -> None:
+        """Loads the bundle that MLflow unpacked."""
+        home = Path(context.artifacts["bundle"])
+        self.model, _ = load_model(home)
+        vocabulary = read_json(home / "vocabulary.json")
+        self.limit = int(vocabulary["history_limit"])
+        self.number = {item: place for place, item in enumerate(vocabulary["items"])}
+
+    @torch.inference_mode()
+    def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
+        """Scores each request.
+
+        Raises:
+            UserError: A column is missing, a history is empty or from the future, or an item is unknown.
+        """
+        for name in INPUTS:
+            if name not in model_input.columns:
+                raise UserError("model input", "column is missing", f"give {', '.join(INPUTS)}", name)
+        scores = [self._score(row, request) for row, request in enumerate(model_input.to_dict("records"))]
+        return pd.DataFrame({"scores": scores}, index=model_input.index)
+
+    def _score(self, row: int, request: Mapping[Any, Any]) -> list[float]:
+        times = np.asarray(request["history_times"], np.int64)
+        items = self._numbers(row, "history_items", request["history_items"])
+        candidates = self._numbers(row, "candidates", request["candidates"])
+        if not len(items):
+            raise UserError("model input", "value [] is no history", "rank users without one by popularity",
+                            f"row {row}: history_items")  # fmt: skip
+        if len(items) != len(times):
+            raise UserError("model input", f"{len(times)} times for {len(items)} items", "give one time per event",
+                            f"row {row}: history_times")  # fmt: skip
+        ages = int(request["time"]) - times
+        if (ages <= 0).any():
+            raise UserError("model input", f"an event at {times[ages <= 0][0]} is not before the request",
+                            "leave out events at or after `time`", f"row {row}: history_times")  # fmt: skip
+        items, ages = items[-self.limit :], ages[-self.limit :]
+        arrays = HistoryArrays(items[None], ages[None], np.ones((1, len(items)), bool))
+        logits = self.model(History.of(arrays), torch.from_numpy(candidates[None]))
+        return [float(p) for p in torch.sigmoid(logits[0])]
+
+    def _numbers(self, row: int, name: str, ids: Any) -> npt.NDArray[np.int64]:
+        try:
+            return np.array([self.number[str(item)] for item in ids], np.int64)
+        except KeyError as error:
+            raise UserError("model input", f"item {error} is unknown to this model", "leave it out",
+                            f"row {row}: {name}") from error  # fmt: skip
+
+
+set_model(ServedRanker())

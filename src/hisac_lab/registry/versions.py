@@ -1,0 +1,164 @@
+"""Model versions in the MLflow registry: registered from bundles, found by digest."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import mlflow
+from mlflow import MlflowClient
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
+from mlflow.models import ModelSignature
+from mlflow.types import ColSpec, DataType, Schema
+from mlflow.types.schema import Array
+
+from hisac_lab.base.artifacts import read_json
+from hisac_lab.base.errors import UserError
+from hisac_lab.registry.bundle import CARD, EVIDENCE
+
+BUNDLE = "hisac_lab.bundle"
+CHAMPION, CHALLENGER = "champion", "challenger"
+PACKAGE = Path(__file__).parents[1]
+REQUIREMENTS = ["mlflow", "numpy", "pandas", "pydantic", "pyyaml", "rich", "safetensors", "torch"]
+SIGNATURE = ModelSignature(
+    inputs=Schema(
+        [
+            ColSpec(Array(DataType.string), "history_items"),
+            ColSpec(Array(DataType.long), "history_times"),
+            ColSpec(DataType.long, "time"),
+            ColSpec(Array(DataType.string), "candidates"),
+        ]
+    ),
+    outputs=Schema([ColSpec(Array(DataType.double), "scores")]),
+)
+
+
+class ModelVersions:
+    """Registered models and their versions.
+
+    Args:
+        client: A client of the registry.
+    """
+
+    def __init__(self, client: MlflowClient) -> None:
+        self.client = client
+
+    def register(self, name: str, bundle: Path, digest: str, run: str) -> str:
+        """Makes a version of a bundle and points `challenger` at it; a known bundle keeps its version.
+
+        Args:
+            name: Name of the registered model.
+            bundle: The bundle's directory.
+            digest: Its digest.
+            run: The training run that made its weights.
+
+        Returns:
+            The version.
+        """
+        known = self.by_digest(name, digest)
+        if known is None:
+            known = self._log(name, bundle, digest, run)
+        self.client.set_registered_model_alias(name, CHALLENGER, known.version)
+        return str(known.version)
+
+    def _log(self, name: str, bundle: Path, digest: str, run: str) -> ModelVersion:
+        with mlflow.start_run(run_id=run):
+            info = mlflow.pyfunc.log_model(
+                name=name,
+                python_model=str(PACKAGE / "registry" / "served.py"),
+                artifacts={"bundle": str(bundle)},
+                code_paths=[str(PACKAGE)],
+                signature=SIGNATURE,
+                pip_requirements=REQUIREMENTS,
+            )
+        evidence = read_json(bundle / EVIDENCE)
+        test = evidence["abtest"]
+        tags = {
+            BUNDLE: digest,
+            "fingerprint": evidence["fingerprint"],
+            "auc": f"{evidence['metrics']['auc']['value']:.4f} {evidence['metrics']['auc']['interval']}",
+            "calibration_error": f"{evidence['calibration_error']:.4f}",
+            "candidate_macs": f"{evidence['cost']['candidate_macs']:.0f}",
+            "abtest": "control"
+            if test is None
+            else f"{test['verdict']} against {test['control']}: {test['lift']['low']:+.2%} to {test['lift']['high']:+.2%}",
+        }
+        try:
+            self.client.create_registered_model(name, description=_describe(name, read_json(bundle / CARD)))
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+        return self.client.create_model_version(name, info.model_uri, run_id=run, tags=tags)
+
+    def all(self, name: str) -> list[ModelVersion]:
+        """Versions of a model, oldest first."""
+        found = self.client.search_model_versions(f"name = '{name}'")
+        return sorted(found, key=lambda version: int(version.version))
+
+    def names(self) -> list[str]:
+        """Names of all registered models that come from bundles."""
+        return sorted(model.name for model in self.client.search_registered_models())
+
+    def by_digest(self, name: str, digest: str) -> ModelVersion | None:
+        """The version made of a bundle, if there is one."""
+        return next((v for v in self.all(name) if v.tags.get(BUNDLE) == digest), None)
+
+    def pick(self, name: str, version: str | None) -> ModelVersion:
+        """A version by number, or the challenger.
+
+        Raises:
+            UserError: There is no such model or version.
+        """
+        versions = self.all(name)
+        if not versions:
+            known = ", ".join(self.names()) or "none yet: run the graph"
+            raise UserError("registry", f"there is no model {name!r} (there are: {known})", "name one of them")
+        if version is None:
+            return self.client.get_model_version_by_alias(name, CHALLENGER)
+        for one in versions:
+            if str(one.version) == version:
+                return one
+        numbers = ", ".join(str(one.version) for one in versions)
+        raise UserError("registry", f"{name} has no version {version} (there are: {numbers})", "name one of them")
+
+    def alias(self, name: str, alias: str) -> ModelVersion | None:
+        """The version an alias points at, if any."""
+        aliases = self.client.get_registered_model(name).aliases
+        return self.client.get_model_version(name, aliases[alias]) if alias in aliases else None
+
+    def set_champion(self, name: str, version: ModelVersion | None) -> None:
+        """Points `champion` at a version, or at nothing."""
+        if version is not None:
+            self.client.set_registered_model_alias(name, CHAMPION, version.version)
+        elif self.alias(name, CHAMPION) is not None:
+            self.client.delete_registered_model_alias(name, CHAMPION)
+
+    def evidence(self, version: ModelVersion) -> dict[str, Any]:
+        """The evidence inside a version's bundle."""
+        uri = f"models:/{version.name}/{version.version}"
+        folder = Path(mlflow.artifacts.download_artifacts(uri))
+        found = sorted(folder.rglob(EVIDENCE))
+        if not found:
+            raise UserError(uri, "holds no evidence", "register it through the graph", EVIDENCE)
+        evidence: dict[str, Any] = read_json(found[0])
+        return evidence
+
+
+def quiet() -> None:
+    """No telemetry, no progress bars of MLflow's own."""
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+
+
+def _describe(name: str, card: list[dict[str, str]]) -> str:
+    """The fidelity card in Markdown, for the model's page."""
+    lines = [
+        f"**{name}**: what is stated by the paper, inferred, and left out.",
+        "",
+        "| | claim | source |",
+        "|---|---|---|",
+    ]
+    lines += [f"| {line['status']} | {line['claim']} | {line['source']} |" for line in card]
+    return "\n".join(lines)

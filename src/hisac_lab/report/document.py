@@ -1,0 +1,102 @@
+"""What a report is made of, whatever it is written as: sections of points, notes, tables and figures.
+
+Both templates walk the same blocks, so the HTML page and its Markdown twin cannot differ in a number. Texts are plain;
+`backticks` mark code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell of a table.
+
+    Attributes:
+        text: What it says.
+        muted: Said more quietly after it: an interval.
+        badge: Colour class of a badge around the text: good, bad, mid or plain.
+        colour: Colour of the swatch before the text: a model's.
+        strong: Whether the text stands out.
+    """
+
+    text: str
+    muted: str = ""
+    badge: str = ""
+    colour: str = ""
+    strong: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table; columns named in `words` are set flush left, all others are numbers."""
+
+    kind: ClassVar[str] = "table"
+    caption: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    words: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class Figure:
+    """An inline SVG with a title and one line on how to read it."""
+
+    svg: str
+    title: str
+    caption: str
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Figures side by side; `numbers` are the tables behind them, where no other table of the report has them."""
+
+    kind: ClassVar[str] = "figures"
+    figures: tuple[Figure, ...]
+    numbers: tuple[Table, ...] = ()
+
+
+@dataclass(frozen=True)
+class Note:
+    """A paragraph; a `callout` is one that must not be missed."""
+
+    text: str
+    kind: str = "note"
+
+
+@dataclass(frozen=True)
+class Points:
+    """Short labelled sentences."""
+
+    kind: ClassVar[str] = "points"
+    points: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Single numbers with what they count."""
+
+    kind: ClassVar[str] = "counts"
+    counts: tuple[tuple[str, str], ...]
+
+
+Block = Table | Figures | Note | Points | Counts
+Row = tuple[Cell | str, ...]
+
+
+@dataclass(frozen=True)
+class Section:
+    """A section; `key` is its anchor."""
+
+    key: str
+    title: str
+    blocks: tuple[Block, ...] = field(default=())
+
+
+def table(caption: str, columns: Sequence[str], rows: Sequence[Row], words: Sequence[str]) -> Table:
+    """A table from cells or plain strings."""
+    cells = tuple(tuple(cell if isinstance(cell, Cell) else Cell(cell) for cell in row) for row in rows)
+    return Table(caption, tuple(columns), cells, frozenset(words))

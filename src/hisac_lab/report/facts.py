@@ -1,0 +1,365 @@
+"""What the report knows: typed, frozen records of what the stages wrote.
+
+Field names are the keys of the stages' JSON files; keys that the report does not use are ignored.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Interval = tuple[float, float]
+
+
+class Record(BaseModel):
+    """A part of a JSON file."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class Acquired(Record):
+    """Manifest of `acquire`; `files` maps a raw file's name to its SHA-256."""
+
+    dataset: str
+    layout: str
+    files: dict[str, str]
+
+
+class Split(Record):
+    """One period; times in seconds since 1970, UTC; histories in events."""
+
+    samples: int
+    requests: int
+    users: int
+    positive_share: float
+    first: int = Field(alias="from")
+    last: int = Field(alias="to")
+    history_p10: int
+    history_p50: int
+    history_p90: int
+    history_p99: int
+
+
+class Month(Record):
+    """Events of one month; the share is None where the log has no feedback."""
+
+    events: int
+    positive_share: float | None = None
+
+
+class Profile(Record):
+    """Shape of the log."""
+
+    months: dict[str, Month]
+    history_length_deciles: list[int]
+    test_share_of_new_users: float
+    test_share_of_new_items: float
+
+
+class Prepared(Record):
+    """Manifest of `prepare`."""
+
+    users: int
+    items: int
+    events: int
+    history_events: int
+    events_out_of_order: int
+    samples_without_history: int
+    negatives: str
+    time_unit: str
+    history_limit: int
+    splits: dict[str, Split]
+    protocol: str
+    profile: Profile
+
+
+class Embedded(Record):
+    """Manifest of `embed`."""
+
+    method: str
+    dim: int
+    items_without_embedding: int
+
+
+class Level(Record):
+    """One level of the semantic IDs."""
+
+    width: int
+    use: float
+    perplexity: float
+    explained_variance: float
+    prefixes: int
+
+
+class Quality(Record):
+    """The measures of the gate."""
+
+    levels: list[Level]
+    ids: int
+    collision_rate: float
+    largest_bucket: int
+    max_bucket_share: float
+
+
+class Tokenized(Record):
+    """Manifest of `tokenize`."""
+
+    quality: Quality
+
+
+class Book(Record):
+    """Manifest of `codebook`."""
+
+    nodes: list[int]
+    mean_fan_out: list[float]
+    items_without_id: int
+
+
+class Swept(Record):
+    """Manifest of `sweep`."""
+
+    model: str
+    chosen: int
+    rule: str
+    auc: float
+    best_auc: float
+    cost: float
+    budgets: list[int]
+
+
+class Point(Record):
+    """One validation of a training run."""
+
+    step: int
+    train_loss: float
+    valid_auc: float
+    valid_log_loss: float
+
+
+class Run(Record):
+    """Manifest of one training run; `curve` is its curve.jsonl."""
+
+    name: str
+    seed: int
+    parameters: int
+    steps: int
+    valid_auc: float
+    settings: dict[str, Any]
+    curve: list[Point]
+
+
+class Sliced(Record):
+    """A value with its interval."""
+
+    value: float
+    interval: Interval
+
+
+class Metric(Sliced):
+    """A metric: mean over seeds, interval over users, paired difference to the reference."""
+
+    seed_spread: float
+    difference: float
+    difference_interval: Interval
+
+
+class Bin(Record):
+    """Mean prediction and observed share of positives in one bin of predictions."""
+
+    predicted: float
+    observed: float
+
+
+class Calibration(Record):
+    """Expected calibration error, ratio of predicted to observed positives, curve."""
+
+    error: float
+    ratio: float
+    curve: list[Bin]
+
+
+class SeedScores(Record):
+    """One run on the test period."""
+
+    auc: float
+    valid_auc: float
+    calibration: Calibration
+
+
+class Cost(Record):
+    """Counted cost of serving."""
+
+    state_bytes: float
+    encode_macs: float
+    candidate_macs: float
+
+
+class ModelScores(Record):
+    """One model on the test period."""
+
+    metrics: dict[str, Metric]
+    slices: dict[str, dict[str, Sliced]]
+    seeds: dict[str, SeedScores]
+    best_seed: int
+    cost: Cost
+    parameters: int
+
+    @property
+    def served(self) -> SeedScores:
+        """The run with the best validation AUC: the one that the A/B test shows."""
+        return self.seeds[str(self.best_seed)]
+
+    @property
+    def calibration_error(self) -> float:
+        """Expected calibration error, mean over seeds."""
+        return sum(seed.calibration.error for seed in self.seeds.values()) / len(self.seeds)
+
+
+class Scores(Record):
+    """metrics.json of `evaluate`; `slices` counts test samples per bin."""
+
+    models: dict[str, ModelScores]
+    slices: dict[str, dict[str, int]]
+
+
+class Evaluated(Record):
+    """Manifest of `evaluate`."""
+
+    fingerprint: str
+    reference: str
+    confidence: float
+    negatives: str
+    test_samples: int
+    test_users: int
+
+
+class Arms(Record):
+    """A number for each arm."""
+
+    control: float
+    treatment: float
+
+
+class Lift(Record):
+    """Relative lift of the treatment with its interval."""
+
+    value: float
+    low: float
+    high: float
+    p_value: float
+
+    @property
+    def interval(self) -> Interval:
+        """Both ends."""
+        return self.low, self.high
+
+
+class Test(Record):
+    """One two-arm test."""
+
+    users: Arms
+    ctr: Arms
+    lift: Lift
+    lift_cuped: Lift
+    cuped_variance_removed: float
+    sample_ratio_p: float
+    true_lift: float
+    verdict: str
+
+
+class Tests(Record):
+    """abtest.json; `tests` by treatment, `aa` the control against itself."""
+
+    control: str
+    tests: dict[str, Test]
+    aa: Test
+    caveat: str
+
+
+class World(Record):
+    """The simulated users' world."""
+
+    real_users: int
+    exposures: int
+    holdout_auc: float
+    dim: int
+
+
+class ABTested(Record):
+    """Manifest of `abtest`."""
+
+    test_fingerprint: str
+    confidence: float
+    world: World
+
+
+class CardLine(Record):
+    """One line of a fidelity card."""
+
+    claim: str
+    status: str
+    source: str
+    test: str = ""
+
+
+@dataclass(frozen=True)
+class Group:
+    """A first-level node of the codebook.
+
+    Attributes:
+        node: Its number.
+        items: How many items lie below it.
+        titles: The items nearest to its vector, nearest first.
+    """
+
+    node: int
+    items: int
+    titles: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One trial of the sweep, its settings as written in trials.csv."""
+
+    number: int
+    settings: dict[str, str]
+    auc: float
+    cost: float
+    on_front: bool
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Everything that the report says, before it is put into words.
+
+    Attributes:
+        groups: The largest first-level nodes.
+        trials: In number order.
+        runs: By model, then seed.
+        cards: Fidelity cards by model; empty before the stage `register` has run.
+        digests: SHA-256 of each artefact directory by the stage's (or run's) name, in the order of the graph; None
+            for a stage that has not run.
+    """
+
+    acquired: Acquired
+    prepared: Prepared
+    embedded: Embedded
+    tokenized: Tokenized
+    book: Book
+    groups: tuple[Group, ...]
+    swept: Swept
+    trials: tuple[Trial, ...]
+    runs: tuple[Run, ...]
+    evaluated: Evaluated
+    scores: Scores
+    abtested: ABTested
+    tests: Tests
+    cards: dict[str, tuple[CardLine, ...]]
+    digests: dict[str, str | None]
+
+    @property
+    def ranking(self) -> list[str]:
+        """Models by AUC, best first; equals by name."""
+        return sorted(self.scores.models, key=lambda name: (-self.scores.models[name].metrics["auc"].value, name))

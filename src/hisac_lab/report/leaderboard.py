@@ -1,0 +1,196 @@
+"""The leaderboard: every model on the same test samples, with intervals, slices, calibration and cost."""
+
+from __future__ import annotations
+
+from hisac_lab.report import result_charts as charts
+from hisac_lab.report.document import Block, Cell, Figure, Figures, Note, Row, Section, Table, table
+from hisac_lab.report.drawing import colours
+from hisac_lab.report.facts import Facts, Interval, Metric
+from hisac_lab.report.result_charts import Reading
+from hisac_lab.report.words import between, confidence, first_number, fixed, signed, whole
+
+LOWER_IS_BETTER = {"log_loss"}
+METRICS = {"auc": "AUC", "gauc": "GAUC", "log_loss": "log loss"}
+
+
+def metric_names(facts: Facts) -> dict[str, str]:
+    """Metric keys and their names: pooled AUC, AUC per user, log loss, then the ranking metrics."""
+    found = facts.scores.models[facts.ranking[0]].metrics
+    keys = [key for key in METRICS if key in found] + sorted(set(found) - set(METRICS))
+    return {key: METRICS.get(key, key.replace("ndcg", "NDCG").replace("recall", "Recall")) for key in keys}
+
+
+def leaderboard(facts: Facts) -> Section:
+    """Metrics with intervals, differences, slices, calibration, cost."""
+    level = confidence(facts.evaluated.confidence)
+    kinds = sorted(facts.scores.slices)
+    blocks: list[Block] = [
+        Note(
+            f"{whole(facts.evaluated.test_samples)} test samples of {whole(facts.evaluated.test_users)} users; "
+            f"{facts.evaluated.negatives}. Values are means over seeds; brackets are {level} intervals from a "
+            "bootstrap over users. ↑ higher is better, ↓ lower is better."
+        ),
+        _values(facts),
+        *([_gaps(facts)] if len(facts.ranking) > 1 else []),
+        Figures(_forests(facts)),
+        _seeds(facts),
+        Figures(
+            tuple(
+                Figure(
+                    charts.slices(facts, kind, f"slices-{place}"),
+                    f"AUC by {kind}",
+                    f"Each group of marks is a bin of {kind}, from low to high; lines are {level} intervals.",
+                )
+                for place, kind in enumerate(kinds)
+            )
+        ),
+        *(_slices(facts, kind) for kind in kinds),
+        Figures(
+            (
+                Figure(
+                    charts.calibration(facts),
+                    "Calibration",
+                    "On the dashed line predictions are right on average; below it they are too high. Best seed.",
+                ),
+                Figure(
+                    charts.price(facts),
+                    "Quality and cost",
+                    f"Up is better, left is cheaper; vertical lines are {level} intervals.",
+                ),
+            ),
+            (_calibration(facts),),
+        ),
+        _costs(facts),
+        Note("Measured times differ between machines, so they are in `logs/timings.json` and MLflow, not here."),
+    ]
+    return Section("leaderboard", "Leaderboard", tuple(blocks))
+
+
+def _model(facts: Facts, name: str) -> Cell:
+    return Cell(name, colour=colours(facts.scores.models)[name])
+
+
+def _metrics(facts: Facts, model: str) -> list[Metric]:
+    return [facts.scores.models[model].metrics[key] for key in metric_names(facts)]
+
+
+def _heads(facts: Facts) -> list[str]:
+    return [f"{name} {'↓' if key in LOWER_IS_BETTER else '↑'}" for key, name in metric_names(facts).items()]
+
+
+def _values(facts: Facts) -> Table:
+    rows: list[Row] = []
+    for name in facts.ranking:
+        cells = [Cell(fixed(metric.value), between(metric.interval)) for metric in _metrics(facts, name)]
+        rows.append((_model(facts, name), *cells, fixed(facts.scores.models[name].calibration_error)))
+    return table("Test metrics.", ("model", *_heads(facts), "calibration error ↓"), rows, ("model",))
+
+
+def _gaps(facts: Facts) -> Table:
+    reference = facts.evaluated.reference
+    rows: list[Row] = []
+    for name in facts.ranking:
+        if name != reference:
+            cells = [
+                Cell(
+                    signed(metric.difference),
+                    between(metric.difference_interval, signed),
+                    strong=excludes_zero(metric.difference_interval),
+                )
+                for metric in _metrics(facts, name)
+            ]
+            rows.append((_model(facts, name), *cells))
+    return table(
+        f"Paired difference to the reference `{reference}` on the same resampled users; bold where the interval "
+        "excludes zero.",
+        ("model", *_heads(facts)),
+        rows,
+        ("model",),
+    )
+
+
+def excludes_zero(interval: Interval) -> bool:
+    """Whether both ends are on the same side of zero."""
+    return interval[0] > 0 or interval[1] < 0
+
+
+def _seeds(facts: Facts) -> Table:
+    rows: list[Row] = []
+    for name in facts.ranking:
+        model = facts.scores.models[name]
+        spreads = [fixed(metric.seed_spread) for metric in _metrics(facts, name)]
+        aucs = [f"{seed}: {fixed(model.seeds[seed].auc)}" for seed in sorted(model.seeds, key=int)]
+        rows.append((_model(facts, name), *spreads, ", ".join(aucs), str(model.best_seed)))
+    return table(
+        "Spread over seeds (standard deviation), AUC of each seed, and the seed with the best validation AUC.",
+        ("model", *metric_names(facts).values(), "AUC by seed", "best seed"),
+        rows,
+        ("model",),
+    )
+
+
+def _forests(facts: Facts) -> tuple[Figure, ...]:
+    colour = colours(facts.scores.models)
+    aucs = [(name, facts.scores.models[name].metrics["auc"]) for name in facts.ranking]
+    reference = facts.evaluated.reference
+    return (
+        Figure(
+            charts.forest(
+                "auc",
+                "AUC of each model with its interval",
+                [Reading(name, metric.value, metric.interval, colour[name]) for name, metric in aucs],
+                fixed,
+            ),
+            "AUC on the test period",
+            f"Dots are means over seeds, lines {confidence(facts.evaluated.confidence)} intervals over users. All "
+            "models see the same users, so overlapping lines do not mean a tie.",
+        ),
+        Figure(
+            charts.forest(
+                "auc-gap",
+                "Paired difference in AUC to the reference with its interval",
+                [Reading(name, metric.difference, metric.difference_interval, colour[name]) for name, metric in aucs],
+                signed,
+                null=0.0,
+            ),
+            f"Difference in AUC to {reference}",
+            "Right of the line is better than the reference; a line that crosses zero is undecided.",
+        ),
+    )
+
+
+def _slices(facts: Facts, kind: str) -> Table:
+    rows: list[Row] = []
+    for name in sorted(facts.scores.slices[kind], key=first_number):
+        found = [facts.scores.models[model].slices[kind][name] for model in facts.ranking]
+        cells = [Cell(fixed(each.value), between(each.interval)) for each in found]
+        rows.append((name, whole(facts.scores.slices[kind][name]), *cells))
+    units = {"history length": "events in history", "item popularity": "training samples of the item"}
+    unit = units.get(kind, kind)
+    return table(f"AUC by {kind}.", (unit, "samples", *facts.ranking), rows, (unit,))
+
+
+def _calibration(facts: Facts) -> Table:
+    curves = {name: facts.scores.models[name].served.calibration.curve for name in facts.ranking}
+    rows: list[Row] = []
+    for place in range(max(len(curve) for curve in curves.values())):
+        pairs = [
+            f"{fixed(curve[place].predicted, 3)} → {fixed(curve[place].observed, 3)}" if place < len(curve) else ""
+            for curve in curves.values()
+        ]
+        rows.append((str(place + 1), *pairs))
+    return table("Calibration of the best seed: mean predicted → observed.", ("bin", *curves), rows, ())
+
+
+def _costs(facts: Facts) -> Table:
+    rows: list[Row] = []
+    for name in facts.ranking:
+        model = facts.scores.models[name]
+        counts = (model.parameters, model.cost.state_bytes, model.cost.encode_macs, model.cost.candidate_macs)
+        rows.append((_model(facts, name), *(whole(count) for count in counts)))
+    return table(
+        "Cost of serving, counted: mean bytes of user state, mean multiply-adds of matrix products.",
+        ("model", "parameters", "user state, bytes", "multiply-adds per request (encode)", "per candidate (score)"),
+        rows,
+        ("model",),
+    )

@@ -1,0 +1,63 @@
+"""The stage `report`: from the artefacts of a run to a page, its Markdown twin and the headline numbers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hisac_lab.base.artifacts import write_file, write_json
+from hisac_lab.report import data_sections, leaderboard, result_sections
+from hisac_lab.report.collect import Inputs, collect
+from hisac_lab.report.document import Section
+from hisac_lab.report.facts import Facts
+from hisac_lab.report.render import to_html, to_markdown
+
+
+def build_report(inputs: Inputs, html: Path, markdown: Path, metrics: Path) -> None:
+    """Reads a finished run and writes the report; the same artefacts always give the same bytes.
+
+    Args:
+        inputs: Outputs of the stages.
+        html: One self-contained page: styles and charts inside, no scripts, no network.
+        markdown: The same numbers as tables.
+        metrics: Flat JSON of headline numbers, `MODEL.METRIC`, for `dvc metrics`.
+
+    Raises:
+        UserError: A stage has not run, its output is not what this version writes, or a file cannot be written.
+    """
+    facts = collect(inputs)
+    sections = compose(facts)
+    page = {
+        "title": f"hisac-lab: {facts.acquired.dataset}",
+        "mark": facts.evaluated.negatives,
+        "fingerprint": facts.evaluated.fingerprint,
+    }
+    texts = to_html(sections, **page), to_markdown(sections, **page)
+    for path, text in zip((html, markdown), texts, strict=True):
+        write_file(path, text)
+    write_json(metrics, headline_numbers(facts))
+
+
+def compose(facts: Facts) -> list[Section]:
+    """The report's sections in reading order."""
+    return [
+        result_sections.headline(facts),
+        data_sections.data(facts),
+        data_sections.tokens(facts),
+        data_sections.sweep(facts),
+        data_sections.training(facts),
+        leaderboard.leaderboard(facts),
+        result_sections.abtest(facts),
+        result_sections.fidelity(facts),
+        result_sections.provenance(facts),
+    ]
+
+
+def headline_numbers(facts: Facts) -> dict[str, float]:
+    """Per model: test metrics, calibration error and, but for the control, the CUPED lift; `MODEL.METRIC`."""
+    numbers: dict[str, float] = {}
+    for name, model in facts.scores.models.items():
+        numbers |= {f"{name}.{metric}": entry.value for metric, entry in model.metrics.items()}
+        numbers[f"{name}.calibration_error"] = round(model.calibration_error, 6)
+        if name in facts.tests.tests:
+            numbers[f"{name}.ab_lift"] = facts.tests.tests[name].lift_cuped.value
+    return numbers

@@ -1,0 +1,60 @@
+"""How numbers are written: fixed digits, real minus signs, UTC dates. Nothing here depends on a locale."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from hisac_lab.report.facts import Interval
+
+
+def whole(value: float) -> str:
+    """12,345."""
+    return f"{value:,.0f}"
+
+
+def fixed(value: float, digits: int = 4) -> str:
+    """0.7138, with a real minus sign."""
+    return f"{value:.{digits}f}".replace("-", "−")
+
+
+def signed(value: float, digits: int = 4) -> str:
+    """+0.0052 or −0.0043; zero has no sign."""
+    text = f"{value:+.{digits}f}"
+    return text[1:] if float(text) == 0 else text.replace("-", "−")
+
+
+def percent(value: float, digits: int = 1) -> str:
+    """56.7 %."""
+    return f"{fixed(100 * value, digits)} %"
+
+
+def signed_percent(value: float, digits: int = 2) -> str:
+    """+0.52 %."""
+    return f"{signed(100 * value, digits)} %"
+
+
+def day(seconds: int) -> str:
+    """Seconds since 1970 as a UTC date, yyyy-mm-dd."""
+    return str(np.datetime64(seconds, "s"))[:10]
+
+
+def moment(seconds: int) -> str:
+    """Seconds since 1970 as yyyy-mm-dd hh:mm:ss UTC."""
+    return str(np.datetime64(seconds, "s")).replace("T", " ") + " UTC"
+
+
+def first_number(label: str) -> float:
+    """Key to sort bins such as "16 to 40" by their lower end."""
+    return float(label.split()[0])
+
+
+def between(interval: Interval, show: Callable[[float], str] = fixed) -> str:
+    """[0.6964, 0.7298], each end written by `show`."""
+    return f"[{show(interval[0])}, {show(interval[1])}]"
+
+
+def confidence(level: float) -> str:
+    """95 %, 99.5 %."""
+    return f"{100 * level:.6g} %"

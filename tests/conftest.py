@@ -1,0 +1,79 @@
+"""Artefacts shared by all tests: the stages up to the codebook, run once per session on a made-up log."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+from tiny import write_movielens
+
+from hisac_lab.base.artifacts import stage_output
+from hisac_lab.codebook.build import build_codebook
+from hisac_lab.config.data import AcquireConfig, EmbedConfig, PrepareConfig, TokenizeConfig
+from hisac_lab.events.batches import Rows, group
+from hisac_lab.events.prepare import prepare
+from hisac_lab.events.sources import acquire
+from hisac_lab.events.store import EventStore
+from hisac_lab.models.catalog import load_items
+from hisac_lab.models.contract import ItemSpace
+from hisac_lab.tokens.embeddings import embed
+from hisac_lab.tokens.run import tokenize
+
+WIDTHS = (8, 8, 8)
+
+
+@dataclass(frozen=True)
+class Stages:
+    """Folders of a finished run: outputs of the stages, and the raw files they come from."""
+
+    raw: Path
+    acquire: Path
+    prepare: Path
+    embed: Path
+    tokenize: Path
+    codebook: Path
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def stages(tmp_path_factory: pytest.TempPathFactory) -> Stages:
+    """The stages `acquire` to `codebook` on the made-up log, by their own functions."""
+    home = tmp_path_factory.mktemp("stages")
+    names = ("raw", "acquire", "prepare", "embed", "tokenize", "codebook")
+    made = Stages(*(home / name for name in names))
+    write_movielens(made.raw)
+    with stage_output(made.acquire) as out:
+        acquire(AcquireConfig(path=str(made.raw)), out)
+    with stage_output(made.prepare) as out:
+        prepare(PrepareConfig(), made.acquire, out)
+    with stage_output(made.embed) as out:
+        embed(EmbedConfig(), made.prepare, out)
+    with stage_output(made.tokenize) as out:
+        tokenize(TokenizeConfig(widths=WIDTHS), made.embed, out)
+    with stage_output(made.codebook) as out:
+        build_codebook(made.tokenize, out)
+    return made
+
+
+@pytest.fixture(scope="session")
+def store(stages: Stages) -> EventStore:
+    """The event store of the made-up log."""
+    return EventStore.open(stages.prepare)
+
+
+@pytest.fixture(scope="session")
+def items(stages: Stages) -> ItemSpace:
+    """What is known of its items: embeddings, fields, codebook."""
+    return load_items(stages.prepare, stages.embed, stages.codebook)
+
+
+@pytest.fixture(scope="session")
+def rows(store: EventStore) -> dict[str, Rows]:
+    """Requests of each split, at most four candidates a row."""
+    return {split: group(store, store.samples(split), 4) for split in ("train", "valid", "test")}

@@ -1,0 +1,118 @@
+"""Scenarios T8, T10 and T11: kills, failures, many at once."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from lab import Lab
+
+SUBMIT = """#!/bin/bash
+# A cluster of one machine: starts the job script and prints its number.
+nohup bash "$1" >/dev/null 2>&1 &
+echo $!
+"""
+
+
+def forget(lab: Lab) -> None:
+    """Removes every output and every cache, as in a fresh clone."""
+    for name in (
+        "artifacts",
+        "reports/report.html",
+        ".dvc/cache",
+        ".dvc/tmp",
+        ".snakemake",
+        ".work",
+        "logs",
+        "dvc.lock",
+    ):
+        path = lab.path / name
+        shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+
+
+def kill_after(lab: Lab, seconds: float, *command: str) -> None:
+    """Starts a run and kills everything of it."""
+    run = lab.start(*command)
+    time.sleep(seconds)
+    os.killpg(run.pid, signal.SIGKILL)
+    run.wait()
+
+
+def test_t8_killed_runs_are_repaired_by_a_plain_second_start(lab: Lab, base: Lab) -> None:
+    forget(lab)
+    moments = random.Random(8)
+    doors = [("snakemake", "--cores", "2"), ("dvc", "repro"), ("snakemake", "--cores", "2"), ("dvc", "repro")]
+    for door in doors:
+        kill_after(lab, moments.uniform(4, 16), *door)
+    lab.snakemake("--cores", "1")
+    assert lab.hashes() == base.hashes()
+    assert lab.both_idle()
+
+
+def test_t8_a_stage_that_fails_leaves_nothing_and_says_why_in_one_line(lab: Lab) -> None:
+    lab.set(**{"tokenize.limits.min_use": 1.0, "tokenize.widths": [8, 70]})
+    for door in (("snakemake", "--cores", "2"), ("dvc", "repro")):
+        answer = lab.run(*door)
+        assert answer.code != 0
+        (line,) = {line for line in answer.text.splitlines() if line.startswith("hisac-lab: error:")}
+        assert "tokenize.limits.min_use" in line
+    assert not (lab.path / "artifacts/tokenize").exists()
+    assert not list((lab.path / "artifacts").glob(".*"))
+    lab.set(**{"tokenize.limits.min_use": 0.5, "tokenize.widths": [8, 4]})
+    assert lab.snakemake() == []
+    assert lab.both_idle()
+
+
+@pytest.mark.parametrize("door", ["cores", "cluster"])
+def test_t10_eight_instances_of_one_stage_each_run_once(lab: Lab, door: str, tmp_path: Path) -> None:
+    seeds = list(range(10, 18))
+    lab.set(**{"experiment.seeds": seeds, "experiment.models": ["din_50"]})
+    targets = [f"artifacts/train/din_50-{seed}" for seed in seeds]
+    options = ["--cores", "2"]
+    if door == "cluster":
+        script = tmp_path / "submit"
+        script.write_text(SUBMIT)
+        script.chmod(0o755)
+        options = ["--executor", "cluster-generic", "--cluster-generic-submit-cmd", str(script), "--jobs", "3"]
+        options += ["--seconds-between-status-checks", "1"]
+    assert lab.snakemake(*targets, *options) == [f"train@din_50-{seed}" for seed in seeds]
+    assert lab.run("snakemake", *targets, "--cores", "2").text.count("Nothing to be done") == 1
+
+
+def test_t11_an_applied_experiment_leaves_nothing_to_do(lab: Lab) -> None:
+    answer = lab.run("dvc", "exp", "run", "-S", "evaluate.top=5", "--name", "five")
+    assert answer.code == 0, answer.text
+    lab.git("checkout", "--", "params.yaml", "dvc.lock")
+    lab.run("dvc", "checkout")
+    assert lab.run("dvc", "exp", "apply", "five").code == 0
+    assert "top: 5" in (lab.path / "params.yaml").read_text()
+    assert lab.both_idle()
+
+
+def test_t11_a_second_start_is_refused_in_one_line_and_the_first_ends_well(lab: Lab) -> None:
+    lab.set(**{"train.learning_rate": 0.01})
+    first = lab.start("snakemake", "--cores", "2")
+    while not (lab.path / "logs" / "train_din_50_0.log").exists() and first.poll() is None:
+        time.sleep(0.2)
+    second = lab.run("snakemake", "--cores", "2")
+    assert second.code != 0
+    assert [f"process {first.pid}" in line for line in second.text.splitlines() if "error" in line] == [True]
+    text, _ = first.communicate()
+    assert first.returncode == 0, text
+    assert lab.both_idle()
+
+
+def test_t11_dvc_beside_snakemake_is_refused_or_shares_the_result(lab: Lab) -> None:
+    lab.set(**{"evaluate.top": 5})
+    first = lab.start("snakemake", "--cores", "2")
+    time.sleep(3)
+    second = lab.run("dvc", "repro")
+    assert second.code == 0 or "busy" in second.text or "lock" in second.text
+    text, _ = first.communicate()
+    assert first.returncode == 0, text
+    assert lab.both_idle()

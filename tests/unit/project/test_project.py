@@ -1,0 +1,99 @@
+"""The project's own promises: one environment, one graph, declared code, small files."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import grimp
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[3]
+PACKAGE = "hisac_lab"
+# These decide whether a stage starts and where it writes, never what it writes.
+DOORS = {f"{PACKAGE}.cli.paths", f"{PACKAGE}.config.params"}
+STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+
+
+def name_of(requirement: str) -> str:
+    return re.split(r"[\[<>=!~ ]", requirement, maxsplit=1)[0].lower().replace("_", "-")
+
+
+def test_every_dependency_is_pinned_and_conda_installs_the_same() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = project["dependencies"] + project["optional-dependencies"]["test"]
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    pinned = {name_of(line): line for line in lines if line and not line.startswith("#")}
+    assert all("==" in line for line in pinned.values())
+    assert {name_of(one) for one in wanted} <= set(pinned)
+    conda = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
+    (pip,) = [entry["pip"] for entry in conda if isinstance(entry, dict)]
+    assert pip == ["-c constraints.txt", "-e .[test]"]
+    assert "python=3.11" in conda
+    assert "-c constraints.txt -e '.[test]'" in (ROOT / "Makefile").read_text()
+
+
+def test_the_environment_that_runs_this_test_is_the_pinned_one() -> None:
+    listed = subprocess.run(
+        [sys.executable, "-m", "pip", "freeze", "--exclude-editable"], capture_output=True, text=True, check=True
+    )
+    installed = {name_of(line): line.split("+")[0] for line in listed.stdout.splitlines() if "==" in line}
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    for line in lines:
+        if line and not line.startswith("#") and name_of(line) in installed:
+            assert installed[name_of(line)].lower() == line.lower()
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_dvc_yaml_names_every_module_a_stage_imports_and_no_other(stage: str) -> None:
+    graph = grimp.build_graph(PACKAGE)
+    entry = f"{PACKAGE}.cli.stages.{stage}"
+    imported = {entry} | graph.find_upstream_modules(entry)
+    files = set()
+    for module in imported - DOORS:
+        origin = importlib.util.find_spec(module)
+        assert origin is not None
+        assert origin.origin is not None
+        path = Path(origin.origin)
+        if path.name == "__init__.py" and path.read_text().count("\n") <= 1:
+            continue  # a package's docstring
+        files.add(path.relative_to(ROOT).as_posix())
+    declared = [dep for dep in STAGES[stage]["deps"] if dep.startswith("src/")]
+    missing = {file for file in files if not any(file == dep or file.startswith(f"{dep}/") for dep in declared)}
+    idle = {dep for dep in declared if not any(file == dep or file.startswith(f"{dep}/") for file in files)}
+    assert not missing, f"stage {stage} of dvc.yaml does not name {sorted(missing)}"
+    assert not idle, f"stage {stage} of dvc.yaml names {sorted(idle)} for nothing"
+
+
+def test_each_stage_has_one_entry_and_one_folder() -> None:
+    entries = {path.stem for path in (ROOT / "src/hisac_lab/cli/stages").glob("[a-z]*.py")}
+    assert entries == set(STAGES)
+    for name, stage in STAGES.items():
+        outs = [*stage["outs"], *stage.get("metrics", [])]
+        folder = "reports/" if name == "report" else f"artifacts/{name}"
+        assert all(out.startswith(folder) for out in outs)
+
+
+def test_every_stage_declares_threads_and_memory() -> None:
+    for stage in STAGES.values():
+        assert stage["meta"]["threads"] >= 1
+        assert stage["meta"]["resources"]["mem_mb"] >= 500
+
+
+def test_no_module_is_longer_than_400_lines() -> None:
+    for folder in ("src", "workflow", "tests"):
+        for path in (ROOT / folder).rglob("*.py"):
+            assert len(path.read_text().splitlines()) <= 400, path
+
+
+def test_the_command_line_is_what_the_readme_says() -> None:
+    answer = subprocess.run(
+        [sys.executable, "-m", "hisac_lab.cli.main", "--help"], capture_output=True, text=True, check=True
+    )
+    for command in ("stage", "sync", "models", "promote", "rollback", "ui", "summary", "params"):
+        assert re.search(rf"\b{command}\b", answer.stdout), command
