@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
-
 import pytest
 import torch
+from kit import Stages
 from tiny import write_movielens
 
 from hisac_lab.base.artifacts import stage_output
@@ -22,18 +20,6 @@ from hisac_lab.tokens.embeddings import embed
 from hisac_lab.tokens.run import tokenize
 
 WIDTHS = (8, 8, 8)
-
-
-@dataclass(frozen=True)
-class Stages:
-    """Folders of a finished run: outputs of the stages, and the raw files they come from."""
-
-    raw: Path
-    acquire: Path
-    prepare: Path
-    embed: Path
-    tokenize: Path
-    codebook: Path
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,9 @@ from hisac_lab.base.errors import UserError
 from hisac_lab.codebook.build import grow
 from hisac_lab.codebook.tree import Codebook
 from hisac_lab.config.model import DINConfig, FrameConfig, HiSACConfig
+from hisac_lab.models.catalog import build
 from hisac_lab.models.contract import History, ItemSpace
+from hisac_lab.models.frame import Ranker
 from hisac_lab.models.runtime import Runtime
 from hisac_lab.tokens.quantizer import ResidualQuantizer, fit
 
@@ -38,6 +41,18 @@ ITEMS, WITHOUT_ID = 60, (3, 17)
 """Items of the made-up space; those numbers have no embedding, hence no semantic ID."""
 
 
+@dataclass(frozen=True)
+class Stages:
+    """Folders of a finished run: outputs of the stages, and the raw files they come from."""
+
+    raw: Path
+    acquire: Path
+    prepare: Path
+    embed: Path
+    tokenize: Path
+    codebook: Path
+
+
 def make_items(seed: int = 0) -> ItemSpace:
     """Sixty items with two fields, clustered embeddings and a tree of three levels; two items have no semantic ID."""
     random = np.random.default_rng(seed)
@@ -50,6 +65,15 @@ def make_items(seed: int = 0) -> ItemSpace:
     codes[known] = quantizer.encode(unit[known])
     fields = np.stack([np.arange(ITEMS) % 4, np.arange(ITEMS) % 7], axis=1)
     return ItemSpace(torch.from_numpy(unit), torch.from_numpy(fields), (4, 7), grow(codes, quantizer))
+
+
+def lively(name: str, items: ItemSpace, seed: int = 0) -> Ranker:
+    """A model of `MODELS` whose embedding tables are drawn wide, so that scores differ before any training."""
+    model = build(MODELS[name], FRAME, items, seed)
+    for part in model.modules():
+        if isinstance(part, torch.nn.Embedding):
+            torch.nn.init.normal_(part.weight)
+    return model.eval()
 
 
 def make_history(lengths: list[int], seed: int = 0, items: int = ITEMS) -> History:

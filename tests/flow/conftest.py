@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 from pathlib import Path
 
 import pytest
@@ -16,14 +17,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Lab:
-    """A project run once by Snakemake on two cores, committed with its dvc.lock."""
-    lab = Lab.found(tmp_path_factory.mktemp("base") / "lab")
-    computed = lab.snakemake("--cores", "2")
-    assert "train@hisac-0" in computed
-    assert "report" in computed
-    lab.commit("first run")
-    return lab
+def base(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Lab:
+    """A project run once by Snakemake on two cores, committed with its dvc.lock; workers share it."""
+    home = tmp_path_factory.getbasetemp()
+    home = home if worker_id == "master" else home.parent
+    with (home / "base.lock").open("w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        lab = Lab(home / "base")
+        if not (home / "base.done").exists():
+            lab = Lab.found(home / "base")
+            computed = lab.snakemake("--cores", "2")
+            assert {"train@hisac-0", "report"} <= set(computed)
+            lab.commit("first run")
+            (home / "base.done").touch()
+        return lab
 
 
 @pytest.fixture

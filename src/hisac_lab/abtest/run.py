@@ -22,8 +22,9 @@ from hisac_lab.models.runtime import Runtime, score_rows
 
 CONFIDENCE = 0.95
 CAVEAT = (
-    "A simulated test shows which policy the fitted world prefers; it cannot show how real people would react to "
-    "slates that no logging policy ever showed them, nor how their tastes would change with what they are shown."
+    "A simulated test shows which policy the fitted world prefers, and its interval covers the draw of users and "
+    "clicks in that world, not the world itself; it cannot show how real people would react to slates that no logging policy "
+    "ever showed them, nor how their tastes would change with what they are shown."
 )
 
 

@@ -34,8 +34,8 @@ class SweepConfig(Section):
     trials: int = Field(12, ge=1, description="trials in all")
     round_size: int = Field(4, ge=1, description="trials asked for at once; they run in parallel")
     seed: int = Field(0, ge=0, description="seed of the study")
-    train_share: float = Field(0.35, gt=0, le=1, description="share of the training requests a trial sees, the latest")
-    epochs: int = Field(1, ge=1, description="epochs of a trial")
+    train_share: float = Field(0.6, gt=0, le=1, description="share of the training requests a trial sees, the latest")
+    epochs: int = Field(2, ge=1, description="epochs of a trial")
     auc_tolerance: float = Field(
         0.002, ge=0, description="the choice: the cheapest trial whose AUC is within this of the best"
     )

@@ -74,16 +74,13 @@ class ModelVersions:
                 pip_requirements=REQUIREMENTS,
             )
         evidence = read_json(bundle / EVIDENCE)
-        test = evidence["abtest"]
         tags = {
             BUNDLE: digest,
             "fingerprint": evidence["fingerprint"],
             "auc": f"{evidence['metrics']['auc']['value']:.4f} {evidence['metrics']['auc']['interval']}",
             "calibration_error": f"{evidence['calibration_error']:.4f}",
             "candidate_macs": f"{evidence['cost']['candidate_macs']:.0f}",
-            "abtest": "control"
-            if test is None
-            else f"{test['verdict']} against {test['control']}: {test['lift']['low']:+.2%} to {test['lift']['high']:+.2%}",
+            "abtest": _verdict(evidence["abtest"]),
         }
         try:
             self.client.create_registered_model(name, description=_describe(name, read_json(bundle / CARD)))
@@ -144,6 +141,12 @@ class ModelVersions:
             raise UserError(uri, "holds no evidence", "register it through the graph", EVIDENCE)
         evidence: dict[str, Any] = read_json(found[0])
         return evidence
+
+
+def _verdict(test: dict[str, Any] | None) -> str:
+    if test is None:
+        return "control"
+    return f"{test['verdict']} against {test['control']}: {test['lift']['low']:+.2%} to {test['lift']['high']:+.2%}"
 
 
 def quiet() -> None:

@@ -18,6 +18,7 @@ from hisac_lab.report import facts
 from hisac_lab.report.facts import Facts, Group, Record, Trial
 
 GROUPS, TITLES = 6, 5
+MEND = "run the stage that makes it again"
 
 AnyRecord = TypeVar("AnyRecord", bound=Record)
 
@@ -81,7 +82,7 @@ def _record(kind: type[AnyRecord], content: Any, where: Path) -> AnyRecord:
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(step) for step in first["loc"])
-        raise UserError(where, first["msg"].lower(), "run the stage that makes it again", field or None) from error
+        raise UserError(where, first["msg"].lower(), MEND, field or None) from error
 
 
 def _manifest(kind: type[AnyRecord], directory: Path) -> AnyRecord:
@@ -94,14 +95,17 @@ def _parse(kind: type[AnyRecord], path: Path) -> AnyRecord:
 
 def _lines(path: Path) -> list[str]:
     try:
-        return path.read_text().splitlines()
+        return path.read_text(encoding="utf-8").splitlines()
     except OSError as error:
         raise explain_os_error(error, path) from error
 
 
 def _run(path: Path) -> facts.Run:
     manifest = read_manifest(path)
-    curve = [json.loads(line) for line in _lines(path / "curve.jsonl")]
+    try:
+        curve = [json.loads(line) for line in _lines(path / "curve.jsonl")]
+    except ValueError as error:
+        raise UserError(path / "curve.jsonl", f"is not JSON lines ({error})", MEND) from error
     return _record(facts.Run, manifest | {"curve": curve}, path / MANIFEST)
 
 
@@ -109,7 +113,10 @@ def _trials(path: Path) -> tuple[Trial, ...]:
     """trials.csv; every column that is no score is a setting."""
     trials = []
     for row in csv.DictReader(_lines(path)):
-        number, auc, cost, on_front = (row.pop(name) for name in ("number", "auc", "cost", "on_front"))
+        try:
+            number, auc, cost, on_front = (row.pop(name) for name in ("number", "auc", "cost", "on_front"))
+        except KeyError as error:
+            raise UserError(path, "is missing", MEND, str(error.args[0])) from error
         trials.append(Trial(int(number), row, float(auc), float(cost), on_front == "True"))
     return tuple(trials)
 

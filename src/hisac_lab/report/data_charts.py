@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
-from hisac_lab.report.drawing import ACCENT, FAINT, GREY, INK, SHARES, THOUSANDS, draw, legend, note, styles
+from hisac_lab.report.drawing import ACCENT, FAINT, GREY, INK, SHARES, THOUSANDS, draw, legend, note, styles, ticks
 from hisac_lab.report.facts import Facts
 
 
@@ -23,7 +22,7 @@ def months(facts: Facts) -> str:
         axes[0].bar(place, [month.events for _, month in rows], width=0.72, color=ACCENT)
         axes[0].set_title("Events")
         axes[0].yaxis.set_major_formatter(THOUSANDS)
-        axes[0].yaxis.set_major_locator(MaxNLocator(4))
+        ticks(axes[0].yaxis)
         if panels == 2:
             axes[1].plot(place, shares, "o-", color=ACCENT, markersize=4)
             axes[1].set_title("Share of positives")
@@ -44,12 +43,12 @@ def deciles(facts: Facts) -> str:
         shares = np.linspace(0, 1, len(lengths))
         axes.plot(shares, lengths, "o-", color=ACCENT, markersize=5)
         for at in (len(lengths) // 2, len(lengths) - 2):
-            note(axes, f"{lengths[at]:,}", float(shares[at]), lengths[at], above=8)
+            note(axes, f"{lengths[at]:,}", float(shares[at]), lengths[at], above=7, side="right")
         axes.set_title("Events in the whole history")
         axes.set_xlabel("Share of users with at most so many")
         axes.xaxis.set_major_formatter(SHARES)
         axes.yaxis.set_major_formatter(THOUSANDS)
-        axes.yaxis.set_major_locator(MaxNLocator(5))
+        ticks(axes.yaxis)
         axes.set_ylim(bottom=0)
 
     return draw("deciles", "History length by share of users", 280, paint)
@@ -102,13 +101,14 @@ def pareto(facts: Facts) -> str:
         costs, aucs = [trial.cost for trial in facts.trials], [trial.auc for trial in facts.trials]
         axes.plot(costs, aucs, "o", color=GREY, markersize=6.5, label="trial")
         axes.step(*zip(*front, strict=True), "o-", where="post", color=ACCENT, markersize=7.5, label="Pareto front")
-        axes.plot(chosen.cost, chosen.auc, "o", mfc="none", mec=INK, ms=15, mew=1.8, label=f"chosen, {chosen.number}")
+        axes.plot(
+            chosen.cost, chosen.auc, "o", mfc="none", mec=INK, ms=15, mew=1.8, label=f"chosen, trial {chosen.number}"
+        )
         axes.margins(0.08, 0.12)
         axes.set_title("Validation AUC")
         axes.set_xlabel("Multiply-adds per candidate")
         axes.xaxis.set_major_formatter(THOUSANDS)
-        axes.xaxis.set_major_locator(MaxNLocator(4))
-        axes.yaxis.set_major_locator(MaxNLocator(5))
+        ticks(axes.xaxis, axes.yaxis)
         legend(figure)
 
     return draw("pareto", "Validation AUC against multiply-adds per candidate", 300, paint)
@@ -131,7 +131,7 @@ def settings(facts: Facts) -> str:
             axes.set_xlabel(name)
             axes.tick_params(length=0)
         row[0].set_title("Validation AUC")
-        row[0].yaxis.set_major_locator(MaxNLocator(5))
+        ticks(row[0].yaxis)
 
     return draw("settings", "Validation AUC of the trials by setting", 300, paint)
 
@@ -155,8 +155,7 @@ def curves(facts: Facts, quantity: str) -> str:
             seen.add(run.name)
         axes.set_xlabel("Training steps")
         axes.xaxis.set_major_formatter(THOUSANDS)
-        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-        axes.yaxis.set_major_locator(MaxNLocator(5))
+        ticks(axes.xaxis, axes.yaxis)
         legend(figure)
 
     return draw(quantity.replace("_", "-"), f"{quantity.replace('_', ' ')} by training step", 280, paint)

@@ -16,9 +16,10 @@ from typing import Any
 import matplotlib
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, PercentFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
 
 from hisac_lab.report.words import signed_percent
 
@@ -83,9 +84,15 @@ def legend(figure: Figure, handles: Sequence[Artist] | None = None) -> None:
     figure.legend(handles=found, loc="outside upper left", ncols=3, columnspacing=1.4)
 
 
-def note(axes: Axes, text: str, x: float, y: float, above: float = 4) -> None:
-    """Small text above a point."""
-    axes.annotate(text, (x, y), (0, above), textcoords="offset points", ha="center", color=INK, fontsize=11.5)
+def note(axes: Axes, text: str, x: float, y: float, above: float = 4, side: str = "center") -> None:
+    """Small text above a point: centred, or with its right or left end there."""
+    axes.annotate(text, (x, y), (0, above), textcoords="offset points", ha=side, color=INK, fontsize=11.5)
+
+
+def ticks(*axes: Axis, most: int = 5) -> None:
+    """At most so many round ticks."""
+    for axis in axes:
+        axis.set_major_locator(MaxNLocator(most, steps=[1, 2, 2.5, 5, 10]))
 
 
 def draw(name: str, alt: str, height: float, paint: Callable[[Figure], None]) -> str:

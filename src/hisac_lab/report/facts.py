@@ -211,11 +211,6 @@ class ModelScores(Record):
         """The run with the best validation AUC: the one that the A/B test shows."""
         return self.seeds[str(self.best_seed)]
 
-    @property
-    def calibration_error(self) -> float:
-        """Expected calibration error, mean over seeds."""
-        return sum(seed.calibration.error for seed in self.seeds.values()) / len(self.seeds)
-
 
 class Scores(Record):
     """metrics.json of `evaluate`; `slices` counts test samples per bin."""

@@ -82,8 +82,13 @@ def _values(facts: Facts) -> Table:
     rows: list[Row] = []
     for name in facts.ranking:
         cells = [Cell(fixed(metric.value), between(metric.interval)) for metric in _metrics(facts, name)]
-        rows.append((_model(facts, name), *cells, fixed(facts.scores.models[name].calibration_error)))
-    return table("Test metrics.", ("model", *_heads(facts), "calibration error ↓"), rows, ("model",))
+        rows.append((_model(facts, name), *cells, fixed(facts.scores.models[name].served.calibration.error)))
+    return table(
+        "Test metrics; the calibration error is that of the seed with the best validation AUC.",
+        ("model", *_heads(facts), "calibration error ↓"),
+        rows,
+        ("model",),
+    )
 
 
 def _gaps(facts: Facts) -> Table:

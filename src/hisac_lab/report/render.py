@@ -12,7 +12,8 @@ from markupsafe import Markup, escape
 from hisac_lab.report.document import Section
 
 _CODE = re.compile(r"`([^`]*)`")
-_MARKDOWN = re.compile(r"[\\`*\[\]|~#]|(?<!\w)_|_(?!\w)")
+_MARKUP = re.compile(r"[\\*|]|~~|\](?=[(\[:])|(?<!\w)_|_(?!\w)")
+"""What Markdown would take for markup."""
 
 
 def to_html(sections: Sequence[Section], **page: Any) -> str:
@@ -39,28 +40,20 @@ def _environment(escaped: bool) -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters["prose"] = _prose
-    environment.filters["md"] = _plain
-    environment.filters["md_prose"] = _md_prose
+    environment.filters["prose"] = _prose if escaped else _markdown
     return environment
 
 
 def _prose(text: str) -> Markup:
-    """Plain text with `code` as HTML."""
-    return Markup(_CODE.sub(r"<code>\1</code>", str(escape(text))))
+    """Plain text with `code` as HTML; long names may break after an underscore."""
+    return Markup(_CODE.sub(r"<code>\1</code>", str(escape(text))).replace("_", "_<wbr>"))
 
 
-def _plain(text: str) -> str:
-    """Plain text that Markdown shows as it is, on one line."""
-    safe = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return _MARKDOWN.sub(lambda match: "\\" + match[0], " ".join(safe.split()))
-
-
-def _md_prose(text: str) -> str:
-    """Plain text with `code` as Markdown."""
-    return "".join(
-        f"`{part}`"
-        if place % 2
-        else (" " if part[:1] == " " else "") + _plain(part) + (" " if part[-1:] == " " else "")
-        for place, part in enumerate(_CODE.split(text))
-    )
+def _markdown(text: str) -> str:
+    """Plain text with `code` as Markdown on one line, fit for the cell of a table."""
+    parts = _CODE.split(" ".join(text.split()))
+    for place in range(0, len(parts), 2):
+        safe = parts[place].replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+        parts[place] = _MARKUP.sub(lambda match: "\\" + match[0], safe)
+    parts[1::2] = ["`" + part.replace("|", "\\|") + "`" for part in parts[1::2]]
+    return "".join(parts)

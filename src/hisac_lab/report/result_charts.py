@@ -8,9 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator
 
-from hisac_lab.report.drawing import GREY, INK, LIFTS, MUTED, THOUSANDS, draw, legend, note, styles
+from hisac_lab.report.drawing import GREY, INK, LIFTS, MUTED, THOUSANDS, draw, legend, note, styles, ticks
 from hisac_lab.report.facts import Facts, Interval
 from hisac_lab.report.words import first_number, signed_percent
 
@@ -62,20 +61,21 @@ def forest(
             axes.plot(reading.value, row, "o", color=reading.colour, markersize=7)
             if reading.truth is not None:
                 axes.plot(reading.truth, row, "D", color="white", markeredgecolor=INK, markersize=5.5)
-            note(axes, show(reading.value), reading.value, row, above=9)
+            if reading.interval[0] < reading.interval[1]:
+                note(axes, show(reading.value), reading.value, row, above=9)
         axes.set_yticks(range(len(readings)), [reading.label for reading in readings])
         axes.set_ylim(len(readings) - 0.5, -0.7)
         axes.tick_params(axis="y", length=0, labelcolor=INK)
         axes.spines["left"].set_visible(False)
-        axes.xaxis.set_major_locator(MaxNLocator(4))
+        ticks(axes.xaxis)
         if show is signed_percent:
             axes.xaxis.set_major_formatter(LIFTS)
         if any(reading.wide for reading in readings):
             diamond = Line2D([], [], color="white", marker="D", markeredgecolor=INK, markersize=5.5, label="true lift")
             sharp = Line2D([], [], color=MUTED, marker="o", linewidth=2.4, label="CUPED")
-            legend(figure, [sharp, Line2D([], [], color=MUTED, alpha=0.3, linewidth=7, label="without"), diamond])
+            legend(figure, [sharp, Line2D([], [], color=MUTED, alpha=0.3, linewidth=7, label="without CUPED"), diamond])
 
-    return draw(name, alt, 50 + 50 * len(readings), paint)
+    return draw(name, alt, 60 + 52 * len(readings), paint)
 
 
 def slices(facts: Facts, kind: str, name: str) -> str:
@@ -100,7 +100,7 @@ def slices(facts: Facts, kind: str, name: str) -> str:
         axes.set_title("AUC")
         axes.set_xticks(range(len(bins)), bins)
         axes.tick_params(axis="x", length=0)
-        axes.yaxis.set_major_locator(MaxNLocator(5))
+        ticks(axes.yaxis)
         legend(figure)
 
     return draw(name, f"AUC by {kind}", 280, paint)
@@ -142,8 +142,7 @@ def price(facts: Facts) -> str:
         axes.set_title("AUC on the test period")
         axes.set_xlabel("Multiply-adds per candidate")
         axes.xaxis.set_major_formatter(THOUSANDS)
-        axes.xaxis.set_major_locator(MaxNLocator(4))
-        axes.yaxis.set_major_locator(MaxNLocator(5))
+        ticks(axes.xaxis, axes.yaxis)
         legend(figure)
 
     return draw("price", "AUC against multiply-adds per candidate", 300, paint)
@@ -168,8 +167,7 @@ def agreement(facts: Facts, height: float) -> str:
         axes.set_title("CUPED lift in CTR")
         axes.set_xlabel("AUC on the test period")
         axes.yaxis.set_major_formatter(LIFTS)
-        axes.xaxis.set_major_locator(MaxNLocator(5))
-        axes.yaxis.set_major_locator(MaxNLocator(5))
+        ticks(axes.xaxis, axes.yaxis)
         legend(figure)
 
     return draw("agreement", "CUPED lift against AUC on the test period", height, paint)

@@ -145,7 +145,7 @@ def abtest(facts: Facts) -> Section:
                         "world.",
                     ),
                     Figure(
-                        charts.agreement(facts, 50 + 50 * len(readings)),
+                        charts.agreement(facts, max(240, 60 + 52 * len(readings))),
                         "Offline and A/B",
                         "Where the two agree, marks rise from left to right; the control lies on the line.",
                     ),
@@ -153,7 +153,7 @@ def abtest(facts: Facts) -> Section:
             ),
             table(
                 "Lifts.",
-                ("treatment", "verdict", "CUPED lift", "p", "lift without CUPED", "p without", "true lift"),
+                ("treatment", "verdict", "CUPED lift", "p", "lift without CUPED", "p without CUPED", "true lift"),
                 lifts,
                 ("treatment", "verdict"),
             ),
@@ -198,7 +198,12 @@ def fidelity(facts: Facts) -> Section:
     for name, lines in sorted(facts.cards.items()):
         chosen = ", ".join(f"{key} {value}" for key, value in sorted(settings[name].items()) if value is not None)
         rows = [
-            (line.claim, Cell(line.status, badge=STATUSES.get(line.status, "plain")), line.source, line.test or "–")
+            (
+                line.claim,
+                Cell(line.status, badge=STATUSES.get(line.status, "plain")),
+                line.source,
+                f"`{line.test}`" if line.test else "–",
+            )
             for line in lines
         ]
         columns = ("claim", "status", "source", "test")
@@ -212,7 +217,7 @@ def provenance(facts: Facts) -> Section:
     stages = ("acquire", "prepare", "embed", "tokenize", "codebook", "sweep", "train", "evaluate", "abtest", "register")
     runs = sum(name.startswith("train ") for name in digests)
     below = {name: _short(digests.get(name), 7) for name in stages} | {"train": f"{runs} runs"}
-    artefacts = [(name, Cell(_short(digest, 12))) for name, digest in digests.items()]
+    artefacts: list[Row] = [(name, f"`{_short(digest, 12)}`") for name, digest in digests.items()]
     return Section(
         "lineage",
         "Lineage",
@@ -235,16 +240,16 @@ def provenance(facts: Facts) -> Section:
             table(
                 "Raw files.",
                 ("file", "SHA-256"),
-                sorted(facts.acquired.files.items()),
+                [(name, f"`{digest}`") for name, digest in sorted(facts.acquired.files.items())],
                 ("file", "SHA-256"),
             ),
             table(
                 "Fingerprints and settings.",
                 ("what", "value"),
                 (
-                    ("data protocol", facts.prepared.protocol),
-                    ("evaluation protocol", facts.evaluated.fingerprint),
-                    ("A/B test", facts.abtested.test_fingerprint),
+                    ("data protocol", f"`{facts.prepared.protocol}`"),
+                    ("evaluation protocol", f"`{facts.evaluated.fingerprint}`"),
+                    ("A/B test", f"`{facts.abtested.test_fingerprint}`"),
                     ("labels", facts.evaluated.negatives),
                     ("reference model", facts.evaluated.reference),
                     ("level of intervals", confidence(facts.evaluated.confidence)),

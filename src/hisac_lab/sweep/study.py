@@ -19,6 +19,8 @@ import optuna
 
 from hisac_lab.config.run import SweepConfig
 
+STARTUP = 4  # trials drawn at random before the sampler learns from what it was told
+
 Settings = dict[str, int | float]
 Scores = tuple[float, float]
 
@@ -135,7 +137,7 @@ def _sampler(seed: int, number: int) -> optuna.samplers.BaseSampler:
     own = int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        return optuna.samplers.TPESampler(seed=own, multivariate=True)
+        return optuna.samplers.TPESampler(seed=own, multivariate=True, n_startup_trials=STARTUP)
 
 
 def _settings(config: SweepConfig, trial: optuna.Trial) -> Settings:

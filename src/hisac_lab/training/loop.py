@@ -93,7 +93,7 @@ def train(
     cache = AgentCache.fill(model, train_rows, runtime)
     valid_cache = AgentCache.fill(model, valid_rows, runtime)
     per_epoch = len(epoch_order(train_rows.lengths, config.batch_requests, seed, 0))
-    every = max(1, per_epoch // config.checks_per_epoch)
+    checks = min(config.checks_per_epoch, per_epoch)
     total = per_epoch * config.epochs
     batches: list[Array] = []
     first = progress.step
@@ -107,7 +107,7 @@ def train(
         progress.loss_count += 1
         if not np.isfinite(loss):
             raise UserError("params.yaml", f"the loss is {loss} at step {step}", "lower it", "train.learning_rate")
-        if (at + 1) % every == 0 or progress.step == total:
+        if (at + 1) * checks // per_epoch > at * checks // per_epoch:
             _validate(model, valid_rows, valid_cache, runtime, progress)
         if checkpoint and progress.step % config.checkpoint_every == 0:
             checkpoint.save(progress, model, steppers)

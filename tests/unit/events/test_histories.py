@@ -23,7 +23,7 @@ from hisac_lab.events.store import SPLITS, EventStore
 from hisac_lab.tokens.embeddings import cooccurrence_vectors
 
 SAMPLES = 90
-GENTLY = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.filter_too_much])
+GENTLY = settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.filter_too_much])
 CHOICES = st.builds(
     PrepareConfig,
     time_unit=st.sampled_from(["second", "day"]),
@@ -144,13 +144,10 @@ def test_sampled_negatives_were_alive_and_are_no_positives_of_that_moment(
 
 
 def _scramble(events: pd.DataFrame, cut: int) -> pd.DataFrame:
-    """The same log up to the cut; after it, users keep their times but see other items and like others."""
+    """The same log up to the cut; after it, users see other items and like what they did not."""
     later = events["time"] >= cut
-    random = np.random.default_rng(1)
-    changed = events.copy()
-    changed.loc[later, "item"] = random.permutation(events.loc[later, "item"])
-    changed.loc[later, "rating"] = random.integers(1, 6, int(later.sum()))
-    return changed.drop_duplicates(["user", "item", "time"], ignore_index=True)
+    item, rating = (events["item"] + 1) % 10, 6 - events["rating"]
+    return events.assign(item=events["item"].mask(later, item), rating=events["rating"].mask(later, rating))
 
 
 ITEM_TABLE = "item_id,title\n" + "".join(f"{number},item {number}\n" for number in range(10))
@@ -163,10 +160,7 @@ def test_training_samples_do_not_depend_on_what_comes_after_the_cut(
 ) -> None:
     with prepared(events, config, ITEM_TABLE) as store:
         cut, before = store.manifest["cuts"]["valid"], told(store, "train")
-    changed = _scramble(events, cut)
-    if len(changed) < len(events):
-        reject()  # a dropped duplicate moves the cut
-    with prepared(changed, config, ITEM_TABLE) as store:
+    with prepared(_scramble(events, cut), config, ITEM_TABLE) as store:
         assert store.manifest["cuts"]["valid"] == cut
         assert told(store, "train") == before
 

@@ -7,8 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import Stages
-from kit import HEADER, raw_log, says
+from kit import HEADER, Stages, raw_log, says
 from tiny import make_log, write_csv
 
 from hisac_lab.base.artifacts import read_manifest, sha256_tree, write_manifest

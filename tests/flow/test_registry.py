@@ -1,0 +1,140 @@
+"""MLflow on the real project: the run tree, a model served elsewhere, promotion, rollback, the ledger."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from lab import Lab
+
+SCORE = """
+import mlflow, pandas as pd, sys
+mlflow.set_tracking_uri("sqlite:///" + sys.argv[1] + "/mlflow.db")
+model = mlflow.pyfunc.load_model("models:/hisac/1")
+request = {"history_items": [["3", "5", "8"], ["1"]], "history_times": [[10, 20, 86400], [5]], "time": [90000, 6],
+           "candidates": [["1", "2", "7"], ["4"]]}
+print([len(scores) for scores in model.predict(pd.DataFrame(request))["scores"]])
+for name, value in (("candidates", [["no such film"]]), ("history_items", [[]])):
+    bad = {key: column[1:] for key, column in request.items()} | {name: value}
+    bad["history_times"] = [[]] if name == "history_items" else bad["history_times"]
+    try:
+        model.predict(pd.DataFrame(bad))
+    except Exception as error:
+        print("refused:", error)
+"""
+TREE = """
+import mlflow
+from mlflow import MlflowClient
+mlflow.set_tracking_uri("sqlite:///mlflow.db")
+client = MlflowClient()
+runs = client.search_runs([client.get_experiment_by_name("hisac-lab").experiment_id], max_results=500)
+parents = {run.info.run_id: run.data.tags.get("mlflow.parentRunId") for run in runs}
+names = {run.info.run_id: run.info.run_name for run in runs}
+for key, parent in parents.items():
+    print(names.get(parent), ">", names[key])
+(top,) = [run for run in runs if run.info.run_id not in parents or parents[run.info.run_id] is None]
+print(len(top.data.params), sorted(top.data.tags))
+print(sorted(model.name for model in client.search_registered_models()))
+"""
+
+
+def python(lab: Lab, code: str, *words: str, where: Path | None = None) -> str:
+    """Runs Python code in a process of its own, by default in the project's folder."""
+    environment = {key: value for key, value in lab.environment.items() if key != "PYTHONPATH"}
+    done = subprocess.run(
+        [sys.executable, "-c", code, *words], cwd=where or lab.path, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def with_evidence(lab: Lab, model: str, low: float) -> None:
+    """Registers one more version of a model whose A/B interval begins at `low`."""
+    path = lab.path / "artifacts/register" / model / "evidence.json"
+    evidence = json.loads(path.read_text())
+    evidence["abtest"]["lift"] |= {"low": low, "high": low + 0.02, "value": low + 0.01}
+    path.write_text(json.dumps(evidence))
+    manifest = lab.path / "artifacts/register/manifest.json"
+    facts = json.loads(manifest.read_text())
+    facts["models"][model] = facts["pipeline"] = f"{low:+.3f}"
+    manifest.write_text(json.dumps(facts))
+    answer = lab.run("hisac-lab", "sync")
+    assert answer.code == 0, answer.text
+
+
+def test_the_run_tree_holds_stages_seeds_and_trials(lab: Lab) -> None:
+    out = python(lab, TREE)
+    for child in ("prepare", "embed", "tokenize", "codebook", "sweep", "train hisac seed 0", "evaluate", "abtest"):
+        assert f"> {child}" in out
+    assert out.count("sweep > trial") == 2
+    assert "git_commit" in out
+    assert "data.prepare" in out
+    assert "fingerprint" in out
+    assert "['din_50', 'din_whole', 'hisac']" in out
+
+
+def test_syncing_again_adds_nothing_and_a_lost_registry_is_rebuilt(lab: Lab) -> None:
+    before = python(lab, TREE)
+    assert "was there already" in lab.run("hisac-lab", "sync").text
+    assert python(lab, TREE) == before
+    for path in lab.path.glob("mlflow.db*"):
+        path.unlink()
+    assert "mirrored" in lab.run("hisac-lab", "sync").text
+    assert sorted(python(lab, TREE).splitlines()) == sorted(before.splitlines())
+
+
+def test_a_registered_model_scores_unseen_users_from_another_folder(lab: Lab, tmp_path: Path) -> None:
+    for name in ("artifacts", "log", "src"):
+        (lab.path / name).rename(tmp_path / name)  # nothing of the repository is needed
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    out = python(lab, SCORE, str(lab.path), where=elsewhere)
+    assert "[3, 1]" in out
+    assert "no such film" in out
+    assert out.count("refused:") == 2
+
+
+def test_promotion_refuses_a_loser_takes_a_winner_and_rolls_back(lab: Lab) -> None:
+    lab.set(**{"promotion.max_calibration_error": 1.0})
+    with_evidence(lab, "hisac", -0.03)
+    refused = lab.run("hisac-lab", "promote", "hisac")
+    assert refused.code == 1
+    assert "FAIL min_ab_lift" in refused.text
+    with_evidence(lab, "hisac", 0.01)
+    promoted = lab.run("hisac-lab", "promote", "hisac")
+    assert promoted.code == 0, promoted.text
+    with_evidence(lab, "hisac", 0.02)
+    assert lab.run("hisac-lab", "promote", "hisac").code == 0
+    back = lab.run("hisac-lab", "rollback", "hisac")
+    assert back.code == 0, back.text
+    listed = lab.run("hisac-lab", "models").text
+    (champion,) = [line for line in listed.splitlines() if "champion" in line]
+    assert "won" in champion or "+1.00%" in champion
+    ledger = [json.loads(line) for line in (lab.path / "reports/ledger.jsonl").read_text().splitlines()]
+    assert [entry["action"] for entry in ledger] == ["refuse", "promote", "promote", "rollback"]
+    assert ledger[-1]["previous"] == ledger[1]["version"]
+
+
+def test_the_control_is_no_candidate_and_a_changed_ledger_is_refused(lab: Lab) -> None:
+    answer = lab.run("hisac-lab", "promote", "din_50")
+    assert answer.code == 1
+    assert "it is the control" in answer.text
+    ledger = lab.path / "reports/ledger.jsonl"
+    ledger.write_text(ledger.read_text().replace("refuse", "promote"))
+    answer = lab.run("hisac-lab", "rollback", "din_50")
+    assert answer.code == 1
+    assert "line 1" in answer.text
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [(("promote", "nothing"), "no model 'nothing'"), (("promote", "hisac", "--version", "9"), "no version 9")],
+)
+def test_a_wrong_name_or_version_is_one_line(lab: Lab, words: tuple[str, ...], expected: str) -> None:
+    answer = lab.run("hisac-lab", *words)
+    assert answer.code == 1
+    (line,) = [line for line in answer.text.splitlines() if "error" in line]
+    assert expected in line

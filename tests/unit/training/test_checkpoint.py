@@ -1,0 +1,82 @@
+"""Checkpoints: whole or not there, with everything a resumed run needs."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from kit import FRAME, MODELS, make_history, make_items, says
+
+from hisac_lab.config.run import TrainConfig
+from hisac_lab.models.catalog import build
+from hisac_lab.models.frame import Ranker
+from hisac_lab.training.checkpoint import Checkpoint
+from hisac_lab.training.loop import Progress, optimizers
+
+SPACE = make_items()
+
+
+def _start(seed: int = 0) -> tuple[Ranker, list[torch.optim.Optimizer]]:
+    model = build(MODELS["hisac"], FRAME, SPACE, seed)
+    return model, optimizers(model, TrainConfig())
+
+
+def _steps(model: Ranker, steppers: list[torch.optim.Optimizer], count: int) -> None:
+    for step in range(count):
+        loss = model(make_history([5, 3], seed=step), torch.arange(4).view(2, 2)).square().mean()
+        model.zero_grad()
+        loss.backward()
+        for stepper in steppers:
+            stepper.step()
+
+
+def test_a_fresh_start_has_no_state(tmp_path: Path) -> None:
+    assert Checkpoint(tmp_path / "checkpoint.pt").load() is None
+
+
+def test_weights_optimisers_and_position_come_back(tmp_path: Path) -> None:
+    model, steppers = _start()
+    _steps(model, steppers, 3)
+    best = {"a": torch.arange(3.0)}
+    progress = Progress(3, 1.5, 2, [{"step": 3, "valid_auc": 0.7}], 0.7, best)
+    box = Checkpoint(tmp_path / "deep" / "checkpoint.pt")
+    box.save(progress, model, steppers)
+    other, others = _start(1)
+    state = box.load()
+    assert state is not None
+    found = box.restore(state, Progress, other, others)
+    assert (found.step, found.loss_sum, found.loss_count, found.curve) == (3, 1.5, 2, progress.curve)
+    assert torch.equal(found.best["a"], best["a"])
+    for one, two in ((model, steppers), (other, others)):
+        _steps(one, two, 2)
+    for part, again in zip(model.parameters(), other.parameters(), strict=True):
+        assert torch.equal(part, again)
+
+
+@pytest.mark.parametrize("trouble", [OSError(errno.ENOSPC, "No space left on device"), KeyboardInterrupt()])
+def test_a_checkpoint_cut_short_leaves_the_one_before(
+    tmp_path: Path, trouble: BaseException, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, steppers = _start()
+    box = Checkpoint(tmp_path / "checkpoint.pt")
+    box.save(Progress(step=1), model, steppers)
+
+    def fail(number: int) -> None:
+        raise trouble
+
+    monkeypatch.setattr(os, "fsync", fail)
+    expected = says("checkpoint.pt", "no space left") if isinstance(trouble, OSError) else pytest.raises(type(trouble))
+    with expected:
+        box.save(Progress(step=2), model, steppers)
+    state = box.load()
+    assert state is not None
+    assert state["progress"]["step"] == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint.pt"]
+
+
+def test_a_killed_writers_draft_is_never_read(tmp_path: Path) -> None:
+    (tmp_path / ".checkpoint.pt.tmp").write_bytes(b"half a checkpoint")
+    assert Checkpoint(tmp_path / "checkpoint.pt").load() is None

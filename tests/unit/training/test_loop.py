@@ -1,0 +1,163 @@
+"""The loop: it learns, it resumes to the same bytes, it says when it diverges."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from kit import CPU, FRAME, MODELS, says
+
+from hisac_lab.config.run import TrainConfig
+from hisac_lab.events.batches import Rows
+from hisac_lab.models.catalog import build
+from hisac_lab.models.contract import ItemSpace
+from hisac_lab.models.frame import Ranker
+from hisac_lab.models.runtime import score_rows
+from hisac_lab.training import loop
+from hisac_lab.training.loop import Progress, optimizers, train
+
+NAMES = ["din-short-only", "din-whole", "hisac"]
+DROPOUT = FRAME.model_copy(update={"dropout": 0.2})
+CONFIG = TrainConfig(epochs=2, batch_requests=128, checkpoint_every=3, checks_per_epoch=2)
+Trained = tuple[Ranker, Progress]
+
+
+@pytest.fixture
+def fit(items: ItemSpace, rows: dict[str, Rows]) -> Callable[..., Trained]:
+    """Trains a model by name; keywords are those of `train`."""
+
+    def start(name: str, config: TrainConfig = CONFIG, seed: int = 0, **options: Any) -> Trained:
+        model = build(MODELS[name], DROPOUT, items, seed)
+        return model, train(model, rows["train"], rows["valid"], config, CPU, seed, "test", **options)
+
+    return start
+
+
+def _same(one: Trained, other: Trained) -> bool:
+    weights = zip(one[0].state_dict().values(), other[0].state_dict().values(), strict=True)
+    return all(torch.equal(a, b) for a, b in weights) and one[1].curve == other[1].curve
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_training_lowers_the_loss_and_ranks_better_than_chance(name: str, fit: Callable[..., Trained]) -> None:
+    progress = fit(name, TrainConfig(epochs=6, batch_requests=64, checks_per_epoch=1))[1]
+    losses = [point["train_loss"] for point in progress.curve]
+    assert losses[-1] < losses[0] - 0.05
+    assert progress.best_auc > 0.65
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_two_runs_of_one_seed_end_in_the_same_bytes(name: str, fit: Callable[..., Trained]) -> None:
+    assert _same(fit(name), fit(name))
+    assert not _same(fit(name), fit(name, seed=1))
+
+
+@pytest.mark.parametrize(
+    ("name", "stops"),
+    [("din-short-only", [1]), ("din-whole", [7]), ("hisac", [4, 9]), ("hisac", [3, 3, 3]), ("hisac", [17])],
+    ids=["before a checkpoint", "between", "twice", "on checkpoints", "near the end"],
+)
+def test_a_killed_run_resumes_to_the_same_bytes(
+    name: str, stops: list[int], fit: Callable[..., Trained], tmp_path: Path
+) -> None:
+    whole = fit(name)
+    assert whole[1].step > sum(stops)
+    for stop in stops:
+        stopped = fit(name, work=tmp_path, stop_after=stop)[1]
+        assert stopped.step < whole[1].step
+    resumed = fit(name, work=tmp_path)
+    assert _same(resumed, whole)
+
+
+def test_a_resumed_run_goes_on_from_its_last_checkpoint(
+    fit: Callable[..., Trained], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[int] = []
+    step = loop._step
+
+    def counting(*args: Any) -> float:
+        done.append(args[-1][1])
+        return step(*args)
+
+    monkeypatch.setattr(loop, "_step", counting)
+    fit("hisac", work=tmp_path, stop_after=7)
+    total = fit("hisac", work=tmp_path)[1].step
+    assert done == [*range(7), *range(6, total)]
+
+
+def test_a_finished_run_is_not_trained_again(fit: Callable[..., Trained], tmp_path: Path) -> None:
+    config = CONFIG.model_copy(update={"checkpoint_every": 1})
+    whole = fit("hisac", config, work=tmp_path)
+    assert _same(fit("hisac", config, work=tmp_path, stop_after=0), whole)
+
+
+def test_the_best_weights_are_kept_not_the_last(fit: Callable[..., Trained], monkeypatch: pytest.MonkeyPatch) -> None:
+    aucs = itertools.cycle([0.6, 0.9, 0.7, 0.8])
+    monkeypatch.setattr(loop, "roc_auc_score", lambda labels, scores: next(aucs))
+    model, progress = fit("din-short-only")
+    assert [point["valid_auc"] for point in progress.curve] == [0.6, 0.9, 0.7, 0.8]
+    assert progress.best_auc == 0.9
+    half, _ = fit("din-short-only", stop_after=progress.curve[1]["step"])
+    for name, part in half.state_dict().items():
+        assert torch.equal(part, model.state_dict()[name])
+
+
+def test_validation_comes_as_often_as_asked_and_at_the_end(fit: Callable[..., Trained]) -> None:
+    progress = fit("din-short-only", CONFIG.model_copy(update={"checks_per_epoch": 1}))[1]
+    assert [point["step"] for point in progress.curve] == [progress.step // 2, progress.step]
+
+
+def test_the_validation_auc_is_that_of_the_final_model(fit: Callable[..., Trained], rows: dict[str, Rows]) -> None:
+    model, progress = fit("din-whole")
+    valid = rows["valid"]
+    scores, labels = score_rows(model, valid, CPU)[valid.mask], valid.labels[valid.mask]
+    above = scores[labels == 1][:, None] - scores[labels == 0]
+    assert progress.best_auc == pytest.approx(float((above > 0).mean() + (above == 0).mean() / 2), abs=1e-9)
+
+
+@pytest.mark.parametrize("checks", [1, 1000], ids=["seen in the loss", "seen in the scores"])
+def test_a_diverging_run_names_the_learning_rate(checks: int, fit: Callable[..., Trained]) -> None:
+    config = TrainConfig(learning_rate=1e20, batch_requests=64, checks_per_epoch=checks)
+    with says("params.yaml", "train.learning_rate", "step", "lower it"):
+        fit("hisac", config)
+
+
+def test_padded_candidates_do_not_enter_the_loss(items: ItemSpace, rows: dict[str, Rows]) -> None:
+    train_rows = rows["train"]
+    assert not train_rows.mask.all()
+    dirty = dataclasses.replace(
+        train_rows,
+        candidates=np.where(train_rows.mask, train_rows.candidates, 7),
+        labels=np.where(train_rows.mask, train_rows.labels, 1).astype(np.float32),
+    )
+    weights = []
+    for given in (train_rows, dirty):
+        model = build(MODELS["din-whole"], FRAME, items, 0)
+        train(model, given, rows["valid"], CONFIG, CPU, 0, "test", stop_after=3)
+        weights.append(model.encoder.ids.weight.detach().clone())
+    torch.testing.assert_close(*weights, atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_tables_go_to_adagrad_and_all_else_to_adam_each_once(name: str, items: ItemSpace) -> None:
+    model = build(MODELS[name], FRAME, items, 0)
+    dense, tables = optimizers(model, TrainConfig(learning_rate=0.5, embedding_learning_rate=0.25))
+    assert (type(dense).__name__, type(tables).__name__) == ("AdamW", "Adagrad")
+    assert (dense.defaults["lr"], tables.defaults["lr"]) == (0.5, 0.25)
+    held = [part for stepper in (dense, tables) for group in stepper.param_groups for part in group["params"]]
+    assert sorted(map(id, held)) == sorted(map(id, model.parameters()))
+    embeddings = [module.weight for module in model.modules() if isinstance(module, torch.nn.Embedding)]
+    assert {id(part) for part in tables.param_groups[0]["params"]} == {id(part) for part in embeddings}
+
+
+def test_dropout_is_seeded_by_seed_and_step_not_by_what_ran_before(fit: Callable[..., Trained]) -> None:
+    torch.manual_seed(99)
+    one = fit("din-short-only", stop_after=2)
+    torch.rand(17)
+    assert _same(one, fit("din-short-only", stop_after=2))
