@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
-from kit import Stages
+from kit import FRAME, MODELS, Stages
 from tiny import write_movielens
 
 from hisac_lab.base.artifacts import stage_output
 from hisac_lab.codebook.build import build_codebook
+from hisac_lab.config.compute import ComputeConfig
 from hisac_lab.config.data import AcquireConfig, EmbedConfig, PrepareConfig, TokenizeConfig
+from hisac_lab.config.run import TrainConfig
 from hisac_lab.events.batches import Rows, group
 from hisac_lab.events.prepare import prepare
 from hisac_lab.events.sources import acquire
@@ -18,6 +22,7 @@ from hisac_lab.models.catalog import load_items
 from hisac_lab.models.contract import ItemSpace
 from hisac_lab.tokens.embeddings import embed
 from hisac_lab.tokens.run import tokenize
+from hisac_lab.training.run import train_model
 
 WIDTHS = (8, 8, 8)
 
@@ -63,3 +68,15 @@ def items(stages: Stages) -> ItemSpace:
 def rows(store: EventStore) -> dict[str, Rows]:
     """Requests of each split, at most four candidates a row."""
     return {split: group(store, store.samples(split), 4) for split in ("train", "valid", "test")}
+
+
+@pytest.fixture(scope="session")
+def trained(stages: Stages, items: ItemSpace, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two models with two seeds each, trained briefly, as the stage `train` leaves them."""
+    home = tmp_path_factory.mktemp("trained")
+    config, compute = TrainConfig(epochs=2, batch_requests=64), ComputeConfig(device="cpu")
+    for name, key in (("din_50", "din-short-only"), ("hisac", "hisac")):
+        for seed in (0, 1):
+            with stage_output(home / f"{name}-{seed}") as out:
+                train_model(name, MODELS[key], FRAME, config, compute, seed, items, stages.prepare, out, home / ".work")
+    return home

@@ -21,10 +21,11 @@ from hisac_lab.models.bundle import load_model
 from hisac_lab.models.runtime import Runtime, score_rows
 
 CONFIDENCE = 0.95
+CHUNK = 20_000  # simulated users at once: memory does not grow with their number
 CAVEAT = (
     "A simulated test shows which policy the fitted world prefers, and its interval covers the draw of users and "
-    "clicks in that world, not the world itself; it cannot show how real people would react to slates that no logging policy "
-    "ever showed them, nor how their tastes would change with what they are shown."
+    "clicks in that world, not the world itself; it cannot show how real people would react to slates that no "
+    "logging policy ever showed them, nor how their tastes would change with what they are shown."
 )
 
 
@@ -63,11 +64,7 @@ def abtest(
     slates: dict[str, Array] = {}
     for name in track(experiment.models, len(experiment.models), "abtest", "policies"):
         slates[name] = _slates(trained / f"{name}-{seeds[name]}", store, people, pools, config.slate, runtime)
-    random = np.random.default_rng([config.seed, 2])
-    template = random.integers(len(people.user), size=config.users)
-    spread = world.taste.std(axis=0) * config.taste_noise
-    noise = random.normal(size=(config.users, config.world_dim)) * spread
-    crowd = Crowd(world, template, noise, config)
+    crowd = Crowd(world, config)
     tests = {
         name: crowd.test(slates[config.control], slates[name], f"{config.split_salt}/{name}")
         for name in experiment.models
@@ -131,39 +128,59 @@ class Crowd:
 
     Args:
         world: Click probabilities.
-        template: The real user behind each simulated one; (N,).
-        noise: What is added to that user's taste; (N, d).
         config: The section `abtest`.
     """
 
-    def __init__(self, world: World, template: Array, noise: Array, config: ABTestConfig) -> None:
-        self.world, self.template, self.noise, self.config = world, template, noise, config
-        self.names = [f"user-{number}" for number in range(len(template))]
+    def __init__(self, world: World, config: ABTestConfig) -> None:
+        self.world, self.config = world, config
+        self.names = [f"user-{number}" for number in range(config.users)]
+        random = np.random.default_rng([config.seed, 2])
+        self.template = random.integers(len(world.taste), size=config.users)
+        self.spread = world.taste.std(axis=0) * config.taste_noise
         self.examined = 1 / np.log2(np.arange(config.slate) + 2)
 
-    def probabilities(self, slates: Array, visits: slice) -> Array:
-        """True click probability of every exposure: looked at, by position, and liked; (N, visits * slate)."""
-        shown = slates[self.template][:, visits]  # (N, V, S)
-        logits = self.world.logits(self.template, shown.reshape(len(shown), -1), self.noise)
-        seen = np.tile(self.examined, shown.shape[1])
-        probability: Array = seen / (1 + np.exp(-logits))
+    def probabilities(self, slates: Array, template: Array, noise: Array) -> Array:
+        """True click probability of every exposure: looked at, by position, and liked.
+
+        Args:
+            slates: Items shown to each real user; (T, visits, slate).
+            template: The real user behind each simulated one; (n,).
+            noise: What is added to that user's taste; (n, d).
+
+        Returns:
+            (n, visits * slate).
+        """
+        shown = slates[template]
+        logits = self.world.logits(template, shown.reshape(len(shown), -1), noise)
+        probability: Array = np.tile(self.examined, shown.shape[1]) / (1 + np.exp(-logits))
         return probability
 
     def test(self, control: Array, treatment: Array, salt: str) -> dict[str, Any]:
-        """One test: split by hash, draw clicks, read the result; beside it what the world knows to be true."""
-        visits = self.config.visits
+        """One test: split by hash, draw clicks, read the result; beside it what the world knows to be true.
+
+        Args:
+            control: Slates of the control policy; (T, 2 * visits, slate), the second half for the time before the test.
+            treatment: Slates of the other policy.
+            salt: Salt of the split.
+        """
+        visits, users = self.config.visits, self.config.users
         treated = assign(self.names, salt)
         random = np.random.default_rng([self.config.seed, 3])
-        during, before = slice(0, visits), slice(visits, 2 * visits)
-        base, other = self.probabilities(control, during), self.probabilities(treatment, during)
-        past = self.probabilities(control, before)
-        earlier = (random.random(past.shape) < past).mean(axis=1)
-        probability = np.where(treated[:, None], other, base)
-        ctr = (random.random(probability.shape) < probability).mean(axis=1)
+        ctr, earlier, sums = np.zeros(users), np.zeros(users), np.zeros(2)
+        for at in range(0, users, CHUNK):
+            part = slice(at, at + CHUNK)
+            template, arm = self.template[part], treated[part]
+            noise = random.normal(size=(len(template), len(self.spread))) * self.spread
+            past = self.probabilities(control[:, visits:], template, noise)
+            base = self.probabilities(control[:, :visits], template, noise)
+            other = self.probabilities(treatment[:, :visits], template, noise)
+            shown = np.where(arm[:, None], other, base)
+            earlier[part] = (random.random(past.shape) < past).mean(axis=1)
+            ctr[part] = (random.random(shown.shape) < shown).mean(axis=1)
+            sums += base.sum(), other.sum()
         adjusted, removed = cuped(ctr, earlier)
         plain = relative_lift(ctr[treated], ctr[~treated], CONFIDENCE)
         sharp = relative_lift(adjusted[treated], adjusted[~treated], CONFIDENCE)
-        verdict = "won" if sharp.low > 0 else "lost" if sharp.high < 0 else "undecided"
         return {
             "users": {"treatment": int(treated.sum()), "control": int((~treated).sum())},
             "ctr": {
@@ -174,6 +191,6 @@ class Crowd:
             "lift_cuped": sharp._asdict(),
             "cuped_variance_removed": removed,
             "sample_ratio_p": sample_ratio(int(treated.sum()), int((~treated).sum())),
-            "true_lift": round(float(other.mean() / base.mean() - 1), 6),
-            "verdict": verdict,
+            "true_lift": round(float(sums[1] / sums[0] - 1), 6),
+            "verdict": "won" if sharp.low > 0 else "lost" if sharp.high < 0 else "undecided",
         }

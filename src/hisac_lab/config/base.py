@@ -119,9 +119,7 @@ def _explain(error: ValidationError, content: Any, where: Path | str, prefix: st
         return UserError(where, "is missing", "see `hisac-lab params default` for its meaning and default", field)
     if kind == "value_error":  # a rule between fields: the message names them and their values
         rule, _, mend = str(first["ctx"]["error"]).partition(": ")
-        return UserError(where, rule, mend or "make them agree", field or None)
-    if kind == "value_error":  # a rule over several fields: its words name them
-        return UserError(where, str(first["ctx"]["error"]), "change one of them", field or None)
+        return UserError(where, rule, mend or "change one of them", field or None)
     message = first["msg"][0].lower() + first["msg"][1:]
     hint = ""
     if isinstance(value, str) and "number" in message and _looks_like_float(value):

@@ -22,7 +22,9 @@ class ABTestConfig(Section):
     """The simulated A/B test."""
 
     control: str = Field("din_50", description="the policy of the control arm")
-    users: int = Field(100000, ge=100, description="simulated users, both arms together")
+    users: int = Field(
+        400000, ge=100, description="simulated users, both arms together; enough to see a lift of 0.25 %"
+    )
     visits: int = Field(5, ge=1, description="slates each user is shown")
     pool: int = Field(100, ge=2, description="items a policy chooses a slate from")
     slate: int = Field(10, ge=1, description="items on a slate")

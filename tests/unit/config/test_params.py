@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 import yaml
@@ -17,14 +19,21 @@ from hisac_lab.config.run import SweepConfig, TrainConfig
 ROOT = Path(__file__).parents[3]
 
 
-def _edit(tmp_path: Path, *changes: tuple[str, str]) -> Path:
-    """The default file with pieces of text replaced."""
-    text = defaults()
-    for old, new in changes:
-        assert text.count(old) == 1, old
-        text = text.replace(old, new)
+def _edit(tmp_path: Path, changes: Mapping[str, str | None] = MappingProxyType({})) -> Path:
+    """The default file with the values of some keys replaced (by any text) or, for None, their lines left out."""
+    place: list[str] = []
+    lines, left = [], dict(changes)
+    for line in defaults().splitlines():
+        name, _, _ = line.strip().partition(":")
+        place = [*place[: (len(line) - len(line.lstrip())) // 2], name]
+        key = ".".join(place)
+        if key in left:
+            value = left.pop(key)
+            line = "" if value is None else f"{line[: line.index(name)]}{name}: {value}"
+        lines.append(line)
+    assert not left, "the default file has no such key"
     path = tmp_path / "params.yaml"
-    path.write_text(text)
+    path.write_text("\n".join(lines) + "\n")
     return path
 
 
@@ -46,53 +55,47 @@ def test_every_field_of_the_default_file_is_explained() -> None:
     assert [line.strip() for line in bare] == [f"{name}:" for name in Params().models]
 
 
-MISTAKES = [
-    (
-        "unknown key",
-        ("learning_rate: 0.002", "learing_rate: 0.002"),
-        ("train.learing_rate", "0.002", "`learning_rate`"),
-    ),
-    ("unknown key, none is close", ("epochs: 3", "epochs: 3\n  zzz: 1"), ("train.zzz", "value 1", "params default")),
-    ("unknown section", ("\nembed:", "\nembeddings: {}\nembed:"), ("embeddings", "unknown key", "`embed`")),
-    ("text for a number", ("epochs: 3", "epochs: many"), ("train.epochs", "'many'", "valid integer")),
-    ("float for an integer", ("epochs: 3", "epochs: 3.0"), ("train.epochs", "3.0", "valid integer")),
-    ("truth for an integer", ("epochs: 3", "epochs: true"), ("train.epochs", "True", "valid integer")),
-    ("number in quotes", ("epochs: 3", 'epochs: "3"'), ("train.epochs", "'3'", "valid integer")),
-    ("date for an integer", ("epochs: 3", "epochs: 2020-01-01"), ("train.epochs", "2020", "valid integer")),
-    ("YAML reads 1e-3 as text", ("learning_rate: 0.002", "learning_rate: 1e-3"), ("'1e-3'", "with a point and")),
-    ("not a number", ("learning_rate: 0.002", "learning_rate: .nan"), ("train.learning_rate", "nan", "finite")),
-    ("infinite", ("learning_rate: 0.002", "learning_rate: .inf"), ("train.learning_rate", "inf", "finite")),
-    ("too small", ("epochs: 3", "epochs: 0"), ("train.epochs", "value 0", "greater than or equal to 1")),
-    ("inside a list", ("[32, 32, 32]", "[32, 1]"), ("tokenize.widths.1", "value 1", "greater than or equal to 2")),
-    ("empty list", ("[32, 32, 32]", "[]"), ("tokenize.widths", "[]", "at least 1 item")),
-    ("not one of the choices", ("order: sort", "order: random"), ("prepare.order", "'random'", "'sort' or 'refuse'")),
-    ("unknown kind of model", ("kind: hisac", "kind: sasrec"), ("models.hisac.kind", "'sasrec'", "'din', 'hisac'")),
-    ("no kind of model", ("    kind: hisac  # HiSAC\n", ""), ("models.hisac.kind", "is missing")),
-    ("inside a model", ("agents: 32", "agents: 0"), ("models.hisac.agents", "value 0", "greater than or equal")),
-    ("a budget of nothing", ("budgets: null", "budgets: [0, 3, 1]"), ("models.hisac.budgets.0", "value 0")),
-    ("a section is a number", ("mlflow:  #", "mlflow: 3\nnothing:  #"), ("mlflow", "3", "object")),
-    ("no room for the test", ("valid_share: 0.1", "valid_share: 0.3"), ("prepare", "leave nothing", "below 1")),
-    ("a seed twice", ("seeds: [0, 1]", "seeds: [0, 0]"), ("experiment", "named twice", "once")),
-    ("rounds do not fit", ("trials: 12", "trials: 13"), ("sweep", "multiple of round_size")),
-    ("experiment names no model", ("models: [din_50", "models: [din_500"), ("experiment.models", "'din_500'")),
-    ("sweep names no model", ("model: hisac", "model: nothing"), ("sweep.model", "'nothing'", "section models")),
-    ("sweep names DIN", ("model: hisac", "model: din_50"), ("sweep.model", "'din_50'", "hisac can be swept")),
-    (
-        "reference not trained",
-        ("reference: din_50", "reference: x"),
-        ("evaluate.reference", "'x'", "experiment.models"),
-    ),
-    ("control not trained", ("control: din_50", "control: x"), ("abtest.control", "'x'", "experiment.models")),
-    ("sweep deeper than codes", ("depth: [1, 2, 3]", "depth: [1, 4]"), ("sweep.depth", "4", "3 levels")),
-    ("key twice", ("epochs: 3", "epochs: 3\n  epochs: 4"), ("line", "'epochs' is written twice")),
-    ("broken YAML", ("epochs: 3", "epochs: [3"), ("line", "mend the YAML")),
-    ("a list as key", ("epochs: 3", "? [epochs]\n  : 3"), ("line", "cannot be a key")),
+RATE, EPOCHS = "train.learning_rate", "train.epochs"
+MISTAKES: list[tuple[str, str, str | None, tuple[str, ...]]] = [
+    ("unknown key", EPOCHS, "3\n  learing_rate: 0.1", ("train.learing_rate", "0.1", "`learning_rate`")),
+    ("unknown key, none is close", EPOCHS, "3\n  zzz: 1", ("train.zzz", "value 1", "params default")),
+    ("unknown section", "mlflow.experiment", "x\nembeds: {}", ("embeds", "unknown key", "`embed`")),
+    ("text for a number", EPOCHS, "many", (EPOCHS, "'many'", "valid integer")),
+    ("float for an integer", EPOCHS, "3.0", (EPOCHS, "3.0", "valid integer")),
+    ("truth for an integer", EPOCHS, "true", (EPOCHS, "True", "valid integer")),
+    ("number in quotes", EPOCHS, '"3"', (EPOCHS, "'3'", "valid integer")),
+    ("date for an integer", EPOCHS, "2020-01-01", (EPOCHS, "2020", "valid integer")),
+    ("YAML reads 1e-3 as text", RATE, "1e-3", (RATE, "'1e-3'", "with a point and a signed exponent")),
+    ("not a number", RATE, ".nan", (RATE, "nan", "finite")),
+    ("infinite", RATE, ".inf", (RATE, "inf", "finite")),
+    ("too small", EPOCHS, "0", (EPOCHS, "value 0", "greater than or equal to 1")),
+    ("inside a list", "tokenize.widths", "[32, 1]", ("tokenize.widths.1", "value 1", "greater than or equal to 2")),
+    ("empty list", "tokenize.widths", "[]", ("tokenize.widths", "[]", "at least 1 item")),
+    ("not one of the choices", "prepare.order", "random", ("prepare.order", "'random'", "'sort' or 'refuse'")),
+    ("unknown kind of model", "models.hisac.kind", "sasrec", ("models.hisac.kind", "'sasrec'", "'din', 'hisac'")),
+    ("no kind of model", "models.hisac.kind", None, ("models.hisac.kind", "is missing")),
+    ("inside a model", "models.hisac.agents", "0", ("models.hisac.agents", "value 0", "greater than or equal")),
+    ("a budget of nothing", "models.hisac.budgets", "[0, 3]", ("models.hisac.budgets.0", "value 0")),
+    ("no room for the test", "prepare.valid_share", "0.99", ("prepare", "leave nothing", "below 1")),
+    ("a seed twice", "experiment.seeds", "[0, 0]", ("experiment", "named twice", "once")),
+    ("rounds do not fit", "sweep.trials", "13", ("sweep", "multiple of round_size")),
+    ("experiment names no model", "experiment.models", "[din_500]", ("experiment.models", "'din_500'")),
+    ("sweep names no model", "sweep.model", "nothing", ("sweep.model", "'nothing'", "section models")),
+    ("sweep names DIN", "sweep.model", "din_50", ("sweep.model", "'din_50'", "hisac can be swept")),
+    ("reference not trained", "evaluate.reference", "x", ("evaluate.reference", "'x'", "experiment.models")),
+    ("control not trained", "abtest.control", "x", ("abtest.control", "'x'", "experiment.models")),
+    ("sweep deeper than codes", "sweep.depth", "[1, 99]", ("sweep.depth", "99", "levels")),
+    ("key twice", EPOCHS, "3\n  epochs: 4", ("line", "'epochs' is written twice")),
+    ("broken YAML", EPOCHS, "[3", ("line", "mend the YAML")),
+    ("a list as key", EPOCHS, "3\n  ? [epochs]\n  : 3", ("line", "cannot be a key")),
 ]
 
 
-@pytest.mark.parametrize(("change", "parts"), [m[1:] for m in MISTAKES], ids=[m[0] for m in MISTAKES])
-def test_a_mistake_is_told_in_one_short_line(tmp_path: Path, change: tuple[str, str], parts: tuple[str, ...]) -> None:
-    path = _edit(tmp_path, change)
+@pytest.mark.parametrize(("key", "value", "parts"), [m[1:] for m in MISTAKES], ids=[m[0] for m in MISTAKES])
+def test_a_mistake_is_told_in_one_short_line(
+    tmp_path: Path, key: str, value: str | None, parts: tuple[str, ...]
+) -> None:
+    path = _edit(tmp_path, {key: value})
     with says(str(path), *parts) as told:
         load_params(path)
     assert len(str(told.value)) < len(str(path)) + 300
@@ -108,6 +111,7 @@ def test_a_mistake_is_told_in_one_short_line(tmp_path: Path, change: tuple[str, 
         (b"a: caf\xe9\n", "not YAML in UTF-8"),
         (b"a: \x00\n", "not YAML in UTF-8"),
         (b"a: *b\n", "undefined alias"),
+        (b"train: 3\n", "train: value 3 is wrong; input should be an object"),
     ],
 )
 def test_a_file_that_is_no_mapping_is_refused(tmp_path: Path, content: bytes | None, words: str) -> None:
@@ -151,7 +155,7 @@ def test_settings_cannot_be_changed_after_reading() -> None:
 
 
 def test_lists_of_the_file_become_tuples_and_null_none(tmp_path: Path) -> None:
-    path = _edit(tmp_path, ("budgets: null", "budgets: [4, 2, 1]"), ("text: [title]", "text: []"))
+    path = _edit(tmp_path, {"models.hisac.budgets": "[4, 2, 1]", "prepare.columns.text": "[]"})
     params = load_params(path)
     assert isinstance(params.models["hisac"], HiSACConfig)
     assert params.models["hisac"].budgets == (4, 2, 1)

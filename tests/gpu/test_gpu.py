@@ -1,0 +1,89 @@
+"""On a GPU: bf16 training stays near single precision on the processor, and votes are the same votes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from kit import CPU, FRAME, MODELS
+
+from hisac_lab.config.compute import ComputeConfig
+from hisac_lab.config.run import TrainConfig
+from hisac_lab.events.batches import Rows
+from hisac_lab.models.bundle import load_model, save_model
+from hisac_lab.models.catalog import build
+from hisac_lab.models.contract import ItemSpace
+from hisac_lab.models.runtime import AgentCache, Runtime, histories, score_rows
+from hisac_lab.training import loop
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no CUDA device on this machine"),
+]
+STEPS = 8
+TRAIN = TrainConfig(epochs=1, batch_requests=64)
+
+
+@pytest.fixture
+def gpu() -> Runtime:
+    """The GPU with the precision that `auto` chooses there."""
+    return Runtime.start(ComputeConfig())
+
+
+def _losses(
+    name: str, items: ItemSpace, rows: dict[str, Rows], runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> list[float]:
+    losses: list[float] = []
+    step = loop._step
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "_step", lambda *args: losses.append(step(*args)) or losses[-1])
+        model = build(MODELS[name], FRAME, items, seed=0)
+        loop.train(model, rows["train"], rows["valid"], TRAIN, runtime, 0, "gpu", stop_after=STEPS)
+    return losses
+
+
+def test_auto_takes_the_gpu_and_mixed_precision(gpu: Runtime) -> None:
+    assert gpu == Runtime(torch.device("cuda"), mixed=True)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_mixed_precision_trains_near_single_precision(
+    name: str, items: ItemSpace, rows: dict[str, Rows], gpu: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = _losses(name, items, rows, gpu, monkeypatch)
+    assert len(found) == STEPS
+    assert np.isfinite(found).all()
+    assert found == pytest.approx(_losses(name, items, rows, CPU, monkeypatch), rel=0.02)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_single_precision_scores_are_those_of_the_processor(name: str, items: ItemSpace, rows: dict[str, Rows]) -> None:
+    model = build(MODELS[name], FRAME, items, seed=0)
+    expected = score_rows(model, rows["test"], CPU)
+    single = Runtime(torch.device("cuda"), mixed=False)
+    found = score_rows(model.to(single.device), rows["test"], single)
+    np.testing.assert_allclose(found, expected, atol=1e-3)
+
+
+@pytest.mark.parametrize("vote", ["tree", "flat"])
+def test_votes_are_equal_on_both_devices(vote: str, items: ItemSpace, rows: dict[str, Rows], gpu: Runtime) -> None:
+    model = build(MODELS["hisac"].model_copy(update={"vote": vote}), FRAME, items, seed=0)
+    index = np.arange(len(rows["train"]))
+    here = model.agents(histories(rows["train"], index, CPU))
+    cached = AgentCache.fill(model, rows["train"], CPU)
+    model.to(gpu.device)
+    there = model.agents(histories(rows["train"], index, gpu))
+    again = AgentCache.fill(model, rows["train"], gpu)
+    for part in ("nodes", "votes"):
+        assert torch.equal(getattr(here, part), getattr(there, part).cpu())
+        np.testing.assert_array_equal(getattr(cached, part), getattr(again, part))
+
+
+def test_a_model_saved_from_the_gpu_opens_on_the_processor(
+    items: ItemSpace, rows: dict[str, Rows], gpu: Runtime, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    model = build(MODELS["hisac"], FRAME, items, seed=0)
+    expected = score_rows(model, rows["test"], CPU)
+    out = tmp_path_factory.mktemp("bundle")
+    save_model(out, model.to(gpu.device), MODELS["hisac"], items)
+    np.testing.assert_array_equal(score_rows(load_model(out)[0], rows["test"], CPU), expected)

@@ -1,0 +1,142 @@
+"""The stage `abtest`: its verdicts are true of the world, and its A/A test finds nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from kit import CPU, Stages, says
+
+from hisac_lab.abtest import run
+from hisac_lab.abtest.run import Crowd, _pools, _slates, abtest
+from hisac_lab.abtest.world import World, population
+from hisac_lab.base.artifacts import read_json, read_manifest, sha256_tree, write_json, write_manifest
+from hisac_lab.config.compute import ComputeConfig
+from hisac_lab.config.judge import ABTestConfig
+from hisac_lab.config.model import ExperimentConfig
+from hisac_lab.events.store import EventStore
+
+CONFIG = ABTestConfig(users=600, visits=2, pool=20, slate=5, world_dim=4)
+EXPERIMENT = ExperimentConfig(models=("din_50", "hisac"), seeds=(0, 1))
+ITEMS, PEOPLE = 60, 80
+
+
+def _run(home: Path, stages: Stages, trained: Path, config: ABTestConfig = CONFIG) -> Path:
+    for name in ("evaluate", "out"):
+        (home / name).mkdir(parents=True)
+    models = {name: {"best_seed": 1} for name in EXPERIMENT.models}
+    write_json(home / "evaluate" / "metrics.json", {"models": models})
+    write_manifest(home / "evaluate", fingerprint="abc")
+    compute = ComputeConfig(device="cpu")
+    abtest(config, EXPERIMENT, compute, stages.prepare, trained, home / "evaluate", home / "out")
+    return home / "out"
+
+
+def test_the_stage_writes_a_test_per_challenger_and_an_aa_test(stages: Stages, trained: Path, tmp_path: Path) -> None:
+    out = _run(tmp_path / "one", stages, trained)
+    found, manifest = read_json(out / "abtest.json"), read_manifest(out)
+    assert found["control"] == manifest["control"] == "din_50"
+    assert list(found["tests"]) == ["hisac"]
+    assert found["seeds"] == {"din_50": 1, "hisac": 1}
+    assert "cannot show" in found["caveat"]
+    for test in (found["tests"]["hisac"], found["aa"]):
+        assert sum(test["users"].values()) == CONFIG.users
+        assert test["lift"]["low"] < test["lift"]["value"] < test["lift"]["high"]
+        assert 0 < test["ctr"]["control"] < 1
+        assert test["sample_ratio_p"] > 1e-4
+    assert found["aa"]["true_lift"] == 0
+    assert found["tests"]["hisac"]["true_lift"] != 0
+    assert manifest["world"]["dim"] == 4
+    assert manifest["fingerprint"] == "abc"
+    assert sha256_tree(_run(tmp_path / "two", stages, trained)) == sha256_tree(out)
+
+
+def test_slates_larger_than_the_catalogue_are_refused(stages: Stages, trained: Path, tmp_path: Path) -> None:
+    with says("params.yaml", "abtest.slate", "90 is more than the"):
+        _run(tmp_path, stages, trained, CONFIG.model_copy(update={"slate": 90, "pool": 100}))
+
+
+def test_pools_hold_training_items_once_and_slates_the_best_of_them(store: EventStore, trained: Path) -> None:
+    people = population(store.samples("test"))
+    pools = _pools(store, people, CONFIG)
+    assert pools.shape == (len(people.user), 2 * CONFIG.visits, CONFIG.pool)
+    assert (np.diff(np.sort(pools, axis=2), axis=2) > 0).all()
+    assert np.isin(pools, store.samples("train")["item"]).all()
+    np.testing.assert_array_equal(pools, _pools(store, people, CONFIG))
+    few = _slates(trained / "hisac-0", store, people, pools, 3, CPU)
+    whole = _slates(trained / "hisac-0", store, people, pools, CONFIG.pool, CPU)
+    np.testing.assert_array_equal(np.sort(whole, axis=2), np.sort(pools, axis=2))
+    np.testing.assert_array_equal(whole[:, :, :3], few)
+    assert not np.array_equal(few, _slates(trained / "din_50-0", store, people, pools, 3, CPU))
+
+
+def _crowd(seed: int) -> tuple[Crowd, np.ndarray, np.ndarray]:
+    """Users of a known world; slates drawn from all items and slates drawn from the better two thirds."""
+    random = np.random.default_rng(0)
+    bias, liking = random.normal(0, 0.9, PEOPLE), random.normal(0, 0.4, ITEMS)
+    world = World(-1.0, bias, liking, random.normal(0, 0.5, (PEOPLE, 3)), random.normal(0, 0.5, (ITEMS, 3)), 0.7)
+    crowd = Crowd(world, CONFIG.model_copy(update={"users": 500, "seed": seed, "world_dim": 3}))
+    shape = (PEOPLE, 2 * CONFIG.visits, CONFIG.slate)
+    good = np.argsort(liking)[ITEMS // 3 :]
+    return crowd, random.integers(0, ITEMS, shape), good[random.integers(0, len(good), shape)]
+
+
+def _results(lifted: bool, rounds: int = 150) -> list[dict[str, Any]]:
+    found = []
+    for seed in range(rounds):
+        crowd, plain, good = _crowd(seed)
+        found.append(crowd.test(plain, good if lifted else plain, f"salt-{seed}"))
+    return found
+
+
+def test_the_true_lift_usually_lies_in_the_interval_and_a_better_policy_usually_wins() -> None:
+    found = _results(lifted=True)
+    true = [test["true_lift"] for test in found]
+    assert min(true) > 0.05
+    for kind in ("lift", "lift_cuped"):
+        inside = [test[kind]["low"] <= lift <= test[kind]["high"] for test, lift in zip(found, true, strict=True)]
+        assert np.mean(inside) > 0.95 - 4 * np.sqrt(0.95 * 0.05 / len(found))
+    verdicts = [test["verdict"] for test in found]
+    assert verdicts.count("won") > 10
+    assert verdicts.count("lost") <= 1
+    assert np.mean([test["lift"]["value"] for test in found]) == pytest.approx(np.mean(true), abs=0.02)
+
+
+def test_a_policy_against_itself_wins_or_loses_no_more_often_than_said() -> None:
+    found = _results(lifted=False)
+    assert {test["true_lift"] for test in found} == {0}
+    decided = sum(test["verdict"] != "undecided" for test in found)
+    assert decided < len(found) * 0.05 + 4 * np.sqrt(len(found) * 0.05 * 0.95)
+
+
+def test_behaviour_before_the_test_removes_variance() -> None:
+    removed = [test["cuped_variance_removed"] for test in _results(lifted=True, rounds=20)]
+    assert np.mean(removed) > 0.02
+
+
+def test_lower_places_on_a_slate_are_looked_at_less() -> None:
+    crowd, plain, _ = _crowd(0)
+    same = np.broadcast_to(plain[:, :1, :1], (PEOPLE, 1, CONFIG.slate))
+    found = crowd.probabilities(same, crowd.template, np.zeros((500, 3)))
+    assert found.shape == (500, CONFIG.slate)
+    np.testing.assert_allclose(found / found[:, :1], np.broadcast_to(1 / np.log2(np.arange(5) + 2), found.shape))
+    chance = 1 / (1 + np.exp(-crowd.world.logits(crowd.template, same[crowd.template, 0, 0])))
+    np.testing.assert_allclose(found[:, 0], chance)
+
+
+@pytest.mark.parametrize("chunk", [100, 499])
+def test_the_number_of_users_at_once_does_not_matter_to_the_truth(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    crowd, plain, good = _crowd(0)
+    whole = crowd.test(plain, good, "salt")
+    monkeypatch.setattr(run, "CHUNK", chunk)
+    parts = crowd.test(plain, good, "salt")
+    assert parts["true_lift"] == pytest.approx(whole["true_lift"], abs=0.01)
+    assert parts["users"] == whole["users"]
+
+
+def test_an_experiment_is_read_the_same_way_again() -> None:
+    crowd, plain, good = _crowd(3)
+    assert crowd.test(plain, good, "salt") == crowd.test(plain, good, "salt")
+    assert crowd.test(plain, good, "salt") != crowd.test(plain, good, "pepper")

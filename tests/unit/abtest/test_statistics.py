@@ -1,0 +1,142 @@
+"""Statistics of a two-arm test: they hold their promises when the truth is known."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from hisac_lab.abtest.statistics import Lift, assign, cuped, relative_lift, sample_ratio
+
+NAMES = [f"user-{number}" for number in range(20_000)]
+ROUNDS = 500
+
+
+def _within(hits: int, rounds: int, share: float) -> bool:
+    """Whether a count fits a binomial: four standard deviations to each side."""
+    return abs(hits - rounds * share) < 4 * np.sqrt(rounds * share * (1 - share))
+
+
+def _tests(lift: float, users: int = 400, seed: int = 0) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Click rates of both arms over 20 exposures per user; users differ, the treatment's rate is higher by `lift`."""
+    random = np.random.default_rng(seed)
+    for _ in range(ROUNDS):
+        rates = random.beta(4, 36, (2, users)) * np.array([[1 + lift], [1]])
+        treatment, control = random.binomial(20, rates) / 20
+        yield treatment, control
+
+
+def test_arms_are_stable_and_known() -> None:
+    """Hashes are part of an experiment's record: another Python or machine must give the same arms."""
+    assert assign([f"user-{number}" for number in range(10)], "salt").astype(int).tolist() == [
+        0,
+        0,
+        1,
+        1,
+        0,
+        1,
+        0,
+        0,
+        0,
+        1,
+    ]
+    np.testing.assert_array_equal(assign(NAMES, "salt"), assign(NAMES, "salt"))
+    np.testing.assert_array_equal(assign(NAMES[::-1], "salt"), assign(NAMES, "salt")[::-1])
+
+
+@pytest.mark.parametrize("salt", ["a", "b", "hisac-lab/hisac", "hisac-lab/aa"])
+def test_arms_are_balanced(salt: str) -> None:
+    assert _within(int(assign(NAMES, salt).sum()), len(NAMES), 0.5)
+
+
+def test_experiments_with_other_salts_split_independently() -> None:
+    one, other = assign(NAMES, "one"), assign(NAMES, "other")
+    assert _within(int((one == other).sum()), len(NAMES), 0.5)
+
+
+@pytest.mark.parametrize("lift", [-0.2, 0.0, 0.3])
+def test_the_interval_covers_the_true_lift_as_often_as_it_says(lift: float) -> None:
+    covered = 0
+    for treatment, control in _tests(lift):
+        found = relative_lift(treatment, control, 0.95)
+        covered += found.low <= lift <= found.high
+    assert _within(covered, ROUNDS, 0.95)
+
+
+@pytest.mark.parametrize("alpha", [0.05, 0.2])
+def test_without_a_difference_the_test_is_fooled_as_often_as_it_says(alpha: float) -> None:
+    fooled = sum(relative_lift(one, other, 0.95).p_value < alpha for one, other in _tests(0.0, seed=1))
+    assert _within(fooled, ROUNDS, alpha)
+
+
+def test_a_real_difference_is_found() -> None:
+    found = [relative_lift(one, other, 0.95) for one, other in _tests(0.3)]
+    assert np.mean([lift.low > 0 for lift in found]) > 0.9
+    assert np.mean([lift.value for lift in found]) == pytest.approx(0.3, abs=0.02)
+
+
+def test_a_lift_is_worked_out_by_hand() -> None:
+    treatment, control = np.array([0.2, 0.4, 0.6]), np.array([0.1, 0.3])
+    found = relative_lift(treatment, control, 0.9)
+    error = np.sqrt(0.04 / 3 / 0.2**2 + 0.02 / 2 * 0.4**2 / 0.2**4)
+    reach = stats.norm.ppf(0.95) * error
+    z = 0.2 / np.sqrt(0.04 / 3 + 0.02 / 2)
+    assert found == pytest.approx(Lift(1.0, 1 - reach, 1 + reach, 2 * stats.norm.sf(z)), abs=1e-6)
+
+
+def test_a_higher_confidence_gives_a_wider_interval() -> None:
+    treatment, control = next(_tests(0.1))
+    narrow, wide = (relative_lift(treatment, control, level) for level in (0.8, 0.99))
+    assert wide.low < narrow.low < narrow.value == wide.value < narrow.high < wide.high
+    assert wide.p_value == narrow.p_value
+
+
+def _before_and_during(seed: int, likeness: float) -> tuple[np.ndarray, np.ndarray]:
+    random = np.random.default_rng(seed)
+    before = random.normal(5, 1, 4000)
+    return before, likeness * (before - 5) + np.sqrt(1 - likeness**2) * random.normal(size=4000)
+
+
+@pytest.mark.parametrize("likeness", [0.0, 0.5, 0.9])
+def test_cuped_keeps_the_mean_and_removes_the_explained_variance(likeness: float) -> None:
+    before, values = _before_and_during(0, likeness)
+    adjusted, removed = cuped(values, before)
+    assert adjusted.mean() == pytest.approx(values.mean(), abs=1e-12)
+    assert removed == pytest.approx(np.corrcoef(values, before)[0, 1] ** 2, abs=1e-5)
+    assert removed == pytest.approx(likeness**2, abs=0.04)
+    assert adjusted.var() == pytest.approx(values.var() * (1 - removed), rel=1e-4)
+
+
+def test_cuped_keeps_the_difference_of_the_arms_and_sharpens_it() -> None:
+    plain, sharp = [], []
+    for seed in range(200):
+        before, values = _before_and_during(seed, 0.8)
+        treated = assign(NAMES[:4000], str(seed))
+        values = values + 0.1 * treated
+        adjusted, _ = cuped(values, before)
+        plain.append(values[treated].mean() - values[~treated].mean())
+        sharp.append(adjusted[treated].mean() - adjusted[~treated].mean())
+    for differences in (plain, sharp):
+        assert np.mean(differences) == pytest.approx(0.1, abs=4 * np.std(differences) / np.sqrt(200))
+    assert np.std(sharp) < 0.75 * np.std(plain)
+
+
+def test_cuped_without_any_variation_changes_nothing() -> None:
+    values = np.array([1.0, 2.0, 3.0])
+    adjusted, removed = cuped(values, np.ones(3))
+    np.testing.assert_array_equal(adjusted, values)
+    assert removed == 0
+    assert cuped(np.ones(3), values)[1] == 0
+
+
+@pytest.mark.parametrize(
+    ("treatment", "control", "suspicious"),
+    [(5200, 4800, True), (4800, 5200, True), (5020, 4980, False), (52, 48, False), (5000, 5000, False)],
+)
+def test_an_uneven_split_is_detected_when_it_cannot_be_chance(treatment: int, control: int, suspicious: bool) -> None:
+    p_value = sample_ratio(treatment, control)
+    z = abs(treatment - control) / np.sqrt(treatment + control)
+    assert p_value == pytest.approx(2 * stats.norm.sf(z), abs=1e-6)
+    assert (p_value < 0.001) == suspicious

@@ -1,0 +1,103 @@
+"""Cost: counted multiply-adds and bytes equal what one works out by hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from kit import CPU, ITEMS, make_items
+
+from hisac_lab.config.model import DINConfig, FrameConfig, HiSACConfig
+from hisac_lab.evaluation.cost import CANDIDATES, count, measure_time
+from hisac_lab.events.batches import Rows
+from hisac_lab.events.store import EventStore
+from hisac_lab.models.catalog import build
+from hisac_lab.models.contract import ItemSpace
+from hisac_lab.models.runtime import histories
+
+SPACE = make_items()
+FRAME = FrameConfig(dim=16, short_window=10, attention_hidden=8, tower=(32,))
+D, H, TOWER = 16, 8, 32
+CONFIGS = {"short": DINConfig(whole_history=False), "whole": DINConfig(), "hisac": HiSACConfig(agents=4, depth=2)}
+
+
+def _rows(length: int) -> Rows:
+    """Requests of one user whose histories all have this length."""
+    items = np.random.default_rng(0).integers(0, ITEMS, length).astype(np.int32)
+    store = EventStore(Path("nowhere"), {}, items, np.arange(length) * 1000, np.array([0, length]))
+    one, shape = np.ones(40, np.int64), (40, 2)
+    filled = np.ones(shape, bool)
+    return Rows(
+        store, 0 * one, length * one, length * 1000 * one, filled * 1, filled.astype(np.float32), filled, filled * 0
+    )
+
+
+def _attention(length: int) -> float:
+    """DIN's unit per candidate, its keys shared by the slate."""
+    return H * D * length + D * H + H * length + length * D + length * D * H / CANDIDATES
+
+
+def _tower(branches: int) -> int:
+    return (D * (1 + 2 * branches) + 1) * TOWER + TOWER
+
+
+def _count(name: str, length: int, items: ItemSpace) -> dict[str, float]:
+    return count(build(CONFIGS[name], FRAME, items, 0), _rows(length), CPU)
+
+
+def _agents(length: int) -> int:
+    """Agents of these histories, at most four."""
+    agents = build(CONFIGS["hisac"], FRAME, SPACE, 0).agents(histories(_rows(length), np.array([0]), CPU))
+    assert agents is not None
+    return agents.nodes.shape[1]
+
+
+@pytest.mark.parametrize("length", [4, 10, 80])
+def test_multiply_adds_per_candidate_are_those_of_the_formulas(length: int) -> None:
+    short, kept = min(length, FRAME.short_window), _agents(length)
+    expected = {
+        "short": _attention(short) + _tower(1),
+        "whole": _attention(short) + _attention(length) + _tower(2),
+        "hisac": _attention(short) + 2 * D * D + 2 * kept * D + _tower(2),
+    }
+    for name, macs in expected.items():
+        assert _count(name, length, SPACE)["candidate_macs"] == pytest.approx(macs, abs=0.2), name
+
+
+def test_multiply_adds_per_candidate_do_not_depend_on_the_size_of_the_catalogue() -> None:
+    large = ItemSpace.blank(**SPACE.shape() | {"items": 300})
+    for name in ("short", "whole"):
+        assert _count(name, 20, large)["candidate_macs"] == pytest.approx(
+            _count(name, 20, SPACE)["candidate_macs"], abs=0.2
+        )
+
+
+@pytest.mark.parametrize("length", [4, 10, 80])
+def test_bytes_of_state_are_those_of_its_tensors(length: int) -> None:
+    short, kept = min(length, FRAME.short_window), _agents(length)
+    own = {"short": 0, "whole": length * D * 4 + length, "hisac": kept * (2 * D + 1) * 4}
+    for name, long in own.items():
+        assert _count(name, length, SPACE)["state_bytes"] == short * D * 4 + short + 4 + long, name
+
+
+def test_few_agents_cost_less_than_a_long_history_and_no_more_as_it_grows() -> None:
+    whole, hisac = ([_count(name, length, SPACE) for length in (50, 400)] for name in ("whole", "hisac"))
+    for part in ("candidate_macs", "state_bytes"):
+        assert whole[1][part] > 4 * hisac[1][part]
+        assert whole[1][part] > 3 * whole[0][part]
+        assert hisac[1][part] == pytest.approx(hisac[0][part], rel=0.01)
+    assert hisac[1]["encode_macs"] > hisac[0]["encode_macs"]
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_counts_are_the_same_again(name: str, items: ItemSpace, rows: dict[str, Rows]) -> None:
+    model = build(CONFIGS[name], FRAME, items, 0)
+    assert count(model, rows["test"], CPU) == count(model, rows["test"], CPU)
+
+
+def test_times_are_measured_and_positive(items: ItemSpace, rows: dict[str, Rows]) -> None:
+    found = measure_time(build(CONFIGS["hisac"], FRAME, items, 0), rows["test"], CPU, repeats=1)
+    assert found["device"] == "cpu"
+    assert found["encode_us_per_request"] > 0
+    assert found["score_us_per_candidate"] > 0

@@ -1,0 +1,185 @@
+"""The stage `evaluate`: right numbers under one fingerprint, and no leftovers among the runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from kit import CPU, Stages, says
+from sklearn.metrics import roc_auc_score
+
+from hisac_lab.base.artifacts import read_json, read_manifest, sha256_tree, write_manifest
+from hisac_lab.config.compute import ComputeConfig
+from hisac_lab.config.judge import EvaluateConfig
+from hisac_lab.config.model import ExperimentConfig
+from hisac_lab.evaluation import metrics
+from hisac_lab.evaluation.run import _bins, evaluate, protocol_fingerprint, runs_of
+from hisac_lab.events.batches import Rows
+from hisac_lab.events.store import EventStore
+from hisac_lab.models.bundle import load_model
+from hisac_lab.models.runtime import score_rows
+
+CONFIG = EvaluateConfig(reference="din_50", bootstrap=30, top=3, slices=3)
+EXPERIMENT = ExperimentConfig(models=("din_50", "hisac"), seeds=(0, 1))
+
+
+@pytest.fixture(scope="module")
+def judged(stages: Stages, trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The stage's output."""
+    home = tmp_path_factory.mktemp("evaluate")
+    (home / "out").mkdir()
+    compute = ComputeConfig(device="cpu")
+    evaluate(CONFIG, EXPERIMENT, compute, stages.prepare, trained, home / "out", home / "logs" / "timings.json")
+    return home / "out"
+
+
+@pytest.fixture(scope="module")
+def models(judged: Path) -> dict[str, Any]:
+    """What was found of each model."""
+    found: dict[str, Any] = read_json(judged / "metrics.json")["models"]
+    return found
+
+
+def test_auc_of_every_run_is_that_of_its_scores(
+    models: dict[str, Any], trained: Path, store: EventStore, rows: dict[str, Rows]
+) -> None:
+    labels, test = store.samples("test")["label"], rows["test"]
+    for name in EXPERIMENT.models:
+        aucs = []
+        for seed in EXPERIMENT.seeds:
+            logits = np.zeros(len(labels))
+            scores = score_rows(load_model(trained / f"{name}-{seed}")[0], test, CPU)
+            logits[test.sample[test.mask]] = scores[test.mask]
+            aucs.append(roc_auc_score(labels, logits))
+            assert models[name]["seeds"][str(seed)]["auc"] == pytest.approx(aucs[-1], abs=1e-6)
+        entry = models[name]["metrics"]["auc"]
+        assert entry["value"] == pytest.approx(np.mean(aucs), abs=1e-6)
+        assert entry["seed_spread"] == pytest.approx(np.std(aucs), abs=1e-6)
+        assert entry["interval"][0] < entry["value"] < entry["interval"][1]
+
+
+def test_differences_are_paired_and_none_for_the_reference_itself(models: dict[str, Any]) -> None:
+    for entry in models["din_50"]["metrics"].values():
+        assert entry["difference"] == 0
+        assert entry["difference_interval"] == [0, 0]
+    for name, entry in models["hisac"]["metrics"].items():
+        gap = entry["value"] - models["din_50"]["metrics"][name]["value"]
+        assert entry["difference"] == pytest.approx(gap, abs=2e-6)
+        low, high = entry["difference_interval"]
+        assert low <= high
+        width = entry["interval"][1] - entry["interval"][0]
+        assert high - low < 2 * width
+
+
+def test_every_model_has_its_cost_settings_and_best_seed(models: dict[str, Any], trained: Path) -> None:
+    for name, found in models.items():
+        runs = {seed: read_manifest(trained / f"{name}-{seed}") for seed in EXPERIMENT.seeds}
+        assert set(found["cost"]) == {"state_bytes", "encode_macs", "candidate_macs"}
+        assert found["settings"] == runs[0]["settings"]
+        assert found["parameters"] == runs[0]["parameters"]
+        assert runs[found["best_seed"]]["valid_auc"] == max(run["valid_auc"] for run in runs.values())
+        assert set(found["metrics"]) == {"auc", "gauc", "log_loss", "ndcg@3", "recall@3"}
+
+
+def test_slices_part_the_test_period(judged: Path, models: dict[str, Any], store: EventStore) -> None:
+    sizes = read_json(judged / "metrics.json")["slices"]
+    assert set(sizes) == {"history length", "item popularity"}
+    for kind, bins in sizes.items():
+        assert sum(bins.values()) == len(store.samples("test"))
+        assert 1 < len(bins) <= CONFIG.slices
+        assert set(models["hisac"]["slices"][kind]) == set(bins)
+
+
+def test_the_manifest_says_under_which_rules(judged: Path, store: EventStore) -> None:
+    manifest = read_manifest(judged)
+    samples = store.samples("test")
+    assert manifest == {
+        "fingerprint": protocol_fingerprint(store, CONFIG),
+        "reference": "din_50",
+        "confidence": 0.95,
+        "negatives": "real exposures",
+        "test_samples": len(samples),
+        "test_users": len(np.unique(samples["user"])),
+    }
+
+
+def test_the_fingerprint_changes_with_the_rules(store: EventStore) -> None:
+    changed = CONFIG.model_copy(update={"top": 5})
+    assert protocol_fingerprint(store, CONFIG) == protocol_fingerprint(store, CONFIG.model_copy())
+    assert protocol_fingerprint(store, CONFIG) != protocol_fingerprint(store, changed)
+
+
+def test_times_are_kept_beside_the_output_and_the_output_is_the_same_again(
+    judged: Path, stages: Stages, trained: Path, tmp_path: Path
+) -> None:
+    timings = read_json(judged.parent / "logs" / "timings.json")
+    assert set(timings["models"]) == set(EXPERIMENT.models)
+    assert sorted(path.name for path in judged.iterdir()) == ["manifest.json", "metrics.json"]
+    compute = ComputeConfig(device="cpu")
+    (tmp_path / "out").mkdir()
+    evaluate(CONFIG, EXPERIMENT, compute, stages.prepare, trained, tmp_path / "out", tmp_path / "timings.json")
+    assert sha256_tree(tmp_path / "out") == sha256_tree(judged)
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> Callable[..., Path]:
+    """Makes folders of finished runs."""
+
+    def make(*names: str) -> Path:
+        for name in names:
+            (tmp_path / "train" / name).mkdir(parents=True)
+            write_manifest(tmp_path / "train" / name, name=name)
+        return tmp_path / "train"
+
+    return make
+
+
+def test_leftovers_of_other_settings_are_removed_and_wanted_runs_kept(runs: Callable[..., Path]) -> None:
+    folder = runs("din_50-0", "din_50-1", "hisac-0", "hisac-1", "hisac-7", "old-0")
+    (folder / "notes").mkdir()
+    (folder / ".snakemake_timestamp").touch()
+    found = runs_of(folder, EXPERIMENT)
+    assert found == {name: [folder / f"{name}-{seed}" for seed in (0, 1)] for name in ("din_50", "hisac")}
+    left = sorted(path.name for path in folder.iterdir())
+    assert left == [".snakemake_timestamp", "din_50-0", "din_50-1", "hisac-0", "hisac-1", "notes"]
+
+
+def test_a_missing_run_is_named_and_nothing_is_removed(runs: Callable[..., Path]) -> None:
+    folder = runs("din_50-0", "din_50-1", "hisac-0", "old-0")
+    with says("hisac-1", "does not exist", "run the stage"):
+        runs_of(folder, EXPERIMENT)
+    assert (folder / "old-0").exists()
+
+
+@pytest.mark.parametrize(
+    ("values", "labels"),
+    [
+        ([1, 2, 3, 4, 5, 6, 7, 8], ["1 to 2", "3 to 4", "5 to 8"]),
+        ([5, 5, 5], ["5 to 6"]),
+        ([0, 0, 0, 0, 9], ["0 to 9"]),
+    ],
+)
+def test_bins_hold_every_value_once(values: list[int], labels: list[str]) -> None:
+    found = _bins(np.array(values), 3)
+    assert np.sum(list(found.values()), axis=0).tolist() == [1] * len(values)
+    assert list(found) == labels
+
+
+def test_slice_values_are_aucs_inside_the_slice(
+    models: dict[str, Any], trained: Path, store: EventStore, rows: dict[str, Rows]
+) -> None:
+    samples, test = store.samples("test"), rows["test"]
+    start, end = store.bounds(samples)
+    inside = _bins(end - start, CONFIG.slices)
+    aucs: dict[str, list[float]] = {label: [] for label in inside}
+    for seed in EXPERIMENT.seeds:
+        logits = np.zeros(len(samples))
+        logits[test.sample[test.mask]] = score_rows(load_model(trained / f"hisac-{seed}")[0], test, CPU)[test.mask]
+        for label, where in inside.items():
+            aucs[label].append(metrics.auc(samples["label"][where], logits[where]))
+    for label, values in aucs.items():
+        entry = models["hisac"]["slices"]["history length"][label]
+        assert entry["value"] == pytest.approx(np.mean(values), abs=1e-6)

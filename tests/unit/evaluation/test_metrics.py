@@ -1,0 +1,196 @@
+"""Metrics against scikit-learn and against plain loops, with ties and weights."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import log_loss, ndcg_score, roc_auc_score
+
+from hisac_lab.evaluation import metrics
+
+USERS = 7
+OFTEN = settings(max_examples=80, deadline=None)
+Case = tuple[np.ndarray, np.ndarray, np.ndarray]
+
+
+@st.composite
+def cases(draw: st.DrawFn) -> Case:
+    """Labels, scores with ties, users; some users have one class only or no exposure."""
+    random = np.random.default_rng(draw(st.integers(0, 100_000)))
+    count = draw(st.integers(4, 80))
+    levels = draw(st.sampled_from([1, 2, 5, 1000]))
+    labels = random.integers(0, 2, count)
+    labels[:2] = 0, 1
+    return labels, random.integers(-levels, levels, count) / 4, random.integers(0, USERS, count)
+
+
+def _groups(case: Case) -> list[tuple[np.ndarray, np.ndarray]]:
+    labels, scores, user = case
+    return [(labels[user == one], scores[user == one]) for one in range(USERS)]
+
+
+@given(case=cases(), seed=st.integers(0, 100))
+@OFTEN
+def test_auc_is_that_of_scikit_learn_for_every_weighting(case: Case, seed: int) -> None:
+    labels, scores, _ = case
+    weights = np.random.default_rng(seed).integers(0, 4, (5, len(labels))).astype(float)
+    weights[:, :2] += 1  # both classes keep some weight
+    weights[0] = 1
+    found = metrics.weighted_auc(labels, scores, weights)
+    expected = [roc_auc_score(labels, scores, sample_weight=row) for row in weights]
+    np.testing.assert_allclose(found, expected, atol=1e-12)
+    assert metrics.auc(labels, scores) == pytest.approx(expected[0], abs=1e-12)
+
+
+def test_auc_of_one_class_is_not_a_number() -> None:
+    labels, scores = np.array([0, 0, 1]), np.array([0.1, 0.2, 0.3])
+    found = metrics.weighted_auc(labels, scores, np.array([[1, 1, 0], [0, 0, 1], [1, 0, 1]]))
+    np.testing.assert_array_equal(found, [np.nan, np.nan, 1])
+
+
+@pytest.mark.parametrize(
+    ("scores", "expected"), [([1, 2, 3, 4], 0.75), ([4, 3, 2, 1], 0.25), ([0, 0, 0, 0], 0.5), ([1, 2, 2, 3], 0.875)]
+)
+def test_auc_counts_ties_half(scores: list[float], expected: float) -> None:
+    assert metrics.auc(np.array([0, 1, 0, 1]), np.array(scores)) == expected
+
+
+@given(case=cases())
+@OFTEN
+def test_gauc_is_the_weighted_mean_of_users_aucs(case: Case) -> None:
+    total = weight = 0.0
+    for labels, scores in _groups(case):
+        if len(set(labels)) == 2:
+            total += len(labels) * roc_auc_score(labels, scores)
+            weight += len(labels)
+    labels, scores, user = case
+    found = metrics.gauc(labels, scores, user, USERS)
+    assert found.weight.sum() == weight
+    if weight:
+        assert found.mean(np.ones((1, USERS)))[0] == pytest.approx(total / weight, abs=1e-12)
+
+
+@given(case=cases(), top=st.integers(1, 12))
+@OFTEN
+def test_ndcg_and_recall_are_those_of_a_loop(case: Case, top: int) -> None:
+    ndcgs, recalls = [], []
+    for labels, scores in _groups(case):
+        if labels.sum():
+            ranked = labels[np.argsort(-scores, kind="stable")]
+            gain = sum(label / math.log2(place + 2) for place, label in enumerate(ranked[:top]))
+            ideal = sum(1 / math.log2(place + 2) for place in range(min(top, int(labels.sum()))))
+            ndcgs.append(gain / ideal)
+            recalls.append(ranked[:top].sum() / labels.sum())
+    labels, scores, user = case
+    ndcg, recall = metrics.ranking_at(labels, scores, user, USERS, top)
+    assert ndcg.mean(np.ones((1, USERS)))[0] == pytest.approx(np.mean(ndcgs), abs=1e-12)
+    assert recall.mean(np.ones((1, USERS)))[0] == pytest.approx(np.mean(recalls), abs=1e-12)
+
+
+def test_ndcg_without_ties_is_that_of_scikit_learn() -> None:
+    random = np.random.default_rng(0)
+    labels, scores = random.integers(0, 2, (USERS, 20)), random.random((USERS, 20))
+    user = np.repeat(np.arange(USERS), 20)
+    found = metrics.ranking_at(labels.ravel(), scores.ravel(), user, USERS, 5)[0]
+    assert found.mean(np.ones((1, USERS)))[0] == pytest.approx(ndcg_score(labels, scores, k=5), abs=1e-12)
+
+
+@given(case=cases())
+@OFTEN
+def test_log_loss_is_that_of_scikit_learn(case: Case) -> None:
+    labels, scores, user = case
+    logits = np.clip(scores, -8, 8)  # scikit-learn cuts probabilities off near 0 and 1
+    found = metrics.log_losses(labels, logits, user, USERS).mean(np.ones((1, USERS)))[0]
+    assert found == pytest.approx(log_loss(labels, 1 / (1 + np.exp(-logits))), abs=1e-9)
+
+
+def test_log_loss_of_extreme_logits_stays_finite() -> None:
+    found = metrics.log_losses(np.array([1, 0]), np.array([-800.0, 800.0]), np.array([0, 0]), 1)
+    assert found.value[0] == 800
+
+
+@pytest.mark.filterwarnings("ignore:invalid value")  # no user with both labels: gauc is no number, both ways
+@given(case=cases(), seed=st.integers(0, 100))
+@OFTEN
+def test_a_users_weight_counts_like_copies_of_the_user(case: Case, seed: int) -> None:
+    """Every metric of a resample equals the metric of the log in which each user stands as often as drawn."""
+    labels, scores, user = case
+    times = np.random.default_rng(seed).integers(0, 3, USERS)
+    times[user[:2]] += 1
+    rows = [
+        (row, USERS * copy + user[row])
+        for copy in range(int(times.max()))
+        for row in range(len(user))
+        if times[user[row]] > copy
+    ]
+    index, copies = (np.array(part) for part in zip(*rows, strict=True))
+    known = np.unique(copies, return_inverse=True)[1]
+    found = metrics.all_metrics(labels, scores, user, np.vstack([np.ones(USERS), times]).astype(float), 3)
+    whole = metrics.all_metrics(labels[index], scores[index], known, np.ones((1, known.max() + 1)), 3)
+    for name, values in found.items():
+        np.testing.assert_allclose(values[1], whole[name][0], atol=1e-9, err_msg=name)
+
+
+def test_all_metrics_starts_with_the_metric_itself() -> None:
+    random = np.random.default_rng(0)
+    labels, logits, user = random.integers(0, 2, 300), random.normal(size=300), random.integers(0, 20, 300)
+    resamples = metrics.user_resamples(20, 120, 0)
+    found = metrics.all_metrics(labels, logits, user, resamples, 4)
+    assert set(found) == {"auc", "gauc", "log_loss", "ndcg@4", "recall@4"}
+    assert all(values.shape == (121,) for values in found.values())
+    assert found["auc"][0] == pytest.approx(roc_auc_score(labels, logits))
+    by_one = [metrics.weighted_auc(labels, logits, row[None, user])[0] for row in resamples]
+    np.testing.assert_allclose(found["auc"], by_one)
+
+
+def test_resamples_draw_as_many_users_as_there_are_and_start_with_all() -> None:
+    found = metrics.user_resamples(30, 200, 5)
+    assert found.shape == (201, 30)
+    assert (found[0] == 1).all()
+    assert (found.sum(axis=1) == 30).all()
+    assert found[1:].mean() == 1
+    assert 0.9 < found[1:].var() < 1.05  # a multinomial's: 1 - 1/30
+    np.testing.assert_array_equal(found, metrics.user_resamples(30, 200, 5))
+    assert not np.array_equal(found, metrics.user_resamples(30, 200, 6))
+
+
+def test_calibration_of_a_well_calibrated_model_is_near_zero() -> None:
+    random = np.random.default_rng(0)
+    logits = random.normal(size=60_000)
+    labels = (random.random(60_000) < 1 / (1 + np.exp(-logits))).astype(float)
+    found = metrics.calibration(labels, logits)
+    assert found["error"] < 0.01
+    assert found["ratio"] == pytest.approx(1, abs=0.01)
+    assert len(found["curve"]) == 15
+    shifted = metrics.calibration(labels, logits + 1)
+    assert shifted["error"] > 0.1
+    assert shifted["ratio"] > 1.2
+
+
+def test_calibration_of_four_exposures_is_what_one_counts_by_hand() -> None:
+    found = metrics.calibration(np.array([0, 1, 1, 1]), np.log([1 / 3, 1 / 3, 3, 3]), bins=2)
+    assert found["curve"] == [{"predicted": 0.25, "observed": 0.5}, {"predicted": 0.75, "observed": 1}]
+    assert found["error"] == 0.25
+    assert found["ratio"] == pytest.approx(0.5 / 0.75, abs=1e-6)
+
+
+def test_an_interval_holds_the_middle_and_skips_what_is_not_a_number() -> None:
+    values = np.r_[np.arange(101) / 100, np.nan]
+    assert metrics.interval(values, 0.9) == [0.05, 0.95]
+    assert metrics.interval(values, 0.5) == [0.25, 0.75]
+
+
+def test_bootstrap_intervals_cover_the_truth_about_as_often_as_they_say() -> None:
+    """Users with click rates of their own; the mean rate is known, its 90 % interval must cover it."""
+    random = np.random.default_rng(1)
+    covered = 0
+    for seed in range(200):
+        rates = random.beta(2, 2, 60)
+        values = metrics.PerUser(rates, np.full(60, 5.0)).mean(metrics.user_resamples(60, 200, seed))
+        low, high = metrics.interval(values[1:], 0.9)
+        covered += low <= 0.5 <= high
+    assert 165 <= covered <= 195  # binomial(200, 0.9) within four standard deviations, on the low side for bias
