@@ -26,7 +26,7 @@ def _rows(length: int) -> Rows:
     """Requests of one user whose histories all have this length."""
     items = np.random.default_rng(0).integers(0, ITEMS, length).astype(np.int32)
     store = EventStore(Path("nowhere"), {}, items, np.arange(length) * 1000, np.array([0, length]))
-    one, shape = np.ones(40, np.int64), (40, 2)
+    one, shape = np.ones(3, np.int64), (3, 2)
     filled = np.ones(shape, bool)
     return Rows(
         store, 0 * one, length * one, length * 1000 * one, filled * 1, filled.astype(np.float32), filled, filled * 0
@@ -92,8 +92,8 @@ def test_few_agents_cost_less_than_a_long_history_and_no_more_as_it_grows() -> N
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_counts_are_the_same_again(name: str, items: ItemSpace, rows: dict[str, Rows]) -> None:
-    model = build(CONFIGS[name], FRAME, items, 0)
-    assert count(model, rows["test"], CPU) == count(model, rows["test"], CPU)
+    model, some = build(CONFIGS[name], FRAME, items, 0), rows["test"].take(np.arange(9))
+    assert count(model, some, CPU) == count(model, some, CPU)
 
 
 def test_times_are_measured_and_positive(items: ItemSpace, rows: dict[str, Rows]) -> None:
