@@ -46,5 +46,6 @@ for step in STEPS:
             **step.resources,
         params:
             name=step.name,
+            job=Path(workflow.basedir) / "workflow" / "job.py",
         shell:
-            "HISAC_LAB_THREADS={threads} dvc --wait-for-lock repro --single-item {params.name} > {log} 2>&1"
+            "HISAC_LAB_THREADS={threads} python {params.job} {params.name} {log}"

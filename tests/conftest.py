@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import settings
 from kit import FRAME, MODELS, Stages
 from tiny import write_movielens
 
@@ -25,6 +26,9 @@ from hisac_lab.tokens.run import tokenize
 from hisac_lab.training.run import train_model
 
 WIDTHS = (8, 8, 8)
+# The same examples in every run; `pytest --hypothesis-profile=default` looks for new ones.
+settings.register_profile("repeatable", derandomize=True, deadline=None)
+settings.load_profile("repeatable")
 
 
 @pytest.fixture(autouse=True, scope="session")

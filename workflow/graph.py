@@ -1,6 +1,6 @@
 """The joint of the two engines: dvc.yaml declares the graph, dvc.lock judges what is stale, Snakemake schedules.
 
-Each DVC stage (and each instance of a matrix) becomes one rule whose job is `dvc repro --single-item STAGE`. A fresh
+Each DVC stage (and each instance of a matrix) becomes one rule whose job is `dvc repro --single-item STAGE` (job.py). A fresh
 stage's inputs are `ancient`, so times say nothing; a stale stage, and all below it, gets an input that is always newer.
 DVC then skips the stage, restores it from its run cache, or runs it, and writes dvc.lock under its own lock.
 
@@ -96,7 +96,7 @@ def echo() -> str:
     """
     here = Path(f"/proc/{os.getpid()}/fd/2")
     if here.exists() and (os.isatty(2) or stat.S_ISFIFO(os.fstat(2).st_mode)):
-        return str(here)
+        return f"{os.uname().nodename}:{here}"
     return ""
 
 

@@ -36,6 +36,7 @@ TINY: dict[str, Any] = {
     "abtest.users": 400,
     "abtest.pool": 20,
     "abtest.slate": 5,
+    "mlflow.mirror": False,
 }
 
 

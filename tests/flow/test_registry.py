@@ -51,6 +51,15 @@ def python(lab: Lab, code: str, *words: str, where: Path | None = None) -> str:
     return done.stdout
 
 
+@pytest.fixture
+def lab(base: Lab, tmp_path: Path) -> Lab:
+    """A copy of the finished project, mirrored into MLflow."""
+    lab = base.copy(tmp_path / "lab")
+    answer = lab.run("hisac-lab", "sync")
+    assert answer.code == 0, answer.text
+    return lab
+
+
 def with_evidence(lab: Lab, model: str, low: float) -> None:
     """Registers one more version of a model whose A/B interval begins at `low`."""
     path = lab.path / "artifacts/register" / model / "evidence.json"
@@ -65,7 +74,10 @@ def with_evidence(lab: Lab, model: str, low: float) -> None:
     assert answer.code == 0, answer.text
 
 
-def test_the_run_tree_holds_stages_seeds_and_trials(lab: Lab) -> None:
+def test_the_graph_mirrors_a_run_tree_of_stages_seeds_and_trials(base: Lab, tmp_path: Path) -> None:
+    lab = base.copy(tmp_path / "lab")
+    lab.set(**{"mlflow.mirror": True, "abtest.seed": 5})
+    lab.snakemake()
     out = python(lab, TREE)
     for child in ("prepare", "embed", "tokenize", "codebook", "sweep", "train hisac seed 0", "evaluate", "abtest"):
         assert f"> {child}" in out

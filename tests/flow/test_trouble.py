@@ -55,15 +55,15 @@ def test_t8_killed_runs_are_repaired_by_a_plain_second_start(lab: Lab, base: Lab
 
 
 def test_t8_a_stage_that_fails_leaves_nothing_and_says_why_in_one_line(lab: Lab) -> None:
-    lab.set(**{"tokenize.limits.min_use": 1.0, "tokenize.widths": [8, 70]})
+    lab.set(**{"tokenize.limits.max_collision_rate": 0.0})
     for door in (("snakemake", "--cores", "2"), ("dvc", "repro")):
         answer = lab.run(*door)
         assert answer.code != 0
         (line,) = {line for line in answer.text.splitlines() if line.startswith("hisac-lab: error:")}
-        assert "tokenize.limits.min_use" in line
+        assert "tokenize.limits.max_collision_rate" in line
     assert not (lab.path / "artifacts/tokenize").exists()
     assert not list((lab.path / "artifacts").glob(".*"))
-    lab.set(**{"tokenize.limits.min_use": 0.5, "tokenize.widths": [8, 4]})
+    lab.set(**{"tokenize.limits.max_collision_rate": 1.0})
     assert lab.snakemake() == []
     assert lab.both_idle()
 
@@ -85,12 +85,12 @@ def test_t10_eight_instances_of_one_stage_each_run_once(lab: Lab, door: str, tmp
 
 
 def test_t11_an_applied_experiment_leaves_nothing_to_do(lab: Lab) -> None:
-    answer = lab.run("dvc", "exp", "run", "-S", "evaluate.top=5", "--name", "five")
+    answer = lab.run("dvc", "exp", "run", "-S", "abtest.seed=5", "--name", "five")
     assert answer.code == 0, answer.text
     lab.git("checkout", "--", "params.yaml", "dvc.lock")
     lab.run("dvc", "checkout")
     assert lab.run("dvc", "exp", "apply", "five").code == 0
-    assert "top: 5" in (lab.path / "params.yaml").read_text()
+    assert "seed: 5" in (lab.path / "params.yaml").read_text()
     assert lab.both_idle()
 
 
@@ -108,7 +108,7 @@ def test_t11_a_second_start_is_refused_in_one_line_and_the_first_ends_well(lab: 
 
 
 def test_t11_dvc_beside_snakemake_is_refused_or_shares_the_result(lab: Lab) -> None:
-    lab.set(**{"evaluate.top": 5})
+    lab.set(**{"abtest.seed": 5})
     first = lab.start("snakemake", "--cores", "2")
     time.sleep(3)
     second = lab.run("dvc", "repro")

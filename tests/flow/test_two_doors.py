@@ -7,10 +7,11 @@ from pathlib import Path
 
 from lab import Lab
 
-BELOW_EVALUATE = ["abtest", "evaluate", "register", "report"]
+BELOW_ABTEST = ["abtest", "register", "report"]
 
 
 def test_t1_after_snakemake_both_doors_have_nothing_to_do(lab: Lab) -> None:
+    assert "2 at once" in (lab.path / "logs/sweep.log").read_text(), "the stage did not take the threads it was given"
     assert lab.both_idle()
 
 
@@ -24,27 +25,26 @@ def test_t2_dvc_repro_alone_gives_the_same_bytes_and_snakemake_has_nothing_to_do
 def test_t3_a_parameter_reruns_exactly_what_is_below_it(lab: Lab, base: Lab, tmp_path: Path) -> None:
     other = base.copy(tmp_path / "other")
     for one in (lab, other):
-        one.set(**{"evaluate.top": 5})
-    assert lab.snakemake() == BELOW_EVALUATE
-    assert other.repro() == BELOW_EVALUATE
+        one.set(**{"abtest.seed": 5})
+    assert lab.snakemake() == BELOW_ABTEST
+    assert other.repro() == BELOW_ABTEST
     assert lab.hashes() == other.hashes() != base.hashes()
     assert lab.both_idle()
     assert other.both_idle()
 
 
 def test_t3_a_model_parameter_reruns_that_model_alone(lab: Lab) -> None:
-    lab.set(**{"models.din_50.whole_history": True, "evaluate.top": 5})
-    computed = lab.snakemake()
-    assert [name for name in computed if name.startswith("train")] == ["train@din_50-0"]
+    lab.set(**{"models.din_50.whole_history": True})
+    targets = [f"artifacts/train/{name}-0" for name in ("din_50", "din_whole", "hisac")]
+    assert lab.snakemake(*targets, "--cores", "2") == ["sweep", "train@din_50-0"]
 
 
 def test_t4_code_reruns_below_and_a_comment_stops_where_bytes_are_equal(lab: Lab) -> None:
-    judge = "src/hisac_lab/evaluation/cost.py"
-    lab.edit(judge, "SAMPLE = 32", "SAMPLE = 32  # an even sample")
-    assert [name for name in lab.snakemake() if name != "sweep"] == ["evaluate"]
-    lab.edit(judge, "CANDIDATES = 100", "CANDIDATES = 90")
-    computed = lab.repro()
-    assert set(BELOW_EVALUATE) <= set(computed)
+    test = "src/hisac_lab/abtest/run.py"
+    lab.edit(test, "CONFIDENCE = 0.95", "CONFIDENCE = 0.95  # of all intervals")
+    assert lab.snakemake() == ["abtest"]
+    lab.edit(test, "CONFIDENCE = 0.95", "CONFIDENCE = 0.90")
+    assert lab.repro() == BELOW_ABTEST
     assert lab.both_idle()
 
 
@@ -53,14 +53,14 @@ def test_t5_a_fresh_clone_that_pulls_has_nothing_to_do_and_sees_an_edit(lab: Lab
     lab.commit("remote")
     assert lab.run("dvc", "push").code == 0
     before = lab.clone(tmp_path / "before")
-    before.set(**{"evaluate.top": 5})
+    before.set(**{"abtest.seed": 5})
     assert before.run("dvc", "pull").code == 0
-    assert before.snakemake() == BELOW_EVALUATE
+    assert before.snakemake() == BELOW_ABTEST
     after = lab.clone(tmp_path / "after")
     assert after.run("dvc", "pull").code == 0
     assert after.both_idle()
-    after.set(**{"evaluate.top": 5})
-    assert after.repro() == BELOW_EVALUATE
+    after.set(**{"abtest.seed": 5})
+    assert after.repro() == BELOW_ABTEST
     assert after.hashes() == before.hashes()
 
 
@@ -82,9 +82,9 @@ def test_t6_older_commits_and_back_have_nothing_to_do(lab: Lab) -> None:
 
 
 def test_t7_a_parameter_set_back_is_restored_and_nothing_computed(lab: Lab, base: Lab) -> None:
-    lab.set(**{"evaluate.top": 5})
+    lab.set(**{"abtest.seed": 5})
     lab.snakemake()
-    lab.set(**{"evaluate.top": 10})
+    lab.set(**{"abtest.seed": 0})
     assert lab.snakemake() == []
     assert lab.hashes() == base.hashes()
     assert lab.both_idle()

@@ -21,6 +21,10 @@ class UserError(Exception):
         place = f"{where}: {field}" if field else f"{where}"
         super().__init__(" ".join(f"{place}: {what}; {mend}".split()))
 
+    def __reduce__(self) -> tuple[type[UserError], tuple[str, str, str, str | None]]:
+        """Travels from worker processes."""
+        return type(self), (self.where, self.what, self.mend, self.field)
+
 
 def explain_os_error(error: OSError, where: str | Path) -> UserError:
     """Turns an `OSError` of reading or writing `where` into one line with a mend."""

@@ -36,14 +36,15 @@ class _Rate(ProgressColumn):
 
 
 ECHO = "HISAC_LAB_ECHO"
-"""Names a terminal or pipe that hears every plain line too: Snakemake sends a job's own output to its log file."""
+"""HOST:PATH of a terminal or pipe that hears every plain line too; Snakemake sends a job's output to its log file."""
 
 
 def say(message: str) -> None:
     """One plain line for the log, and for the terminal that started the graph."""
     print(message, file=sys.stderr, flush=True)
-    if echo := os.environ.get(ECHO):
-        with contextlib.suppress(OSError), Path(echo).open("a") as terminal:
+    host, _, path = os.environ.get(ECHO, "").partition(":")
+    if path and host == os.uname().nodename:
+        with contextlib.suppress(OSError), Path(path).open("a") as terminal:
             print(message, file=terminal, flush=True)
 
 

@@ -39,7 +39,7 @@ def stage(
     if None in options.values():
         raise UserError("hisac-lab stage train", "needs --model and --seed", "give both")
     importlib.import_module(f"hisac_lab.cli.stages.{name}").run(**options)
-    if name in MIRRORED:
+    if name in MIRRORED and params.mlflow.mirror:
         from hisac_lab.cli import registry
 
         registry.mirror_or_say(params)

@@ -49,3 +49,4 @@ class MLflowConfig(Section):
 
     tracking_uri: str = Field("sqlite:///mlflow.db", description="SQLite file or a PostgreSQL or HTTP address")
     experiment: str = Field("hisac-lab", description="name of the experiment")
+    mirror: bool = Field(True, description="false: the graph leaves MLflow alone until `hisac-lab sync`")

@@ -123,10 +123,11 @@ class HiSACBranch(LongBranch):
                 "models.*.budgets",
             )
         book = items.codebook.cut(depth)
-        if math.prod(self.budgets) > len(book.parents[-1]):
+        asked = math.prod(config.budgets) if config.budgets else config.agents
+        if asked > len(book.parents[-1]):
             raise UserError(
                 "params.yaml",
-                f"{math.prod(self.budgets)} agents are more than the {len(book.parents[-1])} leaves at depth {depth}",
+                f"{asked} agents are more than the {len(book.parents[-1])} leaves at depth {depth}",
                 "lower agents or budgets, or add to tokenize.widths",
                 "models.*.agents",
             )

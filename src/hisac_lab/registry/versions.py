@@ -77,7 +77,7 @@ class ModelVersions:
         tags = {
             BUNDLE: digest,
             "fingerprint": evidence["fingerprint"],
-            "auc": f"{evidence['metrics']['auc']['value']:.4f} {evidence['metrics']['auc']['interval']}",
+            "auc": _interval(evidence["metrics"]["auc"]),
             "calibration_error": f"{evidence['calibration_error']:.4f}",
             "candidate_macs": f"{evidence['cost']['candidate_macs']:.0f}",
             "abtest": _verdict(evidence["abtest"]),
@@ -147,6 +147,11 @@ def _verdict(test: dict[str, Any] | None) -> str:
     if test is None:
         return "control"
     return f"{test['verdict']} against {test['control']}: {test['lift']['low']:+.2%} to {test['lift']['high']:+.2%}"
+
+
+def _interval(metric: dict[str, Any]) -> str:
+    low, high = metric["interval"]
+    return f"{metric['value']:.4f} [{low:.4f}, {high:.4f}]"
 
 
 def quiet() -> None:

@@ -14,7 +14,6 @@ import pytest
 from kit import FRAME, MODELS, make_items, says
 
 from hisac_lab.base import artifacts
-from hisac_lab.base.errors import UserError
 from hisac_lab.models.bundle import save_model
 from hisac_lab.models.catalog import build
 
@@ -88,6 +87,15 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pyte
         artifacts.write_file(path, "new")
     assert path.read_text() == "old"
     assert _names(tmp_path) == ["file", "folder"]
+
+
+def test_whoever_reads_the_old_file_still_has_it_whole(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    artifacts.write_file(path, "old")
+    with path.open() as reader:
+        artifacts.write_file(path, "new")
+        assert reader.read() == "old"
+    assert path.read_text() == "new"
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
@@ -206,9 +214,3 @@ def test_the_digest_of_a_file_is_its_sha256(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"abc")
     digest = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
     assert artifacts.sha256_file(tmp_path / "file") == digest
-
-
-def test_an_error_is_one_line_with_place_field_trouble_and_mend() -> None:
-    error = UserError("log.csv", "value 'x'\nis no   number", "mend it", "line 3: time")
-    assert str(error) == "log.csv: line 3: time: value 'x' is no number; mend it"
-    assert str(UserError("log.csv", "is empty", "fill it")) == "log.csv: is empty; fill it"

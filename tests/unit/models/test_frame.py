@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import pytest
 import torch
@@ -52,13 +53,17 @@ def test_the_last_events_of_a_history_drop_its_agents() -> None:
     assert last.agents is None
 
 
-def test_the_short_model_sees_the_window_and_nothing_before_it() -> None:
+def test_the_short_model_sees_the_window_and_the_length_of_what_lies_before_it() -> None:
+    """How long a history is, is a feature of the user that every model has; its events are not."""
     model = lively("din-short-only", SPACE)
     history, candidates = make_history([12]), torch.arange(6)[None]
     items = history.items.clone()
     items[:, : -FRAME.short_window] = (items[:, : -FRAME.short_window] + 1) % ITEMS
     before = dataclasses.replace(history, items=items)
     torch.testing.assert_close(model(history, candidates), model(before, candidates))
+    state, last = model.encode(history), model.encode(history.last(FRAME.short_window))
+    assert state["length"].item() == pytest.approx(math.log(13))
+    torch.testing.assert_close(state["short_events"], last["short_events"])
     items[:, -FRAME.short_window] = (items[:, -FRAME.short_window] + 1) % ITEMS
     assert not torch.allclose(model(history, candidates), model(before, candidates))
 

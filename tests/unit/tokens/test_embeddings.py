@@ -11,7 +11,7 @@ from kit import Stages, raw_log, says
 from tiny import make_log
 
 from hisac_lab.base.artifacts import load_array, read_manifest, sha256_tree
-from hisac_lab.config.data import ColumnsConfig, EmbedConfig, PrepareConfig
+from hisac_lab.config.data import EmbedConfig, PrepareConfig
 from hisac_lab.events.prepare import prepare
 from hisac_lab.tokens import embeddings
 from hisac_lab.tokens.embeddings import embed, text_vectors
@@ -98,10 +98,14 @@ def test_a_missing_package_is_named(stages: Stages, tmp_path: Path, monkeypatch:
 
 
 def test_neighbours_count_inside_the_window_and_inside_a_user_only(tmp_path: Path) -> None:
-    """Two users, two separate worlds of items: vectors of different worlds share nothing."""
-    rows = [(user, 10 * user + step % 4, 5 if step % 3 else 1, 1000 + step) for user in (0, 1) for step in range(40)]
+    """Short histories in two worlds of items that share no user: their vectors share nothing."""
+    rows = [
+        (f"{user:02}", 4 * (user % 2) + (user + step) % 4, 5 if step % 2 else 1, 1000 + 97 * user + step)
+        for user in range(60)
+        for step in range(4)
+    ]
     events = pd.DataFrame(rows, columns=["user", "item", "rating", "time"])
-    config = PrepareConfig(columns=ColumnsConfig(), history="all")
+    config = PrepareConfig(history="all", valid_share=0.2)
     (tmp_path / "prepare").mkdir()
     prepare(config, raw_log(tmp_path / "raw", events), tmp_path / "prepare")
     vectors = _embed(EmbedConfig(method="cooccurrence", cooccurrence_dim=4), tmp_path / "prepare", tmp_path / "embed")

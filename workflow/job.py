@@ -1,0 +1,29 @@
+"""One job of Snakemake: `dvc repro --single-item STAGE`, patient while another DVC process has the stage in hand.
+
+DVC waits for its repository lock when asked to, but not for the locks of single outputs: there it gives up at once. A
+`dvc repro` started beside Snakemake would so fail a job whose result is about to be there. Here the job asks again.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+
+BUSY = "is busy, it is being blocked by"
+
+
+def main(stage: str, log: str) -> int:
+    """Runs the stage; everything it says goes to `log`."""
+    while True:
+        with open(log, "w") as file:
+            command = ["dvc", "--wait-for-lock", "repro", "--single-item", stage]
+            code = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT, check=False).returncode
+        with open(log) as file:
+            if code == 0 or BUSY not in file.read():
+                return code
+        time.sleep(1)
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))
