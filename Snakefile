@@ -40,8 +40,8 @@ for step in STEPS:
             [MARK[kind](path) for path, kind in step.outputs.items()],
         log:
             f"logs/{step.rule}.log",
-        threads: step.threads
         retries: step.retries
+        threads: step.threads
         resources:
             **step.resources,
         params:

@@ -1,8 +1,8 @@
 """The joint of the two engines: dvc.yaml declares the graph, dvc.lock judges what is stale, Snakemake schedules.
 
-Each DVC stage (and each instance of a matrix) becomes one rule whose job is `dvc repro --single-item STAGE` (job.py). A fresh
-stage's inputs are `ancient`, so times say nothing; a stale stage, and all below it, gets an input that is always newer.
-DVC then skips the stage, restores it from its run cache, or runs it, and writes dvc.lock under its own lock.
+Each DVC stage (and each instance of a matrix) becomes one rule whose job (job.py) is `dvc repro --single-item STAGE`. A
+fresh stage's inputs are `ancient`, so times say nothing; a stale stage, and all below it, gets an input that is always
+newer. DVC then skips the stage, restores it from its run cache, or runs it, and writes dvc.lock under its own lock.
 
 `dvc.repo.Repo` is no promised interface: DVC is pinned, and tests/flow guard this file.
 """

@@ -9,19 +9,20 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 BUSY = "is busy, it is being blocked by"
 
 
 def main(stage: str, log: str) -> int:
     """Runs the stage; everything it says goes to `log`."""
+    path = Path(log)
+    command = ["dvc", "--wait-for-lock", "repro", "--single-item", stage]
     while True:
-        with open(log, "w") as file:
-            command = ["dvc", "--wait-for-lock", "repro", "--single-item", stage]
+        with path.open("w") as file:
             code = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT, check=False).returncode
-        with open(log) as file:
-            if code == 0 or BUSY not in file.read():
-                return code
+        if code == 0 or BUSY not in path.read_text():
+            return code
         time.sleep(1)
 
 
