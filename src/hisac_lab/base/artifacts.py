@@ -75,8 +75,17 @@ def dump_json(value: Any) -> str:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Writes `value` as JSON, whole or not at all."""
-    write_file(path, dump_json(value))
+    """Writes `value` as JSON, whole or not at all.
+
+    Raises:
+        UserError: A number in it is not finite, or the place cannot be written.
+    """
+    try:
+        text = dump_json(value)
+    except ValueError as error:
+        mend = "the data are too few for it: give more users or a longer test period"
+        raise UserError(path, "a number is not finite", mend) from error
+    write_file(path, text)
 
 
 def read_json(path: Path) -> Any:
