@@ -13,7 +13,7 @@ import numpy as np
 from scipy.optimize import minimize
 
 from hisac_lab.base.artifacts import Array
-from hisac_lab.evaluation.metrics import auc
+from hisac_lab.ops.auc import auc
 
 
 @dataclass(frozen=True)

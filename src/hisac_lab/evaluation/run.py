@@ -21,6 +21,7 @@ from hisac_lab.events.batches import group
 from hisac_lab.events.store import EventStore
 from hisac_lab.models.bundle import load_model
 from hisac_lab.models.runtime import AgentCache, Runtime, score_rows
+from hisac_lab.ops.auc import weighted_auc
 
 ROW_CANDIDATES = 4
 
@@ -91,7 +92,7 @@ def evaluate(
         values = metrics.all_metrics(labels, logits, user, resamples, config.top)
         for kind, bins in slices.items():
             for label, inside in bins.items():
-                weights = metrics.weighted_auc(labels[inside], logits[inside], resamples[:, user[inside]])
+                weights = weighted_auc(labels[inside], logits[inside], resamples[:, user[inside]])
                 values[f"slice/{kind}/{label}"] = weights
         for metric, series in values.items():
             resampled[name].setdefault(metric, []).append(series)

@@ -14,7 +14,6 @@ import numpy as np
 import pandas as pd
 from safetensors.numpy import load_file
 from scipy import sparse
-from sklearn.utils.extmath import randomized_svd
 from tokenizers import Tokenizer
 
 from hisac_lab.base.artifacts import Array, save_arrays, write_manifest
@@ -81,6 +80,8 @@ def cooccurrence_vectors(config: EmbedConfig, store: EventStore) -> Array:
     Only events before the validation period count: the embedding is fitted, so it obeys the split. Items without
     such an event get the zero vector: they neither vote nor are routed.
     """
+    from sklearn.utils.extmath import randomized_svd  # slow to import, and the default method has no use for it
+
     items, times = np.asarray(store.items), np.asarray(store.times)
     past = times < store.manifest["cuts"]["valid"]
     owner = np.repeat(np.arange(len(store.offsets) - 1), np.diff(store.offsets))[past]

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from sklearn.metrics import log_loss, roc_auc_score
 from torch import Tensor, nn
 
 from hisac_lab.base.artifacts import Array
@@ -22,6 +21,7 @@ from hisac_lab.config.run import TrainConfig
 from hisac_lab.events.batches import Rows, epoch_order
 from hisac_lab.models.frame import Ranker
 from hisac_lab.models.runtime import AgentCache, Runtime, histories, score_rows
+from hisac_lab.ops.auc import auc
 from hisac_lab.training.checkpoint import Checkpoint
 
 
@@ -150,16 +150,16 @@ def _validate(model: Ranker, rows: Rows, cache: AgentCache | None, runtime: Runt
     if not np.isfinite(logits).all():
         what = f"the model's scores are no longer finite after step {progress.step - 1}"
         raise UserError("params.yaml", what, "lower it", "train.learning_rate")
-    auc = float(roc_auc_score(labels, logits))
-    loss = float(log_loss(labels, 1 / (1 + np.exp(-logits))))
+    quality = auc(labels, logits)
+    loss = float((np.logaddexp(0, logits) - labels * logits).mean())
     point: dict[str, Any] = {
         "step": progress.step,
         "train_loss": round(progress.loss_sum / max(1, progress.loss_count), 6),
-        "valid_auc": round(auc, 6),
+        "valid_auc": round(quality, 6),
         "valid_log_loss": round(loss, 6),
     }
     progress.curve.append(point)
     progress.loss_sum, progress.loss_count = 0.0, 0
-    if auc > progress.best_auc:
-        progress.best_auc = auc
+    if quality > progress.best_auc:
+        progress.best_auc = quality
         progress.best = {name: part.detach().cpu().clone() for name, part in model.state_dict().items()}

@@ -15,12 +15,12 @@ from hisac_lab.base.artifacts import read_json, read_manifest, sha256_tree, writ
 from hisac_lab.config.compute import ComputeConfig
 from hisac_lab.config.judge import EvaluateConfig
 from hisac_lab.config.model import ExperimentConfig
-from hisac_lab.evaluation import metrics
 from hisac_lab.evaluation.run import _bins, evaluate, protocol_fingerprint, runs_of
 from hisac_lab.events.batches import Rows
 from hisac_lab.events.store import EventStore
 from hisac_lab.models.bundle import load_model
 from hisac_lab.models.runtime import score_rows
+from hisac_lab.ops.auc import auc
 
 CONFIG = EvaluateConfig(reference="din_50", bootstrap=30, top=3, slices=3)
 EXPERIMENT = ExperimentConfig(models=("din_50", "hisac"), seeds=(0, 1))
@@ -179,7 +179,7 @@ def test_slice_values_are_aucs_inside_the_slice(
         logits = np.zeros(len(samples))
         logits[test.sample[test.mask]] = score_rows(load_model(trained / f"hisac-{seed}")[0], test, CPU)[test.mask]
         for label, where in inside.items():
-            aucs[label].append(metrics.auc(samples["label"][where], logits[where]))
+            aucs[label].append(auc(samples["label"][where], logits[where]))
     for label, values in aucs.items():
         entry = models["hisac"]["slices"]["history length"][label]
         assert entry["value"] == pytest.approx(np.mean(values), abs=1e-6)

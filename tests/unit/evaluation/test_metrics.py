@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import log_loss, ndcg_score, roc_auc_score
 
 from hisac_lab.evaluation import metrics
+from hisac_lab.ops.auc import auc, weighted_auc
 
 USERS = 7
 OFTEN = settings(max_examples=80, deadline=None)
@@ -40,15 +41,15 @@ def test_auc_is_that_of_scikit_learn_for_every_weighting(case: Case, seed: int) 
     weights = np.random.default_rng(seed).integers(0, 4, (5, len(labels))).astype(float)
     weights[:, :2] += 1  # both classes keep some weight
     weights[0] = 1
-    found = metrics.weighted_auc(labels, scores, weights)
+    found = weighted_auc(labels, scores, weights)
     expected = [roc_auc_score(labels, scores, sample_weight=row) for row in weights]
     np.testing.assert_allclose(found, expected, atol=1e-12)
-    assert metrics.auc(labels, scores) == pytest.approx(expected[0], abs=1e-12)
+    assert auc(labels, scores) == pytest.approx(expected[0], abs=1e-12)
 
 
 def test_auc_of_one_class_is_not_a_number() -> None:
     labels, scores = np.array([0, 0, 1]), np.array([0.1, 0.2, 0.3])
-    found = metrics.weighted_auc(labels, scores, np.array([[1, 1, 0], [0, 0, 1], [1, 0, 1]]))
+    found = weighted_auc(labels, scores, np.array([[1, 1, 0], [0, 0, 1], [1, 0, 1]]))
     np.testing.assert_array_equal(found, [np.nan, np.nan, 1])
 
 
@@ -56,7 +57,7 @@ def test_auc_of_one_class_is_not_a_number() -> None:
     ("scores", "expected"), [([1, 2, 3, 4], 0.75), ([4, 3, 2, 1], 0.25), ([0, 0, 0, 0], 0.5), ([1, 2, 2, 3], 0.875)]
 )
 def test_auc_counts_ties_half(scores: list[float], expected: float) -> None:
-    assert metrics.auc(np.array([0, 1, 0, 1]), np.array(scores)) == expected
+    assert auc(np.array([0, 1, 0, 1]), np.array(scores)) == expected
 
 
 @given(case=cases())
@@ -143,7 +144,7 @@ def test_all_metrics_starts_with_the_metric_itself() -> None:
     assert set(found) == {"auc", "gauc", "log_loss", "ndcg@4", "recall@4"}
     assert all(values.shape == (121,) for values in found.values())
     assert found["auc"][0] == pytest.approx(roc_auc_score(labels, logits))
-    by_one = [metrics.weighted_auc(labels, logits, row[None, user])[0] for row in resamples]
+    by_one = [weighted_auc(labels, logits, row[None, user])[0] for row in resamples]
     np.testing.assert_allclose(found["auc"], by_one)
 
 

@@ -100,7 +100,7 @@ def test_a_finished_run_is_not_trained_again(fit: Callable[..., Trained], tmp_pa
 def test_the_best_weights_are_kept_not_the_last(fit: Callable[..., Trained], monkeypatch: pytest.MonkeyPatch) -> None:
     config = CONFIG.model_copy(update={"epochs": 4, "checks_per_epoch": 1})
     aucs = itertools.cycle([0.6, 0.9, 0.7, 0.8])
-    monkeypatch.setattr(loop, "roc_auc_score", lambda labels, scores: next(aucs))
+    monkeypatch.setattr(loop, "auc", lambda labels, scores: next(aucs))
     model, progress = fit("din-short-only", config)
     assert [point["valid_auc"] for point in progress.curve] == [0.6, 0.9, 0.7, 0.8]
     assert progress.best_auc == 0.9
