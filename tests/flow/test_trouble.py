@@ -95,9 +95,10 @@ def test_t11_an_applied_experiment_leaves_nothing_to_do(lab: Lab) -> None:
 
 
 def test_t11_a_second_start_is_refused_in_one_line_and_the_first_ends_well(lab: Lab) -> None:
-    lab.set(**{"train.learning_rate": 0.01})
+    lab.set(**{"abtest.seed": 5})
+    (lab.path / "logs/abtest.log").unlink()
     first = lab.start("snakemake", "--cores", "2")
-    while not (lab.path / "logs" / "train_din_50_0.log").exists() and first.poll() is None:
+    while not (lab.path / "logs/abtest.log").exists() and first.poll() is None:
         time.sleep(0.2)
     second = lab.run("snakemake", "--cores", "2")
     assert second.code != 0
