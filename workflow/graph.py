@@ -38,7 +38,7 @@ class Step:
     Attributes:
         name: DVC's address: "prepare", "train@hisac-0".
         rule: A legal rule name.
-        inputs: Files, and outputs of other stages, that it depends on.
+        inputs: Outputs of other stages that it depends on.
         outputs: Path to kind: "file", "dir" or "result" (a metric or plot).
         stale: Whether it, or anything above it, differs from dvc.lock.
         threads: From the stage's `meta`, as are retries and resources.
@@ -122,15 +122,13 @@ def _steps(judge: bool) -> list[Step]:
 
 
 def _step(stage: Stage, graph: nx.DiGraph[Stage], root: Path, stale: bool) -> Step:
-    made = [_path(out, root) for above in graph.successors(stage) for out in above.outs]
-    plain = [_path(dep, root) for dep in stage.deps if type(dep).__name__ != "ParamsDependency"]
-    # A dependency may be a folder that holds the outputs of several instances: Snakemake needs those themselves.
-    plain = [path for path in plain if not any(out == path or out.startswith(f"{path}/") for out in made)]
+    # Code and parameters are DVC's to judge; Snakemake needs to know only which outputs must be there first.
+    made = {_path(out, root) for above in graph.successors(stage) for out in above.outs}
     meta = stage.meta or {}
     return Step(
         name=stage.addressing,
         rule=re.sub(r"\W", "_", stage.addressing),
-        inputs=sorted({*plain, *made}),
+        inputs=sorted(made),
         outputs={_path(out, root): _kind(out) for out in stage.outs},
         stale=stale,
         threads=meta.get("threads", 1),

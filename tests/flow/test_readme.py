@@ -36,7 +36,6 @@ def test_the_model_of_the_readme_trains_beside_the_others(lab: Lab) -> None:
 
 def test_the_stage_of_the_readme_runs_in_both_engines(lab: Lab) -> None:
     assert len(apply_blocks(lab, "Add a stage")) == 3
-    lab.edit("src/hisac_lab/cli/main.py", '"acquire prepare', '"popularity acquire prepare')
     assert lab.snakemake("artifacts/popularity", "--cores", "2") == ["popularity"]
     assert lab.repro("popularity") == []
 

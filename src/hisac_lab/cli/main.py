@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import pkgutil
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,12 +12,13 @@ from typing import Annotated, Any
 import typer
 
 from hisac_lab.base.errors import UserError
+from hisac_lab.cli import stages
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 params_app = typer.Typer(no_args_is_help=True, help="Look at, check and generate params.yaml.")
 app.add_typer(params_app, name="params")
 
-STAGES = "acquire prepare embed tokenize codebook sweep train evaluate abtest register report".split()
+STAGES = sorted(module.name for module in pkgutil.iter_modules(stages.__path__))
 MIRRORED = ("register", "report")  # after these, MLflow is brought up to date; it is never needed to run a stage
 
 
