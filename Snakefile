@@ -12,6 +12,9 @@ if workflow.is_main_process:
     os.environ["HISAC_LAB_ECHO"] = graph.echo()
 if workflow.is_main_process and not workflow.dryrun:
     LOCK = graph.hold_lock()
+if workflow.local_exec and "mem_mb" not in workflow.global_resources:
+    # on one machine, jobs share its memory; on a cluster each asks for its own
+    workflow.register_resource("mem_mb", graph.memory_mb())
 STEPS = graph.load(judge=workflow.is_main_process)
 MARK = {
     "file": str,

@@ -89,6 +89,11 @@ def hold_lock() -> IO[str]:
     return handle
 
 
+def memory_mb() -> int:
+    """Memory of this machine, in megabytes: jobs whose declared needs exceed it together take turns."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 1_000_000
+
+
 def echo() -> str:
     """Where the jobs' plain progress lines are to be heard: this process's terminal or pipe, if it has one.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import shutil
 import signal
 import time
@@ -82,6 +83,15 @@ def test_t10_eight_instances_of_one_stage_each_run_once(lab: Lab, door: str, tmp
         options += ["--seconds-between-status-checks", "1"]
     assert lab.snakemake(*targets, *options) == [f"train@din_50-{seed}" for seed in seeds]
     assert lab.run("snakemake", *targets, "--cores", "2").text.count("Nothing to be done") == 1
+
+
+def test_jobs_whose_memory_does_not_fit_together_take_turns(lab: Lab) -> None:
+    lab.set(**{"experiment.seeds": [21, 22], "experiment.models": ["din_50"]})
+    targets = [f"artifacts/train/din_50-{seed}" for seed in (21, 22)]
+    answer = lab.run("snakemake", *targets, "--cores", "2", "--resources", "mem_mb=4000")
+    assert answer.code == 0, answer.text
+    events = re.findall(r"localrule train|Finished jobid: \d+ \(Rule: train", answer.text)
+    assert [event.split()[0] for event in events] == ["localrule", "Finished"] * 2
 
 
 def test_t11_an_applied_experiment_leaves_nothing_to_do(lab: Lab) -> None:

@@ -59,7 +59,7 @@ RATE, EPOCHS = "train.learning_rate", "train.epochs"
 MISTAKES: list[tuple[str, str, str | None, tuple[str, ...]]] = [
     ("unknown key", EPOCHS, "3\n  learing_rate: 0.1", ("train.learing_rate", "0.1", "`learning_rate`")),
     ("unknown key, none is close", EPOCHS, "3\n  zzz: 1", ("train.zzz", "value 1", "params default")),
-    ("unknown section", "mlflow.experiment", "x\nembeds: {}", ("embeds", "unknown key", "`embed`")),
+    ("unknown section", "mlflow.mirror", "true\nembeds: {}", ("embeds", "unknown key", "`embed`")),
     ("text for a number", EPOCHS, "many", (EPOCHS, "'many'", "valid integer")),
     ("float for an integer", EPOCHS, "3.0", (EPOCHS, "3.0", "valid integer")),
     ("truth for an integer", EPOCHS, "true", (EPOCHS, "True", "valid integer")),
