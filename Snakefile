@@ -51,4 +51,4 @@ for step in STEPS:
             name=step.name,
             job=Path(workflow.basedir) / "workflow" / "job.py",
         shell:
-            "HISAC_LAB_THREADS={threads} python {params.job} {params.name} {log}"
+            "HISAC_LAB_THREADS={threads} python {params.job:q} {params.name:q} {log:q}"

@@ -38,6 +38,7 @@ for key, parent in parents.items():
 (top,) = [run for run in runs if run.info.run_id not in parents or parents[run.info.run_id] is None]
 print(len(top.data.params), sorted(top.data.tags))
 print(sorted(model.name for model in client.search_registered_models()))
+print(sorted(file.path for folder in ("", "figures") for file in client.list_artifacts(top.info.run_id, folder)))
 """
 
 
@@ -86,6 +87,8 @@ def test_the_graph_mirrors_a_run_tree_of_stages_seeds_and_trials(base: Lab, tmp_
     assert "data.prepare" in out
     assert "fingerprint" in out
     assert "['din_50', 'din_whole', 'hisac']" in out
+    for file in ("figures/calibration.svg", "leaderboard.json", "params.yaml", "report.html"):
+        assert f"'{file}'" in out
 
 
 def test_syncing_again_adds_nothing_and_a_lost_registry_is_rebuilt(lab: Lab) -> None:

@@ -16,10 +16,12 @@ def test_t1_after_snakemake_both_doors_have_nothing_to_do(lab: Lab) -> None:
 
 
 def test_t2_dvc_repro_alone_gives_the_same_bytes_and_snakemake_has_nothing_to_do(base: Lab, tmp_path: Path) -> None:
-    other = Lab.found(tmp_path / "another" / "folder")
+    other = Lab.found(tmp_path / "another folder")
     assert "train@hisac-0" in other.repro()
     assert other.hashes() == base.hashes()
     assert other.both_idle()
+    other.set(**{"abtest.seed": 5})
+    assert other.snakemake() == BELOW_ABTEST
 
 
 def test_t3_a_parameter_reruns_exactly_what_is_below_it(lab: Lab, base: Lab, tmp_path: Path) -> None:

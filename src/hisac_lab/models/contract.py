@@ -6,6 +6,7 @@ semantic space.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -124,7 +125,7 @@ class CardLine:
     test: str = ""
 
 
-class LongBranch(nn.Module):
+class LongBranch(nn.Module, ABC):
     """The long-sequence part of a model: the one thing that a new model has to bring."""
 
     card: tuple[CardLine, ...] = ()
@@ -133,6 +134,7 @@ class LongBranch(nn.Module):
         """What depends on frozen artefacts alone and can be counted offline; None when there is nothing."""
         return None
 
+    @abstractmethod
     def encode(self, history: History, events: Tensor) -> dict[str, Tensor]:
         """Condenses a history.
 
@@ -143,8 +145,7 @@ class LongBranch(nn.Module):
         Returns:
             Tensors with R rows: the branch's part of the user state.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def attend(self, state: UserState, queries: Tensor) -> Tensor:
         """Answers candidates from the state: (R, C, D) to (R, C, D)."""
-        raise NotImplementedError

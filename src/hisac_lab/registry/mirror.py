@@ -65,12 +65,11 @@ class Mirror:
             self.client.delete_run(run.info.run_id)
         return None
 
-    def write(self, versions: ModelVersions, files: list[Path], timings: Path) -> str:
+    def write(self, versions: ModelVersions, timings: Path) -> str:
         """Writes the whole tree and registers the bundles.
 
         Args:
             versions: Registers model versions.
-            files: Files to attach to the top run.
             timings: What was measured on this machine, if it is there.
 
         Returns:
@@ -107,18 +106,10 @@ class Mirror:
             },
         }
         self.client.log_table(top, table, "leaderboard.json")
-        for file in files:
-            if file.exists():
-                self.client.log_artifact(top, str(file))
         for name, digest in self.bundles["models"].items():
             versions.register(name, self.stages["register"] / name, digest, owners[name])
         self.client.set_tag(top, COMPLETE, "true")
         return top
-
-    def attach(self, top: str, files: list[Path], folder: str | None = None) -> None:
-        """Adds files to the top run."""
-        for file in files:
-            self.client.log_artifact(top, str(file), folder)
 
     def _sweep(self, top: str) -> None:
         facts, metrics = _split(read_manifest(self.stages["sweep"]))

@@ -56,9 +56,7 @@ class Registry:
             versions = ModelVersions(client)
             yield cls(client, str(experiment), versions, Promoter(versions, Ledger(ledger)))
 
-    def mirror(
-        self, stages: Mapping[str, Path], lineage: Lineage, files: list[Path], timings: Path
-    ) -> tuple[str, bool]:
+    def mirror(self, stages: Mapping[str, Path], lineage: Lineage, timings: Path) -> tuple[str, bool]:
         """Mirrors the present outputs, unless they are there; aliases follow the ledger.
 
         Returns:
@@ -67,7 +65,7 @@ class Registry:
         mirror = Mirror(self.client, self.experiment, stages, lineage)
         known = mirror.find()
         if known is None:
-            top = mirror.write(self.versions, files, timings)
+            top = mirror.write(self.versions, timings)
         else:
             top = known
             for name, digest in mirror.bundles["models"].items():
@@ -76,8 +74,10 @@ class Registry:
         self.promoter.restore_aliases()
         return top, known is None
 
-    def attach(self, top: str, files: list[Path]) -> None:
-        """Adds files that exist to a run."""
+    def attach(self, top: str, files: list[Path], figures: Mapping[str, str]) -> None:
+        """Adds files that exist, and figures by name, to a run; what is there already is replaced."""
         for file in files:
             if file.exists():
                 self.client.log_artifact(top, str(file))
+        for name, figure in figures.items():
+            self.client.log_text(top, figure, f"figures/{name}")

@@ -3,18 +3,35 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from hisac_lab.base.artifacts import write_file
 
-if TYPE_CHECKING:
-    from hisac_lab.training.loop import Progress
+
+@dataclass
+class Progress:
+    """What a run has reached; goes into every checkpoint.
+
+    Attributes:
+        step: Batches trained so far, over all epochs: the position in the data.
+        loss_sum: Sum of the losses since the last validation.
+        loss_count: Batches in that sum.
+        curve: One entry per validation: step, train_loss, valid_auc, valid_log_loss.
+        best_auc: Best validation AUC so far.
+        best: The weights that reached it.
+    """
+
+    step: int = 0
+    loss_sum: float = 0.0
+    loss_count: int = 0
+    curve: list[dict[str, float]] = field(default_factory=list)
+    best_auc: float = -1.0
+    best: dict[str, Tensor] = field(default_factory=dict)
 
 
 class Checkpoint:
@@ -38,22 +55,12 @@ class Checkpoint:
         torch.save(state, box)
         write_file(self.path, box.getvalue())
 
-    def load(self) -> dict[str, Any] | None:
-        """The last state, or None at a fresh start."""
+    def resume(self, model: nn.Module, steppers: list[torch.optim.Optimizer]) -> Progress | None:
+        """Puts the last state into model and optimisers; None at a fresh start."""
         if not self.path.exists():
             return None
         state: dict[str, Any] = torch.load(self.path, map_location="cpu", weights_only=True)
-        return state
-
-    def restore(
-        self,
-        state: dict[str, Any],
-        progress: Callable[..., Progress],
-        model: nn.Module,
-        steppers: list[torch.optim.Optimizer],
-    ) -> Progress:
-        """Puts `state` back into model and optimisers."""
         model.load_state_dict(state["model"])
         for stepper, saved in zip(steppers, state["optimizers"], strict=True):
             stepper.load_state_dict(saved)
-        return progress(**state["progress"])
+        return Progress(**state["progress"])

@@ -6,13 +6,12 @@ is computed, not drawn, and dropout is seeded anew at every step.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from hisac_lab.base.artifacts import Array
 from hisac_lab.base.errors import UserError
@@ -22,28 +21,7 @@ from hisac_lab.events.batches import Rows, epoch_order
 from hisac_lab.models.frame import Ranker
 from hisac_lab.models.runtime import AgentCache, Runtime, histories, score_rows
 from hisac_lab.ops.auc import auc
-from hisac_lab.training.checkpoint import Checkpoint
-
-
-@dataclass
-class Progress:
-    """What a run has reached; goes into every checkpoint.
-
-    Attributes:
-        step: Batches trained so far, over all epochs: the position in the data.
-        loss_sum: Sum of the losses since the last validation.
-        loss_count: Batches in that sum.
-        curve: One entry per validation: step, train_loss, valid_auc, valid_log_loss.
-        best_auc: Best validation AUC so far.
-        best: The weights that reached it.
-    """
-
-    step: int = 0
-    loss_sum: float = 0.0
-    loss_count: int = 0
-    curve: list[dict[str, float]] = field(default_factory=list)
-    best_auc: float = -1.0
-    best: dict[str, Tensor] = field(default_factory=dict)
+from hisac_lab.training.checkpoint import Checkpoint, Progress
 
 
 def optimizers(model: Ranker, config: TrainConfig) -> list[torch.optim.Optimizer]:
@@ -87,9 +65,7 @@ def train(
     model.to(runtime.device)
     steppers = optimizers(model, config)
     checkpoint = Checkpoint(work / "checkpoint.pt") if work else None
-    progress = Progress()
-    if checkpoint and (state := checkpoint.load()):
-        progress = checkpoint.restore(state, Progress, model, steppers)
+    progress = (checkpoint and checkpoint.resume(model, steppers)) or Progress()
     cache = AgentCache.fill(model, train_rows, runtime)
     valid_cache = AgentCache.fill(model, valid_rows, runtime)
     per_epoch = len(epoch_order(train_rows.lengths, config.batch_requests, seed, 0))

@@ -13,8 +13,8 @@ from kit import FRAME, MODELS, make_history, make_items, says
 from hisac_lab.config.run import TrainConfig
 from hisac_lab.models.catalog import build
 from hisac_lab.models.frame import Ranker
-from hisac_lab.training.checkpoint import Checkpoint
-from hisac_lab.training.loop import Progress, optimizers
+from hisac_lab.training.checkpoint import Checkpoint, Progress
+from hisac_lab.training.loop import optimizers
 
 SPACE = make_items()
 
@@ -34,7 +34,7 @@ def _steps(model: Ranker, steppers: list[torch.optim.Optimizer], count: int) -> 
 
 
 def test_a_fresh_start_has_no_state(tmp_path: Path) -> None:
-    assert Checkpoint(tmp_path / "checkpoint.pt").load() is None
+    assert Checkpoint(tmp_path / "checkpoint.pt").resume(*_start()) is None
 
 
 def test_weights_optimisers_and_position_come_back(tmp_path: Path) -> None:
@@ -45,9 +45,8 @@ def test_weights_optimisers_and_position_come_back(tmp_path: Path) -> None:
     box = Checkpoint(tmp_path / "deep" / "checkpoint.pt")
     box.save(progress, model, steppers)
     other, others = _start(1)
-    state = box.load()
-    assert state is not None
-    found = box.restore(state, Progress, other, others)
+    found = box.resume(other, others)
+    assert found is not None
     assert (found.step, found.loss_sum, found.loss_count, found.curve) == (3, 1.5, 2, progress.curve)
     assert torch.equal(found.best["a"], best["a"])
     for one, two in ((model, steppers), (other, others)):
@@ -71,12 +70,12 @@ def test_a_checkpoint_cut_short_leaves_the_one_before(
     expected = says("checkpoint.pt", "no space left") if isinstance(trouble, OSError) else pytest.raises(type(trouble))
     with expected:
         box.save(Progress(step=2), model, steppers)
-    state = box.load()
-    assert state is not None
-    assert state["progress"]["step"] == 1
+    found = box.resume(model, steppers)
+    assert found is not None
+    assert found.step == 1
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint.pt"]
 
 
 def test_a_killed_writers_draft_is_never_read(tmp_path: Path) -> None:
     (tmp_path / ".checkpoint.pt.tmp").write_bytes(b"half a checkpoint")
-    assert Checkpoint(tmp_path / "checkpoint.pt").load() is None
+    assert Checkpoint(tmp_path / "checkpoint.pt").resume(*_start()) is None
