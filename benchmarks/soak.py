@@ -2,8 +2,8 @@
 
     python benchmarks/soak.py [--kills 10] [--write]
 
-Each way runs in a fresh clone of the committed state, in a folder of its own, all three at once. With --write the table goes to
-reports/reproducibility.md. Takes a few times as long as the demo.
+Each way runs in a fresh clone of the committed state, in a folder of its own, all three at once. With --write the table
+goes to reports/reproducibility.md. Takes a few times as long as the demo.
 """
 
 from __future__ import annotations
