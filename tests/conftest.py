@@ -13,8 +13,9 @@ from tiny import write_movielens
 from hisac_lab.base.artifacts import stage_output
 from hisac_lab.codebook.build import build_codebook
 from hisac_lab.config.compute import ComputeConfig
-from hisac_lab.config.data import AcquireConfig, EmbedConfig, PrepareConfig, TokenizeConfig
+from hisac_lab.config.events import AcquireConfig, PrepareConfig
 from hisac_lab.config.run import TrainConfig
+from hisac_lab.config.tokens import EmbedConfig, TokenizeConfig
 from hisac_lab.events.batches import Rows, group
 from hisac_lab.events.prepare import prepare
 from hisac_lab.events.sources import acquire

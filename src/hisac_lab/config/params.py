@@ -11,10 +11,11 @@ from pydantic import BaseModel, Field, model_validator
 
 from hisac_lab.config.base import PARAMS_FILE, Section, parse, read_yaml
 from hisac_lab.config.compute import ComputeConfig
-from hisac_lab.config.data import AcquireConfig, EmbedConfig, PrepareConfig, TokenizeConfig
+from hisac_lab.config.events import AcquireConfig, PrepareConfig
 from hisac_lab.config.judge import ABTestConfig, EvaluateConfig, MLflowConfig, PromotionConfig
 from hisac_lab.config.model import DINConfig, ExperimentConfig, FrameConfig, HiSACConfig, ModelConfig
 from hisac_lab.config.run import SweepConfig, TrainConfig
+from hisac_lab.config.tokens import EmbedConfig, TokenizeConfig
 
 SCHEMA_FILE = Path("workflow/params.schema.json")
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pandas as pd
 
 from hisac_lab.base.errors import UserError, explain_os_error
-from hisac_lab.config.data import ColumnsConfig
+from hisac_lab.config.events import ColumnsConfig
 
 MAX_SECONDS = 4_102_444_800  # the year 2100
 

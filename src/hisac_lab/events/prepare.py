@@ -10,7 +10,7 @@ import pandas as pd
 
 from hisac_lab.base.artifacts import Array, digest_of, read_manifest, save_arrays, write_manifest
 from hisac_lab.base.errors import UserError
-from hisac_lab.config.data import PrepareConfig
+from hisac_lab.config.events import PrepareConfig
 from hisac_lab.events.loaders import RawLog, load
 from hisac_lab.events.store import SAMPLE, SPLITS
 

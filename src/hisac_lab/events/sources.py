@@ -19,7 +19,7 @@ import requests
 from hisac_lab.base.artifacts import sha256_file, write_manifest
 from hisac_lab.base.errors import UserError
 from hisac_lab.base.progress import say
-from hisac_lab.config.data import AcquireConfig
+from hisac_lab.config.events import AcquireConfig
 
 ARCHIVE_SHA256 = "50d2a982c66986937beb9ffb3aa76efe955bf3d5c6b761f4e3a7cd717c6a3229"
 ARCHIVE_MEMBERS = ("u.data", "u.item")

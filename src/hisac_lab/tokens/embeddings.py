@@ -18,7 +18,7 @@ from tokenizers import Tokenizer
 
 from hisac_lab.base.artifacts import Array, save_arrays, write_manifest
 from hisac_lab.base.errors import UserError
-from hisac_lab.config.data import EmbedConfig
+from hisac_lab.config.tokens import EmbedConfig
 from hisac_lab.events.store import EventStore
 
 BATCH = 4096

@@ -13,7 +13,7 @@ import numpy as np
 
 from hisac_lab.base.artifacts import Array
 from hisac_lab.base.errors import UserError
-from hisac_lab.config.data import TokenizeLimits
+from hisac_lab.config.tokens import TokenizeLimits
 
 
 def measure(vectors: Array, codes: Array, decode: Callable[[Array], Array], widths: tuple[int, ...]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import numpy as np
 
 from hisac_lab.base.artifacts import load_array, save_arrays, write_manifest
 from hisac_lab.base.errors import UserError
-from hisac_lab.config.data import TokenizeConfig
+from hisac_lab.config.tokens import TokenizeConfig
 from hisac_lab.tokens.quality import check_limits, measure
 from hisac_lab.tokens.quantizer import fit
 

@@ -11,7 +11,7 @@ import yaml
 from kit import says
 
 from hisac_lab.config.base import load_section, read_yaml
-from hisac_lab.config.data import PrepareConfig
+from hisac_lab.config.events import PrepareConfig
 from hisac_lab.config.model import DINConfig, HiSACConfig, Models
 from hisac_lab.config.params import Params, defaults, load_params, schema
 from hisac_lab.config.run import SweepConfig, TrainConfig

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from kit import raw_log
 
 from hisac_lab.base.errors import UserError
-from hisac_lab.config.data import ColumnsConfig, EmbedConfig, PrepareConfig
+from hisac_lab.config.events import ColumnsConfig, PrepareConfig
+from hisac_lab.config.tokens import EmbedConfig
 from hisac_lab.events.prepare import UNIT_SECONDS, prepare
 from hisac_lab.events.store import SPLITS, EventStore
 from hisac_lab.tokens.embeddings import cooccurrence_vectors

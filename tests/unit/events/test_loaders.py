@@ -11,7 +11,7 @@ import pytest
 from kit import HEADER, raw_log, says
 from tiny import make_log, write_atomic, write_csv, write_movielens
 
-from hisac_lab.config.data import ColumnsConfig
+from hisac_lab.config.events import ColumnsConfig
 from hisac_lab.events.loaders import RawLog, load
 
 COLUMNS = ColumnsConfig(fields=("genre",))

@@ -12,7 +12,7 @@ from tiny import make_log, write_csv
 
 from hisac_lab.base.artifacts import read_manifest, sha256_tree, write_manifest
 from hisac_lab.base.errors import UserError
-from hisac_lab.config.data import ColumnsConfig, PrepareConfig
+from hisac_lab.config.events import ColumnsConfig, PrepareConfig
 from hisac_lab.events.prepare import prepare
 from hisac_lab.events.store import SAMPLE, SPLITS, EventStore
 

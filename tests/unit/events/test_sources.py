@@ -15,7 +15,7 @@ from kit import HEADER, says
 from tiny import write_atomic, write_movielens
 
 from hisac_lab.base.artifacts import read_manifest, sha256_file, stage_output
-from hisac_lab.config.data import AcquireConfig
+from hisac_lab.config.events import AcquireConfig
 from hisac_lab.events import sources
 
 Source = Literal["path", "archive", "wheel"]

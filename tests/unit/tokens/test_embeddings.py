@@ -11,7 +11,8 @@ from kit import Stages, raw_log, says
 from tiny import make_log
 
 from hisac_lab.base.artifacts import load_array, read_manifest, sha256_tree
-from hisac_lab.config.data import EmbedConfig, PrepareConfig
+from hisac_lab.config.events import PrepareConfig
+from hisac_lab.config.tokens import EmbedConfig
 from hisac_lab.events.prepare import prepare
 from hisac_lab.tokens import embeddings
 from hisac_lab.tokens.embeddings import embed, text_vectors

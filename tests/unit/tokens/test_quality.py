@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from kit import says
 
-from hisac_lab.config.data import TokenizeLimits
+from hisac_lab.config.tokens import TokenizeLimits
 from hisac_lab.tokens.quality import check_limits, measure
 from hisac_lab.tokens.quantizer import ResidualQuantizer
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from kit import Stages, says
 
 from hisac_lab.base.artifacts import load_array, read_manifest, save_arrays, sha256_tree
-from hisac_lab.config.data import TokenizeConfig, TokenizeLimits
+from hisac_lab.config.tokens import TokenizeConfig, TokenizeLimits
 from hisac_lab.tokens import quantizer
 from hisac_lab.tokens.quantizer import ResidualQuantizer, depth_of, fit
 from hisac_lab.tokens.run import tokenize

@@ -3,7 +3,7 @@
 from hisac_lab.base.artifacts import stage_output
 from hisac_lab.cli.paths import EMBED, PREPARE
 from hisac_lab.config.base import load_section
-from hisac_lab.config.data import EmbedConfig
+from hisac_lab.config.tokens import EmbedConfig
 from hisac_lab.tokens.embeddings import embed
 
 

@@ -3,7 +3,7 @@
 from hisac_lab.base.artifacts import stage_output
 from hisac_lab.cli.paths import ACQUIRE, PREPARE
 from hisac_lab.config.base import load_section
-from hisac_lab.config.data import PrepareConfig
+from hisac_lab.config.events import PrepareConfig
 from hisac_lab.events.prepare import prepare
 
 
