@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 READY = $(VENV)/.ready
 
-.PHONY: demo test check unit flow clean
+.PHONY: demo test check unit flow bench-prepare bench-tokens clean
 
 demo: $(READY)  ## from raw data to a promotable model
 	$(BIN)/snakemake --cores all
@@ -25,6 +25,12 @@ unit: $(READY)  ## every room on small data
 
 flow: $(READY)  ## the real graph on a tiny configuration
 	$(BIN)/pytest -n 2 tests/flow
+
+bench-prepare: $(READY)  ## data preparation side by side with FuxiCTR; minutes, the first time with PyPI
+	@$(BIN)/python benchmarks/prepare.py $(ARGS)
+
+bench-tokens: $(READY)  ## the tokeniser side by side with faiss and semantic-id; minutes, the first time with PyPI
+	@$(BIN)/python benchmarks/tokens.py $(ARGS)
 
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || \

@@ -7,17 +7,17 @@ from pathlib import Path
 import pytest
 import torch
 from hypothesis import settings
-from kit import FRAME, MODELS, Stages
+from kit import FRAME, MODELS, Stages, prepare_log
 from tiny import write_movielens
 
 from hisac_lab.base.artifacts import stage_output
 from hisac_lab.codebook.build import build_codebook
 from hisac_lab.config.compute import ComputeConfig
-from hisac_lab.config.events import AcquireConfig, PrepareConfig
+from hisac_lab.config.acquire import AcquireConfig
+from hisac_lab.config.events import PrepareConfig
 from hisac_lab.config.run import TrainConfig
 from hisac_lab.config.tokens import EmbedConfig, TokenizeConfig
 from hisac_lab.events.batches import Rows, group
-from hisac_lab.events.prepare import prepare
 from hisac_lab.events.sources import acquire
 from hisac_lab.events.store import EventStore
 from hisac_lab.models.catalog import load_items
@@ -46,12 +46,11 @@ def stages(tmp_path_factory: pytest.TempPathFactory) -> Stages:
     write_movielens(made.raw)
     with stage_output(made.acquire) as out:
         acquire(AcquireConfig(path=str(made.raw)), out)
-    with stage_output(made.prepare) as out:
-        prepare(PrepareConfig(), made.acquire, out)
+    prepare_log(PrepareConfig(), made.acquire, made.prepare)
     with stage_output(made.embed) as out:
         embed(EmbedConfig(), made.prepare, out)
     with stage_output(made.tokenize) as out:
-        tokenize(TokenizeConfig(widths=WIDTHS), made.embed, out)
+        tokenize(TokenizeConfig(widths=WIDTHS), made.prepare, made.embed, out)
     with stage_output(made.codebook) as out:
         build_codebook(made.tokenize, out)
     return made

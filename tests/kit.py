@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,32 +12,94 @@ import pandas as pd
 import pytest
 import torch
 
-from hisac_lab.base.artifacts import sha256_file, write_manifest
+from hisac_lab.base.artifacts import sha256_file, stage_output, write_manifest
 from hisac_lab.base.errors import UserError
 from hisac_lab.codebook.build import grow
 from hisac_lab.codebook.tree import Codebook
-from hisac_lab.config.model import DINConfig, FrameConfig, HiSACConfig
+from hisac_lab.config.events import PrepareConfig
+from hisac_lab.config.model import (
+    AnyModel,
+    CompressConfig,
+    DINConfig,
+    ETAConfig,
+    EveryModel,
+    FrameConfig,
+    HiSACConfig,
+    IATConfig,
+    IATSourceConfig,
+    MeanConfig,
+    MIRRNConfig,
+    R2LEDConfig,
+    SAMConfig,
+    SDIMConfig,
+    SIMConfig,
+    TransformerConfig,
+    TWINConfig,
+)
+from hisac_lab.events.ingest import ingest
+from hisac_lab.events.prepare import prepare
+from hisac_lab.events.shard import shard
 from hisac_lab.models.catalog import build
-from hisac_lab.models.contract import History, ItemSpace
+from hisac_lab.models.contract import Candidates, History, ItemSpace, UserState
 from hisac_lab.models.frame import Ranker
+from hisac_lab.models.instances import UNKNOWN, Instances
 from hisac_lab.models.runtime import Runtime
 from hisac_lab.tokens.quantizer import ResidualQuantizer, fit
 
 CPU = Runtime(torch.device("cpu"), mixed=False)
 DAY = 86_400
 FRAME = FrameConfig(dim=8, short_window=5, attention_hidden=8, tower=(16,), dropout=0.0)
-MODELS: dict[str, DINConfig | HiSACConfig] = {
+MODELS: dict[str, AnyModel] = {
     "din-short-only": DINConfig(whole_history=False),
     "din-whole": DINConfig(),
+    "mean": MeanConfig(),
+    "sim-code": SIMConfig(top=4),
+    "sim-field": SIMConfig(search="field", field=1, top=4, heads=1),
+    "sim-embedding": SIMConfig(search="embedding", top=4),
+    "sim-semantic": SIMConfig(search="semantic", top=4),
+    "eta": ETAConfig(bits=40, top=4),
+    "sdim": SDIMConfig(groups=4, bits=2),
+    "sdim-sum": SDIMConfig(groups=3, bits=3, normalise=False),
+    "twin": TWINConfig(top=4, heads=2),
+    "twin-no-cross": TWINConfig(top=4, cross=False),
+    "mirrn": MIRRNConfig(top=5, recent=3, heads=2),
+    "sam-2p": SAMConfig(passes=2, positions=30),
+    "sam-3p": SAMConfig(positions=10, norm="layer"),
+    "sam-3p-plus": SAMConfig(enhance=True, positions=30),
+    "sam-released": SAMConfig(memory="fixed", weight_features=0, norm="none", scale_sum=True),
+    "transformer": TransformerConfig(window=12, layers=1),
+    "transformer-last": TransformerConfig(window=12, readout="last", layers=1),
+    "hstu": TransformerConfig(block="hstu", window=12, heads=2),
+    "kmeans": CompressConfig(size=4),
+    "lsh": CompressConfig(by="lsh", size=5, decay="power"),
+    "patches": CompressConfig(by="patches", size=3, decay="none"),
+    "queries": CompressConfig(by="queries", size=4, reader="transformer"),
     "hisac": HiSACConfig(agents=8),
     "hisac-flat-vote": HiSACConfig(agents=8, vote="flat"),
+    "hisac-all-leaves": HiSACConfig(agents=8, every_leaf=True),
     "hisac-hard-routing": HiSACConfig(agents=8, routing="hard"),
     "hisac-softmax-over-agents": HiSACConfig(agents=8, softmax_over="agents"),
     "hisac-weight-factor": HiSACConfig(agents=8, weight="factor", weight_temperature=2.0),
     "hisac-no-weight": HiSACConfig(agents=8, weight="none"),
     "hisac-one-level-one-head": HiSACConfig(agents=4, depth=1, heads=1),
     "hisac-own-budgets": HiSACConfig(budgets=(2, 1, 2), temperature=0.5),
+    "hisac-by-items-before-a-transformer": HiSACConfig(agents=8, route_by="items", reader="transformer"),
+    "hisac-by-leaves-fading-by-a-power": HiSACConfig(agents=8, route_by="leaves", decay="power", decay_rate=0.5),
+    "hisac-shuffled": HiSACConfig(agents=8, ids="shuffled", decay="none"),
+    "r2led": R2LEDConfig(top=4, recent=3),
+    "r2led-union-items": R2LEDConfig(top=4, mix="union", fuse="items", fusion="concat", ids="shuffled"),
+    "r2led-cascade": R2LEDConfig(top=2, mix="cascade", fusion="mean", level_gate=False, depth=2),
+    "r2led-one-route": R2LEDConfig(routes=("target",), top=4, mix="semantic", heads=1),
 }
+"""Models that the section `models` can name and the stages can train."""
+EVERY: dict[str, EveryModel] = {
+    **MODELS,
+    "iat-source-temporal": IATSourceConfig(order="temporal", dim=8, decoder=(8,)),
+    "iat-source-user": IATSourceConfig(dim=8, decoder=(8,), window=5, layers=1, heads=2),
+    "iat": IATConfig(dim=8, window=4, heads=2),
+    "iat-handmade": IATConfig(tokens="handmade", labels=False, dim=8, window=4, layers=1),
+}
+"""Also those that read an instance store."""
 ITEMS, WITHOUT_ID = 60, (3, 17)
 """Items of the made-up space; those numbers have no embedding, hence no semantic ID."""
 
@@ -68,8 +131,8 @@ def make_items(seed: int = 0) -> ItemSpace:
 
 
 def lively(name: str, items: ItemSpace, seed: int = 0) -> Ranker:
-    """A model of `MODELS` whose embedding tables are drawn wide, so that scores differ before any training."""
-    model = build(MODELS[name], FRAME, items, seed)
+    """A model of `EVERY` whose embedding tables are drawn wide, so that scores differ before any training."""
+    model = build(EVERY[name], FRAME, items, seed)
     for part in model.modules():
         if isinstance(part, torch.nn.Embedding):
             torch.nn.init.normal_(part.weight)
@@ -83,13 +146,45 @@ def make_history(lengths: list[int], seed: int = 0, items: int = ITEMS) -> Histo
     mask = np.arange(width) >= width - np.array(lengths)[:, None]
     numbers = np.where(mask, random.integers(0, items, mask.shape), 0)
     ages = np.where(mask, -np.sort(-random.integers(1, 365 * DAY, mask.shape), axis=1), 0)
-    return History(torch.from_numpy(numbers), torch.from_numpy(ages), torch.from_numpy(mask))
+    parts = (torch.from_numpy(part) for part in (numbers, ages, mask))
+    time = torch.from_numpy(random.integers(10**9, 2 * 10**9, len(lengths)))
+    return History(*parts, time=time, instances=make_instances(lengths, seed))
+
+
+def make_instances(lengths: list[int], seed: int = 0, dim: int = 8, items: int = ITEMS) -> Instances:
+    """Stored instances of users with histories of these lengths: about half as many."""
+    random = np.random.default_rng([seed, 1])
+    counts = (np.array(lengths) + 1) // 2
+    width = max(1, *counts)
+    mask = np.arange(width) >= width - counts[:, None]
+    parts = (
+        np.where(mask[..., None], np.tanh(random.normal(size=(*mask.shape, dim))), 0).astype(np.float32),
+        np.where(mask, random.integers(0, items, mask.shape), 0),
+        np.where(mask, -np.sort(-random.integers(1, 365 * DAY, mask.shape), axis=1), 0),
+        np.where(mask, random.integers(0, 3, mask.shape), UNKNOWN),
+        mask,
+    )
+    return Instances(*(torch.from_numpy(part) for part in parts))
 
 
 def padded(history: History, more: int) -> History:
-    """The same histories with `more` columns of padding on the left."""
+    """The same histories and instances with `more` columns of padding on the left."""
     parts = (torch.nn.functional.pad(part, (more, 0)) for part in (history.items, history.ages, history.mask))
-    return History(*parts)
+    past = history.instances
+    if past is not None:
+        wide = torch.nn.functional.pad(past.vectors, (0, 0, more, 0))
+        rest = (torch.nn.functional.pad(part, (more, 0)) for part in (past.items, past.ages, past.labels, past.mask))
+        past = Instances(wide, *rest)
+    return History(*parts, time=history.time, instances=past)
+
+
+def pick(history: History, rows: list[int]) -> History:
+    """Some rows of a batch."""
+    past = history.instances
+    if past is not None:
+        past = Instances(*(part[rows] for part in (past.vectors, past.items, past.ages, past.labels, past.mask)))
+    time = None if history.time is None else history.time[rows]
+    return History(history.items[rows], history.ages[rows], history.mask[rows], time=time, instances=past)
 
 
 def make_book(codes: np.ndarray) -> Codebook:
@@ -105,6 +200,24 @@ def says(*parts: str) -> pytest.RaisesExc[UserError]:
     return pytest.raises(UserError, match=rf"\A(?=[^\n]*; [^\n]+\Z)[^\n]*{pattern}")
 
 
+def ask(vectors: torch.Tensor, items: torch.Tensor | None = None) -> Candidates:
+    """Candidates as a long branch gets them, from their vectors (R, C, D); item 0 unless told."""
+    numbers = torch.zeros(vectors.shape[:2], dtype=torch.int64) if items is None else items
+
+    def embed(items: torch.Tensor, ages: torch.Tensor) -> torch.Tensor:
+        raise AssertionError("this branch embeds nothing")
+
+    return Candidates(numbers, vectors, vectors, embed)
+
+
+def asked(model: Ranker, state: UserState, candidates: torch.Tensor) -> Candidates:
+    """What the frame hands to a long branch."""
+    vectors = model.encoder(candidates)
+    return Candidates(
+        candidates, vectors, model.short(vectors, state["short_events"], state["short_mask"]), model.embed
+    )
+
+
 HEADER = "user_id,item_id,rating,timestamp\n"
 
 
@@ -114,8 +227,24 @@ def raw_log(folder: Path, events: pd.DataFrame | str, items: str | None = None) 
     if not isinstance(events, str):
         names = {"user": "user_id", "item": "item_id", "time": "timestamp"}
         events = events.rename(columns=names).to_csv(index=False, lineterminator="\n")
-    (folder / "events.csv").write_text(events)
+    (folder / "events").mkdir(exist_ok=True)
+    path = folder / "events" / "events.csv"
+    path.write_text(events)
     if items is not None:
         (folder / "items.csv").write_text(items)
-    write_manifest(folder, layout="csv", files={"events.csv": sha256_file(folder / "events.csv")})
+    write_manifest(folder, dataset="own", layout="own", files={"events/events.csv": sha256_file(path)})
     return folder
+
+
+def prepare_log(config: PrepareConfig, raw: Path, out: Path) -> None:
+    """The stages `ingest`, `shard` and `prepare` in one go; `out` is made."""
+    with tempfile.TemporaryDirectory(dir=out.parent) as work:
+        ingested = Path(work) / "ingest"
+        shards = [Path(work) / f"shard-{index}" for index in config.shards]
+        with stage_output(ingested) as draft:
+            ingest(config, raw, draft)
+        for index, path in enumerate(shards):
+            with stage_output(path) as draft:
+                shard(config, ingested, index, draft)
+        with stage_output(out) as draft:
+            prepare(config, ingested, shards, draft)

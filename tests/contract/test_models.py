@@ -4,15 +4,35 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import sys
 
+import numpy as np
 import pytest
 import torch
-from kit import FRAME, ITEMS, MODELS, WITHOUT_ID, lively, make_history, make_items, padded
+from kit import (
+    CPU,
+    EVERY,
+    FRAME,
+    ITEMS,
+    MODELS,
+    WITHOUT_ID,
+    asked,
+    lively,
+    make_history,
+    make_items,
+    padded,
+    pick,
+)
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
+from hisac_lab.config.model import EveryModel
+from hisac_lab.events.batches import Rows
 from hisac_lab.models.catalog import BRANCHES, build
-from hisac_lab.models.contract import History
+from hisac_lab.models.contract import History, ItemSpace, LongBranch, UserState
 from hisac_lab.models.frame import Ranker
+from hisac_lab.models.runtime import histories
+from hisac_lab.ops.select import gather_events
 
 SPACE = make_items()
 LENGTHS = [14, 3, 0, 7, 1]
@@ -20,7 +40,7 @@ CANDIDATES = torch.randint(0, ITEMS, (len(LENGTHS), 6), generator=torch.Generato
 CLOSE = {"atol": 1e-5, "rtol": 1e-5}
 
 
-@pytest.fixture(params=MODELS)
+@pytest.fixture(params=EVERY)
 def model(request: pytest.FixtureRequest) -> Ranker:
     """A model of this configuration."""
     return lively(request.param, SPACE)
@@ -34,12 +54,21 @@ def history() -> History:
     return made
 
 
-def _pick(history: History, rows: list[int]) -> History:
-    return History(history.items[rows], history.ages[rows], history.mask[rows])
+def _long(model: Ranker) -> LongBranch:
+    assert model.long is not None
+    return model.long
+
+
+BUILT = {name: build(config, FRAME, SPACE, 0).long for name, config in EVERY.items()}
+LONG = [name for name, branch in BUILT.items() if branch is not None]
+LAZY = [name for name in LONG if BUILT[name].lazy]
+SEARCHING = [name for name in LONG if hasattr(BUILT[name], "retrieve")]
 
 
 def test_every_kind_of_model_stands_in_this_suite() -> None:
-    assert {type(config) for config in MODELS.values()} == set(BRANCHES)
+    kinds = {kind for union in EveryModel.__args__ for kind in getattr(union, "__args__", (union,))}
+    assert {type(config) for config in EVERY.values()} == kinds
+    assert set(BRANCHES) <= kinds
 
 
 @pytest.mark.parametrize("more", [1, 9])
@@ -48,8 +77,19 @@ def test_padding_changes_nothing(model: Ranker, history: History, more: int) -> 
 
 
 def test_what_stands_in_the_padding_changes_nothing(model: Ranker, history: History) -> None:
-    dirty = History(
-        torch.where(history.mask, history.items, 11), torch.where(history.mask, history.ages, 999), history.mask
+    past = history.instances
+    assert past is not None
+    dirty = dataclasses.replace(
+        history,
+        items=torch.where(history.mask, history.items, 11),
+        ages=torch.where(history.mask, history.ages, 999),
+        instances=dataclasses.replace(
+            past,
+            vectors=torch.where(past.mask[..., None], past.vectors, 0.7),
+            items=torch.where(past.mask, past.items, 11),
+            ages=torch.where(past.mask, past.ages, 999),
+            labels=torch.where(past.mask, past.labels, 1),
+        ),
     )
     torch.testing.assert_close(model(dirty, CANDIDATES), model(history, CANDIDATES), **CLOSE)
 
@@ -57,13 +97,13 @@ def test_what_stands_in_the_padding_changes_nothing(model: Ranker, history: Hist
 def test_a_request_alone_scores_as_among_others(model: Ranker, history: History) -> None:
     together = model(history, CANDIDATES)
     for row in range(len(LENGTHS)):
-        alone = model(_pick(history, [row]), CANDIDATES[[row]])
+        alone = model(pick(history, [row]), CANDIDATES[[row]])
         torch.testing.assert_close(alone, together[[row]], **CLOSE)
 
 
 def test_the_order_of_requests_is_the_order_of_scores(model: Ranker, history: History) -> None:
     order = [3, 0, 4, 2, 1]
-    shuffled = model(_pick(history, order), CANDIDATES[order])
+    shuffled = model(pick(history, order), CANDIDATES[order])
     torch.testing.assert_close(shuffled, model(history, CANDIDATES)[order], **CLOSE)
 
 
@@ -126,23 +166,153 @@ def test_agents_counted_beforehand_score_like_agents_counted_now(model: Ranker, 
 
 def test_gradients_reach_every_parameter_and_no_buffer(model: Ranker, history: History) -> None:
     wide = make_history([40] * 5, seed=1)
+    assert wide.instances is not None
+    wide.instances.vectors.requires_grad_()
     losses = model(wide, CANDIDATES).square().mean() + model(history, CANDIDATES).square().mean()
     losses.backward()
     for name, part in model.named_parameters():
         assert part.grad is not None, name
         assert part.grad.abs().sum() > 0, name
+    assert wide.instances.vectors.grad is None
     assert not any(part.requires_grad for part in model.buffers())
     assert len(list(model.buffers())) >= 2
 
 
+def test_training_leaves_what_is_frozen_as_it_is(model: Ranker, history: History) -> None:
+    model.train()
+    frozen = {name: part.clone() for name, part in model.named_buffers()}
+    learnt = {name: part.clone() for name, part in model.named_parameters()}
+    stepper = torch.optim.Adam(model.parameters(), lr=0.05)
+    for seed in range(2):
+        stepper.zero_grad()
+        model(make_history([40, 40, 30, 20, 0], seed=seed), CANDIDATES).square().mean().backward()
+        stepper.step()
+    for name, part in model.named_buffers():
+        if "running" not in name and "batches_tracked" not in name:  # statistics of batches, which are meant to move
+            assert torch.equal(part, frozen[name]), name
+    assert all(not torch.equal(part, learnt[name]) for name, part in model.named_parameters())
+
+
+@pytest.mark.parametrize("model", LONG, indirect=True)
+def test_the_order_of_events_matters_only_where_it_is_declared(model: Ranker) -> None:
+    """Events change places together with their ages: only places tell the histories apart."""
+    branch = _long(model)
+    history = make_history([40, 35])
+    history = dataclasses.replace(history, agents=branch.agents(history))
+    state = model.encode(history)
+    answers = branch.attend(state, asked(model, state, CANDIDATES[:2]))
+    moved = 0.0
+    for seed in range(3):
+        order = torch.stack([torch.randperm(40, generator=torch.Generator().manual_seed(seed))] * 2)
+        order[1] = torch.cat([torch.arange(5), order[1][order[1] >= 5]])  # padding stays in front
+        mixed = dataclasses.replace(history, items=history.items.gather(1, order), ages=history.ages.gather(1, order))
+        other = model.embed(mixed.items, mixed.ages)
+        parts = {name: state[name] for name in ("short_events", "short_mask", "context")} | branch.encode(mixed, other)
+        found = branch.attend(UserState(parts), asked(model, state, CANDIDATES[:2]))
+        moved = max(moved, (found - answers).abs().max().item())
+    assert moved > 1e-4 if branch.ordered else moved < 1e-5
+
+
+@pytest.mark.parametrize("model", SEARCHING, indirect=True)
+def test_a_pad_is_never_retrieved_while_a_real_event_exists(model: Ranker, history: History) -> None:
+    """Whatever the scores: pads lie at place 0, exactly where a candidate looks like them."""
+    branch = _long(model)
+    hostile = padded(history, 3)
+    hostile = dataclasses.replace(hostile, items=torch.where(hostile.mask, hostile.items, int(CANDIDATES[0, 0])))
+    state = model.encode(hostile)
+    same = CANDIDATES[0, 0].expand_as(CANDIDATES)
+    places, valid = branch.retrieve(state, asked(model, state, same))
+    rows = torch.arange(len(LENGTHS))[:, None, None].expand_as(places)
+    assert hostile.mask[rows, places][valid].all()
+    chosen = [sorted(row[here].tolist()) for row, here in zip(places.flatten(0, 1), valid.flatten(0, 1), strict=True)]
+    assert all(len(set(row)) == len(row) for row in chosen)
+    if not getattr(branch, "hard", False):  # a hard search may find nothing, and then takes nothing
+        top = places.shape[2]
+        wanted = torch.tensor(LENGTHS).clamp(max=top)[:, None].expand(valid.shape[:2])
+        assert torch.equal(valid.sum(dim=2), wanted)
+
+
+@pytest.mark.parametrize("model", LAZY, indirect=True)
+def test_lazy_gradients_equal_eager_ones(model: Ranker, history: History, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Embedding the chosen events again or taking them from all events, embedded with gradient, is one and the same."""
+    branch = _long(model)
+    found = []
+    for lazy in (True, False):
+        model.zero_grad()
+        if not lazy:
+            monkeypatch.setattr(branch, "lazy", False)
+            module = sys.modules[type(branch).__module__]
+            monkeypatch.setattr(
+                module, "chosen_events", lambda state, _, places: gather_events(state["long_events"], places)
+            )
+        logits = model(history, CANDIDATES)
+        logits.square().sum().backward()
+        found.append((logits.detach(), {name: part.grad.clone() for name, part in model.named_parameters()}))
+    torch.testing.assert_close(found[0][0], found[1][0], **CLOSE)
+    for name, gradient in found[0][1].items():
+        torch.testing.assert_close(gradient, found[1][1][name], atol=1e-4, rtol=1e-3)
+
+
+@pytest.mark.parametrize("model", LONG, indirect=True)
+@pytest.mark.parametrize("length", [6, 30])
+def test_state_and_operations_are_those_declared(model: Ranker, length: int) -> None:
+    branch = _long(model)
+    history, candidates = make_history([length], seed=length), CANDIDATES[:1]
+    with torch.inference_mode():
+        whole = model.encode(history)
+        events = model.embed(history.items, history.ages)
+        with FlopCounterMode(display=False) as counter:
+            parts = branch.encode(history, events)
+        encode = counter.get_total_flops() // 2
+        wanted = asked(model, whole, candidates)
+        with FlopCounterMode(display=False) as counter:
+            branch.attend(whole, wanted)
+        attend = counter.get_total_flops() // 2
+    declared = branch.cost(history)
+    assert UserState(parts).bytes == declared.state_bytes
+    assert encode == declared.encode
+    assert attend == declared.slate + CANDIDATES.shape[1] * declared.candidate
+
+
+def test_mixed_precision_scores_near_single_precision(model: Ranker, history: History) -> None:
+    """bf16 for products, fp32 for weights: scores and gradients exist and are near."""
+    expected = model(history, CANDIDATES)
+    with torch.autocast("cpu", torch.bfloat16):
+        scores = model(history, CANDIDATES)
+    spread = float(expected.detach().std())
+    assert float((scores.float() - expected).abs().detach().median()) < 0.1 * spread
+    scores.float().square().mean().backward()
+    assert all(torch.isfinite(part.grad).all() for part in model.parameters() if part.grad is not None)
+
+
 @pytest.mark.parametrize("name", MODELS)
+def test_a_target_is_never_in_its_own_history(
+    name: str, items: ItemSpace, rows: dict[str, Rows], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Events at or after a request's time may be anything: nothing of them reaches its scores."""
+    test = rows["test"]
+    index = np.flatnonzero(test.lengths > 0)[:: max(1, len(test) // 8)][:8]
+    model = build(MODELS[name], FRAME, items, 0).eval()
+    candidates = torch.from_numpy(test.candidates[index])
+    one = test.take(index)
+    assert (one.histories().ages[one.histories().mask] > 0).all()
+    expected = model(histories(test, index, CPU), candidates)
+    for place in range(len(index)):
+        later = one.store.times >= one.time[place]
+        other = np.where(later, (one.store.items + 1) % len(items.semantic), one.store.items).astype(np.int32)
+        row = dataclasses.replace(test, store=dataclasses.replace(one.store, items=other))
+        found = model(histories(row, index[[place]], CPU), candidates[[place]])
+        torch.testing.assert_close(found, expected[[place]], **CLOSE)
+
+
+@pytest.mark.parametrize("name", EVERY)
 def test_equal_seeds_give_equal_losses(name: str, history: History) -> None:
     """Three steps with dropout: the same from one seed, other numbers from another."""
     frame = FRAME.model_copy(update={"dropout": 0.3})
     labels = (CANDIDATES % 3 == 0).float()
 
     def losses(seed: int) -> list[float]:
-        made = build(MODELS[name], frame, SPACE, seed)
+        made = build(EVERY[name], frame, SPACE, seed)
         stepper = torch.optim.Adam(made.parameters(), lr=0.01)
         found = []
         for _ in range(3):

@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -133,6 +133,34 @@ def load_array(directory: Path, name: str) -> Array:
     except OSError as error:
         raise explain_os_error(error, path) from error
     return array
+
+
+def array_blocks(directory: Path, name: str, rows: int = 1 << 20) -> Iterator[Array]:
+    """Reads `NAME.npy` some rows at a time, in plain reads: no page of it stays mapped."""
+    with (Path(directory) / f"{name}.npy").open("rb") as file:
+        np.lib.format.read_magic(file)
+        shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+        left = shape[0]
+        while left:
+            take = min(rows, left)
+            block = np.fromfile(file, dtype, take * int(np.prod(shape[1:])))
+            yield block.reshape(take, *shape[1:])
+            left -= take
+
+
+def save_blocks(directory: Path, name: str, rows: int, blocks: Iterable[Array]) -> None:
+    """Saves one or more blocks, `rows` rows in all, as one `NAME.npy`: memory does not grow with the array."""
+    written = 0
+    with (Path(directory) / f"{name}.npy").open("wb") as file:
+        for block in blocks:
+            if file.tell() == 0:
+                shape = (rows, *block.shape[1:])
+                descr = np.lib.format.dtype_to_descr(block.dtype)
+                np.lib.format.write_array_header_1_0(file, {"descr": descr, "fortran_order": False, "shape": shape})
+            file.write(np.ascontiguousarray(block).tobytes())
+            written += len(block)
+    if written != rows:
+        raise ValueError(f"{name} has {written} rows, not {rows}")
 
 
 def sha256_file(path: Path) -> str:

@@ -12,11 +12,14 @@ from typing import Annotated, Any
 import typer
 
 from hisac_lab.base.errors import UserError
-from hisac_lab.cli import stages
+from hisac_lab.cli import data, stages, understand
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 params_app = typer.Typer(no_args_is_help=True, help="Look at, check and generate params.yaml.")
 app.add_typer(params_app, name="params")
+app.add_typer(data.app, name="data")
+app.add_typer(understand.sid, name="sid")
+app.add_typer(understand.agents, name="agents")
 
 STAGES = sorted(module.name for module in pkgutil.iter_modules(stages.__path__))
 MIRRORED = ("register", "report")  # after these, MLflow is brought up to date; it is never needed to run a stage
@@ -27,6 +30,7 @@ def stage(
     name: Annotated[str, typer.Argument(help=f"One of: {', '.join(STAGES)}.")],
     model: Annotated[str | None, typer.Option(help="train only: name in the section models.")] = None,
     seed: Annotated[int | None, typer.Option(help="train only: seed of the run.")] = None,
+    index: Annotated[int | None, typer.Option(help="shard only: which one.")] = None,
 ) -> None:
     """Run one stage of dvc.yaml here and now (the graph does this; use `snakemake --cores` or `dvc repro`)."""
     from hisac_lab.config.params import load_params
@@ -37,9 +41,11 @@ def stage(
     # Before NumPy and torch are imported: one number of threads whatever the machine, or results would differ.
     for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[variable] = str(params.compute.math_threads)
-    options: dict[str, Any] = {"model": model, "seed": seed} if name == "train" else {}
+    given: dict[str, dict[str, Any]] = {"train": {"model": model, "seed": seed}, "shard": {"index": index}}
+    options = given.get(name, {})
     if None in options.values():
-        raise UserError("hisac-lab stage train", "needs --model and --seed", "give both")
+        needed = " and ".join(f"--{option}" for option in options)
+        raise UserError(f"hisac-lab stage {name}", f"needs {needed}", "give it")
     importlib.import_module(f"hisac_lab.cli.stages.{name}").run(**options)
     if name in MIRRORED and params.mlflow.mirror:
         from hisac_lab.cli import registry

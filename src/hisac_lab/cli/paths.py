@@ -4,6 +4,8 @@ from pathlib import Path
 
 ARTIFACTS = Path("artifacts")
 ACQUIRE = ARTIFACTS / "acquire"
+INGEST = ARTIFACTS / "ingest"
+SHARD = ARTIFACTS / "shard"
 PREPARE = ARTIFACTS / "prepare"
 EMBED = ARTIFACTS / "embed"
 TOKENIZE = ARTIFACTS / "tokenize"
@@ -15,8 +17,15 @@ ABTEST = ARTIFACTS / "abtest"
 REGISTER = ARTIFACTS / "register"
 
 STAGES = {
-    path.name: path for path in (ACQUIRE, PREPARE, EMBED, TOKENIZE, CODEBOOK, SWEEP, TRAIN, EVALUATE, ABTEST, REGISTER)
+    path.name: path
+    for path in (ACQUIRE, INGEST, PREPARE, EMBED, TOKENIZE, CODEBOOK, SWEEP, TRAIN, EVALUATE, ABTEST, REGISTER)
 }
+
+
+def shard_path(index: int) -> Path:
+    """Output of one instance of the stage `shard`."""
+    return SHARD / str(index)
+
 
 REPORTS = Path("reports")
 LEDGER = REPORTS / "ledger.jsonl"

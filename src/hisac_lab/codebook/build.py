@@ -2,60 +2,89 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 
-from hisac_lab.base.artifacts import Array, load_array, save_arrays, write_manifest
+from hisac_lab.base.artifacts import Array, load_array, read_manifest, save_arrays, write_manifest
 from hisac_lab.base.errors import UserError
-from hisac_lab.codebook.tree import Codebook
+from hisac_lab.codebook.tree import ITEM_VECTORS, Codebook
+from hisac_lab.tokens.prefixes import prefixes
 from hisac_lab.tokens.quantizer import ResidualQuantizer
 
 
-def grow(codes: Array, quantizer: ResidualQuantizer) -> Codebook:
+def grow(codes: Array, quantizer: ResidualQuantizer, item_vectors: Array | None = None) -> Codebook:
     """Builds the tree.
 
     Args:
         codes: Semantic IDs, (items, L) int, rows of -1 for items without one.
         quantizer: Holds the codewords.
+        item_vectors: The items in the space of the codewords where that is not the embeddings' own; (items, S).
     """
     known = codes[:, 0] >= 0
+    levels = prefixes(codes[known])
     item_nodes = np.full(codes.shape, -1, np.int64)
-    parents, vectors, counts = [], [], []
-    above = np.zeros(int(known.sum()), np.int64)
-    for level in range(codes.shape[1]):
-        prefixes, node, count = np.unique(codes[known, : level + 1], axis=0, return_inverse=True, return_counts=True)
-        node = node.ravel().astype(np.int64)
-        parent = np.zeros(len(prefixes), np.int64)
-        parent[node] = above
-        item_nodes[known, level] = above = node
-        parents.append(parent)
-        vectors.append(quantizer.decode(prefixes).astype(np.float32))
-        counts.append(count.astype(np.int64))
-    return Codebook(tuple(parents), tuple(vectors), tuple(counts), item_nodes)
+    vectors: list[Array] = []
+    for level, part in enumerate(levels):
+        item_nodes[known, level] = part.node
+        words = quantizer.codewords[level][part.code]
+        vectors.append(words + vectors[-1][part.parent] if vectors else np.array(words, np.float32))
+    book = Codebook(
+        parents=tuple(part.parent for part in levels),
+        vectors=tuple(vectors),
+        counts=tuple(part.count for part in levels),
+        item_nodes=item_nodes,
+        codes=tuple(part.code for part in levels),
+        item_vectors=item_vectors,
+    )
+    return replace(book, digest=book.fingerprint())
 
 
 def build_codebook(tokenized: Path, out: Path) -> None:
     """Grows the tree over the semantic IDs of all items and writes it with its shape.
 
+    Beside the arrays stands `semantic_ids.parquet`, the table item <-> ID, sorted by ID and then by item number: the
+    item's own id, its number, its semantic ID as text, the leaf and the codes; items without an ID come last.
+
     Raises:
         UserError: No item has a semantic ID.
     """
     codes = np.asarray(load_array(tokenized, "codes"))
+    manifest = read_manifest(tokenized)
     if not (codes[:, 0] >= 0).any():
         raise UserError(tokenized / "codes.npy", "no item has a semantic ID", "give the items embeddings")
-    book = grow(codes, ResidualQuantizer.load(tokenized))
-    for name in ("parents", "vectors", "counts"):
+    own_space = (tokenized / "latents.npy").exists()
+    latents = np.asarray(load_array(tokenized, "latents")) if own_space else None
+    book = grow(codes, ResidualQuantizer.load(tokenized), latents)
+    for name in ("parents", "vectors", "counts", "codes"):
         save_arrays(out, {f"{name}_{level}": part for level, part in enumerate(getattr(book, name))})
     save_arrays(out, {"item_nodes": book.item_nodes})
-    fan_out = [
-        np.bincount(parent, minlength=len(book.parents[level - 1]) if level else 1)
-        for level, parent in enumerate(book.parents)
-    ]
+    if latents is not None:
+        save_arrays(out, {ITEM_VECTORS: latents})
+    pq.write_table(_both_ways(book, codes, tokenized), out / "semantic_ids.parquet")
+    nodes = [len(parent) for parent in book.parents]
     write_manifest(
         out,
         depth=book.depth,
-        nodes=[len(parent) for parent in book.parents],
-        mean_fan_out=[round(float(fans.mean()), 4) for fans in fan_out],
+        widths=manifest["widths"],
+        method=manifest["method"],
+        digest=book.digest,
+        own_space=own_space,
+        nodes=nodes,
+        mean_fan_out=[round(below / above, 4) for above, below in zip([1, *nodes], nodes, strict=False)],
+        items=len(codes),
         items_without_id=int((codes[:, 0] < 0).sum()),
     )
+
+
+def _both_ways(book: Codebook, codes: Array, tokenized: Path) -> pa.Table:
+    leaf = book.item_nodes[:, -1]
+    order = np.lexsort((np.arange(len(leaf)), np.where(leaf < 0, np.iinfo(np.int64).max, leaf)))
+    names = pq.read_table(tokenized / "ids.parquet", columns=["item"]).column("item").take(order)
+    rows = codes[order]
+    texts = ["-".join(map(str, row)) if row[0] >= 0 else None for row in rows.tolist()]
+    columns = {f"code_{level + 1}": rows[:, level] for level in range(book.depth)}
+    return pa.table({"item": names, "number": order, "semantic_id": texts, "leaf": leaf[order], **columns})

@@ -7,12 +7,17 @@ taken for inner nodes). Nodes of a level are ordered by prefix, so node order is
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import hashlib
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
 from hisac_lab.base.artifacts import Array, load_array, read_manifest
+from hisac_lab.base.errors import UserError
+
+ITEM_VECTORS = "item_vectors"
 
 
 @dataclass(frozen=True)
@@ -21,15 +26,22 @@ class Codebook:
 
     Attributes:
         parents: Per level, the parent's number in the level above (0, the root, at the first); (nodes,) int64.
-        vectors: Per level, the sum of codewords down to each node; (nodes, D) float32.
+        vectors: Per level, the sum of codewords down to each node; (nodes, S) float32.
         counts: Per level, how many items lie below each node; (nodes,) int64.
         item_nodes: Node of each item at each level, -1 without a semantic ID; (items, L) int64.
+        codes: Per level, the last code of each node; (nodes,) int64.
+        item_vectors: The items in the space of `vectors`, zero rows without one, (items, S) float32; None where that
+            is the space of the embeddings.
+        digest: Which codebook this is; a model remembers the one it was trained with. Empty for a made-up one.
     """
 
     parents: tuple[Array, ...]
     vectors: tuple[Array, ...]
     counts: tuple[Array, ...]
     item_nodes: Array
+    codes: tuple[Array, ...] = ()
+    item_vectors: Array | None = None
+    digest: str = ""
 
     @property
     def depth(self) -> int:
@@ -40,18 +52,62 @@ class Codebook:
         """The tree of the first `depth` levels: codes nest, so nothing is fitted again."""
         if not 1 <= depth <= self.depth:
             raise ValueError(f"depth {depth} is outside 1..{self.depth}")
-        return Codebook(self.parents[:depth], self.vectors[:depth], self.counts[:depth], self.item_nodes[:, :depth])
+        parts = {name: getattr(self, name)[:depth] for name in ("parents", "vectors", "counts", "codes")}
+        return replace(self, item_nodes=self.item_nodes[:, :depth], **parts)
+
+    def path(self, node: int, level: int) -> tuple[int, ...]:
+        """Codes from the first level down to a node of `level`: its semantic ID when that is the last level."""
+        found: list[int] = []
+        for above in range(level, -1, -1):
+            found.insert(0, int(self.codes[above][node]))
+            node = int(self.parents[above][node])
+        return tuple(found)
+
+    def items_at(self, node: int, level: int) -> Array:
+        """Items below a node, in the order of their numbers; (n,) int64."""
+        order, begins = self._by_node[level]
+        items: Array = order[begins[node] : begins[node + 1]]
+        return items
+
+    @cached_property
+    def _by_node(self) -> list[tuple[Array, Array]]:
+        known = np.flatnonzero(self.item_nodes[:, 0] >= 0)
+        tables = []
+        for level in range(self.depth):
+            order = known[np.argsort(self.item_nodes[known, level], kind="stable")]
+            tables.append((order, np.concatenate([[0], np.cumsum(self.counts[level])])))
+        return tables
+
+    def fingerprint(self) -> str:
+        """SHA-256 over tree, vectors and items, shortened: equal for equal codebooks."""
+        found = hashlib.sha256()
+        for part in (*self.parents, *self.codes, *self.vectors, self.item_nodes):
+            found.update(str((part.dtype.str, part.shape)).encode())
+            found.update(np.ascontiguousarray(part).tobytes())
+        return found.hexdigest()[:16]
 
     @classmethod
     def open(cls, path: Path) -> Codebook:
-        """Opens the output of the stage `codebook`.
+        """Opens the output of the stage `codebook`; depth and shape are those of its manifest.
 
         Raises:
             UserError: The stage has not run.
         """
-        depth = int(read_manifest(path)["depth"])
+        manifest = read_manifest(path)
+        try:
+            depth, digest, moved = int(manifest["depth"]), str(manifest["digest"]), bool(manifest["own_space"])
+        except KeyError as error:
+            raise UserError(path / "manifest.json", "is of another version", "run the stage codebook again") from error
 
         def part(name: str) -> tuple[Array, ...]:
             return tuple(np.array(load_array(path, f"{name}_{level}")) for level in range(depth))
 
-        return cls(part("parents"), part("vectors"), part("counts"), np.array(load_array(path, "item_nodes")))
+        return cls(
+            parents=part("parents"),
+            vectors=part("vectors"),
+            counts=part("counts"),
+            item_nodes=np.array(load_array(path, "item_nodes")),
+            codes=part("codes"),
+            item_vectors=np.array(load_array(path, ITEM_VECTORS)) if moved else None,
+            digest=digest,
+        )

@@ -2,7 +2,8 @@
 
 Bottom-up, a leaf's votes are the behaviours on it and an inner node's votes the sum over its children; top-down, each
 kept parent keeps its k best children (stated, S2 and S3). Ties go to the most recently visited child, then to the lower
-code (inferred, hole 4). All users of a batch are counted at once, by sorting; there is no loop over users.
+code (inferred, hole 4). Votes are frozen facts of a history, so they are counted on the processor, wherever the model
+runs; `counting` does it for all requests at once.
 """
 
 from __future__ import annotations
@@ -10,10 +11,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor
+
+from hisac_lab.codebook.counting import Rule, count_agents, recency_weights
 
 
 @dataclass(frozen=True)
@@ -22,7 +25,7 @@ class Agents:
 
     Attributes:
         nodes: Leaf of each agent, -1 in the padding; (R, K) int64.
-        votes: Behaviours on that leaf, 0 in the padding; (R, K) int64.
+        votes: Behaviours on that leaf, or the sum of their weights, 0 in the padding; (R, K) int64.
     """
 
     nodes: Tensor
@@ -60,9 +63,11 @@ def vote(
     mask: Tensor,
     parents: Sequence[Tensor],
     budgets: Sequence[int],
-    rule: Literal["tree", "flat"],
+    rule: Rule,
+    ages: Tensor | None = None,
+    half_life: float | None = None,
 ) -> Agents:
-    """Lets the behaviours of R histories vote.
+    """Lets the behaviours of R padded histories vote.
 
     Args:
         nodes: Leaf of each behaviour, oldest first, -1 without a semantic ID; (R, L) int64.
@@ -71,77 +76,19 @@ def vote(
         budgets: k of each level; K is at most their product.
         rule: "tree" keeps the k best under each kept parent (stated); "flat" the leaves with most votes of all,
             as many as the product of the budgets (control).
+        ages: Seconds from behaviour to request, needed with a half-life; (R, L) int64.
+        half_life: Seconds after which a behaviour counts half; None: all count one (stated).
 
     Returns:
         The agents; K is the largest number any request has, at least 1.
     """
-    requests = len(nodes)
-    row, column = torch.nonzero(mask & (nodes >= 0), as_tuple=True)
-    leaf = nodes[row, column]
-    width = len(parents[-1])
-    key, slot = torch.unique(row * width + leaf, return_inverse=True)
-    votes = torch.zeros_like(key).index_add_(0, slot, torch.ones_like(slot))
-    last = torch.zeros_like(key).scatter_reduce_(0, slot, column, "amax")
-    owner, leaf = key // width, key % width
-
-    if rule == "flat":
-        kept = _best(owner, votes, last, math.prod(budgets))
-    else:
-        # Climb: entries of each level, each with its parent entry one level up; the root entry is the request.
-        ladder = [(votes, last)]
-        up = []
-        node, under = leaf, owner
-        for level in range(len(parents) - 1, -1, -1):
-            if level:
-                above = len(parents[level - 1])
-                key, entry = torch.unique(under * above + parents[level][node], return_inverse=True)
-            else:
-                key, entry = under, under
-            up.append(entry)
-            if not level:
-                break
-            total = torch.zeros_like(key).index_add_(0, entry, ladder[-1][0])
-            recent = torch.zeros_like(key).scatter_reduce_(0, entry, ladder[-1][1], "amax")
-            ladder.append((total, recent))
-            under, node = key // above, key % above
-        # Descend: under each kept parent, the best k.
-        kept = torch.ones(requests, dtype=torch.bool, device=nodes.device)
-        for (total, recent), entry, budget in zip(reversed(ladder), reversed(up), budgets, strict=True):
-            kept = kept[entry] & _best(entry, total, recent, budget)
-
-    return _pack(owner[kept], leaf[kept], votes[kept], last[kept], requests)
-
-
-def _order(group: Tensor, votes: Tensor, last: Tensor) -> Tensor:
-    """Positions sorted by group, then votes, then recency, then code; entries come in code order."""
-    order = torch.argsort(last, descending=True, stable=True)
-    order = order[torch.argsort(votes[order], descending=True, stable=True)]
-    return order[torch.argsort(group[order], stable=True)]
-
-
-def _ranks(sorted_group: Tensor) -> Tensor:
-    """Position of each entry inside its run of equal values."""
-    place = torch.arange(len(sorted_group), device=sorted_group.device)
-    starts = torch.ones_like(sorted_group, dtype=torch.bool)
-    starts[1:] = sorted_group[1:] != sorted_group[:-1]
-    return place - torch.cummax(torch.where(starts, place, 0), dim=0).values if len(place) else place
-
-
-def _best(group: Tensor, votes: Tensor, last: Tensor, budget: int) -> Tensor:
-    """True at the `budget` best entries of each group."""
-    order = _order(group, votes, last)
-    kept = torch.zeros_like(group, dtype=torch.bool)
-    kept[order] = _ranks(group[order]) < budget
-    return kept
-
-
-def _pack(owner: Tensor, leaf: Tensor, votes: Tensor, last: Tensor, requests: int) -> Agents:
-    order = _order(owner, votes, last)
-    owner, leaf, votes = owner[order], leaf[order], votes[order]
-    rank = _ranks(owner)
-    width = int(rank.max()) + 1 if len(rank) else 1
-    nodes = torch.full((requests, width), -1, dtype=torch.int64, device=leaf.device)
-    counts = torch.zeros_like(nodes)
-    nodes[owner, rank] = leaf
-    counts[owner, rank] = votes
-    return Agents(nodes, counts)
+    voting = (mask & (nodes >= 0)).cpu().numpy()
+    heads = np.concatenate([[0], np.cumsum(voting.sum(axis=1))])
+    weights = None
+    if half_life is not None and ages is not None:
+        weights = recency_weights(ages.cpu().numpy()[voting], half_life)
+    tree = [parent.cpu().numpy() for parent in parents]
+    found = count_agents(
+        nodes.cpu().numpy()[voting], heads, tree, budgets, rule, weights, threads=torch.get_num_threads()
+    )
+    return Agents(*(torch.from_numpy(part).to(nodes.device) for part in found))

@@ -9,9 +9,10 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, Field, model_validator
 
+from hisac_lab.config.acquire import AcquireConfig
 from hisac_lab.config.base import PARAMS_FILE, Section, parse, read_yaml
 from hisac_lab.config.compute import ComputeConfig
-from hisac_lab.config.events import AcquireConfig, PrepareConfig
+from hisac_lab.config.events import PrepareConfig
 from hisac_lab.config.judge import ABTestConfig, EvaluateConfig, MLflowConfig, PromotionConfig
 from hisac_lab.config.model import DINConfig, ExperimentConfig, FrameConfig, HiSACConfig, ModelConfig
 from hisac_lab.config.run import SweepConfig, TrainConfig

@@ -4,39 +4,94 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from hisac_lab.config.base import Section
+
+Part = Literal["text", "supplied", "sentence_transformers", "cooccurrence"]
 
 
 class EmbedConfig(Section):
     """Item embeddings: the frozen semantic space."""
 
-    method: Literal["text", "cooccurrence"] = Field(
-        "text", description="text: static word vectors of the items' words; cooccurrence: training histories"
+    method: Literal["text", "supplied", "sentence_transformers", "cooccurrence", "concat"] = Field(
+        "text",
+        description="text: static word vectors; supplied: vectors in the data; sentence_transformers: your model; "
+        "cooccurrence: training histories; concat: several",
+    )
+    model_path: str | None = Field(None, description="sentence_transformers only: the folder of the model")
+    concat: dict[Part, Annotated[float, Field(gt=0)]] = Field(
+        {"text": 1.0, "cooccurrence": 1.0}, min_length=1, description="concat only: weight of each part, unit rows each"
     )
     cooccurrence_dim: int = Field(64, ge=2, description="width of cooccurrence vectors")
     cooccurrence_window: int = Field(10, ge=1, description="events that count as neighbours")
+    cooccurrence_shift: float = Field(1.0, ge=1, description="k of shifted PPMI: log k is taken off; 1 is plain PPMI")
     seed: int = Field(0, ge=0, description="seed of the randomised SVD")
+
+    @model_validator(mode="after")
+    def _a_model_is_named(self) -> EmbedConfig:
+        wanted = self.method == "sentence_transformers" or (
+            self.method == "concat" and "sentence_transformers" in self.concat
+        )
+        if wanted and self.model_path is None:
+            raise ValueError("model_path is null, but sentence_transformers needs it: name the folder of a model")
+        return self
+
+
+class RQVAEConfig(Section):
+    """The autoencoder whose latent space is quantised."""
+
+    latent: int = Field(32, ge=2, description="width of the latent space")
+    hidden: tuple[Annotated[int, Field(ge=1)], ...] = Field((128,), description="hidden widths of the encoder")
+    steps: int = Field(3000, ge=1, description="training steps")
+    batch: int = Field(1024, ge=1, description="items per step")
+    learning_rate: float = Field(0.001, gt=0, description="Adam")
+    commitment: float = Field(0.25, ge=0, description="beta: weight of the pull of latents towards their codewords")
+    revive_every: int = Field(100, ge=1, description="steps after which unused codes move to badly served items")
 
 
 class TokenizeLimits(Section):
     """The gate: the graph stops when a limit is broken."""
 
     min_use: float = Field(0.5, ge=0, le=1, description="share of a level's codes that must be in use")
+    min_evenness: float = Field(0.1, ge=0, le=1, description="perplexity of a level over its width")
+    min_fan_out: float = Field(1.0, ge=0, description="children per parent, mean, at the second level")
     max_collision_rate: float = Field(0.8, ge=0, le=1, description="share of items whose full ID is not theirs alone")
     max_bucket_share: float = Field(0.05, gt=0, le=1, description="share of items on the most crowded ID")
+    min_explained_variance: float = Field(0.1, le=1, description="of the embeddings, by the full ID")
+    min_neighbour_overlap: float = Field(0.02, ge=0, le=1, description="share of nearest neighbours that the ID keeps")
+    min_purity_lift: float = Field(
+        1.0, ge=0, description="how much likelier two items of a first code share their category than any two"
+    )
+    min_seed_agreement: float = Field(0.0, ge=-1, le=1, description="adjusted Rand index of two seeds' first codes")
 
 
 Width = Annotated[int, Field(ge=2)]
 
 
 class TokenizeConfig(Section):
-    """Residual k-means over the item embeddings."""
+    """The quantiser of the item embeddings."""
 
+    method: Literal["residual_kmeans", "rqvae", "random"] = Field(
+        "residual_kmeans",
+        description="residual_kmeans: of the embeddings themselves; rqvae: of a learnt latent space; random: a control",
+    )
     widths: tuple[Width, ...] = Field(
         (32, 32, 32), min_length=1, description="codes per level; their number is the depth"
     )
-    iterations: int = Field(50, ge=1, description="Lloyd iterations at most, per level")
-    seed: int = Field(0, ge=0, description="seed of the k-means++ start")
+    fit: Literal["full", "mini_batch"] = Field(
+        "full", description="residual_kmeans: full passes over a sample held in memory, or mini-batches from the disk"
+    )
+    iterations: int = Field(50, ge=1, description="passes (or mini-batches) at most, per level")
+    sample_per_code: int = Field(512, ge=1, description="items per code of the widest level that a full fit looks at")
+    batch: int = Field(8192, ge=1, description="items of a mini-batch")
+    balanced: bool = Field(False, description="residual_kmeans: even out the codes by a price on crowded ones")
+    previous: str | None = Field(
+        None, description="a copy of an earlier output of this stage: the fit starts there and keeps code numbers"
+    )
+    seed: int = Field(0, ge=0, description="seed of starts, samples and batches")
+    rqvae: RQVAEConfig = Field(RQVAEConfig(), description="rqvae only: the autoencoder")
+    neighbours: int = Field(10, ge=1, description="the gate: nearest neighbours that are compared")
+    probes: int = Field(1000, ge=1, description="the gate: items whose neighbours are compared")
+    compare_seeds: bool = Field(True, description="the gate: fit once more with the next seed and compare")
     limits: TokenizeLimits = Field(TokenizeLimits(), description="the quality gate")

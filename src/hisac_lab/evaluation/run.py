@@ -24,6 +24,7 @@ from hisac_lab.models.runtime import AgentCache, Runtime, score_rows
 from hisac_lab.ops.auc import weighted_auc
 
 ROW_CANDIDATES = 4
+TRUTHS = ("probability_anywhere", "probability_recent_anywhere", "probability")
 
 
 def runs_of(trained: Path, experiment: ExperimentConfig) -> dict[str, list[Path]]:
@@ -109,9 +110,10 @@ def evaluate(
         found[name] |= _summarise(resampled[name], resampled[config.reference], config.confidence)
         best = max(found[name]["seeds"].items(), key=lambda entry: entry[1]["valid_auc"])
         found[name]["best_seed"] = int(best[0])
+    ceilings = _ceilings(store, labels, resamples[:, user], config.confidence)
     sizes = {kind: {label: int(inside.sum()) for label, inside in bins.items()} for kind, bins in slices.items()}
     fingerprint = protocol_fingerprint(store, config)
-    write_json(out / "metrics.json", {"models": found, "slices": sizes})
+    write_json(out / "metrics.json", {"models": found, "slices": sizes, "ceilings": ceilings})
     write_manifest(
         out,
         fingerprint=fingerprint,
@@ -150,6 +152,21 @@ def _summarise(own: dict[str, list[Array]], reference: dict[str, list[Array]], c
         entry["difference_interval"] = metrics.interval(gap[1:], confidence)
         overall[metric] = entry
     return {"metrics": overall, "slices": slices}
+
+
+def _ceilings(store: EventStore, labels: Array, weights: Array, confidence: float) -> dict[str, Any]:
+    """AUC of the truth, where the data set knows it: nothing that is learnt from the log can be expected above it.
+
+    `probability_anywhere` is the true probability of a click, whatever the position in the slate, which no model here is
+    told; `probability_recent_anywhere` is what is left of it for who sees the last events only; `probability` knows the
+    position too.
+    """
+    found = {}
+    for name in TRUTHS:
+        if name in store.manifest["extras"]:
+            series = weighted_auc(labels, np.asarray(store.extra(name, "test"), np.float64), weights)
+            found[name] = {"value": _round(series[0]), "interval": metrics.interval(series[1:], confidence)}
+    return found
 
 
 def _slices(store: EventStore, samples: Array, bins: int) -> dict[str, dict[str, Array]]:

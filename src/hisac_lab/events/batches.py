@@ -70,15 +70,21 @@ class Rows:
 
     def histories(self) -> HistoryArrays:
         """Gathers the histories of these rows, padded to the longest (at least 1)."""
-        width = max(1, int(self.lengths.max(initial=0)))
-        place = self.end[:, None] - width + np.arange(width)
-        mask = place >= self.start[:, None]
-        place = np.where(mask, place, 0)
-        if len(self.store.items):
-            items = np.where(mask, self.store.items[place], 0).astype(np.int64)
-            ages = np.where(mask, self.time[:, None] - self.store.times[place], 0)
-        else:
-            items = ages = np.zeros(mask.shape, np.int64)
+        lengths = self.lengths.tolist()
+        width = max(1, *lengths)
+        items = np.zeros((len(self), width), np.int64)
+        ages = np.zeros((len(self), width), np.int64)
+        mask = np.zeros((len(self), width), bool)
+        stored_items, stored_times = np.asarray(self.store.items), np.asarray(self.store.times)
+        # One slice a row: histories lie in the store as they are wanted here.
+        for row, (start, end, time, length) in enumerate(
+            zip(self.start.tolist(), self.end.tolist(), self.time.tolist(), lengths, strict=True)
+        ):
+            if length:
+                at = width - length
+                items[row, at:] = stored_items[start:end]
+                np.subtract(time, stored_times[start:end], out=ages[row, at:])
+                mask[row, at:] = True
         return HistoryArrays(items, ages, mask)
 
 
@@ -87,28 +93,23 @@ def group(store: EventStore, samples: Array, max_candidates: int) -> Rows:
 
     Args:
         store: The event store the samples point into.
-        samples: (N,) of `SAMPLE`, in any order; row order follows the request's first sample.
+        samples: (N,) of `SAMPLE`, those of a request together, as the store has them.
         max_candidates: C.
     """
     if not len(samples):
         raise ValueError("no samples to group")
-    requests, first, inverse = np.unique(samples["request"], return_index=True, return_inverse=True)
-    rank_of_request = np.empty(len(requests), np.int64)
-    rank_of_request[np.argsort(first, kind="stable")] = np.arange(len(requests))
-    rank = rank_of_request[inverse.ravel()]
-    order = np.argsort(rank, kind="stable")
-    rank = rank[order]
-    begins = np.flatnonzero(np.r_[True, rank[1:] != rank[:-1]])
-    within = np.arange(len(rank)) - np.repeat(begins, np.diff(np.r_[begins, len(rank)]))
+    request = samples["request"]
+    begins = np.flatnonzero(np.r_[True, request[1:] != request[:-1]])
+    within = np.arange(len(samples)) - np.repeat(begins, np.diff(np.r_[begins, len(samples)]))
     column = within % max_candidates
-    row = np.cumsum((column == 0).astype(np.int64)) - 1
-    heads = order[column == 0]
+    heads = np.flatnonzero(column == 0)
+    row = np.cumsum(column == 0) - 1
     shape = (len(heads), int(column.max()) + 1)
     candidates, labels = np.zeros(shape, np.int64), np.zeros(shape, np.float32)
     sample = np.full(shape, -1, np.int64)
-    candidates[row, column] = samples["item"][order]
-    labels[row, column] = samples["label"][order]
-    sample[row, column] = order
+    candidates[row, column] = samples["item"]
+    labels[row, column] = samples["label"]
+    sample[row, column] = np.arange(len(samples))
     start, end = store.bounds(samples[heads])
     return Rows(store, start, end, samples["time"][heads], candidates, labels, sample >= 0, sample)
 

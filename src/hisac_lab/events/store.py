@@ -13,6 +13,7 @@ import pandas as pd
 from hisac_lab.base.artifacts import Array, load_array, read_manifest
 
 SPLITS = ("train", "valid", "test")
+RANDOM = "random"  # the split of exposures by a random policy: never trained on
 SAMPLE = np.dtype(
     [("time", "<i8"), ("end", "<i8"), ("user", "<i4"), ("item", "<i4"), ("request", "<i4"), ("label", "i1")]
 )
@@ -48,8 +49,18 @@ class EventStore:
         return cls(path, read_manifest(path), *arrays)
 
     def samples(self, split: str) -> Array:
-        """Samples of one split in time order; (N,) of `SAMPLE`."""
+        """Samples of one split, user by user in time order, those of a request together; (N,) of `SAMPLE`."""
         return load_array(self.path, f"samples_{split}")
+
+    def extra(self, name: str, split: str) -> Array:
+        """A column kept beside the samples of one split and apart from what models see; (N,) float32.
+
+        Raises:
+            KeyError: The data set has no such column.
+        """
+        if name not in self.manifest["extras"]:
+            raise KeyError(name)
+        return load_array(self.path, f"{name}_{split}")
 
     @property
     def limit(self) -> int:

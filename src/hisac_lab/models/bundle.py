@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import TypeAdapter
+from pydantic import Field, TypeAdapter
 from safetensors.torch import load_file, save
 
-from hisac_lab.base.artifacts import read_json, write_file, write_json
-from hisac_lab.base.errors import explain_os_error
-from hisac_lab.config.model import AnyModel, FrameConfig, ModelConfig
+from hisac_lab.base.artifacts import read_json, read_manifest, write_file, write_json
+from hisac_lab.base.errors import UserError, explain_os_error
+from hisac_lab.config.model import EveryModel, FrameConfig
 from hisac_lab.models.catalog import build
 from hisac_lab.models.contract import ItemSpace
 from hisac_lab.models.frame import Ranker
@@ -18,7 +19,7 @@ from hisac_lab.models.frame import Ranker
 WEIGHTS, MODEL = "weights.safetensors", "model.json"
 
 
-def save_model(out: Path, model: Ranker, config: AnyModel, items: ItemSpace) -> None:
+def save_model(out: Path, model: Ranker, config: EveryModel, items: ItemSpace) -> None:
     """Writes weights and everything needed to build the model again; no pickles."""
     tensors = {name: part.detach().cpu().clone().contiguous() for name, part in model.state_dict().items()}
     write_file(out / WEIGHTS, save(tensors))
@@ -28,18 +29,25 @@ def save_model(out: Path, model: Ranker, config: AnyModel, items: ItemSpace) -> 
             "model": config.model_dump(mode="json"),
             "frame": model.frame.model_dump(mode="json"),
             "items": items.shape(),
+            "codebook": items.codebook.digest,
         },
     )
 
 
-def load_model(path: Path) -> tuple[Ranker, AnyModel]:
+def load_model(path: Path, codebook: Path | None = None) -> tuple[Ranker, EveryModel]:
     """Builds a saved model again, from its own two files alone.
 
+    Args:
+        path: Where `save_model` wrote it.
+        codebook: The codebook it is about to be used with (output of the stage `codebook`), or None.
+
     Raises:
-        UserError: The files are missing.
+        UserError: The files are missing, or the model was trained with another codebook.
     """
     facts = read_json(path / MODEL)
-    adapter: TypeAdapter[AnyModel] = TypeAdapter(ModelConfig)
+    if codebook is not None:
+        check_codebook(path, codebook)
+    adapter: TypeAdapter[EveryModel] = TypeAdapter(Annotated[EveryModel, Field(discriminator="kind")])
     config = adapter.validate_json(json.dumps(facts["model"]))
     frame = FrameConfig.model_validate_json(json.dumps(facts["frame"]))
     model = build(config, frame, ItemSpace.blank(**facts["items"]), seed=0)
@@ -49,3 +57,23 @@ def load_model(path: Path) -> tuple[Ranker, AnyModel]:
         raise explain_os_error(error, path / WEIGHTS) from error
     model.eval()
     return model, config
+
+
+def check_codebook(path: Path, codebook: Path) -> None:
+    """Refuses a codebook that a saved model was not trained with.
+
+    Args:
+        path: Where `save_model` wrote the model.
+        codebook: Output of the stage `codebook`.
+
+    Raises:
+        UserError: They do not belong together.
+    """
+    own, present = read_json(path / MODEL).get("codebook"), read_manifest(codebook)["digest"]
+    if present != own:
+        raise UserError(
+            path / MODEL,
+            f"the model was trained with codebook {own}, {codebook} holds {present}",
+            "train it again, or restore the codebook of then",
+            "codebook",
+        )

@@ -7,15 +7,18 @@ semantic space.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from hisac_lab.base.artifacts import Array
 from hisac_lab.codebook.tree import Codebook
 from hisac_lab.codebook.votes import Agents
 from hisac_lab.events.batches import HistoryArrays
+from hisac_lab.models.instances import Instances
 
 
 @dataclass(frozen=True)
@@ -27,18 +30,22 @@ class History:
         ages: Seconds from event to request; (R, L) int64.
         mask: True at real events; (R, L) bool.
         agents: Votes counted beforehand, or None to count them in `encode`.
+        time: When each request is made, seconds since 1970; (R,) int64. None where nothing asks for it.
+        instances: Stored instances of each user, for the models that read them.
     """
 
     items: Tensor
     ages: Tensor
     mask: Tensor
     agents: Agents | None = None
+    time: Tensor | None = None
+    instances: Instances | None = None
 
     @classmethod
-    def of(cls, arrays: HistoryArrays, device: torch.device | str = "cpu") -> History:
+    def of(cls, arrays: HistoryArrays, device: torch.device | str = "cpu", time: Array | None = None) -> History:
         """Moves gathered arrays to `device`."""
         items, ages, mask = (torch.from_numpy(part).to(device) for part in (arrays.items, arrays.ages, arrays.mask))
-        return cls(items, ages, mask)
+        return cls(items, ages, mask, time=None if time is None else torch.from_numpy(time.astype("int64")).to(device))
 
     def last(self, count: int) -> History:
         """The most recent `count` events of each history."""
@@ -71,6 +78,40 @@ class UserState:
 
 
 @dataclass(frozen=True)
+class Candidates:
+    """What a user is asked about.
+
+    Attributes:
+        items: (R, C) int64.
+        vectors: Representation of each candidate; (R, C, D).
+        short: What the short branch answers; (R, C, D).
+        embed: Representation of events from their items and ages, with gradient: two (...) int64 to (..., D).
+    """
+
+    items: Tensor
+    vectors: Tensor
+    short: Tensor
+    embed: Callable[[Tensor, Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a long branch declares it costs; a test compares it with what is measured.
+
+    Attributes:
+        state_bytes: Bytes kept of one request.
+        encode: Multiply-adds of matrix products, once per request.
+        slate: The same, once per slate, however many candidates are on it.
+        candidate: The same, per candidate.
+    """
+
+    state_bytes: int
+    encode: int
+    slate: int
+    candidate: int
+
+
+@dataclass(frozen=True)
 class ItemSpace:
     """What is known of the items before training: all of it frozen.
 
@@ -86,6 +127,12 @@ class ItemSpace:
     field_sizes: tuple[int, ...]
     codebook: Codebook
 
+    @property
+    def routed(self) -> Tensor:
+        """The items in the space of the codebook's vectors, zero rows without one; (items, S')."""
+        own = self.codebook.item_vectors
+        return self.semantic if own is None else torch.from_numpy(own)
+
     def shape(self) -> dict[str, Any]:
         """What is needed to build an empty space of the same shape: `ItemSpace.blank(**shape)`."""
         return {
@@ -93,19 +140,34 @@ class ItemSpace:
             "width": self.semantic.shape[1],
             "field_sizes": list(self.field_sizes),
             "nodes": [len(parent) for parent in self.codebook.parents],
+            "routed_width": None if self.codebook.item_vectors is None else self.codebook.item_vectors.shape[1],
         }
 
     @classmethod
-    def blank(cls, items: int, width: int, field_sizes: list[int], nodes: list[int]) -> ItemSpace:
+    def blank(
+        cls, items: int, width: int, field_sizes: list[int], nodes: list[int], routed_width: int | None = None
+    ) -> ItemSpace:
         """A space of zeros, to be filled by a state dict."""
         book = Codebook(
             parents=tuple(torch.zeros(count, dtype=torch.int64).numpy() for count in nodes),
-            vectors=tuple(torch.zeros(count, width).numpy() for count in nodes),
+            vectors=tuple(torch.zeros(count, routed_width or width).numpy() for count in nodes),
             counts=tuple(torch.zeros(count, dtype=torch.int64).numpy() for count in nodes),
             item_nodes=torch.zeros(items, len(nodes), dtype=torch.int64).numpy(),
+            item_vectors=None if routed_width is None else torch.zeros(items, routed_width).numpy(),
         )
         fields = torch.zeros(items, len(field_sizes), dtype=torch.int64)
         return cls(torch.zeros(items, width), fields, tuple(field_sizes), book)
+
+    def shuffled(self, seed: int) -> ItemSpace:
+        """Embeddings and semantic IDs change places among the items that have one; fields stay. A control."""
+        known = torch.from_numpy(self.codebook.item_nodes[:, 0] >= 0).nonzero()[:, 0]
+        other = known[torch.randperm(len(known), generator=torch.Generator().manual_seed(seed))]
+        place = torch.arange(len(self.semantic))
+        place[known] = other
+        book, moved = self.codebook, place.numpy()
+        vectors = None if book.item_vectors is None else book.item_vectors[moved]
+        book = replace(book, item_nodes=book.item_nodes[moved], item_vectors=vectors)
+        return replace(self, semantic=self.semantic[place], codebook=book)
 
 
 @dataclass(frozen=True)
@@ -126,9 +188,17 @@ class CardLine:
 
 
 class LongBranch(nn.Module, ABC):
-    """The long-sequence part of a model: the one thing that a new model has to bring."""
+    """The long-sequence part of a model: the one thing that a new model has to bring.
+
+    Attributes:
+        card: What is stated, inferred and left out.
+        ordered: Whether the order of the events matters beyond their ages.
+        lazy: Events reach `encode` without gradient; those that matter are embedded again in `attend`.
+    """
 
     card: tuple[CardLine, ...] = ()
+    ordered: bool = False
+    lazy: bool = False
 
     def agents(self, history: History) -> Agents | None:
         """What depends on frozen artefacts alone and can be counted offline; None when there is nothing."""
@@ -147,5 +217,13 @@ class LongBranch(nn.Module, ABC):
         """
 
     @abstractmethod
-    def attend(self, state: UserState, queries: Tensor) -> Tensor:
-        """Answers candidates from the state: (R, C, D) to (R, C, D)."""
+    def attend(self, state: UserState, candidates: Candidates) -> Tensor:
+        """Answers each candidate from the state; (R, C, D)."""
+
+    @abstractmethod
+    def cost(self, history: History) -> Cost:
+        """What one request with this history costs, in closed form.
+
+        Args:
+            history: One history without padding.
+        """

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from hisac_lab.config.model import DINConfig, FrameConfig
-from hisac_lab.models.contract import CardLine, History, ItemSpace, LongBranch, UserState
+from hisac_lab.models.contract import Candidates, CardLine, Cost, History, ItemSpace, LongBranch, UserState
 
 
 class TargetAttention(nn.Module):
@@ -75,7 +75,14 @@ class DINBranch(LongBranch):
         """Keeps everything: (R, L, D) and its mask."""
         return {"long_events": events, "long_mask": history.mask}
 
-    def attend(self, state: UserState, queries: Tensor) -> Tensor:
+    def attend(self, state: UserState, candidates: Candidates) -> Tensor:
         """Target attention over the whole history; (R, C, D)."""
-        out: Tensor = self.attention(queries, state["long_events"], state["long_mask"])
+        out: Tensor = self.attention(candidates.vectors, state["long_events"], state["long_mask"])
         return out
+
+    def cost(self, history: History) -> Cost:
+        """State and score grow with the history."""
+        length = history.items.shape[1]
+        hidden, dim = self.attention.product.shape
+        candidate = hidden * dim * length + dim * hidden + hidden * length + length * dim
+        return Cost(length * (4 * dim + 1), 0, length * dim * hidden, candidate)

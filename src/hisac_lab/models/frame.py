@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import itertools
+import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
+from hisac_lab.base.errors import UserError
 from hisac_lab.codebook.votes import Agents
 from hisac_lab.config.model import FrameConfig
-from hisac_lab.models.contract import History, ItemSpace, LongBranch, UserState
+from hisac_lab.models.contract import Candidates, History, ItemSpace, LongBranch, UserState
 from hisac_lab.models.din import TargetAttention
+from hisac_lab.ops.buckets import AGE_BUCKETS, age_bucket
 
-AGE_BUCKETS = 32
+DAY = 86_400
+PERIODS = {"day": DAY, "week": 7 * DAY}
 
 
 class ItemEncoder(nn.Module):
@@ -38,6 +43,12 @@ class ItemEncoder(nn.Module):
             return self._encode(everything)[items]
         distinct, place = torch.unique(items, return_inverse=True)
         return self._encode(distinct)[place]
+
+    def cost(self, items: Tensor) -> int:
+        """Multiply-adds of encoding these items."""
+        catalogue, width = self.semantic.shape
+        rows = catalogue if items.numel() >= catalogue else len(torch.unique(items))
+        return rows * width * self.ids.embedding_dim
 
     def _encode(self, items: Tensor) -> Tensor:
         vector: Tensor = self.ids(items) + self.project(self.semantic[items])
@@ -66,7 +77,7 @@ class Ranker(nn.Module):
         # The long branch starts nearly silent and earns its weight: short histories lose nothing by it.
         self.gate = None if long is None else nn.Parameter(torch.full((frame.dim,), 0.1))
         branches = 1 if long is None else 2
-        widths = [frame.dim * (1 + 2 * branches) + 1, *frame.tower]
+        widths = [frame.dim * (1 + 2 * branches) + context_width(frame.features), *frame.tower]
         layers: list[nn.Module] = []
         for before, after in itertools.pairwise(widths):
             layers += [nn.Linear(before, after), nn.ReLU(), nn.Dropout(frame.dropout)]
@@ -76,30 +87,44 @@ class Ranker(nn.Module):
         """What can be counted offline for these histories (see `LongBranch.agents`)."""
         return None if self.long is None else self.long.agents(history)
 
+    def embed(self, items: Tensor, ages: Tensor) -> Tensor:
+        """Representation of events; two (...) int64 to (..., D)."""
+        vectors: Tensor = self.encoder(items) + self.age(age_bucket(ages))
+        return vectors
+
     def encode(self, history: History) -> UserState:
         """Once per request: histories to user states; knows no candidate."""
         width = self.frame.short_window
         whole = history if self.long is not None else history.last(width)
-        events = self.encoder(whole.items) + self.age(age_bucket(whole.ages))
-        length = torch.log1p(history.mask.sum(dim=1, keepdim=True).float())
+        if self.long is not None and self.long.lazy and torch.is_grad_enabled():
+            with torch.no_grad():
+                events = self.embed(whole.items, whole.ages)
+            newest = self.embed(whole.items[:, -width:], whole.ages[:, -width:])
+        else:
+            events = self.embed(whole.items, whole.ages)
+            newest = events[:, -width:]
         parts = {
-            "short_events": events[:, -width:],
+            "short_events": newest,
             "short_mask": whole.mask[:, -width:],
-            "length": length,
+            "context": context_features(history, self.frame.features),
         }
         if self.long is not None:
             parts |= self.long.encode(whole, events)
         return UserState(parts)
 
-    def score(self, state: UserState, candidates: Tensor) -> Tensor:
-        """Per candidate: (R, C) items to (R, C) logits."""
+    def features(self, state: UserState, candidates: Tensor) -> Tensor:
+        """What the tower sees of each candidate; (R, C) items to (R, C, F)."""
         queries = self.encoder(candidates)
         found = [self.short(queries, state["short_events"], state["short_mask"])]
         if self.long is not None and self.gate is not None:
-            found.append(self.gate * self.long.attend(state, queries))
-        length = state["length"][:, None, :].expand(-1, queries.shape[1], -1)
-        features = torch.cat([queries, *found, *(queries * one for one in found), length], dim=-1)
-        logits: Tensor = self.tower(features).squeeze(-1)
+            answer = self.long.attend(state, Candidates(candidates, queries, found[0], self.embed))
+            found.append(self.gate * answer)
+        context = state["context"][:, None, :].expand(-1, queries.shape[1], -1)
+        return torch.cat([queries, *found, *(queries * one for one in found), context], dim=-1)
+
+    def score(self, state: UserState, candidates: Tensor) -> Tensor:
+        """Per candidate: (R, C) items to (R, C) logits."""
+        logits: Tensor = self.tower(self.features(state, candidates)).squeeze(-1)
         return logits
 
     def forward(self, history: History, candidates: Tensor) -> Tensor:
@@ -107,7 +132,34 @@ class Ranker(nn.Module):
         return self.score(self.encode(history), candidates)
 
 
-def age_bucket(ages: Tensor) -> Tensor:
-    """Whole logarithm to base 2 of the age in seconds, 0..31."""
-    buckets: Tensor = torch.log2(1.0 + ages.clamp(min=0).double()).long().clamp(max=AGE_BUCKETS - 1)
-    return buckets
+def context_width(names: Sequence[str]) -> int:
+    """Columns of `context_features`."""
+    return sum(2 if name in PERIODS else 1 for name in names)
+
+
+def context_features(history: History, names: Sequence[str]) -> Tensor:
+    """Features of user and request, known before any candidate; (R, F) float32.
+
+    length, log(1 + events); recency, log(1 + days since the newest event); pace, log(1 + events per day since the
+    oldest); day and week, the phase of the request's time as sine and cosine.
+
+    Raises:
+        UserError: A feature needs the time of the request, which is not there.
+    """
+    count = history.mask.sum(dim=1, keepdim=True).float()
+    columns = [count[:, :0]]
+    for name in names:
+        if name in PERIODS:
+            if history.time is None:
+                raise UserError("params.yaml", f"{name!r} needs the time of the request", "leave it out",
+                                "frame.features")  # fmt: skip
+            phase = (history.time % PERIODS[name])[:, None].float() * (2 * math.pi / PERIODS[name])
+            columns += [torch.sin(phase), torch.cos(phase)]
+        elif name == "length":
+            columns.append(torch.log1p(count))
+        else:
+            ages = history.ages * history.mask
+            end = ages[:, -1:] if name == "recency" else ages.amax(dim=1, keepdim=True)
+            days = end.float() / DAY
+            columns.append(torch.log1p(days if name == "recency" else count / (1 + days)))
+    return torch.cat(columns, dim=1)

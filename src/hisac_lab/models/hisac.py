@@ -9,19 +9,25 @@ from __future__ import annotations
 import math
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from hisac_lab.base.errors import UserError
 from hisac_lab.codebook.votes import Agents, split_budget, vote
 from hisac_lab.config.model import FrameConfig, HiSACConfig
-from hisac_lab.models.contract import CardLine, History, ItemSpace, LongBranch, UserState
+from hisac_lab.models.compress import DAY, CompressedBranch
+from hisac_lab.models.contract import CardLine, Cost, History, ItemSpace
+from hisac_lab.ops.attention import FLOOR
+from hisac_lab.ops.jagged import Distinct, distinct, segment_sum
 
-DAY = 86_400.0
-FLOOR = torch.finfo(torch.float32).min
+SHUFFLE = 0
+"""Seed of the control that gives semantic IDs to other items."""
 
 
-class HiSACBranch(LongBranch):
+class HiSACBranch(CompressedBranch):
     """Compresses a history into K agent vectors once per request; candidates attend to those.
+
+    Routing depends on frozen vectors alone, so equal items of a history are routed alike: they can be routed once and
+    their values summed (`route_by: items`, the same numbers), or whole leaves at once (`leaves`, approximate).
 
     Args:
         config: Switches; each inferred choice has one.
@@ -44,6 +50,12 @@ class HiSACBranch(LongBranch):
             "stated",
             "S3 (the figure also fits a flat top-k: switch `vote`)",
             "test_vote_agrees_with_reference",
+        ),
+        CardLine(
+            "each behaviour counts one; halved by age is an option of ours (switch `vote_half_life`)",
+            "stated",
+            "S3: counts only",
+            "test_old_behaviours_can_count_less",
         ),
         CardLine(
             "ties: most recent, then lower code",
@@ -96,6 +108,48 @@ class HiSACBranch(LongBranch):
             "S3",
             "test_candidates_see_the_history_through_agents_only",
         ),
+        CardLine(
+            "the agents also feed a transformer block in front of the attention (switch `reader`)",
+            "stated",
+            "S3: drop-in inside PatchRec, ELASTIC, LONGER; the block's form is inferred",
+            "test_agents_can_stand_in_front_of_a_transformer_block",
+        ),
+        CardLine(
+            "ablation: every observed leaf is an agent (switch `every_leaf`)",
+            "stated",
+            "S3",
+            "test_without_hierarchical_voting_every_observed_leaf_is_an_agent",
+        ),
+        CardLine(
+            "ablation: each behaviour goes to its own leaf's agent (switch `routing`)",
+            "stated",
+            "S3",
+            "test_hard_routing_is_the_mean_over_an_agents_own_leaf",
+        ),
+        CardLine(
+            "control: semantic IDs change places among items (switch `ids`)",
+            "inferred",
+            "ours",
+            "test_shuffled_ids_route_by_the_embeddings_of_other_items",
+        ),
+        CardLine(
+            "equal items may be routed once, with the same numbers (switch `route_by`)",
+            "inferred",
+            "frozen vectors",
+            "test_routing_each_item_once_gives_the_same_numbers",
+        ),
+        CardLine(
+            "whole leaves may be routed at once, approximately (switch `route_by`)",
+            "inferred",
+            "frozen vectors",
+            "test_routing_by_leaf_is_exact_where_items_lie_on_their_leaf",
+        ),
+        CardLine(
+            "decay: exponential in days, a power of days, or none (switch `decay`)",
+            "inferred",
+            "S2, S3 name time decay only",
+            "test_values_fade_by_the_law_that_is_set",
+        ),
         CardLine("the multimodal encoder; here static word vectors or co-occurrence", "left out", "S3"),
     )
 
@@ -104,7 +158,7 @@ class HiSACBranch(LongBranch):
     item_leaf: Tensor
 
     def __init__(self, config: HiSACConfig, frame: FrameConfig, items: ItemSpace) -> None:
-        super().__init__()
+        super().__init__(config, frame.dim)
         self.config = config
         depth = config.depth or items.codebook.depth
         if depth > items.codebook.depth:
@@ -122,33 +176,21 @@ class HiSACBranch(LongBranch):
                 "give one k per level",
                 "models.*.budgets",
             )
-        book = items.codebook.cut(depth)
+        space = items.shuffled(SHUFFLE) if config.ids == "shuffled" else items
+        book = space.codebook.cut(depth)
         asked = math.prod(config.budgets) if config.budgets else config.agents
-        if asked > len(book.parents[-1]):
+        if not config.every_leaf and asked > len(book.parents[-1]):
             raise UserError(
                 "params.yaml",
                 f"{asked} agents are more than the {len(book.parents[-1])} leaves at depth {depth}",
                 "lower agents or budgets, or add to tokenize.widths",
                 "models.*.agents",
             )
-        if frame.dim % config.heads:
-            raise UserError(
-                "params.yaml",
-                f"{config.heads} heads do not divide frame.dim {frame.dim}",
-                "change one",
-                "models.*.heads",
-            )
-        self.register_buffer("semantic", items.semantic)
+        self.register_buffer("semantic", space.routed)
         self.register_buffer("leaf_vectors", torch.from_numpy(book.vectors[-1]))
         self.register_buffer("item_leaf", torch.from_numpy(book.item_nodes[:, -1].copy()))
         for level, parent in enumerate(book.parents):
             self.register_buffer(f"parents_{level}", torch.from_numpy(parent))
-        self.value = nn.Linear(frame.dim, frame.dim)
-        self.decay = nn.Parameter(torch.tensor(-4.0))  # softplus: e^-0.018 per day
-        self.to_query = nn.Linear(frame.dim, frame.dim, bias=False)
-        self.to_key = nn.Linear(frame.dim, frame.dim, bias=False)
-        self.to_value = nn.Linear(frame.dim, frame.dim, bias=False)
-        self.merge = nn.Linear(frame.dim, frame.dim)
 
     @property
     def parents(self) -> list[Tensor]:
@@ -158,56 +200,73 @@ class HiSACBranch(LongBranch):
     def agents(self, history: History) -> Agents:
         """Votes of these histories: depends on frozen artefacts alone, so it can be done offline."""
         leaf = self.item_leaf[history.items]
-        return vote(leaf, history.mask, self.parents, self.budgets, self.config.vote)
+        half_life = None if self.config.vote_half_life is None else self.config.vote_half_life * DAY
+        if self.config.every_leaf:
+            return vote(leaf, history.mask, self.parents, (len(self.leaf_vectors),), "flat", history.ages, half_life)
+        return vote(leaf, history.mask, self.parents, self.budgets, self.config.vote, history.ages, half_life)
 
-    def route(self, history: History, agents: Agents) -> Tensor:
-        """Weight of each behaviour in each agent, fp32; (R, K, L), zero rows in the padding.
+    def units(self, history: History) -> Distinct:
+        """What is routed: events, distinct items or distinct leaves; those without a semantic ID are left out."""
+        leaf = self.item_leaf[history.items]
+        routed = history.mask & (leaf >= 0)
+        if self.config.route_by == "items":
+            return distinct(history.items, routed)
+        if self.config.route_by == "leaves":
+            return distinct(leaf, routed)
+        places = torch.arange(leaf.shape[1], device=leaf.device).expand_as(leaf)
+        return Distinct(torch.where(routed, history.items, -1), routed.long(), torch.where(routed, places, -1))
 
-        alpha[a, i] = softmax over i (or a) of -|z_a - e_i|^2 / tau, or membership when routing is hard.
+    def weights(self, units: Distinct, agents: Agents) -> Tensor:
+        """Weight in each agent of each single behaviour of a unit, fp32; (R, K, U), zeros in the padding.
+
+        alpha[a, i] = softmax over i (or a) of -|z_a - e_i|^2 / tau, or membership when routing is hard. A unit of n
+        equal behaviours takes part n times.
         """
-        routed = (history.mask & (self.item_leaf[history.items] >= 0))[:, None, :]  # (R, 1, L)
+        by_leaf = self.config.route_by == "leaves"
+        number = units.values.clamp(min=0)
+        times = units.counts[:, None, :].float()  # (R, 1, U)
+        there = times > 0
         real = (agents.nodes >= 0)[:, :, None]  # (R, K, 1)
         if self.config.routing == "hard":
-            own = agents.nodes[:, :, None] == self.item_leaf[history.items][:, None, :]
-            share = (own & routed & real).float()
-            return share / share.sum(dim=2, keepdim=True).clamp(min=1)
+            leaf = number if by_leaf else self.item_leaf[number]
+            share = ((agents.nodes[:, :, None] == leaf[:, None, :]) & there & real).float()
+            return share / (share * times).sum(dim=2, keepdim=True).clamp(min=1)
         with torch.autocast(self.semantic.device.type, enabled=False):
             z = self.leaf_vectors[agents.nodes.clamp(min=0)]  # (R, K, S)
-            e = self.semantic[history.items]  # (R, L, S)
+            e = self.leaf_vectors[number] if by_leaf else self.semantic[number]  # (R, U, S)
             distance = (z**2).sum(-1)[:, :, None] + (e**2).sum(-1)[:, None, :] - 2 * torch.bmm(z, e.transpose(1, 2))
             scores = -distance / self.config.temperature
             if self.config.softmax_over == "behaviours":
-                return torch.softmax(scores.masked_fill(~routed, FLOOR), dim=2) * routed * real
-            share = torch.softmax(scores.masked_fill(~real, FLOOR), dim=1) * routed * real
-            return share / share.sum(dim=2, keepdim=True).clamp(min=1e-9)
+                scores = scores if self.config.route_by == "events" else scores + torch.log(times.clamp(min=1))
+                share = torch.softmax(scores.masked_fill(~there, FLOOR), dim=2) * there * real
+                return share if self.config.route_by == "events" else share / times.clamp(min=1)
+            share = torch.softmax(scores.masked_fill(~real, FLOOR), dim=1) * there * real
+            return share / (share * times).sum(dim=2, keepdim=True).clamp(min=1e-9)
 
-    def encode(self, history: History, events: Tensor) -> dict[str, Tensor]:
-        """Request-level compression: agent vectors, their keys and values for the attention; (R, K, D)."""
+    def route(self, history: History, agents: Agents) -> Tensor:
+        """Weight of each behaviour in each agent, zeros in the padding, to look at; (R, K, L)."""
+        units = self.units(history)
+        weights, slots = self.weights(units, agents), units.slots[:, None, :]
+        spread = weights.gather(2, slots.clamp(min=0).expand(-1, weights.shape[1], -1))
+        return spread * (slots >= 0)
+
+    def compress(self, history: History, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Agent vectors, (R, K, D), and the log of their share of votes."""
         agents = self.agents(history) if history.agents is None else history.agents
-        rate = nn.functional.softplus(self.decay)
-        values = self.value(events) * torch.exp(-rate * history.ages / DAY)[..., None].to(events.dtype)
-        compressed = torch.bmm(self.route(history, agents).to(values.dtype), values)  # (R, K, D)
+        units = self.units(history)
+        if self.config.route_by != "events":
+            values = segment_sum(values, units.slots, units.values.shape[1])
+        compressed = torch.bmm(self.weights(units, agents).to(values.dtype), values)
         weights = agents.weights(self.config.weight_temperature)
         if self.config.weight == "factor":
             compressed = compressed * weights[..., None].to(compressed.dtype)
         bias = torch.log(weights) if self.config.weight == "bias" else torch.zeros_like(weights)
-        bias = bias.masked_fill(agents.nodes < 0, FLOOR)
-        return {
-            "agent_keys": self.to_key(compressed),
-            "agent_values": self.to_value(compressed),
-            "agent_bias": bias,
-        }
+        return compressed, bias.masked_fill(agents.nodes < 0, FLOOR)
 
-    def attend(self, state: UserState, queries: Tensor) -> Tensor:
-        """Multi-head target attention over K agents; (R, C, D)."""
-        r, c, d = queries.shape
-        heads = self.config.heads
-        q, k, v = (
-            part.view(r, -1, heads, d // heads).transpose(1, 2)
-            for part in (self.to_query(queries), state["agent_keys"], state["agent_values"])
-        )
-        scores = (q @ k.transpose(2, 3)).float() / math.sqrt(d // heads) + state["agent_bias"][:, None, None, :]
-        some = (state["agent_bias"] > FLOOR).any(dim=1)[:, None, None, None]
-        mixed = ((torch.softmax(scores, dim=-1) * some).to(v.dtype) @ v).transpose(1, 2).reshape(r, c, d)
-        out: Tensor = self.merge(mixed)
-        return out
+    def cost(self, history: History) -> Cost:
+        """Routing is linear in the history once per request; a candidate sees K agents."""
+        agents = self.agents(history).nodes.shape[1]
+        units = self.units(history).values.shape[1]
+        state, encode, candidate = self.reading(history.items.shape[1], agents)
+        width = 0 if self.config.routing == "hard" else self.semantic.shape[1]
+        return Cost(state, encode + agents * units * (width + self.dim), 0, candidate)

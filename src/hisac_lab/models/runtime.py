@@ -90,7 +90,7 @@ class AgentCache:
 
 def histories(rows: Rows, index: Array, runtime: Runtime, cache: AgentCache | None = None) -> History:
     """Histories of the rows at `index`, with their cached agents."""
-    history = History.of(rows.take(index).histories(), runtime.device)
+    history = History.of(rows.take(index).histories(), runtime.device, rows.time[index])
     return history if cache is None else replace(history, agents=cache.take(index, runtime.device))
 
 

@@ -8,16 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-import numpy as np
-import pandas as pd
 from pydantic import ValidationError
 
-from hisac_lab.base.artifacts import MANIFEST, load_array, read_json, read_manifest, sha256_tree
+from hisac_lab.base.artifacts import MANIFEST, read_json, read_manifest, sha256_tree
 from hisac_lab.base.errors import UserError, explain_os_error
-from hisac_lab.report import facts
-from hisac_lab.report.facts import Facts, Group, Record, Trial
+from hisac_lab.report import facts, token_facts
+from hisac_lab.report.facts import Facts, Trial
+from hisac_lab.report.record import Record
+from hisac_lab.report.token_collect import CodebookReader
 
-GROUPS, TITLES = 6, 5
 MEND = "run the stage that makes it again"
 
 AnyRecord = TypeVar("AnyRecord", bound=Record)
@@ -50,7 +49,9 @@ def collect(inputs: Inputs) -> Facts:
     Raises:
         UserError: A stage has not run, or its output is not what this version writes.
     """
-    book = _manifest(facts.Book, inputs.codebook)
+    book = _manifest(token_facts.Book, inputs.codebook)
+    swept = _manifest(facts.Swept, inputs.sweep)
+    reader = CodebookReader(inputs.prepare, inputs.embed, inputs.codebook)
     scores = _parse(facts.Scores, inputs.evaluate / "metrics.json")
     runs = {
         (name, int(seed)): inputs.train / f"{name}-{seed}"
@@ -60,11 +61,12 @@ def collect(inputs: Inputs) -> Facts:
     return Facts(
         acquired=_manifest(facts.Acquired, inputs.acquire),
         prepared=_manifest(facts.Prepared, inputs.prepare),
-        embedded=_manifest(facts.Embedded, inputs.embed),
-        tokenized=_manifest(facts.Tokenized, inputs.tokenize),
+        embedded=_manifest(token_facts.Embedded, inputs.embed),
+        tokenized=_manifest(token_facts.Tokenized, inputs.tokenize),
         book=book,
-        groups=_groups(inputs),
-        swept=_manifest(facts.Swept, inputs.sweep),
+        tiles=reader.tiles(),
+        portrait=reader.portrait(swept.budgets),
+        swept=swept,
         trials=_trials(inputs.sweep / "trials.csv"),
         runs=tuple(_run(path) for path in runs.values()),
         evaluated=_manifest(facts.Evaluated, inputs.evaluate),
@@ -119,27 +121,6 @@ def _trials(path: Path) -> tuple[Trial, ...]:
             raise UserError(path, "is missing", MEND, str(error.args[0])) from error
         trials.append(Trial(int(number), row, float(auc), float(cost), on_front == "True"))
     return tuple(trials)
-
-
-def _groups(inputs: Inputs) -> tuple[Group, ...]:
-    """The first-level nodes with most items, each with the titles nearest to its vector."""
-    table = inputs.prepare / "items.parquet"
-    try:
-        items = pd.read_parquet(table)
-    except OSError as error:
-        raise explain_os_error(error, table) from error
-    titles = items["title" if "title" in items else "text"].astype(str)
-    nodes = np.asarray(load_array(inputs.codebook, "item_nodes"))[:, 0]
-    vectors = load_array(inputs.codebook, "vectors_0")
-    embeddings = load_array(inputs.embed, "embeddings")
-    counts = np.bincount(nodes[nodes >= 0], minlength=len(vectors))
-    groups = []
-    for node in np.argsort(-counts, kind="stable")[:GROUPS].tolist():
-        members = np.flatnonzero(nodes == node)
-        distance = ((embeddings[members] - vectors[node]) ** 2).sum(axis=1)
-        nearest = members[np.argsort(distance, kind="stable")[:TITLES]]
-        groups.append(Group(node, len(members), tuple(titles.iloc[nearest])))
-    return tuple(groups)
 
 
 def _cards(register: Path, models: list[str]) -> dict[str, tuple[facts.CardLine, ...]]:

@@ -2,16 +2,35 @@
 
 from __future__ import annotations
 
+from itertools import groupby
+
 import numpy as np
 from matplotlib.figure import Figure
 
 from hisac_lab.report.drawing import ACCENT, FAINT, GREY, INK, SHARES, THOUSANDS, draw, legend, note, styles, ticks
-from hisac_lab.report.facts import Facts
+from hisac_lab.report.facts import Facts, Month
+
+MOST_MONTHS = 48
+
+
+def by_period(facts: Facts) -> tuple[str, list[tuple[str, Month]]]:
+    """Events by month, or by year where the log is longer than some years: what a row is, and the rows in order."""
+    months = sorted(facts.prepared.profile.months.items())
+    if len(months) <= MOST_MONTHS:
+        return "month", months
+    years: list[tuple[str, Month]] = []
+    for year, group in groupby(months, key=lambda entry: entry[0][:4]):
+        rows = [month for _, month in group]
+        events = sum(month.events for month in rows)
+        shares = [month.positive_share for month in rows if month.positive_share is not None]
+        positives = sum(month.events * (month.positive_share or 0) for month in rows)
+        years.append((year, Month(events=events, positive_share=positives / events if shares else None)))
+    return "year", years
 
 
 def months(facts: Facts) -> str:
-    """Events and, where there is feedback, share of positives by month."""
-    rows = sorted(facts.prepared.profile.months.items())
+    """Events and, where there is feedback, share of positives by month or year."""
+    rows = by_period(facts)[1]
     shares = [np.nan if month.positive_share is None else month.positive_share for _, month in rows]
     panels = 1 if np.isnan(shares).all() else 2
 

@@ -1,8 +1,9 @@
-"""Sections on what the models are trained from: data, semantic IDs, the sweep, the training runs."""
+"""Sections on what the models are trained from: data, the sweep, the training runs."""
 
 from __future__ import annotations
 
 from hisac_lab.report import data_charts as charts
+from hisac_lab.report.data_charts import by_period
 from hisac_lab.report.document import (
     Block,
     Cell,
@@ -16,7 +17,7 @@ from hisac_lab.report.document import (
     table,
 )
 from hisac_lab.report.drawing import colours
-from hisac_lab.report.facts import Facts, Split
+from hisac_lab.report.facts import Facts, Leaks, Split
 from hisac_lab.report.words import day, fixed, moment, percent, whole
 
 
@@ -29,18 +30,22 @@ def data(facts: Facts) -> Section:
         ("events", prepared.events),
         ("events in histories", prepared.history_events),
         ("events out of time order, sorted", prepared.events_out_of_order),
+        ("events outside the bounds, left out", prepared.events_outside),
+        ("repeated events, left out", prepared.events_repeated),
         ("samples left out for lack of history", prepared.samples_without_history),
+        ("samples not drawn by prepare.keep", prepared.samples_not_kept),
     )
     profile = prepared.profile
     deciles = profile.history_length_deciles
+    span, periods = by_period(facts)
     months = table(
-        "Events by month (UTC).",
-        ("month", "events", "positives"),
+        f"Events by {span} (UTC).",
+        (span, "events", "positives"),
         [
             (name, whole(month.events), "–" if month.positive_share is None else percent(month.positive_share, 2))
-            for name, month in sorted(profile.months.items())
+            for name, month in periods
         ],
-        ("month",),
+        (span,),
     )
     lengths = table(
         "Quantiles of the length of a user's whole history.",
@@ -76,7 +81,7 @@ def data(facts: Facts) -> Section:
                 (
                     Figure(
                         charts.months(facts),
-                        "Events by month",
+                        f"Events by {span}",
                         "Bars count events; the line is the share of them that are positive.",
                     ),
                     Figure(
@@ -94,6 +99,17 @@ def data(facts: Facts) -> Section:
                         f"{percent(profile.test_share_of_new_users)} of the test samples are from users, and "
                         f"{percent(profile.test_share_of_new_items)} show items, that no training sample has.",
                     ),
+                    (
+                        "Age of items",
+                        "Half of the test samples show an item first seen "
+                        f"{whole(profile.item_age_days['p50'])} days before or less, a tenth "
+                        f"{whole(profile.item_age_days['p10'])} days or less.",
+                    ),
+                    (
+                        "Long histories",
+                        f"One user in a hundred has more than {whole(profile.history_length_p99)} events in history.",
+                    ),
+                    ("Leak checks", _leak_check(prepared.leaks)),
                     ("History", _history_rule(prepared.time_unit)),
                     ("Split", _split_rule(prepared.splits)),
                 )
@@ -116,6 +132,14 @@ def _period(name: str, split: Split) -> tuple[str, ...]:
     )
 
 
+def _leak_check(leaks: Leaks) -> str:
+    return (
+        f"The histories of all {whole(leaks.samples_checked)} samples were compared with the store: "
+        f"{whole(leaks.history_of_another_user)} hold another user's events, {whole(leaks.history_after_the_request)} "
+        f"reach into their request, {whole(leaks.history_left_out)} end before they should."
+    )
+
+
 def _history_rule(unit: str) -> str:
     return (
         f"A history ends strictly before its request's {unit} (`prepare.time_unit`): events of the same {unit} never "
@@ -130,81 +154,6 @@ def _split_rule(splits: dict[str, Split]) -> str:
         f"Global in time: training ends {moment(train.last)}, validation runs from {moment(valid.first)} to "
         f"{moment(valid.last)}, the test begins {moment(test.first)}. "
         + ("No two periods overlap." if holds else "WARNING: two periods overlap; numbers below are not to be trusted.")
-    )
-
-
-def tokens(facts: Facts) -> Section:
-    """Quality of the semantic IDs, shape of the codebook, examples."""
-    quality, book = facts.tokenized.quality, facts.book
-    levels = [
-        (
-            str(place + 1),
-            whole(level.width),
-            percent(level.use),
-            fixed(level.perplexity, 1),
-            percent(level.explained_variance),
-            whole(level.prefixes),
-            whole(book.nodes[place]),
-            fixed(book.mean_fan_out[place], 2),
-        )
-        for place, level in enumerate(quality.levels)
-    ]
-    columns = (
-        "level",
-        "codes",
-        "in use",
-        "perplexity",
-        "explained variance",
-        "prefixes",
-        "nodes",
-        "children per parent",
-    )
-    source = {
-        "text": "the words of the items' texts (static word vectors)",
-        "cooccurrence": "items that stand close in training histories",
-    }
-    missing = facts.embedded.items_without_embedding
-    return Section(
-        "tokens",
-        "Semantic IDs",
-        (
-            Note(
-                f"Items are embedded by {source.get(facts.embedded.method, facts.embedded.method)}, "
-                f"{whole(facts.embedded.dim)} numbers each"
-                + (f"; {whole(missing)} have no embedding and so no ID. " if missing else "; every item has one. ")
-                + "Residual k-means turns an embedding into a code per level; the prefixes in use form the codebook."
-            ),
-            table("Levels of the IDs and of the codebook.", columns, levels, ()),
-            Counts(
-                (
-                    ("distinct full IDs", whole(quality.ids)),
-                    ("of items share their full ID", percent(quality.collision_rate)),
-                    ("items on the most crowded ID", whole(quality.largest_bucket)),
-                    ("of items are on that ID", percent(quality.max_bucket_share, 2)),
-                    ("items without an ID", whole(book.items_without_id)),
-                )
-            ),
-            Figures(
-                (
-                    Figure(
-                        charts.explained(facts),
-                        "Explained variance",
-                        "Higher is closer: how much of the embeddings' variance is kept by the first levels of the ID.",
-                    ),
-                    Figure(
-                        charts.code_use(facts),
-                        "Use of the codes",
-                        "Perplexity is the number of equally used codes that would be as even; near the width is good.",
-                    ),
-                )
-            ),
-            table(
-                "The first-level nodes with most items, each with the titles nearest to its centre.",
-                ("node", "items", "nearest titles"),
-                [(str(group.node), whole(group.items), " · ".join(group.titles)) for group in facts.groups],
-                ("nearest titles",),
-            ),
-        ),
     )
 
 

@@ -8,15 +8,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from hisac_lab.report.record import Record
+from hisac_lab.report.token_facts import Book, Embedded, Tile, Tokenized, UserPortrait
 
 Interval = tuple[float, float]
-
-
-class Record(BaseModel):
-    """A part of a JSON file."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
 
 
 class Acquired(Record):
@@ -54,8 +51,19 @@ class Profile(Record):
 
     months: dict[str, Month]
     history_length_deciles: list[int]
+    history_length_p99: int
+    item_age_days: dict[str, int]
     test_share_of_new_users: float
     test_share_of_new_items: float
+
+
+class Leaks(Record):
+    """What the check of every history counted."""
+
+    samples_checked: int
+    history_of_another_user: int
+    history_after_the_request: int
+    history_left_out: int
 
 
 class Prepared(Record):
@@ -66,55 +74,17 @@ class Prepared(Record):
     events: int
     history_events: int
     events_out_of_order: int
+    events_outside: int
+    events_repeated: int
     samples_without_history: int
+    samples_not_kept: int
+    leaks: Leaks
     negatives: str
     time_unit: str
     history_limit: int
     splits: dict[str, Split]
     protocol: str
     profile: Profile
-
-
-class Embedded(Record):
-    """Manifest of `embed`."""
-
-    method: str
-    dim: int
-    items_without_embedding: int
-
-
-class Level(Record):
-    """One level of the semantic IDs."""
-
-    width: int
-    use: float
-    perplexity: float
-    explained_variance: float
-    prefixes: int
-
-
-class Quality(Record):
-    """The measures of the gate."""
-
-    levels: list[Level]
-    ids: int
-    collision_rate: float
-    largest_bucket: int
-    max_bucket_share: float
-
-
-class Tokenized(Record):
-    """Manifest of `tokenize`."""
-
-    quality: Quality
-
-
-class Book(Record):
-    """Manifest of `codebook`."""
-
-    nodes: list[int]
-    mean_fan_out: list[float]
-    items_without_id: int
 
 
 class Swept(Record):
@@ -213,10 +183,11 @@ class ModelScores(Record):
 
 
 class Scores(Record):
-    """metrics.json of `evaluate`; `slices` counts test samples per bin."""
+    """metrics.json of `evaluate`; `slices` counts test samples per bin, `ceilings` are AUCs of the known truth."""
 
     models: dict[str, ModelScores]
     slices: dict[str, dict[str, int]]
+    ceilings: dict[str, Sliced] = Field(default_factory=dict)
 
 
 class Evaluated(Record):
@@ -300,21 +271,6 @@ class CardLine(Record):
 
 
 @dataclass(frozen=True)
-class Group:
-    """A first-level node of the codebook.
-
-    Attributes:
-        node: Its number.
-        items: How many items lie below it.
-        titles: The items nearest to its vector, nearest first.
-    """
-
-    node: int
-    items: int
-    titles: tuple[str, ...]
-
-
-@dataclass(frozen=True)
 class Trial:
     """One trial of the sweep, its settings as written in trials.csv."""
 
@@ -330,7 +286,8 @@ class Facts:
     """Everything that the report says, before it is put into words.
 
     Attributes:
-        groups: The largest first-level nodes.
+        tiles: The first-level nodes of the codebook, those with most items first.
+        portrait: The votes of the user with the longest history.
         trials: In number order.
         runs: By model, then seed.
         cards: Fidelity cards by model; empty before the stage `register` has run.
@@ -343,7 +300,8 @@ class Facts:
     embedded: Embedded
     tokenized: Tokenized
     book: Book
-    groups: tuple[Group, ...]
+    tiles: tuple[Tile, ...]
+    portrait: UserPortrait
     swept: Swept
     trials: tuple[Trial, ...]
     runs: tuple[Run, ...]

@@ -7,7 +7,7 @@ from hisac_lab.report.document import Block, Cell, Figure, Figures, Note, Row, S
 from hisac_lab.report.drawing import colours
 from hisac_lab.report.facts import Facts, Interval, Metric
 from hisac_lab.report.result_charts import Reading
-from hisac_lab.report.words import between, confidence, first_number, fixed, signed, whole
+from hisac_lab.report.words import between, confidence, first_number, fixed, percent, signed, whole
 
 LOWER_IS_BETTER = {"log_loss"}
 METRICS = {"auc": "AUC", "gauc": "GAUC", "log_loss": "log loss"}
@@ -32,6 +32,7 @@ def leaderboard(facts: Facts) -> Section:
         ),
         _values(facts),
         *([_gaps(facts)] if len(facts.ranking) > 1 else []),
+        *([_ceilings(facts)] if facts.scores.ceilings else []),
         Figures(_forests(facts)),
         _seeds(facts),
         Figures(
@@ -111,6 +112,30 @@ def _gaps(facts: Facts) -> Table:
         ("model", *_heads(facts)),
         rows,
         ("model",),
+    )
+
+
+CEILINGS = {
+    "probability_anywhere": "true probability: the ceiling",
+    "probability_recent_anywhere": "the same for who sees the last 50 clicks only: their ceiling",
+    "probability": "true probability, told the position in the slate",
+}
+
+
+def _ceilings(facts: Facts) -> Table:
+    """AUCs of the known truth, and the share of the way from a coin to it that each model goes."""
+    known = facts.scores.ceilings
+    rows: list[Row] = [(CEILINGS[key], Cell(fixed(top.value), between(top.interval)), "") for key, top in known.items()]
+    top = known["probability_anywhere"].value
+    for name in facts.ranking:
+        auc = facts.scores.models[name].metrics["auc"]
+        share = percent((auc.value - 0.5) / (top - 0.5))
+        rows.append((_model(facts, name), Cell(fixed(auc.value), between(auc.interval)), share))
+    return table(
+        "The data set is simulated, so the truth is known: no model can be expected above its ceiling.",
+        ("who scores", "AUC ↑", "share of the ceiling ↑"),
+        rows,
+        ("who scores",),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from hisac_lab.base.artifacts import write_file, write_json
-from hisac_lab.report import data_sections, leaderboard, result_sections
+from hisac_lab.report import data_sections, leaderboard, result_sections, token_sections
 from hisac_lab.report.collect import Inputs, collect
 from hisac_lab.report.document import Section
 from hisac_lab.report.facts import Facts
@@ -42,7 +42,7 @@ def compose(facts: Facts) -> list[Section]:
     return [
         result_sections.headline(facts),
         data_sections.data(facts),
-        data_sections.tokens(facts),
+        token_sections.tokens(facts),
         data_sections.sweep(facts),
         data_sections.training(facts),
         leaderboard.leaderboard(facts),

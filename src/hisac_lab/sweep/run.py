@@ -10,6 +10,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from hisac_lab.base.artifacts import write_json, write_manifest
@@ -68,7 +69,8 @@ def run_trial(task: TrialTask, settings: Settings) -> Scores:
     items = load_items(task.prepared, task.embedded, task.codebook)
     store = EventStore.open(task.prepared)
     samples = store.samples("train")
-    samples = samples[int(len(samples) * (1 - task.share)) :]
+    begin = np.sort(samples["time"])[int(len(samples) * (1 - task.share))]
+    samples = samples[samples["time"] >= begin]
     rows = group(store, samples, task.train.max_candidates)
     valid = group(store, store.samples("valid"), task.train.max_candidates)
     model = build(apply_settings(task.base, settings, items), task.frame, items, task.seed)

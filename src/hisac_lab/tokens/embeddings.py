@@ -1,104 +1,154 @@
 """Item embeddings: the frozen semantic space in which quantisers and routing work.
 
 Every method ends in centred, L2-normalised rows, so that squared distances lie in [0, 4] and one temperature fits
-all (the papers leave the normalisation open: inferred).
+all (the papers leave the normalisation open: inferred). Rows are made, written and normalised a batch at a time: memory
+does not grow with the items, but for the factorisation of `cooccurrence`.
 """
 
 from __future__ import annotations
 
-import json
-from importlib.util import find_spec
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
-from safetensors.numpy import load_file
-from scipy import sparse
-from tokenizers import Tokenizer
+import pyarrow.parquet as pq
 
-from hisac_lab.base.artifacts import Array, save_arrays, write_manifest
-from hisac_lab.base.errors import UserError
+from hisac_lab.base.artifacts import Array, load_array, write_manifest
+from hisac_lab.base.errors import UserError, explain_os_error
 from hisac_lab.config.tokens import EmbedConfig
-from hisac_lab.events.store import EventStore
+from hisac_lab.tokens.cooccurrence import cooccurrence_vectors
+from hisac_lab.tokens.text import static_vectors, transformer_vectors
 
 BATCH = 4096
+EMBEDDINGS = "embeddings.npy"
+SAME = 1e-5  # a row this much shorter without the mean, relative to itself, is the mean
 
 
 def embed(config: EmbedConfig, prepared: Path, out: Path) -> None:
-    """Writes `embeddings.npy`, (items, D) float32, centred and L2-normalised.
+    """Writes `embeddings.npy`, (items, D) float32, centred and L2-normalised; zero rows for items without one.
+
+    Args:
+        config: The section `embed`.
+        prepared: Output of the stage `prepare`.
+        out: An empty directory.
 
     Raises:
-        UserError: An item has nothing to be embedded by.
+        UserError: What the method needs is missing, an item has nothing to be embedded by, or all are the same.
     """
-    store = EventStore.open(prepared)
-    table = store.item_table
-    vectors = text_vectors(table) if config.method == "text" else cooccurrence_vectors(config, store)
-    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-    empty = np.flatnonzero(norms[:, 0] == 0)
-    if len(empty) and config.method == "text":
+    parts = config.concat if config.method == "concat" else {config.method: 1.0}
+    items = _count(prepared)
+    files = []
+    for name in sorted(parts):
+        files.append(out / f"{name}.npy")
+        _write(files[-1], METHODS[name](config, prepared), items)
+        if config.method in ("text", "sentence_transformers"):
+            _every_row_is_known(np.load(files[-1], mmap_mode="r"), prepared)
+        _finish(files[-1])
+    if config.method == "concat":
+        arrays = [(np.load(path, mmap_mode="r"), parts[name]) for path, name in zip(files, sorted(parts), strict=True)]
+        _write(out / EMBEDDINGS, _side_by_side(arrays, items), items)
+        del arrays
+        for path in files:
+            path.unlink()
+        _finish(out / EMBEDDINGS)
+    else:
+        files[0].rename(out / EMBEDDINGS)
+    unit = load_array(out, "embeddings")
+    known = sum(int(unit[at : at + BATCH].any(axis=1).sum()) for at in range(0, items, BATCH))
+    if not known:
         raise UserError(
-            prepared / "items.parquet",
-            f"item {table['item'].iloc[empty[0]]!r} has no word the model knows, so it has no embedding",
-            "give it a text or set embed.method: cooccurrence",
-            "text",
+            prepared, "the items' vectors are all equal or zero", "give them texts or vectors that differ", "items"
         )
-    known = norms[:, 0] > 0
-    # Static word vectors share one large direction; without the mean, distances tell items apart.
-    vectors[known] -= vectors[known].mean(axis=0)
-    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-    unit = np.divide(vectors, norms, out=np.zeros_like(vectors), where=norms > 0).astype(np.float32)
-    save_arrays(out, {"embeddings": unit})
-    write_manifest(out, method=config.method, items=len(unit), dim=unit.shape[1], items_without_embedding=len(empty))
+    write_manifest(
+        out, method=config.method, parts=parts, items=items, dim=unit.shape[1], items_without_embedding=items - known
+    )
 
 
-def text_vectors(table: pd.DataFrame) -> Array:
-    """Mean of the static word vectors of each item's text; (items, 256) float32.
+def supplied_vectors(config: EmbedConfig, prepared: Path) -> Iterator[Array]:
+    """The vectors that came with the data; batches of (b, D) float32, zero rows for items without one.
 
-    The vectors are WordLlama's `l2_supercat_256`, which ships inside the package `wordllama`; its own loader looks
-    for the tokenizer elsewhere, so the two files are opened directly.
+    Raises:
+        UserError: There are none, too few or too many, or one is not finite.
     """
-    spec = find_spec("wordllama")
-    if spec is None or spec.origin is None:
-        raise UserError("environment", "package wordllama is missing", "install it or set embed.method: cooccurrence")
-    home = Path(spec.origin).parent
-    weights: Array = load_file(home / "weights" / "l2_supercat_256.safetensors")["embedding.weight"].astype(np.float32)
-    description = json.loads((home / "tokenizers" / "l2_supercat_tokenizer_config.json").read_text())
-    tokenizer = Tokenizer.from_str(json.dumps(description))
-    texts = table["text"].tolist()
-    vectors = np.zeros((len(texts), weights.shape[1]), np.float32)
-    for start in range(0, len(texts), BATCH):
-        encoded = tokenizer.encode_batch(texts[start : start + BATCH], add_special_tokens=False)
-        for row, tokens in enumerate(encoded, start):
-            if tokens.ids:
-                vectors[row] = weights[tokens.ids].mean(axis=0)
-    return vectors
+    path = prepared / "vectors.npy"
+    if not path.exists():
+        raise UserError(path, "the data set has no vectors", "set embed.method: text or cooccurrence")
+    vectors = load_array(prepared, "vectors")
+    items = _count(prepared)
+    if vectors.ndim != 2 or len(vectors) != items:
+        shape = " x ".join(str(side) for side in vectors.shape)
+        raise UserError(path, f"is {shape}, but there are {items} items", "give one row per item")
+    for start in range(0, items, BATCH):
+        block = np.asarray(vectors[start : start + BATCH], np.float32)
+        if not np.isfinite(block).all():
+            row = start + int(np.argwhere(~np.isfinite(block))[0, 0])
+            raise UserError(path, f"row {row} is not finite", "mend the vector of that item")
+        yield block
 
 
-def cooccurrence_vectors(config: EmbedConfig, store: EventStore) -> Array:
-    """Positive PMI of items that stand close in training histories, by randomised SVD; (items, D) float32.
+METHODS: dict[str, Callable[[EmbedConfig, Path], Iterator[Array]]] = {
+    "text": static_vectors,
+    "supplied": supplied_vectors,
+    "sentence_transformers": transformer_vectors,
+    "cooccurrence": cooccurrence_vectors,
+}
 
-    Only events before the validation period count: the embedding is fitted, so it obeys the split. Items without
-    such an event get the zero vector: they neither vote nor are routed.
+
+def _count(prepared: Path) -> int:
+    path = prepared / "items.parquet"
+    try:
+        return int(pq.read_metadata(path).num_rows)
+    except OSError as error:
+        raise explain_os_error(error, path) from error
+
+
+def _write(path: Path, batches: Iterator[Array], items: int) -> None:
+    """Batches into one file, as they come."""
+    first = next(batches)
+    rows = np.lib.format.open_memmap(path, "w+", np.float32, (items, first.shape[1]))
+    rows[: len(first)] = first
+    at = len(first)
+    for batch in batches:
+        rows[at : at + len(batch)] = batch
+        at += len(batch)
+    rows.flush()
+
+
+def _finish(path: Path) -> None:
+    """Takes the mean off the rows that are not zero and gives them length one, in place.
+
+    Static word vectors share one large direction; without the mean, distances tell items apart.
     """
-    from sklearn.utils.extmath import randomized_svd  # slow to import, and the default method has no use for it
+    rows = np.lib.format.open_memmap(path, "r+")
+    sums, known = np.zeros(rows.shape[1]), 0
+    for start in range(0, len(rows), BATCH):
+        block = rows[start : start + BATCH]
+        sums += block.sum(axis=0, dtype=np.float64)
+        known += int(block.any(axis=1).sum())
+    mean = (sums / max(known, 1)).astype(np.float32)
+    for start in range(0, len(rows), BATCH):
+        block = np.array(rows[start : start + BATCH])
+        before = np.linalg.norm(block, axis=1, keepdims=True)
+        block -= np.where(before > 0, mean, 0)
+        norms = np.linalg.norm(block, axis=1, keepdims=True)
+        told_apart = norms > SAME * before
+        rows[start : start + BATCH] = np.divide(block, norms, out=np.zeros_like(block), where=told_apart)
+    rows.flush()
 
-    items, times = np.asarray(store.items), np.asarray(store.times)
-    past = times < store.manifest["cuts"]["valid"]
-    owner = np.repeat(np.arange(len(store.offsets) - 1), np.diff(store.offsets))[past]
-    items = items[past]
-    count = int(store.manifest["items"])
-    pairs = sparse.csr_matrix((count, count), dtype=np.float64)
-    for gap in range(1, config.cooccurrence_window + 1):
-        together = owner[gap:] == owner[:-gap]
-        left, right = items[gap:][together], items[:-gap][together]
-        ones = np.full(len(left), 1.0 / gap)
-        pairs = pairs + sparse.csr_matrix((ones, (left, right)), shape=(count, count))
-    pairs = (pairs + pairs.T).tocoo()
-    totals = np.asarray(pairs.sum(axis=1)).ravel()
-    pmi = np.log(pairs.data * totals.sum() / (totals[pairs.row] * totals[pairs.col]))
-    keep = pmi > 0
-    matrix = sparse.csr_matrix((pmi[keep], (pairs.row[keep], pairs.col[keep])), shape=(count, count))
-    width = min(config.cooccurrence_dim, count - 1)
-    u, s, _ = randomized_svd(matrix, width, random_state=config.seed)
-    vectors: Array = (u * np.sqrt(s)).astype(np.float32)
-    return vectors
+
+def _side_by_side(arrays: list[tuple[Array, float]], items: int) -> Iterator[Array]:
+    for start in range(0, items, BATCH):
+        yield np.concatenate([weight * part[start : start + BATCH] for part, weight in arrays], axis=1)
+
+
+def _every_row_is_known(rows: Array, prepared: Path) -> None:
+    for start in range(0, len(rows), BATCH):
+        empty = np.flatnonzero(~rows[start : start + BATCH].any(axis=1))
+        if len(empty):
+            names = pq.read_table(prepared / "items.parquet", columns=["item"]).column("item")
+            raise UserError(
+                prepared / "items.parquet",
+                f"item {names[start + int(empty[0])].as_py()!r} has no word the model knows, so it has no embedding",
+                "give it a text or set embed.method: cooccurrence",
+                "text",
+            )

@@ -1,86 +1,254 @@
 """Quality of semantic IDs, and the gate that stops the graph when it is poor.
 
-Use alone proves nothing: three levels at 98 % use can still put 20,000 items on 250 IDs. So collisions and the
-largest bucket are measured beside it.
+Use alone proves nothing: three levels at 98 % use can still put 20,000 items on 250 IDs. So collisions, crowding, what
+is left of the embedding, of its neighbourhoods and of the items' categories are measured beside it, and what a second
+seed would have said.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from hisac_lab.base.artifacts import Array
 from hisac_lab.base.errors import UserError
-from hisac_lab.config.tokens import TokenizeLimits
+from hisac_lab.config.tokens import TokenizeConfig
+from hisac_lab.tokens.prefixes import Prefixes, prefixes
+from hisac_lab.tokens.quantizer import ResidualQuantizer
+
+BLOCK = 16384
+CORPUS = 100_000  # items among which neighbours are sought, at most
+PROBES_AT_ONCE = 64
 
 
-def measure(vectors: Array, codes: Array, decode: Callable[[Array], Array], widths: tuple[int, ...]) -> dict[str, Any]:
+def measure(
+    vectors: Array,
+    codes: Array,
+    quantizer: ResidualQuantizer,
+    neighbours: int,
+    probes: int,
+    categories: Array | None = None,
+    other_codes: Array | None = None,
+) -> dict[str, Any]:
     """Measures per level and for the full ID.
 
     Args:
-        vectors: (n, D) embeddings.
+        vectors: (n, D) embeddings of the items that have one; may be memory-mapped.
         codes: (n, L) semantic IDs.
-        decode: From (n, l) codes to (n, D) reconstructions.
-        widths: Codes per level.
+        quantizer: Where they come from.
+        neighbours: k of the neighbour overlap.
+        probes: Items whose neighbours are compared, at most.
+        categories: Category of each item, or None; (n,) int.
+        other_codes: Semantic IDs of a fit with another seed, or None; (n, L).
 
     Returns:
-        `levels`: per level use, perplexity, explained variance and the distinct prefixes down to it;
-        `ids`, `collision_rate` (share of items that share their ID), `largest_bucket`, `max_bucket_share`.
+        `levels`: per level width, use, perplexity, evenness (perplexity over width), entropy (bits), prefixes and
+        fan-out, explained variance, purity of prefixes (share of pairs of items with that prefix that share their
+        category; None without such pairs) and seed agreement (adjusted Rand index).
+        For the full ID: `ids`, `collision_rate` (share of items that share their ID), `largest_bucket`,
+        `max_bucket_share`, `explained_variance`, `mean_squared_error`, `cosine`, `neighbour_overlap`.
+        With categories `purity_by_chance` and `purity_lift` (first level over chance).
     """
-    centred = float(((vectors - vectors.mean(axis=0)) ** 2).sum())
+    tree = prefixes(codes)
+    variance, errors, cosine = _reconstruction(vectors, codes, quantizer)
     levels = []
-    for level, width in enumerate(widths):
+    for level, (width, part) in enumerate(zip(quantizer.widths, tree, strict=True)):
         share = np.bincount(codes[:, level], minlength=width) / len(codes)
         used = share[share > 0]
-        left = float(((vectors - decode(codes[:, : level + 1])) ** 2).sum())
-        levels.append(
-            {
-                "width": width,
-                "use": round(float(np.mean(share > 0)), 6),
-                "perplexity": round(float(np.exp(-(used * np.log(used)).sum())), 4),
-                "explained_variance": round(1 - left / centred, 6) if centred else 1.0,
-                "prefixes": len(np.unique(codes[:, : level + 1], axis=0)),
-            }
-        )
-    buckets = np.unique(codes, axis=0, return_counts=True)[1]
-    return {
+        entropy = float(-(used * np.log(used)).sum())
+        facts: dict[str, Any] = {
+            "width": width,
+            "use": float(np.mean(share > 0)),
+            "perplexity": float(np.exp(entropy)),
+            "evenness": float(np.exp(entropy)) / width,
+            "entropy_bits": entropy / float(np.log(2)),
+            "explained_variance": 1 - errors[level] / variance if variance else 1.0,
+            "prefixes": len(part.count),
+            "fan_out": len(part.count) / (len(tree[level - 1].count) if level else 1),
+        }
+        if categories is not None:
+            facts["purity"] = purity(part.node, categories)
+        if other_codes is not None:
+            facts["seed_agreement"] = agreement(part.node, prefixes(other_codes[:, : level + 1])[-1].node)
+        levels.append(facts)
+    buckets = tree[-1].count
+    quality: dict[str, Any] = {
         "levels": levels,
         "ids": len(buckets),
-        "collision_rate": round(float(buckets[buckets > 1].sum() / len(codes)), 6),
+        "collision_rate": float(buckets[buckets > 1].sum() / len(codes)),
         "largest_bucket": int(buckets.max()),
-        "max_bucket_share": round(float(buckets.max() / len(codes)), 6),
+        "max_bucket_share": float(buckets.max() / len(codes)),
+        "explained_variance": levels[-1]["explained_variance"],
+        "mean_squared_error": errors[-1] / len(codes),
+        "cosine": cosine,
+        "neighbour_overlap": overlap(vectors, tree[-1], codes, quantizer, neighbours, probes),
     }
+    if categories is not None:
+        chance = purity(np.zeros(len(codes), np.int64), categories)
+        first = levels[0]["purity"]
+        quality["purity_by_chance"] = chance
+        quality["purity_lift"] = first / chance if chance and first is not None else None
+    rounded: dict[str, Any] = _rounded(quality)
+    return rounded
 
 
-def check_limits(quality: dict[str, Any], limits: TokenizeLimits) -> None:
-    """The gate.
+def purity(groups: Array, categories: Array) -> float | None:
+    """Share of the pairs of items in one group that are in one category; unlike a majority share, small groups do not
+    flatter it. None when no group has a pair.
+
+    Args:
+        groups: (n,) int.
+        categories: (n,) int.
+    """
+    inside = np.bincount(groups).astype(np.float64)
+    pairs = float((inside * (inside - 1)).sum())
+    both = np.unique(groups.astype(np.int64) * (int(categories.max(initial=0)) + 1) + categories, return_counts=True)[1]
+    return float((both * (both - 1.0)).sum() / pairs) if pairs else None
+
+
+def agreement(one: Array, other: Array) -> float:
+    """Adjusted Rand index of two groupings (Hubert and Arabie 1985): 1 for equal, about 0 for unrelated ones.
+
+    Args:
+        one: Group of each item; (n,) int64.
+        other: The same of another grouping.
+    """
+
+    def pairs(counts: Array) -> float:
+        return float((counts * (counts - 1.0)).sum() / 2)
+
+    both = pairs(np.unique(one * (int(other.max()) + 1) + other, return_counts=True)[1])
+    rows, columns, total = pairs(np.bincount(one)), pairs(np.bincount(other)), len(one) * (len(one) - 1) / 2
+    if rows == columns == both:
+        return 1.0
+    expected = rows * columns / total
+    return (both - expected) / ((rows + columns) / 2 - expected)
+
+
+def overlap(
+    vectors: Array, leaves: Prefixes, codes: Array, quantizer: ResidualQuantizer, neighbours: int, probes: int
+) -> float:
+    """Share of an item's k nearest by ID that are among its k nearest by embedding.
+
+    Items on one ID are equally near by it, so each counts with its chance to be picked; an item as near by embedding
+    as the k-th nearest counts as one of them. Probes and, beyond 100,000 items, the items sought among are evenly
+    spaced rows.
+
+    Args:
+        vectors: (n, D) embeddings.
+        leaves: The full IDs.
+        codes: (n, L) semantic IDs.
+        quantizer: Gives the distance between IDs.
+        neighbours: k.
+        probes: Items compared, at most.
+    """
+    corpus = _spaced(len(vectors), CORPUS)
+    known = np.asarray(vectors[corpus], np.float32)
+    _, first, leaf, count = np.unique(leaves.node[corpus], return_index=True, return_inverse=True, return_counts=True)
+    places = quantizer.decode(codes[corpus[first]])
+    members = np.argsort(leaf, kind="stable")
+    begins = np.cumsum(count) - count
+    nearest = min(neighbours, len(corpus) - 1)
+    if nearest < 1:
+        return 1.0
+    asked = _spaced(len(corpus), probes)
+    kept = 0.0
+    for start in range(0, len(asked), PROBES_AT_ONCE):
+        rows = asked[start : start + PROBES_AT_ONCE]
+        true = _distances(known[rows], known)
+        true[np.arange(len(rows)), rows] = np.inf
+        limit = np.partition(true, nearest - 1, axis=1)[:, nearest - 1] + 1e-6
+        coded = _distances(places[leaf[rows]], places)
+        coded[np.arange(len(rows)), leaf[rows]] = -1.0
+        few = min(nearest + 1, len(count))
+        close = np.argpartition(coded, few - 1, axis=1)[:, :few]
+        close = np.take_along_axis(close, np.argsort(np.take_along_axis(coded, close, 1), axis=1, kind="stable"), 1)
+        for place, row in enumerate(rows):
+            wanted = nearest
+            for own in close[place]:
+                items = members[begins[own] : begins[own] + count[own]]
+                items = items[items != row]
+                taken = min(wanted, len(items))
+                if taken:
+                    kept += taken * float(np.mean(true[place, items] <= limit[place]))
+                wanted -= taken
+    return kept / (nearest * len(asked))
+
+
+def check_limits(quality: dict[str, Any], config: TokenizeConfig) -> None:
+    """The gate. Of random codes, the control, only use and crowding are judged.
 
     Raises:
         UserError: Names the measure, its value, the limit and what to change.
     """
-    use = min(level["use"] for level in quality["levels"])
-    verdicts = (
-        ("min_use", use >= limits.min_use, use, "lower tokenize.widths"),
-        (
-            "max_collision_rate",
-            quality["collision_rate"] <= limits.max_collision_rate,
-            quality["collision_rate"],
-            "raise tokenize.widths or add a level",
-        ),
+    levels, limits = quality["levels"], config.limits
+    more = "raise tokenize.widths or add a level"
+    rules: list[tuple[str, float | None, str]] = [
+        ("min_use", min(level["use"] for level in levels), "lower tokenize.widths"),
+        ("min_evenness", min(level["evenness"] for level in levels), "lower tokenize.widths or set tokenize.balanced"),
+        ("min_fan_out", levels[1]["fan_out"] if len(levels) > 1 else None, "lower the first of tokenize.widths"),
+        ("max_collision_rate", quality["collision_rate"], more),
         (
             "max_bucket_share",
-            quality["max_bucket_share"] <= limits.max_bucket_share,
             quality["max_bucket_share"],
             "give the items on that ID different texts, or add a level",
         ),
-    )
-    for name, holds, value, mend in verdicts:
-        if not holds:
+    ]
+    if config.method != "random":
+        rules += [
+            ("min_explained_variance", quality["explained_variance"], more),
+            ("min_neighbour_overlap", quality["neighbour_overlap"], more),
+            ("min_purity_lift", quality.get("purity_lift"), "choose another embed.method"),
+            ("min_seed_agreement", levels[0].get("seed_agreement"), "lower the first of tokenize.widths"),
+        ]
+    for name, value, mend in rules:
+        limit = getattr(limits, name)
+        if value is not None and (value < limit if name.startswith("min") else value > limit):
             raise UserError(
                 "params.yaml",
-                f"the semantic IDs reach {value:.3f}, the limit is {getattr(limits, name)}",
+                f"the semantic IDs reach {value:.3f}, the limit is {limit}",
                 mend,
                 f"tokenize.limits.{name}",
             )
+
+
+def _reconstruction(vectors: Array, codes: Array, quantizer: ResidualQuantizer) -> tuple[float, list[float], float]:
+    """Squared norms about the mean, squared error per depth (sums over items), mean cosine at full depth."""
+    mean = sum(np.asarray(vectors[at : at + BLOCK]).sum(axis=0, dtype=np.float64) for at in _starts(vectors))
+    mean = (mean / len(vectors)).astype(np.float32)
+    variance, cosine, errors = 0.0, 0.0, [0.0] * codes.shape[1]
+    for at in _starts(vectors):
+        block = np.asarray(vectors[at : at + BLOCK])
+        variance += float(((block - mean) ** 2).sum(dtype=np.float64))
+        for level in range(codes.shape[1]):
+            close = quantizer.reconstruct(codes[at : at + BLOCK, : level + 1])
+            errors[level] += float(((block - close) ** 2).sum(dtype=np.float64))
+        norms = np.linalg.norm(block, axis=1) * np.linalg.norm(close, axis=1)
+        cosine += float((np.einsum("nd,nd->n", block, close) / np.maximum(norms, 1e-12)).sum(dtype=np.float64))
+    return variance, errors, cosine / len(vectors)
+
+
+def _starts(vectors: Array) -> range:
+    return range(0, len(vectors), BLOCK)
+
+
+def _spaced(count: int, most: int) -> Array:
+    """At most so many of `count` rows, evenly spaced."""
+    wanted = min(count, most)
+    rows: Array = np.arange(wanted, dtype=np.int64) * count // max(wanted, 1)
+    return rows
+
+
+def _distances(one: Array, other: Array) -> Array:
+    """Squared distances: (a, S) and (b, S) to (a, b)."""
+    found: Array = (one**2).sum(axis=1)[:, None] - 2 * one @ other.T + (other**2).sum(axis=1)
+    return np.maximum(found, 0)
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _rounded(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return [_rounded(part) for part in value]
+    return round(value, 6) if isinstance(value, float) else value

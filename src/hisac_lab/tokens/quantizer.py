@@ -1,58 +1,102 @@
-"""Residual k-means: semantic IDs in the space of the embeddings themselves.
+"""Residual quantisers: semantic IDs as paths of codewords, coarse to fine.
 
-HiSAC's Figure 1 draws plain residual quantisation (stated, S2); that the quantiser works on the L2-normalised
-embedding without an encoder, so that distances to sums of codewords mean something, is inferred (hisac note, hole 1).
+The residual k-means works on the L2-normalised embedding without an encoder, as HiSAC's Figure 1 draws it (stated, S2);
+that distances to sums of codewords mean something there is inferred (hisac note, hole 1). Every quantiser keeps two
+promises, tested by one suite: depth-l codes are the first l levels of depth-L codes, and the sum of the codewords on a
+path lives in the space into which `project` puts the items, so that distances between the two mean something.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from hisac_lab.base.artifacts import Array, load_array
+from hisac_lab.base.artifacts import Array, load_array, save_arrays
 from hisac_lab.base.progress import track
+from hisac_lab.tokens.kmeans import BLOCK, balance, kmeans, mini_batch_kmeans, nearest
 
 
 @dataclass(frozen=True)
 class ResidualQuantizer:
-    """Codewords of each level.
-
-    Depth-l codes of this quantiser are the first l levels of its full codes: levels are fitted one after another.
+    """Codewords of each level, in the space of the embeddings; other quantisers replace what differs.
 
     Attributes:
-        codewords: One (M_l, D) float32 array per level.
+        codewords: One (M_l, S) float32 array per level.
+        prices: Per level what is added to the squared distance to each codeword, (M_l,) float32; empty: nothing.
     """
 
+    kind: ClassVar[str] = "residual_kmeans"
+    moves: ClassVar[bool] = False
+    """Whether the codewords live in another space than the embeddings."""
+
     codewords: tuple[Array, ...]
+    prices: tuple[Array, ...] = ()
 
     @property
     def depth(self) -> int:
         """Number of levels L."""
         return len(self.codewords)
 
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Codes per level."""
+        return tuple(len(words) for words in self.codewords)
+
+    def cut(self, depth: int) -> Self:
+        """The quantiser of the first `depth` levels: its codes are the first levels of these."""
+        return replace(self, codewords=self.codewords[:depth], prices=self.prices[:depth])
+
+    def project(self, vectors: Array) -> Array:
+        """Embeddings in the space of the codewords: (n, D) to (n, S) float32."""
+        return np.asarray(vectors, np.float32)
+
     def encode(self, vectors: Array) -> Array:
         """Semantic IDs of `vectors`: (n, D) to (n, L) int32; each level takes the codeword nearest to the residual."""
-        residual = np.array(vectors, np.float32)
-        codes = np.empty((len(residual), self.depth), np.int32)
-        for level, codewords in enumerate(self.codewords):
-            codes[:, level] = _nearest(residual, codewords)[0]
-            residual -= codewords[codes[:, level]]
+        codes = np.empty((len(vectors), self.depth), np.int32)
+        for start in range(0, len(vectors), BLOCK):
+            residual = np.array(self.project(vectors[start : start + BLOCK]))
+            for level, words in enumerate(self.codewords):
+                prices = self.prices[level] if self.prices else None
+                own = nearest(residual, words, prices)[0]
+                codes[start : start + BLOCK, level] = own
+                residual -= words[own]
         return codes
 
     def decode(self, codes: Array) -> Array:
-        """Sum of the codewords along each path: (n, l <= L) to (n, D) float32."""
+        """Sum of the codewords along each path, in their own space: (n, l <= L) to (n, S) float32."""
         return sum(
             (self.codewords[level][codes[:, level]] for level in range(codes.shape[1])),
             start=np.zeros((len(codes), self.codewords[0].shape[1]), np.float32),
         )
 
+    def reconstruct(self, codes: Array) -> Array:
+        """What the codes say of the embeddings: (n, l <= L) to (n, D) float32."""
+        return self.decode(codes)
+
+    def with_codewords(self, codewords: tuple[Array, ...]) -> Self:
+        """The same quantiser with other codewords, as many as before."""
+        return replace(self, codewords=codewords)
+
+    def facts(self) -> dict[str, Any]:
+        """What else the manifest says of it."""
+        return {"balanced": bool(self.prices)}
+
+    def save(self, out: Path) -> None:
+        """Writes codewords and prices, one array per level."""
+        save_arrays(out, {f"codewords_{level}": words for level, words in enumerate(self.codewords)})
+        save_arrays(out, {f"prices_{level}": prices for level, prices in enumerate(self.prices)})
+
     @classmethod
-    def load(cls, path: Path) -> ResidualQuantizer:
-        """Opens the output of the stage `tokenize`."""
-        codewords = [np.asarray(load_array(path, f"codewords_{level}")) for level in range(depth_of(path))]
-        return cls(tuple(codewords))
+    def load(cls, path: Path) -> Self:
+        """Opens what `save` wrote.
+
+        Raises:
+            UserError: The stage `tokenize` has not run.
+        """
+        return cls(*_levels(path))
 
 
 def depth_of(path: Path) -> int:
@@ -60,63 +104,65 @@ def depth_of(path: Path) -> int:
     return int(load_array(path, "codes").shape[1])
 
 
-def fit(vectors: Array, widths: tuple[int, ...], iterations: int, seed: int) -> ResidualQuantizer:
-    """Fits the levels one after another, each on what the levels above left over.
+def fit(
+    vectors: Array, widths: tuple[int, ...], iterations: int, seed: int, balanced: bool = False
+) -> ResidualQuantizer:
+    """Fits residual k-means, the levels one after another, each on what the levels above left over.
 
     Args:
-        vectors: (n, D) float32, one row per item.
+        vectors: (n, D) float32, one row per item, held in memory.
         widths: Codes per level.
         iterations: Lloyd iterations at most, per level.
         seed: Seed of the k-means++ starts.
+        balanced: Whether to find prices that even out the codes.
     """
+
     residual = np.array(vectors, np.float32)
-    codewords = []
-    levels = track(enumerate(widths), len(widths), "tokenize", "levels")
-    for level, width in levels:
-        centres, codes = _kmeans(residual, width, iterations, np.random.default_rng([seed, level]))
-        codewords.append(centres)
-        residual = residual - centres[codes]
-    return ResidualQuantizer(tuple(codewords))
+    words, prices = [], []
+    for level, width in track(enumerate(widths), len(widths), "tokenize", "levels"):
+        centres = kmeans(residual, width, iterations, np.random.default_rng([seed, level]))
+        if balanced:
+            centres, price = balance(residual, centres)
+            prices.append(price)
+        words.append(centres)
+        residual -= centres[nearest(residual, centres, prices[-1] if balanced else None)[0]]
+    return ResidualQuantizer(tuple(words), tuple(prices))
 
 
-def _nearest(vectors: Array, centres: Array) -> tuple[Array, Array]:
-    """Index of and squared distance to the nearest centre; ties go to the lower index."""
-    scores = (centres**2).sum(axis=1) - 2.0 * vectors @ centres.T
-    index = scores.argmin(axis=1)
-    distance = scores[np.arange(len(vectors)), index] + (vectors**2).sum(axis=1)
-    return index, np.maximum(distance, 0)
+def fit_mini_batch(vectors: Array, widths: tuple[int, ...], steps: int, batch: int, seed: int) -> ResidualQuantizer:
+    """Fits residual k-means by mini-batches: only the rows of a batch are ever in memory.
+
+    Args:
+        vectors: (n, D) float32, may be memory-mapped.
+        widths: Codes per level.
+        steps: Batches per level.
+        batch: Vectors per batch.
+        seed: Seed of starts and batches.
+    """
+    words: list[Array] = []
+    for level, width in track(enumerate(widths), len(widths), "tokenize", "levels"):
+        random = np.random.default_rng([seed, level])
+        residuals = _Residuals(vectors, ResidualQuantizer(tuple(words)))
+        words.append(mini_batch_kmeans(residuals, width, steps, batch, random))
+    return ResidualQuantizer(tuple(words))
 
 
-def _kmeans(vectors: Array, width: int, iterations: int, random: np.random.Generator) -> tuple[Array, Array]:
-    """Lloyd's algorithm with a k-means++ start; an empty cell takes the worst-served vector."""
-    centres = _plus_plus(vectors, width, random)
-    codes, distance = _nearest(vectors, centres)
-    for _ in range(iterations):
-        sums = np.zeros_like(centres, dtype=np.float64)
-        np.add.at(sums, codes, vectors)
-        counts = np.bincount(codes, minlength=width)
-        for cell in np.flatnonzero(counts == 0):
-            worst = int(distance.argmax())
-            sums[cell], counts[cell], distance[worst] = vectors[worst], 1, 0
-        centres = (sums / counts[:, None]).astype(np.float32)
-        before = codes
-        codes, distance = _nearest(vectors, centres)
-        if np.array_equal(codes, before):
-            break
-    return centres, codes
+class _Residuals:
+    """What the levels above leave of rows that are read only when they are asked for."""
+
+    def __init__(self, vectors: Array, above: ResidualQuantizer) -> None:
+        self.vectors, self.above = vectors, above
+
+    def __len__(self) -> int:
+        return len(self.vectors)
+
+    def __getitem__(self, rows: Array) -> Array:
+        found = np.array(self.vectors[rows], np.float32)
+        return found - self.above.decode(self.above.encode(found)) if self.above.depth else found
 
 
-def _plus_plus(vectors: Array, width: int, random: np.random.Generator) -> Array:
-    centres = np.empty((width, vectors.shape[1]), np.float32)
-    centres[0] = vectors[random.integers(len(vectors))]
-    distance = ((vectors - centres[0]) ** 2).sum(axis=1)
-    for cell in range(1, width):
-        total = float(distance.sum(dtype=np.float64))
-        if total > 0:
-            chosen = int(np.searchsorted(np.cumsum(distance, dtype=np.float64), random.random() * total))
-            chosen = min(chosen, len(vectors) - 1)
-        else:
-            chosen = int(random.integers(len(vectors)))
-        centres[cell] = vectors[chosen]
-        distance = np.minimum(distance, ((vectors - centres[cell]) ** 2).sum(axis=1))
-    return centres
+def _levels(path: Path) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
+    depth = depth_of(path)
+    words = tuple(np.array(load_array(path, f"codewords_{level}")) for level in range(depth))
+    priced = (path / "prices_0.npy").exists()
+    return words, tuple(np.array(load_array(path, f"prices_{level}")) for level in range(depth if priced else 0))

@@ -1,32 +1,131 @@
-"""The stage `tokenize`: embeddings in, codewords, semantic IDs and their quality out."""
+"""The stage `tokenize`: embeddings in, quantiser, semantic IDs and their quality out."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 
-from hisac_lab.base.artifacts import load_array, save_arrays, write_manifest
+from hisac_lab.base.artifacts import Array, load_array, read_manifest, save_arrays, write_manifest
 from hisac_lab.base.errors import UserError
 from hisac_lab.config.tokens import TokenizeConfig
+from hisac_lab.tokens.kmeans import BLOCK
+from hisac_lab.tokens.methods import fit_quantizer, open_previous, refit_quantizer
 from hisac_lab.tokens.quality import check_limits, measure
-from hisac_lab.tokens.quantizer import fit
+from hisac_lab.tokens.quantizer import ResidualQuantizer
+from hisac_lab.tokens.random_codes import row_hash
+
+IDS, LATENTS = "ids.parquet", "latents"
 
 
-def tokenize(config: TokenizeConfig, embedded: Path, out: Path) -> None:
-    """Fits the quantiser on the items' embeddings and writes codewords, codes and their quality.
+def tokenize(config: TokenizeConfig, prepared: Path, embedded: Path, out: Path) -> None:
+    """Fits the quantiser on the items' embeddings and writes it with codes and their quality.
 
-    Items without an embedding get the code -1 at every level: they neither vote nor are routed.
+    Items without an embedding get the code -1 at every level: they neither vote nor are routed. Where the codewords
+    live in a space of their own, `latents.npy` (items, S) float32 holds the items there.
+
+    Args:
+        config: The section `tokenize`.
+        prepared: Output of the stage `prepare`: the items' ids and their first categorical field.
+        embedded: Output of the stage `embed`.
+        out: An empty directory.
 
     Raises:
-        UserError: More codes than distinct vectors, or the quality gate closes.
+        UserError: The embeddings cannot carry so many codes, an earlier fit does not match, or the quality gate closes.
     """
-    vectors = np.asarray(load_array(embedded, "embeddings"))
-    if not np.isfinite(vectors).all():
-        row = int(np.argwhere(~np.isfinite(vectors))[0, 0])
-        raise UserError(embedded / "embeddings.npy", f"row {row} is not finite", "mend the embedding of that item")
-    known = np.linalg.norm(vectors, axis=1) > 0
-    distinct = len(np.unique(vectors[known], axis=0))
+    vectors = load_array(embedded, "embeddings")
+    names = pq.read_table(prepared / "items.parquet", columns=["item"]).column("item").to_pylist()
+    _check(vectors, len(names), config, embedded / "embeddings.npy")
+    known = np.flatnonzero(_lengths(vectors) > 0)
+    rows = vectors if len(known) == len(vectors) else _gather(vectors, known, out / "known.npy")
+    quantizer, refit = _fit(config, rows, [names[row] for row in known])
+    codes = np.full((len(vectors), quantizer.depth), -1, np.int32)
+    codes[known] = quantizer.encode(rows)
+    other = None
+    if config.compare_seeds and config.previous is None:
+        other = fit_quantizer(config, rows, config.seed + 1).encode(rows)
+    fields = read_manifest(prepared)["fields"]
+    categories = np.asarray(load_array(prepared, "item_fields"))[known, 0].astype(np.int64) if fields else None
+    quality = measure(rows, codes[known], quantizer, config.neighbours, config.probes, categories, other)
+    check_limits(quality, config)
+    if quantizer.moves:
+        latents = np.zeros((len(vectors), quantizer.codewords[0].shape[1]), np.float32)
+        latents[known] = quantizer.project(rows)
+        save_arrays(out, {LATENTS: latents})
+    (out / "known.npy").unlink(missing_ok=True)
+    quantizer.save(out)
+    save_arrays(out, {"codes": codes})
+    columns = {f"code_{level + 1}": codes[:, level] for level in range(quantizer.depth)}
+    pq.write_table(pa.table({"item": names, **columns}), out / IDS)
+    if refit:
+        refit |= changes(out / IDS, Path(str(config.previous)) / IDS)
+    write_manifest(
+        out,
+        method=quantizer.kind,
+        widths=list(quantizer.widths),
+        depth=quantizer.depth,
+        dim=vectors.shape[1],
+        items=len(codes),
+        items_without_id=len(codes) - len(known),
+        category=fields[0]["name"] if fields else None,
+        quality=quality,
+        refit=refit,
+        **quantizer.facts(),
+    )
+
+
+def changes(now: Path, then: Path) -> dict[str, Any]:
+    """How many items that had an ID then have another now.
+
+    Args:
+        now: `ids.parquet` of this fit.
+        then: That of the earlier one.
+
+    Returns:
+        `old_items` (with an ID in both), `changed_ids` (share of them) and `changed_by_level` (share whose first
+        codes changed).
+    """
+    tables = [pq.read_table(path) for path in (now, then)]
+    place = {name: row for row, name in enumerate(tables[1].column("item").to_pylist())}
+    rows = np.array([place.get(name, -1) for name in tables[0].column("item").to_pylist()])
+    after, before = (np.column_stack([column.to_numpy() for column in table.columns[1:]]) for table in tables)
+    both = (rows >= 0) & (after[:, 0] >= 0) & (before[rows, 0] >= 0)
+    moved = np.logical_or.accumulate(after[both] != before[rows[both]], axis=1)
+    shares = [round(float(share), 6) for share in moved.mean(axis=0)] if both.any() else [0.0] * after.shape[1]
+    return {"old_items": int(both.sum()), "changed_ids": shares[-1], "changed_by_level": shares}
+
+
+def _fit(config: TokenizeConfig, rows: Array, names: list[str]) -> tuple[ResidualQuantizer, dict[str, Any]]:
+    """The quantiser and, where it starts from an earlier one, how many items are new."""
+    if config.previous is None:
+        return fit_quantizer(config, rows, config.seed), {}
+    path = Path(config.previous)
+    previous = open_previous(path, config, rows.shape[1])
+    seen = pq.read_table(path / IDS, columns=["item", "code_1"])
+    old = {name for name, code in zip(*(column.to_pylist() for column in seen.columns), strict=True) if code >= 0}
+    fresh = sum(name not in old for name in names)
+    return refit_quantizer(previous, config, rows, fresh / len(names)), {"new_items": fresh}
+
+
+def _check(vectors: Array, items: int, config: TokenizeConfig, where: Path) -> None:
+    """What would otherwise end in codes that mean nothing."""
+    if vectors.ndim != 2 or len(vectors) != items:
+        shape = " x ".join(str(side) for side in vectors.shape)
+        raise UserError(where, f"is {shape}, but there are {items} items", "run the stage embed again")
+    hashes = []
+    for start in range(0, len(vectors), BLOCK):
+        block = np.asarray(vectors[start : start + BLOCK])
+        if not np.isfinite(block).all():
+            row = start + int(np.argwhere(~np.isfinite(block))[0, 0])
+            raise UserError(where, f"row {row} is not finite", "mend the embedding of that item")
+        hashes.append(row_hash(block[block.any(axis=1)]))
+    distinct = len(np.unique(np.concatenate(hashes))) if hashes else 0
+    if distinct < 2:
+        what = "all embeddings are equal" if distinct else "no item has an embedding"
+        raise UserError(where, what, "give the items texts or vectors that differ, or change embed.method")
     if max(config.widths) > distinct:
         raise UserError(
             "params.yaml",
@@ -34,11 +133,16 @@ def tokenize(config: TokenizeConfig, embedded: Path, out: Path) -> None:
             "lower it or add items",
             "tokenize.widths",
         )
-    quantizer = fit(vectors[known], config.widths, config.iterations, config.seed)
-    codes = np.full((len(vectors), quantizer.depth), -1, np.int32)
-    codes[known] = quantizer.encode(vectors[known])
-    quality = measure(vectors[known], codes[known], quantizer.decode, config.widths)
-    check_limits(quality, config.limits)
-    save_arrays(out, {f"codewords_{level}": words for level, words in enumerate(quantizer.codewords)})
-    save_arrays(out, {"codes": codes})
-    write_manifest(out, widths=list(config.widths), depth=quantizer.depth, items=len(codes), quality=quality)
+
+
+def _lengths(vectors: Array) -> Array:
+    parts = [np.asarray(vectors[at : at + BLOCK]).any(axis=1) for at in range(0, len(vectors), BLOCK)]
+    return np.concatenate(parts).astype(np.int8)
+
+
+def _gather(vectors: Array, rows: Array, path: Path) -> Array:
+    """The given rows as a file of their own, block by block."""
+    found = np.lib.format.open_memmap(path, "w+", np.float32, (len(rows), vectors.shape[1]))
+    for start in range(0, len(rows), BLOCK):
+        found[start : start + BLOCK] = vectors[rows[start : start + BLOCK]]
+    return found

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from kit import Stages, make_items, says
 
-from hisac_lab.base.artifacts import load_array, read_manifest, save_arrays, sha256_tree
+from hisac_lab.base.artifacts import load_array, read_manifest, save_arrays, sha256_tree, write_manifest
 from hisac_lab.codebook.build import build_codebook, grow
 from hisac_lab.codebook.tree import Codebook
 from hisac_lab.config.model import FrameConfig, HiSACConfig
@@ -92,6 +94,7 @@ def test_the_stage_writes_a_tree_that_opens_again(stages: Stages, tmp_path: Path
     manifest = read_manifest(stages.codebook)
     assert manifest["depth"] == book.depth == 3
     assert manifest["nodes"] == [len(parent) for parent in book.parents]
+    assert manifest["widths"] == [8, 8, 8]
     assert manifest["items_without_id"] == 0
     fans = [manifest["nodes"][0], *(b / a for a, b in zip(manifest["nodes"], manifest["nodes"][1:], strict=False))]
     assert manifest["mean_fan_out"] == pytest.approx(fans, abs=1e-4)
@@ -102,7 +105,57 @@ def test_the_stage_writes_a_tree_that_opens_again(stages: Stages, tmp_path: Path
     assert sha256_tree(tmp_path) == sha256_tree(stages.codebook)
 
 
+def test_the_table_leads_both_ways(stages: Stages) -> None:
+    """From an item to its ID and from an ID to its items, by the artefact and by the opened tree."""
+    table = pd.read_parquet(stages.codebook / "semantic_ids.parquet")
+    codes, book = load_array(stages.tokenize, "codes"), Codebook.open(stages.codebook)
+    names = pd.read_parquet(stages.prepare / "items.parquet")["item"]
+    assert sorted(table["number"]) == list(range(len(codes)))
+    assert table["leaf"].is_monotonic_increasing
+    for row in table.itertuples():
+        assert row.item == names[row.number]
+        assert row.semantic_id == "-".join(map(str, codes[row.number]))
+        assert book.path(row.leaf, book.depth - 1) == tuple(codes[row.number])
+        assert row.number in book.items_at(row.leaf, book.depth - 1)
+    for level in range(book.depth):
+        below = [book.items_at(node, level).tolist() for node in range(len(book.parents[level]))]
+        assert [len(items) for items in below] == book.counts[level].tolist()
+        assert (
+            sorted(item for part in below for item in part) == np.flatnonzero(book.item_nodes[:, level] >= 0).tolist()
+        )
+
+
+def test_items_without_an_id_come_last_in_the_table(tmp_path: Path) -> None:
+    quantizer = ResidualQuantizer((np.eye(2, dtype=np.float32),))
+    save_arrays(tmp_path, {"codes": np.array([[1], [-1], [0], [1]], np.int32)})
+    quantizer.save(tmp_path)
+    pd.DataFrame({"item": list("abcd")}).to_parquet(tmp_path / "ids.parquet")
+    write_manifest(tmp_path, widths=[2], method="residual_kmeans")
+    (tmp_path / "book").mkdir()
+    build_codebook(tmp_path, tmp_path / "book")
+    table = pd.read_parquet(tmp_path / "book" / "semantic_ids.parquet")
+    assert table["item"].tolist() == ["c", "a", "d", "b"]
+    assert table["semantic_id"].tolist()[:3] == ["0", "1", "1"]
+    assert table["semantic_id"].isna().tolist() == [False, False, False, True]
+    assert read_manifest(tmp_path / "book")["items_without_id"] == 1
+
+
+def test_equal_codebooks_have_equal_digests_and_others_not(stages: Stages) -> None:
+    book = Codebook.open(stages.codebook)
+    assert book.digest == book.fingerprint() == read_manifest(stages.codebook)["digest"]
+    moved = np.array(book.item_nodes)
+    moved[0] = moved[1] if (moved[0] != moved[1]).any() else moved[2]
+    assert replace(book, item_nodes=moved).fingerprint() != book.digest
+
+
+def test_a_codebook_of_another_version_is_named(stages: Stages, tmp_path: Path) -> None:
+    write_manifest(tmp_path, depth=3)
+    with says("manifest.json", "another version", "run the stage codebook"):
+        Codebook.open(tmp_path)
+
+
 def test_items_that_all_lack_an_id_are_refused(tmp_path: Path) -> None:
     save_arrays(tmp_path, {"codes": np.full((5, 2), -1, np.int32)})
+    write_manifest(tmp_path, widths=[2, 2])
     with says("codes.npy", "no item has a semantic ID", "embeddings"):
         build_codebook(tmp_path, tmp_path)

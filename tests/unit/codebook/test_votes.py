@@ -13,8 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from kit import make_book
 
+from hisac_lab.codebook import counting
 from hisac_lab.codebook.tree import Codebook
-from hisac_lab.codebook.votes import Agents, _order, split_budget, vote
+from hisac_lab.codebook.counting import FRESH, recency_weights
+from hisac_lab.codebook.votes import Agents, split_budget, vote
 
 Rule = Literal["tree", "flat"]
 ITEMS = 14
@@ -134,10 +136,34 @@ def test_ties_go_to_the_most_recent_then_the_lower_code(
     assert _vote(LINE, leaves, leaves >= 0, (budget,), rule).nodes[0].tolist() == expected
 
 
-def test_equally_recent_branches_tie_by_the_lower_code() -> None:
-    """No two leaves share their last event, so this rule only makes the order complete; hence the look inside."""
-    group, votes, last = torch.zeros(3, dtype=torch.int64), torch.tensor([2, 2, 2]), torch.tensor([5, 5, 5])
-    assert _order(group, votes, last).tolist() == [0, 1, 2]
+@given(case=cases(), rule=st.sampled_from(["tree", "flat"]), bits=st.sampled_from([0, 20, 63]), block=st.integers(1, 9))
+@OFTEN
+def test_neither_packing_nor_blocks_nor_threads_show_in_the_result(
+    case: Any, rule: Rule, bits: int, block: int
+) -> None:
+    """Entries too many for one packed integer are sorted by three keys; requests are counted in blocks."""
+    expected = _vote(*case, rule)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(counting, "EVENTS_AT_ONCE", block)
+        patch.setattr(counting, "BITS", 63)
+        whole = counting._ranking
+        patch.setattr(counting, "_ranking", lambda *parts: _with_bits(bits, whole, *parts))
+        found = _vote(*case, rule)
+    assert torch.equal(found.nodes, expected.nodes)
+    assert torch.equal(found.votes, expected.votes)
+
+
+def _with_bits(bits: int, ranking: Any, *parts: Any) -> Any:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(counting, "BITS", bits)
+        return ranking(*parts)
+
+
+def test_more_events_than_a_packed_integer_holds_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(counting, "BITS", 4)
+    leaves = torch.tensor([[0, 1, 2, 3]])
+    with pytest.raises(ValueError, match="too many at once"):
+        _vote(LINE, leaves, leaves >= 0, (2,), "tree")
 
 
 def test_an_inner_node_is_as_recent_as_its_newest_leaf() -> None:
@@ -201,6 +227,41 @@ def test_a_history_without_any_vote_has_no_agent() -> None:
     agents = _vote(LINE, leaves, torch.tensor([[True, True], [False, False]]), (2,), "tree")
     assert agents.nodes.tolist() == [[-1], [-1]]
     assert agents.votes.tolist() == [[0], [0]]
+
+
+def test_old_behaviours_can_count_less() -> None:
+    """Two old events on leaf 0 against one fresh one on leaf 1: who wins depends on the half-life."""
+    leaves, ages = torch.tensor([[0, 0, 1]]), torch.tensor([[100, 90, 1]])
+    parents = [torch.from_numpy(parent) for parent in LINE.parents]
+
+    def first(half_life: float | None) -> int:
+        return int(vote(leaves, leaves >= 0, parents, (1,), "tree", ages, half_life).nodes[0, 0])
+
+    assert [first(half_life) for half_life in (None, 1e6, 10.0)] == [0, 0, 1]
+    agents = vote(leaves, leaves >= 0, parents, (2,), "tree", ages, 100.0)
+    old, older, fresh = (int(recency_weights(np.array(age), 100.0)) for age in (90, 100, 1))
+    assert agents.nodes.tolist() == [[0, 1]]
+    assert agents.votes.tolist() == [[old + older, fresh]]
+
+
+@given(case=cases(), rule=st.sampled_from(["tree", "flat"]))
+@OFTEN
+def test_weights_count_as_so_many_events(case: Any, rule: Rule) -> None:
+    """Weights 2 and 1 by turns, against each event written once or twice."""
+    book, leaves, mask, budgets = case
+    twice = torch.arange(leaves.shape[1]) % 2 == 0
+    heads = np.concatenate([[0], np.cumsum(mask.sum(dim=1).numpy())])
+    weights = np.where(np.broadcast_to(twice.numpy(), leaves.shape), 2, 1)[mask.numpy()]
+    found = counting.count_agents(leaves[mask].numpy(), heads, book.parents, budgets, rule, weights)
+    index = torch.repeat_interleave(torch.arange(leaves.shape[1]), torch.where(twice, 2, 1))
+    expected = _vote(book, leaves[:, index], mask[:, index], budgets, rule)
+    np.testing.assert_array_equal(found[0], expected.nodes)
+    np.testing.assert_array_equal(found[1], expected.votes)
+
+
+def test_recency_weights_are_halved_and_never_nothing() -> None:
+    ages = np.array([0, 10, 20, 10**9])
+    assert recency_weights(ages, 10.0).tolist() == [FRESH, FRESH // 2, FRESH // 4, 1]
 
 
 @given(agents=st.integers(1, 500), depth=st.integers(1, 5), breadth=st.floats(0, 1))

@@ -21,7 +21,7 @@ def test_grouping_keeps_every_sample_exactly_once_and_requests_apart(
 ) -> None:
     random = np.random.default_rng(seed)
     samples = np.zeros(count, SAMPLE)
-    samples["request"] = random.integers(0, 12, count)
+    samples["request"] = np.sort(random.integers(0, 12, count))
     samples["user"] = samples["request"] % 5
     samples["time"] = samples["request"] * 10
     samples["end"] = store.offsets[samples["user"]] + samples["request"] % 4

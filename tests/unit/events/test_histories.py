@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,19 +13,25 @@ import pandas as pd
 import pytest
 from hypothesis import HealthCheck, given, reject, settings
 from hypothesis import strategies as st
-from kit import raw_log
+from kit import prepare_log, raw_log
 
+from hisac_lab.base.artifacts import load_array, sha256_tree, stage_output
 from hisac_lab.base.errors import UserError
+from hisac_lab.codebook.build import build_codebook
 from hisac_lab.config.events import ColumnsConfig, PrepareConfig
-from hisac_lab.config.tokens import EmbedConfig
-from hisac_lab.events.prepare import UNIT_SECONDS, prepare
+from hisac_lab.config.tokens import EmbedConfig, TokenizeConfig, TokenizeLimits
+from hisac_lab.events import prepare as stage
 from hisac_lab.events.store import SPLITS, EventStore
-from hisac_lab.tokens.embeddings import cooccurrence_vectors
+from hisac_lab.events.tables import UNIT_SECONDS
+from hisac_lab.tokens.embeddings import embed
+from hisac_lab.tokens.run import tokenize
 
 SAMPLES = 90
 GENTLY = settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.filter_too_much])
 CHOICES = st.builds(
     PrepareConfig,
+    positive_from=st.just(4.0),
+    shards=st.sampled_from([(0,), (0, 1, 2)]),
     time_unit=st.sampled_from(["second", "day"]),
     history=st.sampled_from(["positives", "all"]),
     history_limit=st.integers(1, 12),
@@ -58,9 +63,8 @@ def prepared(events: pd.DataFrame, config: PrepareConfig, items: str | None = No
     """The stage's output for these events; a log too poor for three splits is no example."""
     with tempfile.TemporaryDirectory() as home:
         out = Path(home) / "prepare"
-        out.mkdir()
         try:
-            prepare(config, raw_log(Path(home) / "raw", events, items), out)
+            prepare_log(config, raw_log(Path(home) / "raw", events, items), out)
         except UserError:
             reject()
         yield EventStore.open(out)
@@ -117,7 +121,8 @@ def test_a_request_is_one_user_in_one_time_unit_and_lies_in_one_split(
         for split, ends in zip(SPLITS, [cuts["valid"], cuts["test"], np.inf], strict=True):
             samples = store.samples(split)
             assert ((samples["time"] >= begins) & (samples["time"] < ends)).all()
-            assert (np.diff(samples["time"]) >= 0).all()
+            order = np.lexsort((samples["request"], samples["time"] // unit, samples["user"]))
+            assert (order == np.arange(len(samples))).all()  # user by user, request by request, in time order
             for sample in samples:
                 key = int(sample["user"]), int(sample["time"]) // unit, split
                 assert seen.setdefault(int(sample["request"]), key) == key
@@ -125,12 +130,16 @@ def test_a_request_is_one_user_in_one_time_unit_and_lies_in_one_split(
         assert len(set(seen.values())) == len(seen)
 
 
-@given(events=logs(), negatives=st.integers(1, 4), seed=st.integers(0, 3))
+BY = st.sampled_from(["uniform", "popularity"])
+
+
+@given(events=logs(), negatives=st.integers(1, 4), by=BY, seed=st.integers(0, 3))
 @GENTLY
 def test_sampled_negatives_were_alive_and_are_no_positives_of_that_moment(
-    events: pd.DataFrame, negatives: int, seed: int
+    events: pd.DataFrame, negatives: int, by: Any, seed: int
 ) -> None:
-    config = PrepareConfig(columns=ColumnsConfig(label=None), negatives=negatives, seed=seed, min_history=0)
+    columns = ColumnsConfig(label=None)
+    config = PrepareConfig(columns=columns, negatives=negatives, negatives_by=by, seed=seed, min_history=0)
     first = events.groupby("item")["time"].min()
     clicks = {(str(row.user), str(row.item), row.time) for row in events.itertuples()}
     with prepared(events.drop(columns="rating"), config) as store:
@@ -141,7 +150,7 @@ def test_sampled_negatives_were_alive_and_are_no_positives_of_that_moment(
         assert not clicks & set(drawn)
         assert len(drawn) <= negatives * len(positives)
         assert all(time >= first[int(item)] for _, item, time in drawn)
-        assert store.manifest["negatives"] == f"sampled negatives, {negatives} per positive"
+        assert store.manifest["negatives"] == f"sampled negatives, {negatives} per positive, {by}, seed {seed}"
 
 
 def _scramble(events: pd.DataFrame, cut: int) -> pd.DataFrame:
@@ -156,6 +165,22 @@ ITEM_TABLE = "item_id,title\n" + "".join(f"{number},item {number}\n" for number 
 
 @given(events=logs(), config=CHOICES)
 @GENTLY
+def test_the_number_of_shards_changes_no_byte(events: pd.DataFrame, config: PrepareConfig) -> None:
+    with tempfile.TemporaryDirectory() as home:
+        raw = raw_log(Path(home) / "raw", events)
+        hashes = set()
+        for shards in ((0,), (0, 1), (0, 1, 2, 3, 4)):
+            out = Path(home) / f"prepare-{len(shards)}"
+            try:
+                prepare_log(config.model_copy(update={"shards": shards}), raw, out)
+            except UserError:
+                reject()
+            hashes.add(sha256_tree(out))
+        assert len(hashes) == 1
+
+
+@given(events=logs(), config=CHOICES)
+@GENTLY
 def test_training_samples_do_not_depend_on_what_comes_after_the_cut(
     events: pd.DataFrame, config: PrepareConfig
 ) -> None:
@@ -166,18 +191,44 @@ def test_training_samples_do_not_depend_on_what_comes_after_the_cut(
         assert told(store, "train") == before
 
 
-@pytest.mark.parametrize("keep", ["nothing", "other items"])
-def test_the_cooccurrence_embedding_does_not_depend_on_what_comes_after_the_cut(store: EventStore, keep: str) -> None:
-    config = EmbedConfig(method="cooccurrence", cooccurrence_dim=8)
-    past = np.asarray(store.times) < store.manifest["cuts"]["valid"]
-    assert past.any()
-    assert not past.all()
-    whole = cooccurrence_vectors(config, store)
-    if keep == "nothing":
-        offsets = np.r_[0, np.cumsum(past)][store.offsets]
-        other = dataclasses.replace(store, items=store.items[past], times=store.times[past], offsets=offsets)
-    else:
-        other = dataclasses.replace(store, items=np.where(past, store.items, 0))
-    np.testing.assert_array_equal(cooccurrence_vectors(config, other), whole)
-    everything = dataclasses.replace(store, manifest=store.manifest | {"cuts": {"valid": 1 << 40}})
-    assert not np.allclose(cooccurrence_vectors(config, everything), whole)  # the cut is what makes the difference
+def _fitted(events: pd.DataFrame, config: PrepareConfig, method: Any) -> dict[str, Any]:
+    """Everything that is fitted before a model: training samples with their negatives, embeddings, IDs, codebook."""
+    with tempfile.TemporaryDirectory() as home:
+        prepared, embedded, tokens, book = (Path(home) / name for name in ("prepare", "embed", "tokenize", "codebook"))
+        limits = TokenizeLimits(min_use=0.0, max_collision_rate=1.0, max_bucket_share=1.0)
+        try:
+            prepare_log(config, raw_log(Path(home) / "raw", events, ITEM_TABLE), prepared)
+            with stage_output(embedded) as out:
+                embed(EmbedConfig(method=method, cooccurrence_dim=4), prepared, out)
+            with stage_output(tokens) as out:
+                tokenize(TokenizeConfig(widths=(2, 2), limits=limits), prepared, embedded, out)
+            with stage_output(book) as out:
+                build_codebook(tokens, out)
+        except UserError:
+            reject()
+        return {
+            "train": told(EventStore.open(prepared), "train"),
+            "embeddings": load_array(embedded, "embeddings").tolist(),
+            "codes": load_array(tokens, "codes").tolist(),
+            "codebook": sha256_tree(book),
+        }
+
+
+@given(events=logs(), config=CHOICES, labelled=st.booleans(), by=BY, method=st.sampled_from(["text", "cooccurrence"]))
+@GENTLY
+def test_no_fitted_artefact_changes_when_everything_after_the_training_cut_is_deleted(
+    events: pd.DataFrame, config: PrepareConfig, labelled: bool, by: Any, method: Any
+) -> None:
+    times = np.sort(events["time"].to_numpy())
+    cuts = int(times[int(0.6 * len(times))]), int(times[int(0.8 * len(times))])
+    update: dict[str, Any] = {"cuts": cuts, "negatives_by": by}
+    if not labelled:
+        events, update = events.drop(columns="rating"), update | {"columns": ColumnsConfig(label=None)}
+    config = config.model_copy(update=update)
+    unit = UNIT_SECONDS[config.time_unit]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stage, "require_both_labels", lambda splits: None)  # nothing is left to validate and test on
+        whole = _fitted(events, config, method)
+        cut = _fitted(events[events["time"] < cuts[0] // unit * unit], config, method)
+    for name, value in whole.items():
+        assert cut[name] == value, name

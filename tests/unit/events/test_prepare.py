@@ -7,21 +7,22 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from kit import HEADER, Stages, raw_log, says
+from kit import HEADER, Stages, prepare_log, raw_log, says
 from tiny import make_log, write_csv
 
 from hisac_lab.base.artifacts import read_manifest, sha256_tree, write_manifest
 from hisac_lab.base.errors import UserError
 from hisac_lab.config.events import ColumnsConfig, PrepareConfig
-from hisac_lab.events.prepare import prepare
+from hisac_lab.events.ingest import ingest
 from hisac_lab.events.store import SAMPLE, SPLITS, EventStore
+
+THRESHOLD = {"positive_from": 4.0}
 
 
 def _prepare(home: Path, events: pd.DataFrame | str, config: PrepareConfig, name: str = "out") -> EventStore:
-    out = home / name
-    out.mkdir()
-    prepare(config, raw_log(home / f"{name}-raw", events), out)
-    return EventStore.open(out)
+    settings = config if config.positive_from or isinstance(events, str) else config.model_copy(update=THRESHOLD)
+    prepare_log(settings, raw_log(home / f"{name}-raw", events), home / name)
+    return EventStore.open(home / name)
 
 
 def _log(rows: int = 60) -> pd.DataFrame:
@@ -32,8 +33,8 @@ def _log(rows: int = 60) -> pd.DataFrame:
 
 
 def test_the_stage_gives_the_same_bytes_again(stages: Stages, tmp_path: Path) -> None:
-    prepare(PrepareConfig(), stages.acquire, tmp_path)
-    assert sha256_tree(tmp_path) == sha256_tree(stages.prepare)
+    prepare_log(PrepareConfig(), stages.acquire, tmp_path / "again")
+    assert sha256_tree(tmp_path / "again") == sha256_tree(stages.prepare)
 
 
 def test_the_manifest_counts_what_is_there(store: EventStore) -> None:
@@ -61,12 +62,14 @@ def test_items_are_numbered_in_natural_order_and_fields_coded(store: EventStore)
 
 
 def test_order_and_layout_of_the_file_do_not_matter(store: EventStore, tmp_path: Path) -> None:
-    write_csv(tmp_path / "raw")
-    path = tmp_path / "raw" / "events.csv"
-    pd.read_csv(path).sort_values(["timestamp", "user_id", "item_id"]).to_csv(path, index=False)
-    write_manifest(tmp_path / "raw", layout="csv", files={})
-    (tmp_path / "out").mkdir()
-    prepare(PrepareConfig(), tmp_path / "raw", tmp_path / "out")
+    raw = tmp_path / "raw"
+    write_csv(raw)
+    (raw / "events").mkdir()
+    log = pd.read_csv(raw / "events.csv").sort_values(["timestamp", "user_id", "item_id"])
+    log.to_parquet(raw / "events" / "log.parquet", index=False)
+    (raw / "events.csv").unlink()
+    write_manifest(raw, dataset="own", layout="own", files={})
+    prepare_log(PrepareConfig(positive_from=4), raw, tmp_path / "out")
     other = EventStore.open(tmp_path / "out")
     for split in SPLITS:
         np.testing.assert_array_equal(np.sort(other.samples(split)["time"]), np.sort(store.samples(split)["time"]))
@@ -87,18 +90,19 @@ def test_sorted_events_pass_where_unsorted_ones_are_refused(tmp_path: Path) -> N
 
 def test_repeated_events_are_refused_or_dropped(tmp_path: Path) -> None:
     events = pd.concat([_log(), _log().iloc[[20]].assign(rating=1)])
-    with says("events.csv", "line 62: user, item, time", "user '2', item '6', time 1020", "prepare.duplicates: drop"):
+    with says("events.csv", "line 62: user_id, item_id, timestamp", "user '2', item '6', time 1020", "prepare.duplicates: drop"):
         _prepare(tmp_path, events, PrepareConfig())
-    dropped = _prepare(tmp_path, events, PrepareConfig(duplicates="drop"), "dropped")
-    plain = _prepare(tmp_path, _log(), PrepareConfig(duplicates="drop"), "plain")
+    config = PrepareConfig(duplicates="drop", cuts=(1042, 1048))
+    dropped, plain = _prepare(tmp_path, events, config, "dropped"), _prepare(tmp_path, _log(), config, "plain")
     assert dropped.manifest["events"] == 60
+    assert (dropped.manifest["events_repeated"], plain.manifest["events_repeated"]) == (1, 0)
     for split in SPLITS:
         np.testing.assert_array_equal(dropped.samples(split), plain.samples(split))
 
 
 @pytest.mark.parametrize(("threshold", "only"), [(6.0, "negative"), (0.5, "positive")])
 def test_labels_of_one_kind_are_refused(tmp_path: Path, threshold: float, only: str) -> None:
-    with says("params.yaml", "prepare.positive_from", str(threshold), f"every event is {only}"):
+    with says("params.yaml", "prepare.positive_from", f"{threshold:g}", f"every event is {only}"):
         _prepare(tmp_path, _log(), PrepareConfig(positive_from=threshold))
 
 
@@ -114,7 +118,7 @@ def test_labels_of_one_kind_are_refused(tmp_path: Path, threshold: float, only: 
     ids=["no validation", "no training", "no test", "no history", "all on one day"],
 )
 def test_a_period_without_both_labels_is_refused(tmp_path: Path, config: PrepareConfig, split: str) -> None:
-    with says("events.csv", "time", f"the {split} period has", "prepare.train_share"):
+    with says("params.yaml", f"the {split} period has", "prepare.train_share"):
         _prepare(tmp_path, _log(), config)
 
 
@@ -158,7 +162,7 @@ def test_a_log_without_feedback_takes_clicks_for_positives(tmp_path: Path) -> No
 
 def test_a_stage_that_has_not_run_is_named(tmp_path: Path) -> None:
     with says("manifest.json", "does not exist", "run the stage"):
-        prepare(PrepareConfig(), tmp_path, tmp_path)
+        ingest(PrepareConfig(), tmp_path, tmp_path)
     with pytest.raises(UserError, match="does not exist"):
         EventStore.open(tmp_path)
 

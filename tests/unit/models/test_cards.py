@@ -6,13 +6,15 @@ import ast
 from pathlib import Path
 
 import pytest
+from kit import EVERY
 
-from hisac_lab.config.model import DINConfig, HiSACConfig
-from hisac_lab.models.catalog import BRANCHES, fidelity_card
+from hisac_lab.config.model import EveryModel
+from hisac_lab.models.catalog import fidelity_card
 from hisac_lab.models.contract import CardLine
 
 TESTS = Path(__file__).parents[2]
-LINES = [(branch.__name__, line) for branch in BRANCHES.values() for line in branch.card]
+KINDS = {config.kind: config for config in EVERY.values()}
+LINES = [(kind, line) for kind, config in KINDS.items() for line in fidelity_card(config)]
 
 
 @pytest.fixture(scope="module")
@@ -37,8 +39,6 @@ def test_a_card_line_has_a_source_and_a_test_that_exists(model: str, line: CardL
         assert line.test in names
 
 
-@pytest.mark.parametrize("config", [DINConfig(), HiSACConfig()])
-def test_every_model_has_a_card_that_says_what_is_stated_inferred_and_left_out(
-    config: DINConfig | HiSACConfig,
-) -> None:
+@pytest.mark.parametrize("config", KINDS.values(), ids=KINDS)
+def test_every_model_has_a_card_that_says_what_is_stated_inferred_and_left_out(config: EveryModel) -> None:
     assert {line.status for line in fidelity_card(config)} == {"stated", "inferred", "left out"}

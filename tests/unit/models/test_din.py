@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from kit import FRAME, make_history, make_items
+from kit import FRAME, ask, make_history, make_items
 from torch import Tensor
 
 from hisac_lab.config.model import DINConfig
@@ -71,4 +71,4 @@ def test_the_state_of_the_branch_is_the_whole_history() -> None:
     assert branch.agents(history) is None
     queries = torch.randn(2, 3, FRAME.dim)
     expected = _plain(branch.attention, queries, events, history.mask)[1]
-    torch.testing.assert_close(branch.attend(UserState(state), queries), expected, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(branch.attend(UserState(state), ask(queries)), expected, atol=1e-5, rtol=1e-4)

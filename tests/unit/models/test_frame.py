@@ -5,13 +5,16 @@ from __future__ import annotations
 import dataclasses
 import math
 
+import numpy as np
 import pytest
 import torch
-from kit import FRAME, ITEMS, MODELS, lively, make_history, make_items
+from kit import CPU, DAY, EVERY, FRAME, ITEMS, MODELS, lively, make_history, make_items, says
 
+from hisac_lab.events.batches import Rows
 from hisac_lab.models.catalog import build
 from hisac_lab.models.contract import History, ItemSpace, UserState
-from hisac_lab.models.frame import AGE_BUCKETS, ItemEncoder, age_bucket
+from hisac_lab.models.frame import ItemEncoder, context_features, context_width
+from hisac_lab.models.runtime import histories, score_rows
 
 SPACE = make_items()
 
@@ -34,14 +37,6 @@ def test_few_items_and_many_are_encoded_alike() -> None:
     torch.testing.assert_close(encoder(many)[:2], encoder(some))
 
 
-@pytest.mark.parametrize(
-    ("age", "bucket"),
-    [(-5, 0), (0, 0), (1, 1), (2, 1), (3, 2), (7, 3), (86_400, 16), ((1 << 31) - 1, 31), (1 << 40, AGE_BUCKETS - 1)],
-)
-def test_ages_fall_into_whole_logarithms(age: int, bucket: int) -> None:
-    assert int(age_bucket(torch.tensor([age]))) == bucket
-
-
 def test_the_last_events_of_a_history_drop_its_agents() -> None:
     history = make_history([6, 2])
     model = build(MODELS["hisac"], FRAME, SPACE, 0)
@@ -62,7 +57,7 @@ def test_the_short_model_sees_the_window_and_the_length_of_what_lies_before_it()
     before = dataclasses.replace(history, items=items)
     torch.testing.assert_close(model(history, candidates), model(before, candidates))
     state, last = model.encode(history), model.encode(history.last(FRAME.short_window))
-    assert state["length"].item() == pytest.approx(math.log(13))
+    assert state["context"].item() == pytest.approx(math.log(13))
     torch.testing.assert_close(state["short_events"], last["short_events"])
     items[:, -FRAME.short_window] = (items[:, -FRAME.short_window] + 1) % ITEMS
     assert not torch.allclose(model(history, candidates), model(before, candidates))
@@ -99,3 +94,64 @@ def test_arrays_become_a_history_on_a_device() -> None:
     moved = History.of(arrays, "cpu")  # type: ignore[arg-type]
     assert torch.equal(moved.items, history.items)
     assert moved.agents is None
+
+
+def test_features_of_user_and_request_are_those_of_the_formulas() -> None:
+    history = make_history([3, 0])
+    ages = torch.tensor([[9 * DAY, 5 * DAY, 2 * DAY], [7, 7, 7]])  # what stands in the padding does not count
+    time = torch.tensor([3 * DAY + DAY // 4, 0])
+    history = dataclasses.replace(history, ages=ages, time=time)
+    names = ("length", "recency", "pace", "day", "week")
+    found = context_features(history, names)
+    assert found.shape == (2, context_width(names)) == (2, 7)
+    week = 2 * math.pi * 3.25 / 7
+    expected = [math.log(4), math.log(3), math.log(1 + 3 / 10), 1.0, 0.0, math.sin(week), math.cos(week)]
+    assert found[0].tolist() == pytest.approx(expected, abs=1e-6)
+    assert found[1].tolist() == pytest.approx([0, 0, 0, 0, 1, 0, 1], abs=1e-6)
+    assert context_features(history, ()).shape == (2, 0)
+
+
+def test_a_feature_of_the_time_without_a_time_is_refused() -> None:
+    history = dataclasses.replace(make_history([3]), time=None)
+    with says("params.yaml", "frame.features", "'day' needs the time of the request"):
+        context_features(history, ("length", "day"))
+
+
+@pytest.mark.parametrize("name", ["din-short-only", "hisac", "iat"])
+def test_every_feature_reaches_the_scores(name: str) -> None:
+    frame = FRAME.model_copy(update={"features": ("recency", "pace", "day", "week")})
+    model, candidates = build(EVERY[name], frame, SPACE, 0).eval(), torch.arange(4)[None]
+    history = make_history([6])
+    assert history.time is not None
+    later = dataclasses.replace(history, time=history.time + 3 * 3600)
+    assert not torch.equal(model(history, candidates), model(later, candidates))
+
+
+def test_a_request_takes_its_time_from_the_rows(items: ItemSpace, rows: dict[str, Rows]) -> None:
+    index = np.array([2, 0])
+    found = histories(rows["test"], index, CPU)
+    assert found.time is not None
+    assert found.time.tolist() == rows["test"].time[index].tolist()
+    frame = FRAME.model_copy(update={"features": ("length", "day")})
+    model = build(MODELS["mean"], frame, items, 0).eval()
+    assert np.isfinite(score_rows(model, rows["valid"], CPU)).all()
+
+
+def test_shuffled_ids_belong_to_other_items() -> None:
+    """Items with an ID trade it, embedding and path together; fields and items without one stay as they are."""
+    other = SPACE.shuffled(1)
+    known = SPACE.codebook.item_nodes[:, 0] >= 0
+    assert (other.codebook.item_nodes[~known] == SPACE.codebook.item_nodes[~known]).all()
+    assert torch.equal(other.semantic[~known], SPACE.semantic[~known])
+    assert other.fields is SPACE.fields
+    assert not torch.equal(other.semantic, SPACE.semantic)
+    pairs = [
+        {
+            (row.numpy().tobytes(), nodes.tobytes())
+            for row, nodes in zip(one.semantic, one.codebook.item_nodes, strict=True)
+        }
+        for one in (SPACE, other)
+    ]
+    assert pairs[0] == pairs[1]
+    assert torch.equal(SPACE.shuffled(1).semantic, other.semantic)
+    assert not torch.equal(SPACE.shuffled(2).semantic, other.semantic)

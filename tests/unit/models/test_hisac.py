@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from kit import DAY, FRAME, ITEMS, WITHOUT_ID, make_history, make_items, says
+from kit import DAY, FRAME, ITEMS, WITHOUT_ID, ask, make_history, make_items, says
 from torch import Tensor
 
 from hisac_lab.codebook.votes import Agents
@@ -110,6 +110,87 @@ def test_padding_and_items_without_id_are_not_routed(switch: str) -> None:
         assert (alpha[rows].sum(dim=1)[_routed(history)[rows]] > 0).all()
 
 
+def _repeating() -> History:
+    """Few items, each many times, one of them without a semantic ID."""
+    history = make_history([40, 12, 0, 25], items=7)
+    history.items[0, 5] = WITHOUT_ID[1]
+    return history
+
+
+@pytest.mark.parametrize("switch", SWITCHES)
+@pytest.mark.parametrize("weight", ["bias", "factor"])
+def test_routing_each_item_once_gives_the_same_numbers(switch: str, weight: str) -> None:
+    """Equal items are routed alike, so a unit of n equal behaviours takes part n times."""
+    history = _repeating()
+    states, routes = [], []
+    for by in ("events", "items"):
+        branch = _branch(**SWITCHES[switch], weight=weight, route_by=by, temperature=0.3)
+        states.append(branch.encode(history, _events(history)))
+        routes.append(branch.route(history, branch.agents(history)))
+    assert branch.units(history).values.shape[1] <= 7
+    torch.testing.assert_close(routes[1], routes[0], atol=1e-6, rtol=1e-4)
+    for name in ("keys", "values", "bias"):
+        torch.testing.assert_close(states[1][name], states[0][name], atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("switch", SWITCHES)
+def test_routing_by_leaf_is_exact_where_items_lie_on_their_leaf(switch: str) -> None:
+    """Hard routing knows leaves only; soft routing is off by how far items lie from their leaf."""
+    history = _repeating()
+    plain, rough = (_branch(**SWITCHES[switch], route_by=by, temperature=0.3) for by in ("events", "leaves"))
+    routes = [one.route(history, one.agents(history)) for one in (plain, rough)]
+    off = float((routes[0] - routes[1]).abs().sum() / routes[0].sum())
+    assert off == 0 if switch == "hard" else 0.01 < off < 0.3
+    known = plain.item_leaf >= 0
+    for branch in (plain, rough):
+        branch.semantic = branch.semantic.clone()  # the space is shared by all tests
+        branch.semantic[known] = branch.leaf_vectors[branch.item_leaf[known]]
+    states = [one.encode(history, _events(history)) for one in (plain, rough)]
+    for name in ("keys", "values", "bias"):
+        torch.testing.assert_close(states[1][name], states[0][name], atol=1e-5, rtol=1e-4)
+
+
+def test_without_hierarchical_voting_every_observed_leaf_is_an_agent() -> None:
+    branch, history = _branch(every_leaf=True, agents=999), _history()
+    agents, routed = branch.agents(history), _routed(history)
+    for row in range(len(LENGTHS)):
+        leaves = branch.item_leaf[history.items[row]][routed[row]].tolist()
+        kept = agents.nodes[row][agents.nodes[row] >= 0].tolist()
+        assert sorted(kept) == sorted(set(leaves))
+        assert agents.votes[row][: len(kept)].tolist() == [leaves.count(leaf) for leaf in kept]
+
+
+def test_shuffled_ids_route_by_the_embeddings_of_other_items() -> None:
+    """The control keeps tree and geometry and breaks what an ID says of its item."""
+    own, shuffled = _branch(), _branch(ids="shuffled")
+    assert torch.equal(own.leaf_vectors, shuffled.leaf_vectors)
+    assert sorted(own.item_leaf.tolist()) == sorted(shuffled.item_leaf.tolist())
+    assert not torch.equal(own.item_leaf, shuffled.item_leaf)
+    known = own.item_leaf >= 0
+    distances = [
+        (one.semantic[known] - one.leaf_vectors[one.item_leaf[known]]).square().sum(dim=1).sort().values
+        for one in (own, shuffled)
+    ]
+    torch.testing.assert_close(distances[0], distances[1])
+
+
+def test_agents_can_stand_in_front_of_a_transformer_block() -> None:
+    """The compressed sequence goes through the block, and candidates attend to its outputs."""
+    branch, history = _branch(reader="transformer"), _history()
+    assert branch.block is not None
+    with torch.no_grad():
+        state = branch.encode(history, _events(history))
+        values = branch.value(_events(history)) * branch.fade(history.ages)[..., None]
+        agents, bias = branch.compress(history, values)
+        for row in range(len(LENGTHS)):
+            there = bias[row] > -1e30
+            if there.any():
+                pairs = bias[row][there].expand(1, 1, int(there.sum()), -1)
+                mixed = branch.block.tokens(agents[row][there][None], pairs)[0][0]
+                expected = branch.reader.to_key(mixed)
+                torch.testing.assert_close(state["keys"][row][there], expected, atol=1e-5, rtol=1e-4)
+
+
 def test_with_the_softmax_over_agents_every_behaviour_spends_mass_one() -> None:
     """Undoing the division by an agent's mass, the shares of a behaviour sum to one."""
     branch, history = _branch(softmax_over="agents", temperature=0.4), _history()
@@ -179,8 +260,8 @@ def test_pruned_behaviours_still_count() -> None:
         branch = _branch(budgets=(1, 1), temperature=0.5, routing=routing)
         events = _events(history).requires_grad_()
         state = branch.encode(history, events)
-        assert state["agent_keys"].shape[1] == 1
-        state["agent_keys"].square().sum().backward()
+        assert state["keys"].shape[1] == 1
+        state["keys"].square().sum().backward()
         pruned = branch.item_leaf[history.items] != branch.agents(history).nodes
         assert 3 < int(pruned.sum()) < 12
         reach[routing] = events.grad.abs().sum(dim=2)[pruned]
@@ -197,10 +278,10 @@ def test_old_events_decay(days: int) -> None:
     now, then = branch.encode(history, events), branch.encode(older, events)
     rate = torch.nn.functional.softplus(branch.decay)
     assert 0 < rate.item() < 0.1
-    for name in ("agent_keys", "agent_values"):
+    for name in ("keys", "values"):
         torch.testing.assert_close(then[name], now[name] * torch.exp(-rate * days), atol=1e-7, rtol=1e-4)
-    torch.testing.assert_close(then["agent_bias"], now["agent_bias"])
-    then["agent_keys"].sum().backward()
+    torch.testing.assert_close(then["bias"], now["bias"])
+    then["keys"].sum().backward()
     assert branch.decay.grad is not None
     assert branch.decay.grad.item() != 0
 
@@ -230,21 +311,21 @@ def _plain_attention(branch: HiSACBranch, state: dict[str, Tensor], queries: Ten
     heads, width = branch.config.heads, FRAME.dim // branch.config.heads
     out = torch.zeros_like(queries)
     for row in range(len(queries)):
-        real = torch.isfinite(state["agent_bias"][row]) & (state["agent_bias"][row] > -1e30)
+        real = torch.isfinite(state["bias"][row]) & (state["bias"][row] > -1e30)
         times = torch.ones(int(real.sum()), dtype=torch.int64) if repeats is None else repeats[row][real]
-        bias = state["agent_bias"][row][real] if repeats is None else torch.zeros(int(real.sum()))
+        bias = state["bias"][row][real] if repeats is None else torch.zeros(int(real.sum()))
         keys, values, bias = (
             part.repeat_interleave(times, dim=0)
-            for part in (state["agent_keys"][row][real], state["agent_values"][row][real], bias)
+            for part in (state["keys"][row][real], state["values"][row][real], bias)
         )
         if not len(keys):
             continue
-        query = branch.to_query(queries[row])
+        query = branch.reader.to_query(queries[row])
         for head in range(heads):
             part = slice(head * width, (head + 1) * width)
             scores = query[:, part] @ keys[:, part].T / math.sqrt(width) + bias
             out[row, :, part] = torch.softmax(scores, dim=1) @ values[:, part]
-    return branch.merge(out)
+    return branch.reader.merge(out)
 
 
 @pytest.mark.parametrize("heads", [1, 2, 4])
@@ -254,12 +335,12 @@ def test_candidates_see_the_history_through_agents_only(weight: str, heads: int)
     branch = _branch(weight=weight, heads=heads)
     history, queries = _history(), torch.randn(5, 3, FRAME.dim)
     state = branch.encode(history, _events(history))
-    assert set(state) == {"agent_keys", "agent_values", "agent_bias"}
+    assert set(state) == {"keys", "values", "bias"}
     long = branch.encode(make_history([200]), torch.randn(1, 200, FRAME.dim))
     for name, part in state.items():
         assert part.shape[1] <= 6, name
         assert long[name].shape[1] <= 6
-    found = branch.attend(UserState(state), queries)
+    found = branch.attend(UserState(state), ask(queries))
     torch.testing.assert_close(found, _plain_attention(branch, state, queries, None), atol=1e-5, rtol=1e-4)
 
 
@@ -269,11 +350,11 @@ def test_vote_weight_is_a_bias() -> None:
     state, agents = branch.encode(history, _events(history)), branch.agents(history)
     real = agents.nodes >= 0
     shares = agents.votes / agents.votes.sum(dim=1, keepdim=True)
-    torch.testing.assert_close(state["agent_bias"][real], torch.log(shares)[real])
-    assert (state["agent_bias"][~real] < -1e30).all()
+    torch.testing.assert_close(state["bias"][real], torch.log(shares)[real])
+    assert (state["bias"][~real] < -1e30).all()
     queries = torch.randn(5, 3, FRAME.dim)
     repeated = _plain_attention(branch, state, queries, agents.votes)
-    torch.testing.assert_close(branch.attend(UserState(state), queries), repeated, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(branch.attend(UserState(state), ask(queries)), repeated, atol=1e-5, rtol=1e-4)
 
 
 def test_vote_weight_can_be_a_factor_or_nothing() -> None:
@@ -281,19 +362,19 @@ def test_vote_weight_can_be_a_factor_or_nothing() -> None:
     states = {name: _branch(weight=name).encode(history, _events(history)) for name in ("bias", "factor", "none")}
     agents = _branch().agents(history)
     real, weights = agents.nodes >= 0, agents.weights()[..., None]
-    for name in ("agent_keys", "agent_values"):
+    for name in ("keys", "values"):
         torch.testing.assert_close(states["none"][name], states["bias"][name])
         torch.testing.assert_close(states["factor"][name], states["bias"][name] * weights)
     for name in ("factor", "none"):
-        assert not states[name]["agent_bias"][real].any()
-        assert (states[name]["agent_bias"][~real] < -1e30).all()
+        assert not states[name]["bias"][real].any()
+        assert (states[name]["bias"][~real] < -1e30).all()
 
 
 def test_a_high_weight_temperature_evens_the_weights() -> None:
     history = _history()
     real = _branch().agents(history).nodes >= 0
     spread = [
-        float(_branch(weight_temperature=heat).encode(history, _events(history))["agent_bias"][0][real[0]].std())
+        float(_branch(weight_temperature=heat).encode(history, _events(history))["bias"][0][real[0]].std())
         for heat in (0.5, 1.0, 4.0)
     ]
     assert spread[0] > spread[1] > spread[2] > 0
@@ -304,15 +385,15 @@ def test_a_history_without_agents_answers_like_no_history() -> None:
     history = make_history([3, 0])
     history.items[0] = WITHOUT_ID[0]
     state = branch.encode(history, _events(history))
-    answers = branch.attend(UserState(state), torch.randn(2, 2, FRAME.dim))
-    torch.testing.assert_close(answers, branch.merge.bias.expand(2, 2, -1))
+    answers = branch.attend(UserState(state), ask(torch.randn(2, 2, FRAME.dim)))
+    torch.testing.assert_close(answers, branch.reader.merge.bias.expand(2, 2, -1))
 
 
 def test_agents_given_beforehand_are_not_counted_again() -> None:
     branch, history = _branch(), make_history([12])
     leaf = branch.item_leaf[history.items[0, -1]].view(1, 1)
     given = dataclasses.replace(history, agents=Agents(leaf, torch.ones_like(leaf)))
-    assert branch.encode(given, _events(history))["agent_keys"].shape[1] == 1
+    assert branch.encode(given, _events(history))["keys"].shape[1] == 1
 
 
 @pytest.mark.parametrize("depth", [1, 2, 3])

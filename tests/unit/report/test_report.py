@@ -92,7 +92,16 @@ def make(root: Path) -> Inputs:
             "events": 1234,
             "history_events": 600,
             "events_out_of_order": 3,
+            "events_outside": 2,
+            "events_repeated": 1,
             "samples_without_history": 5,
+            "samples_not_kept": 0,
+            "leaks": {
+                "samples_checked": 321,
+                "history_of_another_user": 0,
+                "history_after_the_request": 0,
+                "history_left_out": 0,
+            },
             "negatives": "real exposures",
             "time_unit": "second",
             "history_limit": 1000,
@@ -105,6 +114,8 @@ def make(root: Path) -> Inputs:
             "profile": {
                 "months": {"1997-09": {"events": 700, "positive_share": 0.5}, "1997-10": {"events": 534}},
                 "history_length_deciles": list(range(0, 110, 10)),
+                "history_length_p99": 99,
+                "item_age_days": {"p10": 1, "p50": 20, "p90": 300},
                 "test_share_of_new_users": 0.25,
                 "test_share_of_new_items": 0.125,
             },
@@ -112,18 +123,30 @@ def make(root: Path) -> Inputs:
     )
     items = pd.DataFrame({"item": list("abcd"), "text": list("wxyz"), "title": ["One", "Two", NASTY, "Four"]})
     items.to_parquet(made.prepare / "items.parquet", index=False)
-    write_json(made.embed / "manifest.json", {"method": "text", "dim": 2, "items_without_embedding": 0})
+    np.save(made.prepare / "history_items.npy", np.array([0, 1, 2, 1, 3, 0], np.int32))
+    np.save(made.prepare / "history_times.npy", np.arange(6))
+    np.save(made.prepare / "offsets.npy", np.array([0, 1, 6]))
+    pd.DataFrame({"user": ["anna", "bert"]}).to_parquet(made.prepare / "users.parquet", index=False)
+    embedding = {"method": "text", "parts": {"text": 1.0}, "dim": 2, "items_without_embedding": 0}
+    write_json(made.embed / "manifest.json", embedding)
     np.save(made.embed / "embeddings.npy", np.eye(4, 2, dtype=np.float32))
-    level = {"width": 2, "use": 1.0, "perplexity": 1.9, "explained_variance": 0.4, "prefixes": 2}
+    level = {"width": 2, "use": 1.0, "perplexity": 1.9, "explained_variance": 0.4, "prefixes": 2, "fan_out": 2.0}
+    level |= {"evenness": 0.95, "entropy_bits": 0.93, "purity": 0.6, "seed_agreement": 0.35}
     quality = {"levels": [level], "ids": 2, "collision_rate": 1.0, "largest_bucket": 2, "max_bucket_share": 0.5}
-    write_json(made.tokenize / "manifest.json", {"quality": quality})
-    write_json(made.codebook / "manifest.json", {"nodes": [2], "mean_fan_out": [2.0], "items_without_id": 0})
+    quality |= {"explained_variance": 0.4, "cosine": 0.8, "neighbour_overlap": 0.3}
+    quality |= {"purity_by_chance": 0.2, "purity_lift": 3.0}
+    tokenization = {"method": "residual_kmeans", "category": "genre", "quality": quality, "refit": {}}
+    write_json(made.tokenize / "manifest.json", tokenization)
+    book = {"depth": 1, "digest": "abcd", "method": "residual_kmeans", "own_space": False}
+    write_json(made.codebook / "manifest.json", book | {"nodes": [2], "items_without_id": 1})
     np.save(made.codebook / "item_nodes.npy", np.array([[0], [1], [1], [-1]]))
     np.save(made.codebook / "vectors_0.npy", np.eye(2, dtype=np.float32))
+    for name, values in (("parents", [0, 0]), ("codes", [0, 1]), ("counts", [1, 2])):
+        np.save(made.codebook / f"{name}_0.npy", np.array(values))
     trials = "number,agents,depth,auc,cost,on_front\n0,4,1,0.7,1000.0,True\n1,8,1,0.69,1200.0,False\n"
     (made.sweep / "trials.csv").write_text(trials)
     sweep = {"model": "new", "chosen": 0, "rule": "the cheapest", "auc": 0.7, "best_auc": 0.7, "cost": 1000.0}
-    write_json(made.sweep / "manifest.json", sweep | {"budgets": [4]})
+    write_json(made.sweep / "manifest.json", sweep | {"budgets": [1]})
     for name in ("base", "new"):
         run = made.train / f"{name}-0"
         run.mkdir()
@@ -226,6 +249,29 @@ def test_numbers_are_those_of_the_artefacts(built: Built) -> None:
     assert metrics["new.ab_lift"] == 0.012
     assert "base.ab_lift" not in metrics
     assert {"base.gauc", "base.log_loss", "base.ndcg@5", "base.recall@5"} <= set(metrics)
+
+
+def test_a_long_log_is_shown_by_year(built: Built, inputs: Inputs, tmp_path: Path) -> None:
+    assert "Events by month (UTC)." in built[1]
+    profile = json.loads((inputs.prepare / "manifest.json").read_text())["profile"]
+    months = {f"{1990 + at // 12}-{at % 12 + 1:02}": {"events": 10 + at, "positive_share": 0.5} for at in range(60)}
+    edit(inputs.prepare / "manifest.json", profile=profile | {"months": months})
+    twin = build(inputs, tmp_path)[1]
+    assert "Events by year (UTC)." in twin
+    assert f"| 1991 | {sum(10 + at for at in range(12, 24))} | 50.00 % |" in twin
+
+
+def test_known_truth_stands_beside_the_models(built: Built, inputs: Inputs, tmp_path: Path) -> None:
+    assert "ceiling" not in built[1]
+    truth = {"value": 0.8, "interval": [0.79, 0.81]}
+    recent = {"value": 0.75, "interval": [0.74, 0.76]}
+    edit(
+        inputs.evaluate / "metrics.json",
+        ceilings={"probability_anywhere": truth, "probability_recent_anywhere": recent},
+    )
+    twin = build(inputs, tmp_path)[1]
+    assert "| true probability: the ceiling | 0.8000 [0.7900, 0.8100] |" in twin
+    assert "| new | 0.7100 [0.7000, 0.7200] | 70.0 % |" in twin  # 0.21 of 0.30
 
 
 def test_slices_are_sorted_by_their_first_number(built: Built) -> None:

@@ -6,11 +6,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from kit import says
+from sklearn.metrics import adjusted_rand_score
 
-from hisac_lab.config.tokens import TokenizeLimits
-from hisac_lab.tokens.quality import check_limits, measure
-from hisac_lab.tokens.quantizer import ResidualQuantizer
+from hisac_lab.config.tokens import TokenizeConfig, TokenizeLimits
+from hisac_lab.tokens.prefixes import prefixes
+from hisac_lab.tokens.quality import agreement, check_limits, measure, overlap, purity
+from hisac_lab.tokens.quantizer import ResidualQuantizer, fit
+from hisac_lab.tokens.random_codes import fit_random
 
 QUANTIZER = ResidualQuantizer(
     (np.array([[4, 0], [-4, 0], [0, 99], [99, 0]], np.float32), np.array([[0, 1], [0, -1]], np.float32))
@@ -20,55 +25,163 @@ VECTORS = np.array([[4, 1], [4, 1], [4, -1], [-4, 1]], np.float32)
 
 
 def _quality(**changes: Any) -> dict[str, Any]:
-    good = {"levels": [{"use": 0.9}, {"use": 0.8}], "collision_rate": 0.3, "max_bucket_share": 0.02}
-    return good | changes
+    level = {"use": 0.9, "evenness": 0.6, "fan_out": 3.0, "seed_agreement": 0.4}
+    good = {"levels": [level, level | {"use": 0.8}], "collision_rate": 0.3, "max_bucket_share": 0.02}
+    return good | {"explained_variance": 0.5, "neighbour_overlap": 0.3, "purity_lift": 4.0} | changes
+
+
+def _level(**changes: float) -> dict[str, Any]:
+    return {"levels": [_quality()["levels"][0] | changes, _quality()["levels"][1] | changes]}
 
 
 def test_quality_of_four_items_is_what_one_counts_by_hand() -> None:
-    quality = measure(VECTORS, CODES, QUANTIZER.decode, (4, 2))
+    quality = measure(VECTORS, CODES, QUANTIZER, 1, 10)
     first, second = quality["levels"]
-    assert (first["width"], first["use"], first["prefixes"]) == (4, 0.5, 2)
-    assert (second["width"], second["use"], second["prefixes"]) == (2, 1.0, 3)
+    assert (first["width"], first["use"], first["prefixes"], first["fan_out"]) == (4, 0.5, 2, 2)
+    assert (second["width"], second["use"], second["prefixes"], second["fan_out"]) == (2, 1.0, 3, 1.5)
     # Three items on one code, one on the other: exp(H(3/4, 1/4)).
     even = 4 * 3**-0.75
     assert first["perplexity"] == second["perplexity"] == pytest.approx(even, abs=1e-4)
+    assert first["evenness"] == pytest.approx(even / 4, abs=1e-4)
+    assert first["entropy_bits"] == pytest.approx(0.811278, abs=1e-5)
     # Variance: x is 4, 4, 4, -4 (sum of squares 48), y is 1, 1, -1, 1 (3); level 1 leaves y as it is (4).
     assert first["explained_variance"] == pytest.approx(1 - 4 / 51, abs=1e-6)
-    assert second["explained_variance"] == 1
+    assert second["explained_variance"] == quality["explained_variance"] == 1
+    assert quality["mean_squared_error"] == 0
+    assert quality["cosine"] == pytest.approx(1)
     assert quality["ids"] == 3
     assert quality["collision_rate"] == 0.5
     assert quality["largest_bucket"] == 2
     assert quality["max_bucket_share"] == 0.5
+    assert "purity_lift" not in quality
+    assert "seed_agreement" not in first
 
 
 def test_full_use_does_not_hide_that_all_items_share_few_ids() -> None:
     codes = np.repeat([[0, 0], [1, 1]], 50, axis=0)
-    quality = measure(np.repeat(VECTORS[:2], 50, axis=0), codes, QUANTIZER.decode, (2, 2))
-    assert [level["use"] for level in quality["levels"]] == [1, 1]
+    quality = measure(np.repeat(VECTORS[:2], 50, axis=0), codes, cut(2), 3, 10)
+    assert quality["levels"][1]["use"] == 1
     assert quality["collision_rate"] == 1
     assert quality["largest_bucket"] == 50
 
 
+def cut(width: int) -> ResidualQuantizer:
+    return ResidualQuantizer((QUANTIZER.codewords[0][:width], QUANTIZER.codewords[1]))
+
+
 def test_equal_vectors_count_as_explained() -> None:
-    quality = measure(np.ones((3, 2), np.float32), np.zeros((3, 2), int), QUANTIZER.decode, (4, 2))
+    quality = measure(np.ones((3, 2), np.float32), np.zeros((3, 2), int), QUANTIZER, 1, 10)
     assert [level["explained_variance"] for level in quality["levels"]] == [1, 1]
 
 
-def test_the_gate_is_open_on_its_limits() -> None:
-    check_limits(_quality(), TokenizeLimits(min_use=0.8, max_collision_rate=0.3, max_bucket_share=0.02))
-
-
-@pytest.mark.parametrize(
-    ("limit", "changes", "value", "mend"),
-    [
-        ("min_use", {"levels": [{"use": 0.9}, {"use": 0.25}]}, "0.250", "lower tokenize.widths"),
-        ("max_collision_rate", {"collision_rate": 0.81}, "0.810", "raise tokenize.widths"),
-        ("max_bucket_share", {"max_bucket_share": 0.5}, "0.500", "different texts"),
-    ],
+@given(
+    groups=st.lists(st.integers(0, 4), min_size=2, max_size=30),
+    kinds=st.lists(st.integers(0, 2), min_size=30, max_size=30),
 )
+@settings(max_examples=80, deadline=None)
+def test_purity_is_the_share_of_pairs(groups: list[int], kinds: list[int]) -> None:
+    pairs = [(a, b) for a in range(len(groups)) for b in range(a) if groups[a] == groups[b]]
+    expected = np.mean([kinds[a] == kinds[b] for a, b in pairs]) if pairs else None
+    found = purity(np.array(groups), np.array(kinds[: len(groups)]))
+    assert found == (pytest.approx(expected) if pairs else None)
+
+
+@given(
+    one=st.lists(st.integers(0, 4), min_size=2, max_size=30),
+    other=st.lists(st.integers(0, 4), min_size=30, max_size=30),
+)
+@settings(max_examples=80, deadline=None)
+def test_agreement_is_the_adjusted_rand_index(one: list[int], other: list[int]) -> None:
+    expected = adjusted_rand_score(one, other[: len(one)])
+    assert agreement(np.array(one), np.array(other[: len(one)])) == pytest.approx(expected, abs=1e-9)
+
+
+def _overlap_by_hand(vectors: np.ndarray, codes: np.ndarray, quantizer: ResidualQuantizer, k: int) -> float:
+    """For each item: its k nearest by ID, the last ties weighed by their chance; how many are as near as the k-th."""
+    places, kept = quantizer.decode(codes).astype(float), 0.0
+    for item in range(len(vectors)):
+        others = [other for other in range(len(vectors)) if other != item]
+        true = {other: float(((vectors[item].astype(float) - vectors[other]) ** 2).sum()) for other in others}
+        limit = sorted(true.values())[k - 1] + 1e-6
+        ids = sorted(
+            {tuple(codes[other]) for other in others},
+            key=lambda path: (
+                path != tuple(codes[item]),
+                float(((places[item] - quantizer.decode(np.array([path]))[0]) ** 2).sum()),
+            ),
+        )
+        wanted = k
+        for path in ids:
+            own = [other for other in others if tuple(codes[other]) == path]
+            taken = min(wanted, len(own))
+            kept += taken * np.mean([true[other] <= limit for other in own])
+            wanted -= taken
+    return kept / (k * len(vectors))
+
+
+@pytest.mark.parametrize("k", [1, 3])
+@pytest.mark.parametrize("widths", [(3, 2), (12, 6)])
+def test_neighbour_overlap_is_what_a_plain_count_says(k: int, widths: tuple[int, int]) -> None:
+    vectors = np.random.default_rng(1).normal(size=(40, 5)).astype(np.float32)
+    quantizer = fit(vectors, widths, 20, 0)
+    codes = quantizer.encode(vectors)
+    found = overlap(vectors, prefixes(codes)[-1], codes, quantizer, k, 1000)
+    assert found == pytest.approx(_overlap_by_hand(vectors, codes, quantizer, k), abs=1e-6)
+
+
+def test_codes_keep_neighbours_and_categories_that_random_codes_lose() -> None:
+    random = np.random.default_rng(0)
+    kinds = np.arange(300) % 6
+    vectors = (random.normal(size=(6, 16))[kinds] + random.normal(0, 0.4, (300, 16))).astype(np.float32)
+    found = {}
+    for name, quantizer in (("kmeans", fit(vectors, (8, 8), 20, 0)), ("random", fit_random(vectors, (8, 8), 0))):
+        codes = quantizer.encode(vectors)
+        found[name] = measure(vectors, codes, quantizer, 10, 1000, kinds, codes)
+    assert found["kmeans"]["neighbour_overlap"] > 4 * found["random"]["neighbour_overlap"]
+    assert found["kmeans"]["purity_lift"] > 3 > 1.3 > found["random"]["purity_lift"]
+    assert [level["seed_agreement"] for level in found["kmeans"]["levels"]] == [1, 1]
+
+
+def test_the_gate_is_open_on_its_limits() -> None:
+    limits = TokenizeLimits(min_use=0.8, max_collision_rate=0.3, max_bucket_share=0.02, min_evenness=0.6)
+    check_limits(_quality(), TokenizeConfig(limits=limits))
+
+
+CASES: list[tuple[str, dict[str, Any], str, str]] = [
+    ("min_use", _level(use=0.25), "0.250", "lower tokenize.widths"),
+    ("min_evenness", _level(evenness=0.05), "0.050", "tokenize.balanced"),
+    ("min_fan_out", _level(fan_out=0.5), "0.500", "lower the first of tokenize.widths"),
+    ("max_collision_rate", {"collision_rate": 0.81}, "0.810", "raise tokenize.widths"),
+    ("max_bucket_share", {"max_bucket_share": 0.5}, "0.500", "different texts"),
+    ("min_explained_variance", {"explained_variance": 0.01}, "0.010", "add a level"),
+    ("min_neighbour_overlap", {"neighbour_overlap": 0.01}, "0.010", "add a level"),
+    ("min_purity_lift", {"purity_lift": 0.9}, "0.900", "embed.method"),
+    ("min_seed_agreement", _level(seed_agreement=-0.1), "-0.100", "lower the first"),
+]
+
+
+@pytest.mark.parametrize(("limit", "changes", "value", "mend"), CASES, ids=[case[0] for case in CASES])
 def test_the_gate_closes_with_measure_limit_and_mend(
     limit: str, changes: dict[str, Any], value: str, mend: str
 ) -> None:
-    limits = TokenizeLimits()
-    with says("params.yaml", f"tokenize.limits.{limit}", value, str(getattr(limits, limit)), mend):
-        check_limits(_quality(**changes), limits)
+    config = TokenizeConfig()
+    with says("params.yaml", f"tokenize.limits.{limit}", value, str(getattr(config.limits, limit)), mend):
+        check_limits(_quality(**changes), config)
+
+
+def test_every_limit_is_tried() -> None:
+    assert {case[0] for case in CASES} == set(TokenizeLimits.model_fields)
+
+
+def test_a_measure_that_was_not_taken_is_not_judged() -> None:
+    quality = _quality(purity_lift=None)
+    for level in quality["levels"]:
+        del level["seed_agreement"]
+    check_limits(quality, TokenizeConfig(limits=TokenizeLimits(min_seed_agreement=1.0, min_purity_lift=100.0)))
+
+
+def test_random_codes_are_judged_by_use_and_crowding_alone() -> None:
+    poor = _quality(explained_variance=0.0, neighbour_overlap=0.0, purity_lift=0.5)
+    check_limits(poor, TokenizeConfig(method="random"))
+    with says("max_collision_rate"):
+        check_limits(poor | {"collision_rate": 1.0}, TokenizeConfig(method="random"))

@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from kit import Stages, says
 
-from hisac_lab.base.artifacts import load_array, read_manifest, save_arrays, sha256_tree
-from hisac_lab.config.tokens import TokenizeConfig, TokenizeLimits
-from hisac_lab.tokens import quantizer
-from hisac_lab.tokens.quantizer import ResidualQuantizer, depth_of, fit
+from hisac_lab.base.artifacts import load_array, read_manifest, save_arrays, sha256_tree, write_manifest
+from hisac_lab.config.tokens import RQVAEConfig, TokenizeConfig, TokenizeLimits
+from hisac_lab.tokens import kmeans
+from hisac_lab.tokens.methods import open_quantizer, sample
+from hisac_lab.tokens.quantizer import ResidualQuantizer, depth_of, fit, fit_mini_batch
 from hisac_lab.tokens.run import tokenize
 
-OPEN = TokenizeLimits(min_use=0, max_collision_rate=1, max_bucket_share=1)
+OPEN = TokenizeLimits(
+    min_use=0,
+    min_evenness=0,
+    max_collision_rate=1,
+    max_bucket_share=1,
+    min_explained_variance=-1,
+    min_neighbour_overlap=0,
+    min_seed_agreement=-1,
+)
 
 
 def _vectors(count: int = 100, seed: int = 0) -> np.ndarray:
@@ -24,12 +35,15 @@ def _vectors(count: int = 100, seed: int = 0) -> np.ndarray:
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
-def _tokenize(home: Path, vectors: np.ndarray, config: TokenizeConfig) -> Path:
-    for name in ("embed", "tokenize"):
+def _tokenize(home: Path, vectors: np.ndarray, config: TokenizeConfig, out: str = "tokenize") -> Path:
+    """The stage on embeddings of items "0", "1", ..., without categories."""
+    for name in ("prepare", "embed", out):
         (home / name).mkdir(exist_ok=True)
     save_arrays(home / "embed", {"embeddings": vectors})
-    tokenize(config, home / "embed", home / "tokenize")
-    return home / "tokenize"
+    pd.DataFrame({"item": [str(row) for row in range(len(vectors))]}).to_parquet(home / "prepare" / "items.parquet")
+    write_manifest(home / "prepare", fields=[])
+    tokenize(config, home / "prepare", home / "embed", home / out)
+    return home / out
 
 
 @given(seed=st.integers(0, 1000), depth=st.integers(1, 3), count=st.integers(12, 80))
@@ -89,7 +103,7 @@ def test_ties_go_to_the_lower_code() -> None:
 def test_no_code_of_the_first_level_is_empty(seed: int, start: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """From the worst start all cells but one are empty; the repair gives each the worst-served vector."""
     if start == "all in one place":
-        monkeypatch.setattr(quantizer, "_plus_plus", lambda vectors, width, random: np.tile(vectors[0], (width, 1)))
+        monkeypatch.setattr(kmeans, "plus_plus", lambda vectors, width, random: np.tile(vectors[0], (width, 1)))
     random = np.random.default_rng(seed)
     places = np.repeat(random.normal(size=(8, 4)) * 10, [200, 100, 5, 4, 3, 2, 1, 1], axis=0)
     vectors = (places + random.normal(0, 0.01, places.shape)).astype(np.float32)
@@ -114,7 +128,7 @@ def test_the_stage_writes_codes_codewords_and_quality(stages: Stages, tmp_path: 
     assert quantizer.depth == depth_of(stages.tokenize) == manifest["depth"] == 3
     assert [words.shape[0] for words in quantizer.codewords] == manifest["widths"] == [8, 8, 8]
     np.testing.assert_array_equal(quantizer.encode(np.asarray(load_array(stages.embed, "embeddings"))), codes)
-    tokenize(TokenizeConfig(widths=(8, 8, 8)), stages.embed, tmp_path)
+    tokenize(TokenizeConfig(widths=(8, 8, 8)), stages.prepare, stages.embed, tmp_path)
     assert sha256_tree(tmp_path) == sha256_tree(stages.tokenize)
 
 
@@ -142,10 +156,128 @@ def test_more_codes_than_distinct_vectors_are_refused(tmp_path: Path) -> None:
 
 
 def test_items_without_any_embedding_are_refused(tmp_path: Path) -> None:
-    with says("params.yaml", "tokenize.widths", "0 distinct"):
+    with says("embeddings.npy", "no item has an embedding", "texts or vectors"):
         _tokenize(tmp_path, np.zeros((9, 4), np.float32), TokenizeConfig(widths=(2,)))
+
+
+def test_embeddings_that_are_all_equal_are_refused(tmp_path: Path) -> None:
+    with says("embeddings.npy", "all embeddings are equal", "differ"):
+        _tokenize(tmp_path, np.ones((9, 4), np.float32), TokenizeConfig(widths=(2,)))
+
+
+@pytest.mark.parametrize("shape", [(8, 4), (10, 4), (9,)])
+def test_embeddings_of_other_items_are_refused(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    _tokenize(tmp_path, _vectors(9), TokenizeConfig(widths=(2,), limits=OPEN))
+    save_arrays(tmp_path / "embed", {"embeddings": np.ones(shape, np.float32)})
+    with says("embeddings.npy", " x ".join(map(str, shape)), "there are 9 items", "stage embed"):
+        tokenize(TokenizeConfig(widths=(2,)), tmp_path / "prepare", tmp_path / "embed", tmp_path / "tokenize")
 
 
 def test_the_gate_stops_the_stage(tmp_path: Path) -> None:
     with says("params.yaml", "tokenize.limits.max_collision_rate", "the limit is 0.8"):
         _tokenize(tmp_path, _vectors(), TokenizeConfig(widths=(4, 2)))
+
+
+@pytest.mark.parametrize("method", ["residual_kmeans", "rqvae", "random"])
+def test_every_method_goes_through_the_stage(tmp_path: Path, method: Any) -> None:
+    config = TokenizeConfig(method=method, widths=(4, 3), limits=OPEN, rqvae=RQVAEConfig(latent=3, steps=20))
+    vectors = _vectors()
+    vectors[5] = 0
+    out = _tokenize(tmp_path, vectors, config)
+    manifest, quantizer = read_manifest(out), open_quantizer(out)
+    assert (manifest["method"], manifest["items_without_id"], manifest["refit"]) == (method, 1, {})
+    codes = load_array(out, "codes")
+    np.testing.assert_array_equal(quantizer.encode(vectors[:5]), codes[:5])
+    table = pd.read_parquet(out / "ids.parquet")
+    np.testing.assert_array_equal(table[["code_1", "code_2"]], codes)
+    assert (out / "latents.npy").exists() == (method == "rqvae")
+    if method == "rqvae":
+        latents = np.asarray(load_array(out, "latents"))
+        assert not latents[5].any()
+        np.testing.assert_allclose(latents[:5], quantizer.project(vectors[:5]), atol=1e-6)
+    assert not (out / "known.npy").exists()
+
+
+def test_a_refit_keeps_code_numbers_and_tells_what_changed(tmp_path: Path) -> None:
+    vectors, config = _vectors(606), TokenizeConfig(widths=(8, 6), limits=OPEN)
+    first = _tokenize(tmp_path, vectors[:600], config, "first")
+    refit = config.model_copy(update={"previous": str(first)})
+    second = _tokenize(tmp_path, vectors, refit, "second")
+    facts = read_manifest(second)["refit"]
+    assert (facts["new_items"], facts["old_items"]) == (6, 600)
+    before, after = load_array(first, "codes"), load_array(second, "codes")[:600]
+    assert facts["changed_ids"] == pytest.approx((before != after).any(axis=1).mean(), abs=1e-6)
+    assert facts["changed_by_level"][0] == pytest.approx((before != after)[:, 0].mean(), abs=1e-6)
+    assert facts["changed_ids"] <= 0.02
+    moved = [one.codewords[0] - other.codewords[0] for one, other in [(open_quantizer(first), open_quantizer(second))]]
+    assert 0 < np.abs(moved[0]).max() < 0.1
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"widths": (8, 4)}, ("tokenize.widths", "[8, 4]", "[8, 6]", "make them equal")),
+        ({"method": "random"}, ("tokenize.method", "random", "residual_kmeans", "make them equal")),
+        ({"previous": "nowhere"}, ("nowhere", "does not exist")),
+    ],
+)
+def test_an_earlier_fit_that_does_not_match_is_refused(
+    tmp_path: Path, changes: dict[str, Any], words: tuple[str, ...]
+) -> None:
+    config = TokenizeConfig(widths=(8, 6), limits=OPEN)
+    first = _tokenize(tmp_path, _vectors(200), config, "first")
+    refit = config.model_copy(update={"previous": str(first)} | changes)
+    with says(*words):
+        _tokenize(tmp_path, _vectors(200), refit, "second")
+
+
+def test_an_earlier_fit_of_other_embeddings_is_refused(tmp_path: Path) -> None:
+    config = TokenizeConfig(widths=(8, 6), limits=OPEN)
+    first = _tokenize(tmp_path, _vectors(200), config, "first")
+    with says("tokenize.previous", "5 wide", "6", "set it null"):
+        _tokenize(tmp_path, _vectors(200)[:, :5], config.model_copy(update={"previous": str(first)}), "second")
+
+
+def test_balanced_codes_are_more_even() -> None:
+    random = np.random.default_rng(0)
+    places = np.repeat(random.normal(size=(6, 5)), [400, 100, 50, 30, 10, 10], axis=0)
+    vectors = (places + random.normal(0, 0.2, places.shape)).astype(np.float32)
+    largest = {}
+    for balanced in (False, True):
+        codes = fit(vectors, (6, 6), 30, 0, balanced).encode(vectors)
+        largest[balanced] = [int(np.bincount(codes[:, level]).max()) for level in range(2)]
+    assert 2 * largest[True][0] < largest[False][0]
+    assert largest[True][1] < largest[False][1]
+
+
+def test_mini_batches_come_near_full_passes_and_read_only_their_rows() -> None:
+    vectors = _vectors(3000)
+
+    def error(quantizer: ResidualQuantizer) -> float:
+        return float(((vectors - quantizer.decode(quantizer.encode(vectors))) ** 2).sum())
+
+    class Watched:
+        """Says how many rows were asked for at once."""
+
+        most = 0
+
+        def __len__(self) -> int:
+            return len(vectors)
+
+        def __getitem__(self, rows: np.ndarray) -> np.ndarray:
+            Watched.most = max(Watched.most, len(rows))
+            return vectors[rows]
+
+    found = kmeans.mini_batch_kmeans(Watched(), 5, 40, 100, np.random.default_rng(0))
+    assert found.shape == (5, 6)
+    assert Watched.most <= max(100, 5 * kmeans.START_PER_CODE)
+    full, small = fit(vectors, (8, 8), 50, 0), fit_mini_batch(vectors, (8, 8), 60, 256, 0)
+    assert error(small) < 1.1 * error(full)
+
+
+def test_a_sample_is_as_large_as_asked_and_never_the_same_row_twice() -> None:
+    vectors = _vectors(500)
+    config = TokenizeConfig(widths=(4, 8), sample_per_code=10)
+    drawn = sample(vectors, config, 0)
+    assert len(drawn) == len(np.unique(drawn, axis=0)) == 80
+    np.testing.assert_array_equal(sample(vectors[:60], config, 0), vectors[:60])

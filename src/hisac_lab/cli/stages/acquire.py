@@ -1,14 +1,20 @@
 """Stage acquire: the raw files of the data set."""
 
-from hisac_lab.base.artifacts import stage_output
+from hisac_lab.base.artifacts import sha256_file, stage_output, write_manifest
 from hisac_lab.cli.paths import ACQUIRE
+from hisac_lab.config.acquire import AcquireConfig
 from hisac_lab.config.base import load_section
-from hisac_lab.config.events import AcquireConfig
 from hisac_lab.events.sources import acquire
+from hisac_lab.world.simulate import simulate
 
 
 def run() -> None:
     """Runs the stage in the current folder."""
     config = load_section("acquire", AcquireConfig)
     with stage_output(ACQUIRE) as out:
-        acquire(config, out)
+        if config.dataset != "world":
+            acquire(config, out)
+            return
+        facts = simulate(config.world, out)
+        files = {path.relative_to(out).as_posix(): sha256_file(path) for path in sorted(out.rglob("*.*"))}
+        write_manifest(out, dataset="world", layout="world", files=files, **facts)

@@ -1,7 +1,7 @@
 """Stage tokenize: semantic IDs and their quality gate."""
 
 from hisac_lab.base.artifacts import stage_output
-from hisac_lab.cli.paths import EMBED, TOKENIZE
+from hisac_lab.cli.paths import EMBED, PREPARE, TOKENIZE
 from hisac_lab.config.base import load_section
 from hisac_lab.config.tokens import TokenizeConfig
 from hisac_lab.tokens.run import tokenize
@@ -11,4 +11,4 @@ def run() -> None:
     """Runs the stage in the current folder."""
     config = load_section("tokenize", TokenizeConfig)
     with stage_output(TOKENIZE) as out:
-        tokenize(config, EMBED, out)
+        tokenize(config, PREPARE, EMBED, out)

@@ -1,0 +1,83 @@
+"""The whole graph on another data set: a file of settings in, a report out.
+
+    python benchmarks/leaderboard.py long-world [--write]
+
+Takes benchmarks/leaderboards/NAME.yaml, settings that differ from params.yaml, and runs the project's own graph with
+them in .work/leaderboards/NAME, a copy of this working tree. A second start goes on where the first one stopped. With
+--write the report goes to reports/leaderboards/NAME.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).parents[1]
+SETTINGS = ROOT / "benchmarks" / "leaderboards"
+
+
+def merged(base: Any, changes: Any) -> Any:
+    """`changes` laid over `base`, mapping by mapping; `models` is replaced as a whole."""
+    if not isinstance(base, dict) or not isinstance(changes, dict):
+        return changes
+    return base | {
+        key: value if key == "models" and isinstance(value, dict) else merged(base.get(key), value)
+        for key, value in changes.items()
+    }
+
+
+def copy_project(folder: Path) -> None:
+    """Brings the copy up to this working tree; files that did not change keep their times."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-co", "--exclude-standard", "-z"], cwd=ROOT, capture_output=True, check=True
+    )
+    for name in filter(None, listed.stdout.decode().split("\0")):
+        source, target = ROOT / name, folder / name
+        if not source.is_file() or name in ("dvc.lock", "params.yaml") or name.startswith(("tests/", "reports/")):
+            continue
+        if not target.exists() or target.read_bytes() != source.read_bytes():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(source, target)
+    (folder / "reports").mkdir(parents=True, exist_ok=True)
+    if not (folder / ".git").exists():
+        subprocess.run(["git", "init", "--quiet", "--initial-branch", "main"], cwd=folder, check=True)
+
+
+def main() -> None:
+    """Copies, sets, runs and, when asked, keeps the report."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("name", choices=sorted(path.stem for path in SETTINGS.glob("*.yaml")))
+    parser.add_argument("--cores", default="all")
+    parser.add_argument("--write", action="store_true")
+    options = parser.parse_args()
+    folder = ROOT / ".work" / "leaderboards" / options.name
+    copy_project(folder)
+    changes = yaml.safe_load((SETTINGS / f"{options.name}.yaml").read_text())
+    params = merged(yaml.safe_load((ROOT / "params.yaml").read_text()), changes)
+    (folder / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": path, "PYTHONPATH": str(folder / "src")}
+    code = subprocess.run(["snakemake", "--cores", options.cores], cwd=folder, env=environment, check=False).returncode
+    if code:
+        sys.exit(f"{folder}: the graph ended with {code}; its logs are in {folder / 'logs'}")
+    report = (folder / "reports" / "report.md").read_text()
+    command = f"python benchmarks/leaderboard.py {options.name} --write"
+    lines = [f"<!-- Made by `{command}` from benchmarks/leaderboards/{options.name}.yaml -->", "", report]
+    if options.write:
+        kept = ROOT / "reports" / "leaderboards" / f"{options.name}.md"
+        kept.parent.mkdir(exist_ok=True)
+        kept.write_text("\n".join(lines))
+        print(f"report: {kept.relative_to(ROOT)}")
+    else:
+        print(f"report: {folder / 'reports' / 'report.md'}")
+
+
+if __name__ == "__main__":
+    main()

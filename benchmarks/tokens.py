@@ -1,0 +1,213 @@
+"""The tokeniser side by side with faiss and semantic-id, and the throughput of votes, in one run.
+
+    make bench-tokens          or  python benchmarks/tokens.py [--items 1000000] [--rounds 2] [--write]
+
+A seeded set of clustered unit vectors is quantised to three levels of 256 codes by both sides in turn, each in a
+process of its own with the same two threads; the faster round counts. The semantic-id package gets the first 20,000.
+Votes are those of long histories over the codebook that came out. The last line printed is JSON; with --write the
+table goes to reports/bench-tokens.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import sys
+import tempfile
+import time
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+from peer import PEERS, python_of
+from usage import run
+
+from hisac_lab.base.artifacts import Array, write_file
+from hisac_lab.base.errors import UserError
+from hisac_lab.base.progress import say
+from hisac_lab.codebook.ballot import Ballot
+from hisac_lab.codebook.counting import count_agents
+from hisac_lab.codebook.tree import Codebook
+from hisac_lab.tokens.prefixes import prefixes
+
+REPORT = Path(__file__).parents[1] / "reports" / "bench-tokens.md"
+SIDE = PEERS / "tokens_side.py"
+FEW, THREADS = 20_000, 2
+REQUESTS, HISTORIES, BUDGETS = 4_096, (300, 1_000, 4_000), (8, 5, 5)
+MAIN_HISTORY = 1_000
+
+
+def make_vectors(path: Path, items: int, seed: int, dim: int = 128) -> None:
+    """Clusters in clusters (200 x 40), unit rows, written block by block."""
+    random = np.random.default_rng(seed)
+    centres = np.repeat(random.normal(size=(200, dim)), 40, axis=0) + 0.6 * random.normal(size=(8000, dim))
+    rows = np.lib.format.open_memmap(path, "w+", np.float32, (items, dim))
+    for start in range(0, items, 65536):
+        size = min(65536, items - start)
+        block = centres[random.integers(0, 8000, size)] + 0.5 * random.normal(size=(size, dim))
+        rows[start : start + size] = block / np.linalg.norm(block, axis=1, keepdims=True)
+    rows.flush()
+
+
+def measure(side: str, python: str | Path, vectors: Path, codes: Path) -> dict[str, float]:
+    """Seconds of training and of encoding, and the mean squared error, of one side."""
+    say(f"bench-tokens: {side}, {vectors.stem}")
+    threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), str(THREADS))
+    answer = run([python, SIDE, side, vectors, codes, str(THREADS)], vectors.parent, threads)
+    found: dict[str, float] = json.loads(answer.output.strip().splitlines()[-1])
+    return found | {"seconds": found["train"] + found["encode"]}
+
+
+def quicker(rounds: list[dict[str, float]]) -> dict[str, float]:
+    """The round that took least."""
+    return min(rounds, key=lambda found: found["seconds"])
+
+
+def make_book(codes: Array) -> Codebook:
+    """The tree over the codes; votes need no vectors."""
+    levels = prefixes(codes)
+    return Codebook(
+        parents=tuple(part.parent for part in levels),
+        vectors=(),
+        counts=tuple(part.count for part in levels),
+        item_nodes=np.stack([part.node for part in levels], axis=1),
+    )
+
+
+def vote_speeds(book: Codebook, seed: int) -> dict[int, float]:
+    """Events per second by length of history: users come back to some thirty places of the codebook."""
+    random = np.random.default_rng(seed)
+    leaves, found = len(book.parents[-1]), {}
+    for length in HISTORIES:
+        requests = max(64, REQUESTS * 300 // length)
+        homes = random.integers(0, leaves, (requests, 30))
+        where = np.take_along_axis(homes, random.integers(0, 30, (requests, length)), axis=1)
+        leaf = ((where + random.geometric(0.05, where.shape)) % leaves).ravel()
+        heads = np.arange(requests + 1) * length
+        seconds = []
+        for _ in range(4):
+            begin = time.perf_counter()
+            count_agents(leaf, heads, book.parents, BUDGETS, "tree", threads=THREADS)
+            seconds.append(time.perf_counter() - begin)
+        found[length] = len(leaf) / min(seconds)
+    return found
+
+
+def steps_per_second(book: Codebook, seed: int) -> float:
+    """Behaviours added and expired per second by the incremental form, one user, one core."""
+    ballot, items = Ballot(book), np.random.default_rng(seed).integers(0, len(book.item_nodes), 20_000).tolist()
+    begin = time.perf_counter()
+    for place, item in enumerate(items):
+        ballot.add(item)
+        if place >= MAIN_HISTORY:
+            ballot.expire()
+    return 2 * len(items) / (time.perf_counter() - begin)
+
+
+def main() -> None:
+    """Runs all sides and compares."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--items", type=int, default=1_000_000)
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--write", action="store_true", help="write reports/bench-tokens.md")
+    options = parser.parse_args()
+    try:
+        if options.items < FEW:
+            raise UserError("--items", f"{options.items} is too few", f"give {FEW} or more")
+        python = python_of("tokens")
+        with tempfile.TemporaryDirectory(prefix="hisac-lab-bench-") as scratch:
+            many, few = Path(scratch) / "many.npy", Path(scratch) / "few.npy"
+            make_vectors(many, options.items, options.seed)
+            np.save(few, np.load(many, mmap_mode="r")[:FEW])
+            codes = Path(scratch) / "codes.npy"
+            rounds: dict[str, list[dict[str, float]]] = {"faiss": [], "ours": []}
+            for _ in range(options.rounds):
+                rounds["faiss"].append(measure("faiss", python, many, Path(scratch) / "faiss.npy"))
+                rounds["ours"].append(measure("ours", sys.executable, many, codes))
+            found = {side: quicker(parts) for side, parts in rounds.items()}
+            found["semantic-id"] = measure("semantic-id", python, few, Path(scratch) / "theirs.npy")
+            found["ours, few"] = quicker(
+                [measure("ours", sys.executable, few, Path(scratch) / "few-codes.npy") for _ in range(options.rounds)]
+            )
+            say("bench-tokens: votes")
+            book = make_book(np.load(codes))
+            speeds, steps = vote_speeds(book, options.seed), steps_per_second(book, options.seed)
+    except UserError as error:
+        raise SystemExit(f"bench-tokens: error: {error}") from error
+    ratios = {
+        "faiss_speed_ratio": round(found["faiss"]["seconds"] / found["ours"]["seconds"], 3),
+        "faiss_mse_ratio": round(found["ours"]["mse"] / found["faiss"]["mse"], 4),
+        "semantic_id_speed_ratio": round(found["semantic-id"]["seconds"] / found["ours, few"]["seconds"], 2),
+        "semantic_id_mse_ratio": round(found["ours, few"]["mse"] / found["semantic-id"]["mse"], 4),
+        "encode_items_per_second": round(options.items / found["ours"]["encode"]),
+        "votes_per_second": round(speeds[MAIN_HISTORY]),
+    }
+    lines = report(options, found, ratios, speeds, steps, book)
+    print("\n".join(lines), end="\n\n")
+    if options.write:
+        write_file(REPORT, "\n".join(lines) + "\n")
+    print(json.dumps(ratios))
+
+
+def report(
+    options: argparse.Namespace,
+    found: dict[str, dict[str, float]],
+    ratios: dict[str, float],
+    speeds: dict[int, float],
+    steps: float,
+    book: Codebook,
+) -> list[str]:
+    """The page."""
+
+    def row(name: str, side: str, items: int) -> str:
+        one = found[side]
+        rate = items / one["encode"]
+        return f"| {name} | {items:,} | {one['train']:.2f} | {one['encode']:.2f} | {rate:,.0f} | {one['mse']:.4f} |"
+
+    machine = f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
+    return [
+        "# Tokeniser: side by side",
+        "",
+        f"`python benchmarks/tokens.py --items {options.items} --rounds {options.rounds} --write` on {machine}.",
+        f"Unit vectors of width 128, three levels of 256 codes, {THREADS} threads on every side, wall-clock seconds,",
+        f"the faster of {options.rounds} rounds taken in turn. faiss-cpu {version_of('faiss-cpu')}: ResidualQuantizer,",
+        f"greedy (beam 1), trained as it comes. semantic-id {version_of('semantic-id')}: RQKMeans as it comes. Ours:",
+        "residual k-means of the stage `tokenize`, 20 iterations at most, otherwise the defaults.",
+        "",
+        "| | vectors | training, s | encoding, s | encoded per s | mean squared error |",
+        "|---|---:|---:|---:|---:|---:|",
+        row("faiss", "faiss", options.items),
+        row("ours", "ours", options.items),
+        row("semantic-id", "semantic-id", FEW),
+        row("ours", "ours, few", FEW),
+        "",
+        f"Faster than faiss by {ratios['faiss_speed_ratio']:.2f} at {ratios['faiss_mse_ratio']:.4f} of its error;",
+        f"faster than semantic-id by {ratios['semantic_id_speed_ratio']:.1f} at {ratios['semantic_id_mse_ratio']:.4f}",
+        "of its error.",
+        "",
+        f"Votes over the {len(book.parents[-1]):,} leaves of that codebook, budgets {' x '.join(map(str, BUDGETS))}, "
+        f"{THREADS} threads:",
+        "",
+        "| events in a history | events per second |",
+        "|---:|---:|",
+        *(f"| {length:,} | {speed:,.0f} |" for length, speed in speeds.items()),
+        "",
+        f"The incremental form takes {steps:,.0f} behaviours in or out per second (one user, one core).",
+    ]
+
+
+def version_of(package: str) -> str:
+    """The pinned version of a peer's package."""
+    pinned = dict(
+        line.split("==")
+        for line in (PEERS / "tokens.txt").read_text().splitlines()
+        if line and not line.startswith("#")
+    )
+    return pinned.get(package) or version(package)
+
+
+if __name__ == "__main__":
+    main()

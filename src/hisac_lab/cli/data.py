@@ -1,0 +1,99 @@
+"""Commands about an own log."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from hisac_lab.events.check import Check
+
+app = typer.Typer(no_args_is_help=True, help="Look at an own log before anything runs.")
+
+
+@app.callback()
+def _group() -> None:
+    """Keeps `check` a command of its own, though there is no other."""
+
+
+@app.command("check")
+def data_check(
+    path: Annotated[Path, typer.Argument(help="The log: a file, or a folder of files with the same columns.")],
+    items: Annotated[Path | None, typer.Option(help="The table of items.")] = None,
+    vectors: Annotated[Path | None, typer.Option(help="Item vectors, .npy, one row per row of that table.")] = None,
+) -> None:
+    """Say what a log holds and what is wrong with it, and print the mapping for params.yaml.
+
+    Everything but the mapping is a comment. Exit code 1 when a run would stop.
+    """
+    from hisac_lab.events.check import check
+
+    found = check(path, items, vectors)
+    print(render(found), end="")
+    if found.stops:
+        sys.exit(1)
+
+
+def render(found: Check) -> str:
+    """The facts and problems as comments, the mapping as YAML."""
+    from hisac_lab.events.check import own_source, proposal
+
+    lines = _facts(found) if found.survey.rows else []
+    if found.log is not None and found.log.official is not None:
+        lines.append(f"{'layout':<10}the official one of {found.log.official}, which has a loader of its own")
+    for head, stops in (("Problems: a run stops at each of them", True), ("Notes: no run stops at them", False)):
+        chosen = [problem for problem in found.problems if problem.stops is stops]
+        lines += ["", head] if chosen else []
+        for problem in chosen:
+            lines += [f"  {line}" for line in problem.lines]
+            if problem.count > len(problem.lines):
+                lines.append(f"  ... and {problem.count - len(problem.lines):,} more like this")
+    text = "".join(f"# {line}".rstrip() + "\n" for line in lines)
+    if found.log is not None and (found.survey.rows or found.log.official):
+        text += "\n# To paste into params.yaml, over the keys that are there\n" + _yaml(proposal(found))
+        if found.log.official is not None and found.log.has_header and found.survey.rows:
+            text += "# Or, as an own log with the columns above:\n# " + _yaml({"acquire": own_source(found)})
+    return text
+
+
+def _yaml(sections: dict[str, Any]) -> str:
+    import yaml
+
+    return str(yaml.safe_dump(sections, sort_keys=False, default_flow_style=None, allow_unicode=True, width=1000))
+
+
+def _facts(found: Check) -> list[str]:
+    import numpy as np
+
+    log, survey = found.log, found.survey
+    assert log is not None
+    lengths = np.sort(survey.lengths[survey.lengths > 0])
+    quantiles = {f"p{q}": lengths[int(q / 100 * (len(lengths) - 1))] for q in (10, 50, 90, 99)}
+    form = "Parquet" if log.layout is None else f"text, separator {log.layout.separator!r}"
+    begin, end = (str(np.datetime64(at, "s")).replace("T", " ") for at in (survey.first, survey.last))
+    rows = [
+        ("files", f"{len(found.files):,}, {form}"),
+        ("events", f"{survey.rows:,}"),
+        ("users", f"{len(lengths):,}; events of one: " + ", ".join(f"{q} {n:,}" for q, n in quantiles.items())),
+        ("items", f"{len(survey.items):,}"),
+        ("time", f"{begin} to {end} UTC, written in {log.time_format}"),
+        ("order", f"{survey.backwards:,} events are earlier than the event of the same user before them"),
+        ("repeated", f"{survey.repeated:,} events (user, item and time again; looked for inside blocks of the file)"),
+        ("feedback", _feedback(found)),
+    ]
+    return [f"{head:<10}{text}" for head, text in rows]
+
+
+def _feedback(found: Check) -> str:
+    labels, threshold = found.survey.labels, found.positive_from
+    if not labels:
+        return "none: every event is a positive, negatives are drawn"
+    about = "" if found.survey.labels_whole else "about "
+    text = f"{min(labels):g} to {max(labels):g}, {about}{len(labels):,} levels"
+    if threshold is None:
+        return text
+    share = sum(count for value, count in labels.items() if value >= threshold) / sum(labels.values())
+    return f"{text}; {about}{share:.1%} of the events at or above {threshold:g}"

@@ -1,0 +1,215 @@
+"""The commands `sid` and `agents`: what a semantic ID means, and what a user's votes come to."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from hisac_lab.base.errors import UserError
+from hisac_lab.cli.paths import CODEBOOK, EMBED, PREPARE, SWEEP, TRAIN
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from hisac_lab.base.artifacts import Array
+    from hisac_lab.codebook.tree import Codebook
+    from hisac_lab.config.model import HiSACConfig
+
+sid = typer.Typer(no_args_is_help=True, help="Look at semantic IDs.")
+agents = typer.Typer(no_args_is_help=True, help="Look at users' interest-agents.")
+WORDS, TITLES, TITLE_WIDTH = 4, 3, 32
+
+
+@sid.callback()
+def _sid() -> None:
+    """Keeps `show` a command of its own."""
+
+
+@agents.callback()
+def _agents() -> None:
+    """Keeps `show` a command of its own."""
+
+
+@sid.command("show")
+def show_item(
+    item: Annotated[str, typer.Argument(help="The item's own id.")],
+    neighbours: Annotated[int, typer.Option(min=1, help="Nearest items to list.")] = 5,
+) -> None:
+    """Show an item's semantic ID: its path, what each level means in the items' own words, its neighbours."""
+    import numpy as np
+
+    from hisac_lab.codebook.portrait import typical, words_of
+
+    table, book, vectors = _items()
+    number = _find(table["item"].astype(str).tolist(), item, PREPARE / "items.parquet", "item")
+    titles, texts = _titles(table), table["text"].astype(str).tolist()
+    print(f"item {item}: {titles[number]}")
+    path = book.item_nodes[number]
+    if path[0] < 0:
+        print("it has no embedding, so it has no semantic ID: it neither votes nor is routed")
+        return
+    shared = int(book.counts[-1][path[-1]]) - 1
+    others = "its alone" if not shared else f"shared with {shared} other item{'s' * (shared > 1)}"
+    print(f"semantic ID {_text(book.path(int(path[-1]), book.depth - 1))}, {others}\n")
+    rows = []
+    around = np.flatnonzero(book.item_nodes[:, 0] >= 0)
+    for level, node in enumerate(path.tolist()):
+        group = book.items_at(node, level)
+        near = [titles[row][:TITLE_WIDTH] for row in typical(book, vectors, node, level, TITLES)]
+        code = str(book.codes[level][node])
+        rows.append((str(level + 1), code, f"{len(group):,}", ", ".join(words_of(texts, group, around, WORDS)), near))
+        around = group
+    _print(
+        ("level", "code", "items", "told apart by", "nearest to its centre"),
+        [(*row[:4], "; ".join(row[4])) for row in rows],
+    )
+    distance = ((np.asarray(vectors) - vectors[number]) ** 2).sum(axis=1)
+    distance[book.item_nodes[:, 0] < 0] = np.inf
+    distance[number] = np.inf
+    print()
+    found = []
+    for row in np.argsort(distance, kind="stable")[: min(neighbours, len(around_all(book)) - 1)].tolist():
+        same = int(np.logical_and.accumulate(book.item_nodes[row] == path).sum())
+        own = _text(book.path(int(book.item_nodes[row, -1]), book.depth - 1))
+        found.append((str(table["item"].iloc[row]), titles[row][:TITLE_WIDTH], own, f"{same} of {book.depth}"))
+    _print(("neighbour", "title", "semantic ID", "levels shared"), found)
+
+
+@agents.command("show")
+def show_user(
+    user: Annotated[str, typer.Argument(help="The user's own id.")],
+    model: Annotated[str | None, typer.Option(help="Name in the section models; by default the swept one.")] = None,
+    pruned: Annotated[int, typer.Option(min=0, help="Pruned nodes to list.")] = 5,
+) -> None:
+    """Show a user's interest-agents: votes, share of the history they cover, what was pruned."""
+    import numpy as np
+
+    from hisac_lab.codebook.counting import recency_weights
+    from hisac_lab.codebook.portrait import portray, typical, words_of
+    from hisac_lab.codebook.votes import split_budget
+    from hisac_lab.config.params import load_params
+    from hisac_lab.events.store import EventStore
+
+    name = model or load_params().sweep.model
+    config = _settings(name)
+    table, book, vectors = _items()
+    depth = config.depth or book.depth
+    if depth > book.depth:
+        raise UserError("params.yaml", f"{depth} levels are more than the codebook's {book.depth}", "lower it", "depth")
+    book = book.cut(depth)
+    budgets = config.budgets or split_budget(config.agents, depth, config.breadth)
+    store = EventStore.open(PREPARE)
+    number = _find([str(one) for one in store.user_ids], user, PREPARE / "users.parquet", "user")
+    begin, end = int(store.offsets[number]), int(store.offsets[number + 1])
+    begin = max(begin, end - store.limit)
+    times = np.asarray(store.times[begin:end])
+    weights = None
+    if config.vote_half_life is not None and len(times):
+        weights = recency_weights(times[-1] - times, config.vote_half_life * 86_400)
+    found = portray(book, np.asarray(store.items[begin:end]), budgets, config.vote, weights)
+    print(f"user {user}: {found.behaviours:,} behaviours, {found.voting:,} of items with a semantic ID")
+    split = " x ".join(str(budget) for budget in budgets)
+    print(f"model {name}: at most {split} agents by levels, {config.vote} vote, codebook {book.digest}")
+    print(f"{len(found.agents)} agents hold {found.covered:.1%} of the votes\n")
+    titles, texts = _titles(table), table["text"].astype(str).tolist()
+    everything = around_all(book)
+
+    def describe(node: int, level: int) -> str:
+        words = ", ".join(words_of(texts, book.items_at(node, level), everything, WORDS))
+        near = "; ".join(titles[row][:TITLE_WIDTH] for row in typical(book, vectors, node, level, TITLES - 1))
+        return f"{words}: {near}" if words else near
+
+    def row(voted: Any) -> tuple[str, ...]:
+        newest = str(np.datetime64(int(times[voted.last]), "s"))[:10]
+        share = f"{voted.votes / found.votes:.1%}"
+        path = _text(book.path(voted.node, voted.level))
+        return path, f"{voted.votes:,}", share, newest, describe(voted.node, voted.level)
+
+    _print(("agent", "votes", "share", "newest", "what it is"), [row(agent) for agent in found.agents])
+    lost = sum(node.votes for node in found.cut)
+    print(f"\npruned: {len(found.cut)} nodes with {1 - found.covered if lost else 0:.1%} of the votes")
+    for level in range(depth):
+        cut = [node for node in found.cut if node.level == level]
+        if cut:
+            print(f"  at level {level + 1}: {len(cut)} nodes with {sum(node.votes for node in cut):,} votes")
+    if found.cut and pruned:
+        print()
+        _print(("pruned", "votes", "share", "newest", "what it is"), [row(node) for node in found.cut[:pruned]])
+
+
+def around_all(book: Codebook) -> Array:
+    """Items with a semantic ID."""
+    found: Array = (book.item_nodes[:, 0] >= 0).nonzero()[0]
+    return found
+
+
+def _items() -> tuple[pd.DataFrame, Codebook, Array]:
+    """Item table, codebook, and the items in the space of its vectors."""
+    from hisac_lab.base.artifacts import load_array
+    from hisac_lab.codebook.tree import Codebook
+    from hisac_lab.events.store import EventStore
+
+    book = Codebook.open(CODEBOOK)
+    own = book.item_vectors
+    return EventStore.open(PREPARE).item_table, book, load_array(EMBED, "embeddings") if own is None else own
+
+
+def _settings(name: str) -> HiSACConfig:
+    """Settings of a HiSAC model: those it was trained with, else the sweep's choice, else params.yaml's.
+
+    Raises:
+        UserError: There is no such model, it has no agents, or it was trained with another codebook.
+    """
+    from hisac_lab.base.artifacts import read_json
+    from hisac_lab.config.model import HiSACConfig
+    from hisac_lab.config.params import load_params
+
+    params = load_params()
+    known = sorted(one for one, config in params.models.items() if isinstance(config, HiSACConfig))
+    if name not in known:
+        raise UserError("params.yaml", f"{name!r} is no model with agents", f"name one of {', '.join(known)}", "models")
+    trained = sorted(TRAIN.glob(f"{name}-*/model.json"))
+    best = SWEEP / "best.json"
+    if trained:
+        from hisac_lab.models.bundle import check_codebook
+
+        check_codebook(trained[0].parent, CODEBOOK)
+        return HiSACConfig.model_validate_json(_json(read_json(trained[0])["model"]))
+    if best.exists() and (chosen := read_json(best))["model"] == name:
+        return HiSACConfig.model_validate_json(_json(chosen["settings"]))
+    config = params.models[name]
+    assert isinstance(config, HiSACConfig)
+    return config
+
+
+def _json(value: Any) -> str:
+    import json
+
+    return json.dumps(value)
+
+
+def _titles(table: pd.DataFrame) -> list[str]:
+    return table["title" if "title" in table else "text"].astype(str).tolist()
+
+
+def _find(names: list[str], wanted: str, where: Path, what: str) -> int:
+    try:
+        return names.index(wanted)
+    except ValueError:
+        close = difflib.get_close_matches(wanted, names, n=3)
+        mend = f"did you mean {', '.join(close)}?" if close else f"name one of the column {what!r} of that file"
+        raise UserError(where, f"there is no {what} {wanted!r}", mend, what) from None
+
+
+def _text(path: tuple[int, ...]) -> str:
+    return "-".join(map(str, path))
+
+
+def _print(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
+    widths = [max(len(row[at]) for row in [head, *rows]) for at in range(len(head))]
+    for row in [head, *rows]:
+        print("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())

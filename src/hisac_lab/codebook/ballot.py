@@ -1,0 +1,126 @@
+"""Votes of one user, kept up to date: a new behaviour is one step up its path, an old one that leaves one step down.
+
+Counts are additive (HiSAC note, section 9, point 11), so this equals counting again, at the cost of one path per event.
+It needs neither torch nor the histories of others.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from hisac_lab.codebook.counting import Rule
+from hisac_lab.codebook.tree import Codebook
+
+Node = tuple[int, int]
+"""Level and number of a node."""
+
+
+@dataclass(frozen=True)
+class Tally:
+    """What a user says of one node.
+
+    Attributes:
+        level: Level of the node, from 0.
+        node: Its number in that level.
+        votes: Behaviours below it.
+        last: Number of the newest of them in the order they were added.
+        kept: Whether the node and all above it survived the pruning.
+    """
+
+    level: int
+    node: int
+    votes: int
+    last: int
+    kept: bool
+
+
+class Ballot:
+    """Votes of one user for the nodes of a codebook.
+
+    Args:
+        book: The codebook; items without a semantic ID never vote.
+    """
+
+    def __init__(self, book: Codebook) -> None:
+        self.book = book
+        self._added = 0
+        self._events: deque[int] = deque()
+        self._votes: dict[Node, int] = {}
+        self._places: dict[Node, deque[int]] = {}
+        self._children: dict[Node, set[Node]] = {}
+
+    def __len__(self) -> int:
+        return len(self._events)
+
+    def add(self, item: int) -> None:
+        """A new behaviour."""
+        above: Node = (-1, 0)
+        for level, node in enumerate(self.book.item_nodes[item].tolist()):
+            if node < 0:
+                break
+            here = (level, node)
+            self._votes[here] = self._votes.get(here, 0) + 1
+            self._places.setdefault(here, deque()).append(self._added)
+            self._children.setdefault(above, set()).add(here)
+            above = here
+        self._events.append(item)
+        self._added += 1
+
+    def add_all(self, items: Iterable[int]) -> None:
+        """New behaviours, oldest first."""
+        for item in items:
+            self.add(item)
+
+    def expire(self) -> None:
+        """The oldest behaviour leaves.
+
+        Raises:
+            IndexError: There is none.
+        """
+        above: Node = (-1, 0)
+        for level, node in enumerate(self.book.item_nodes[self._events.popleft()].tolist()):
+            if node < 0:
+                break
+            here = (level, node)
+            self._votes[here] -= 1
+            self._places[here].popleft()
+            if not self._votes[here]:
+                del self._votes[here], self._places[here]
+                self._children[above].discard(here)
+            above = here
+
+    def tallies(self, budgets: Sequence[int], rule: Rule = "tree") -> list[Tally]:
+        """Every node with a vote, level by level, best first under each parent; pruned ones too.
+
+        Args:
+            budgets: k of each level in use.
+            rule: As of `vote`; with "flat" only leaves are counted.
+        """
+        depth, found = len(budgets), []
+        if rule == "flat":
+            leaves = self._ranked([node for node in self._votes if node[0] == depth - 1])
+            return [self._tally(node, place < math.prod(budgets)) for place, node in enumerate(leaves)]
+        parents: list[tuple[Node, bool]] = [((-1, 0), True)]
+        for budget in budgets:
+            level: list[tuple[Node, bool]] = []
+            for parent, alive in parents:
+                for place, node in enumerate(self._ranked(self._children.get(parent, ()))):
+                    level.append((node, alive and place < budget))
+            found += [self._tally(node, kept) for node, kept in level]
+            parents = level
+        return found
+
+    def agents(self, budgets: Sequence[int], rule: Rule = "tree") -> list[Tally]:
+        """The interest-agents: kept leaves of the last level in use, most votes first, then most recent."""
+        last = len(budgets) - 1
+        kept = [tally for tally in self.tallies(budgets, rule) if tally.kept and tally.level == last]
+        return sorted(kept, key=lambda tally: (-tally.votes, -tally.last))
+
+    def _ranked(self, nodes: Iterable[Node]) -> list[Node]:
+        return sorted(nodes, key=lambda node: (-self._votes[node], -self._places[node][-1], node))
+
+    def _tally(self, node: Node, kept: bool) -> Tally:
+        return Tally(*node, self._votes[node], self._places[node][-1], kept)

@@ -1,0 +1,228 @@
+"""Counting votes: histories one after another, all requests at once, in whole numbers.
+
+Request, leaf and place of an event are packed into one integer and sorted. That counts the leaves of every request,
+and since nodes are numbered in code order, their ancestors come out sorted too: one sort serves all levels. Nothing is
+rounded and no two entries are equally recent, so the order is complete.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from hisac_lab.base.artifacts import Array
+
+Rule = Literal["tree", "flat"]
+EVENTS_AT_ONCE = 1 << 17
+BITS = 63  # of a packed integer, its sign left out
+FRESH = 1 << 10
+"""Votes of a behaviour at the moment of the request, when older ones count less; the oldest still has one."""
+
+
+class Entries(NamedTuple):
+    """Nodes of one level that some request has voted for, sorted by request, then node.
+
+    Attributes:
+        owner: Request; (n,) int64.
+        node: Number of the node in its level; (n,) int64.
+        votes: Votes of the request for it; (n,) int64.
+        last: Place of the newest behaviour below it among all events of the batch; (n,) int64.
+        above: Which entry of the level above it hangs under, at the first level the request; (n,) int64.
+    """
+
+    owner: Array
+    node: Array
+    votes: Array
+    last: Array
+    above: Array
+
+    def take(self, kept: Array) -> Entries:
+        """The entries where `kept` is true."""
+        return Entries(*(part[kept] for part in self))
+
+
+def count_agents(
+    leaf: Array,
+    heads: Array,
+    parents: Sequence[Array],
+    budgets: Sequence[int],
+    rule: Rule,
+    weights: Array | None = None,
+    threads: int = 1,
+) -> tuple[Array, Array]:
+    """Lets the behaviours of R histories vote.
+
+    Args:
+        leaf: Leaf of each behaviour, -1 without a semantic ID, a request's behaviours together, oldest first; (E,) int.
+        heads: Where each request's behaviours begin, and the end; (R + 1,) int64.
+        parents: Per level, the parent of each node (`Codebook.parents`); the last level holds the leaves.
+        budgets: k of each level; K is at most their product.
+        rule: "tree" keeps the k best under each kept parent (stated); "flat" the leaves with most votes of all,
+            as many as the product of the budgets (control).
+        weights: Votes of each behaviour, positive; (E,) int64. None: one each (stated).
+        threads: Blocks of requests counted at once; the result does not depend on it.
+
+    Returns:
+        Leaf and votes of each agent, those with most votes first, -1 and 0 in the padding; two (R, K) int64. K is the
+        largest number any request has, at least 1.
+    """
+
+    def block(span: tuple[int, int]) -> tuple[Array, Array]:
+        first, last = span
+        events = slice(int(heads[first]), int(heads[last]))
+        own = None if weights is None else weights[events]
+        return _count(leaf[events], heads[first : last + 1] - heads[first], parents, budgets, rule, own)
+
+    spans = list(_blocks(heads))
+    if threads > 1 and len(spans) > 1:
+        with ThreadPoolExecutor(threads) as pool:
+            parts = list(pool.map(block, spans))
+    else:
+        parts = [block(span) for span in spans]
+    width = max((nodes.shape[1] for nodes, _ in parts), default=1)
+    nodes = np.full((len(heads) - 1, width), -1, np.int64)
+    votes = np.zeros(nodes.shape, np.int64)
+    for (first, last), (some, counts) in zip(spans, parts, strict=True):
+        nodes[first:last, : some.shape[1]], votes[first:last, : some.shape[1]] = some, counts
+    return nodes, votes
+
+
+def recency_weights(ages: Array, half_life: float) -> Array:
+    """Votes of behaviours by age: `FRESH` halved with every half-life, at least 1; int64 of the same shape.
+
+    The paper counts behaviours and mentions no weighting (S3); this is an option of ours.
+
+    Args:
+        ages: Seconds from behaviour to request.
+        half_life: Seconds.
+    """
+    votes: Array = np.rint(FRESH * np.exp2(-np.asarray(ages, np.float64) / half_life)).astype(np.int64)
+    return np.maximum(votes, 1)
+
+
+def levels_of(leaf: Array, heads: Array, parents: Sequence[Array], weights: Array | None = None) -> list[Entries]:
+    """Bottom-up: the votes of every node of every level; arguments as of `count_agents`."""
+    entries = _leaves(leaf, heads, len(parents[-1]), weights)
+    found: list[Entries] = []
+    for level in range(len(parents) - 1, 0, -1):
+        parent = parents[level][entries.node]
+        fresh = _changes(entries.owner * len(parents[level - 1]) + parent)
+        begins = np.flatnonzero(fresh)
+        found.insert(0, entries._replace(above=np.cumsum(fresh) - 1))
+        if len(begins):
+            votes, last = np.add.reduceat(entries.votes, begins), np.maximum.reduceat(entries.last, begins)
+            entries = Entries(entries.owner[begins], parent[begins], votes, last, entries.owner[begins])
+    return [entries._replace(above=entries.owner), *found]
+
+
+def _blocks(heads: Array) -> Iterator[tuple[int, int]]:
+    """Runs of whole requests with about `EVENTS_AT_ONCE` events."""
+    first, requests = 0, len(heads) - 1
+    while first < requests:
+        last = int(np.searchsorted(heads, heads[first] + EVENTS_AT_ONCE, side="right")) - 1
+        last = min(max(last, first + 1), first + EVENTS_AT_ONCE, requests)
+        yield first, last
+        first = last
+
+
+def _count(
+    leaf: Array, heads: Array, parents: Sequence[Array], budgets: Sequence[int], rule: Rule, weights: Array | None
+) -> tuple[Array, Array]:
+    events = len(leaf)
+    if rule == "flat":
+        entries = _leaves(leaf, heads, len(parents[-1]), weights)
+        entries = entries.take(_best(entries, entries.owner, math.prod(budgets), events))
+    else:
+        kept = np.ones(len(heads) - 1, bool)  # the roots
+        for level, budget in zip(levels_of(leaf, heads, parents, weights), budgets, strict=True):
+            inside = np.flatnonzero(kept[level.above])
+            entries = level.take(inside)
+            best = _best(entries, entries.above, budget, events)
+            kept = np.zeros(len(level.node), bool)
+            kept[inside[best]] = True
+            entries = entries.take(best)
+    order = _ranking(entries.owner, entries.votes, entries.last, events)
+    owner = entries.owner[order]
+    rank = _ranks(owner)
+    shape = (len(heads) - 1, int(rank.max(initial=0)) + 1)
+    nodes, votes = np.full(shape, -1, np.int64), np.zeros(shape, np.int64)
+    nodes[owner, rank], votes[owner, rank] = entries.node[order], entries.votes[order]
+    return nodes, votes
+
+
+def _leaves(leaf: Array, heads: Array, width: int, weights: Array | None) -> Entries:
+    """Votes of the leaves by one sort."""
+    owner = np.repeat(np.arange(len(heads) - 1), np.diff(heads))
+    place_bits, leaf_bits = _bits(len(leaf)), _bits(width)
+    if _bits(len(heads)) + leaf_bits + place_bits > BITS:
+        raise ValueError(f"{len(heads) - 1} requests, {width} leaves and {len(leaf)} events are too many at once")
+    key = ((owner << leaf_bits) | leaf) << place_bits
+    key |= np.arange(len(leaf))
+    if leaf.min(initial=0) < 0:
+        key = key[leaf >= 0]
+    key.sort()
+    place = key & ((1 << place_bits) - 1)
+    key >>= place_bits
+    begins = np.flatnonzero(_changes(key))
+    ends = np.append(begins, len(key))[1:] - 1
+    votes = ends - begins + 1
+    if weights is not None and len(begins):
+        votes = np.add.reduceat(weights[place], begins)
+    cell = key[begins]
+    owner = cell >> leaf_bits
+    return Entries(owner, cell & ((1 << leaf_bits) - 1), votes, place[ends], owner)
+
+
+def _best(entries: Entries, group: Array, budget: int, events: int) -> Array:
+    """Positions, ascending, of the `budget` best entries of each group; groups are runs."""
+    begins = np.flatnonzero(_changes(group))
+    sizes = np.diff(begins, append=len(group))
+    if not (sizes > budget).any():
+        return np.arange(len(group))
+    order = _ranking(group, entries.votes, entries.last, events)
+    best: Array = np.sort(order[np.arange(len(group)) - np.repeat(begins, sizes) < budget])
+    return best
+
+
+def _ranking(group: Array, votes: Array, last: Array, events: int) -> Array:
+    """Positions sorted by group (ascending already), then most votes, then most recent.
+
+    `last` names one behaviour, and two entries of one level never share it, so it also tells which entry a packed
+    integer came from.
+    """
+    if not len(group):
+        return np.zeros(0, np.int64)
+    most = int(votes.max())
+    vote_bits, place_bits = _bits(most + 1), _bits(events)
+    if _bits(len(group)) + vote_bits + place_bits > BITS:
+        return np.lexsort((-last, -votes, group))
+    key = ((np.cumsum(_changes(group)) - 1 << vote_bits) | (most - votes)) << place_bits
+    key |= events - 1 - last
+    key.sort()
+    entry = np.empty(events, np.int64)
+    entry[last] = np.arange(len(last))
+    found: Array = entry[events - 1 - (key & ((1 << place_bits) - 1))]
+    return found
+
+
+def _changes(values: Array) -> Array:
+    """True where a run of equal values begins."""
+    found = np.ones(len(values), bool)
+    np.not_equal(values[1:], values[:-1], out=found[1:])
+    return found
+
+
+def _ranks(group: Array) -> Array:
+    """Position of each entry inside its run of equal values."""
+    begins = np.flatnonzero(_changes(group))
+    ranks: Array = np.arange(len(group)) - np.repeat(begins, np.diff(begins, append=len(group)))
+    return ranks
+
+
+def _bits(count: int) -> int:
+    """Bits that hold 0 to count - 1."""
+    return max(count - 1, 1).bit_length()

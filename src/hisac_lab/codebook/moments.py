@@ -1,0 +1,62 @@
+"""Agents at every request moment, straight from the event store."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from hisac_lab.base.artifacts import Array
+from hisac_lab.codebook.counting import EVENTS_AT_ONCE, Rule, count_agents, recency_weights
+from hisac_lab.codebook.tree import Codebook
+from hisac_lab.events.store import EventStore
+
+
+def agents_at(
+    store: EventStore,
+    samples: Array,
+    book: Codebook,
+    budgets: Sequence[int],
+    rule: Rule = "tree",
+    half_life: float | None = None,
+    threads: int = 1,
+) -> tuple[Array, Array]:
+    """Interest-agents of the histories of `samples`, gathered block by block: memory does not grow with their number.
+
+    Args:
+        store: The event store.
+        samples: (N,) of `SAMPLE`; those of one request share its history.
+        book: The codebook, cut to the depth in use.
+        budgets: k of each level.
+        rule: As of `vote`.
+        half_life: Seconds after which a behaviour counts half; None: all count one.
+        threads: Blocks counted at once.
+
+    Returns:
+        Leaf and votes of each agent, -1 and 0 in the padding; two (N, K) int64.
+    """
+    leaves = book.item_nodes[:, -1]
+    begin, end = store.bounds(samples)
+    heads = np.concatenate([[0], np.cumsum(end - begin)])
+    parts: list[tuple[Array, Array]] = []
+    first = 0
+    while first < len(samples):
+        last = int(np.searchsorted(heads, heads[first] + EVENTS_AT_ONCE * threads, side="right")) - 1
+        last = min(max(last, first + 1), len(samples))
+        own = heads[first : last + 1] - heads[first]
+        lengths = np.diff(own)
+        place = np.arange(own[-1]) + np.repeat(begin[first:last] - own[:-1], lengths)
+        weights = None
+        if half_life is not None:
+            ages = np.repeat(samples["time"][first:last], lengths) - store.times[place]
+            weights = recency_weights(ages, half_life)
+        parts.append(count_agents(leaves[store.items[place]], own, book.parents, budgets, rule, weights, threads))
+        first = last
+    width = max((nodes.shape[1] for nodes, _ in parts), default=1)
+    nodes = np.full((len(samples), width), -1, np.int64)
+    votes = np.zeros(nodes.shape, np.int64)
+    at = 0
+    for some, counts in parts:
+        nodes[at : at + len(some), : some.shape[1]], votes[at : at + len(some), : some.shape[1]] = some, counts
+        at += len(some)
+    return nodes, votes

@@ -1,0 +1,314 @@
+"""The stage `ingest`: one pass over the raw log. Checks it, numbers users and items, spreads the users over shards.
+
+Memory is bounded by a block of the log and the vocabularies. A user's number follows the hash of the user's id, and a
+shard is a range of hashes: so users stand in the same order however many shards there are, and joining the shards is
+putting them one after the other.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Iterator
+from contextlib import ExitStack
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from hisac_lab.base.artifacts import Array, read_manifest, save_arrays, write_manifest
+from hisac_lab.base.errors import UserError
+from hisac_lab.base.progress import say
+from hisac_lab.config.events import PrepareConfig
+from hisac_lab.events.items import write_items
+from hisac_lab.events.loaders import LOADERS
+from hisac_lab.events.loaders.contract import RawLog
+from hisac_lab.events.tables import TEST, UNIT_SECONDS, Block
+
+NEVER = np.iinfo(np.int64).max
+BIN_BITS = 16  # times are first counted in bins of 2^16 seconds
+
+
+class Vocabulary:
+    """Numbers ids in the order in which they are first met."""
+
+    def __init__(self, ids: list[str] | None = None) -> None:
+        self._codes: dict[str, int] = {}
+        for name in ids or []:
+            self._codes.setdefault(name, len(self._codes))
+
+    def __len__(self) -> int:
+        return len(self._codes)
+
+    def encode(self, values: pa.DictionaryArray) -> Array:
+        """Numbers of a block's ids; (n,) int32."""
+        known = self._codes
+        codes = np.fromiter(
+            (known.setdefault(word, len(known)) for word in values.dictionary.to_pylist()),
+            np.int32,
+            len(values.dictionary),
+        )
+        encoded: Array = codes[values.indices.to_numpy()]
+        return encoded
+
+    @property
+    def ids(self) -> list[str]:
+        """The ids in the order of their numbers."""
+        return list(self._codes)
+
+    def since(self, number: int) -> list[str]:
+        """The ids from `number` on."""
+        return list(islice(self._codes, number, None))
+
+
+def hash_ids(ids: list[str]) -> Array:
+    """A stable hash of each id; (n,) uint64."""
+    digests = b"".join(hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=8).digest() for name in ids)
+    hashes: Array = np.frombuffer(digests, "<u8")
+    return hashes
+
+
+def shard_of(hashes: Array, shards: int) -> Array:
+    """The shard of each user hash: equal ranges of hashes; (n,) int64."""
+    high: Array = ((hashes >> np.uint64(32)) * np.uint64(shards)) >> np.uint64(32)
+    return high.astype(np.int64)
+
+
+def ingest(config: PrepareConfig, raw: Path, out: Path) -> None:
+    """Reads the raw log once and writes one Parquet file per shard beside the vocabularies.
+
+    Args:
+        config: The section `prepare`.
+        raw: Output of the stage `acquire`.
+        out: An empty directory.
+
+    Raises:
+        UserError: One line that names the file, the line or row group, the field, the value and the mend.
+    """
+    source = read_manifest(raw)
+    log = LOADERS[source["layout"]](raw, config)
+    table = log.items() if log.items else None
+    users, items = Vocabulary(), Vocabulary(None if table is None else table["item"].tolist())
+    if table is not None and len(items) < len(table):
+        twice = table["item"][table["item"].duplicated()].iloc[0]
+        raise UserError(raw, f"item {twice!r} has two rows in the item table", "keep one of them", "item")
+    pass_ = _Pass(log, config, users, items, out)
+    for block in log.blocks():
+        pass_.add(block)
+    pass_.close()
+    if not pass_.rows:
+        raise UserError(raw, "no event lies inside the bounds", "mend prepare.since and prepare.until", "time")
+    if len(items) < 2:
+        what = f"the log has one item ({items.ids[0]!r}): there is nothing to rank"
+        raise UserError(raw, what, "give a log of more items", "item")
+
+    hashes = hash_ids(users.ids)
+    order = np.lexsort((np.asarray(users.ids), hashes))
+    user_codes = np.empty(len(order), np.int32)
+    user_codes[order] = np.arange(len(order), dtype=np.int32)
+    pd.DataFrame({"user": np.asarray(users.ids, object)[order]}).to_parquet(out / "users.parquet", index=False)
+    item_order, fields, described = write_items(log, table, items.ids, out)
+    item_codes = np.empty(len(item_order), np.int32)
+    item_codes[item_order] = np.arange(len(item_order), dtype=np.int32)
+    births = pass_.births(len(items))[item_order]
+    save_arrays(
+        out, {"user_codes": user_codes, "user_hashes": hashes[order], "item_codes": item_codes, "births": births}
+    )
+    cuts = _cuts(pass_, config, out)
+    labelled = pass_.labels is not None
+    if not labelled and config.negatives_by == "popularity":
+        save_arrays(out, _timeline(out, config, item_codes))
+    shard_users = np.bincount(shard_of(hashes, len(config.shards)), minlength=len(config.shards))
+    write_manifest(
+        out,
+        source={key: source[key] for key in ("dataset", "layout", "files")},
+        raw=[dataclasses.asdict(file) for file in pass_.files],
+        users=len(users),
+        items=len(items),
+        items_described=described,
+        events=pass_.rows,
+        events_outside=pass_.outside,
+        labelled=labelled,
+        positive_from=_threshold(pass_, log, config, raw),
+        extras=list(log.extras),
+        roles=sorted(set(pass_.schema.names) - {"user", "item", "time", "row"}),
+        fields=fields,
+        cuts=[int(cut) for cut in cuts],
+        shard_begins=[0, *np.cumsum(shard_users).tolist()],
+    )
+    say(f"ingest: {pass_.rows} events of {len(users)} users on {len(items)} items")
+
+
+@dataclasses.dataclass
+class RawFile:
+    """A file of the log, where its rows begin among all rows, and its names of the columns by role."""
+
+    path: str
+    first_row: int
+    layout: dict[str, Any] | None
+    names: dict[str, str]
+
+
+class _Pass:
+    """The pass over the blocks: what is counted and where rows go."""
+
+    def __init__(self, log: RawLog, config: PrepareConfig, users: Vocabulary, items: Vocabulary, out: Path) -> None:
+        self.config, self.log, self.users, self.items, self.out = config, log, users, items, out
+        self.known_items = len(items) if log.complete and log.items else None
+        self.files: list[RawFile] = []
+        self.rows = self.outside = self._seen = 0
+        self.labels: tuple[float, float] | None = None
+        self.only_zero_one = True
+        self.published_test: int | None = None
+        self.bins = np.zeros((1 << 32) >> BIN_BITS, np.int64)
+        self._births = np.full(1024, NEVER)
+        self._shards = np.zeros(0, np.int64)
+        self.schema = pa.schema([])
+        self._stack = ExitStack()
+        self._writers: list[pq.ParquetWriter] = []
+
+    def add(self, block: Block) -> None:
+        path = block.path.as_posix()
+        if not self.files or self.files[-1].path != path:
+            layout = None if block.layout is None else dataclasses.asdict(block.layout)
+            self.files.append(RawFile(path, self._seen, layout, dict(block.names)))
+        columns = dict(block.columns)
+        row = self.files[-1].first_row + block.positions(np.arange(len(block)))
+        self._seen = int(row[-1]) + 1
+        columns["row"] = row
+        user, item = self.users.encode(columns["user"]), self.items.encode(columns["item"])
+        if self.known_items is not None and len(self.items) > self.known_items:
+            bad = int(np.argmax(item >= self.known_items))
+            value = columns["item"][bad].as_py()
+            what = f"item {value!r} has no row in the item table, so it can have no embedding"
+            raise block.refuse(bad, "item", what, "add it there or remove its events")
+        inside = self._inside(block, columns["time"])
+        columns |= {"user": user, "item": item}
+        if not inside.all():
+            self.outside += int((~inside).sum())
+            columns = {role: values[inside] for role, values in columns.items()}
+        if not len(columns["row"]):
+            return
+        self._count(columns)
+        self._write(columns)
+
+    def _inside(self, block: Block, time: Array) -> Array:
+        """Which events lie inside the bounds; those of the publisher drop, those of the user may refuse."""
+        inside = np.ones(len(time), bool)
+        if self.log.window is not None:
+            inside &= (time >= self.log.window[0]) & (time < self.log.window[1])
+        since, until = self.config.since or 0, self.config.until or NEVER
+        ours = (time >= since) & (time < until)
+        if self.config.outside == "refuse" and not ours.all():
+            bad = int(np.argmin(ours))
+            side = f"before prepare.since {since}" if time[bad] < since else f"not before prepare.until {until}"
+            raise block.refuse(bad, "time", f"value {time[bad]} is {side}", "mend it or set prepare.outside: drop")
+        return inside & ours
+
+    def _count(self, columns: dict[str, Any]) -> None:
+        self.rows += len(columns["row"])
+        time, item = columns["time"], columns["item"]
+        if "part" in columns:
+            test = time[columns["part"] == TEST]
+            if len(test):
+                self.published_test = min(
+                    int(test.min()), NEVER if self.published_test is None else self.published_test
+                )
+        self.bins += np.bincount(time >> BIN_BITS, minlength=len(self.bins))
+        if len(self._births) < len(self.items):
+            more = max(len(self.items), 2 * len(self._births)) - len(self._births)
+            self._births = np.concatenate([self._births, np.full(more, NEVER)])
+        np.minimum.at(self._births, item, time)
+        if "label" in columns:
+            label = columns["label"]
+            low, high = float(np.nanmin(label)), float(np.nanmax(label))
+            known = self.labels or (low, high)
+            self.labels = (min(known[0], low), max(known[1], high))
+            self.only_zero_one &= bool(np.isin(label, (0.0, 1.0)).all())
+
+    def _write(self, columns: dict[str, Any]) -> None:
+        """Appends each user's rows to the file of the user's shard."""
+        if len(self._shards) < len(self.users):
+            new = self.users.since(len(self._shards))
+            self._shards = np.concatenate([self._shards, shard_of(hash_ids(new), len(self.config.shards))])
+        table = pa.table({role: pa.array(values) for role, values in columns.items()})
+        if not self._writers:
+            self.schema = table.schema
+            for shard in self.config.shards:
+                path = self.out / f"events-{shard}.parquet"
+                writer = pq.ParquetWriter(
+                    path, self.schema, compression="zstd", compression_level=1, use_dictionary=False
+                )
+                self._writers.append(self._stack.enter_context(writer))
+        shard = self._shards[columns["user"]]
+        for index, writer in enumerate(self._writers):
+            chosen = np.flatnonzero(shard == index)
+            if len(chosen):
+                writer.write_table(table if len(chosen) == len(shard) else table.take(pa.array(chosen)))
+
+    def births(self, count: int) -> Array:
+        """Time of each item's first event, by first-met number; (count,) int64."""
+        births = self._births[:count]
+        return np.concatenate([births, np.full(count - len(births), NEVER)])
+
+    def close(self) -> None:
+        self._stack.close()
+
+
+def _threshold(pass_: _Pass, log: RawLog, config: PrepareConfig, raw: Path) -> float | None:
+    if pass_.labels is None:
+        return None
+    usual = 1.0 if pass_.only_zero_one else log.positive_from
+    threshold = config.positive_from if config.positive_from is not None else usual
+    low, high = pass_.labels
+    if threshold is None:
+        what = f"is null, and the feedback runs from {low:g} to {high:g}"
+        raise UserError("params.yaml", what, "say from where it is positive", "prepare.positive_from")
+    if not low < threshold <= high:
+        only = "positive" if threshold <= low else "negative"
+        what = f"with {threshold:g} every event is {only} (the feedback runs from {low:g} to {high:g})"
+        mend = "set a threshold inside that range"
+        if low == high:
+            mend = "set prepare.columns.label: null (then negatives are drawn), or give a log with negatives"
+        raise UserError("params.yaml", what, mend, "prepare.positive_from")
+    return threshold
+
+
+def _cuts(pass_: _Pass, config: PrepareConfig, out: Path) -> tuple[int, int]:
+    """Begin of validation and test, on a bound of the time unit: the exact order statistics of the event times."""
+    unit = UNIT_SECONDS[config.time_unit]
+    if pass_.published_test is not None:
+        return pass_.published_test, pass_.published_test
+    if config.cuts is not None:
+        return config.cuts[0] // unit * unit, config.cuts[1] // unit * unit
+    total = int(pass_.bins.sum())
+    ends = np.cumsum(pass_.bins)
+    found = []
+    for share in (config.train_share, config.train_share + config.valid_share):
+        rank = int(share * total)
+        bin_ = int(np.searchsorted(ends, rank, side="right"))
+        before = int(ends[bin_ - 1]) if bin_ else 0
+        inside = [times[times >> BIN_BITS == bin_] for times, _ in _stream(out, config)]
+        found.append(int(np.partition(np.concatenate(inside), rank - before)[rank - before]) // unit * unit)
+    return found[0], found[1]
+
+
+def _stream(out: Path, config: PrepareConfig) -> Iterator[tuple[Array, Array]]:
+    """Times and first-met item numbers of all events, some at a time."""
+    for shard in config.shards:
+        file = pq.ParquetFile(out / f"events-{shard}.parquet")
+        for batch in file.iter_batches(1 << 20, columns=["time", "item"], use_threads=False):
+            yield batch.column("time").to_numpy(), batch.column("item").to_numpy()
+
+
+def _timeline(out: Path, config: PrepareConfig, item_codes: Array) -> dict[str, Array]:
+    """All events' items in time order: drawing one of the first n is drawing by popularity up to then."""
+    parts = list(_stream(out, config))
+    times = np.concatenate([times for times, _ in parts])
+    items = item_codes[np.concatenate([items for _, items in parts])]
+    order = np.lexsort((items, times))
+    return {"timeline_times": times[order], "timeline_items": items[order]}

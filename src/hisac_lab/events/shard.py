@@ -1,0 +1,235 @@
+"""The stage `shard`: histories, requests and samples of one shard of the users."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from hisac_lab.base.artifacts import Array, load_array, read_manifest, save_arrays, write_manifest
+from hisac_lab.base.errors import UserError
+from hisac_lab.config.events import PrepareConfig
+from hisac_lab.events.negatives import NegativeSampler
+from hisac_lab.events.profile import count_shard
+from hisac_lab.events.store import RANDOM, SAMPLE, SPLITS
+from hisac_lab.events.tables import HISTORY, TEST, UNIT_SECONDS, Layout, place
+from hisac_lab.ops.draws import uniform
+
+KEEP_SALT = 0x6B656570  # the draws of `keep` are not those of negatives
+
+
+def shard(config: PrepareConfig, ingested: Path, index: int, out: Path) -> None:
+    """Writes the histories and samples of shard `index`; positions in them count from the shard's first user.
+
+    Args:
+        config: The section `prepare`.
+        ingested: Output of the stage `ingest`.
+        index: Which shard.
+        out: An empty directory.
+
+    Raises:
+        UserError: The log is out of order or repeats itself, and the section refuses that.
+    """
+    facts = read_manifest(ingested)
+    events, unsorted, repeated = _sorted_events(config, ingested, facts, index)
+    begin, end = facts["shard_begins"][index : index + 2]
+    users = end - begin
+    events["user"] -= begin
+    if facts["labelled"]:
+        events["label"] = (events["label"] >= facts["positive_from"]).astype(np.int8)
+    in_history = _history_mask(events, config)
+    offsets = np.zeros(users + 1, np.int64)
+    np.cumsum(np.bincount(events["user"][in_history], minlength=users), out=offsets[1:])
+    history = {"items": events["item"][in_history], "times": events["time"][in_history]}
+
+    samples, source = _samples(events, in_history, config, ingested, facts, begin)
+    period = _periods(samples, events, source, config, facts, ingested, begin)
+    long_enough = samples["end"] - offsets[samples["user"]] >= config.min_history
+    leaks = _leaks(samples, history["times"], offsets, UNIT_SECONDS[config.time_unit])
+    save_arrays(out, {"history_items": history["items"], "history_times": history["times"], "offsets": offsets})
+    names = (*SPLITS, RANDOM)
+    kept = {name: np.flatnonzero((period == number) & long_enough) for number, name in enumerate(names)}
+    for name, rows in kept.items():
+        save_arrays(out, {f"samples_{name}": samples[rows]})
+        for extra in facts["extras"]:
+            save_arrays(out, {f"{extra}_{name}": events[extra][source[rows]].astype(np.float32)})
+    splits = {name: samples[rows] for name, rows in kept.items()}
+    counts = count_shard(events, offsets, splits, load_array(ingested, "births"), config)
+    save_arrays(out, counts.arrays)
+    write_manifest(
+        out,
+        users=users,
+        events=len(events["user"]),
+        events_out_of_order=unsorted,
+        events_repeated=repeated,
+        requests=int(samples["request"].max(initial=-1)) + 1,
+        samples_without_history=int(((period >= 0) & ~long_enough).sum()),
+        samples_not_kept=int((period < 0).sum()),
+        leaks=leaks,
+        months=counts.months,
+        splits=counts.splits,
+    )
+
+
+def _sorted_events(
+    config: PrepareConfig, ingested: Path, facts: dict[str, Any], index: int
+) -> tuple[dict[str, Array], int, int]:
+    """Events of one shard by role, sorted by (user, time, file order), with what was out of order or repeated."""
+    table = pq.read_table(ingested / f"events-{index}.parquet", use_threads=False)
+    events = {role: table.column(role).to_numpy() for role in table.column_names}
+    del table
+    events["user"] = load_array(ingested, "user_codes")[events["user"]]
+    events["item"] = load_array(ingested, "item_codes")[events["item"]]
+    order = np.argsort(events["user"], kind="stable")
+    events = {role: values[order] for role, values in events.items()}
+    same_user = events["user"][1:] == events["user"][:-1]
+    backwards = np.flatnonzero(same_user & (np.diff(events["time"]) < 0)) + 1
+    if len(backwards) and config.order == "refuse":
+        first = backwards[np.argmin(events["row"][backwards])]
+        what = f"value {events['time'][first]} is earlier than the same user's event before it"
+        raise _refuse(facts, int(events["row"][first]), "time", what, "sort the log or set prepare.order: sort")
+    if len(backwards):
+        order = np.lexsort((events["row"], events["time"], events["user"]))
+        events = {role: values[order] for role, values in events.items()}
+    again = _repeated(events)
+    if len(again):
+        if config.duplicates == "refuse":
+            first = again[np.argmin(events["row"][again])]
+            ids = pq.read_table(ingested / "users.parquet").column("user")
+            names = pq.read_table(ingested / "items.parquet", columns=["item"]).column("item")
+            user, item = ids[int(events["user"][first])].as_py(), names[int(events["item"][first])].as_py()
+            what = f"user {user!r}, item {item!r}, time {events['time'][first]} occurs twice"
+            mend = "remove it or set prepare.duplicates: drop"
+            raise _refuse(facts, int(events["row"][first]), "user, item, time", what, mend)
+        left = np.ones(len(events["user"]), bool)
+        left[again] = False
+        events = {role: values[left] for role, values in events.items()}
+    return events, len(backwards), len(again)
+
+
+def _repeated(events: dict[str, Array]) -> Array:
+    """Positions of events whose user, item and time were there before."""
+    user, time, item = events["user"], events["time"], events["item"]
+    run = np.cumsum(np.r_[True, (user[1:] != user[:-1]) | (time[1:] != time[:-1])])
+    if len(run) == 0 or run[-1] == len(run):
+        return np.zeros(0, np.int64)
+    order = np.lexsort((item, run))
+    twice = (run[order][1:] == run[order][:-1]) & (item[order][1:] == item[order][:-1])
+    again: Array = np.sort(order[1:][twice])
+    return again
+
+
+def _refuse(facts: dict[str, Any], row: int, field: str, what: str, mend: str) -> UserError:
+    file = max((file for file in facts["raw"] if file["first_row"] <= row), key=lambda file: int(file["first_row"]))
+    layout = None if file["layout"] is None else Layout(**file["layout"])
+    where = Path(file["path"])
+    names = ", ".join(file["names"].get(role, role) for role in field.split(", "))
+    return UserError(where, what, mend, f"{place(where, layout, row - file['first_row'])}: {names}")
+
+
+def _history_mask(events: dict[str, Array], config: PrepareConfig) -> Array:
+    mask = np.ones(len(events["user"]), bool)
+    if "part" in events:
+        mask &= events["part"] == HISTORY
+    elif config.history == "positives" and "label" in events:
+        mask &= events["label"] == 1
+    return mask
+
+
+def _samples(
+    events: dict[str, Array],
+    in_history: Array,
+    config: PrepareConfig,
+    ingested: Path,
+    facts: dict[str, Any],
+    first_user: int,
+) -> tuple[Array, Array]:
+    """Samples of all exposures, request by request, and the event each comes from.
+
+    A request is a user and a time unit; its history is what the user did before that unit.
+    """
+    unit = UNIT_SECONDS[config.time_unit]
+    user, time = events["user"], events["time"]
+    start = time // unit * unit
+    fresh = np.r_[True, (user[1:] != user[:-1]) | (start[1:] != start[:-1])][: len(user)]
+    number = np.cumsum(fresh) - 1
+    before = np.cumsum(in_history) - in_history
+    end = before[fresh][number] if len(user) else before
+    source = np.flatnonzero(events["part"] != HISTORY) if "part" in events else np.arange(len(user))
+    item, label = events["item"][source], events["label"][source] if "label" in events else None
+    if label is None:
+        sampler = NegativeSampler(
+            config.negatives_by,
+            load_array(ingested, "births"),
+            config.seed,
+            *(
+                (load_array(ingested, "timeline_times"), load_array(ingested, "timeline_items"))
+                if config.negatives_by == "popularity"
+                else (None, None)
+            ),
+        )
+        begins = np.flatnonzero(np.r_[True, user[1:] != user[:-1]][: len(user)])
+        within = np.arange(len(user)) - begins[np.cumsum(np.r_[True, user[1:] != user[:-1]][: len(user)]) - 1]
+        hashes = load_array(ingested, "user_hashes")[user[source] + first_user]
+        drawn = sampler.draw(hashes, within[source], time[source], config.negatives)
+        # Positives of a request first, so that of two equal candidates the positive stays.
+        item = np.concatenate([item, drawn.ravel()])
+        label = np.r_[np.ones(len(source), np.int8), np.zeros(drawn.size, np.int8)]
+        source = np.concatenate([source, np.repeat(source, config.negatives)])
+        order = np.lexsort((1 - label, item, number[source]))
+        twice = np.zeros(len(order), bool)
+        twice[1:] = (number[source][order][1:] == number[source][order][:-1]) & (item[order][1:] == item[order][:-1])
+        chosen = order[~twice]
+        chosen = chosen[np.lexsort((chosen, source[chosen], number[source[chosen]]))]
+        item, label, source = item[chosen], label[chosen], source[chosen]
+    samples = np.zeros(len(source), SAMPLE)
+    samples["user"], samples["item"], samples["label"] = user[source], item, label
+    samples["time"], samples["end"] = time[source], end[source]
+    if len(source):
+        requests = number[source]
+        samples["request"] = np.cumsum(np.r_[True, requests[1:] != requests[:-1]]) - 1
+    return samples, source
+
+
+def _periods(
+    samples: Array,
+    events: dict[str, Array],
+    source: Array,
+    config: PrepareConfig,
+    facts: dict[str, Any],
+    ingested: Path,
+    first_user: int,
+) -> Array:
+    """Split of each sample: position in (train, valid, test, random), or -1 where `keep` leaves it out; (n,) int8."""
+    hashes = load_array(ingested, "user_hashes")[samples["user"] + first_user]
+    if "part" in events:
+        share = config.valid_share / (config.train_share + config.valid_share)
+        held_out = uniform(config.seed, hashes) < share
+        period = np.where(events["part"][source] == TEST, 2, held_out.astype(np.int8)).astype(np.int8)
+    else:
+        period = np.searchsorted(np.asarray(facts["cuts"]), samples["time"], side="right").astype(np.int8)
+    start = samples["time"] // UNIT_SECONDS[config.time_unit]
+    chance = uniform(config.seed, KEEP_SALT, hashes, start)
+    kept = np.asarray([config.keep.train, config.keep.valid, config.keep.test])[period]
+    period[chance >= kept] = -1
+    if "random" in events:
+        period[(period >= 0) & events["random"][source]] = len(SPLITS)
+    return period
+
+
+def _leaks(samples: Array, times: Array, offsets: Array, unit: int) -> dict[str, int]:
+    """Counts what must not be: samples whose history is another user's, ends too late or ends too early."""
+    start = samples["time"] // unit * unit
+    first, last, end = offsets[samples["user"]], offsets[samples["user"] + 1], samples["end"]
+    foreign = (end < first) | (end > last)
+    some, more = ~foreign & (end > first), ~foreign & (end < last)
+    late = times[end[some] - 1] >= start[some]
+    missed = times[end[more]] < start[more]
+    return {
+        "samples_checked": len(samples),
+        "history_of_another_user": int(foreign.sum()),
+        "history_after_the_request": int(late.sum()),
+        "history_left_out": int(missed.sum()),
+    }

@@ -1,0 +1,79 @@
+"""What compressors of a history share: values with time decay, K vectors, and the reader that candidates meet."""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+
+import torch
+from torch import Tensor, nn
+
+from hisac_lab.config.model import ValueConfig
+from hisac_lab.models.contract import Candidates, History, LongBranch, UserState
+from hisac_lab.models.heads import TargetHeads
+from hisac_lab.models.stack import Stack
+from hisac_lab.ops.attention import FLOOR
+
+DAY = 86_400.0
+
+
+class CompressedBranch(LongBranch):
+    """Compresses a history to K vectors once per request; candidates attend to those, at once or after a block.
+
+    Args:
+        config: Decay and reader.
+        dim: D.
+    """
+
+    def __init__(self, config: ValueConfig, dim: int) -> None:
+        super().__init__()
+        self.dim, self.fading = dim, config.decay
+        self.value = nn.Linear(dim, dim)
+        start = math.log(math.expm1(config.decay_rate))  # softplus of it is the rate
+        self.decay = None if config.decay == "none" else nn.Parameter(torch.tensor(start))
+        self.reader = TargetHeads(dim, config.heads)
+        self.block = Stack(dim, config.heads, 1, 1, gaps=False) if config.reader == "transformer" else None
+
+    @abstractmethod
+    def compress(self, history: History, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Condenses a history.
+
+        Args:
+            history: R histories.
+            values: Value of each event; (R, L, D).
+
+        Returns:
+            K vectors, (R, K, D), and their bias in the attention, `FLOOR` where a vector is not there, (R, K).
+        """
+
+    def fade(self, ages: Tensor) -> Tensor | float:
+        """What is left of an event's value at its age in seconds; (R, L)."""
+        if self.decay is None:
+            return 1.0
+        rate = nn.functional.softplus(self.decay)
+        if self.fading == "power":
+            return torch.exp(-rate * torch.log1p(ages / DAY))
+        return torch.exp(-rate * ages / DAY)
+
+    def encode(self, history: History, events: Tensor) -> dict[str, Tensor]:
+        """Request-level compression; keys and values of K vectors, (R, K, D), and their bias, (R, K)."""
+        values, left = self.value(events), self.fade(history.ages)
+        if isinstance(left, Tensor):
+            values = values * left[..., None].to(events.dtype)
+        compressed, bias = self.compress(history, values)
+        if self.block is not None:
+            pairs = bias[:, None, None, :].expand(-1, -1, bias.shape[1], -1)
+            own = torch.eye(bias.shape[1], dtype=torch.bool, device=bias.device)
+            alone = own & (bias <= FLOOR)[:, None, None, :]  # an empty place sees itself, to stay finite
+            compressed = self.block.tokens(compressed, pairs.masked_fill(alone, 0.0))[0]
+        return {"keys": self.reader.to_key(compressed), "values": self.reader.to_value(compressed), "bias": bias}
+
+    def attend(self, state: UserState, candidates: Candidates) -> Tensor:
+        """Multi-head target attention over K vectors; (R, C, D)."""
+        return self.reader.read(candidates.vectors, state["keys"], state["values"], state["bias"])
+
+    def reading(self, length: int, kept: int) -> tuple[int, int, int]:
+        """State bytes, multiply-adds per request and per candidate of everything but the compression itself."""
+        square = self.dim**2
+        block = 0 if self.block is None else self.block.cost(kept)[0]
+        return kept * (2 * self.dim + 1) * 4, (length + 2 * kept) * square + block, 2 * square + 2 * kept * self.dim

@@ -1,0 +1,145 @@
+"""Linear-time compressors to set HiSAC against: k-means, LSH, time patches, learnt queries (HiSAC note, section 8)."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from hisac_lab.config.model import CompressConfig, FrameConfig
+from hisac_lab.models.compress import CompressedBranch
+from hisac_lab.models.contract import CardLine, Cost, History, ItemSpace
+from hisac_lab.ops import hashing
+from hisac_lab.ops.attention import FLOOR
+from hisac_lab.ops.jagged import distinct, segment_sum
+
+MARGIN = 1e-5
+"""Distances nearer than this are ties, so that rounding does not decide between equal centres."""
+
+
+class CompressBranch(CompressedBranch):
+    """Groups events, takes each group's mean; larger groups weigh more by the log of their share."""
+
+    card = (
+        CardLine(
+            "kmeans: Lloyd's algorithm over each user's frozen embeddings, events weighing one each",
+            "inferred",
+            "HiSAC note 8 names K-Means; nothing else is public",
+            "test_k_means_lowers_the_distortion",
+        ),
+        CardLine(
+            "kmeans starts at distinct items evenly spaced by number",
+            "inferred",
+            "deterministic, knows no order",
+            "test_k_means_knows_no_order",
+        ),
+        CardLine(
+            "lsh: groups are equal sign bits of frozen embeddings",
+            "inferred",
+            "HiSAC note 8 names LSH",
+            "test_lsh_groups_equal_signatures",
+        ),
+        CardLine(
+            "patches: equal stretches of the sequence, counted from the newest",
+            "inferred",
+            "HiSAC note 8 names Patching",
+            "test_patches_are_equal_stretches",
+        ),
+        CardLine(
+            "queries: attention of K learnt queries over the events",
+            "inferred",
+            "HiSAC note 8 names a learnable Aggregator (as PolyEncoder)",
+            "test_learnt_queries_are_attention",
+        ),
+        CardLine(
+            "multi-head target attention over the groups",
+            "stated",
+            "HiSAC note 8: each combined with MHA",
+            "test_groups_are_read_by_attention",
+        ),
+        CardLine("the paper's own baselines, of which no setting is public", "left out", "HiSAC note 8"),
+    )
+    semantic: Tensor
+    item_bucket: Tensor
+
+    def __init__(self, config: CompressConfig, frame: FrameConfig, items: ItemSpace) -> None:
+        super().__init__(config, frame.dim)
+        self.config = config
+        self.ordered = config.by == "patches"
+        self.size = config.size
+        if config.by == "kmeans":
+            self.register_buffer("semantic", items.semantic)
+        if config.by == "lsh":
+            bits = config.size.bit_length() - 1
+            self.size = 1 << bits
+            signs = hashing.sign_bits(items.semantic, hashing.planes(items.semantic.shape[1], bits, config.seed))
+            buckets = (signs * (1 << torch.arange(bits))).sum(dim=1)
+            self.register_buffer("item_bucket", torch.where(items.semantic.any(dim=1), buckets, -1))
+        if config.by == "queries":
+            self.queries = nn.Parameter(torch.randn(config.size, frame.dim) * frame.dim**-0.5)
+            self.match = nn.Linear(frame.dim, frame.dim, bias=False)
+
+    def slots(self, history: History) -> Tensor:
+        """Group of each event, -1 for none; (R, L) int64."""
+        if self.config.by == "patches":
+            length = history.mask.sum(dim=1, keepdim=True)
+            width = history.mask.shape[1]
+            from_newest = width - 1 - torch.arange(width, device=history.mask.device)
+            return torch.where(history.mask, from_newest * self.size // length.clamp(min=1), -1)
+        if self.config.by == "lsh":
+            return torch.where(history.mask, self.item_bucket[history.items], -1)
+        return self._k_means(history.items, history.mask & self.semantic[history.items].any(dim=2))
+
+    @torch.no_grad()
+    def _k_means(self, items: Tensor, known: Tensor) -> Tensor:
+        found = distinct(items, known)
+        there = found.values >= 0  # (R, U)
+        count = there.sum(dim=1, keepdim=True)
+        points = self.semantic[found.values.clamp(min=0)] * there[..., None]  # (R, U, S)
+        weight = found.counts[..., None].to(points.dtype)
+        steps = torch.arange(self.size, device=items.device)
+        # More groups than distinct items: the surplus has no centre.
+        start = torch.where(count >= self.size, steps * count // self.size, steps.minimum(count - 1).clamp(min=0))
+        alive = steps < count
+        centres = points.gather(1, start[..., None].expand(-1, -1, points.shape[2]))  # (R, K, S)
+
+        def nearest() -> Tensor:
+            distance = (centres**2).sum(dim=2)[:, None] - 2 * torch.bmm(points, centres.transpose(1, 2))  # (R, U, K)
+            distance = distance.masked_fill(~alive[:, None], torch.inf) + MARGIN * steps
+            return torch.where(there, distance.argmin(dim=2), -1)
+
+        for _ in range(self.config.iterations):
+            group = nearest()
+            mass = segment_sum(weight, group, self.size)
+            centres = torch.where(mass > 0, segment_sum(points * weight, group, self.size) / mass.clamp(min=1), centres)
+        group = nearest()
+        return torch.where(found.slots >= 0, group.gather(1, found.slots.clamp(min=0)), -1)
+
+    def compress(self, history: History, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Means of groups and the log of their share of events, or answers of learnt queries."""
+        if self.config.by == "queries":
+            scores = (self.match(values) @ self.queries.T).transpose(1, 2).float() / math.sqrt(self.dim)  # (R, K, L)
+            mask = history.mask[:, None, :]
+            weights = torch.softmax(scores.masked_fill(~mask, FLOOR), dim=2) * mask
+            empty = ~history.mask.any(dim=1, keepdim=True)
+            bias = torch.zeros(len(empty), self.size, device=values.device).masked_fill(empty, FLOOR)
+            return torch.bmm(weights.to(values.dtype), values), bias
+        slots = self.slots(history)
+        there = torch.ones_like(values[..., :1])
+        counts = segment_sum(there.float(), slots, self.size)
+        means = segment_sum(values, slots, self.size) / counts.clamp(min=1).to(values.dtype)
+        share = counts[..., 0] / counts[..., 0].sum(dim=1, keepdim=True).clamp(min=1)
+        return means, torch.log(share).clamp(min=FLOOR)
+
+    def cost(self, history: History) -> Cost:
+        """Linear in the history once per request; a candidate sees K vectors."""
+        length = history.items.shape[1]
+        state, encode, candidate = self.reading(length, self.size)
+        if self.config.by == "queries":
+            encode += length * self.dim**2 + 2 * length * self.size * self.dim
+        elif self.config.by == "kmeans":
+            known = self.semantic[history.items].any(dim=2)
+            points = distinct(history.items, known).values.shape[1]
+            encode += (self.config.iterations + 1) * points * self.size * self.semantic.shape[1]
+        return Cost(state, encode, 0, candidate)

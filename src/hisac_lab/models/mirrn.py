@@ -1,0 +1,150 @@
+"""MIRRN: multi-granularity interest retrieval and refinement (Xu et al., KDD 2025), as its public code does it.
+
+Read in the authors' code and in LongCTR's; both multiply frequencies with the diagonal of their weight only, by a slip
+in the subscripts. Here the whole block is used.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from hisac_lab.config.model import FrameConfig, MIRRNConfig
+from hisac_lab.models.contract import Candidates, CardLine, Cost, History, ItemSpace, LongBranch, UserState
+from hisac_lab.models.heads import TargetHeads, check_heads
+from hisac_lab.models.retrieval import chosen_events, event_state
+from hisac_lab.ops import hashing
+from hisac_lab.ops.select import best_events
+
+PLACES = 32
+ROUTES = ("target", "local", "global")
+
+
+class FourierFilter(nn.Module):
+    """Mixes a short sequence by a learnt product with its frequencies, in blocks of the width.
+
+    Args:
+        dim: D.
+        blocks: A divisor of D.
+    """
+
+    def __init__(self, dim: int, blocks: int) -> None:
+        super().__init__()
+        check_heads(blocks, dim)
+        self.blocks = blocks
+        self.weight = nn.Parameter(torch.randn(blocks, dim // blocks, dim // blocks, 2) * 0.02)
+
+    def forward(self, sequence: Tensor) -> Tensor:
+        """(..., K, D) to (..., K, D), with a residual connection."""
+        length = sequence.shape[-2]
+        spectrum = torch.fft.rfft(sequence.float(), dim=-2).unflatten(-1, (self.blocks, -1))
+        mixed = torch.einsum("...fni,nio->...fno", spectrum, torch.view_as_complex(self.weight)).flatten(-2)
+        out: Tensor = sequence + torch.fft.irfft(mixed, n=length, dim=-2).to(sequence.dtype)
+        return out
+
+
+class MIRRNBranch(LongBranch):
+    """Three searches (candidate, recent mean, overall mean), a filter over each, attention over the three answers."""
+
+    lazy = True
+    ordered = True
+    card = (
+        CardLine(
+            "three queries: candidate, mean of the newest 16, mean of all",
+            "stated",
+            "authors' code",
+            "test_three_queries_search_for_themselves",
+        ),
+        CardLine(
+            "SimHash of 32 bits, smallest Hamming distance, found events in time order",
+            "stated",
+            "authors' code",
+            "test_hamming_search_finds_the_nearest_signatures",
+        ),
+        CardLine(
+            "a Fourier filter over each search's events uses the whole block of its weight",
+            "stated",
+            "the paper's formula; the public codes use its diagonal",
+            "test_the_filter_uses_the_whole_block",
+        ),
+        CardLine(
+            "mean pooling, then attention of the candidate over three vectors",
+            "stated",
+            "authors' code",
+            "test_an_answer_without_events_is_silent",
+        ),
+        CardLine(
+            "0.02 times an embedding of the distance to now, in whole logarithms",
+            "inferred",
+            "authors' code has one row per position",
+            "test_places_are_counted_from_the_newest_event",
+        ),
+        CardLine("clustering centres as global queries", "left out", "the paper's text; its code takes the mean"),
+    )
+    planes: Tensor
+
+    def __init__(self, config: MIRRNConfig, frame: FrameConfig, items: ItemSpace) -> None:
+        super().__init__()
+        self.config = config
+        self.register_buffer("planes", hashing.planes(frame.dim, config.bits, config.seed))
+        self.place = nn.Embedding(PLACES, frame.dim)
+        self.filters = nn.ModuleList(FourierFilter(frame.dim, config.heads) for _ in ROUTES)
+        self.fuse = TargetHeads(frame.dim, config.heads)
+
+    def _sign(self, vectors: Tensor) -> Tensor:
+        return hashing.pack(hashing.sign_bits(vectors, self.planes))
+
+    @torch.no_grad()
+    def _find(self, state: UserState, queries: Tensor) -> tuple[Tensor, Tensor]:
+        near = -hashing.hamming(self._sign(queries), state["long_key"]).float()
+        return best_events(near, state["long_mask"], self.config.top)
+
+    def encode(self, history: History, events: Tensor) -> dict[str, Tensor]:
+        """History, signatures, and what the two queries that know no candidate find; places are (R, 2, K)."""
+        parts = event_state(history, events)
+        with torch.no_grad():
+            parts["long_key"] = self._sign(events)
+            queries = torch.stack([means(events, history.mask, self.config.recent), means(events, history.mask)], dim=1)
+            parts["route_places"], parts["route_valid"] = self._find(UserState(parts), queries)
+        return parts
+
+    def retrieve(self, state: UserState, candidates: Candidates) -> tuple[Tensor, Tensor]:
+        """Places found for each candidate, then for the two other queries; two (R, C + 2, K)."""
+        own, own_valid = self._find(state, candidates.vectors)
+        return torch.cat([own, state["route_places"]], dim=1), torch.cat([own_valid, state["route_valid"]], dim=1)
+
+    def attend(self, state: UserState, candidates: Candidates) -> Tensor:
+        """(R, C, D)."""
+        count = candidates.items.shape[1]
+        places, valid = self.retrieve(state, candidates)
+        from_newest = state["long_mask"].shape[1] - 1 - places
+        far = torch.log2(1.0 + from_newest.double()).long().clamp(max=PLACES - 1)
+        chosen = (chosen_events(state, candidates, places) + 0.02 * self.place(far)) * valid[..., None]
+        parts = (slice(None, count), slice(count, count + 1), slice(count + 1, None))
+        routes = [one(chosen[:, part]) for one, part in zip(self.filters, parts, strict=True)]
+        answers = torch.cat(
+            [
+                (route * valid[:, part, :, None]).sum(dim=2) / valid[:, part].sum(dim=2)[..., None].clamp(min=1)
+                for route, part in zip(routes, parts, strict=True)
+            ],
+            dim=1,
+        )  # (R, C + 2, D)
+        own, common = answers[:, :count, None], answers[:, None, count:].expand(-1, count, -1, -1)
+        some = state["long_mask"].any(dim=1)[:, None, None].expand(-1, count, len(ROUTES))
+        out: Tensor = self.fuse(candidates.vectors, torch.cat([own, common], dim=2), some)
+        return out
+
+    def cost(self, history: History) -> Cost:
+        """A product of complex numbers counts once."""
+        length, (dim, bits), top = history.items.shape[1], self.planes.shape, self.config.top
+        words = -(-bits // hashing.WORD)
+        state = length * (4 * dim + 1 + 4 * words) + 2 * top * (8 + 1)
+        one = (top // 2 + 1) * dim * (dim // self.config.heads)
+        return Cost(state, (length + 2) * dim * bits, 2 * one, dim * bits + one + self.fuse.cost(len(ROUTES)))
+
+
+def means(events: Tensor, mask: Tensor, newest: int | None = None) -> Tensor:
+    """Mean of real events, of the newest few or of all; (R, L, D) to (R, D), zeros without an event."""
+    if newest is not None:
+        events, mask = events[:, -newest:], mask[:, -newest:]
+    return (events * mask[..., None]).sum(dim=1) / mask.sum(dim=1, keepdim=True).clamp(min=1)

@@ -1,0 +1,45 @@
+"""Mean pooling over the whole history: the simplest long branch."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from hisac_lab.config.model import FrameConfig, MeanConfig
+from hisac_lab.models.contract import Candidates, CardLine, Cost, History, ItemSpace, LongBranch, UserState
+
+
+class MeanBranch(LongBranch):
+    """Keeps one vector of the history; every candidate sees the same."""
+
+    card = (
+        CardLine(
+            "mean of the event representations, pads left out",
+            "stated",
+            "YouTube DNN (RecSys 2016)",
+            "test_the_mean_is_that_of_real_events",
+        ),
+        CardLine(
+            "one answer for every candidate",
+            "inferred",
+            "pooling knows no candidate",
+            "test_pooling_answers_every_candidate_alike",
+        ),
+        CardLine("the softmax over all items that YouTube DNN trains with", "left out", "YouTube DNN"),
+    )
+
+    def __init__(self, config: MeanConfig, frame: FrameConfig, items: ItemSpace) -> None:
+        super().__init__()
+        self.dim = frame.dim
+
+    def encode(self, history: History, events: Tensor) -> dict[str, Tensor]:
+        """(R, L, D) to (R, D)."""
+        mask = history.mask[..., None]
+        return {"mean": (events * mask).sum(dim=1) / mask.sum(dim=1).clamp(min=1)}
+
+    def attend(self, state: UserState, candidates: Candidates) -> Tensor:
+        """The same vector for each of C candidates; (R, C, D)."""
+        return state["mean"][:, None, :].expand_as(candidates.vectors)
+
+    def cost(self, history: History) -> Cost:
+        """One vector, no matrix product."""
+        return Cost(4 * self.dim, 0, 0, 0)

@@ -1,0 +1,270 @@
+"""R2LED: retrieval and refinement with semantic IDs (Liu et al., 2026, arXiv 2602.06622).
+
+Only the abstract and the opening of its introduction are public: this is a reading of them, every part with a switch.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from hisac_lab.base.errors import UserError
+from hisac_lab.config.model import FrameConfig, R2LEDConfig
+from hisac_lab.models.contract import Candidates, CardLine, Cost, History, ItemSpace, LongBranch, UserState
+from hisac_lab.models.heads import TargetHeads
+from hisac_lab.models.mirrn import means
+from hisac_lab.models.retrieval import chosen_events, event_state
+from hisac_lab.ops import hashing
+from hisac_lab.ops.jagged import distinct, segment_sum
+from hisac_lab.ops.select import best_events, gather_events
+
+CASCADE = 4
+"""Events the semantic view keeps for each one that the collaborative view picks."""
+
+
+class R2LEDBranch(LongBranch):
+    """Routes search in two views; gates and attentions refine what they found."""
+
+    lazy = True
+    ordered = True
+    card = (
+        CardLine(
+            "several routes search the history in parallel", "stated", "abstract", "test_each_route_searches_for_itself"
+        ),
+        CardLine(
+            "the routes are candidate, recent and global (switch `routes`)",
+            "inferred",
+            "note 3.1: as in MIRRN",
+            "test_each_route_searches_for_itself",
+        ),
+        CardLine(
+            "both views choose the events: collaborative by SimHash, semantic by shared prefixes of IDs",
+            "stated",
+            "abstract names the views; their scores are inferred (note 3.2)",
+            "test_views_score_as_in_the_note",
+        ),
+        CardLine(
+            "how views mix: weighted score, union or cascade (switch `mix`)",
+            "inferred",
+            "note 3.2",
+            "test_mixes_of_the_views",
+        ),
+        CardLine(
+            "a gate weighs the levels of an event's ID, knowing the candidate",
+            "stated",
+            "abstract: gate for SID-level fusion; its input is inferred",
+            "test_the_gate_weighs_levels",
+        ),
+        CardLine(
+            "a table row per prefix, not per code",
+            "inferred",
+            "note 3.2: a code means something below its parent",
+            "test_a_prefix_has_a_vector_of_its_own",
+        ),
+        CardLine(
+            "target-aware cross-attention over the routes' answers",
+            "stated",
+            "abstract",
+            "test_routes_meet_in_attention",
+        ),
+        CardLine(
+            "shuffled semantic IDs as the key control (switch `ids`)",
+            "inferred",
+            "note 5",
+            "test_shuffled_ids_belong_to_other_items",
+        ),
+        CardLine(
+            "chosen events are embedded again, the others get no gradient",
+            "inferred",
+            "note 3.5: lazy gather",
+            "test_lazy_gradients_equal_eager_ones",
+        ),
+        CardLine("an auxiliary loss on the answer and an alignment loss of the two spaces", "left out", "note 3.3"),
+    )
+    planes: Tensor
+    item_nodes: Tensor
+    level_weights: Tensor
+
+    def __init__(self, config: R2LEDConfig, frame: FrameConfig, items: ItemSpace) -> None:
+        super().__init__()
+        self.config = config
+        depth = config.depth or items.codebook.depth
+        if depth > items.codebook.depth:
+            raise UserError(
+                "params.yaml",
+                f"{depth} levels are more than the {items.codebook.depth} of the codebook",
+                "lower it or add to tokenize.widths",
+                "models.*.depth",
+            )
+        space = items.shuffled(config.seed) if config.ids == "shuffled" else items
+        book = space.codebook.cut(depth)
+        dim, heads = frame.dim, config.heads
+        self.depth = depth
+        self.register_buffer("planes", hashing.planes(dim, config.bits, config.seed))
+        self.register_buffer("item_nodes", torch.from_numpy(book.item_nodes.copy()).int())
+        doubling = 2.0 ** torch.arange(depth)
+        self.register_buffer("level_weights", doubling / doubling.sum())
+        # Row 0 of a table stands for items without an ID.
+        self.tables = nn.ModuleList(nn.Embedding(len(parents) + 1, dim) for parents in book.parents)
+        for table in self.tables.parameters():
+            nn.init.normal_(table, std=0.02)
+        self.gate_event = nn.Linear(dim, depth, bias=False) if config.level_gate else None
+        self.gate_query = nn.Linear(dim, depth) if config.level_gate else None
+        # Where a query of both views is needed, this brings the semantic one into the space of the other.
+        bridged = config.fuse == "items" or config.fusion == "attention"
+        self.bridge = nn.Linear(dim, dim, bias=False) if bridged else None
+        per_route = 1 if config.fuse == "items" else 2
+        self.attentions = nn.ModuleList(TargetHeads(dim, heads) for _ in range(per_route * len(config.routes)))
+        self.view_gate = nn.Linear(2 * dim, dim) if config.fuse == "items" else None
+        answers = len(self.attentions)
+        if config.fusion == "attention":
+            self.origin = nn.Parameter(torch.randn(answers, dim) * 0.02)  # tells routes and views apart
+            self.fusion = TargetHeads(dim, heads)
+        elif config.fusion == "concat":
+            self.concat = nn.Linear(answers * dim, dim)
+
+    def encode(self, history: History, events: Tensor) -> dict[str, Tensor]:
+        """History, signatures, IDs, and what the routes that know no candidate find; places are (R, routes, K)."""
+        parts = event_state(history, events)
+        parts["long_nodes"] = self.item_nodes[history.items]
+        with torch.no_grad():
+            parts["long_key"] = self._sign(events)
+            queries, shares = [], []
+            newest = torch.zeros_like(history.mask)
+            newest[:, -self.config.recent :] = True
+            for route in self.config.routes:
+                if route != "target":
+                    part = history.mask & newest if route == "recent" else history.mask
+                    queries.append(means(events, part))
+                    shares.append(self._shares(parts["long_nodes"], history.mask, part))
+            if queries:
+                near = self._near(torch.stack(queries, dim=1), parts["long_key"])
+                found = self._mix(near, torch.stack(shares, dim=1), history.mask)
+                parts["route_places"], parts["route_valid"] = found
+        return parts
+
+    def _sign(self, vectors: Tensor) -> Tensor:
+        return hashing.pack(hashing.sign_bits(vectors, self.planes))
+
+    def _near(self, queries: Tensor, keys: Tensor) -> Tensor:
+        """Collaborative view: share of equal bits; (R, Q, L)."""
+        return 1 - hashing.hamming(self._sign(queries), keys).float() / self.config.bits
+
+    def _shares(self, nodes: Tensor, mask: Tensor, part: Tensor) -> Tensor:
+        """Semantic view of a set of events: how much of it shares an event's prefix, levels weighed; (R, L)."""
+        total = torch.zeros(mask.shape, device=mask.device)
+        size = part.sum(dim=1, keepdim=True).clamp(min=1)
+        for level, weight in enumerate(self.level_weights):
+            found = distinct(nodes[..., level].long(), mask & (nodes[..., level] >= 0))
+            mass = segment_sum(part[..., None].float(), found.slots, found.values.shape[1])[..., 0]
+            share = mass.gather(1, found.slots.clamp(min=0)) / size
+            total = total + weight * share * (found.slots >= 0)
+        return total
+
+    def _same(self, wanted: Tensor, nodes: Tensor) -> Tensor:
+        """Semantic view of a candidate: its longest shared prefix, levels weighed; (R, C, L)."""
+        total = torch.zeros(*wanted.shape[:2], nodes.shape[1], device=nodes.device)
+        for level, weight in enumerate(self.level_weights):
+            own, theirs = wanted[:, :, None, level], nodes[:, None, :, level]
+            total = total + weight * ((own == theirs) & (own >= 0))
+        return total
+
+    def _mix(self, near: Tensor, same: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Chooses events from both views' scores, (R, Q, L); places and which are real, (R, Q, K)."""
+        how, top = self.config.mix, self.config.top
+        if how == "score":
+            return best_events(self.config.weight * near + (1 - self.config.weight) * same, mask, top)
+        if how == "union":
+            first = self._chosen(*best_events(near, mask, top // 2), near.shape[2])
+            second = best_events(same, mask[:, None] & ~first, top - top // 2)
+            both = first | self._chosen(*second, near.shape[2])
+            return best_events(torch.zeros_like(near), both, top)
+        if how == "cascade":
+            kept = self._chosen(*best_events(same, mask, CASCADE * top), near.shape[2])
+            return best_events(near, kept, top)
+        if how == "random":
+            from_newest = near.shape[2] - torch.arange(near.shape[2], device=near.device).double()
+            drawn = torch.frac(torch.sin(from_newest * 12.9898 + self.config.seed) * 43758.5453).abs()
+            return best_events(drawn.float().expand_as(near), mask, top)
+        scores = {"collaborative": near, "semantic": same, "newest": torch.zeros_like(near)}[how]
+        return best_events(scores, mask, top)
+
+    @staticmethod
+    def _chosen(places: Tensor, valid: Tensor, length: int) -> Tensor:
+        """(R, Q, K) places to (R, Q, L) bool."""
+        chosen = torch.zeros(*places.shape[:2], length + 1, dtype=torch.bool, device=places.device)
+        return chosen.scatter_(2, torch.where(valid, places, length), True)[..., :-1]
+
+    @torch.no_grad()
+    def find(self, state: UserState, candidates: Candidates) -> list[tuple[Tensor, Tensor]]:
+        """Places of every route and which are real; (R, C or 1, K) each."""
+        found, other = [], 0
+        for route in self.config.routes:
+            if route == "target":
+                near = self._near(candidates.vectors, state["long_key"])
+                same = self._same(self.item_nodes[candidates.items], state["long_nodes"])
+                found.append(self._mix(near, same, state["long_mask"]))
+            else:
+                part = slice(other, other + 1)
+                found.append((state["route_places"][:, part], state["route_valid"][:, part]))
+                other += 1
+        return found
+
+    def retrieve(self, state: UserState, candidates: Candidates) -> tuple[Tensor, Tensor]:
+        """Places of all routes and which are real, two (R, Q, K): C queries or one for each route."""
+        places, valid = zip(*self.find(state, candidates), strict=True)
+        return torch.cat(places, dim=1), torch.cat(valid, dim=1)
+
+    def semantic(self, vectors: Tensor, nodes: Tensor, queries: Tensor) -> Tensor:
+        """Vector of an ID, its levels weighed: (..., D), (..., depth) and queries (..., D) to (..., D)."""
+        levels = torch.stack([table(nodes[..., level] + 1) for level, table in enumerate(self.tables)], dim=-2)
+        if self.gate_event is None or self.gate_query is None:
+            return levels.mean(dim=-2)
+        gates = torch.softmax(self.gate_event(vectors) + self.gate_query(queries), dim=-1)
+        return (gates[..., None] * levels).sum(dim=-2)
+
+    def attend(self, state: UserState, candidates: Candidates) -> Tensor:
+        """(R, C, D)."""
+        e_v = candidates.vectors
+        s_v = self.semantic(e_v, self.item_nodes[candidates.items], e_v)
+        f_v = e_v if self.bridge is None else e_v + self.bridge(s_v)
+        answers, some = [], []
+        attentions = iter(self.attentions)
+        for places, valid in self.find(state, candidates):
+            shape = (-1, e_v.shape[1], -1)
+            x = chosen_events(state, candidates, places).expand(*shape, -1)
+            nodes = gather_events(state["long_nodes"], places).expand(*shape, -1)
+            there = valid.expand(*shape)
+            s = self.semantic(x, nodes, e_v[:, :, None])
+            if self.view_gate is None or self.bridge is None:
+                answers += [next(attentions)(e_v, x, there), next(attentions)(s_v, s, there)]
+            else:
+                z = torch.sigmoid(self.view_gate(torch.cat([x, s], dim=-1)))
+                answers.append(next(attentions)(f_v, z * x + (1 - z) * self.bridge(s), there))
+            some += [there.any(dim=2)] * (2 if self.view_gate is None else 1)
+        stacked, found = torch.stack(answers, dim=2), torch.stack(some, dim=2)  # (R, C, A, D), (R, C, A)
+        if self.config.fusion == "attention":
+            out: Tensor = self.fusion(f_v, stacked + self.origin, found)
+            return out
+        stacked = stacked * found[..., None]
+        return stacked.mean(dim=2) if self.config.fusion == "mean" else self.concat(stacked.flatten(2))
+
+    def cost(self, history: History) -> Cost:
+        """Searching compares bits and codes; refining costs K events per route."""
+        length, (dim, bits) = history.items.shape[1], self.planes.shape
+        routes, top, answers = len(self.config.routes), self.config.top, len(self.attentions)
+        others = sum(route != "target" for route in self.config.routes)
+        words = -(-bits // hashing.WORD)
+        state = length * (4 * dim + 1 + 4 * words + 4 * self.depth) + others * top * (8 + 1)
+        gate = dim * self.depth if self.config.level_gate else 0
+        candidate = dim * bits * (routes - others) + 2 * gate + routes * (top * gate + gate)
+        candidate += 0 if self.bridge is None else dim * dim
+        refine = self.attentions[0]
+        assert isinstance(refine, TargetHeads)
+        candidate += answers * refine.cost(top)
+        if self.view_gate is not None:
+            candidate += routes * top * 3 * dim * dim
+        if self.config.fusion != "mean":
+            concat = answers * dim * dim
+            candidate += concat if self.config.fusion == "concat" else self.fusion.cost(answers)
+        return Cost(state, (length + others) * dim * bits, 0, candidate)

@@ -1,0 +1,213 @@
+"""Search first, attend to what was found: SIM (hard and soft) and ETA.
+
+SIM: Pi et al., CIKM 2020 (arXiv 2006.05639). ETA: Chen et al., 2021 (arXiv 2108.04468). Public implementations of both
+let pads outrank events of negative score, or shift the mask by one; `ops.select.best_events` cannot.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+
+import torch
+from torch import Tensor
+
+from hisac_lab.base.errors import UserError
+from hisac_lab.config.model import ETAConfig, FrameConfig, SIMConfig
+from hisac_lab.models.contract import Candidates, CardLine, Cost, History, ItemSpace, LongBranch, UserState
+from hisac_lab.models.heads import TargetHeads
+from hisac_lab.ops import hashing
+from hisac_lab.ops.jagged import distinct
+from hisac_lab.ops.select import best_events, gather_events
+
+
+def event_state(history: History, events: Tensor) -> dict[str, Tensor]:
+    """A history to search in; in training also what is needed to embed the chosen events again."""
+    parts = {"long_events": events, "long_mask": history.mask}
+    if torch.is_grad_enabled():
+        parts |= {"long_items": history.items, "long_ages": history.ages}
+    return parts
+
+
+def chosen_events(state: UserState, candidates: Candidates, places: Tensor) -> Tensor:
+    """Representation of events at places: (R, C, K) to (R, C, K, D).
+
+    In training they are embedded again, so that the gradient touches these few and not the whole history; the numbers
+    are the same.
+    """
+    if not torch.is_grad_enabled():
+        return gather_events(state["long_events"], places)
+    return candidates.embed(gather_events(state["long_items"], places), gather_events(state["long_ages"], places))
+
+
+class SearchBranch(LongBranch):
+    """A general search unit picks K events per candidate, an exact one attends to them.
+
+    Args:
+        dim: D.
+        heads: Heads of the exact unit.
+        top: K.
+    """
+
+    lazy = True
+
+    def __init__(self, dim: int, heads: int, top: int) -> None:
+        super().__init__()
+        self.top = top
+        self.attention = TargetHeads(dim, heads)
+
+    @abstractmethod
+    def index(self, history: History, events: Tensor) -> dict[str, Tensor]:
+        """What the search keeps of each event, beside the event."""
+
+    @abstractmethod
+    def search(self, state: UserState, candidates: Candidates) -> tuple[Tensor, Tensor]:
+        """Scores of all events, (R, C, L), and which may be chosen at all, (R, 1 or C, L) bool."""
+
+    def encode(self, history: History, events: Tensor) -> dict[str, Tensor]:
+        """Keeps the history and its index."""
+        return event_state(history, events) | self.index(history, events)
+
+    @torch.no_grad()
+    def retrieve(self, state: UserState, candidates: Candidates) -> tuple[Tensor, Tensor]:
+        """Places of the chosen events, and which of them are real; two (R, C, K)."""
+        scores, allowed = self.search(state, candidates)
+        return best_events(scores, allowed, self.top)
+
+    def attend(self, state: UserState, candidates: Candidates) -> Tensor:
+        """Attention over the chosen events; (R, C, D)."""
+        places, valid = self.retrieve(state, candidates)
+        out: Tensor = self.attention(candidates.vectors, chosen_events(state, candidates, places), valid)
+        return out
+
+
+class SIMBranch(SearchBranch):
+    """SIM: hard search by category, soft search by inner product."""
+
+    card = (
+        CardLine(
+            "hard search: the newest K events of the candidate's category (a field, or its first semantic code)",
+            "stated",
+            "SIM's paper; a semantic code for the category is inferred",
+            "test_hard_search_finds_the_newest_of_the_category",
+        ),
+        CardLine(
+            "soft search: the K largest inner products of embeddings",
+            "stated",
+            "SIM's paper; without its projections as in MUSE's code",
+            "test_soft_search_finds_the_largest_products",
+        ),
+        CardLine(
+            "exact unit: multi-head target attention, time enters through the event",
+            "stated",
+            "SIM's paper",
+            "test_the_exact_unit_attends_to_chosen_events_alone",
+        ),
+        CardLine(
+            "gradient reaches chosen events only; the numbers are those of embedding all",
+            "inferred",
+            "the search has no gradient",
+            "test_lazy_gradients_equal_eager_ones",
+        ),
+        CardLine(
+            "a learnt projection of the soft search with its auxiliary loss; MUSE leaves it out too",
+            "left out",
+            "SIM's paper",
+        ),
+    )
+    item_key: Tensor
+
+    def __init__(self, config: SIMConfig, frame: FrameConfig, items: ItemSpace) -> None:
+        super().__init__(frame.dim, config.heads, config.top)
+        self.how = config.search
+        self.hard = config.search in ("code", "field")
+        self.ordered = config.search != "embedding"  # equal scores, which equal items have, go to the newest
+        if config.search == "field" and config.field >= len(items.field_sizes):
+            raise UserError(
+                "params.yaml",
+                f"field {config.field} is not one of the {len(items.field_sizes)} item fields",
+                "name a smaller one, or add to prepare.columns.fields",
+                "models.*.field",
+            )
+        if config.search == "code":
+            self.register_buffer("item_key", torch.from_numpy(items.codebook.item_nodes[:, 0].copy()).int())
+        elif config.search == "field":
+            self.register_buffer("item_key", items.fields[:, config.field].int())
+        else:
+            unused = torch.zeros(0, 0)
+            self.register_buffer("item_key", items.semantic if config.search == "semantic" else unused)
+
+    def index(self, history: History, events: Tensor) -> dict[str, Tensor]:
+        """Categories, or distinct items whose frozen vectors are looked up; nothing for learnt embeddings."""
+        if self.hard:
+            return {"long_key": self.item_key[history.items]}
+        if self.how == "embedding":
+            return {}
+        found = distinct(history.items, history.mask)
+        return {"long_key": found.slots.int(), "long_distinct": found.values.int()}
+
+    def search(self, state: UserState, candidates: Candidates) -> tuple[Tensor, Tensor]:
+        """Hard: all of one category score alike. Soft: inner products, of equal items to the last bit alike."""
+        mask = state["long_mask"][:, None, :]
+        if self.hard:
+            wanted = self.item_key[candidates.items][:, :, None]
+            same = (wanted == state["long_key"][:, None, :]) & (wanted >= 0) & mask
+            return torch.zeros(same.shape, device=same.device), same
+        if self.how == "embedding":
+            return torch.bmm(candidates.vectors, state["long_events"].transpose(1, 2)).float(), mask
+        keys = self.item_key[state["long_distinct"].clamp(min=0)]
+        scores = torch.bmm(self.item_key[candidates.items], keys.transpose(1, 2)).float()  # (R, C, U)
+        slots = state["long_key"].clamp(min=0).long()[:, None, :]
+        return scores.gather(2, slots.expand(-1, scores.shape[1], -1)), mask
+
+    def cost(self, history: History) -> Cost:
+        """Hard search compares numbers; soft search multiplies."""
+        length, dim = history.items.shape[1], self.attention.merge.in_features
+        different = len(torch.unique(history.items))
+        search = {"embedding": length * dim, "semantic": different * self.item_key.shape[-1]}
+        own = 4 * length * (0 if self.how == "embedding" else 1) + 4 * different * (self.how == "semantic")
+        return Cost(length * (4 * dim + 1) + own, 0, 0, search.get(self.how, 0) + self.attention.cost(self.top))
+
+
+class ETABranch(SearchBranch):
+    """ETA: search by Hamming distance of signatures, so that it costs b bits per event instead of D products."""
+
+    ordered = True  # distances are small whole numbers: ties are common and go to the newest
+    card = (
+        CardLine(
+            "SimHash signatures of learnt embeddings by fixed random planes",
+            "stated",
+            "ETA's paper; LongCTR's code",
+            "test_signatures_are_signs_of_projections",
+        ),
+        CardLine(
+            "the K events of smallest Hamming distance; pads never",
+            "stated",
+            "ETA's paper; LongCTR's code",
+            "test_hamming_search_finds_the_nearest_signatures",
+        ),
+        CardLine("ties go to the newest event", "inferred", "not stated", "test_equal_distances_go_to_the_newest"),
+        CardLine("the paper's own training schedule and its serving system", "left out", "ETA's paper"),
+    )
+    planes: Tensor
+
+    def __init__(self, config: ETAConfig, frame: FrameConfig, items: ItemSpace) -> None:
+        super().__init__(frame.dim, config.heads, config.top)
+        self.register_buffer("planes", hashing.planes(frame.dim, config.bits, config.seed))
+
+    @torch.no_grad()
+    def index(self, history: History, events: Tensor) -> dict[str, Tensor]:
+        """Packed signatures; (R, L, words) int32."""
+        return {"long_key": hashing.pack(hashing.sign_bits(events, self.planes))}
+
+    def search(self, state: UserState, candidates: Candidates) -> tuple[Tensor, Tensor]:
+        """Minus the number of differing bits."""
+        signatures = hashing.pack(hashing.sign_bits(candidates.vectors, self.planes))
+        return -hashing.hamming(signatures, state["long_key"]).float(), state["long_mask"][:, None, :]
+
+    def cost(self, history: History) -> Cost:
+        """Hashing is a product, comparing is not."""
+        length = history.items.shape[1]
+        dim, bits = self.planes.shape
+        words = -(-bits // hashing.WORD)
+        own = length * (4 * dim + 1 + 4 * words)
+        return Cost(own, length * dim * bits, 0, dim * bits + self.attention.cost(self.top))

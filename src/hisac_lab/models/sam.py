@@ -1,0 +1,186 @@
+"""SAM: sparse attentive memory network (Lin et al., CIKM 2022, arXiv 2208.04022).
+
+Equations are those of the authors' code; where code and text disagree, a switch holds both readings.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from hisac_lab.config.model import FrameConfig, SAMConfig
+from hisac_lab.models.contract import Candidates, CardLine, Cost, History, ItemSpace, LongBranch, UserState
+
+REFINEMENTS = 3
+
+
+class DualQueryAttention(nn.Module):
+    """Sigmoid gates of one pass: a network on [v - e; v * e; q - e; q * e], for candidate v, query q and event e.
+
+    Its first layer is linear in e once v and q are known, so a matrix of D x H per candidate is made and multiplied
+    with the history; the (R, C, L, 4D) tensor is never built.
+
+    Args:
+        dim: D.
+        hidden: H.
+    """
+
+    def __init__(self, dim: int, hidden: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(4, hidden, dim) * (4 * dim) ** -0.5)
+        self.bias = nn.Parameter(torch.zeros(hidden))
+        self.out = nn.Parameter(torch.randn(hidden) * hidden**-0.5)
+        self.out_bias = nn.Parameter(torch.tensor(-3.0))  # a sum over L gates starts small
+
+    def forward(self, v: Tensor, q: Tensor, events: Tensor, mask: Tensor) -> Tensor:
+        """Gate of each event, zero in the padding: v and q (R, C, D), events (R, L, D), mask (R, L) to (R, C, L)."""
+        r, c, d = v.shape
+        a, b, e, f = self.weight  # (H, D) each, for v - e, v * e, q - e, q * e
+        matrix = v[:, :, None] * b + q[:, :, None] * f - (a + e)  # (R, C, H, D)
+        constant = v @ a.T + q @ e.T + self.bias  # (R, C, H)
+        crossed = torch.bmm(matrix.view(r, -1, d), events.transpose(1, 2)).view(r, c, len(b), -1)
+        hidden = torch.sigmoid(crossed + constant[..., None])  # (R, C, H, L)
+        gates = torch.sigmoid(torch.einsum("rchl,h->rcl", hidden, self.out) + self.out_bias)
+        return gates * mask[:, None, :]
+
+
+class SAMBranch(LongBranch):
+    """The history is the state; each candidate reads it `passes` times through a memory."""
+
+    card = (
+        CardLine(
+            "gates by a network on differences and products of candidate, memory and event",
+            "stated",
+            "note 3.1 (authors' code)",
+            "test_gates_are_factorised",
+        ),
+        CardLine(
+            "gates are sigmoids, their sum is not normalised",
+            "stated",
+            "note 3.1",
+            "test_the_read_vector_is_a_plain_sum",
+        ),
+        CardLine(
+            "one GRU cell shared by all passes updates the memory, which starts as the candidate",
+            "stated",
+            "note 3.2",
+            "test_the_memory_is_updated_by_one_gru",
+        ),
+        CardLine(
+            "a pass asks with the memory of the pass before (switch `memory`: the released code never does)",
+            "stated",
+            "the paper's text; note 3.2",
+            "test_memories_agree_in_the_first_pass_only",
+        ),
+        CardLine(
+            "3P+: three steps of a second GRU with the candidate refine the last memory",
+            "stated",
+            "note 3.4",
+            "test_enhancement_refines_the_last_memory",
+        ),
+        CardLine(
+            "16 features of the gates by place, counted from the newest event",
+            "stated",
+            "note 3.4; a history longer than `positions` is cut there, which is inferred",
+            "test_weight_features_look_at_places_from_the_newest",
+        ),
+        CardLine(
+            "2P, 3P: batch normalisation of the output; its statistics include a row's empty candidates",
+            "stated",
+            "note 3.4; the last half sentence is ours",
+            "test_two_and_three_passes_are_normalised",
+        ),
+        CardLine(
+            "the gates' last bias starts at -3",
+            "inferred",
+            "note 9: the sum grows with the length",
+            "test_gates_start_small",
+        ),
+        CardLine("a linear layer to the width of the frame", "inferred", "the frame", "test_sam_stands_in_the_frame"),
+        CardLine("widths of the authors' tower, position embeddings", "left out", "note 3.4, 3.5: not public"),
+    )
+
+    def __init__(self, config: SAMConfig, frame: FrameConfig, items: ItemSpace) -> None:
+        super().__init__()
+        self.config = config
+        dim, extra = frame.dim, config.weight_features
+        self.ordered = extra > 0
+        self.passes = nn.ModuleList(DualQueryAttention(dim, config.hidden) for _ in range(config.passes))
+        self.memory = nn.GRUCell(dim, dim)
+        # With enhancement only the last pass's weight features leave the module.
+        looking = 0 if not extra else 1 if config.enhance else config.passes
+        self.places = nn.ModuleList(nn.Linear(config.positions, extra) for _ in range(looking))
+        if config.enhance:
+            self.steps = nn.ModuleList(nn.Linear(dim, dim) for _ in range(REFINEMENTS))
+            self.refine = nn.GRUCell(2 * dim, dim)
+        width = extra + dim if config.enhance else config.passes * (extra + dim)
+        kinds: dict[str, type[nn.Module]] = {"batch": nn.BatchNorm1d, "layer": nn.LayerNorm}
+        self.norm = None if config.enhance or config.norm == "none" else kinds[config.norm](width)
+        self.merge = nn.Linear(width, dim)
+
+    def encode(self, history: History, events: Tensor) -> dict[str, Tensor]:
+        """Keeps everything: (R, L, D) and its mask."""
+        return {"long_events": events, "long_mask": history.mask}
+
+    def read(self, state: UserState, v: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+        """Gates (R, C, L) and memories (R, C, D) of every pass."""
+        events, mask = state["long_events"], state["long_mask"]
+        memory = query = v
+        gates, memories = [], []
+        for one in self.passes:
+            gate = one(v, query, events, mask)
+            total = torch.bmm(gate.to(events.dtype), events)
+            if self.config.scale_sum:
+                total = total / mask.sum(dim=1).clamp(min=1).sqrt()[:, None, None]
+            memory = self.memory(total.flatten(0, 1), memory.flatten(0, 1)).view_as(v)
+            if self.config.memory == "iterating":
+                query = memory
+            gates.append(gate)
+            memories.append(memory)
+        return gates, memories
+
+    def attend(self, state: UserState, candidates: Candidates) -> Tensor:
+        """(R, C, D)."""
+        v = candidates.vectors
+        gates, memories = self.read(state, v)
+        if self.config.enhance:
+            refined = memories[-1]
+            for step in self.steps:
+                both = torch.cat([step(refined), v], dim=-1)
+                refined = self.refine(both.flatten(0, 1), refined.flatten(0, 1)).view_as(v)
+            gates, memories = gates[-1:], [refined]
+        parts = [self._by_place(*pair) for pair in zip(self.places, gates, strict=True)] if self.places else []
+        found = torch.cat([*parts, *memories], dim=-1)
+        if isinstance(self.norm, nn.BatchNorm1d):
+            found = self._standardise(self.norm, found.flatten(0, 1)).view_as(found)
+        elif self.norm is not None:
+            found = self.norm(found)
+        out: Tensor = self.merge(found)
+        return out
+
+    @staticmethod
+    def _standardise(norm: nn.BatchNorm1d, rows: Tensor) -> Tensor:
+        """A batch of one row has no spread of its own: it is normalised with what was learnt so far."""
+        if norm.training and len(rows) == 1:
+            return nn.functional.batch_norm(rows, norm.running_mean, norm.running_var, norm.weight, norm.bias)
+        out: Tensor = norm(rows)
+        return out
+
+    @staticmethod
+    def _by_place(layer: nn.Module, gates: Tensor) -> Tensor:
+        """ReLU of a linear layer on the gates, the newest event last whatever the padding."""
+        assert isinstance(layer, nn.Linear)
+        size = min(layer.in_features, gates.shape[2])
+        return torch.relu(gates[:, :, -size:] @ layer.weight[:, -size:].T + layer.bias)
+
+    def cost(self, history: History) -> Cost:
+        """Everything is per candidate: the memory starts as the candidate."""
+        length, dim, hidden = history.items.shape[1], self.merge.out_features, self.config.hidden
+        extra = self.config.weight_features
+        gate = hidden * dim * length + 2 * dim * hidden + hidden * length
+        gru = 6 * dim * dim
+        candidate = self.config.passes * (gate + length * dim + gru)
+        candidate += len(self.places) * min(length, self.config.positions) * extra
+        if self.config.enhance:
+            candidate += REFINEMENTS * (dim * dim + 9 * dim * dim)
+        return Cost(length * (4 * dim + 1), 0, 0, candidate + self.merge.in_features * dim)

@@ -1,0 +1,83 @@
+"""A causal transformer over the newest events: SASRec-like, or of HSTU-like blocks."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from hisac_lab.config.model import FrameConfig, TransformerConfig
+from hisac_lab.models.contract import Candidates, CardLine, Cost, History, ItemSpace, LongBranch, UserState
+from hisac_lab.models.stack import Stack
+
+
+class TransformerBranch(LongBranch):
+    """Self-attention over a window; a candidate reads it as the next event would, or gets the newest event's output."""
+
+    ordered = True
+    card = (
+        CardLine(
+            "causal: an event sees itself and what came before",
+            "stated",
+            "SASRec (ICDM 2018); HSTU",
+            "test_an_event_sees_no_later_one",
+        ),
+        CardLine(
+            "softmax block: learnt places, counted from the newest event",
+            "stated",
+            "SASRec; counting from the newest is inferred",
+            "test_places_are_counted_from_the_newest_event",
+        ),
+        CardLine(
+            "hstu block: SiLU attention, divided by a constant, gated, biased by time gap",
+            "stated",
+            "HSTU's paper, section 3; its bias by place is left out",
+            "test_the_hstu_block_is_its_formula",
+        ),
+        CardLine(
+            "the candidate stands as the next event (switch `readout`)",
+            "inferred",
+            "HSTU does so for ranking; SASRec takes an inner product with the last output",
+            "test_a_candidate_reads_like_the_next_event",
+        ),
+        CardLine("training on every next event; target actions interleaved with items", "left out", "SASRec; HSTU"),
+    )
+
+    def __init__(self, config: TransformerConfig, frame: FrameConfig, items: ItemSpace) -> None:
+        super().__init__()
+        self.config = config
+        hstu = config.block == "hstu"
+        self.stack = Stack(frame.dim, config.heads, config.layers, config.window, config.block, gaps=hstu)
+        self.place = None if hstu else nn.Embedding(config.window + 1, frame.dim)
+        if self.place is not None:
+            nn.init.normal_(self.place.weight, std=0.02)
+
+    def encode(self, history: History, events: Tensor) -> dict[str, Tensor]:
+        """Keys and values of every block, (R, layers, 2, N, D), or the last output, (R, D)."""
+        near, x = history.last(self.config.window), events[:, -self.config.window :]
+        width = x.shape[1]
+        if self.place is not None:
+            x = x + self.place.weight[torch.arange(width, 0, -1, device=x.device)]
+        causal = torch.ones(width, width, dtype=torch.bool, device=x.device).tril()
+        own = torch.eye(width, dtype=torch.bool, device=x.device)
+        gaps = near.ages[:, None, :] - near.ages[:, :, None]
+        outputs, kept = self.stack.tokens(x, self.stack.bias(gaps, causal & near.mask[:, None, :] | own))
+        if self.config.readout == "last":
+            return {"last": outputs[:, -1] * near.mask[:, -1:]}
+        bias = self.stack.bias(near.ages[:, None, :], near.mask[:, None, :])
+        return {"kept": kept, "bias": bias}
+
+    def attend(self, state: UserState, candidates: Candidates) -> Tensor:
+        """(R, C, D)."""
+        if self.config.readout == "last":
+            return state["last"][:, None, :].expand_as(candidates.vectors)
+        x = candidates.vectors if self.place is None else candidates.vectors + self.place.weight[0]
+        return self.stack.queries(x, state["kept"], state["bias"])
+
+    def cost(self, history: History) -> Cost:
+        """Quadratic in the window once per request, linear in it per candidate."""
+        window = min(history.items.shape[1], self.config.window)
+        tokens, query = self.stack.cost(window)
+        dim, heads = self.stack.dim, self.config.heads if self.config.block == "hstu" else 1
+        if self.config.readout == "last":
+            return Cost(4 * dim, tokens, 0, 0)
+        return Cost(4 * window * (2 * self.config.layers * dim + heads), tokens, 0, query)

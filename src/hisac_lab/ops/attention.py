@@ -1,0 +1,61 @@
+"""Multi-head attention of candidates over a sequence, with a bias per key and rows that may have no key."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+FLOOR = torch.finfo(torch.float32).min
+"""Bias of a key that is not there."""
+
+
+def split_heads(vectors: Tensor, heads: int) -> Tensor:
+    """(..., N, D) to (..., H, N, D / H)."""
+    *front, n, d = vectors.shape
+    return vectors.view(*front, n, heads, d // heads).transpose(-2, -3)
+
+
+def join_heads(vectors: Tensor) -> Tensor:
+    """(..., H, N, D / H) to (..., N, D)."""
+    return vectors.transpose(-2, -3).flatten(-2)
+
+
+def attend(queries: Tensor, keys: Tensor, values: Tensor, bias: Tensor, heads: int) -> Tensor:
+    """softmax(q k / sqrt(D / H) + bias) v per head; the softmax runs in fp32.
+
+    Args:
+        queries: (..., C, D).
+        keys: (..., K, D).
+        values: (..., K, D).
+        bias: `FLOOR` where a key is not there; (..., K).
+        heads: H, a divisor of D.
+
+    Returns:
+        (..., C, D); zeros where no key is there.
+    """
+    q, k, v = (split_heads(part, heads) for part in (queries, keys, values))
+    scores = (q @ k.transpose(-1, -2)).float() / math.sqrt(q.shape[-1]) + bias[..., None, None, :]
+    some = (bias > FLOOR).any(dim=-1)[..., None, None, None]
+    return join_heads((torch.softmax(scores, dim=-1) * some).to(v.dtype) @ v)
+
+
+def plain_attend(queries: Tensor, keys: Tensor, values: Tensor, bias: Tensor, heads: int) -> Tensor:
+    """`attend` for (C, D) and (K, D), one query and one head at a time, over the keys that are there."""
+    there = bias > FLOOR
+    out = torch.zeros_like(queries)
+    width = queries.shape[1] // heads
+    if not there.any():
+        return out
+    for head in range(heads):
+        part = slice(head * width, (head + 1) * width)
+        for row, query in enumerate(queries[:, part]):
+            scores = torch.stack([query @ key for key in keys[there][:, part]]) / math.sqrt(width) + bias[there]
+            out[row, part] = torch.softmax(scores, dim=0) @ values[there][:, part]
+    return out
+
+
+def key_bias(mask: Tensor) -> Tensor:
+    """Zero at real keys, `FLOOR` elsewhere; fp32."""
+    return torch.zeros(mask.shape, device=mask.device).masked_fill(~mask, FLOOR)

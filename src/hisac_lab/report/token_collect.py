@@ -1,0 +1,94 @@
+"""Reads what the report shows of the codebook: its first-level nodes and one user's votes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from hisac_lab.base.artifacts import Array, load_array
+from hisac_lab.base.errors import explain_os_error
+from hisac_lab.codebook.portrait import Voted, portray, typical, words_of
+from hisac_lab.codebook.tree import Codebook
+from hisac_lab.events.store import EventStore
+from hisac_lab.report.token_facts import Bar, Tile, UserPortrait
+
+TITLES, WORDS, CUT = 5, 3, 8
+
+
+class CodebookReader:
+    """The codebook with the items that stand in it.
+
+    Args:
+        prepared: Output of the stage `prepare`.
+        embedded: Output of the stage `embed`.
+        codebook: Output of the stage `codebook`.
+
+    Raises:
+        UserError: A stage has not run.
+    """
+
+    def __init__(self, prepared: Path, embedded: Path, codebook: Path) -> None:
+        self.store = EventStore.open(prepared)
+        self.book = Codebook.open(codebook)
+        embeddings = load_array(embedded, "embeddings")
+        self.vectors = embeddings if self.book.item_vectors is None else self.book.item_vectors
+        try:
+            table = self.store.item_table
+        except OSError as error:
+            raise explain_os_error(error, prepared / "items.parquet") from error
+        self.texts = table["text"].astype(str).tolist()
+        self.titles = table["title"].astype(str).tolist() if "title" in table else self.texts
+        self.known: Array = np.flatnonzero(self.book.item_nodes[:, 0] >= 0)
+
+    def tiles(self) -> tuple[Tile, ...]:
+        """The first-level nodes, those with most items first."""
+        found = []
+        for node in np.argsort(-self.book.counts[0], kind="stable").tolist():
+            children = (
+                self.book.counts[1][self.book.parents[1] == node]
+                if self.book.depth > 1
+                else self.book.counts[0][[node]]
+            )
+            found.append(
+                Tile(
+                    code=int(self.book.codes[0][node]),
+                    items=int(self.book.counts[0][node]),
+                    children=tuple(sorted(children.tolist(), reverse=True)),
+                    words=self._words(node, 0),
+                    titles=tuple(self.titles[row] for row in typical(self.book, self.vectors, node, 0, TITLES)),
+                )
+            )
+        return tuple(found)
+
+    def portrait(self, budgets: list[int]) -> UserPortrait:
+        """Votes of the user with the longest history; of equals the first.
+
+        Args:
+            budgets: k of each level, one per level in use.
+        """
+        book = self.book.cut(len(budgets))
+        lengths = np.diff(self.store.offsets)
+        number = int(lengths.argmax())
+        end = int(self.store.offsets[number + 1])
+        items = np.asarray(self.store.items[max(end - self.store.limit, end - int(lengths[number])) : end])
+        found = portray(book, items, budgets)
+        levels = [[node for node in found.cut if node.level == level] for level in range(book.depth)]
+        return UserPortrait(
+            user=str(self.store.user_ids[number]),
+            behaviours=found.behaviours,
+            voting=found.voting,
+            covered=found.covered,
+            agents=tuple(self._bar(agent, kept=True) for agent in found.agents),
+            cut=tuple(self._bar(node, kept=False) for node in found.cut[:CUT]),
+            cut_by_level=tuple((len(nodes), sum(node.votes for node in nodes)) for nodes in levels),
+        )
+
+    def _bar(self, voted: Voted, kept: bool) -> Bar:
+        path = "-".join(map(str, self.book.path(voted.node, voted.level)))
+        words = self._words(voted.node, voted.level)
+        name = ", ".join(words) or self.titles[int(typical(self.book, self.vectors, voted.node, voted.level, 1)[0])]
+        return Bar(path, voted.level + 1, voted.votes, name, kept)
+
+    def _words(self, node: int, level: int) -> tuple[str, ...]:
+        return tuple(words_of(self.texts, self.book.items_at(node, level), self.known, WORDS))

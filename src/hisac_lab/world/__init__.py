@@ -1,0 +1,1 @@
+"""A simulator of users and items with known truth."""

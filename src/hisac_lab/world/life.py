@@ -1,0 +1,109 @@
+"""What a user comes to like, and what each of their requests is about."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+
+import numpy as np
+
+from hisac_lab.base.artifacts import Array
+from hisac_lab.config.world import FOCUS, World
+from hisac_lab.world.catalogue import Catalogue
+
+WEAKEST, STRONGEST = 2.5, 5.0
+"""Range of the strength of a new interest, in logits."""
+
+
+@dataclass(frozen=True)
+class Life:
+    """K interests in the order of their birth, then K decoys; each has a subtopic of its own.
+
+    An interest is born and is in focus until `FOCUS` younger ones are born. Then it fades for good, or it lasts, with
+    probability `share_old`, and returns now and again. A decoy is a subtopic that the user does not care for and that
+    the policy shows whenever it shows a returned interest, equally often. So an exposure alone does not tell an old
+    interest from a decoy: only the clicks of long ago do.
+
+    Attributes:
+        leaf: The leaf each is about; (2K,).
+        subtopic: Its subtopic; (2K,).
+        strength: What an item of the leaf adds to a click at birth, in logits; 0 for decoys; (2K,).
+        slope: What a whole life adds to the logarithm of the strength; (2K,).
+        birth: The first request at which it is felt; (2K,).
+        passed: The first request after its focus; 0 for decoys; (2K,).
+        lasts: Whether it is felt after that; (2K,).
+        subject: What each request is about: an index into the above; (R,).
+        returned: Whether that was last shown more than `old_after` exposures ago; (R,).
+        ready: Lasting interests that are old at each request; there are as many such decoys; (R,).
+    """
+
+    leaf: Array
+    subtopic: Array
+    strength: Array
+    slope: Array
+    birth: Array
+    passed: Array
+    lasts: Array
+    subject: Array
+    returned: Array
+    ready: Array
+
+
+def make_life(random: np.random.Generator, catalogue: Catalogue, world: World) -> Life:
+    """Draws the interests of one user and the subjects of their requests."""
+    count, requests = world.interests, world.requests
+    subtopic = random.permutation(len(catalogue.subtopic_bounds) - 1)[: 2 * count]
+    birth, passed = np.zeros((2, 2 * count), np.int64)
+    birth[FOCUS:count] = np.sort(random.integers(1, requests, count - FOCUS))
+    passed[:count] = np.r_[birth[FOCUS:count], np.full(FOCUS, requests)]
+    strength = np.zeros(2 * count)
+    strength[:count] = random.uniform(WEAKEST, STRONGEST, count)
+    lasts = np.zeros(2 * count, bool)
+    lasts[:count] = random.random(count) < world.share_old
+
+    at = np.arange(requests)
+    born = np.searchsorted(birth[:count], at, side="right")
+    subject = born - 1 - random.integers(0, FOCUS, requests)
+    wanted = np.flatnonzero(random.random(requests) < world.share_old)
+    # An interest and a decoy start to wait together, in either order.
+    pairs = random.permuted(np.flatnonzero(lasts)[:, None] + np.array([0, count]), axis=1)
+    _return(subject, wanted.tolist(), passed[lasts].tolist(), pairs.tolist(), gap(world))
+    return Life(
+        leaf=subtopic * catalogue.themes + random.integers(0, catalogue.themes, 2 * count),
+        subtopic=subtopic,
+        strength=strength,
+        slope=world.drift * random.standard_normal(2 * count),
+        birth=birth,
+        passed=passed,
+        lasts=lasts,
+        subject=subject,
+        returned=(subject >= count) | (subject < born - FOCUS),
+        ready=np.searchsorted(passed[lasts] - 1 + gap(world), at, side="right"),
+    )
+
+
+def gap(world: World) -> int:
+    """Requests from one about a subtopic to the first whose exposures are all more than `old_after` later."""
+    return 1 + -(-world.old_after // world.slate)
+
+
+def _return(subject: Array, wanted: list[int], passed: list[int], pairs: list[list[int]], gap: int) -> None:
+    """Puts what was shown longest ago, if that is long enough ago, into the `wanted` requests of `subject`.
+
+    Args:
+        subject: Subjects of all requests, all of them in focus; changed in place.
+        wanted: Requests that should be about something old.
+        passed: When each lasting interest goes out of focus.
+        pairs: Its index and its decoy's.
+        gap: Requests that must lie between.
+    """
+    waiting: deque[tuple[int, int]] = deque()  # (index, the first request at which it is old)
+    started = 0
+    for request in wanted:
+        while started < len(passed) and passed[started] <= request:
+            waiting.extend((one, passed[started] - 1 + gap) for one in pairs[started])
+            started += 1
+        if waiting and waiting[0][1] <= request:
+            one, _ = waiting.popleft()
+            subject[request] = one
+            waiting.append((one, request + gap))

@@ -1,0 +1,166 @@
+"""Simulates the world, user by user, into Parquet: the log that models see, and the truth beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from hisac_lab.base.artifacts import Array
+from hisac_lab.base.progress import track
+from hisac_lab.config.world import World, WorldConfig, resolve
+from hisac_lab.world import truth
+from hisac_lab.world.catalogue import make_catalogue, write_catalogue
+from hisac_lab.world.ceiling import Ceiling
+from hisac_lab.world.life import make_life
+from hisac_lab.world.policy import FAMILIAR, SHARES, Policy
+
+START = 1_577_836_800
+"""The first second of the log: 2020-01-01."""
+DAY = 86_400
+GROUP_ROWS = 1 << 19
+"""Rows of a row group, and of the buffer that is filled before it is written."""
+PART_GROUPS = 8
+"""Row groups of a file."""
+Types: TypeAlias = dict[str, type[np.number[Any]]]
+EVENTS: Types = {
+    "user": np.int32,
+    "item": np.int32,
+    "time": np.int64,
+    "click": np.int8,
+    "position": np.int8,
+    "propensity": np.float32,
+}
+TRUTH: Types = {"probability": np.float32, "probability_recent": np.float32, "old": np.int8}
+
+
+def simulate(config: WorldConfig, out: Path) -> dict[str, Any]:
+    """Writes the log, its truth and the items of a world.
+
+    `events/part-*.parquet`: one row per exposure, by user and time; those of one user and time are a slate, from
+    position 0 down. `truth/part-*.parquet`: the same rows in the same order: `probability` and `probability_recent` as
+    `truth` defines them, and `old`: whether the request is about a subtopic it was not about in the `old_after`
+    exposures before. `items.parquet` and `vectors.npy`: one row per item.
+
+    Memory is that of the items, one user and one row group, whatever the number of events.
+
+    Args:
+        config: The section `acquire.world`.
+        out: An empty directory.
+
+    Returns:
+        Facts for the manifest: the settings in full, the policy, sizes, and the AUCs of the truth on the whole log
+        (`ceiling`) and on the last fifth of its time (`ceiling_last_fifth`).
+    """
+    world = resolve(config)
+    simulator = Simulator(world)
+    write_catalogue(simulator.catalogue, world, out)
+    late = START + world.days * DAY * 4 // 5
+    whole, last_fifth = Ceiling(simulator.examined), Ceiling(simulator.examined)
+    for folder in ("events", "truth"):
+        (out / folder).mkdir()
+    groups = enumerate(simulator.blocks(GROUP_ROWS))
+    total = -(-world.users * world.events_per_user // GROUP_ROWS)
+    with ExitStack() as files:
+        writers: list[pq.ParquetWriter] = []
+        for number, columns in track(groups, total, "simulate", "row groups"):
+            if number % PART_GROUPS == 0:
+                files.close()
+                name = f"part-{number // PART_GROUPS:05d}.parquet"
+                writers = [
+                    files.enter_context(pq.ParquetWriter(out / folder / name, _schema(types), compression="zstd"))
+                    for folder, types in (("events", EVENTS), ("truth", TRUTH))
+                ]
+            for writer, types in zip(writers, (EVENTS, TRUTH), strict=True):
+                writer.write_table(pa.table({one: columns[one] for one in types}), row_group_size=GROUP_ROWS)
+            whole.add(columns)
+            last_fifth.add(columns, columns["time"] >= late)
+    return {
+        "world": {"preset": config.preset, **asdict(world)},
+        "policy": {**SHARES, "familiar_items": FAMILIAR},
+        "examined": simulator.examined.tolist(),
+        "recent": truth.RECENT,
+        "from": START,
+        "to": START + world.days * DAY,
+        "ceiling": whole.facts(),
+        "ceiling_last_fifth": {"from": late, **last_fifth.facts()},
+    }
+
+
+class Simulator:
+    """The items of a world, and the log of any of its users.
+
+    Args:
+        world: The settings in full.
+    """
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.catalogue = make_catalogue(world)
+        self.examined = truth.examined(world)
+        self._unrevealed = truth.Unrevealed(self.catalogue, world)
+
+    def user(self, number: int) -> dict[str, Array]:
+        """The log of one user and its truth: columns of `events_per_user` rows.
+
+        It depends on the seed, the number and the settings except `users`.
+        """
+        world, catalogue = self.world, self.catalogue
+        random = np.random.default_rng([world.seed, 2, number])
+        requests, slate = world.requests, world.slate
+        life = make_life(random, catalogue, world)
+        # Distinct seconds: a request is told by its user and time.
+        seconds = np.sort(random.integers(0, world.days * DAY - requests, requests)) + np.arange(requests)
+        times = START + seconds
+        policy = Policy(random, catalogue, life)
+        items = policy.slates(slate)
+        again = np.ones(items.size, bool)
+        again[np.unique(items, return_index=True)[1]] = False
+
+        plain = truth.logits(catalogue, world, items, times, again.reshape(items.shape))
+        interest, focus = truth.interest(catalogue, life, items)
+        full = truth.sigmoid(plain + interest)
+        probability = (self.examined * full).astype(np.float32)
+        clicks = random.random(items.shape) < probability
+        known = focus | truth.revealed(catalogue.subtopic[items], clicks)
+        recent = np.where(known, full, self._unrevealed.probability(plain, life, items))
+        columns = {
+            "user": np.full(items.size, number),
+            "item": catalogue.number[items],
+            "time": np.repeat(times, slate),
+            "click": clicks,
+            "position": np.tile(np.arange(slate), requests),
+            "propensity": policy.propensities(items),
+            "probability": probability,
+            "probability_recent": self.examined * recent,
+            "old": np.repeat(life.returned, slate),
+        }
+        return {name: columns[name].ravel().astype(kind) for name, kind in (EVENTS | TRUTH).items()}
+
+    def blocks(self, rows: int) -> Iterator[dict[str, Array]]:
+        """The columns of all users one after the other, `rows` at a time, in one buffer that is used again."""
+        world = self.world
+        buffer = {name: np.empty(rows, kind) for name, kind in (EVENTS | TRUTH).items()}
+        filled = 0
+        for number in range(world.users):
+            log, done = self.user(number), 0
+            while done < world.events_per_user:
+                take = min(rows - filled, world.events_per_user - done)
+                for name, column in log.items():
+                    buffer[name][filled : filled + take] = column[done : done + take]
+                filled, done = filled + take, done + take
+                if filled == rows:
+                    yield buffer
+                    filled = 0
+        if filled:
+            yield {name: column[:filled] for name, column in buffer.items()}
+
+
+def _schema(types: Types) -> pa.Schema:
+    return pa.schema([(name, pa.from_numpy_dtype(kind)) for name, kind in types.items()])

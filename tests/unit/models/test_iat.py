@@ -1,0 +1,222 @@
+"""IAT: the narrow instance, streaming against user order, what is stored, and the downstream model's query."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from kit import EVERY, FRAME, ITEMS, ask, lively, make_history, make_items, pick
+from torch import Tensor
+
+from hisac_lab.base.errors import UserError
+from hisac_lab.config.model import IATConfig, IATSourceConfig, Models
+from hisac_lab.models.catalog import build
+from hisac_lab.models.contract import History, UserState
+from hisac_lab.models.iat import IATBranch, InstanceSource
+from hisac_lab.models.instances import UNKNOWN, InstanceStore
+
+SPACE = make_items()
+CANDIDATES = torch.randint(0, ITEMS, (6, 3), generator=torch.Generator().manual_seed(0))
+MASK = torch.ones(6, 3, dtype=torch.bool)
+MASK[1, 2] = MASK[4, 1:] = False
+USERS = torch.tensor([0, 1, 0, 1, 0, 2])
+TIMES = torch.tensor([100, 100, 300, 200, 300, 50])  # requests 2 and 4 of one user in one second
+
+
+def _source(order: str = "user", window: int = 64) -> InstanceSource:
+    config = IATSourceConfig.model_validate({"order": order, "dim": 8, "decoder": (8,), "window": window, "heads": 2})
+    model = build(config, FRAME, SPACE, 0)
+    assert isinstance(model, InstanceSource)
+    for part in model.modules():
+        if isinstance(part, torch.nn.Embedding):
+            torch.nn.init.normal_(part.weight)
+    if model.reader is not None:
+        torch.nn.init.normal_(model.reader.gaps)
+    return model.eval()
+
+
+def _requests() -> History:
+    return dataclasses.replace(make_history([5, 3, 9, 2, 0, 4]), instances=None)
+
+
+def _stream(model: InstanceSource, after: bool = False) -> tuple[Tensor, InstanceStore]:
+    """Requests in time order: fetch, score, store."""
+    store, logits = InstanceStore(3, 8), torch.zeros(6, 3)
+    history = _requests()
+    with torch.no_grad():
+        for row in torch.argsort(TIMES, stable=True).tolist():
+            one = pick(history, [row])
+            past = store.fetch(USERS[[row]].numpy(), TIMES[[row]].numpy(), 64)
+            state = model.encode(dataclasses.replace(one, instances=past))
+            logits[row] = model.score(state, CANDIDATES[[row]])[0] * MASK[row]
+            rows = model.instance(state, CANDIDATES[[row]])
+            rows = model.after(state, rows) if after else rows
+            kept = MASK[row].nonzero()[:, 0]
+            filled = np.full(len(kept), 1)
+            store.append(
+                filled * int(USERS[row]), filled * int(TIMES[row]), CANDIDATES[row, kept].numpy(), rows[0, kept]
+            )
+    return logits, store
+
+
+@pytest.mark.parametrize("order", ["temporal", "user"])
+def test_streaming_scores_like_user_order(order: str) -> None:
+    """Instances from the store, one request at a time, or a whole batch grouped by user: the same logits."""
+    model = _source(order)
+    streamed, _ = _stream(model)
+    together = model.score_users(_requests(), CANDIDATES, MASK, USERS, TIMES)
+    torch.testing.assert_close(together, streamed, atol=1e-5, rtol=1e-4)
+    assert not together[~MASK].any()
+    if order == "user":
+        alone = model.score(model.encode(_requests()), CANDIDATES) * MASK
+        assert not torch.allclose(alone, streamed, atol=1e-3)  # the past matters
+        torch.testing.assert_close(alone[[0, 1, 5]], streamed[[0, 1, 5]], atol=1e-5, rtol=1e-4)  # first requests
+
+
+def test_in_user_order_gradients_reach_earlier_instances() -> None:
+    model = _source()
+    model.score_users(_requests(), CANDIDATES, MASK, USERS, TIMES)[2].sum().backward()
+    grad = model.encoder.ids.weight.grad
+    assert grad is not None
+    history = _requests()
+    own = set(CANDIDATES[2].tolist()) | set(history.items[2][history.mask[2]].tolist())
+    earlier = set(CANDIDATES[0].tolist()) - own
+    others = set(CANDIDATES[[1, 3, 4, 5]].flatten().tolist()) - set(CANDIDATES[0].tolist()) - own
+    others -= set(history.items[0][history.mask[0]].tolist())
+    assert earlier
+    assert all(grad[item].any() for item in earlier)
+    assert others
+    assert not any(grad[item].any() for item in others)
+
+
+def test_instances_of_one_request_do_not_see_each_other() -> None:
+    """Nor do those of another request in the same second."""
+    model, changed = _source(), CANDIDATES.clone()
+    before = model.score_users(_requests(), CANDIDATES, MASK, USERS, TIMES)
+    changed[2, 0] = (changed[2, 0] + 1) % ITEMS
+    after = model.score_users(_requests(), changed, MASK, USERS, TIMES)
+    same = torch.ones(6, 3, dtype=torch.bool)
+    same[2, 0] = False
+    torch.testing.assert_close(after[same], before[same])
+    assert after[2, 0] != before[2, 0]
+    changed[0, 0] = (changed[0, 0] + 1) % ITEMS
+    later = model.score_users(_requests(), changed, MASK, USERS, TIMES)
+    assert (later[2] != after[2]).all()
+
+
+def test_an_instance_is_narrow_and_bounded() -> None:
+    model = _source()
+    found = model.instance(model.encode(_requests()), CANDIDATES)
+    assert found.shape == (6, 3, 8)
+    assert found.abs().max() <= 1
+    assert found.std() > 0.1
+
+
+@pytest.mark.parametrize("order", ["temporal", "user"])
+def test_nothing_bypasses_the_instance(order: str) -> None:
+    """With the instance put to a constant, candidates can no longer be told apart."""
+    model = _source(order)
+    model.squeeze.weight.data.zero_()
+    scores = model.score(model.encode(make_history([5, 3])), CANDIDATES[:2])
+    assert (scores == scores[:, :1]).all()
+
+
+def test_the_stored_row_is_the_one_before_the_transformer() -> None:
+    model = _source()
+    state = model.encode(make_history([5, 3]))
+    rows = model.instance(state, CANDIDATES[:2])
+    other = model.encode(dataclasses.replace(make_history([5, 3]), instances=None))
+    assert torch.equal(model.instance(other, CANDIDATES[:2]), rows)  # it knows no earlier instance
+    assert not torch.allclose(model.after(state, rows), model.after(other, rows))
+    torch.testing.assert_close(model.decode(model.after(state, rows)).squeeze(-1), model.score(state, CANDIDATES[:2]))
+    _, before = _stream(model)
+    _, after = _stream(model, after=True)
+    assert (np.abs(before.vectors[: len(before)]) <= 1).all()
+    assert not np.allclose(before.vectors[: len(before)], after.vectors[: len(after)])
+    temporal = _source("temporal")
+    state = temporal.encode(make_history([5, 3]))
+    rows = temporal.instance(state, CANDIDATES[:2])
+    assert temporal.after(state, rows) is rows
+
+
+def test_only_the_window_of_instances_is_read() -> None:
+    model, history = _source(window=3), make_history([20])
+    assert history.instances is not None
+    near = dataclasses.replace(history, instances=history.instances.last(2))
+    assert history.instances.mask.shape[1] > 2
+    torch.testing.assert_close(model(history, CANDIDATES[:1]), model(near, CANDIDATES[:1]))
+
+
+def _branch(**changes: Any) -> IATBranch:
+    torch.manual_seed(0)
+    settings = {"dim": 8, "window": 6, "heads": 2} | changes
+    branch = IATBranch(IATConfig.model_validate(settings), FRAME, SPACE)
+    for part in branch.modules():
+        if isinstance(part, torch.nn.Embedding):
+            torch.nn.init.normal_(part.weight)
+    torch.nn.init.normal_(branch.none)
+    return branch
+
+
+def _answer(branch: IATBranch, history: History, context: Tensor | None = None) -> Tensor:
+    state = branch.encode(history, torch.zeros(len(history.items), 1, FRAME.dim))
+    state["context"] = torch.ones(len(history.items), 1) if context is None else context
+    queries = torch.randn(len(history.items), 2, FRAME.dim, generator=torch.Generator().manual_seed(0))
+    return branch.attend(UserState(state), ask(queries))
+
+
+def test_tokens_know_instance_label_and_age() -> None:
+    branch, history = _branch(), make_history([9, 7])
+    past = history.instances
+    assert past is not None
+    before = _answer(branch, history)
+    changes = {
+        "vectors": past.vectors.flip(2),
+        "labels": torch.where(past.mask, (past.labels + 1) % 3, UNKNOWN),
+        "ages": past.ages * 40,
+    }
+    for name, part in changes.items():
+        other = dataclasses.replace(past, **{name: part})
+        assert not torch.allclose(_answer(branch, dataclasses.replace(history, instances=other)), before), name
+    items = dataclasses.replace(history, instances=dataclasses.replace(past, items=past.items.flip(1)))
+    torch.testing.assert_close(_answer(branch, items), before)  # the item itself is no part of a token
+
+
+def test_handmade_tokens_know_the_item_and_not_the_vector() -> None:
+    branch, history = _branch(tokens="handmade", labels=False), make_history([9, 7])
+    past = history.instances
+    assert past is not None
+    before = _answer(branch, history)
+    for name in ("vectors", "labels"):
+        other = dataclasses.replace(past, **{name: torch.ones_like(getattr(past, name))})
+        torch.testing.assert_close(_answer(branch, dataclasses.replace(history, instances=other)), before)
+    other = dataclasses.replace(past, items=(past.items + 1) % ITEMS)
+    assert not torch.allclose(_answer(branch, dataclasses.replace(history, instances=other)), before)
+
+
+def test_the_query_knows_the_request() -> None:
+    branch, history = _branch(), make_history([9, 7])
+    assert not torch.allclose(_answer(branch, history), _answer(branch, history, torch.zeros(2, 1)))
+    assert branch.query.in_features == 2 * FRAME.dim + 1
+
+
+def test_users_without_instances_get_the_learnt_answer() -> None:
+    branch, history = _branch(), make_history([0, 8])
+    answers = _answer(branch, history)
+    torch.testing.assert_close(answers[0], branch.none.expand(2, -1))
+    assert not torch.allclose(answers[1, 0], branch.none)
+
+
+def test_a_history_without_instances_is_refused() -> None:
+    history = dataclasses.replace(make_history([3]), instances=None)
+    with pytest.raises(UserError, match="no stored instances"):
+        lively("iat", SPACE)(history, CANDIDATES[:1])
+
+
+def test_the_section_models_cannot_name_what_no_stage_can_feed() -> None:
+    for name in ("iat", "iat-source-user"):
+        with pytest.raises(ValueError, match="does not match any of the expected tags"):
+            Models.model_validate({"x": {"kind": EVERY[name].kind}})

@@ -1,0 +1,178 @@
+"""SAM: the factorised gates against the paper's form, the memory's steps, and the variants."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from kit import FRAME, ask, make_history, make_items
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from hisac_lab.config.model import SAMConfig
+from hisac_lab.models.contract import UserState
+from hisac_lab.models.sam import DualQueryAttention, SAMBranch
+
+LENGTHS = [9, 4, 0]
+
+
+def _branch(**changes: Any) -> SAMBranch:
+    torch.manual_seed(0)
+    return SAMBranch(SAMConfig.model_validate({"positions": 12} | changes), FRAME, make_items()).eval()
+
+
+def _setting(branch: SAMBranch, candidates: int = 2) -> tuple[UserState, Tensor]:
+    torch.manual_seed(1)
+    history = make_history(LENGTHS)
+    return UserState(branch.encode(history, torch.randn(3, 9, FRAME.dim))), torch.randn(3, candidates, FRAME.dim)
+
+
+def _plain_gates(unit: DualQueryAttention, v: Tensor, q: Tensor, events: Tensor, mask: Tensor) -> Tensor:
+    """The paper's form: one layer on the (R, C, L, 4D) tensor."""
+    shape = (*v.shape[:2], events.shape[1], v.shape[2])
+    v, q, e = (part.expand(shape) for part in (v[:, :, None], q[:, :, None], events[:, None]))
+    features = torch.cat([v - e, v * e, q - e, q * e], dim=-1)
+    layer = torch.cat(list(unit.weight), dim=1)
+    hidden = torch.sigmoid(features @ layer.T + unit.bias)
+    return torch.sigmoid(hidden @ unit.out + unit.out_bias) * mask[:, None, :]
+
+
+def test_gates_are_factorised() -> None:
+    unit, mask = DualQueryAttention(6, 5), make_history(LENGTHS).mask
+    v, q, events = torch.randn(3, 2, 6), torch.randn(3, 2, 6), torch.randn(3, 9, 6)
+    expected = _plain_gates(unit, v, q, events, mask)
+    torch.testing.assert_close(unit(v, q, events, mask), expected, atol=1e-6, rtol=1e-5)
+    assert ((expected > 0) == mask[:, None]).all()
+
+
+class _Largest(TorchDispatchMode):
+    """Numbers in the largest tensor any operation makes."""
+
+    size = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        for part in out if isinstance(out, tuple | list) else [out]:
+            if isinstance(part, Tensor):
+                self.size = max(self.size, part.numel())
+        return out
+
+
+def test_the_wide_tensor_is_never_built() -> None:
+    unit, length = DualQueryAttention(16, 4), 500
+    v, q, events = torch.randn(2, 3, 16), torch.randn(2, 3, 16), torch.randn(2, length, 16)
+    mask = torch.ones(2, length, dtype=torch.bool)
+    with _Largest() as largest:
+        unit(v, q, events, mask)
+    assert largest.size == max(2 * 3 * length * 4, events.numel())
+    with _Largest() as plain:
+        _plain_gates(unit, v, q, events, mask)
+    assert plain.size >= 2 * 3 * length * 64
+
+
+def test_the_read_vector_is_a_plain_sum() -> None:
+    """Twice the same history reads twice as much; `scale_sum` divides by the square root of the length."""
+    read = {}
+    for scale in (False, True):
+        branch = _branch(passes=1, scale_sum=scale)
+        seen: list[Tensor] = []
+        branch.memory.register_forward_hook(lambda module, args, out, seen=seen: seen.append(args[0]))
+        state, v = _setting(branch)
+        twice = UserState({name: part.repeat(1, 2, *[1] * (part.dim() - 2)) for name, part in state.parts.items()})
+        branch.read(state, v)
+        branch.read(twice, v)
+        read[scale] = seen
+    torch.testing.assert_close(read[False][1], 2 * read[False][0])
+    torch.testing.assert_close(read[True][1], 2**0.5 * read[True][0])
+    torch.testing.assert_close(read[True][0][:2], read[False][0][:2] / 3)  # nine events
+    assert not read[False][0][4:].any()
+
+
+def test_the_memory_is_updated_by_one_gru() -> None:
+    """The paper's pseudo-code, with the plain gates."""
+    branch = _branch()
+    state, v = _setting(branch)
+    memory = query = v
+    gates, memories = branch.read(state, v)
+    for step, unit in enumerate(branch.passes):
+        gate = _plain_gates(unit, v, query, state["long_events"], state["long_mask"])
+        total = torch.einsum("rcl,rld->rcd", gate, state["long_events"])
+        memory = torch.stack([branch.memory(total[row], memory[row]) for row in range(3)])
+        query = memory
+        torch.testing.assert_close(gates[step], gate, atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(memories[step], memory, atol=1e-5, rtol=1e-4)
+
+
+def test_memories_agree_in_the_first_pass_only() -> None:
+    """The released code writes the new memory into another name, so that every pass asks with the candidate."""
+    found = {}
+    for memory in ("iterating", "fixed"):
+        branch = _branch(memory=memory)
+        found[memory] = branch.read(*_setting(branch))
+    for iterating, fixed in zip(found["iterating"], found["fixed"], strict=True):
+        torch.testing.assert_close(iterating[0], fixed[0])
+        assert not torch.allclose(iterating[1], fixed[1])
+        assert not torch.allclose(iterating[2], fixed[2])
+
+
+def test_enhancement_refines_the_last_memory() -> None:
+    branch = _branch(enhance=True)
+    state, v = _setting(branch)
+    gates, memories = branch.read(state, v)
+    refined = memories[-1].flatten(0, 1)
+    for step in branch.steps:
+        refined = branch.refine(torch.cat([step(refined), v.flatten(0, 1)], dim=1), refined)
+    (layer,) = branch.places
+    by_place = torch.relu(gates[-1] @ layer.weight[:, -9:].T + layer.bias)
+    expected = branch.merge(torch.cat([by_place, refined.view_as(v)], dim=-1))
+    torch.testing.assert_close(branch.attend(state, ask(v)), expected, atol=1e-5, rtol=1e-4)
+    assert branch.norm is None
+    assert len(branch.steps) == 3
+
+
+@pytest.mark.parametrize("positions", [4, 9, 30])
+def test_weight_features_look_at_places_from_the_newest(positions: int) -> None:
+    """A place keeps its weight however long the history is padded; beyond `positions` gates do not count."""
+    branch = _branch(positions=positions)
+    (layer, *_), size = branch.places, min(positions, 9)
+    gates = torch.rand(1, 1, 9)
+    found = branch._by_place(layer, gates)
+    expected = layer.bias.clone()
+    for back in range(1, size + 1):
+        expected = expected + layer.weight[:, -back] * gates[0, 0, -back]
+    torch.testing.assert_close(found[0, 0], torch.relu(expected))
+    torch.testing.assert_close(branch._by_place(layer, nn.functional.pad(gates, (5, 0))), found)
+
+
+@pytest.mark.parametrize(("norm", "kind"), [("batch", nn.BatchNorm1d), ("layer", nn.LayerNorm), ("none", type(None))])
+def test_two_and_three_passes_are_normalised(norm: str, kind: type) -> None:
+    for passes in (2, 3):
+        branch = _branch(passes=passes, norm=norm)
+        assert type(branch.norm) is kind
+        assert branch.merge.in_features == passes * (16 + FRAME.dim)
+    state, v = _setting(branch, candidates=40)
+    branch.train()
+    seen: list[Tensor] = []
+    branch.merge.register_forward_hook(lambda module, args, out: seen.append(args[0]))
+    branch.attend(state, ask(v))
+    axes = {"batch": (0, 1), "layer": (2,)}.get(norm)
+    if axes is not None:
+        assert seen[0].mean(dim=axes).abs().max() < 1e-4
+    one = UserState({name: part[:1] for name, part in state.parts.items()})
+    assert torch.isfinite(branch.attend(one, ask(v[:1, :1]))).all()  # one row has no spread to normalise by
+
+
+def test_gates_start_small() -> None:
+    branch = _branch()
+    state, v = _setting(branch)
+    gates, _ = branch.read(state, v)
+    assert 0 < gates[0][0].mean().item() < 0.15
+
+
+def test_sam_stands_in_the_frame() -> None:
+    for changes in ({}, {"enhance": True}, {"weight_features": 0, "norm": "none"}):
+        branch = _branch(**changes)
+        state, v = _setting(branch)
+        assert branch.attend(state, ask(v)).shape == v.shape
+    assert not branch.ordered
