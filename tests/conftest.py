@@ -12,8 +12,8 @@ from tiny import write_movielens
 
 from hisac_lab.base.artifacts import stage_output
 from hisac_lab.codebook.build import build_codebook
-from hisac_lab.config.compute import ComputeConfig
 from hisac_lab.config.acquire import AcquireConfig
+from hisac_lab.config.compute import ComputeConfig
 from hisac_lab.config.events import PrepareConfig
 from hisac_lab.config.run import TrainConfig
 from hisac_lab.config.tokens import EmbedConfig, TokenizeConfig

@@ -28,10 +28,10 @@ def apply_blocks(lab: Lab, chapter: str) -> list[str]:
 
 
 def test_the_model_of_the_readme_trains_beside_the_others(lab: Lab) -> None:
-    assert len(apply_blocks(lab, "Add a model")) == 3
-    lab.set(**{"models.mean": {"kind": "mean"}, "experiment.models": ["din_50", "mean"]})
+    assert len(apply_blocks(lab, "Add a model")) == 5
+    lab.set(**{"models.max": {"kind": "max"}, "experiment.models": ["din_50", "max"]})
     computed = lab.snakemake("artifacts/evaluate", "--cores", "2")
-    assert {"train@mean-0", "evaluate"} <= set(computed)
+    assert {"train@max-0", "evaluate"} <= set(computed)
 
 
 def test_the_stage_of_the_readme_runs_in_both_engines(lab: Lab) -> None:
@@ -54,4 +54,4 @@ def test_an_own_log_goes_through_by_the_settings_of_the_readme(lab: Lab, tmp_pat
     for section, values in settings.items():
         lab.set(**{f"{section}.{key}": value for key, value in values.items()})
     computed = lab.snakemake("artifacts/codebook", "--cores", "2")
-    assert computed == ["acquire", "codebook", "embed", "prepare", "tokenize"]
+    assert computed == ["acquire", "codebook", "embed", "ingest", "prepare", "shard@0", "shard@1", "tokenize"]

@@ -88,7 +88,7 @@ def show_user(
     """Show a user's interest-agents: votes, share of the history they cover, what was pruned."""
     import numpy as np
 
-    from hisac_lab.codebook.counting import recency_weights
+    from hisac_lab.codebook.counting import FRESH, recency_weights
     from hisac_lab.codebook.portrait import portray, typical, words_of
     from hisac_lab.codebook.votes import split_budget
     from hisac_lab.config.params import load_params
@@ -101,7 +101,9 @@ def show_user(
     if depth > book.depth:
         raise UserError("params.yaml", f"{depth} levels are more than the codebook's {book.depth}", "lower it", "depth")
     book = book.cut(depth)
-    budgets = config.budgets or split_budget(config.agents, depth, config.breadth)
+    budgets, rule = config.budgets or split_budget(config.agents, depth, config.breadth), config.vote
+    if config.every_leaf:
+        budgets, rule = (len(book.parents[-1]),), "flat"
     store = EventStore.open(PREPARE)
     number = _find([str(one) for one in store.user_ids], user, PREPARE / "users.parquet", "user")
     begin, end = int(store.offsets[number]), int(store.offsets[number + 1])
@@ -110,10 +112,10 @@ def show_user(
     weights = None
     if config.vote_half_life is not None and len(times):
         weights = recency_weights(times[-1] - times, config.vote_half_life * 86_400)
-    found = portray(book, np.asarray(store.items[begin:end]), budgets, config.vote, weights)
+    found = portray(book, np.asarray(store.items[begin:end]), budgets, rule, weights)
     print(f"user {user}: {found.behaviours:,} behaviours, {found.voting:,} of items with a semantic ID")
     split = " x ".join(str(budget) for budget in budgets)
-    print(f"model {name}: at most {split} agents by levels, {config.vote} vote, codebook {book.digest}")
+    print(f"model {name}: at most {split} agents by levels, {rule} vote, codebook {book.digest}")
     print(f"{len(found.agents)} agents hold {found.covered:.1%} of the votes\n")
     titles, texts = _titles(table), table["text"].astype(str).tolist()
     everything = around_all(book)
@@ -123,11 +125,14 @@ def show_user(
         near = "; ".join(titles[row][:TITLE_WIDTH] for row in typical(book, vectors, node, level, TITLES - 1))
         return f"{words}: {near}" if words else near
 
+    def count(votes: int) -> str:
+        return f"{votes:,}" if weights is None else f"{votes / FRESH:,.2f}"
+
     def row(voted: Any) -> tuple[str, ...]:
         newest = str(np.datetime64(int(times[voted.last]), "s"))[:10]
         share = f"{voted.votes / found.votes:.1%}"
         path = _text(book.path(voted.node, voted.level))
-        return path, f"{voted.votes:,}", share, newest, describe(voted.node, voted.level)
+        return path, count(voted.votes), share, newest, describe(voted.node, voted.level)
 
     _print(("agent", "votes", "share", "newest", "what it is"), [row(agent) for agent in found.agents])
     lost = sum(node.votes for node in found.cut)
@@ -135,7 +140,7 @@ def show_user(
     for level in range(depth):
         cut = [node for node in found.cut if node.level == level]
         if cut:
-            print(f"  at level {level + 1}: {len(cut)} nodes with {sum(node.votes for node in cut):,} votes")
+            print(f"  at level {level + 1}: {len(cut)} nodes with {count(sum(node.votes for node in cut))} votes")
     if found.cut and pruned:
         print()
         _print(("pruned", "votes", "share", "newest", "what it is"), [row(node) for node in found.cut[:pruned]])

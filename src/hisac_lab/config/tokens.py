@@ -44,7 +44,7 @@ class RQVAEConfig(Section):
     latent: int = Field(32, ge=2, description="width of the latent space")
     hidden: tuple[Annotated[int, Field(ge=1)], ...] = Field((128,), description="hidden widths of the encoder")
     steps: int = Field(3000, ge=1, description="training steps")
-    batch: int = Field(1024, ge=1, description="items per step")
+    batch: int = Field(512, ge=1, description="items per step")
     learning_rate: float = Field(0.001, gt=0, description="Adam")
     commitment: float = Field(0.25, ge=0, description="beta: weight of the pull of latents towards their codewords")
     revive_every: int = Field(100, ge=1, description="steps after which unused codes move to badly served items")

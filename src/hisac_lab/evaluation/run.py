@@ -157,9 +157,9 @@ def _summarise(own: dict[str, list[Array]], reference: dict[str, list[Array]], c
 def _ceilings(store: EventStore, labels: Array, weights: Array, confidence: float) -> dict[str, Any]:
     """AUC of the truth, where the data set knows it: nothing that is learnt from the log can be expected above it.
 
-    `probability_anywhere` is the true probability of a click, whatever the position in the slate, which no model here is
-    told; `probability_recent_anywhere` is what is left of it for who sees the last events only; `probability` knows the
-    position too.
+    `probability_anywhere` is the true probability of a click, whatever the position in the slate, which no model here
+    is told; `probability_recent_anywhere` is what is left of it for who sees the last events only; `probability` knows
+    the position too.
     """
     found = {}
     for name in TRUTHS:

@@ -39,8 +39,7 @@ class ItemEncoder(nn.Module):
     def forward(self, items: Tensor) -> Tensor:
         """Item numbers of any shape to (..., D); each distinct item is computed once."""
         if items.numel() >= len(self.semantic):
-            everything = torch.arange(len(self.semantic), device=items.device)
-            return self._encode(everything)[items]
+            return self._encode(slice(None))[items]
         distinct, place = torch.unique(items, return_inverse=True)
         return self._encode(distinct)[place]
 
@@ -50,8 +49,9 @@ class ItemEncoder(nn.Module):
         rows = catalogue if items.numel() >= catalogue else len(torch.unique(items))
         return rows * width * self.ids.embedding_dim
 
-    def _encode(self, items: Tensor) -> Tensor:
-        vector: Tensor = self.ids(items) + self.project(self.semantic[items])
+    def _encode(self, items: Tensor | slice) -> Tensor:
+        own = self.ids.weight if isinstance(items, slice) else self.ids(items)
+        vector: Tensor = own + self.project(self.semantic[items])
         for column, table in enumerate(self.tables):
             vector = vector + table(self.fields[items, column])
         return vector

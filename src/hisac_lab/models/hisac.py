@@ -155,6 +155,8 @@ class HiSACBranch(CompressedBranch):
 
     semantic: Tensor
     leaf_vectors: Tensor
+    item_square: Tensor
+    leaf_square: Tensor
     item_leaf: Tensor
 
     def __init__(self, config: HiSACConfig, frame: FrameConfig, items: ItemSpace) -> None:
@@ -188,6 +190,9 @@ class HiSACBranch(CompressedBranch):
             )
         self.register_buffer("semantic", space.routed)
         self.register_buffer("leaf_vectors", torch.from_numpy(book.vectors[-1]))
+        # Squared lengths, computed once: they are most of a squared distance's work.
+        self.register_buffer("item_square", space.routed.square().sum(dim=1))
+        self.register_buffer("leaf_square", torch.from_numpy(book.vectors[-1]).square().sum(dim=1))
         self.register_buffer("item_leaf", torch.from_numpy(book.item_nodes[:, -1].copy()))
         for level, parent in enumerate(book.parents):
             self.register_buffer(f"parents_{level}", torch.from_numpy(parent))
@@ -216,37 +221,39 @@ class HiSACBranch(CompressedBranch):
         places = torch.arange(leaf.shape[1], device=leaf.device).expand_as(leaf)
         return Distinct(torch.where(routed, history.items, -1), routed.long(), torch.where(routed, places, -1))
 
-    def weights(self, units: Distinct, agents: Agents) -> Tensor:
-        """Weight in each agent of each single behaviour of a unit, fp32; (R, K, U), zeros in the padding.
+    def shares(self, units: Distinct, agents: Agents) -> Tensor:
+        """Share of each unit in each agent, fp32; (R, K, U), rows sum to one, zeros in the padding.
 
-        alpha[a, i] = softmax over i (or a) of -|z_a - e_i|^2 / tau, or membership when routing is hard. A unit of n
-        equal behaviours takes part n times.
+        A behaviour's share is the softmax over i (or a) of -|z_a - e_i|^2 / tau, or membership when routing is hard;
+        a unit of n equal behaviours has n such shares.
         """
         by_leaf = self.config.route_by == "leaves"
         number = units.values.clamp(min=0)
-        times = units.counts[:, None, :].float()  # (R, 1, U)
-        there = times > 0
+        times = units.counts.float()[:, None, :]  # (R, 1, U)
         real = (agents.nodes >= 0)[:, :, None]  # (R, K, 1)
         if self.config.routing == "hard":
             leaf = number if by_leaf else self.item_leaf[number]
-            share = ((agents.nodes[:, :, None] == leaf[:, None, :]) & there & real).float()
-            return share / (share * times).sum(dim=2, keepdim=True).clamp(min=1)
+            mass = ((agents.nodes[:, :, None] == leaf[:, None, :]) & real) * times
+            return mass / mass.sum(dim=2, keepdim=True).clamp(min=1)
+        heat = self.config.temperature
         with torch.autocast(self.semantic.device.type, enabled=False):
-            z = self.leaf_vectors[agents.nodes.clamp(min=0)]  # (R, K, S)
-            e = self.leaf_vectors[number] if by_leaf else self.semantic[number]  # (R, U, S)
-            distance = (z**2).sum(-1)[:, :, None] + (e**2).sum(-1)[:, None, :] - 2 * torch.bmm(z, e.transpose(1, 2))
-            scores = -distance / self.config.temperature
+            leaves = agents.nodes.clamp(min=0)
+            vectors, squares = (self.leaf_vectors, self.leaf_square) if by_leaf else (self.semantic, self.item_square)
+            z, e = self.leaf_vectors[leaves], vectors[number]  # (R, K, S), (R, U, S)
+            # -|z - e|^2 / tau without |z|^2, of which a softmax over behaviours knows nothing, plus log n.
+            own = torch.log(times) - squares[number][:, None, :] / heat
+            scores = torch.baddbmm(own.clamp(min=FLOOR), z * (2 / heat), e.transpose(1, 2))
             if self.config.softmax_over == "behaviours":
-                scores = scores if self.config.route_by == "events" else scores + torch.log(times.clamp(min=1))
-                share = torch.softmax(scores.masked_fill(~there, FLOOR), dim=2) * there * real
-                return share if self.config.route_by == "events" else share / times.clamp(min=1)
-            share = torch.softmax(scores.masked_fill(~real, FLOOR), dim=1) * there * real
-            return share / (share * times).sum(dim=2, keepdim=True).clamp(min=1e-9)
+                return torch.softmax(scores, dim=2) * real
+            scores = (scores - self.leaf_square[leaves][:, :, None] / heat).masked_fill(~real, FLOOR)
+            mass = torch.softmax(scores, dim=1) * real * times
+            return mass / mass.sum(dim=2, keepdim=True).clamp(min=1e-9)
 
     def route(self, history: History, agents: Agents) -> Tensor:
         """Weight of each behaviour in each agent, zeros in the padding, to look at; (R, K, L)."""
         units = self.units(history)
-        weights, slots = self.weights(units, agents), units.slots[:, None, :]
+        slots = units.slots[:, None, :]
+        weights = self.shares(units, agents) / units.counts[:, None, :].clamp(min=1)
         spread = weights.gather(2, slots.clamp(min=0).expand(-1, weights.shape[1], -1))
         return spread * (slots >= 0)
 
@@ -255,8 +262,9 @@ class HiSACBranch(CompressedBranch):
         agents = self.agents(history) if history.agents is None else history.agents
         units = self.units(history)
         if self.config.route_by != "events":
-            values = segment_sum(values, units.slots, units.values.shape[1])
-        compressed = torch.bmm(self.weights(units, agents).to(values.dtype), values)
+            counts = units.counts[..., None].clamp(min=1).to(values.dtype)
+            values = segment_sum(values, units.slots, units.values.shape[1]) / counts
+        compressed = torch.bmm(self.shares(units, agents).to(values.dtype), values)
         weights = agents.weights(self.config.weight_temperature)
         if self.config.weight == "factor":
             compressed = compressed * weights[..., None].to(compressed.dtype)

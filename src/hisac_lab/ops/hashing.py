@@ -14,8 +14,9 @@ def planes(dim: int, bits: int, seed: int) -> Tensor:
 
 
 def sign_bits(vectors: Tensor, planes: Tensor) -> Tensor:
-    """On which side of each plane a vector lies: (..., D) and (D, b) to (..., b) bool."""
-    return (vectors.float() @ planes) > 0
+    """On which side of each plane a vector lies, in fp32: (..., D) and (D, b) to (..., b) bool."""
+    with torch.autocast(vectors.device.type, enabled=False):
+        return (vectors.float() @ planes) > 0
 
 
 def pack(bits: Tensor) -> Tensor:

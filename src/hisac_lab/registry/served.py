@@ -70,7 +70,8 @@ class ServedRanker(PythonModel):
                             "leave out events at or after `time`", f"row {row}: history_times")  # fmt: skip
         items, ages = items[-self.limit :], ages[-self.limit :]
         arrays = HistoryArrays(items[None], ages[None], np.ones((1, len(items)), bool))
-        logits = self.model(History.of(arrays), torch.from_numpy(candidates[None]))
+        history = History.of(arrays, time=np.array([int(request["time"])]))
+        logits = self.model(history, torch.from_numpy(candidates[None]))
         return [float(p) for p in torch.sigmoid(logits[0])]
 
     def _numbers(self, row: int, name: str, ids: Any) -> npt.NDArray[np.int64]:

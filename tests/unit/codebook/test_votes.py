@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from kit import make_book
 
 from hisac_lab.codebook import counting
-from hisac_lab.codebook.tree import Codebook
 from hisac_lab.codebook.counting import FRESH, recency_weights
+from hisac_lab.codebook.tree import Codebook
 from hisac_lab.codebook.votes import Agents, split_budget, vote
 
 Rule = Literal["tree", "flat"]

@@ -90,7 +90,12 @@ def test_sorted_events_pass_where_unsorted_ones_are_refused(tmp_path: Path) -> N
 
 def test_repeated_events_are_refused_or_dropped(tmp_path: Path) -> None:
     events = pd.concat([_log(), _log().iloc[[20]].assign(rating=1)])
-    with says("events.csv", "line 62: user_id, item_id, timestamp", "user '2', item '6', time 1020", "prepare.duplicates: drop"):
+    with says(
+        "events.csv",
+        "line 62: user_id, item_id, timestamp",
+        "user '2', item '6', time 1020",
+        "prepare.duplicates: drop",
+    ):
         _prepare(tmp_path, events, PrepareConfig())
     config = PrepareConfig(duplicates="drop", cuts=(1042, 1048))
     dropped, plain = _prepare(tmp_path, events, config, "dropped"), _prepare(tmp_path, _log(), config, "plain")

@@ -74,6 +74,19 @@ def test_a_long_model_sees_what_lies_before_the_window(name: str) -> None:
     assert (model(history, candidates) - model(other, candidates)).abs().max() > 3e-5
 
 
+@pytest.mark.parametrize("name", ["din-short-only", "mean", "eta"])
+def test_the_short_window_and_its_mask_are_those_of_the_same_events(name: str) -> None:
+    """Public code embeds the last 50 events and masks the 50 before the last: off by one."""
+    model, history = lively(name, SPACE), make_history([12, 3])
+    for grad in (True, False):  # a lazy branch embeds the window by itself while training
+        with torch.set_grad_enabled(grad):
+            state = model.encode(history)
+        width = FRAME.short_window
+        assert torch.equal(state["short_mask"], history.mask[:, -width:])
+        expected = model.embed(history.items[:, -width:], history.ages[:, -width:])
+        torch.testing.assert_close(state["short_events"], expected)
+
+
 def test_the_state_counts_its_bytes() -> None:
     state = UserState({"a": torch.zeros(2, 3), "b": torch.zeros(2, dtype=torch.bool)})
     assert state.bytes == 2 * 3 * 4 + 2

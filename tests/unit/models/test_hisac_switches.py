@@ -1,0 +1,123 @@
+"""HiSAC's switches: what is routed, every leaf an agent, shuffled IDs, the block behind the agents."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from kit import FRAME, WITHOUT_ID, make_history, make_items
+from torch import Tensor
+
+from hisac_lab.config.model import HiSACConfig
+from hisac_lab.models.contract import History
+from hisac_lab.models.hisac import HiSACBranch
+
+SPACE = make_items()
+LENGTHS = [12, 1, 7, 0, 12]
+SWITCHES: dict[str, dict[str, Any]] = {
+    "over behaviours": {},
+    "over agents": {"softmax_over": "agents"},
+    "hard": {"routing": "hard"},
+}
+
+
+def _branch(**changes: Any) -> HiSACBranch:
+    torch.manual_seed(0)
+    return HiSACBranch(HiSACConfig.model_validate({"agents": 6, "depth": 2} | changes), FRAME, SPACE)
+
+
+def _history() -> History:
+    history = make_history(LENGTHS)
+    history.items[0, 5], history.items[2, -1] = WITHOUT_ID
+    return history
+
+
+def _events(history: History) -> Tensor:
+    return torch.randn(*history.items.shape, FRAME.dim, generator=torch.Generator().manual_seed(0))
+
+
+def _routed(history: History) -> Tensor:
+    return history.mask & ~torch.isin(history.items, torch.tensor(WITHOUT_ID))
+
+
+def _repeating() -> History:
+    """Few items, each many times, one of them without a semantic ID."""
+    history = make_history([40, 12, 0, 25], items=7)
+    history.items[0, 5] = WITHOUT_ID[1]
+    return history
+
+
+@pytest.mark.parametrize("switch", SWITCHES)
+@pytest.mark.parametrize("weight", ["bias", "factor"])
+def test_routing_each_item_once_gives_the_same_numbers(switch: str, weight: str) -> None:
+    """Equal items are routed alike, so a unit of n equal behaviours takes part n times."""
+    history = _repeating()
+    states, routes = [], []
+    for by in ("events", "items"):
+        branch = _branch(**SWITCHES[switch], weight=weight, route_by=by, temperature=0.3)
+        states.append(branch.encode(history, _events(history)))
+        routes.append(branch.route(history, branch.agents(history)))
+    assert branch.units(history).values.shape[1] <= 7
+    torch.testing.assert_close(routes[1], routes[0], atol=1e-6, rtol=1e-4)
+    for name in ("keys", "values", "bias"):
+        torch.testing.assert_close(states[1][name], states[0][name], atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("switch", SWITCHES)
+def test_routing_by_leaf_is_exact_where_items_lie_on_their_leaf(switch: str) -> None:
+    """Hard routing knows leaves only; soft routing is off by how far items lie from their leaf."""
+    history = _repeating()
+    plain, rough = (_branch(**SWITCHES[switch], route_by=by, temperature=0.3) for by in ("events", "leaves"))
+    routes = [one.route(history, one.agents(history)) for one in (plain, rough)]
+    off = float((routes[0] - routes[1]).abs().sum() / routes[0].sum())
+    assert off == 0 if switch == "hard" else 0.01 < off < 0.3
+    known = plain.item_leaf >= 0
+    for branch in (plain, rough):
+        branch.semantic = branch.semantic.clone()  # the space is shared by all tests
+        branch.semantic[known] = branch.leaf_vectors[branch.item_leaf[known]]
+        branch.item_square = branch.semantic.square().sum(dim=1)
+    states = [one.encode(history, _events(history)) for one in (plain, rough)]
+    for name in ("keys", "values", "bias"):
+        torch.testing.assert_close(states[1][name], states[0][name], atol=1e-5, rtol=1e-4)
+
+
+def test_without_hierarchical_voting_every_observed_leaf_is_an_agent() -> None:
+    branch, history = _branch(every_leaf=True, agents=999), _history()
+    agents, routed = branch.agents(history), _routed(history)
+    for row in range(len(LENGTHS)):
+        leaves = branch.item_leaf[history.items[row]][routed[row]].tolist()
+        kept = agents.nodes[row][agents.nodes[row] >= 0].tolist()
+        assert sorted(kept) == sorted(set(leaves))
+        assert agents.votes[row][: len(kept)].tolist() == [leaves.count(leaf) for leaf in kept]
+
+
+def test_shuffled_ids_route_by_the_embeddings_of_other_items() -> None:
+    """The control keeps tree and geometry and breaks what an ID says of its item."""
+    own, shuffled = _branch(), _branch(ids="shuffled")
+    assert torch.equal(own.leaf_vectors, shuffled.leaf_vectors)
+    assert sorted(own.item_leaf.tolist()) == sorted(shuffled.item_leaf.tolist())
+    assert not torch.equal(own.item_leaf, shuffled.item_leaf)
+    known = own.item_leaf >= 0
+    distances = [
+        (one.semantic[known] - one.leaf_vectors[one.item_leaf[known]]).square().sum(dim=1).sort().values
+        for one in (own, shuffled)
+    ]
+    torch.testing.assert_close(distances[0], distances[1])
+
+
+def test_agents_can_stand_in_front_of_a_transformer_block() -> None:
+    """The compressed sequence goes through the block, and candidates attend to its outputs."""
+    branch, history = _branch(reader="transformer"), _history()
+    assert branch.block is not None
+    with torch.no_grad():
+        state = branch.encode(history, _events(history))
+        values = branch.value(_events(history)) * branch.fade(history.ages)[..., None]
+        agents, bias = branch.compress(history, values)
+        for row in range(len(LENGTHS)):
+            there = bias[row] > -1e30
+            if there.any():
+                pairs = bias[row][there].expand(1, 1, int(there.sum()), -1)
+                mixed = branch.block.tokens(agents[row][there][None], pairs)[0][0]
+                expected = branch.reader.to_key(mixed)
+                torch.testing.assert_close(state["keys"][row][there], expected, atol=1e-5, rtol=1e-4)
