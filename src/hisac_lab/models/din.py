@@ -15,10 +15,6 @@ class TargetAttention(nn.Module):
     Its first layer is linear in the three parts, so the part with the product is one matrix product of
     scaled queries with the keys: the (R, C, L, 3D) tensor is never built.
 
-    Scores are scaled by log(1 + n) / 2, n being the events of the row: an event must outscore n others to be heard, and
-    without the scale a history of 10,000 is averaged long before it is searched (inferred; the length scaling of Chiang
-    and Cholak, ACL 2022, applied to target attention).
-
     Args:
         dim: D.
         hidden: Width H of the unit's hidden layer.
@@ -47,7 +43,6 @@ class TargetAttention(nn.Module):
         crossed = torch.bmm(scaled, events.transpose(1, 2)).view(r, c, len(self.out), -1)  # (R, C, H, L)
         hidden = torch.relu(crossed + self.query(queries)[..., None] + self.key(events).transpose(1, 2)[:, None])
         scores = torch.einsum("rchl,h->rcl", hidden, self.out).float()
-        scores = scores * (0.5 * torch.log1p(mask.sum(dim=1).float()))[:, None, None]
         scores = scores.masked_fill(~mask[:, None, :], torch.finfo(scores.dtype).min)
         weights = torch.softmax(scores, dim=-1) * mask[:, None, :]
         return torch.bmm(weights.to(events.dtype), events)
@@ -68,12 +63,6 @@ class DINBranch(LongBranch):
             "inferred",
             "common practice on long histories",
             "test_attention_rows_sum_to_one",
-        ),
-        CardLine(
-            "scores scaled by half the logarithm of the history's length",
-            "inferred",
-            "length scaling of attention, Chiang and Cholak 2022",
-            "test_a_longer_history_is_searched_more_sharply",
         ),
         CardLine("Dice activation and mini-batch aware regularisation", "left out", "DIN, section 5"),
     )
