@@ -182,7 +182,7 @@ def report(
         f"threads, the cheaper of {options.rounds} rounds taken in turn.",
         f"faiss-cpu {version_of('faiss-cpu')}: ResidualQuantizer,",
         f"greedy (beam 1), trained as it comes. semantic-id {version_of('semantic-id')}: RQKMeans as it comes. Ours:",
-        "residual k-means of the stage `tokenize`, 20 iterations at most, otherwise the defaults.",
+        "residual k-means of the stage `tokenize`, 15 iterations at most, otherwise the defaults.",
         "",
         "| | vectors | training, CPU s | encoding, CPU s | both, wall s | encoded per s, both cores | mean sq. error |",
         "|---|---:|---:|---:|---:|---:|---:|",

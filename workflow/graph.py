@@ -29,6 +29,8 @@ from hisac_lab.config.params import load_params
 
 TRIGGER = Path(".snakemake/stale")  # newer than any output, never the same content
 LOCK = Path(".snakemake/hisac-lab.lock")
+RWLOCK = Path(".dvc/tmp/rwlock")
+BUSY, TORN = "is busy, it is being blocked by", "Unable to read RWLock-file"
 
 
 @dataclass(frozen=True)
@@ -62,11 +64,20 @@ def load(judge: bool) -> list[Step]:
     Args:
         judge: False in the jobs that Snakemake starts itself: there the main process has judged already.
     """
-    try:
-        load_params()
-        return _steps(judge)
-    except (UserError, DvcException) as error:
-        _refuse(" ".join(str(error).split()))
+    while True:
+        try:
+            load_params()
+            return _steps(judge)
+        except (UserError, DvcException) as error:
+            line = " ".join(str(error).split())
+            if BUSY in line:  # a `dvc repro` beside this run: its result is about to be there
+                time.sleep(1)
+            elif (
+                TORN in line
+            ):  # DVC was killed while it wrote the list of its locks, and reads it only when it may write
+                RWLOCK.unlink(missing_ok=True)
+            else:
+                _refuse(line)
 
 
 def hold_lock() -> IO[str]:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 WIDTHS = (256, 256, 256)
-ITERATIONS = 20
+ITERATIONS = 15
 Codec = tuple[Callable[[Any], None], Callable[[Any], Any], Callable[[Any], Any]]
 
 

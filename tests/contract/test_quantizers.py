@@ -9,6 +9,7 @@ import pytest
 
 from hisac_lab.base.artifacts import save_arrays, sha256_tree, write_manifest
 from hisac_lab.config.tokens import RQVAEConfig, TokenizeConfig
+from hisac_lab.tokens import kmeans
 from hisac_lab.tokens.kmeans import nearest
 from hisac_lab.tokens.methods import METHODS, fit_quantizer, open_quantizer, refit_quantizer
 from hisac_lab.tokens.quantizer import ResidualQuantizer
@@ -90,6 +91,20 @@ def test_fitting_twice_gives_the_same_and_another_seed_other_codes(name: str, qu
         np.testing.assert_array_equal(one, two)
     np.testing.assert_array_equal(quantizer.encode(VECTORS), again.encode(VECTORS))
     assert not np.array_equal(quantizer.encode(VECTORS), other.encode(VECTORS))
+
+
+def test_threads_do_not_show_in_the_result(
+    name: str, quantizer: ResidualQuantizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Blocks are small here, so that there are several for three threads."""
+    found = []
+    for threads in ("1", "3"):
+        monkeypatch.setenv("OMP_NUM_THREADS", threads)
+        monkeypatch.setattr(kmeans, "BLOCK", 32)
+        found.append(fit_quantizer(QUANTIZERS[name], VECTORS, 0))
+        found[-1].encode(VECTORS)
+    for one, two in zip(*(one.codewords for one in found), strict=True):
+        np.testing.assert_array_equal(one, two)
 
 
 def test_the_global_generators_are_neither_used_nor_disturbed(name: str) -> None:

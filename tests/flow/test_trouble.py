@@ -55,6 +55,13 @@ def test_t8_killed_runs_are_repaired_by_a_plain_second_start(lab: Lab, base: Lab
     assert lab.both_idle()
 
 
+def test_t8_a_torn_list_of_dvcs_locks_is_mended(lab: Lab) -> None:
+    torn = lab.path / ".dvc/tmp/rwlock"
+    torn.write_text('{"artifacts/prepare": {"wri')  # what a kill at the wrong moment leaves
+    assert lab.snakemake() == []
+    assert lab.both_idle()
+
+
 def test_t8_a_stage_that_fails_leaves_nothing_and_says_why_in_one_line(lab: Lab) -> None:
     lab.set(**{"tokenize.limits.max_collision_rate": 0.0})
     for door in (("snakemake", "--cores", "2"), ("dvc", "repro")):

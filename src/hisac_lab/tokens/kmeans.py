@@ -1,21 +1,29 @@
 """k-means on a few cores: blocks that stay in the cache, one matrix product per block, nothing left to chance.
 
-Distances come from one single-precision product per block of vectors; sums are kept in double precision. The same
-vectors, seed and number of threads give the same centres, to the bit.
+Distances come from one single-precision product per block of vectors; sums are kept in double precision. Threads take
+whole blocks, whose results are put together in their order, so the same vectors and seed give the same centres to the
+bit, whatever the number of threads: OMP_NUM_THREADS, which the command sets from `compute.math_threads`.
 """
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from scipy import sparse
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from hisac_lab.base.artifacts import Array
 
 BLOCK = 4096  # vectors of one matrix product
-START_PER_CODE = 64  # vectors per code among which the start is drawn
+START_PER_CODE = 32  # vectors per code among which the start is drawn
 BALANCING_ROUNDS, BALANCING_STEPS = 6, 25  # moves of the centres, and steps of the prices before each
+
+
+Result = TypeVar("Result")
 
 
 class Rows(Protocol):
@@ -37,11 +45,32 @@ def nearest(vectors: Array, centres: Array, prices: Array | None = None) -> tupl
     Returns:
         Index (n,) int32 and squared distance, price left out, (n,) float32.
     """
+    table = _table(centres, prices)
+
+    def block(start: int) -> tuple[Array, Array]:
+        return _nearest(np.asarray(vectors[start : start + BLOCK], np.float32), table, prices)
+
     codes, distance = np.empty(len(vectors), np.int32), np.empty(len(vectors), np.float32)
-    for start in range(0, len(vectors), BLOCK):
-        block = np.asarray(vectors[start : start + BLOCK], np.float32)
-        codes[start : start + BLOCK], distance[start : start + BLOCK] = _nearest(block, centres, prices)
+    for start, (own, far) in in_blocks(block, len(vectors)):
+        codes[start : start + BLOCK], distance[start : start + BLOCK] = own, far
     return codes, distance
+
+
+def in_blocks(work: Callable[[int], Result], count: int) -> Iterator[tuple[int, Result]]:
+    """Does the blocks of `count` rows, several at once, and yields where each begins with its result, in order.
+
+    Args:
+        work: Takes the first row of a block of `BLOCK`.
+        count: Rows in all.
+    """
+    starts = range(0, count, BLOCK)
+    threads = min(int(os.environ.get("OMP_NUM_THREADS", "1")), len(starts))
+    if threads <= 1:
+        for start in starts:
+            yield start, work(start)
+        return
+    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(threads) as pool:
+        yield from zip(starts, pool.map(work, starts), strict=True)
 
 
 def kmeans(
@@ -177,11 +206,18 @@ def plus_plus(vectors: Array, width: int, random: np.random.Generator) -> Array:
     return centres
 
 
-def _nearest(block: Array, centres: Array, prices: Array | None) -> tuple[Array, Array]:
-    """`nearest` on one block: |c|^2 - 2 x.c decides; |x|^2 is added for the one chosen."""
-    scores = block @ centres.T
-    scores *= -2.0
-    scores += (centres**2).sum(axis=1) + (0 if prices is None else prices)
+def _table(centres: Array, prices: Array | None) -> Array:
+    """What a vector with a one behind it is multiplied by to give |c|^2 - 2 x.c plus the price; (D + 1, M)."""
+    squares = (centres**2).sum(axis=1)
+    table: Array = np.vstack([-2 * centres.T, squares if prices is None else squares + prices]).astype(np.float32)
+    return table
+
+
+def _nearest(block: Array, table: Array, prices: Array | None) -> tuple[Array, Array]:
+    """`nearest` on one block; |x|^2 is added for the one chosen."""
+    wide = np.empty((len(block), len(table)), np.float32)
+    wide[:, :-1], wide[:, -1] = block, 1
+    scores = wide @ table
     codes = scores.argmin(axis=1)
     distance = scores[np.arange(len(block)), codes] + np.einsum("nd,nd->n", block, block)
     if prices is not None:
@@ -191,15 +227,20 @@ def _nearest(block: Array, centres: Array, prices: Array | None) -> tuple[Array,
 
 def _step(vectors: Array, centres: Array, prices: Array | None = None) -> tuple[Array, Array, Array, Array]:
     """Codes, distances, sums (M, D) float64 and counts of the cells, in one walk over the vectors."""
+    table = _table(centres, prices)
+
+    def block(start: int) -> tuple[Array, Array, Array]:
+        rows = vectors[start : start + BLOCK]
+        own, far = _nearest(rows, table, prices)
+        ones = np.ones(len(rows), np.float32)
+        member = sparse.csr_matrix((ones, own, np.arange(len(rows) + 1)), shape=(len(rows), len(centres)))
+        return own, far, member.T @ rows
+
     codes, distance = np.empty(len(vectors), np.int32), np.empty(len(vectors), np.float32)
     sums = np.zeros(centres.shape, np.float64)
-    for start in range(0, len(vectors), BLOCK):
-        block = vectors[start : start + BLOCK]
-        own, far = _nearest(block, centres, prices)
+    for start, (own, far, part) in in_blocks(block, len(vectors)):
         codes[start : start + BLOCK], distance[start : start + BLOCK] = own, far
-        ones = np.ones(len(block), np.float32)
-        member = sparse.csr_matrix((ones, own, np.arange(len(block) + 1)), shape=(len(block), len(centres)))
-        sums += member.T @ block
+        sums += part
     return codes, distance, sums, np.bincount(codes, minlength=len(centres))
 
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from hisac_lab.base.artifacts import Array, load_array, save_arrays
 from hisac_lab.base.progress import track
-from hisac_lab.tokens.kmeans import BLOCK, balance, kmeans, mini_batch_kmeans, nearest
+from hisac_lab.tokens.kmeans import BLOCK, balance, in_blocks, kmeans, mini_batch_kmeans, nearest
 
 
 @dataclass(frozen=True)
@@ -55,14 +55,18 @@ class ResidualQuantizer:
 
     def encode(self, vectors: Array) -> Array:
         """Semantic IDs of `vectors`: (n, D) to (n, L) int32; each level takes the codeword nearest to the residual."""
-        codes = np.empty((len(vectors), self.depth), np.int32)
-        for start in range(0, len(vectors), BLOCK):
+
+        def block(start: int) -> Array:
             residual = np.array(self.project(vectors[start : start + BLOCK]))
+            codes = np.empty((len(residual), self.depth), np.int32)
             for level, words in enumerate(self.codewords):
-                prices = self.prices[level] if self.prices else None
-                own = nearest(residual, words, prices)[0]
-                codes[start : start + BLOCK, level] = own
-                residual -= words[own]
+                codes[:, level] = nearest(residual, words, self.prices[level] if self.prices else None)[0]
+                residual -= words[codes[:, level]]
+            return codes
+
+        codes = np.empty((len(vectors), self.depth), np.int32)
+        for start, own in in_blocks(block, len(vectors)):
+            codes[start : start + BLOCK] = own
         return codes
 
     def decode(self, codes: Array) -> Array:
