@@ -37,6 +37,8 @@ for key, parent in parents.items():
     print(names.get(parent), ">", names[key])
 (top,) = [run for run in runs if run.info.run_id not in parents or parents[run.info.run_id] is None]
 print(len(top.data.params), sorted(top.data.tags))
+(tokens,) = [run for run in runs if run.info.run_name == "tokenize"]
+print(sorted(tokens.data.metrics))
 print(sorted(model.name for model in client.search_registered_models()))
 print(sorted(file.path for folder in ("", "figures") for file in client.list_artifacts(top.info.run_id, folder)))
 """
@@ -87,6 +89,8 @@ def test_the_graph_mirrors_a_run_tree_of_stages_seeds_and_trials(base: Lab, tmp_
     assert "data.prepare" in out
     assert "fingerprint" in out
     assert "['din_50', 'din_whole', 'hisac']" in out
+    for measure in ("levels/1/use", "levels/2/perplexity", "levels/1/seed_agreement", "collision_rate", "purity_lift"):
+        assert f"'quality/{measure}'" in out
     for file in ("figures/calibration.svg", "leaderboard.json", "params.yaml", "report.html"):
         assert f"'{file}'" in out
 

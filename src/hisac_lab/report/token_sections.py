@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from hisac_lab.report import data_charts, token_charts
 from hisac_lab.report.document import Block, Counts, Figure, Figures, Note, Points, Section, Table, table
 from hisac_lab.report.facts import Facts
-from hisac_lab.report.token_facts import Refit
+from hisac_lab.report.token_facts import Level, Refit
 from hisac_lab.report.words import fixed, percent, whole
 
 SOURCES = {
@@ -24,33 +26,19 @@ METHODS = {
 def tokens(facts: Facts) -> Section:
     """Quality of the semantic IDs, the codebook as a map, one user's agents."""
     quality, book = facts.tokenized.quality, facts.book
-    levels = [
-        (
-            str(place + 1),
-            whole(level.width),
-            percent(level.use),
-            fixed(level.perplexity, 1),
-            fixed(level.entropy_bits, 2),
-            percent(level.explained_variance),
-            whole(book.nodes[place]),
-            fixed(level.fan_out, 2),
-            "–" if level.purity is None else percent(level.purity),
-            "–" if level.seed_agreement is None else fixed(level.seed_agreement, 3),
-        )
-        for place, level in enumerate(quality.levels)
-    ]
-    columns = (
-        "level",
-        "codes",
-        "in use",
-        "perplexity",
-        "entropy, bits",
-        "explained variance",
-        "nodes",
-        "children per parent",
-        "purity",
-        "seed agreement",
+    measures: tuple[tuple[str, Callable[[Level], str]], ...] = (
+        ("codes", lambda level: whole(level.width)),
+        ("in use", lambda level: percent(level.use)),
+        ("perplexity", lambda level: fixed(level.perplexity, 1)),
+        ("entropy, bits", lambda level: fixed(level.entropy_bits, 2)),
+        ("explained variance", lambda level: percent(level.explained_variance)),
+        ("nodes", lambda level: whole(level.prefixes)),
+        ("children per parent", lambda level: fixed(level.fan_out, 2)),
+        ("purity", lambda level: "–" if level.purity is None else percent(level.purity)),
+        ("seed agreement", lambda level: "–" if level.seed_agreement is None else fixed(level.seed_agreement, 3)),
     )
+    columns = ("", *(f"level {place + 1}" for place in range(len(quality.levels))))
+    levels = [(name, *map(show, quality.levels)) for name, show in measures]
     missing = facts.embedded.items_without_embedding
     source = " and by ".join(SOURCES.get(part, part) for part in sorted(facts.embedded.parts))
     blocks: list[Block] = [
@@ -60,7 +48,7 @@ def tokens(facts: Facts) -> Section:
             + f"{METHODS.get(facts.tokenized.method, facts.tokenized.method)}; the prefixes in use form the codebook "
             f"`{book.digest}`."
         ),
-        table("Levels of the IDs and of the codebook.", columns, levels, ()),
+        table("Levels of the IDs and of the codebook.", columns, levels, ("",)),
         Counts(
             (
                 ("distinct full IDs", whole(quality.ids)),

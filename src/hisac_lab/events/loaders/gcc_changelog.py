@@ -15,7 +15,7 @@ from hisac_lab.events.tables import Block, Column, read
 
 
 def gcc_changelog(folder: Path, config: PrepareConfig) -> RawLog:
-    """Reads `events.parquet` and `items.parquet`; an item is described by the words of its path.
+    """Reads `events.parquet` and `items.parquet`; an item is described by the words of its path, and by its folder.
 
     Raises:
         UserError: The time unit is not the day: the seconds only keep the order inside a day.
@@ -38,6 +38,7 @@ def gcc_changelog(folder: Path, config: PrepareConfig) -> RawLog:
         wanted |= {name: Column(name, "text") for name in ("path", "component", "extension")}
         table = frame_of(read(folder / "items.parquet", wanted, None))
         table.insert(1, "text", table["path"].str.replace(r"[^A-Za-z0-9]+", " ", regex=True).str.strip())
+        table["directory"] = table["path"].str.rpartition("/")[0]
         return table.drop(columns="path")
 
-    return RawLog(blocks, items=items, fields=("component", "extension"), complete=True)
+    return RawLog(blocks, items=items, fields=("component", "extension", "directory"), complete=True)
