@@ -151,6 +151,10 @@ def main() -> None:
         "",
         f"`python benchmarks/quantizers.py --datasets {' '.join(options.datasets)} --write`",
         "",
+        "Explained variance and neighbours kept are of the full ID. Random codes are drawn from the vector, so that "
+        "equal vectors share an ID: nearly all pairs that share a full random ID are such, and its last level says "
+        "nothing about the codes. Seconds are for orientation; both fits of `compare_seeds` and the gate are in them.",
+        "",
     ]
     try:
         with tempfile.TemporaryDirectory(prefix="hisac-lab-quantizers-") as scratch:
