@@ -66,6 +66,12 @@ class PrepareConfig(Section):
     negatives_by: Literal["uniform", "popularity"] = Field(
         "uniform", description="uniform: any item alive; popularity: the item of any event up to then"
     )
+    positives_per_request: int | None = Field(
+        None,
+        ge=1,
+        description="logs without feedback only: a request keeps so many of its positives, drawn; null: all. One bulk "
+        "action (a commit of a thousand files) else outweighs a thousand others",
+    )
     seed: int = Field(0, ge=0, description="seed of those draws")
     shards: tuple[int, ...] = Field(
         (0, 1), min_length=1, description="parts the users are spread over, 0 to n-1: one job each, the same result"

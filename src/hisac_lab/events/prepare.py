@@ -61,6 +61,8 @@ def prepare(config: PrepareConfig, ingested: Path, shards: list[Path], out: Path
             shutil.copyfile(ingested / name, out / name)
     offsets = load_array(out, "offsets")
     drawn = f"sampled negatives, {config.negatives} per positive, {config.negatives_by}, seed {config.seed}"
+    if config.positives_per_request is not None:
+        drawn += f", at most {config.positives_per_request} positives of a request"
     cuts = {"valid": facts["cuts"][0], "test": facts["cuts"][1]}
     settings = config.model_dump(mode="json", exclude={"shards"})
     write_manifest(

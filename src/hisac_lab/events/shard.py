@@ -18,6 +18,7 @@ from hisac_lab.events.tables import HISTORY, TEST, UNIT_SECONDS, Layout, place
 from hisac_lab.ops.draws import uniform
 
 KEEP_SALT = 0x6B656570  # the draws of `keep` are not those of negatives
+POSITIVES_SALT = 0x706F7369  # nor are those of `positives_per_request`
 
 
 def shard(config: PrepareConfig, ingested: Path, index: int, out: Path) -> None:
@@ -172,8 +173,8 @@ def _samples(
         )
         begins = np.flatnonzero(np.r_[True, user[1:] != user[:-1]][: len(user)])
         within = np.arange(len(user)) - begins[np.cumsum(np.r_[True, user[1:] != user[:-1]][: len(user)]) - 1]
-        hashes = load_array(ingested, "user_hashes")[user[source] + first_user]
-        drawn = sampler.draw(hashes, within[source], time[source], config.negatives)
+        hashes = load_array(ingested, "user_hashes")[user + first_user]
+        drawn = sampler.draw(hashes[source], within[source], time[source], config.negatives)
         # Positives of a request first, so that of two equal candidates the positive stays.
         item = np.concatenate([item, drawn.ravel()])
         label = np.r_[np.ones(len(source), np.int8), np.zeros(drawn.size, np.int8)]
@@ -182,6 +183,12 @@ def _samples(
         twice = np.zeros(len(order), bool)
         twice[1:] = (number[source][order][1:] == number[source][order][:-1]) & (item[order][1:] == item[order][:-1])
         chosen = order[~twice]
+        if config.positives_per_request is not None:  # last, so that no negative is a positive that was left out
+            own = source[chosen[label[chosen] == 1]]
+            chance = uniform(config.seed, POSITIVES_SALT, hashes[own], within[own])
+            kept = np.zeros(len(user), bool)
+            kept[own] = _first(chance, number[own], config.positives_per_request)
+            chosen = chosen[kept[source[chosen]]]
         chosen = chosen[np.lexsort((chosen, source[chosen], number[source[chosen]]))]
         item, label, source = item[chosen], label[chosen], source[chosen]
     samples = np.zeros(len(source), SAMPLE)
@@ -191,6 +198,16 @@ def _samples(
         requests = number[source]
         samples["request"] = np.cumsum(np.r_[True, requests[1:] != requests[:-1]]) - 1
     return samples, source
+
+
+def _first(chance: Array, group: Array, count: int) -> Array:
+    """True at the `count` smallest of each group."""
+    order = np.lexsort((chance, group))
+    sizes = np.bincount(group)
+    rank = np.arange(len(group)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    kept = np.zeros(len(group), bool)
+    kept[order] = rank < count
+    return kept
 
 
 def _periods(

@@ -153,6 +153,28 @@ def test_sampled_negatives_were_alive_and_are_no_positives_of_that_moment(
         assert store.manifest["negatives"] == f"sampled negatives, {negatives} per positive, {by}, seed {seed}"
 
 
+@given(events=logs(), most=st.integers(1, 3), seed=st.integers(0, 3))
+@GENTLY
+def test_of_a_bulk_action_a_few_positives_stay_with_their_negatives(events: pd.DataFrame, most: int, seed: int) -> None:
+    config = PrepareConfig(columns=ColumnsConfig(label=None), negatives=2, seed=seed, min_history=0)
+    events = events.drop(columns="rating")
+    with prepared(events, config) as store:
+        whole = {split: set(told(store, split)) for split in SPLITS}
+    with prepared(events, config.model_copy(update={"positives_per_request": most})) as store:
+        assert store.manifest["negatives"].endswith(f"at most {most} positives of a request")
+        for split in SPLITS:
+            rows = told(store, split)
+            assert set(rows) <= whole[split]
+            requests = store.samples(split)["request"]
+            labels = store.samples(split)["label"]
+            for request in np.unique(requests):
+                own = labels[requests == request]
+                assert 1 <= own.sum() <= most
+                assert (own == 0).sum() <= 2 * own.sum()
+            moments = {(row[0], row[2]) for row in whole[split] if row[3]}
+            assert {(row[0], row[2]) for row in rows if row[3]} == moments
+
+
 def _scramble(events: pd.DataFrame, cut: int) -> pd.DataFrame:
     """The same log up to the cut; after it, users see other items and like what they did not."""
     later = events["time"] >= cut
