@@ -5,11 +5,13 @@ A user's resample weight multiplies all of the user's exposures, so one sort ser
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from scipy import stats
 
 from hisac_lab.base.artifacts import Array
 from hisac_lab.ops.auc import weighted_auc
@@ -105,6 +107,39 @@ def interval(values: Array, confidence: float) -> list[float]:
     """Percentile interval of resampled values."""
     tail = (1 - confidence) / 2
     return [round(float(x), 6) for x in np.nanquantile(values, [tail, 1 - tail])]
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's correction (1979): p-values that keep the chance of any false alarm among all tests at the level."""
+    order = np.argsort(p_values, kind="stable")
+    raised = np.asarray(p_values)[order] * np.arange(len(order), 0, -1)
+    corrected = np.empty(len(order))
+    corrected[order] = np.minimum(1, np.maximum.accumulate(raised))
+    return [float(value) for value in corrected]
+
+
+def paired(values: Mapping[str, Array], confidence: float) -> list[dict[str, Any]]:
+    """Every pair of models on the same resampled users.
+
+    The p-value is two-sided, of a normal difference with the bootstrap's standard error, Holm-corrected over all pairs.
+
+    Args:
+        values: Of each model, a metric for every resample; the first entry is the metric itself; (B,).
+        confidence: Of the intervals, which are not corrected.
+
+    Returns:
+        `one`, `other`, `difference` (one less other), `interval`, `p`.
+    """
+    found: list[dict[str, Any]] = []
+    for one, other in itertools.combinations(values, 2):
+        gap = values[one] - values[other]
+        error = float(np.nanstd(gap[1:]))
+        p = float(2 * stats.norm.sf(abs(float(gap[0])) / error)) if error else float(gap[0] == 0)
+        facts = {"difference": round(float(gap[0]), 6), "interval": interval(gap[1:], confidence), "p": p}
+        found.append({"one": one, "other": other} | facts)
+    for entry, p in zip(found, holm([entry["p"] for entry in found]), strict=True):
+        entry["p"] = float(f"{p:.6g}")
+    return found
 
 
 def user_resamples(users: int, count: int, seed: int) -> Array:

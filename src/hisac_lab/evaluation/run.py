@@ -20,7 +20,7 @@ from hisac_lab.evaluation.cost import count, measure_time
 from hisac_lab.events.batches import group
 from hisac_lab.events.store import EventStore
 from hisac_lab.models.bundle import load_model
-from hisac_lab.models.runtime import AgentCache, Runtime, score_rows
+from hisac_lab.models.runtime import AgentCache, Runtime, fed, score_rows
 from hisac_lab.ops.auc import weighted_auc
 
 ROW_CANDIDATES = 4
@@ -55,6 +55,7 @@ def evaluate(
     trained: Path,
     out: Path,
     timings: Path,
+    instances: Path | None = None,
 ) -> None:
     """Scores the test period with every run and writes metrics with intervals.
 
@@ -66,6 +67,7 @@ def evaluate(
         trained: Folder with one directory per training run.
         out: An empty directory.
         timings: A JSON file for what differs between machines; never an output.
+        instances: Output of the stage `instances`, for models that read it.
 
     Raises:
         UserError: A run is missing.
@@ -73,7 +75,7 @@ def evaluate(
     runtime = Runtime.start(compute)
     store = EventStore.open(prepared)
     samples = store.samples("test")
-    rows = group(store, samples, ROW_CANDIDATES)
+    requests = group(store, samples, ROW_CANDIDATES)
     labels = samples["label"].astype(float)
     user = np.unique(samples["user"], return_inverse=True)[1]
     resamples = metrics.user_resamples(int(user.max()) + 1, config.bootstrap, config.seed)
@@ -85,8 +87,9 @@ def evaluate(
     seconds: dict[str, Any] = {}
     for name, run in track(todo, len(todo), "evaluate", "runs"):
         manifest = read_manifest(run)
-        model, _ = load_model(run)
+        model, _ = load_model(run, instances=instances)
         model.to(runtime.device)
+        rows = fed(model, requests, instances)
         logits = np.zeros(len(samples))
         scored = score_rows(model, rows, runtime, AgentCache.fill(model, rows, runtime))
         logits[rows.sample[rows.mask]] = scored[rows.mask]
@@ -113,7 +116,9 @@ def evaluate(
     ceilings = _ceilings(store, labels, resamples[:, user], config.confidence)
     sizes = {kind: {label: int(inside.sum()) for label, inside in bins.items()} for kind, bins in slices.items()}
     fingerprint = protocol_fingerprint(store, config)
-    write_json(out / "metrics.json", {"models": found, "slices": sizes, "ceilings": ceilings})
+    pairs = metrics.paired({name: np.mean(series["auc"], axis=0) for name, series in resampled.items()},
+                           config.confidence)  # fmt: skip
+    write_json(out / "metrics.json", {"models": found, "pairs": pairs, "slices": sizes, "ceilings": ceilings})
     write_manifest(
         out,
         fingerprint=fingerprint,

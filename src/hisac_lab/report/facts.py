@@ -182,10 +182,21 @@ class ModelScores(Record):
         return self.seeds[str(self.best_seed)]
 
 
+class Pair(Record):
+    """Two models on the same resampled users; `p` is Holm-corrected over all pairs."""
+
+    one: str
+    other: str
+    difference: float
+    interval: Interval
+    p: float
+
+
 class Scores(Record):
     """metrics.json of `evaluate`; `slices` counts test samples per bin, `ceilings` are AUCs of the known truth."""
 
     models: dict[str, ModelScores]
+    pairs: list[Pair] = Field(default_factory=list)
     slices: dict[str, dict[str, int]]
     ceilings: dict[str, Sliced] = Field(default_factory=dict)
 

@@ -32,6 +32,7 @@ def leaderboard(facts: Facts) -> Section:
         ),
         _values(facts),
         *([_gaps(facts)] if len(facts.ranking) > 1 else []),
+        *([_pairs(facts)] if len(facts.ranking) > 2 else []),
         *([_ceilings(facts)] if facts.scores.ceilings else []),
         Figures(_forests(facts)),
         _seeds(facts),
@@ -110,6 +111,26 @@ def _gaps(facts: Facts) -> Table:
         f"Paired difference to the reference `{reference}` on the same resampled users; bold where the interval "
         "excludes zero.",
         ("model", *_heads(facts)),
+        rows,
+        ("model",),
+    )
+
+
+def _pairs(facts: Facts) -> Table:
+    level = 1 - facts.evaluated.confidence
+    found = {(pair.one, pair.other): (pair.difference, pair.p) for pair in facts.scores.pairs}
+    found |= {(pair.other, pair.one): (-pair.difference, pair.p) for pair in facts.scores.pairs}
+    rows: list[Row] = []
+    for one in facts.ranking:
+        cells = [
+            Cell(signed(found[one, other][0]), strong=found[one, other][1] < level) if (one, other) in found else ""
+            for other in facts.ranking
+        ]
+        rows.append((_model(facts, one), *cells))
+    return table(
+        f"Row less column in AUC, on the same resampled users; bold where p is below {fixed(level, 2)} after Holm's "
+        "correction over all pairs.",
+        ("model", *facts.ranking),
         rows,
         ("model",),
     )

@@ -195,3 +195,42 @@ def test_bootstrap_intervals_cover_the_truth_about_as_often_as_they_say() -> Non
         low, high = metrics.interval(values[1:], 0.9)
         covered += low <= 0.5 <= high
     assert 165 <= covered <= 195  # binomial(200, 0.9) within four standard deviations, on the low side for bias
+
+
+@pytest.mark.parametrize(
+    ("p_values", "expected"),
+    [
+        ([], []),
+        ([0.03], [0.03]),
+        ([0.01, 0.04, 0.03], [0.03, 0.06, 0.06]),  # 3 * 0.01, then 2 * 0.03, then at least that
+        ([0.9, 0.5], [1.0, 1.0]),
+    ],
+)
+def test_holm_is_what_one_computes_by_hand(p_values: list[float], expected: list[float]) -> None:
+    assert metrics.holm(p_values) == pytest.approx(expected)
+
+
+def test_pairs_find_the_difference_that_is_there_and_seldom_one_that_is_not() -> None:
+    random = np.random.default_rng(0)
+    alarms = 0
+    for _ in range(40):
+        users = random.normal(size=(3, 200))
+        users[2] += 0.5
+        weights = metrics.user_resamples(200, 300, int(random.integers(1 << 30))) / 200
+        values = {name: weights @ row for name, row in zip("abc", users, strict=True)}
+        pairs = metrics.paired(values, 0.95)
+        assert [(pair["one"], pair["other"]) for pair in pairs] == [("a", "b"), ("a", "c"), ("b", "c")]
+        for pair in pairs:
+            gap = values[pair["one"]] - values[pair["other"]]
+            assert pair["difference"] == pytest.approx(gap[0], abs=1e-6)
+            assert pair["interval"] == metrics.interval(gap[1:], 0.95)
+        assert pairs[1]["p"] < 0.05
+        alarms += pairs[0]["p"] < 0.05
+    assert alarms <= 4
+
+
+def test_equal_models_are_no_pair_that_differs() -> None:
+    same = np.linspace(0.5, 0.7, 20)
+    (pair,) = metrics.paired({"a": same, "b": same}, 0.95)
+    assert pair["difference"] == 0
+    assert pair["p"] == 1
