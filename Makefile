@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 READY = $(VENV)/.ready
 
-.PHONY: demo test check unit flow bench-prepare bench-tokens clean
+.PHONY: demo test check unit flow bench-prepare bench-tokens bench-models clean
 
 demo: $(READY)  ## from raw data to a promotable model
 	$(BIN)/snakemake --cores all
@@ -31,6 +31,9 @@ bench-prepare: $(READY)  ## data preparation side by side with FuxiCTR; minutes,
 
 bench-tokens: $(READY)  ## the tokeniser side by side with faiss and semantic-id; minutes, the first time with PyPI
 	@$(BIN)/python benchmarks/tokens.py $(ARGS)
+
+bench-models: $(READY)  ## training and serving side by side with deepctr-torch and torch-rechub; minutes, the first time with PyPI
+	@$(BIN)/python benchmarks/models.py $(ARGS)
 
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || \

@@ -10,9 +10,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from hisac_lab.events.batches import Rows
+from hisac_lab.models.contract import History
 from hisac_lab.models.frame import Ranker
 from hisac_lab.models.runtime import Runtime, histories
 
@@ -53,6 +55,15 @@ def count(model: Ranker, rows: Rows, runtime: Runtime) -> dict[str, float]:
 
 
 @torch.inference_mode()
+def request_macs(model: Ranker, history: History, candidates: Tensor) -> float:
+    """Multiply-adds of all matrix products from R histories to the logits of (R, C) candidates, counted."""
+    model.eval()
+    with FlopCounterMode(display=False) as counter:
+        model(history, candidates)
+    return float(counter.get_total_flops() / 2)
+
+
+@torch.inference_mode()
 def measure_time(model: Ranker, rows: Rows, runtime: Runtime, repeats: int = 5) -> dict[str, Any]:
     """Seconds on this machine: one user's request with 100 candidates, state cold and cached; medians."""
     model.eval()
@@ -61,14 +72,21 @@ def measure_time(model: Ranker, rows: Rows, runtime: Runtime, repeats: int = 5) 
     for index in np.unique(np.linspace(0, len(rows) - 1, SAMPLE).astype(int)):
         history = histories(rows, np.array([index]), runtime)
         for _ in range(repeats):
-            begin = time.perf_counter()
+            begin = _now(runtime)
             state = model.encode(history)
-            middle = time.perf_counter()
+            middle = _now(runtime)
             model.score(state, candidates)
             encode.append(middle - begin)
-            score.append(time.perf_counter() - middle)
+            score.append(_now(runtime) - middle)
     return {
         "device": str(runtime.device),
         "encode_us_per_request": round(float(np.median(encode)) * 1e6, 1),
         "score_us_per_candidate": round(float(np.median(score)) * 1e6 / CANDIDATES, 3),
     }
+
+
+def _now(runtime: Runtime) -> float:
+    """The clock, after a GPU has done what was asked of it."""
+    if runtime.device.type == "cuda":
+        torch.cuda.synchronize(runtime.device)
+    return time.perf_counter()

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from hisac_lab.config.model import DINConfig, FrameConfig
 from hisac_lab.models.contract import Candidates, CardLine, Cost, History, ItemSpace, LongBranch, UserState
+from hisac_lab.ops.activation import unit_scores
 
 
 class TargetAttention(nn.Module):
@@ -38,11 +39,9 @@ class TargetAttention(nn.Module):
         Returns:
             (R, C, D).
         """
-        r, c, d = queries.shape
-        scaled = (queries[:, :, None, :] * self.product).reshape(r, -1, d)  # (R, C*H, D)
-        crossed = torch.bmm(scaled, events.transpose(1, 2)).view(r, c, len(self.out), -1)  # (R, C, H, L)
-        hidden = torch.relu(crossed + self.query(queries)[..., None] + self.key(events).transpose(1, 2)[:, None])
-        scores = torch.einsum("rchl,h->rcl", hidden, self.out).float()
+        # Both parts that know the event are linear in it: one product of (query * product + key) with the events.
+        scaled = queries[:, :, None, :] * self.product + self.key.weight  # (R, C, H, D)
+        scores = unit_scores(scaled, self.query(queries), events, self.out)
         scores = scores.masked_fill(~mask[:, None, :], torch.finfo(scores.dtype).min)
         weights = torch.softmax(scores, dim=-1) * mask[:, None, :]
         return torch.bmm(weights.to(events.dtype), events)
@@ -85,4 +84,4 @@ class DINBranch(LongBranch):
         length = history.items.shape[1]
         hidden, dim = self.attention.product.shape
         candidate = hidden * dim * length + dim * hidden + hidden * length + length * dim
-        return Cost(length * (4 * dim + 1), 0, length * dim * hidden, candidate)
+        return Cost(length * (4 * dim + 1), 0, 0, candidate)

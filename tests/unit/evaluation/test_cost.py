@@ -6,10 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from kit import CPU, ITEMS, make_items
 
 from hisac_lab.config.model import DINConfig, FrameConfig, HiSACConfig
-from hisac_lab.evaluation.cost import CANDIDATES, count, measure_time
+from hisac_lab.evaluation.cost import CANDIDATES, count, measure_time, request_macs
 from hisac_lab.events.batches import Rows
 from hisac_lab.events.store import EventStore
 from hisac_lab.models.catalog import build
@@ -29,13 +30,21 @@ def _rows(length: int) -> Rows:
     one, shape = np.ones(3, np.int64), (3, 2)
     filled = np.ones(shape, bool)
     return Rows(
-        store, 0 * one, length * one, length * 1000 * one, filled * 1, filled.astype(np.float32), filled, filled * 0
+        store,
+        0 * one,
+        length * one,
+        length * 1000 * one,
+        filled * 1,
+        filled.astype(np.float32),
+        filled,
+        filled * 0,
+        0 * one,
     )
 
 
 def _attention(length: int) -> float:
-    """DIN's unit per candidate, its keys shared by the slate."""
-    return H * D * length + D * H + H * length + length * D + length * D * H / CANDIDATES
+    """DIN's unit per candidate."""
+    return H * D * length + D * H + H * length + length * D
 
 
 def _tower(branches: int) -> int:
@@ -94,6 +103,16 @@ def test_few_agents_cost_less_than_a_long_history_and_no_more_as_it_grows() -> N
 def test_counts_are_the_same_again(name: str, items: ItemSpace, rows: dict[str, Rows]) -> None:
     model, some = build(CONFIGS[name], FRAME, items, 0), rows["test"].take(np.arange(9))
     assert count(model, some, CPU) == count(model, some, CPU)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_a_whole_request_costs_its_encoding_and_its_candidates(name: str) -> None:
+    model, rows = build(CONFIGS[name], FRAME, SPACE, 0), _rows(10)
+    found = count(model, rows, CPU)
+    candidates = torch.zeros(1, CANDIDATES, dtype=torch.int64)
+    table = len(SPACE.semantic) * SPACE.semantic.shape[1] * D  # of the candidates; `count` leaves it to the server
+    expected = found["encode_macs"] + CANDIDATES * found["candidate_macs"] + table
+    assert request_macs(model, histories(rows, np.array([0]), CPU), candidates) == pytest.approx(expected, abs=10)
 
 
 def test_times_are_measured_and_positive(items: ItemSpace, rows: dict[str, Rows]) -> None:

@@ -7,22 +7,25 @@ import os
 import sys
 import time
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from hisac_lab.base.errors import UserError
+from hisac_lab.models.contract import Cost
 
 BENCHMARKS = Path(__file__).parents[3] / "benchmarks"
 LIMIT = 7
+MODULES = ("costs", "models", "ours", "peer", "prepare", "scale", "serving", "synthetic", "usage", "workload")
 
 
 def load(name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """A module of the benchmarks, which are scripts and no package."""
     monkeypatch.syspath_prepend(str(BENCHMARKS))
-    for module in ("ours", "peer", "prepare", "scale", "synthetic", "usage"):
+    for module in MODULES:
         monkeypatch.delitem(sys.modules, module, raising=False)
     return __import__(name)
 
@@ -136,3 +139,106 @@ def test_growth_is_told_from_start_up(growth: float, holds: bool, monkeypatch: p
     lines, held = scale.report([run(1_000_000, 1), run(100_000_000, 40)], run(scale.SMALLEST, 1), "command")
     assert held is holds
     assert ("**NO**" in "\n".join(lines)) is not holds
+
+
+HISAC = {"kind": "hisac", "route_by": "items", "agents": 8}
+
+
+def test_a_workload_is_whole_after_a_detour_over_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    workload = load("workload", monkeypatch)
+    made = workload.Workload.make(3, 40, 5, seed=1)
+    made.save(tmp_path / "requests.npz")
+    read = workload.Workload.load(tmp_path / "requests.npz")
+    for name in ("items", "ages", "candidates", "labels", "semantic", "codes", "words"):
+        np.testing.assert_array_equal(getattr(read, name), getattr(made, name))
+    assert made.items.min() >= 1  # 0 is padding, for the peers too
+    assert 20 < made.distinct < 40
+    assert (np.diff(made.ages) <= 0).all()
+    book = made.space().codebook
+    assert book.depth == 3
+    top = made.words[: workload.CODES[0]]
+    np.testing.assert_allclose(book.vectors[0][book.item_nodes[7, 0]], top[made.codes[7, 0]], rtol=1e-6)
+
+
+def test_a_training_step_of_the_benchmark_learns(monkeypatch: pytest.MonkeyPatch) -> None:
+    workload = load("workload", monkeypatch)
+    made = workload.Workload.make(8, 30, 5, seed=0)
+    step = workload.trainer(made, HISAC)
+    losses = [step() for _ in range(12)]
+    assert losses[-1] < losses[0]
+
+
+def test_slices_and_turns_give_the_scores_and_times_of_a_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    workload, serving = load("workload", monkeypatch), load("serving", monkeypatch)
+    monkeypatch.setattr(serving, "LEAST", 0.0)
+    made = workload.Workload.make(1, 30, 7, seed=0)
+    one = serving.Serving.of(workload.ranker(made, HISAC), made)
+    with torch.inference_mode():
+        whole = one.model(one.history, one.candidates)
+    torch.testing.assert_close(torch.cat(one.score(3), dim=1), whole, atol=1e-5, rtol=1e-5)
+    serving.take_turns([one], 3)
+    assert {name: len(times) for name, times in one.times.items()} == {"cold": 3, "cached": 3}
+    assert one.cold > 0 < one.cached
+
+
+def test_the_last_line_of_bench_models_has_its_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    models = load("models", monkeypatch)
+    steps = {"deepctr": [0.6, 0.5, 9.0], "rechub": [0.8], "din": [0.1], "hisac": [0.05, 0.04, 0.06]}
+    served = {
+        ("hisac", 1_000): SimpleNamespace(cold=0.02, cached=0.005),
+        ("hisac", 10_000): SimpleNamespace(cold=0.03, cached=0.0055),
+        ("din", 1_000): SimpleNamespace(cold=0.1, cached=0.1),
+        ("din", 10_000): SimpleNamespace(cold=1.2, cached=1.1),
+    }
+    assert models.ratios(250, steps, served) == {
+        "din_vs_deepctr": 6.0,
+        "din_vs_rechub": 8.0,
+        "hisac_samples_per_cpu_second": 5_000,
+        "cached_time_ratio_10k_1k": 1.1,
+        "hisac_vs_din_time_10k": 0.025,
+    }
+    assert models.pinned("deepctr").count(".") == 2
+
+
+def test_the_table_of_costs_holds_shares_of_the_peaks_and_reasons(monkeypatch: pytest.MonkeyPatch) -> None:
+    costs = load("costs", monkeypatch)
+    peaks = costs.Peaks(arithmetic=1e9, bandwidth=1e6)
+    cell = costs.Cell(
+        speed=5_000.4, memory=3 << 20, cold=0.01, cached=0.002, cold_ratio=2.5, cached_ratio=0.5, state=6_000,
+        declared=Cost(6_000, 70, 8, 9), macs=1e6, moved=1_000,
+    )  # fmt: skip
+    assert costs.shares(cell, peaks) == pytest.approx((0.2, 0.1))
+    assert costs.row("hisac", cell, peaks) == [
+        "hisac", "5,000", "3.0", "10.00", "2.50", "2.00", "0.50", "6,000", "70", "8", "9", "20.0", "10.00",
+    ]  # fmt: skip
+    left_out = costs.row("sam", "left out: too slow", peaks)
+    assert left_out[:2] == ["sam", "left out: too slow"]
+    assert len(left_out) == len(costs.HEAD)
+
+
+def test_peak_memory_is_the_highest_point_and_not_the_sum(monkeypatch: pytest.MonkeyPatch) -> None:
+    costs = load("costs", monkeypatch)
+    assert costs.highest([4, 3, -4, 2, -5]) == 7
+    assert costs.highest([]) == 0
+
+    def work() -> None:
+        for _ in range(3):
+            torch.zeros(1 << 18)
+
+    assert costs.peak_memory(work, "cpu") == 1 << 20
+
+
+def test_a_longer_history_is_left_out_where_a_shorter_one_took_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    costs = load("costs", monkeypatch)
+    seconds = {"mean": 0.01, "din, whole": 1.0}
+    asked = []
+
+    def cell(name: str, *rest: object) -> tuple[str, float]:
+        asked.append(name)
+        return "measured", seconds[name]
+
+    monkeypatch.setattr(costs, "cell", cell)
+    found = costs.measure_all([50, 10], list(seconds), "cpu")
+    assert asked == ["mean", "din, whole", "mean"]
+    assert found["mean", 50] == "measured"
+    assert found["din, whole", 50] == "left out: 1.0 s a step or request at 10 events already"

@@ -1,0 +1,144 @@
+"""Made-up requests for the benchmarks of models: a catalogue with semantic IDs, histories that repeat items, slates.
+
+A user's events are drawn from a ranking of the catalogue of their own by Zipf's law, so 1,000 events hold about 560
+distinct items and 10,000 about 3,500. Semantic IDs are three levels of a tree of 64 x 16 x 8 codes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from pydantic import TypeAdapter
+
+from hisac_lab.base.artifacts import Array
+from hisac_lab.codebook.build import grow
+from hisac_lab.config.model import FrameConfig, ModelConfig
+from hisac_lab.config.run import TrainConfig
+from hisac_lab.events.batches import HistoryArrays
+from hisac_lab.models.catalog import build
+from hisac_lab.models.contract import History, ItemSpace
+from hisac_lab.models.frame import Ranker
+from hisac_lab.tokens.quantizer import ResidualQuantizer
+from hisac_lab.training.loop import optimizers
+
+ITEMS, SEMANTIC = 100_000, 64
+CODES, SPREAD = (64, 16, 8), (1.0, 0.5, 0.25)
+STEP = 7_919  # coprime to the number of items: rankings of two users are shifted against each other
+DAY, YEAR = 86_400, 365 * 86_400
+NOW = 1_700_000_000
+
+
+@dataclass(frozen=True)
+class Workload:
+    """Requests of R users, every history full.
+
+    Attributes:
+        items: Item of each event, 1 to `ITEMS`, newest last; (R, L) int64.
+        ages: Seconds from event to request; (R, L) int64.
+        candidates: (R, C) int64, 1 to `ITEMS`.
+        labels: 1 clicked, 0 not; (R, C) float32.
+        semantic: Frozen vectors of the items, unit rows, row 0 zeros; (`ITEMS` + 1, `SEMANTIC`) float32.
+        codes: Semantic IDs, -1 in row 0; (`ITEMS` + 1, 3) int64.
+        words: Codewords of the three levels, one below the other; (88, `SEMANTIC`) float32.
+    """
+
+    items: Array
+    ages: Array
+    candidates: Array
+    labels: Array
+    semantic: Array
+    codes: Array
+    words: Array
+
+    @classmethod
+    def make(cls, requests: int, length: int, candidates: int, seed: int) -> Workload:
+        """Draws it all from `seed`."""
+        random = np.random.default_rng(seed)
+        words = [
+            spread * random.normal(size=(width, SEMANTIC)) / SEMANTIC**0.5
+            for width, spread in zip(CODES, SPREAD, strict=True)
+        ]
+        codes = np.stack([random.integers(0, width, ITEMS + 1) for width in CODES], axis=1)
+        vectors = sum(words[level][codes[:, level]] for level in range(len(CODES)))
+        vectors += 0.25 * random.normal(size=vectors.shape) / SEMANTIC**0.5
+        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+        vectors[0], codes[0] = 0, -1
+        weights = np.cumsum(1 / np.arange(1, ITEMS + 1))
+        rank = np.searchsorted(weights, random.random((requests, length)) * weights[-1])
+        items = (rank * STEP + random.integers(0, ITEMS, (requests, 1))) % ITEMS + 1
+        ages = -np.sort(-random.integers(60, YEAR, (requests, length)), axis=1)
+        slate = random.integers(1, ITEMS + 1, (requests, candidates))
+        labels = (random.random(slate.shape) < 0.2).astype(np.float32)
+        return cls(items, ages, slate, labels, vectors.astype(np.float32), codes,
+                   np.concatenate(words).astype(np.float32))  # fmt: skip
+
+    def save(self, path: Path) -> None:
+        """Writes it for another process."""
+        np.savez(path, **{field.name: getattr(self, field.name) for field in fields(self)})
+
+    @classmethod
+    def load(cls, path: Path) -> Workload:
+        """Reads what `save` has written."""
+        with np.load(path) as parts:
+            return cls(**parts)
+
+    def space(self) -> ItemSpace:
+        """The items as models get them: one field of 20 values, the codebook grown over all of them."""
+        cuts = np.cumsum(CODES)[:-1]
+        book = grow(self.codes, ResidualQuantizer(tuple(np.split(self.words, cuts))))
+        fields = torch.from_numpy(np.arange(ITEMS + 1)[:, None] % 20)
+        return ItemSpace(torch.from_numpy(self.semantic), fields, (20,), book)
+
+    def history(self, device: torch.device | str = "cpu") -> History:
+        """All histories as models get them."""
+        arrays = HistoryArrays(self.items, self.ages, np.ones(self.items.shape, bool))
+        return History.of(arrays, device, np.full(len(self.items), NOW))
+
+    @property
+    def distinct(self) -> float:
+        """Distinct items per history, mean."""
+        return float(np.mean([len(np.unique(row)) for row in self.items]))
+
+
+def ranker(load: Workload, settings: dict[str, Any], space: ItemSpace | None = None) -> Ranker:
+    """A model of these settings over the items of the workload, the frame as it comes.
+
+    Raises:
+        UserError: The settings do not fit.
+    """
+    config = TypeAdapter(ModelConfig).validate_json(json.dumps(settings))
+    return build(config, FrameConfig(), space or load.space(), 0)
+
+
+def trainer(
+    load: Workload, settings: dict[str, Any], device: str = "cpu", space: ItemSpace | None = None
+) -> Callable[[], float]:
+    """One training step of a model on the whole workload as one batch: forward, backward, optimisers; the loss.
+
+    Votes are counted beforehand, as the stage `train` does.
+
+    Raises:
+        UserError: The settings do not fit.
+    """
+    model = ranker(load, settings, space).to(device).train()
+    steppers = optimizers(model, TrainConfig())
+    history = load.history(device)
+    history = replace(history, agents=model.agents(history))
+    candidates, labels = (torch.from_numpy(part).to(device) for part in (load.candidates, load.labels))
+
+    def step() -> float:
+        losses = torch.nn.functional.binary_cross_entropy_with_logits(model(history, candidates), labels)
+        for stepper in steppers:
+            stepper.zero_grad(set_to_none=True)
+        losses.backward()
+        for stepper in steppers:
+            stepper.step()
+        return float(losses.detach())
+
+    return step
