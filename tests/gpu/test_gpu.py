@@ -5,14 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from kit import CPU, FRAME, MODELS
+from kit import CPU, FRAME, MODELS, says
 
 from hisac_lab.config.compute import ComputeConfig
 from hisac_lab.config.run import TrainConfig
 from hisac_lab.events.batches import Rows
+from hisac_lab.models import tables
 from hisac_lab.models.bundle import load_model, save_model
 from hisac_lab.models.catalog import build
 from hisac_lab.models.contract import ItemSpace
+from hisac_lab.models.frame import Ranker
 from hisac_lab.models.runtime import AgentCache, Runtime, histories, score_rows
 from hisac_lab.training import loop
 
@@ -31,14 +33,19 @@ def gpu() -> Runtime:
 
 
 def _losses(
-    name: str, items: ItemSpace, rows: dict[str, Rows], runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+    name: str,
+    items: ItemSpace,
+    rows: dict[str, Rows],
+    runtime: Runtime,
+    monkeypatch: pytest.MonkeyPatch,
+    config: TrainConfig = TRAIN,
 ) -> list[float]:
     losses: list[float] = []
     step = loop._step
     with monkeypatch.context() as patch:
         patch.setattr(loop, "_step", lambda *args: losses.append(step(*args)) or losses[-1])
         model = build(MODELS[name], FRAME, items, seed=0)
-        loop.train(model, rows["train"], rows["valid"], TRAIN, runtime, 0, "gpu", stop_after=STEPS)
+        loop.train(model, rows["train"], rows["valid"], config, runtime, 0, "gpu", stop_after=STEPS)
     return losses
 
 
@@ -54,6 +61,26 @@ def test_mixed_precision_trains_near_single_precision(
     assert len(found) == STEPS
     assert np.isfinite(found).all()
     assert found == pytest.approx(_losses(name, items, rows, CPU, monkeypatch), rel=0.02)
+
+
+@pytest.mark.parametrize("name", ["din-whole", "hisac"])
+def test_steps_in_parts_and_sparse_tables_train_like_plain_ones(
+    name: str, items: ItemSpace, rows: dict[str, Rows], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    single = Runtime(torch.device("cuda"), mixed=False)
+    plain = _losses(name, items, rows, single, monkeypatch)
+    parts = _losses(name, items, rows, single, monkeypatch, TRAIN.model_copy(update={"accumulate": 3}))
+    assert parts == pytest.approx(plain, rel=1e-3)
+    monkeypatch.setattr(tables, "SPARSE_ROWS", 16)
+    assert _losses(name, items, rows, single, monkeypatch) == pytest.approx(plain, rel=1e-3)
+
+
+def test_a_gpu_without_memory_names_what_to_lower(
+    items: ItemSpace, rows: dict[str, Rows], gpu: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Ranker, "score", lambda *args: torch.empty(1 << 50, device="cuda"))
+    with says("params.yaml", "train.batch_requests", "out of memory in a step of 64 requests", "lower it"):
+        _losses("din-whole", items, rows, gpu, monkeypatch)
 
 
 @pytest.mark.parametrize("name", MODELS)

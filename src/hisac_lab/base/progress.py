@@ -6,7 +6,7 @@ import contextlib
 import os
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
@@ -48,7 +48,9 @@ def say(message: str) -> None:
             print(message, file=terminal, flush=True)
 
 
-def track(items: Iterable[Item], total: int, what: str, unit: str, done: int = 0) -> Iterator[Item]:
+def track(
+    items: Iterable[Item], total: int, what: str, unit: str, done: int = 0, note: Callable[[], str] | None = None
+) -> Iterator[Item]:
     """Yields `items` and shows how far, how fast and how long still.
 
     Args:
@@ -57,6 +59,7 @@ def track(items: Iterable[Item], total: int, what: str, unit: str, done: int = 0
         what: The step's name.
         unit: What is counted, in the plural.
         done: How many were finished before a resume.
+        note: What else to show, asked for whenever something is shown.
     """
     console = Console(stderr=True)
     if console.is_terminal:
@@ -66,12 +69,13 @@ def track(items: Iterable[Item], total: int, what: str, unit: str, done: int = 0
             MofNCompleteColumn(),
             _Rate(unit),
             TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}"),
         )
         with Progress(*columns, console=console, transient=True) as bar:
-            task = bar.add_task(what, total=total, completed=done)
+            task = bar.add_task(what, total=total, completed=done, note="")
             for item in items:
                 yield item
-                bar.advance(task)
+                bar.update(task, advance=1, note=note() if note else "")
     else:
         start = last = time.monotonic()
         for count, item in enumerate(items, 1):
@@ -80,5 +84,6 @@ def track(items: Iterable[Item], total: int, what: str, unit: str, done: int = 0
             if now - last >= PLAIN_EVERY_SECONDS and done + count < total:
                 rate, last = count / (now - start), now
                 left = (total - done - count) / rate
-                say(f"{what}: {done + count:,} of {total:,} {unit}, {rate:,.1f} {unit}/s, {left:,.0f} s left")
-    say(f"{what}: {total:,} {unit} done")
+                more = f", {note()}" if note else ""
+                say(f"{what}: {done + count:,} of {total:,} {unit}, {rate:,.1f} {unit}/s, {left:,.0f} s left{more}")
+    say(f"{what}: {total:,} {unit} done" + (f", {note()}" if note and total > done else ""))

@@ -14,6 +14,7 @@ from hisac_lab.codebook.votes import Agents
 from hisac_lab.config.model import FrameConfig
 from hisac_lab.models.contract import Candidates, History, ItemSpace, LongBranch, UserState
 from hisac_lab.models.din import TargetAttention
+from hisac_lab.models.tables import draw, embedding, every, item_table
 from hisac_lab.ops.buckets import AGE_BUCKETS, age_bucket
 
 DAY = 86_400
@@ -26,19 +27,22 @@ class ItemEncoder(nn.Module):
     semantic: Tensor
     fields: Tensor
 
-    def __init__(self, items: ItemSpace, dim: int) -> None:
+    def __init__(self, items: ItemSpace, dim: int, table_mb: float | None = None) -> None:
         super().__init__()
-        self.ids = nn.Embedding(len(items.semantic), dim)
-        self.tables = nn.ModuleList(nn.Embedding(size, dim) for size in items.field_sizes)
+        self.ids = item_table(len(items.semantic), dim, table_mb)
+        self.tables = nn.ModuleList(embedding(size, dim) for size in items.field_sizes)
         self.project = nn.Linear(items.semantic.shape[1], dim)
         for table in (self.ids, *self.tables):
-            nn.init.normal_(table.weight, std=0.02)
+            draw(table)
         self.register_buffer("semantic", items.semantic)
         self.register_buffer("fields", items.fields)
 
     def forward(self, items: Tensor) -> Tensor:
-        """Item numbers of any shape to (..., D); each distinct item is computed once."""
-        if items.numel() >= len(self.semantic):
+        """Item numbers of any shape to (..., D); each distinct item is computed once.
+
+        A catalogue's worth of numbers is looked up in the whole catalogue, unless its gradient had to be sparse.
+        """
+        if items.numel() >= len(self.semantic) and not (self.ids.sparse and torch.is_grad_enabled()):
             return self._encode(slice(None))[items]
         distinct, place = torch.unique(items, return_inverse=True)
         return self._encode(distinct)[place]
@@ -50,8 +54,10 @@ class ItemEncoder(nn.Module):
         return rows * width * self.ids.embedding_dim
 
     def _encode(self, items: Tensor | slice) -> Tensor:
-        own = self.ids.weight if isinstance(items, slice) else self.ids(items)
-        vector: Tensor = own + self.project(self.semantic[items])
+        own = every(self.ids) if isinstance(items, slice) else self.ids(items)
+        # Gathers of rows: `embedding` copies them whole, indexing goes number by number, eight times slower.
+        frozen = self.semantic if isinstance(items, slice) else nn.functional.embedding(items, self.semantic)
+        vector: Tensor = own + self.project(frozen)
         for column, table in enumerate(self.tables):
             vector = vector + table(self.fields[items, column])
         return vector
@@ -69,7 +75,7 @@ class Ranker(nn.Module):
     def __init__(self, frame: FrameConfig, items: ItemSpace, long: LongBranch | None) -> None:
         super().__init__()
         self.frame = frame
-        self.encoder = ItemEncoder(items, frame.dim)
+        self.encoder = ItemEncoder(items, frame.dim, frame.table_mb)
         self.age = nn.Embedding(AGE_BUCKETS, frame.dim)
         nn.init.normal_(self.age.weight, std=0.02)
         self.short = TargetAttention(frame.dim, frame.attention_hidden)

@@ -21,8 +21,10 @@ class Progress:
         step: Batches trained so far, over all epochs: the position in the data.
         loss_sum: Sum of the losses since the last validation.
         loss_count: Batches in that sum.
-        curve: One entry per validation: step, train_loss, valid_auc, valid_log_loss.
+        curve: One entry per validation: step, train_loss, valid_auc, valid_log_loss; the last one of a run that has
+            ended early has stopped_early, 1.
         best_auc: Best validation AUC so far.
+        stale: Validations since then.
         best: The weights that reached it.
     """
 
@@ -31,6 +33,7 @@ class Progress:
     loss_count: int = 0
     curve: list[dict[str, float]] = field(default_factory=list)
     best_auc: float = -1.0
+    stale: int = 0
     best: dict[str, Tensor] = field(default_factory=dict)
 
 

@@ -1,11 +1,12 @@
 """The training loop: batches computed from (seed, epoch), checkpoints that carry the position in the data.
 
 A killed run goes on from its last checkpoint and ends in the same bytes as an undisturbed one: the order of batches
-is computed, not drawn, and dropout is seeded anew at every step.
+is computed, not drawn, and dropout is seeded anew in every part of every step.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +16,25 @@ from torch import nn
 
 from hisac_lab.base.artifacts import Array
 from hisac_lab.base.errors import UserError
-from hisac_lab.base.progress import track
+from hisac_lab.base.progress import say, track
 from hisac_lab.config.run import TrainConfig
 from hisac_lab.events.batches import Rows, epoch_order
 from hisac_lab.models.frame import Ranker
 from hisac_lab.models.runtime import AgentCache, Runtime, histories, score_rows
 from hisac_lab.ops.auc import auc
 from hisac_lab.training.checkpoint import Checkpoint, Progress
+from hisac_lab.training.meter import Meter
+from hisac_lab.training.parallel import ALONE, Team
+from hisac_lab.training.trouble import SETTINGS, advance, scoring_explained, step_explained
+
+RATES = ("train.learning_rate", "train.embedding_learning_rate")
+MEND = f"lower it, or {RATES[1]}"
 
 
 def optimizers(model: Ranker, config: TrainConfig) -> list[torch.optim.Optimizer]:
     """Adam for dense parameters, Adagrad for embedding tables (HiSAC note, section 6: stated, S3)."""
+    # The default, said aloud, or large tables make torch warn.
+    torch.sparse.check_sparse_tensor_invariants.disable()  # type: ignore[no-untyped-call]
     tables = {id(p) for m in model.modules() if isinstance(m, nn.Embedding) for p in m.parameters()}
     dense = [p for p in model.parameters() if id(p) not in tables]
     sparse = [p for p in model.parameters() if id(p) in tables]
@@ -45,6 +54,7 @@ def train(
     what: str,
     work: Path | None = None,
     stop_after: int | None = None,
+    team: Team = ALONE,
 ) -> Progress:
     """Trains, validates, keeps the best weights.
 
@@ -58,37 +68,54 @@ def train(
         what: Name for progress lines.
         work: Folder for checkpoints; None trains without.
         stop_after: Ends after so many steps of this call, as a kill would (for tests).
+        team: The processes that share the batches; all end with the same weights.
 
     Raises:
-        UserError: The loss is no longer finite.
+        UserError: The loss is no longer finite, memory runs out, or another process of the team is gone.
     """
     model.to(runtime.device)
     steppers = optimizers(model, config)
     checkpoint = Checkpoint(work / "checkpoint.pt") if work else None
     progress = (checkpoint and checkpoint.resume(model, steppers)) or Progress()
-    cache = AgentCache.fill(model, train_rows, runtime)
-    valid_cache = AgentCache.fill(model, valid_rows, runtime)
+    team.align(model, progress.step)
+    with scoring_explained():
+        cache = AgentCache.fill(model, train_rows, runtime)
+        valid_cache = AgentCache.fill(model, valid_rows, runtime)
     per_epoch = len(epoch_order(train_rows.lengths, config.batch_requests, seed, 0))
     checks = min(config.checks_per_epoch, per_epoch)
     total = per_epoch * config.epochs
     batches: list[Array] = []
     first = progress.step
-    for step in track(range(first, total), total, what, "batches", done=first):
+    meter = Meter(train_rows)
+    steps: Iterable[int] = range(first, total)
+    if team.leads:
+        steps = track(steps, total, what, "batches", first, meter.__str__)
+    for step in steps:
+        if config.patience is not None and progress.stale >= config.patience:
+            progress.curve[-1]["stopped_early"] = 1
+            break
         epoch, at = divmod(step, per_epoch)
         if at == 0 or not batches:
             batches = epoch_order(train_rows.lengths, config.batch_requests, seed, epoch)
-        loss = _step(model, train_rows, batches[at], steppers, runtime, cache, (seed, step))
+        with step_explained(train_rows, batches[at], config.accumulate):
+            loss = _step(
+                model, train_rows, batches[at], steppers, runtime, cache, config.accumulate, team, (seed, step)
+            )
+        for rank in range(team.size):
+            meter.add(np.array_split(team.share(batches[at], rank), config.accumulate))
         progress.step = step + 1
         progress.loss_sum += loss
         progress.loss_count += 1
         if not np.isfinite(loss):
-            raise UserError("params.yaml", f"the loss is {loss} at step {step}", "lower it", "train.learning_rate")
+            raise UserError(SETTINGS, f"the loss is {loss} at step {step}", MEND, RATES[0])
         if (at + 1) * checks // per_epoch > at * checks // per_epoch:
-            _validate(model, valid_rows, valid_cache, runtime, progress)
-        if checkpoint and progress.step % config.checkpoint_every == 0:
+            _validate(model, valid_rows, valid_cache, runtime, progress, team)
+        if checkpoint and team.leads and progress.step % config.checkpoint_every == 0:
             checkpoint.save(progress, model, steppers)
         if stop_after is not None and progress.step - first >= stop_after:
             return progress
+    if team.leads and progress.step < total:
+        say(f"{what}: stopped after {progress.step:,} batches, {progress.stale} validations without a better AUC")
     model.load_state_dict(progress.best)
     return progress
 
@@ -100,32 +127,52 @@ def _step(
     steppers: list[torch.optim.Optimizer],
     runtime: Runtime,
     cache: AgentCache | None,
+    accumulate: int,
+    team: Team,
     seed: tuple[int, int],
 ) -> float:
+    """One step of the team on the rows at `index`, in parts; the mean loss over all real candidates."""
     model.train()
-    torch.manual_seed(int(np.random.SeedSequence(seed).generate_state(1)[0]))
+    for stepper in steppers:
+        stepper.zero_grad(set_to_none=True)
+    candidates = int(rows.mask[index].sum())
+    loss = 0.0
+    for part, few in enumerate(np.array_split(team.share(index), accumulate)):
+        if len(few):
+            # The first part of the first process has the seed of an undivided step.
+            torch.manual_seed(int(np.random.SeedSequence((*seed, team.rank * accumulate + part)).generate_state(1)[0]))
+            loss += _backward(model, rows, few, runtime, cache, candidates)
+    loss = team.sum_gradients(model, loss)
+    advance(steppers, RATES)
+    return loss
+
+
+def _backward(
+    model: Ranker, rows: Rows, index: Array, runtime: Runtime, cache: AgentCache | None, candidates: int
+) -> float:
+    """Adds the gradient of these rows' share in a mean over `candidates` candidates; gives that share."""
     batch = rows.take(index)
-    candidates, labels, mask = (
+    items, labels, mask = (
         torch.from_numpy(part).to(runtime.device) for part in (batch.candidates, batch.labels, batch.mask)
     )
     with runtime.autocast():
-        logits = model(histories(rows, index, runtime, cache), candidates)
+        logits = model(histories(rows, index, runtime, cache), items)
     losses = nn.functional.binary_cross_entropy_with_logits(logits.float(), labels, reduction="none")
-    loss = losses[mask].mean()
-    for stepper in steppers:
-        stepper.zero_grad(set_to_none=True)
+    loss = losses[mask].sum() / candidates
     loss.backward()  # type: ignore[no-untyped-call]
-    for stepper in steppers:
-        stepper.step()
     return float(loss.detach())
 
 
-def _validate(model: Ranker, rows: Rows, cache: AgentCache | None, runtime: Runtime, progress: Progress) -> None:
-    logits = score_rows(model, rows, runtime, cache)[rows.mask].astype(np.float64)
+def _validate(
+    model: Ranker, rows: Rows, cache: AgentCache | None, runtime: Runtime, progress: Progress, team: Team
+) -> None:
+    with scoring_explained():
+        scored = score_rows(model, rows, runtime, cache, (team.rank, team.size))
+    logits = team.sum(scored)[rows.mask].astype(np.float64)
     labels = rows.labels[rows.mask]
     if not np.isfinite(logits).all():
         what = f"the model's scores are no longer finite after step {progress.step - 1}"
-        raise UserError("params.yaml", what, "lower it", "train.learning_rate")
+        raise UserError(SETTINGS, what, MEND, RATES[0])
     quality = auc(labels, logits)
     loss = float((np.logaddexp(0, logits) - labels * logits).mean())
     point: dict[str, Any] = {
@@ -136,6 +183,7 @@ def _validate(model: Ranker, rows: Rows, cache: AgentCache | None, runtime: Runt
     }
     progress.curve.append(point)
     progress.loss_sum, progress.loss_count = 0.0, 0
+    progress.stale += 1
     if quality > progress.best_auc:
-        progress.best_auc = quality
+        progress.best_auc, progress.stale = quality, 0
         progress.best = {name: part.detach().cpu().clone() for name, part in model.state_dict().items()}

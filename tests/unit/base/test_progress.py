@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import io
 import itertools
 
 import pytest
@@ -24,3 +26,27 @@ def test_a_long_step_says_how_far_how_fast_and_how_long_still(
         "count: 1,003 of 1,006 sheep, 0.2 sheep/s, 12 s left",
         "count: 1,006 sheep done",
     ]
+
+
+def test_a_note_stands_in_every_line(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, notes = itertools.count(0, 4), itertools.count(1)
+    monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
+    list(progress.track(range(6), 6, "count", "sheep", note=lambda: f"wool {next(notes)}"))
+    assert capsys.readouterr().err.splitlines() == [
+        "count: 3 of 6 sheep, 0.2 sheep/s, 12 s left, wool 1",
+        "count: 6 sheep done, wool 2",
+    ]
+
+
+def test_nothing_is_noted_of_what_was_done_before(capsys: pytest.CaptureFixture[str]) -> None:
+    assert list(progress.track([], 6, "count", "sheep", done=6, note=lambda: "wool")) == []
+    assert capsys.readouterr().err == "count: 6 sheep done\n"
+
+
+def test_a_terminal_shows_the_note_beside_the_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = io.StringIO()
+    wide = functools.partial(progress.Console, file=screen, force_terminal=True, width=200)
+    monkeypatch.setattr(progress, "Console", lambda stderr: wide())
+    assert list(progress.track(range(3), 3, "count", "sheep", note=lambda: "much wool")) == [0, 1, 2]
+    assert "3/3" in screen.getvalue()
+    assert "much wool" in screen.getvalue()

@@ -41,13 +41,14 @@ def test_weights_optimisers_and_position_come_back(tmp_path: Path) -> None:
     model, steppers = _start()
     _steps(model, steppers, 3)
     best = {"a": torch.arange(3.0)}
-    progress = Progress(3, 1.5, 2, [{"step": 3, "valid_auc": 0.7}], 0.7, best)
+    progress = Progress(3, 1.5, 2, [{"step": 3, "valid_auc": 0.7}], 0.7, 4, best)
     box = Checkpoint(tmp_path / "deep" / "checkpoint.pt")
     box.save(progress, model, steppers)
     other, others = _start(1)
     found = box.resume(other, others)
     assert found is not None
-    assert (found.step, found.loss_sum, found.loss_count, found.curve) == (3, 1.5, 2, progress.curve)
+    assert (found.step, found.loss_sum, found.loss_count, found.stale) == (3, 1.5, 2, 4)
+    assert (found.curve, found.best_auc) == (progress.curve, 0.7)
     assert torch.equal(found.best["a"], best["a"])
     for one, two in ((model, steppers), (other, others)):
         _steps(one, two, 2)

@@ -15,6 +15,7 @@ from kit import CPU, FRAME, MODELS, says
 
 from hisac_lab.config.run import TrainConfig
 from hisac_lab.events.batches import Rows
+from hisac_lab.models import tables
 from hisac_lab.models.catalog import build
 from hisac_lab.models.contract import ItemSpace
 from hisac_lab.models.frame import Ranker
@@ -110,6 +111,121 @@ def test_the_best_weights_are_kept_not_the_last(fit: Callable[..., Trained], mon
         assert torch.equal(part, model.state_dict()[name])
 
 
+@pytest.mark.parametrize("parts", [2, 3, 1000], ids=["halves", "uneven", "more parts than rows"])
+def test_a_step_in_parts_is_the_undivided_step(parts: int, items: ItemSpace, rows: dict[str, Rows]) -> None:
+    """Losses are weighted by real candidates, not by parts; without dropout the weights agree."""
+    assert not rows["train"].mask.all()
+    found = []
+    for accumulate in (1, parts):
+        config = CONFIG.model_copy(update={"accumulate": accumulate, "learning_rate": 1e-4})
+        model = build(MODELS["hisac"], FRAME, items, 0)
+        progress = train(model, rows["train"], rows["valid"], config, CPU, 0, "test", stop_after=6)
+        found.append((progress.loss_sum, *(part.detach() for part in model.parameters())))
+    torch.testing.assert_close(found[0], found[1], atol=2e-4, rtol=1e-4)
+
+
+def test_each_part_of_a_step_draws_its_own_dropout(
+    fit: Callable[..., Trained], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[tuple[int, float]] = []
+    backward = loop._backward
+
+    def watching(*args: Any) -> float:
+        state = torch.get_rng_state()
+        drawn.append((len(args[2]), float(torch.rand(1))))
+        torch.set_rng_state(state)
+        return backward(*args)
+
+    monkeypatch.setattr(loop, "_backward", watching)
+    for accumulate in (1, 2):
+        fit("din-short-only", CONFIG.model_copy(update={"accumulate": accumulate}), stop_after=2)
+    whole, halves = drawn[:2], drawn[2:]
+    assert [size for size, _ in whole] == [first + second for (first, _), (second, _) in (halves[:2], halves[2:])]
+    assert [draw for _, draw in whole] == [halves[0][1], halves[2][1]], "the first part has the undivided step's seed"
+    assert len({draw for _, draw in halves}) == 4
+
+
+def test_a_killed_run_in_parts_resumes_to_the_same_bytes(fit: Callable[..., Trained], tmp_path: Path) -> None:
+    config = CONFIG.model_copy(update={"accumulate": 3})
+    whole = fit("hisac", config)
+    fit("hisac", config, work=tmp_path, stop_after=7)
+    assert _same(fit("hisac", config, work=tmp_path), whole)
+
+
+@pytest.mark.parametrize("table_mb", [None, 0.004], ids=["own rows", "shared rows"])
+def test_a_killed_run_with_sparse_tables_resumes_to_the_same_bytes(
+    table_mb: float | None, items: ItemSpace, rows: dict[str, Rows], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tables, "SPARSE_ROWS", 16)
+    frame = DROPOUT.model_copy(update={"table_mb": table_mb})
+
+    def start(**options: Any) -> Trained:
+        model = build(MODELS["hisac"], frame, items, 0)
+        assert model.encoder.ids.sparse
+        return model, train(model, rows["train"], rows["valid"], CONFIG, CPU, 0, "test", **options)
+
+    whole = start()
+    start(work=tmp_path, stop_after=7)
+    assert _same(start(work=tmp_path), whole)
+
+
+def test_sparse_gradients_train_as_dense_ones_do(
+    items: ItemSpace, rows: dict[str, Rows], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = []
+    for least in (10**6, 16):
+        monkeypatch.setattr(tables, "SPARSE_ROWS", least)
+        model = build(MODELS["din-whole"], FRAME, items, 0)
+        assert model.encoder.ids.sparse == (least == 16)
+        progress = train(model, rows["train"], rows["valid"], CONFIG, CPU, 0, "test", stop_after=6)
+        found.append((progress.loss_sum, model.encoder.ids.weight.detach()))
+    torch.testing.assert_close(found[0], found[1], atol=1e-4, rtol=1e-4)
+
+
+AUCS = (0.6, 0.9, 0.7, 0.8, 0.95, 0.7, 0.6, 0.5)
+
+
+@pytest.mark.parametrize(("patience", "checks"), [(1, 3), (2, 4), (3, 8)])
+def test_training_ends_after_so_many_validations_without_a_better_auc(
+    patience: int,
+    checks: int,
+    fit: Callable[..., Trained],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    config = CONFIG.model_copy(update={"epochs": 5, "checks_per_epoch": 2, "patience": patience})
+    given = iter(AUCS)
+    monkeypatch.setattr(loop, "auc", lambda labels, scores: next(given))
+    progress = fit("din-short-only", config)[1]
+    assert [point["valid_auc"] for point in progress.curve] == list(AUCS[:checks])
+    assert [point.get("stopped_early") for point in progress.curve] == [None] * (checks - 1) + [1]
+    assert progress.best_auc == max(AUCS[:checks])
+    assert f"stopped after {progress.step} batches, {patience} validations without" in capsys.readouterr().err
+
+
+def test_a_run_that_lasts_its_epochs_has_not_stopped_early(fit: Callable[..., Trained]) -> None:
+    progress = fit("din-short-only", CONFIG.model_copy(update={"patience": 100}))[1]
+    assert not any("stopped_early" in point for point in progress.curve)
+    assert _same(fit("din-short-only"), fit("din-short-only", CONFIG.model_copy(update={"patience": 100})))
+
+
+@pytest.mark.parametrize("stop", [5, None], ids=["killed before it stopped", "killed after"])
+def test_a_run_that_stopped_early_resumes_to_the_same_bytes(
+    stop: int | None, fit: Callable[..., Trained], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The validation AUC falls from the second validation on, whoever asks."""
+    monkeypatch.setattr(loop, "auc", lambda labels, scores: 1 - float(np.abs(scores).mean()))
+    config = CONFIG.model_copy(update={"epochs": 8, "patience": 2, "checkpoint_every": 1})
+    whole = fit("hisac", config)
+    assert whole[1].curve[-1]["stopped_early"] == 1
+    fit("hisac", config, work=tmp_path, stop_after=stop)
+    steps: list[int] = []
+    step = loop._step
+    monkeypatch.setattr(loop, "_step", lambda *args: steps.append(args[-1][1]) or step(*args))
+    assert _same(fit("hisac", config, work=tmp_path), whole)
+    assert steps == ([] if stop is None else [*range(stop, whole[1].step)])
+
+
 def test_validation_comes_as_often_as_asked_and_at_the_end(fit: Callable[..., Trained]) -> None:
     progress = fit("din-short-only", CONFIG.model_copy(update={"checks_per_epoch": 1}))[1]
     assert [point["step"] for point in progress.curve] == [progress.step // 2, progress.step]
@@ -128,6 +244,61 @@ def test_a_diverging_run_names_the_learning_rate(checks: int, fit: Callable[...,
     config = TrainConfig(learning_rate=1e20, batch_requests=64, checks_per_epoch=checks)
     with says("params.yaml", "train.learning_rate", "step", "lower it"):
         fit("hisac", config)
+
+
+@pytest.mark.parametrize("name", ["learning_rate", "embedding_learning_rate"])
+def test_a_learning_rate_beyond_single_precision_is_named(name: str, fit: Callable[..., Trained]) -> None:
+    with says("params.yaml", f"train.{name}", "1e+300 makes steps beyond single precision", "lower it"):
+        fit("hisac", TrainConfig.model_validate({name: 1e300, "batch_requests": 64}))
+
+
+NO_MEMORY = [
+    torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
+    RuntimeError("[enforce fail at alloc_cpu.cpp:117] data. DefaultCPUAllocator: not enough memory: you tried to ..."),
+    RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 800000000000 bytes."),
+    MemoryError("Unable to allocate 7.28 TiB for an array with shape (1000000, 1000000)"),
+]
+
+
+@pytest.mark.parametrize("error", NO_MEMORY, ids=["GPU", "processor", "processor, mmap", "arrays"])
+def test_a_step_without_memory_names_its_size_and_what_to_lower(
+    error: Exception, fit: Callable[..., Trained], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*args: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(Ranker, "score", fail)
+    parts = ("params.yaml: train.batch_requests", "out of memory in a step of", "requests, 4 candidates each, up to")
+    with says(*parts, "events in 2 parts", "lower it, or raise train.accumulate", "prepare.history_limit", "frame.dim"):
+        fit("din-whole", CONFIG.model_copy(update={"accumulate": 2}))
+
+
+def test_an_allocation_that_is_really_too_large_is_explained(
+    fit: Callable[..., Trained], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Ranker, "score", lambda *args: torch.empty(1 << 60))
+    with says("params.yaml", "out of memory in a step of"):
+        fit("din-whole")
+
+
+def test_scoring_without_memory_names_what_to_lower(
+    fit: Callable[..., Trained], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*args: Any) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(loop, "score_rows", fail)
+    with says("params.yaml", "prepare.history_limit", "out of memory in scoring", "frame.dim"):
+        fit("din-whole")
+
+
+def test_other_errors_keep_their_names(fit: Callable[..., Trained], monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*args: Any) -> None:
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+    monkeypatch.setattr(Ranker, "score", fail)
+    with pytest.raises(RuntimeError, match="mat1 and mat2"):
+        fit("din-whole")
 
 
 def test_padded_candidates_do_not_enter_the_loss(items: ItemSpace, rows: dict[str, Rows]) -> None:

@@ -1,0 +1,115 @@
+"""Embedding tables: plain where they fit, two shared rows an item where they must not grow with the catalogue.
+
+Large tables get sparse gradients, so that a step costs what its batch touches and not what the catalogue holds:
+the numbers are those of a dense step but for rounding.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TypeAlias
+
+import torch
+from torch import Tensor, nn
+
+from hisac_lab.base.errors import UserError
+
+MEGABYTE = 10**6
+COPIES = 2  # float32 numbers held per weight: itself and Adagrad's running sum
+SPARSE_ROWS = 1 << 16  # rows from which gradients are sparse; on one core a sparse step is then twice as fast or more
+STD = 0.02
+
+
+def embedding(rows: int, dim: int) -> nn.Embedding:
+    """A table whose gradient is sparse when it is large."""
+    return nn.Embedding(rows, dim, sparse=rows >= SPARSE_ROWS)
+
+
+class SharedTable(nn.Module):
+    """Any number of items in a fixed number of rows: an item is the sum of two rows that it shares with others.
+
+    With m rows in one half and m - 1 in the other, item i has row i mod m and row i mod (m - 1). Two items with both
+    rows in common would differ by a multiple of m (m - 1), so no two have while there are at most m (m - 1) items.
+    These are the Chinese-remainder partitions of Shi et al., "Compositional Embeddings Using Complementary Partitions
+    for Memory-Efficient Recommendation Systems" (KDD 2020; stated); halves of nearly one size, and the sum as the way
+    to put two rows together, are our choice among those the paper allows.
+
+    Args:
+        items: How many items there are.
+        rows: Rows in all; see `least_rows`.
+        dim: D.
+    """
+
+    def __init__(self, items: int, rows: int, dim: int) -> None:
+        super().__init__()
+        self.num_embeddings, self.embedding_dim = items, dim
+        self.modulus = (rows + 1) // 2
+        self.rows = embedding(2 * self.modulus - 1, dim)
+
+    @property
+    def sparse(self) -> bool:
+        """Whether the gradient is sparse."""
+        return self.rows.sparse
+
+    def places(self, items: Tensor) -> tuple[Tensor, Tensor]:
+        """The two rows of each item; (...) int64 to two of that shape."""
+        return items % self.modulus, self.modulus + items % (self.modulus - 1)
+
+    def forward(self, items: Tensor) -> Tensor:
+        """(...) int64 to (..., D)."""
+        one, other = self.places(items)
+        vectors: Tensor = self.rows(one) + self.rows(other)
+        return vectors
+
+
+Table: TypeAlias = nn.Embedding | SharedTable
+
+
+def draw(table: Table) -> None:
+    """Draws new vectors, each number with a deviation of 0.02."""
+    if isinstance(table, nn.Embedding):
+        nn.init.normal_(table.weight, std=STD)
+    else:
+        nn.init.normal_(table.rows.weight, std=STD / math.sqrt(2))  # the sum of two varies like one plain row
+
+
+def least_rows(items: int) -> int:
+    """Fewest rows in which no two of these items share both of theirs."""
+    modulus = max(2, math.isqrt(items))
+    while modulus * (modulus - 1) < items:
+        modulus += 1
+    return 2 * modulus - 1
+
+
+def item_table(items: int, dim: int, megabytes: float | None) -> Table:
+    """The table of the items' own vectors.
+
+    Args:
+        items: How many items there are.
+        dim: D.
+        megabytes: What weights and Adagrad's state may take together, in 10^6 bytes; None: what they need.
+
+    Returns:
+        A plain table when it fits, else one with shared rows that fills the budget.
+
+    Raises:
+        UserError: The budget is too small to tell the items apart.
+    """
+    row = COPIES * dim * torch.float32.itemsize
+    rows = items if megabytes is None else int(megabytes * MEGABYTE) // row
+    if rows >= items:
+        return embedding(items, dim)
+    least = least_rows(items)
+    if rows < least:
+        what = f"{megabytes:g} MB hold {rows:,} rows of width {dim}, too few to tell {items:,} items apart"
+        mend = f"give at least {math.ceil(least * row / MEGABYTE * 1000) / 1000:g}, or lower frame.dim"
+        raise UserError("params.yaml", what, mend, "frame.table_mb")
+    return SharedTable(items, rows, dim)
+
+
+def every(table: Table) -> Tensor:
+    """The vectors of all items; (items, D)."""
+    if isinstance(table, nn.Embedding):
+        return table.weight
+    vectors: Tensor = table(torch.arange(table.num_embeddings, device=table.rows.weight.device))
+    return vectors

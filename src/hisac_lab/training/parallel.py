@@ -1,0 +1,192 @@
+"""Data-parallel training: processes started by `torchrun` share every batch and keep one model between them.
+
+    torchrun --nproc-per-node 2 $(command -v hisac-lab) stage train --model hisac --seed 0
+
+Each process takes its share of the rows of every batch, and gradients are summed, so a run is the same as in one
+process but for rounding, and but for dropout: each process draws its own masks. Batch normalisation sees the share.
+The first process (the leader) alone shows progress and writes; all must see the same files.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed.rendezvous import rendezvous
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from hisac_lab.base.artifacts import Array, stage_output
+from hisac_lab.base.errors import UserError
+
+PLACE = "torchrun"
+
+
+@dataclass(frozen=True)
+class Team:
+    """The processes of one run, as one of them sees them.
+
+    Attributes:
+        rank: Which one this is; 0 leads.
+        size: How many there are.
+        device: Where tensors must lie to be exchanged.
+    """
+
+    rank: int = 0
+    size: int = 1
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process shows progress and writes."""
+        return self.rank == 0
+
+    def share(self, index: Array, rank: int | None = None) -> Array:
+        """The part of a batch that falls to this process, or to another; histories are of like length in each."""
+        return index[self.rank if rank is None else rank :: self.size]
+
+    def align(self, model: nn.Module, step: int) -> None:
+        """Gives all processes the leader's weights.
+
+        Raises:
+            UserError: They have found different checkpoints.
+        """
+        if self.size == 1:
+            return
+        with _all_there():
+            steps = self._gather(torch.tensor([step], device=self.device)).tolist()
+            if len(set(steps)) > 1:
+                what = f"the processes would resume at different steps ({', '.join(map(str, steps))})"
+                raise UserError(PLACE, what, "start them in the same folder, on a disk that all of them share")
+            for part in model.parameters():
+                dist.broadcast(part.data, 0)
+
+    def sum_gradients(self, model: nn.Module, loss: float) -> float:
+        """Sums the gradients of all processes in place, and the loss; statistics of batch normalisation are averaged.
+
+        A parameter without a gradient anywhere stays without.
+        """
+        if self.size == 1:
+            return loss
+        sparse = {id(m.weight): m.weight for m in model.modules() if isinstance(m, nn.Embedding) and m.sparse}
+        dense: list[Tensor] = [part for part in model.parameters() if id(part) not in sparse]
+        norms = [m for m in model.modules() if isinstance(m, _BatchNorm)]
+        moving = [part for m in norms for part in (m.running_mean, m.running_var) if part is not None]
+        grads = [torch.zeros_like(part) if part.grad is None else part.grad for part in dense]
+        facts = torch.tensor([loss, *(float(part.grad is not None) for part in dense)], device=self.device)
+        flat = torch.cat([facts, *(part.flatten() for part in grads), *(part / self.size for part in moving)])
+        with _all_there():
+            dist.all_reduce(flat)
+            facts, *sums = torch.split(flat, [len(facts), *(part.numel() for part in grads + moving)])
+            found = facts[1:].tolist()
+            for part, has, total in zip(dense, found, sums[: len(dense)], strict=True):
+                part.grad = total.view_as(part) if has else None
+            for part, mean in zip(moving, sums[len(dense) :], strict=True):
+                part.copy_(mean)
+            for table in sparse.values():
+                self._sum_sparse(table)
+        return float(facts[0])
+
+    def sum(self, numbers: Array) -> Array:
+        """Sum of the arrays of all processes; any shape."""
+        if self.size == 1:
+            return numbers
+        whole = torch.from_numpy(numbers).to(self.device)
+        with _all_there():
+            dist.all_reduce(whole)
+        summed: Array = np.asarray(whole.cpu().numpy())
+        return summed
+
+    def _sum_sparse(self, table: Tensor) -> None:
+        """Puts the rows that any process has touched into `table.grad`; (rows, D)."""
+        own = table.grad
+        if own is None:
+            rows, values = torch.zeros(0, dtype=torch.int64, device=table.device), table.detach()[:0]
+        else:
+            own = own.coalesce()
+            rows, values = own.indices()[0], own.values()
+        rows, values = self._gather(rows), self._gather(values)
+        table.grad = torch.sparse_coo_tensor(rows[None], values, table.shape).coalesce() if len(rows) else None
+
+    def _gather(self, rows: Tensor) -> Tensor:
+        """Rows of one process after another, each with as many as it has; (n, ...) to (sum of n, ...)."""
+        counts = [torch.zeros(1, dtype=torch.int64, device=rows.device) for _ in range(self.size)]
+        dist.all_gather(counts, torch.tensor([len(rows)], device=rows.device))
+        widest = max(int(count) for count in counts)
+        padded = torch.cat([rows, rows.new_zeros(widest - len(rows), *rows.shape[1:])])
+        boxes = [torch.empty_like(padded) for _ in range(self.size)]
+        dist.all_gather(boxes, padded)
+        return torch.cat([box[: int(count)] for box, count in zip(boxes, counts, strict=True)])
+
+
+ALONE = Team()
+
+
+@contextmanager
+def join(device: torch.device) -> Iterator[Team]:
+    """The team that `torchrun` has started, or one process alone.
+
+    The first process that fails says so, with its error; all others end quietly, with exit code 1.
+
+    Args:
+        device: Where the model lives; decides between NCCL and Gloo.
+    """
+    if "TORCHELASTIC_RUN_ID" not in os.environ:
+        yield ALONE
+        return
+    store, rank, size = next(rendezvous("env://"))
+    backend = "nccl" if device.type == "cuda" else "gloo"
+    dist.init_process_group(backend, store=store, rank=rank, world_size=size)
+    before = signal.signal(signal.SIGTERM, _told_to_end)
+    try:
+        yield Team(rank, size, device)
+        with _all_there():
+            dist.barrier()
+    except BaseException:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it is ending, and may have something to say first
+        if not _first_to_fail(store):
+            raise SystemExit(1) from None
+        raise
+    else:
+        signal.signal(signal.SIGTERM, before)
+        dist.destroy_process_group()
+
+
+@contextmanager
+def team_output(path: Path) -> Iterator[Path]:
+    """`stage_output` for the leader; the others get the path alone and write nothing there."""
+    if int(os.environ.get("RANK", "0")) > 0:
+        yield path
+    else:
+        with stage_output(path) as draft:
+            yield draft
+
+
+def _first_to_fail(store: Any) -> bool:
+    try:
+        return bool(store.add("failures", 1) == 1)
+    except RuntimeError:  # torchrun itself is gone, and the store with it
+        return True
+
+
+def _told_to_end(number: int, frame: FrameType | None) -> None:
+    raise UserError(PLACE, "the run was told to end", "start it again: it goes on from its last checkpoint")
+
+
+@contextmanager
+def _all_there() -> Iterator[None]:
+    """Turns the loss of another process into one line."""
+    try:
+        yield
+    except RuntimeError as error:
+        what = "another process of the run is gone"
+        raise UserError(PLACE, what, "start it again: it goes on from its last checkpoint") from error

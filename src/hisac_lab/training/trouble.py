@@ -1,0 +1,71 @@
+"""What can go wrong in the mathematics of training, as one line that names the setting to change."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+
+import torch
+
+from hisac_lab.base.artifacts import Array
+from hisac_lab.base.errors import UserError
+from hisac_lab.events.batches import Rows
+
+SETTINGS = "params.yaml"
+MEMORY = ("out of memory", "not enough memory", "allocate memory")  # GPU; the allocator of the processor; mmap
+OVERFLOW = "without overflow"
+
+
+@contextmanager
+def memory_explained(doing: str, field: str, mend: str) -> Iterator[None]:
+    """Names the setting to lower when memory runs out, of a GPU or of the machine.
+
+    Args:
+        doing: What was under way, with its size.
+        field: The setting that decides it.
+        mend: What to do.
+
+    Raises:
+        UserError: Memory has run out.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        text = str(error).lower()
+        if not isinstance(error, MemoryError | torch.OutOfMemoryError) and not any(sign in text for sign in MEMORY):
+            raise
+        raise UserError(SETTINGS, f"out of memory in {doing}", mend, field) from error
+
+
+def step_explained(rows: Rows, index: Array, parts: int) -> AbstractContextManager[None]:
+    """`memory_explained` for one step on the rows at `index`, taken in `parts` parts."""
+    events, candidates = int(rows.lengths[index].max()), rows.candidates.shape[1]
+    split = f" in {parts} parts" if parts > 1 else ""
+    doing = f"a step of {len(index):,} requests, {candidates:,} candidates each, up to {events:,} events{split}"
+    mend = "lower it, or raise train.accumulate; prepare.history_limit and frame.dim count too"
+    return memory_explained(doing, "train.batch_requests", mend)
+
+
+def scoring_explained() -> AbstractContextManager[None]:
+    """`memory_explained` for counting votes and scoring, whose batches have a size of their own."""
+    return memory_explained("scoring", "prepare.history_limit", "lower it, or frame.dim")
+
+
+def advance(steppers: list[torch.optim.Optimizer], fields: tuple[str, ...]) -> None:
+    """One step of each optimiser.
+
+    Args:
+        steppers: The optimisers.
+        fields: The setting of each one's learning rate.
+
+    Raises:
+        UserError: A learning rate is too large for single precision.
+    """
+    for stepper, field in zip(steppers, fields, strict=True):
+        try:
+            stepper.step()
+        except RuntimeError as error:
+            if OVERFLOW not in str(error):
+                raise
+            what = f"{stepper.param_groups[0]['lr']:g} makes steps beyond single precision"
+            raise UserError(SETTINGS, what, "lower it", field) from error
