@@ -91,15 +91,16 @@ MODELS: dict[str, AnyModel] = {
     "r2led-cascade": R2LEDConfig(top=2, mix="cascade", fusion="mean", level_gate=False, depth=2),
     "r2led-one-route": R2LEDConfig(routes=("target",), top=4, mix="semantic", heads=1),
 }
-"""Models that the section `models` can name and the stages can train."""
+"""Models that need histories alone."""
 EVERY: dict[str, EveryModel] = {
     **MODELS,
     "iat-source-temporal": IATSourceConfig(order="temporal", dim=8, decoder=(8,)),
     "iat-source-user": IATSourceConfig(dim=8, decoder=(8,), window=5, layers=1, heads=2),
     "iat": IATConfig(dim=8, window=4, heads=2),
     "iat-handmade": IATConfig(tokens="handmade", labels=False, dim=8, window=4, layers=1),
+    "iat-after-shuffled": IATConfig(stored="after", instances="shuffled", dim=8, window=4, layers=1),
 }
-"""Also those that read an instance store."""
+"""Also those that make or read an instance store."""
 ITEMS, WITHOUT_ID = 60, (3, 17)
 """Items of the made-up space; those numbers have no embedding, hence no semantic ID."""
 

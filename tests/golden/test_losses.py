@@ -28,12 +28,10 @@ from hisac_lab.codebook.build import grow
 from hisac_lab.config.model import EveryModel, FrameConfig
 from hisac_lab.config.run import TrainConfig
 from hisac_lab.events.batches import Rows
+from hisac_lab.events.instances import InstanceQuery, InstanceStore, InstanceView
 from hisac_lab.events.store import EventStore
-from hisac_lab.models import runtime
 from hisac_lab.models.catalog import build
-from hisac_lab.models.contract import History, ItemSpace
-from hisac_lab.models.instances import InstanceStore
-from hisac_lab.models.runtime import histories
+from hisac_lab.models.contract import ItemSpace
 from hisac_lab.tokens.quantizer import ResidualQuantizer
 from hisac_lab.training import loop
 
@@ -126,7 +124,8 @@ MODELS: dict[str, dict[str, Any]] = {
         "kind": "iat_source", "order": "user", "dim": 16, "decoder": [16], "window": 8, "layers": 2, "heads": 4,
     },
     "iat": {
-        "kind": "iat", "tokens": "instances", "labels": True, "dim": 16, "window": 8, "layers": 2, "heads": 4,
+        "kind": "iat", "tokens": "instances", "stored": "before", "instances": "own", "labels": True, "dim": 16,
+        "window": 8, "layers": 2, "heads": 4,
     },
 }  # fmt: skip
 
@@ -175,23 +174,16 @@ def _rows(random: np.random.Generator, users: int, requests: int) -> Rows:
     time = np.where(end > offsets[user], times[np.maximum(end - 1, 0)], 10**9) + random.integers(1, 10**5, len(end))
     candidates = random.integers(0, 90, (len(end), 4))
     labels = (random.random(candidates.shape) < np.where(candidates % 6 == liked[user][:, None], 0.8, 0.2)).astype("f4")
-    return Rows(store, offsets[user], end, time, candidates, labels, candidates >= 0, candidates)
+    return Rows(store, offsets[user], end, time, candidates, labels, candidates >= 0, candidates, user)
 
 
-def _feed_instances(rows: Rows, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Lets the loop's histories bring instances: each training request once, its vector drawn, its label a day late."""
-    owners, order = np.unique(rows.start, return_inverse=True)[1], np.argsort(rows.time, kind="stable")
-    store, random = InstanceStore(int(owners.max()) + 1, 16), np.random.default_rng(0)
-    vectors = torch.from_numpy(np.tanh(random.normal(size=(len(order), 16))))
-    keys = store.append(owners[order], rows.time[order], rows.candidates[order, 0], vectors)
-    store.reveal(keys, rows.labels[order, 0].astype(int), rows.time[order] + 86_400)
-
-    def fed(of: Rows, index: np.ndarray, *rest: Any) -> History:
-        users = owners[index] if of is rows else np.zeros(len(index), int)
-        return dataclasses.replace(histories(of, index, *rest), instances=store.fetch(users, of.time[index], 8))
-
-    monkeypatch.setattr(loop, "histories", fed)
-    monkeypatch.setattr(runtime, "histories", fed)
+def _instances(rows: Rows) -> InstanceView:
+    """Each training request once as an instance, its vector drawn, its label a day late."""
+    order, random = np.argsort(rows.time, kind="stable"), np.random.default_rng(0)
+    vectors = np.tanh(random.normal(size=(len(order), 16))).astype(np.float32)
+    users, times, labels = rows.user[order], rows.time[order], rows.labels[order, 0].astype(int)
+    store = InstanceStore.of(users, times, rows.candidates[order, 0], labels, times + 86_400, vectors)
+    return InstanceView(store, InstanceQuery(8, 16))
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -207,7 +199,8 @@ def test_the_losses_of_twenty_steps_are_the_golden_ones(name: str, monkeypatch: 
 
     monkeypatch.setattr(loop, "_step", recording)
     if name.startswith("iat"):
-        _feed_instances(rows, monkeypatch)
+        view = _instances(rows)
+        rows, valid = dataclasses.replace(rows, view=view), dataclasses.replace(valid, user=valid.user * 0, view=view)
     model = build(_config(name), FRAME, items, seed=0)
     loop.train(model, rows, valid, TRAIN, CPU, 0, "golden", stop_after=STEPS)
     assert len(losses) == STEPS

@@ -18,7 +18,7 @@ from hisac_lab.config.model import ExperimentConfig
 from hisac_lab.events.batches import Rows
 from hisac_lab.events.store import EventStore
 from hisac_lab.models.bundle import load_model
-from hisac_lab.models.runtime import Runtime, score_rows
+from hisac_lab.models.runtime import Runtime, fed, score_rows
 
 CONFIDENCE = 0.95
 CHUNK = 20_000  # simulated users at once: memory does not grow with their number
@@ -37,6 +37,7 @@ def abtest(
     trained: Path,
     evaluated: Path,
     out: Path,
+    instances: Path | None = None,
 ) -> None:
     """Runs one test per model against the control, and an A/A test beside them.
 
@@ -48,6 +49,7 @@ def abtest(
         trained: Folder with one directory per training run.
         evaluated: Output of the stage `evaluate`; it names each model's seed (best on validation).
         out: An empty directory.
+        instances: Output of the stage `instances`, for models that read it: real users' instances before the test.
 
     Raises:
         UserError: No user can be in the test.
@@ -63,7 +65,8 @@ def abtest(
     seeds = {name: entry["best_seed"] for name, entry in read_json(evaluated / "metrics.json")["models"].items()}
     slates: dict[str, Array] = {}
     for name in track(experiment.models, len(experiment.models), "abtest", "policies"):
-        slates[name] = _slates(trained / f"{name}-{seeds[name]}", store, people, pools, config.slate, runtime)
+        run = trained / f"{name}-{seeds[name]}"
+        slates[name] = _slates(run, store, people, pools, config.slate, runtime, instances)
     crowd = Crowd(world, config)
     tests = {
         name: crowd.test(slates[config.control], slates[name], f"{config.split_salt}/{name}")
@@ -108,16 +111,25 @@ def _pools(store: EventStore, people: Population, config: ABTestConfig) -> Array
     return pools
 
 
-def _slates(run: Path, store: EventStore, people: Population, pools: Array, slate: int, runtime: Runtime) -> Array:
+def _slates(
+    run: Path,
+    store: EventStore,
+    people: Population,
+    pools: Array,
+    slate: int,
+    runtime: Runtime,
+    instances: Path | None = None,
+) -> Array:
     """The policy of a model: the items it scores highest, in order; (T, visits, slate)."""
-    model, _ = load_model(run)
+    model, _ = load_model(run, instances=instances)
     model.to(runtime.device)
     users, visits, size = pools.shape
     start = np.maximum(store.offsets[people.user], people.end - store.limit)
     flat = pools.reshape(users, visits * size).astype(np.int64)
     full = np.ones(flat.shape, bool)
-    rows = Rows(store, start, people.end, people.time, flat, full.astype(np.float32), full, np.zeros_like(flat))
-    scores = score_rows(model, rows, runtime).reshape(users, visits, size)
+    labels, sample = full.astype(np.float32), np.zeros_like(flat)
+    rows = Rows(store, start, people.end, people.time, flat, labels, full, sample, people.user)
+    scores = score_rows(model, fed(model, rows, instances), runtime).reshape(users, visits, size)
     best = np.argsort(-scores, axis=2, kind="stable")[:, :, :slate]
     chosen: Array = np.take_along_axis(pools, best, axis=2)
     return chosen

@@ -10,6 +10,7 @@ PREPARE = ARTIFACTS / "prepare"
 EMBED = ARTIFACTS / "embed"
 TOKENIZE = ARTIFACTS / "tokenize"
 CODEBOOK = ARTIFACTS / "codebook"
+INSTANCES = ARTIFACTS / "instances"
 SWEEP = ARTIFACTS / "sweep"
 TRAIN = ARTIFACTS / "train"
 EVALUATE = ARTIFACTS / "evaluate"
@@ -18,7 +19,20 @@ REGISTER = ARTIFACTS / "register"
 
 STAGES = {
     path.name: path
-    for path in (ACQUIRE, INGEST, PREPARE, EMBED, TOKENIZE, CODEBOOK, SWEEP, TRAIN, EVALUATE, ABTEST, REGISTER)
+    for path in (
+        ACQUIRE,
+        INGEST,
+        PREPARE,
+        EMBED,
+        TOKENIZE,
+        CODEBOOK,
+        INSTANCES,
+        SWEEP,
+        TRAIN,
+        EVALUATE,
+        ABTEST,
+        REGISTER,
+    )
 }
 
 

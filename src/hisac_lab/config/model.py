@@ -38,6 +38,9 @@ class FrameConfig(Section):
     attention_hidden: int = Field(32, ge=1, description="width of the attention unit's hidden layer")
     tower: tuple[int, ...] = Field((64, 32), min_length=1, description="hidden widths of the tower")
     dropout: float = Field(0.1, ge=0, lt=1, description="dropout in the tower")
+    table_mb: float | None = Field(
+        None, gt=0, description="MB the item table and its optimiser state may take; more items share rows; null: any"
+    )
 
 
 class DINConfig(Section):
@@ -235,13 +238,10 @@ class R2LEDConfig(Section):
     seed: int = Field(0, ge=0, description="seed of planes, shuffles and the random control")
 
 
-class IATSourceConfig(Section):
-    """IAT, stage one: compresses each training instance to a vector. Not yet for the section `models`."""
+class SourceConfig(Section):
+    """IAT, stage one: what compresses each training instance to a vector."""
 
-    kind: Literal["iat_source"] = Field("iat_source", description="IAT's source model")
-    order: Literal["temporal", "user"] = Field(
-        "user", description="temporal: each instance alone; user: a transformer reads the user's earlier instances"
-    )
+    order: str
     dim: int = Field(64, ge=1, description="width of an instance")
     decoder: tuple[int, ...] = Field((256,), min_length=1, description="hidden widths of the decompressor")
     window: int = Field(256, ge=2, description="instances the transformer reads, the current one with them")
@@ -249,15 +249,50 @@ class IATSourceConfig(Section):
     heads: int = Field(4, ge=1, description="its heads")
 
 
-class IATConfig(Section):
-    """IAT, stage two: reads the user's stored instances. Not yet for the section `models`."""
+class IATSourceConfig(SourceConfig):
+    """The source model as it is saved; it is set in the section `instances`, not in `models`."""
 
-    kind: Literal["iat"] = Field("iat", description="IAT's downstream model")
+    kind: Literal["iat_source"] = Field("iat_source", description="IAT's source model")
+    order: Literal["temporal", "user"] = Field(
+        "user", description="temporal: each instance alone; user: a transformer reads the user's earlier instances"
+    )
+
+
+class InstancesConfig(SourceConfig):
+    """The store of instances that models of kind iat read."""
+
+    order: Literal["none", "temporal", "user"] = Field(
+        "none",
+        description="none: no store; temporal: each instance is compressed alone; "
+        "user: a transformer over the user's earlier instances shapes the compressor",
+    )
+    stretches: int = Field(
+        16, ge=1, description="parts of the training period; each is compressed before the compressor learns from it"
+    )
+    label_delay: int = Field(3600, ge=0, description="seconds after which an instance's label is known")
+    precision: Literal["float16", "float32"] = Field("float16", description="how a stored number is kept")
+    seed: int = Field(0, ge=0, description="seed of the compressor's weights, order and dropout")
+
+    def source(self) -> IATSourceConfig:
+        """The compressor; `order` is not none."""
+        return IATSourceConfig.model_validate({name: getattr(self, name) for name in SourceConfig.model_fields})
+
+
+class IATConfig(Section):
+    """IAT, stage two: reads the user's stored instances."""
+
+    kind: Literal["iat"] = Field("iat", description="IAT's downstream model; needs `instances.order`")
     tokens: Literal["instances", "handmade"] = Field(
         "instances", description="handmade: item, label and time of the same instances (control)"
     )
+    stored: Literal["before", "after"] = Field(
+        "before", description="row before the source's transformer, or after it (control)"
+    )
+    instances: Literal["own", "shuffled"] = Field(
+        "own", description="shuffled: vectors change places among all stored instances (control)"
+    )
     labels: bool = Field(True, description="tokens know the label where it had arrived; false: an ablation")
-    dim: int = Field(64, ge=1, description="width of a stored instance")
+    dim: int = Field(64, ge=1, description="width of a stored instance: instances.dim")
     window: int = Field(256, ge=1, description="instances it reads, the newest")
     layers: int = Field(2, ge=1, description="blocks of the transformer")
     heads: int = Field(4, ge=1, description="its heads")
@@ -276,10 +311,11 @@ AnyModel: TypeAlias = (
     | TransformerConfig
     | CompressConfig
     | R2LEDConfig
+    | IATConfig
 )
 ModelConfig = Annotated[AnyModel, Field(discriminator="kind")]
-EveryModel: TypeAlias = AnyModel | IATSourceConfig | IATConfig
-"""Also what the section `models` cannot name yet: IAT reads an instance store, and no stage makes one."""
+EveryModel: TypeAlias = AnyModel | IATSourceConfig
+"""Also what the section `models` cannot name: the compressor of instances, which the stage `instances` trains."""
 
 
 class Models(RootModel[dict[str, ModelConfig]]):

@@ -14,7 +14,15 @@ from hisac_lab.config.base import PARAMS_FILE, Section, parse, read_yaml
 from hisac_lab.config.compute import ComputeConfig
 from hisac_lab.config.events import PrepareConfig
 from hisac_lab.config.judge import ABTestConfig, EvaluateConfig, MLflowConfig, PromotionConfig
-from hisac_lab.config.model import DINConfig, ExperimentConfig, FrameConfig, HiSACConfig, ModelConfig
+from hisac_lab.config.model import (
+    DINConfig,
+    ExperimentConfig,
+    FrameConfig,
+    HiSACConfig,
+    IATConfig,
+    InstancesConfig,
+    ModelConfig,
+)
 from hisac_lab.config.run import SweepConfig, TrainConfig
 from hisac_lab.config.tokens import EmbedConfig, TokenizeConfig
 
@@ -35,6 +43,7 @@ class Params(Section):
         {"din_50": DINConfig(whole_history=False), "din_whole": DINConfig(), "hisac": HiSACConfig()},
         description="models by name; a variant is one more entry",
     )
+    instances: InstancesConfig = Field(InstancesConfig(), description="IAT's store of compressed training instances")
     sweep: SweepConfig = Field(SweepConfig(), description="the Optuna study")
     train: TrainConfig = Field(TrainConfig(), description="one training run")
     evaluate: EvaluateConfig = Field(EvaluateConfig(), description="offline evaluation on the test period")
@@ -58,10 +67,24 @@ class Params(Section):
         ]:
             if name not in self.experiment.models:
                 raise ValueError(f"{place} names {name!r}, which is not in experiment.models")
+        for name in self.experiment.models:
+            self._instances_fit(name, self.models[name])
         deepest = len(self.tokenize.widths)
         if max(self.sweep.depth) > deepest:
             raise ValueError(f"sweep.depth holds {max(self.sweep.depth)}, but tokenize.widths has {deepest} levels")
         return self
+
+    def _instances_fit(self, name: str, model: ModelConfig) -> None:
+        if not isinstance(model, IATConfig):
+            return
+        made = self.instances
+        if made.order == "none":
+            raise ValueError(f"models.{name} reads instances, but instances.order is none: set it to temporal or user")
+        if model.dim != made.dim:
+            raise ValueError(f"models.{name}.dim is {model.dim}, but instances.dim is {made.dim}: give both the same")
+        if model.stored == "after" and made.order == "temporal":
+            rule = f"models.{name}.stored is after, but instances.order temporal has no transformer"
+            raise ValueError(f"{rule}: set stored to before")
 
 
 def load_params(path: Path = PARAMS_FILE) -> Params:

@@ -14,11 +14,17 @@ class TrainConfig(Section):
 
     epochs: int = Field(3, ge=1, description="passes over the training samples")
     batch_requests: int = Field(256, ge=1, description="requests per step; their candidates stay together")
+    accumulate: int = Field(
+        1, ge=1, description="parts a step is computed in, one after another: less memory, the same gradient"
+    )
     max_candidates: int = Field(4, ge=1, description="a request with more candidates becomes several rows")
     learning_rate: float = Field(0.002, gt=0, description="Adam, dense parameters")
     embedding_learning_rate: float = Field(0.02, gt=0, description="Adagrad, embedding tables")
     weight_decay: float = Field(0.0001, ge=0, description="decoupled weight decay of dense parameters")
     checks_per_epoch: int = Field(2, ge=1, description="validations per epoch; the best state is kept")
+    patience: int | None = Field(
+        None, ge=1, description="training ends after so many validations without a better AUC; null: never early"
+    )
     checkpoint_every: int = Field(100, ge=1, description="steps between checkpoints")
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hisac_lab.base.artifacts import Array
+from hisac_lab.events.instances import InstanceArrays, InstanceView
 from hisac_lab.events.store import EventStore
 
 SCORING_ROWS = 512
@@ -43,6 +44,8 @@ class Rows:
         labels: 1 clicked, 0 not; (N, C) float32.
         mask: True at real candidates; (N, C) bool.
         sample: Position of each candidate among the samples, -1 in the padding; (N, C) int64.
+        user: Number of each row's user; (N,) int.
+        view: What the model that is to score these rows reads of an instance store, if it reads one.
     """
 
     store: EventStore
@@ -53,6 +56,8 @@ class Rows:
     labels: Array
     mask: Array
     sample: Array
+    user: Array
+    view: InstanceView | None = None
 
     def __len__(self) -> int:
         return len(self.start)
@@ -65,8 +70,13 @@ class Rows:
 
     def take(self, index: Array) -> Rows:
         """The rows at `index`."""
-        parts = (self.start, self.end, self.time, self.candidates, self.labels, self.mask, self.sample)
-        return Rows(self.store, *(part[index] for part in parts))
+        parts = (self.start, self.end, self.time, self.candidates, self.labels, self.mask, self.sample, self.user)
+        start, end, time, candidates, labels, mask, sample, user = (part[index] for part in parts)
+        return Rows(self.store, start, end, time, candidates, labels, mask, sample, user, self.view)
+
+    def instances(self) -> InstanceArrays | None:
+        """Stored instances of these rows' users before their requests; None where the model reads none."""
+        return None if self.view is None else self.view.fetch(self.user, self.time)
 
     def histories(self) -> HistoryArrays:
         """Gathers the histories of these rows, padded to the longest (at least 1)."""
@@ -111,7 +121,8 @@ def group(store: EventStore, samples: Array, max_candidates: int) -> Rows:
     labels[row, column] = samples["label"]
     sample[row, column] = np.arange(len(samples))
     start, end = store.bounds(samples[heads])
-    return Rows(store, start, end, samples["time"][heads], candidates, labels, sample >= 0, sample)
+    time, user = samples["time"][heads], samples["user"][heads]
+    return Rows(store, start, end, time, candidates, labels, sample >= 0, sample, user)
 
 
 def epoch_order(lengths: Array, batch: int, seed: int, epoch: int) -> list[Array]:

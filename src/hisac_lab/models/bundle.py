@@ -19,34 +19,43 @@ from hisac_lab.models.frame import Ranker
 WEIGHTS, MODEL = "weights.safetensors", "model.json"
 
 
-def save_model(out: Path, model: Ranker, config: EveryModel, items: ItemSpace) -> None:
-    """Writes weights and everything needed to build the model again; no pickles."""
+def save_model(out: Path, model: Ranker, config: EveryModel, items: ItemSpace, instances: str | None = None) -> None:
+    """Writes weights and everything needed to build the model again; no pickles.
+
+    Args:
+        out: A directory.
+        model: Its weights.
+        config: Its settings.
+        items: What it knows of the items.
+        instances: Digest of the instance store it was trained with, for a model that reads one.
+    """
     tensors = {name: part.detach().cpu().clone().contiguous() for name, part in model.state_dict().items()}
     write_file(out / WEIGHTS, save(tensors))
-    write_json(
-        out / MODEL,
-        {
-            "model": config.model_dump(mode="json"),
-            "frame": model.frame.model_dump(mode="json"),
-            "items": items.shape(),
-            "codebook": items.codebook.digest,
-        },
-    )
+    facts = {
+        "model": config.model_dump(mode="json"),
+        "frame": model.frame.model_dump(mode="json"),
+        "items": items.shape(),
+        "codebook": items.codebook.digest,
+    }
+    write_json(out / MODEL, facts if instances is None else facts | {"instances": instances})
 
 
-def load_model(path: Path, codebook: Path | None = None) -> tuple[Ranker, EveryModel]:
+def load_model(path: Path, codebook: Path | None = None, instances: Path | None = None) -> tuple[Ranker, EveryModel]:
     """Builds a saved model again, from its own two files alone.
 
     Args:
         path: Where `save_model` wrote it.
         codebook: The codebook it is about to be used with (output of the stage `codebook`), or None.
+        instances: The instance store it is about to be used with (output of the stage `instances`), or None.
 
     Raises:
-        UserError: The files are missing, or the model was trained with another codebook.
+        UserError: The files are missing, or the model was trained with another codebook or instance store.
     """
     facts = read_json(path / MODEL)
     if codebook is not None:
         check_codebook(path, codebook)
+    if instances is not None and "instances" in facts:
+        _check(path, "instances", instances, "instance store")
     adapter: TypeAdapter[EveryModel] = TypeAdapter(Annotated[EveryModel, Field(discriminator="kind")])
     config = adapter.validate_json(json.dumps(facts["model"]))
     frame = FrameConfig.model_validate_json(json.dumps(facts["frame"]))
@@ -69,11 +78,15 @@ def check_codebook(path: Path, codebook: Path) -> None:
     Raises:
         UserError: They do not belong together.
     """
-    own, present = read_json(path / MODEL).get("codebook"), read_manifest(codebook)["digest"]
+    _check(path, "codebook", codebook, "codebook")
+
+
+def _check(path: Path, key: str, made: Path, what: str) -> None:
+    own, present = read_json(path / MODEL).get(key), read_manifest(made)["digest"]
     if present != own:
         raise UserError(
             path / MODEL,
-            f"the model was trained with codebook {own}, {codebook} holds {present}",
-            "train it again, or restore the codebook of then",
-            "codebook",
+            f"the model was trained with {what} {own}, {made} holds {present}",
+            f"train it again, or restore the {what} of then",
+            key,
         )

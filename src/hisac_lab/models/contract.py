@@ -18,6 +18,7 @@ from hisac_lab.base.artifacts import Array
 from hisac_lab.codebook.tree import Codebook
 from hisac_lab.codebook.votes import Agents
 from hisac_lab.events.batches import HistoryArrays
+from hisac_lab.events.instances import InstanceQuery
 from hisac_lab.models.instances import Instances
 
 
@@ -194,11 +195,13 @@ class LongBranch(nn.Module, ABC):
         card: What is stated, inferred and left out.
         ordered: Whether the order of the events matters beyond their ages.
         lazy: Events reach `encode` without gradient; those that matter are embedded again in `attend`.
+        reads: Which stored instances come with a history; None: the branch reads no instance store.
     """
 
     card: tuple[CardLine, ...] = ()
     ordered: bool = False
     lazy: bool = False
+    reads: InstanceQuery | None = None
 
     def agents(self, history: History) -> Agents | None:
         """What depends on frozen artefacts alone and can be counted offline; None when there is nothing."""

@@ -13,13 +13,12 @@ from torch import Tensor, nn
 
 from hisac_lab.base.errors import UserError
 from hisac_lab.config.model import FrameConfig, IATConfig, IATSourceConfig
+from hisac_lab.events.instances import InstanceQuery
 from hisac_lab.models.contract import Candidates, CardLine, Cost, History, ItemSpace, LongBranch, UserState
 from hisac_lab.models.frame import ItemEncoder, Ranker, context_width
-from hisac_lab.models.instances import Instances
+from hisac_lab.models.instances import LABELS, Instances
 from hisac_lab.models.stack import Stack
 from hisac_lab.ops.buckets import AGE_BUCKETS, age_bucket
-
-LABELS = 3
 
 
 class InstanceSource(Ranker):
@@ -71,6 +70,18 @@ class InstanceSource(Ranker):
             "note 4.2: stop-gradient",
             "test_stored_instances_get_no_gradient",
         ),
+        CardLine(
+            "a vector is written before its sample is learnt, never rewritten; later samples meet frozen weights",
+            "inferred",
+            "note 6, leak rule 3, and 10",
+            "test_no_vector_depends_on_its_own_or_a_later_label",
+        ),
+        CardLine(
+            "user order is trained by stretches of time: whole users inside one, stored instances before it",
+            "inferred",
+            "note 6, leak rule 3; note 4.2 has both ways",
+            "test_stored_instances_before_a_batch_read_like_a_longer_batch",
+        ),
         CardLine("RankMixer, thousands of features, training in two passes", "left out", "note 3, 4.2"),
     )
 
@@ -94,7 +105,7 @@ class InstanceSource(Ranker):
             return UserState(parts)
         past = history.instances
         if past is None:
-            past = no_instances(len(history.items), self.config.dim, history.items.device)
+            past = Instances.none(len(history.items), self.config.dim, history.items.device)
         past = past.last(self.config.window - 1)
         before = past.mask[:, None, :] & (past.ages[:, None, :] > past.ages[:, :, None])
         own = torch.eye(past.mask.shape[1], dtype=torch.bool, device=past.mask.device)
@@ -116,8 +127,38 @@ class InstanceSource(Ranker):
         logits: Tensor = self.decode(self.after(state, self.instance(state, candidates))).squeeze(-1)
         return logits
 
-    def score_users(self, history: History, candidates: Tensor, mask: Tensor, users: Tensor, times: Tensor) -> Tensor:
-        """Logits of a batch that holds whole users, every instance with a gradient (user order in batches).
+    def sequence(self, vectors: Tensor, times: Tensor, real: Tensor, unit: int = 1) -> Tensor:
+        """Rows after the transformer of whole sequences: each row reads the newest strictly before its time unit.
+
+        Args:
+            vectors: Instances of U users in time order; (U, T, E).
+            times: When each was served, seconds; (U, T) int64.
+            real: False in the padding, wherever it lies; (U, T) bool.
+            unit: Seconds of a time unit.
+
+        Returns:
+            (U, T, E); anything in the padding. In temporal order, `vectors`.
+        """
+        if self.reader is None:
+            return vectors
+        moments = times // unit * unit
+        before = real[:, None, :] & (times[:, None, :] < moments[:, :, None])
+        newest = before.sum(dim=2, keepdim=True) - before.cumsum(dim=2) < self.config.window - 1
+        own = torch.eye(times.shape[1], dtype=torch.bool, device=times.device)
+        gaps = (times[:, :, None] - times[:, None, :]).clamp(min=0)
+        return self.reader.tokens(vectors, self.reader.bias(gaps, (before & newest) | own))[0]
+
+    def score_users(
+        self,
+        history: History,
+        candidates: Tensor,
+        mask: Tensor,
+        users: Tensor,
+        times: Tensor,
+        past: Instances | None = None,
+        unit: int = 1,
+    ) -> Tensor:
+        """Logits of a batch that holds whole users, every instance of the batch with a gradient (user order).
 
         Args:
             history: Of R requests, in any order.
@@ -125,12 +166,13 @@ class InstanceSource(Ranker):
             mask: True at real candidates; (R, C) bool.
             users: User of each request; (R,) int64.
             times: Time of each request, seconds; (R,) int64.
+            past: Stored instances of each distinct user before the first of these requests, users rising; no gradient
+                reaches them.
+            unit: Seconds of a time unit.
 
         Returns:
             (R, C); zeros at candidates that are not real.
         """
-        if self.reader is None:
-            return self.score(self.encode(history), candidates) * mask
         rows = self.instance(super().encode(history), candidates)[mask]  # (N, E)
         request = torch.arange(len(mask), device=mask.device)[:, None].expand_as(mask)[mask]
         user, time = torch.unique(users[request], return_inverse=True)[1], times[request]
@@ -144,10 +186,12 @@ class InstanceSource(Ranker):
         when = time.new_zeros(shape).index_put((user[order], place), time[order])
         real = torch.zeros(shape, dtype=torch.bool, device=mask.device)
         real[user[order], place] = True
-        gaps = when[:, :, None] - when[:, None, :]
-        own = torch.eye(shape[1], dtype=torch.bool, device=mask.device)
-        bias = self.reader.bias(gaps, (real[:, None, :] & (gaps > 0)) | own)
-        outputs = self.reader.tokens(x, bias)[0][user[order], place]
+        if past is not None:
+            x = torch.cat([past.vectors.detach().to(x.dtype), x], dim=1)
+            when = torch.cat([when[:, :1] - past.ages, when], dim=1)
+            real = torch.cat([past.mask, real], dim=1)
+            place = place + past.mask.shape[1]
+        outputs = self.sequence(x, when, real, unit)[user[order], place]
         logits = outputs.new_zeros(mask.shape)
         back = torch.empty_like(order).scatter_(0, order, torch.arange(len(order), device=order.device))
         logits[mask] = self.decode(outputs[back]).squeeze(-1)
@@ -207,6 +251,7 @@ class IATBranch(LongBranch):
     def __init__(self, config: IATConfig, frame: FrameConfig, items: ItemSpace) -> None:
         super().__init__()
         self.config = config
+        self.reads = InstanceQuery(config.window, config.dim, config.stored, config.instances == "shuffled")
         dim = config.dim
         handmade = config.tokens == "handmade"
         self.items = ItemEncoder(items, dim) if handmade else None
@@ -263,9 +308,3 @@ class IATBranch(LongBranch):
             0,
             query + self.query.in_features * dim + dim * frame,
         )
-
-
-def no_instances(rows: int, dim: int, device: torch.device) -> Instances:
-    """One empty place per request."""
-    empty = torch.zeros(rows, 1, dtype=torch.int64, device=device)
-    return Instances(torch.zeros(rows, 1, dim, device=device), empty, empty, empty, empty.bool())

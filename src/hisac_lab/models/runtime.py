@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
+import os
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -14,8 +17,10 @@ from hisac_lab.base.errors import UserError
 from hisac_lab.codebook.votes import Agents
 from hisac_lab.config.compute import ComputeConfig
 from hisac_lab.events.batches import Rows, in_order
+from hisac_lab.events.instances import InstanceStore, InstanceView
 from hisac_lab.models.contract import History
 from hisac_lab.models.frame import Ranker
+from hisac_lab.models.instances import Instances
 
 
 @dataclass(frozen=True)
@@ -34,8 +39,10 @@ class Runtime:
     def start(cls, config: ComputeConfig) -> Runtime:
         """Picks the device, sets the number of threads and asks for deterministic algorithms.
 
+        Of several processes on one machine (`torchrun`), each takes a GPU of its own.
+
         Raises:
-            UserError: A GPU is demanded and there is none.
+            UserError: A GPU is demanded and there is none, or there are more processes than GPUs.
         """
         torch.set_num_threads(config.math_threads)
         torch.use_deterministic_algorithms(True, warn_only=True)
@@ -43,6 +50,15 @@ class Runtime:
         if config.device == "cuda" and not gpu:
             raise UserError("params.yaml", "is cuda, but no GPU is seen", "set auto or cpu", "compute.device")
         device = torch.device("cuda" if gpu and config.device != "cpu" else "cpu")
+        place = int(os.environ.get("LOCAL_RANK", "0"))
+        if device.type == "cuda" and place:
+            count = torch.cuda.device_count()
+            if place >= count:
+                what = f"{place + 1} processes or more, but GPUs seen: {count}"
+                raise UserError(
+                    "torchrun", what, "start one for each GPU, or set compute.device: cpu", "--nproc-per-node"
+                )
+            torch.cuda.set_device(place)
         wanted = {"auto": device.type == "cuda", "fp32": False, "bf16": True}
         return cls(device, wanted[config.precision])
 
@@ -88,18 +104,57 @@ class AgentCache:
         return Agents(*(torch.from_numpy(part.astype(np.int64)).to(device) for part in parts))
 
 
+def fed(model: Ranker, rows: Rows, instances: Path | None) -> Rows:
+    """The rows with what the model reads of an instance store; as they are, for a model that reads none.
+
+    Args:
+        model: It is about to score or learn these rows.
+        rows: Requests.
+        instances: Output of the stage `instances`.
+
+    Raises:
+        UserError: The model reads instances, and there are none, or not of the kind or width it reads.
+    """
+    reads = None if model.long is None else model.long.reads
+    if reads is None:
+        return rows
+    if instances is None:
+        raise UserError("model iat", "there are no stored instances", "run the stage instances")
+    store = InstanceStore.open(instances)
+    if reads.row not in store.vectors:
+        raise UserError(instances, f"holds no rows {reads.row!r}", "set it to user", "instances.order")
+    if reads.dim != store.dim:
+        mend = "set instances.dim and the model's dim to the same"
+        raise UserError(instances, f"holds vectors of {store.dim} numbers, the model reads {reads.dim}", mend)
+    return replace(rows, view=InstanceView(store, reads))
+
+
 def histories(rows: Rows, index: Array, runtime: Runtime, cache: AgentCache | None = None) -> History:
-    """Histories of the rows at `index`, with their cached agents."""
-    history = History.of(rows.take(index).histories(), runtime.device, rows.time[index])
+    """Histories of the rows at `index`, with their cached agents and stored instances."""
+    some = rows.take(index)
+    history = History.of(some.histories(), runtime.device, some.time)
+    past = some.instances()
+    if past is not None:
+        history = replace(history, instances=Instances.of(past, runtime.device))
     return history if cache is None else replace(history, agents=cache.take(index, runtime.device))
 
 
 @torch.inference_mode()
-def score_rows(model: Ranker, rows: Rows, runtime: Runtime, cache: AgentCache | None = None) -> Array:
-    """Logits of all candidates; (N, C) float32."""
+def score_rows(
+    model: Ranker, rows: Rows, runtime: Runtime, cache: AgentCache | None = None, share: tuple[int, int] = (0, 1)
+) -> Array:
+    """Logits of all candidates; (N, C) float32.
+
+    Args:
+        model: Put into evaluation mode.
+        rows: Requests and candidates.
+        runtime: Device and number format.
+        cache: Agents counted beforehand.
+        share: (k, n): scores every n-th batch from the k-th on, and leaves zeros elsewhere.
+    """
     model.eval()
     logits = np.zeros(rows.candidates.shape, np.float32)
-    for index in in_order(rows):
+    for index in itertools.islice(in_order(rows), share[0], None, share[1]):
         candidates = torch.from_numpy(rows.candidates[index]).to(runtime.device)
         with runtime.autocast():
             scored: Tensor = model(histories(rows, index, runtime, cache), candidates)

@@ -47,7 +47,10 @@ def build_bundles(experiment: ExperimentConfig, stages: Mapping[str, Path], out:
         for file in (WEIGHTS, MODEL):
             shutil.copyfile(run / file, folder / file)
         write_json(folder / VOCABULARY, {"items": items, "history_limit": store.limit})
-        write_json(folder / CARD, [asdict(line) for line in fidelity_card(load_model(run, stages["codebook"])[1])])
+        write_json(
+            folder / CARD,
+            [asdict(line) for line in fidelity_card(load_model(run, stages["codebook"], stages["instances"])[1])],
+        )
         test = tests["tests"].get(name)
         write_json(
             folder / EVIDENCE,

@@ -88,7 +88,7 @@ class Mirror:
             | {f"data.{stage}": digest[:16] for stage, digest in self.bundles["stages"].items()}
             | {"fingerprint": read_manifest(self.stages["evaluate"])["fingerprint"]},
         )
-        for stage in ("acquire", "prepare", "embed", "tokenize", "codebook"):
+        for stage in ("acquire", "prepare", "embed", "tokenize", "codebook", "instances"):
             self._run(stage, top, *_split(read_manifest(self.stages[stage])))
         self._sweep(top)
         owners = self._training(top, results)

@@ -7,6 +7,7 @@ are in the bundle.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,13 @@ from mlflow.pyfunc.model import PythonModel
 from hisac_lab.base.artifacts import read_json
 from hisac_lab.base.errors import UserError
 from hisac_lab.events.batches import HistoryArrays
+from hisac_lab.events.instances import NEGATIVE, POSITIVE, UNKNOWN, InstanceArrays
 from hisac_lab.models.bundle import load_model
 from hisac_lab.models.contract import History
+from hisac_lab.models.instances import Instances
 
 INPUTS = ("history_items", "history_times", "time", "candidates")
+FETCHED = ("instance_items", "instance_times", "instance_labels", "instance_vectors")
 
 
 class ServedRanker(PythonModel):
@@ -31,12 +35,19 @@ class ServedRanker(PythonModel):
 
     Input, one row per request: `history_items` (item ids, oldest first), `history_times` (seconds), `time` (seconds),
     `candidates` (item ids). Output: column `scores`, click probabilities in the order of the candidates.
+
+    A model that reads stored instances has four columns more, what its store answers for the user, oldest first:
+    `instance_items` (item ids), `instance_times` (seconds), `instance_labels` (0, 1, or 2 where the label has not
+    arrived), `instance_vectors` (a list of numbers each). The store itself stays where it is.
     """
 
     def load_context(self, context: Any) -> None:
         """Loads the bundle that MLflow unpacked."""
         home = Path(context.artifacts["bundle"])
         self.model, _ = load_model(home)
+        reads = None if self.model.long is None else self.model.long.reads
+        self.reads = reads
+        self.inputs = INPUTS if reads is None else INPUTS + FETCHED
         vocabulary = read_json(home / "vocabulary.json")
         self.limit = int(vocabulary["history_limit"])
         self.number = {item: place for place, item in enumerate(vocabulary["items"])}
@@ -46,11 +57,12 @@ class ServedRanker(PythonModel):
         """Scores each request.
 
         Raises:
-            UserError: A column is missing, a history is empty or from the future, or an item is unknown.
+            UserError: A column is missing, a history is empty or from the future, an item is unknown, or instances
+                do not fit each other or the model.
         """
-        for name in INPUTS:
+        for name in self.inputs:
             if name not in model_input.columns:
-                raise UserError("model input", "column is missing", f"give {', '.join(INPUTS)}", name)
+                raise UserError("model input", "column is missing", f"give {', '.join(self.inputs)}", name)
         scores = [self._score(row, request) for row, request in enumerate(model_input.to_dict("records"))]
         return pd.DataFrame({"scores": scores}, index=model_input.index)
 
@@ -71,8 +83,34 @@ class ServedRanker(PythonModel):
         items, ages = items[-self.limit :], ages[-self.limit :]
         arrays = HistoryArrays(items[None], ages[None], np.ones((1, len(items)), bool))
         history = History.of(arrays, time=np.array([int(request["time"])]))
+        if self.reads is not None:
+            history = replace(history, instances=self._instances(row, request, self.reads.count, self.reads.dim))
         logits = self.model(history, torch.from_numpy(candidates[None]))
         return [float(p) for p in torch.sigmoid(logits[0])]
+
+    def _instances(self, row: int, request: Mapping[Any, Any], count: int, dim: int) -> Instances:
+        items = self._numbers(row, "instance_items", request["instance_items"])
+        times = np.asarray(request["instance_times"], np.int64)
+        labels = np.asarray(request["instance_labels"], np.int64)
+        rows = [np.asarray(one, np.float32) for one in request["instance_vectors"]]
+        if not len(items):
+            return Instances.none(1, dim)
+        if not len(items) == len(times) == len(labels) == len(rows) or {len(one) for one in rows} != {dim}:
+            raise UserError("model input", f"{len(items)} items, {len(times)} times, {len(labels)} labels and "
+                            f"{len(rows)} vectors do not fit", f"give one of each, vectors of {dim} numbers",
+                            f"row {row}: instance_vectors")  # fmt: skip
+        vectors, ages = np.stack(rows), int(request["time"]) - times
+        if (ages <= 0).any():
+            raise UserError("model input", f"an instance at {times[ages <= 0][0]} is not before the request",
+                            "leave out instances at or after `time`", f"row {row}: instance_times")  # fmt: skip
+        wrong = labels[~np.isin(labels, (NEGATIVE, POSITIVE, UNKNOWN))]
+        if len(wrong):
+            raise UserError("model input", f"value {wrong[0]} is no label", "give 0, 1, or 2 where it is not known yet",
+                            f"row {row}: instance_labels")  # fmt: skip
+        last = slice(-count, None)
+        mask = np.ones((1, len(items[last])), bool)
+        parts = InstanceArrays(vectors[None, last], items[None, last], ages[None, last], labels[None, last], mask)
+        return Instances.of(parts)
 
     def _numbers(self, row: int, name: str, ids: Any) -> npt.NDArray[np.int64]:
         try:

@@ -11,28 +11,30 @@ from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
-from mlflow.types import ColSpec, DataType, Schema
+from mlflow.types import ColSpec, DataType, Schema, TensorSpec
 from mlflow.types.schema import Array
 
 from hisac_lab.base.artifacts import read_json
 from hisac_lab.base.errors import UserError
+from hisac_lab.models.bundle import MODEL
 from hisac_lab.registry.bundle import CARD, EVIDENCE
 
 BUNDLE = "hisac_lab.bundle"
 CHAMPION, CHALLENGER = "champion", "challenger"
 PACKAGE = Path(__file__).parents[1]
 REQUIREMENTS = ["mlflow", "numpy", "pandas", "pydantic", "pyyaml", "rich", "safetensors", "torch"]
-SIGNATURE = ModelSignature(
-    inputs=Schema(
-        [
-            ColSpec(Array(DataType.string), "history_items"),
-            ColSpec(Array(DataType.long), "history_times"),
-            ColSpec(DataType.long, "time"),
-            ColSpec(Array(DataType.string), "candidates"),
-        ]
-    ),
-    outputs=Schema([ColSpec(Array(DataType.double), "scores")]),
-)
+REQUEST: list[ColSpec | TensorSpec] = [
+    ColSpec(Array(DataType.string), "history_items"),
+    ColSpec(Array(DataType.long), "history_times"),
+    ColSpec(DataType.long, "time"),
+    ColSpec(Array(DataType.string), "candidates"),
+]
+FETCHED: list[ColSpec | TensorSpec] = [
+    ColSpec(Array(DataType.string), "instance_items"),
+    ColSpec(Array(DataType.long), "instance_times"),
+    ColSpec(Array(DataType.long), "instance_labels"),
+    ColSpec(Array(Array(DataType.double)), "instance_vectors"),
+]
 
 
 class ModelVersions:
@@ -70,7 +72,7 @@ class ModelVersions:
                 python_model=str(PACKAGE / "registry" / "served.py"),
                 artifacts={"bundle": str(bundle)},
                 code_paths=[str(PACKAGE)],
-                signature=SIGNATURE,
+                signature=_signature(bundle),
                 pip_requirements=REQUIREMENTS,
             )
         evidence = read_json(bundle / EVIDENCE)
@@ -170,3 +172,9 @@ def _describe(name: str, card: list[dict[str, str]]) -> str:
     ]
     lines += [f"| {line['status']} | {line['claim']} | {line['source']} |" for line in card]
     return "\n".join(lines)
+
+
+def _signature(bundle: Path) -> ModelSignature:
+    """What a request holds: a model trained with an instance store is also told what the store answers."""
+    columns = REQUEST + FETCHED if "instances" in read_json(bundle / MODEL) else REQUEST
+    return ModelSignature(inputs=Schema(columns), outputs=Schema([ColSpec(Array(DataType.double), "scores")]))

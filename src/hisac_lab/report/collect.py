@@ -37,6 +37,7 @@ class Inputs:
     tokenize: Path
     codebook: Path
     sweep: Path
+    instances: Path
     train: Path
     evaluate: Path
     abtest: Path
@@ -133,7 +134,7 @@ def _cards(register: Path, models: list[str]) -> dict[str, tuple[facts.CardLine,
 
 
 def _digests(inputs: Inputs, runs: dict[tuple[str, int], Path]) -> dict[str, str | None]:
-    stages = ("acquire", "prepare", "embed", "tokenize", "codebook", "sweep")
+    stages = ("acquire", "prepare", "embed", "tokenize", "codebook", "sweep", "instances")
     paths: dict[str, Path] = {name: getattr(inputs, name) for name in stages}
     paths |= {f"train {name}, seed {seed}": path for (name, seed), path in runs.items()}
     paths |= {"evaluate": inputs.evaluate, "abtest": inputs.abtest, "register": inputs.register}

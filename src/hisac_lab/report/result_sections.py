@@ -214,7 +214,8 @@ def fidelity(facts: Facts) -> Section:
 def provenance(facts: Facts) -> Section:
     """What was made from which bytes."""
     digests = facts.digests
-    stages = ("acquire", "prepare", "embed", "tokenize", "codebook", "sweep", "train", "evaluate", "abtest", "register")
+    stages = ("acquire", "prepare", "embed", "tokenize", "codebook", "sweep", "instances", "train", "evaluate",
+              "abtest", "register")  # fmt: skip
     runs = sum(name.startswith("train ") for name in digests)
     below = {name: _short(digests.get(name), 7) for name in stages} | {"train": f"{runs} runs"}
     artefacts: list[Row] = [(name, f"`{_short(digest, 12)}`") for name, digest in digests.items()]

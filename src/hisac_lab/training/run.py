@@ -16,8 +16,9 @@ from hisac_lab.events.store import EventStore
 from hisac_lab.models.bundle import save_model
 from hisac_lab.models.catalog import build
 from hisac_lab.models.contract import ItemSpace
-from hisac_lab.models.runtime import Runtime
+from hisac_lab.models.runtime import Runtime, fed
 from hisac_lab.training.loop import train
+from hisac_lab.training.parallel import join
 
 SOURCE = Path(__file__).parent.parent
 
@@ -41,6 +42,7 @@ def train_model(
     prepared: Path,
     out: Path,
     work: Path,
+    instances: Path | None = None,
 ) -> None:
     """Trains one model with one seed and writes it as safetensors and JSON.
 
@@ -53,8 +55,9 @@ def train_model(
         seed: Seed of weights, order and dropout.
         items: Frozen knowledge of the items.
         prepared: Output of the stage `prepare`.
-        out: An empty directory.
+        out: An empty directory; of several processes (see `parallel`) only the leader writes.
         work: Where checkpoints live until the run has ended well.
+        instances: Output of the stage `instances`, for models that read it.
 
     Raises:
         UserError: The settings do not fit the data, or training diverges.
@@ -63,8 +66,14 @@ def train_model(
     store = EventStore.open(prepared)
     rows = {split: group(store, store.samples(split), config.max_candidates) for split in ("train", "valid")}
     model = build(model_config, frame, items, seed)
-    progress = train(model, rows["train"], rows["valid"], config, runtime, seed, f"train {name} seed {seed}", work)
-    save_model(out, model, model_config, items)
+    rows = {split: fed(model, part, instances) for split, part in rows.items()}
+    view = rows["train"].view
+    what = f"train {name} seed {seed}"
+    with join(runtime.device) as team:
+        progress = train(model, rows["train"], rows["valid"], config, runtime, seed, what, work, team=team)
+    if not team.leads:
+        return
+    save_model(out, model, model_config, items, None if view is None else view.store.digest)
     curve = "".join(json.dumps(point, sort_keys=True) + "\n" for point in progress.curve)
     write_file(out / "curve.jsonl", curve)
     write_manifest(

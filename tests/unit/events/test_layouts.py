@@ -180,7 +180,7 @@ def test_lastfm_tracks_without_an_id_go_by_name(tmp_path: Path) -> None:
 def test_changelog_items_are_words_of_the_path_and_the_unit_is_the_day(tmp_path: Path) -> None:
     layouts.gcc_changelog(tmp_path)
     table = _items(_load(tmp_path, "gcc-changelog", time_unit="day"))
-    assert table.loc["3"].tolist() == ["gcc config file 3 c", "gcc/config", "c"]
+    assert table.loc["3"].tolist() == ["gcc config file 3 c", "gcc/config", "c", "gcc/config"]
     with says("params.yaml", "prepare.time_unit", "'second'", "set it to day"):
         _load(tmp_path, "gcc-changelog")
 

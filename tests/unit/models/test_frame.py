@@ -11,6 +11,7 @@ import torch
 from kit import CPU, DAY, EVERY, FRAME, ITEMS, MODELS, lively, make_history, make_items, says
 
 from hisac_lab.events.batches import Rows
+from hisac_lab.models import tables
 from hisac_lab.models.catalog import build
 from hisac_lab.models.contract import History, ItemSpace, UserState
 from hisac_lab.models.frame import ItemEncoder, context_features, context_width
@@ -35,6 +36,23 @@ def test_few_items_and_many_are_encoded_alike() -> None:
     many = some.repeat(20, 1)
     assert many.numel() >= ITEMS > some.numel()
     torch.testing.assert_close(encoder(many)[:2], encoder(some))
+
+
+def test_a_large_table_keeps_its_gradient_sparse_however_many_items_are_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    some = torch.tensor([5, 9, 5, 0, 59])
+    many = some.repeat(20)
+    torch.manual_seed(0)
+    plain = ItemEncoder(SPACE, 8)
+    monkeypatch.setattr(tables, "SPARSE_ROWS", ITEMS)
+    torch.manual_seed(0)
+    large = ItemEncoder(SPACE, 8)
+    for encoder in (plain, large):
+        encoder(many).square().sum().backward()
+    found = large.ids.weight.grad.coalesce()
+    assert found.indices()[0].tolist() == [0, 5, 9, 59]
+    torch.testing.assert_close(found.to_dense(), plain.ids.weight.grad)
+    with torch.no_grad():
+        torch.testing.assert_close(large(many), plain(many))
 
 
 def test_the_last_events_of_a_history_drop_its_agents() -> None:

@@ -13,10 +13,11 @@ from torch import Tensor
 
 from hisac_lab.base.errors import UserError
 from hisac_lab.config.model import IATConfig, IATSourceConfig, Models
+from hisac_lab.events.instances import UNKNOWN, InstanceQuery, InstanceStore
 from hisac_lab.models.catalog import build
 from hisac_lab.models.contract import History, UserState
 from hisac_lab.models.iat import IATBranch, InstanceSource
-from hisac_lab.models.instances import UNKNOWN, InstanceStore
+from hisac_lab.models.instances import Instances
 
 SPACE = make_items()
 CANDIDATES = torch.randint(0, ITEMS, (6, 3), generator=torch.Generator().manual_seed(0))
@@ -42,24 +43,28 @@ def _requests() -> History:
     return dataclasses.replace(make_history([5, 3, 9, 2, 0, 4]), instances=None)
 
 
-def _stream(model: InstanceSource, after: bool = False) -> tuple[Tensor, InstanceStore]:
+def _past(parts: list[tuple[int, int, Tensor]], user: int, time: int, count: int = 64) -> Instances:
+    """What a store of these instances, each with user, time and vector, shows of one user at this time."""
+    users, times = (np.array([part[place] for part in parts], np.int64) for place in (0, 1))
+    vectors = np.stack([part[2].numpy() for part in parts]) if parts else np.zeros((0, 8), np.float32)
+    store = InstanceStore.of(users, times, users * 0, users * 0, times, vectors)
+    return Instances.of(store.fetch(np.array([user]), np.array([time]), InstanceQuery(count, 8)))
+
+
+def _stream(model: InstanceSource, after: bool = False) -> tuple[Tensor, list[tuple[int, int, Tensor]]]:
     """Requests in time order: fetch, score, store."""
-    store, logits = InstanceStore(3, 8), torch.zeros(6, 3)
-    history = _requests()
+    stored: list[tuple[int, int, Tensor]] = []
+    logits, history = torch.zeros(6, 3), _requests()
     with torch.no_grad():
         for row in torch.argsort(TIMES, stable=True).tolist():
             one = pick(history, [row])
-            past = store.fetch(USERS[[row]].numpy(), TIMES[[row]].numpy(), 64)
+            past = _past(stored, int(USERS[row]), int(TIMES[row]))
             state = model.encode(dataclasses.replace(one, instances=past))
             logits[row] = model.score(state, CANDIDATES[[row]])[0] * MASK[row]
             rows = model.instance(state, CANDIDATES[[row]])
             rows = model.after(state, rows) if after else rows
-            kept = MASK[row].nonzero()[:, 0]
-            filled = np.full(len(kept), 1)
-            store.append(
-                filled * int(USERS[row]), filled * int(TIMES[row]), CANDIDATES[row, kept].numpy(), rows[0, kept]
-            )
-    return logits, store
+            stored += [(int(USERS[row]), int(TIMES[row]), vector) for vector in rows[0][MASK[row]]]
+    return logits, stored
 
 
 @pytest.mark.parametrize("order", ["temporal", "user"])
@@ -107,6 +112,44 @@ def test_instances_of_one_request_do_not_see_each_other() -> None:
     assert (later[2] != after[2]).all()
 
 
+@pytest.mark.parametrize("window", [3, 64])
+def test_stored_instances_before_a_batch_read_like_a_longer_batch(window: int) -> None:
+    """The first requests stored, the later ones together: as if all stood in one batch, or streamed one by one."""
+    model = _source(window=window)
+    model.reader.blocks = model.reader.blocks[:1]  # with two blocks, a short window reaches further in a longer batch
+    stored = _stream(model)[1]
+    late = [2, 3, 4]  # of users 0 and 1, whose earlier requests are stored
+    parts = [_past(stored, user, int(TIMES[user == USERS].max()), window - 1) for user in (0, 1)]
+    width = max(part.mask.shape[1] for part in parts)
+    padded = [torch.nn.functional.pad(part.vectors, (0, 0, width - part.mask.shape[1], 0)) for part in parts]
+    rest = [
+        [torch.nn.functional.pad(getattr(part, name), (width - part.mask.shape[1], 0)) for part in parts]
+        for name in ("items", "ages", "labels", "mask")
+    ]
+    past = Instances(torch.cat(padded), *(torch.cat(part) for part in rest))
+    found = model.score_users(
+        pick(_requests(), late), CANDIDATES[late], MASK[late], USERS[late], TIMES[late], past.last(window - 1)
+    )
+    whole = model.score_users(_requests(), CANDIDATES, MASK, USERS, TIMES)
+    torch.testing.assert_close(found, whole[late], atol=1e-5, rtol=1e-4)
+    alone = model.score_users(pick(_requests(), late), CANDIDATES[late], MASK[late], USERS[late], TIMES[late])
+    assert not torch.allclose(alone, found, atol=1e-3)
+    if window > 3:
+        torch.testing.assert_close(found, _stream(model)[0][late], atol=1e-5, rtol=1e-4)
+
+
+def test_in_a_time_unit_nothing_is_seen() -> None:
+    """Days instead of seconds: what happened earlier on the same day is not read."""
+    model, day = _source(), 86_400
+    vectors = torch.randn(1, 3, 8, generator=torch.Generator().manual_seed(0))
+    times, real = torch.tensor([[100, 200, day + 5]]), torch.ones(1, 3, dtype=torch.bool)
+    by_second, by_day = (model.sequence(vectors, times, real, unit) for unit in (1, day))
+    alone = model.sequence(vectors[:, 1:2], times[:, 1:2], real[:, 1:2])
+    torch.testing.assert_close(by_day[:, 1:2], alone, atol=1e-5, rtol=1e-4)
+    assert not torch.allclose(by_second[:, 1:2], alone, atol=1e-3)
+    assert not torch.allclose(by_day[:, 2:], model.sequence(vectors[:, 2:], times[:, 2:], real[:, 2:]), atol=1e-3)
+
+
 def test_an_instance_is_narrow_and_bounded() -> None:
     model = _source()
     found = model.instance(model.encode(_requests()), CANDIDATES)
@@ -132,10 +175,9 @@ def test_the_stored_row_is_the_one_before_the_transformer() -> None:
     assert torch.equal(model.instance(other, CANDIDATES[:2]), rows)  # it knows no earlier instance
     assert not torch.allclose(model.after(state, rows), model.after(other, rows))
     torch.testing.assert_close(model.decode(model.after(state, rows)).squeeze(-1), model.score(state, CANDIDATES[:2]))
-    _, before = _stream(model)
-    _, after = _stream(model, after=True)
-    assert (np.abs(before.vectors[: len(before)]) <= 1).all()
-    assert not np.allclose(before.vectors[: len(before)], after.vectors[: len(after)])
+    before, after = (torch.stack([part[2] for part in _stream(model, after)[1]]) for after in (False, True))
+    assert (before.abs() <= 1).all()
+    assert not torch.allclose(before, after)
     temporal = _source("temporal")
     state = temporal.encode(make_history([5, 3]))
     rows = temporal.instance(state, CANDIDATES[:2])
@@ -216,7 +258,7 @@ def test_a_history_without_instances_is_refused() -> None:
         lively("iat", SPACE)(history, CANDIDATES[:1])
 
 
-def test_the_section_models_cannot_name_what_no_stage_can_feed() -> None:
-    for name in ("iat", "iat-source-user"):
-        with pytest.raises(ValueError, match="does not match any of the expected tags"):
-            Models.model_validate({"x": {"kind": EVERY[name].kind}})
+def test_the_section_models_names_the_reader_and_not_the_source() -> None:
+    assert Models.model_validate({"x": {"kind": "iat"}}).get("x") == IATConfig()
+    with pytest.raises(ValueError, match="does not match any of the expected tags"):
+        Models.model_validate({"x": {"kind": EVERY["iat-source-user"].kind}})

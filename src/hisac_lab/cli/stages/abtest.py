@@ -2,7 +2,7 @@
 
 from hisac_lab.abtest.run import abtest
 from hisac_lab.base.artifacts import stage_output
-from hisac_lab.cli.paths import ABTEST, EVALUATE, PREPARE, TRAIN
+from hisac_lab.cli.paths import ABTEST, EVALUATE, INSTANCES, PREPARE, TRAIN
 from hisac_lab.config.base import load_section
 from hisac_lab.config.compute import ComputeConfig
 from hisac_lab.config.judge import ABTestConfig
@@ -15,4 +15,4 @@ def run() -> None:
     experiment = load_section("experiment", ExperimentConfig)
     compute = load_section("compute", ComputeConfig)
     with stage_output(ABTEST) as out:
-        abtest(config, experiment, compute, PREPARE, TRAIN, EVALUATE, out)
+        abtest(config, experiment, compute, PREPARE, TRAIN, EVALUATE, out, INSTANCES)

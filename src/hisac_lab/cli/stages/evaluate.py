@@ -1,7 +1,7 @@
 """Stage evaluate: all runs on the same test exposures."""
 
 from hisac_lab.base.artifacts import stage_output
-from hisac_lab.cli.paths import EVALUATE, PREPARE, TIMINGS, TRAIN
+from hisac_lab.cli.paths import EVALUATE, INSTANCES, PREPARE, TIMINGS, TRAIN
 from hisac_lab.config.base import load_section
 from hisac_lab.config.compute import ComputeConfig
 from hisac_lab.config.judge import EvaluateConfig
@@ -15,4 +15,4 @@ def run() -> None:
     experiment = load_section("experiment", ExperimentConfig)
     compute = load_section("compute", ComputeConfig)
     with stage_output(EVALUATE) as out:
-        evaluate(config, experiment, compute, PREPARE, TRAIN, out, TIMINGS)
+        evaluate(config, experiment, compute, PREPARE, TRAIN, out, TIMINGS, INSTANCES)

@@ -1,0 +1,21 @@
+"""Stage instances: IAT's source model, and the store of every sample's vector."""
+
+from hisac_lab.base.artifacts import stage_output
+from hisac_lab.cli.paths import CODEBOOK, EMBED, INSTANCES, PREPARE
+from hisac_lab.config.base import load_section
+from hisac_lab.config.compute import ComputeConfig
+from hisac_lab.config.model import FrameConfig, InstancesConfig
+from hisac_lab.config.run import TrainConfig
+from hisac_lab.models.catalog import load_items
+from hisac_lab.training.instances import make_instances
+
+
+def run() -> None:
+    """Runs the stage in the current folder."""
+    config = load_section("instances", InstancesConfig)
+    frame = load_section("frame", FrameConfig)
+    train = load_section("train", TrainConfig)
+    compute = load_section("compute", ComputeConfig)
+    with stage_output(INSTANCES) as out:
+        items = load_items(PREPARE, EMBED, CODEBOOK)
+        make_instances(config, frame, train, compute, items, PREPARE, out)

@@ -1,0 +1,373 @@
+"""The stage `instances`: IAT's source model walks through time, and every sample's vector is stored.
+
+The training period is cut into stretches of time. Each stretch is compressed first and learnt from afterwards, so no
+stored vector was made by weights that had seen its label, nor any later one (arXiv 2604.08933, note section 6, leak
+rule 3: write at the moment of the forward pass, before the update; within a day or chunk, then advance). Validation
+and test samples are compressed by the final weights, frozen. No row is ever written again.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.lib.format import open_memmap
+from torch import Tensor, nn
+
+from hisac_lab.base.artifacts import Array, load_array, save_arrays, sha256_tree, write_file, write_manifest
+from hisac_lab.base.errors import UserError
+from hisac_lab.base.progress import say, track
+from hisac_lab.config.compute import ComputeConfig
+from hisac_lab.config.model import FrameConfig, InstancesConfig
+from hisac_lab.config.run import TrainConfig
+from hisac_lab.events.batches import Rows, epoch_order, group, in_order
+from hisac_lab.events.instances import AFTER, BEFORE, COLUMNS, NONE, InstanceQuery, InstanceStore
+from hisac_lab.events.store import SPLITS, EventStore
+from hisac_lab.events.tables import UNIT_SECONDS
+from hisac_lab.models.bundle import save_model
+from hisac_lab.models.catalog import build
+from hisac_lab.models.contract import ItemSpace
+from hisac_lab.models.iat import InstanceSource
+from hisac_lab.models.instances import Instances
+from hisac_lab.models.runtime import Runtime, histories
+from hisac_lab.ops.auc import auc
+from hisac_lab.training.loop import optimizers
+
+BLOCK = 1 << 20  # samples whose columns are written at once
+PAIRS = 1 << 22  # pairs of instances the transformer compares at once when it writes
+
+
+def make_instances(
+    config: InstancesConfig,
+    frame: FrameConfig,
+    train: TrainConfig,
+    compute: ComputeConfig,
+    items: ItemSpace,
+    prepared: Path,
+    out: Path,
+) -> None:
+    """Trains the source model and writes the instance store; for order none, a manifest that says there is none.
+
+    Args:
+        config: The section `instances`.
+        frame: The section `frame`.
+        train: The section `train`; its epochs are passes over each stretch.
+        compute: The section `compute`.
+        items: Frozen knowledge of the items.
+        prepared: Output of the stage `prepare`.
+        out: An empty directory.
+
+    Raises:
+        UserError: The settings do not fit the data, or training diverges.
+    """
+    if config.order == NONE:
+        say("instances: order is none, no store is made")
+        write_manifest(out, order=NONE, digest=NONE)
+        return
+    store = EventStore.open(prepared)
+    samples = {split: store.samples(split) for split in SPLITS}
+    write_instances(config, frame, train, Runtime.start(compute), items, store, samples, out)
+
+
+def write_instances(
+    config: InstancesConfig,
+    frame: FrameConfig,
+    train: TrainConfig,
+    runtime: Runtime,
+    items: ItemSpace,
+    store: EventStore,
+    samples: Mapping[str, Array],
+    out: Path,
+) -> None:
+    """Trains the source model on the training samples given and stores the vector of every sample given.
+
+    Args:
+        config: The section `instances`, its order not none.
+        frame: Widths shared by all models.
+        train: Batches, learning rates, passes.
+        runtime: Device and number format.
+        items: Frozen knowledge of the items.
+        store: The histories.
+        samples: Samples of each split, as the store has them: user by user in time order.
+        out: An empty directory.
+    """
+    unit = UNIT_SECONDS[store.manifest["time_unit"]]
+    shifts = _lay_out(config, samples, len(store.offsets) - 1, out)
+    model = build(config.source(), frame, items, config.seed)
+    assert isinstance(model, InstanceSource)
+    walk = _Walk(config, model, _table(config, out, unit), train, runtime)
+    rows = group(store, samples["train"], train.max_candidates)
+    places = _places(rows, shifts["train"])
+    written, learnt = _stretches(rows, config, unit)
+    curve: list[dict[str, Any]] = []
+    for stretch in track(range(config.stretches), config.stretches, "instances", "stretches"):
+        found = walk.write(rows, np.flatnonzero(written == stretch), places)
+        curve.append({"stretch": stretch} | found.quality())
+        walk.learn(rows, np.flatnonzero(learnt == stretch), stretch)
+    for split in samples:
+        if split != "train" and len(samples[split]):
+            others = group(store, samples[split], train.max_candidates)
+            found = walk.write(others, np.arange(len(others)), _places(others, shifts[split]))
+            if split == "valid":
+                curve.append({"split": split} | found.quality())
+    (out / "source").mkdir()
+    save_model(out / "source", model, config.source(), items)
+    write_file(out / "curve.jsonl", "".join(json.dumps(point, sort_keys=True) + "\n" for point in curve))
+    write_manifest(
+        out,
+        digest=sha256_tree(out)[:16],
+        order=config.order,
+        settings=config.model_dump(mode="json"),
+        rows=list(walk.table.vectors),
+        unit=unit,
+        instances={split: len(part) for split, part in samples.items()},
+        vector_bytes=sum(rows.nbytes for rows in walk.table.vectors.values()),
+        parameters=sum(part.numel() for part in model.parameters()),
+        steps=walk.step,
+        source_valid_auc=next((point["auc"] for point in curve if point.get("split") == "valid"), None),
+    )
+
+
+def _lay_out(config: InstancesConfig, samples: Mapping[str, Array], users: int, out: Path) -> dict[str, Array]:
+    """Writes what is known of the instances beforehand, some rows at a time.
+
+    Returns:
+        For each split and user, what leads from a sample's position in the split to its place in the store. A user's
+        training samples lie before those for validation, and those before the test's, as they do in time.
+    """
+    counts = {split: np.bincount(part["user"], minlength=users) for split, part in samples.items()}
+    offsets = np.r_[0, np.cumsum(sum(counts.values()))]
+    save_arrays(out, {"offsets": offsets})
+    total = int(offsets[-1])
+    kinds = zip(COLUMNS, ("<i8", "<i4", "i1", "<i8"), strict=True)
+    columns = {name: open_memmap(out / f"{name}.npy", "w+", kind, (total,)) for name, kind in kinds}
+    free, shifts = offsets[:-1].copy(), {}
+    for split, part in samples.items():
+        shifts[split] = free - (np.cumsum(counts[split]) - counts[split])
+        free += counts[split]
+        for at in range(0, len(part), BLOCK):
+            block = part[at : at + BLOCK]
+            place = np.arange(at, at + len(block)) + shifts[split][block["user"]]
+            values = (block["time"], block["item"], block["label"], block["time"] + config.label_delay)
+            for column, value in zip(columns.values(), values, strict=True):
+                column[place] = value
+    for column in columns.values():
+        column.flush()
+    for name in (BEFORE, AFTER) if config.order == "user" else (BEFORE,):
+        open_memmap(out / f"{name}.npy", "w+", np.dtype(config.precision), (total, config.dim)).flush()
+    return shifts
+
+
+def _table(config: InstancesConfig, out: Path, unit: int) -> InstanceStore:
+    """The store as it lies on disk, its vectors open for writing."""
+    offsets, times, items, labels, arrived = (load_array(out, name) for name in ("offsets", *COLUMNS))
+    names = (BEFORE, AFTER) if config.order == "user" else (BEFORE,)
+    vectors: dict[str, Array] = {name: open_memmap(out / f"{name}.npy", "r+") for name in names}
+    return InstanceStore(offsets, times, items, labels, arrived, vectors, unit)
+
+
+def _places(rows: Rows, shift: Array) -> Array:
+    """Place of each candidate in the store, anything in the padding; (N, C)."""
+    places: Array = rows.sample + shift[rows.user][:, None]
+    return places
+
+
+def _stretches(rows: Rows, config: InstancesConfig, unit: int) -> tuple[Array, Array]:
+    """In which stretch each row is written, and in which its label has arrived and is learnt; two (N,).
+
+    Stretches have equally many rows but for ties: a time unit is never cut. What arrives after the last stretch is
+    learnt in it: all of it is of the training period.
+    """
+    moments = rows.time // unit * unit
+    cuts = (np.arange(1, config.stretches) * len(rows)) // config.stretches
+    edges = np.sort(moments)[cuts]
+    written, learnt = (np.searchsorted(edges, when, side="right") for when in (moments, moments + config.label_delay))
+    return written, learnt
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What the source model thought of instances when it wrote them.
+
+    Attributes:
+        labels: (N,) 0 or 1.
+        logits: (N,) float64.
+    """
+
+    labels: Array
+    logits: Array
+
+    def quality(self) -> dict[str, float | None]:
+        """AUC and log loss of instances whose labels the weights had not seen; None where there is none."""
+        if not len(self.labels):
+            return {"instances": 0, "auc": None, "log_loss": None}
+        area = auc(self.labels, self.logits)
+        loss = float((np.logaddexp(0, self.logits) - self.labels * self.logits).mean())
+        return {
+            "instances": len(self.labels),
+            "auc": round(area, 6) if np.isfinite(area) else None,
+            "log_loss": round(loss, 6),
+        }
+
+
+class _Walk:
+    """The source model on its way through time.
+
+    Args:
+        config: The section `instances`.
+        model: The source model.
+        table: The store, its vectors open for writing.
+        train: Batches, learning rates, passes.
+        runtime: Device and number format.
+    """
+
+    def __init__(
+        self, config: InstancesConfig, model: InstanceSource, table: InstanceStore, train: TrainConfig, runtime: Runtime
+    ) -> None:
+        self.config, self.table, self.train, self.runtime = config, table, train, runtime
+        self.model = model.to(runtime.device)
+        self.steppers = optimizers(model, train)
+        self.step = 0
+
+    @torch.inference_mode()
+    def write(self, rows: Rows, index: Array, places: Array) -> _Found:
+        """Stores the vectors of the rows at `index` with the weights as they are.
+
+        Args:
+            rows: Requests of one split.
+            index: Which of them; rising.
+            places: Where each candidate belongs in the store; (N, C).
+        """
+        self.model.eval()
+        some, where = rows.take(index), places[index]
+        own = np.sort(where[some.mask])
+        logits = np.zeros(len(own))
+        for batch in in_order(some):
+            mask = some.mask[batch]
+            candidates = torch.from_numpy(some.candidates[batch]).to(self.runtime.device)
+            with self.runtime.autocast():
+                vectors = self.model.instance(
+                    self.model.encode(histories(some, batch, self.runtime)), candidates
+                ).float()
+            here = where[batch][mask]
+            self.table.vectors[BEFORE][here] = vectors.cpu().numpy()[mask]
+            if self.config.order == "temporal":
+                scored = self.model.decode(vectors).squeeze(-1)
+                logits[np.searchsorted(own, here)] = scored.cpu().numpy()[mask]
+        if self.config.order == "user":
+            self._write_after(some, where, own, logits)
+        return _Found(self.table.labels[own].astype(np.float64), logits)
+
+    def _write_after(self, rows: Rows, places: Array, own: Array, logits: Array) -> None:
+        """Stores the rows after the transformer, which reads stored rows only; fills in the logits."""
+        table, device = self.table, self.runtime.device
+        starts = pieces(rows.user, rows.mask.sum(axis=1), self.config.window)
+        firsts = places[starts, 0]
+        ends = firsts + np.add.reduceat(rows.mask.sum(axis=1), starts) if len(starts) else firsts
+        begins = np.maximum(table.offsets[rows.user[starts]], firsts - self.config.window + 1)
+        for some in _alike(ends - begins):
+            keys = begins[some][:, None] + np.arange((ends - begins)[some].max())
+            real = keys < ends[some][:, None]
+            keys = np.where(real, keys, 0)
+            x = torch.from_numpy(table.vectors[BEFORE][keys].astype(np.float32)).to(device)
+            times, there = torch.from_numpy(table.times[keys]).to(device), torch.from_numpy(real).to(device)
+            with self.runtime.autocast():
+                outputs = self.model.sequence(x, times, there, table.unit).float()
+            scored = self.model.decode(outputs).squeeze(-1).cpu().numpy()
+            mine = real & (keys >= firsts[some][:, None])
+            table.vectors[AFTER][keys[mine]] = outputs.cpu().numpy()[mine]
+            logits[np.searchsorted(own, keys[mine])] = scored[mine]
+
+    def learn(self, rows: Rows, index: Array, stretch: int) -> None:
+        """Passes over the rows at `index`, rising.
+
+        Raises:
+            UserError: The loss is no longer finite.
+        """
+        if not len(index):
+            return
+        some = rows.take(index)
+        starts = pieces(some.user, some.mask.sum(axis=1), self.config.window)
+        piece = np.repeat(np.arange(len(starts)), np.diff(np.r_[starts, len(some)]))
+        for epoch in range(self.train.epochs):
+            seed = [self.config.seed, stretch, epoch]
+            for batch in self._batches(some, piece, seed):
+                loss = self._loss(some.take(batch), piece[batch])
+                for stepper in self.steppers:
+                    stepper.zero_grad(set_to_none=True)
+                loss.backward()  # type: ignore[no-untyped-call]
+                for stepper in self.steppers:
+                    stepper.step()
+                if not torch.isfinite(loss.detach()):
+                    what = f"the loss of the stage instances is {float(loss.detach())} at step {self.step}"
+                    raise UserError("params.yaml", what, "lower it", "train.learning_rate")
+                self.step += 1
+
+    def _batches(self, rows: Rows, piece: Array, seed: list[int]) -> list[Array]:
+        """Temporal order: any rows together. User order: whole pieces together, about as many rows."""
+        size = self.train.batch_requests
+        if self.config.order == "temporal":
+            own, epoch = int(np.random.SeedSequence(seed[:2]).generate_state(1)[0]), seed[2]
+            return epoch_order(rows.lengths, size, own, epoch)
+        shuffled = np.random.default_rng(seed).permutation(int(piece[-1]) + 1)
+        rank = np.empty_like(shuffled)
+        rank[shuffled] = np.arange(len(shuffled))
+        order = np.argsort(rank[piece], kind="stable")
+        part = np.cumsum(np.bincount(rank[piece]))[rank[piece[order]]] // size  # by the end of the row's piece
+        return np.split(order, np.flatnonzero(np.diff(part)) + 1)
+
+    def _loss(self, rows: Rows, piece: Array) -> Tensor:
+        self.model.train()
+        torch.manual_seed(int(np.random.SeedSequence([self.config.seed, self.step]).generate_state(1)[0]))
+        device = self.runtime.device
+        candidates, labels, mask = (
+            torch.from_numpy(part).to(device) for part in (rows.candidates, rows.labels, rows.mask)
+        )
+        history = histories(rows, np.arange(len(rows)), self.runtime)
+        with self.runtime.autocast():
+            if self.config.order == "temporal":
+                logits = self.model(history, candidates)
+            else:
+                first = np.unique(piece, return_index=True)[1]
+                query = InstanceQuery(self.config.window - 1, self.config.dim)
+                past = Instances.of(self.table.fetch(rows.user[first], rows.time[first], query), device)
+                users, times = torch.from_numpy(piece).to(device), torch.from_numpy(rows.time).to(device)
+                logits = self.model.score_users(history, candidates, mask, users, times, past, self.table.unit)
+        losses = nn.functional.binary_cross_entropy_with_logits(logits.float(), labels, reduction="none")
+        return losses[mask].mean()
+
+
+def pieces(users: Array, sizes: Array, window: int) -> Array:
+    """Cuts rows, which lie user by user, into pieces of one user and at most so many instances.
+
+    Args:
+        users: User of each row; (N,).
+        sizes: Instances of each row; (N,).
+        window: Instances of a piece at most, unless one row has more.
+
+    Returns:
+        Where each piece begins; rising.
+    """
+    starts: list[int] = []
+    user, filled = -1, 0
+    for row, (owner, size) in enumerate(zip(users.tolist(), sizes.tolist(), strict=True)):
+        if owner != user or filled + size > window:
+            starts.append(row)
+            user, filled = owner, 0
+        filled += size
+    return np.array(starts, np.int64)
+
+
+def _alike(widths: Array) -> Iterator[Array]:
+    """Pieces of like width together, few enough for the transformer's pairs to fit."""
+    order = np.argsort(widths, kind="stable")
+    at = 0
+    while at < len(order):
+        size = max(1, PAIRS // int(widths[order[min(at + 255, len(order) - 1)]]) ** 2)
+        yield order[at : at + size]
+        at += size

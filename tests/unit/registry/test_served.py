@@ -1,0 +1,95 @@
+"""The served model: what a request holds is what the model reads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from kit import EVERY, ITEMS, lively, make_items, says
+
+from hisac_lab.base.artifacts import write_json
+from hisac_lab.models.bundle import save_model
+from hisac_lab.models.contract import History
+from hisac_lab.models.instances import Instances
+from hisac_lab.registry.served import ServedRanker
+from hisac_lab.registry.versions import _signature
+
+SPACE = make_items()
+TIME = 1_000
+REQUEST: dict[str, Any] = {
+    "history_items": ["i1", "i2"],
+    "history_times": [10, 20],
+    "time": TIME,
+    "candidates": ["i5", "i6", "i7"],
+}
+VECTORS = np.random.default_rng(0).normal(size=(6, 8)).astype(np.float32)
+FETCHED: dict[str, Any] = {
+    "instance_items": [f"i{place}" for place in range(6)],
+    "instance_times": [100, 200, 300, 400, 500, 600],
+    "instance_labels": [0, 1, 2, 0, 1, 2],
+    "instance_vectors": VECTORS.tolist(),
+}
+
+
+def _served(name: str, home: Path) -> ServedRanker:
+    digest = "0123456789abcdef" if name.startswith("iat") else None
+    save_model(home, lively(name, SPACE), EVERY[name], SPACE, digest)
+    write_json(home / "vocabulary.json", {"items": [f"i{item}" for item in range(ITEMS)], "history_limit": 50})
+    served = ServedRanker()
+    served.load_context(SimpleNamespace(artifacts={"bundle": str(home)}))
+    return served
+
+
+def _scores(served: ServedRanker, request: dict[str, Any]) -> list[float]:
+    return served.predict(None, pd.DataFrame([request]))["scores"][0]
+
+
+def test_instances_of_a_request_are_scored_as_from_a_store(tmp_path: Path) -> None:
+    served, model = _served("iat", tmp_path), lively("iat", SPACE)
+    found = _scores(served, REQUEST | FETCHED)
+    last = slice(-EVERY["iat"].window, None)
+    past = Instances(
+        torch.from_numpy(VECTORS[None, last]),
+        torch.arange(6)[None, last],
+        TIME - torch.tensor(FETCHED["instance_times"])[None, last],
+        torch.tensor(FETCHED["instance_labels"])[None, last],
+        torch.ones(1, 4, dtype=torch.bool),
+    )
+    items, ages = torch.tensor([[1, 2]]), torch.tensor([[TIME - 10, TIME - 20]])
+    history = History(items, ages, torch.ones(1, 2, dtype=torch.bool), time=torch.tensor([TIME]), instances=past)
+    wanted = torch.sigmoid(model(history, torch.tensor([[5, 6, 7]])))[0]
+    np.testing.assert_allclose(found, wanted.detach().numpy(), rtol=1e-5)
+    empty = _scores(served, REQUEST | {name: [] for name in FETCHED})
+    assert len(empty) == 3
+    assert empty != pytest.approx(found)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"instance_times": [100, 200, 300, 400, 500, TIME]}, ("instance_times", "1000", "not before")),
+        ({"instance_labels": [0, 1, 2, 0, 1, 3]}, ("instance_labels", "3 is no label")),
+        ({"instance_labels": [0, 1]}, ("instance_vectors", "2 labels", "one of each")),
+        ({"instance_vectors": VECTORS[:, :4].tolist()}, ("instance_vectors", "6 vectors", "8 numbers")),
+        ({"instance_items": [*"abcdef"]}, ("instance_items", "'a'", "unknown")),
+    ],
+)
+def test_instances_that_do_not_fit_are_told(changes: dict[str, Any], words: tuple[str, ...], tmp_path: Path) -> None:
+    with says("model input", "row 0", *words):
+        _scores(_served("iat", tmp_path), REQUEST | FETCHED | changes)
+
+
+def test_only_a_model_that_reads_instances_asks_for_them(tmp_path: Path) -> None:
+    for name, wanted in (("iat", [*REQUEST, *FETCHED]), ("din-whole", list(REQUEST))):
+        home = tmp_path / name
+        home.mkdir()
+        served = _served(name, home)
+        assert list(served.inputs) == wanted == _signature(home).inputs.input_names()
+    assert len(_scores(served, REQUEST)) == 3
+    with says("instance_items", "column is missing"):
+        _scores(_served("iat", tmp_path / "iat"), REQUEST)
