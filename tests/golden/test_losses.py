@@ -48,7 +48,13 @@ TRAIN = TrainConfig(
     checkpoint_every=100,
 )
 TOP: dict[str, Any] = {"top": 8, "heads": 4}
-VALUE: dict[str, Any] = {"decay": "exponential", "decay_rate": 0.01815, "reader": "attention", "heads": 4}
+VALUE: dict[str, Any] = {
+    "decay": "exponential",
+    "decay_rate": 0.01815,
+    "reader": "attention",
+    "heads": 4,
+    "mass": False,
+}
 HISAC: dict[str, Any] = {
     **VALUE,
     "kind": "hisac",
@@ -101,6 +107,7 @@ MODELS: dict[str, dict[str, Any]] = {
     "queries": COMPRESS | {"by": "queries", "reader": "transformer"},
     "hisac": HISAC,
     "hisac_by_leaves": HISAC | {"route_by": "leaves", "decay": "power", "decay_rate": 0.2},
+    "hisac_mass": HISAC | {"mass": True},
     "hisac_by_items_before_a_transformer": HISAC | {"route_by": "items", "reader": "transformer"},
     "r2led": {
         "kind": "r2led",

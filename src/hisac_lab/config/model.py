@@ -34,6 +34,11 @@ class FrameConfig(Section):
         description="of the user: length of the history, recency of its newest event, pace (events per day); "
         "of the request: time of day, time of week (both UTC)",
     )
+    semantic_std: float | None = Field(
+        None,
+        gt=0,
+        description="spread of the first weights on the frozen vector; null: torch's, quiet for wide vectors",
+    )
     short_window: int = Field(50, ge=1, description="events the short branch attends to")
     attention_hidden: int = Field(32, ge=1, description="width of the attention unit's hidden layer")
     tower: tuple[int, ...] = Field((64, 32), min_length=1, description="hidden widths of the tower")
@@ -153,6 +158,9 @@ class ValueConfig(Section):
         "attention", description="target attention, at once or after a transformer block over the compressed sequence"
     )
     heads: int = Field(4, ge=1, description="heads of the reader")
+    mass: bool = Field(
+        False, description="also tell the tower how many behaviours are like the candidate, softly counted (ours)"
+    )
 
 
 class CompressConfig(ValueConfig):

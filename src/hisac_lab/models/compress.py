@@ -12,9 +12,31 @@ from hisac_lab.config.model import ValueConfig
 from hisac_lab.models.contract import Candidates, History, LongBranch, UserState
 from hisac_lab.models.heads import TargetHeads
 from hisac_lab.models.stack import Stack
-from hisac_lab.ops.attention import FLOOR
+from hisac_lab.ops.attention import FLOOR, attend, attend_with_mass
 
 DAY = 86_400.0
+
+
+class Mass(nn.Module):
+    """What a softmax divides away: how many behaviours are like the candidate, softly counted per head; (..., D).
+
+    Not of the paper: a switch of ours. A softmax over K vectors answers alike whether one behaviour or a hundred stand
+    behind them, and whether the nearest is near or far.
+
+    Args:
+        heads: H.
+        dim: D.
+    """
+
+    def __init__(self, heads: int, dim: int) -> None:
+        super().__init__()
+        self.shift = nn.Parameter(torch.linspace(0.0, 4.0, heads))
+        self.out = nn.Linear(heads, dim)
+
+    def forward(self, mass: Tensor) -> Tensor:
+        """Log counts to features: (..., H) to (..., D)."""
+        found: Tensor = self.out(nn.functional.softplus(mass + self.shift))
+        return found
 
 
 class CompressedBranch(LongBranch):
@@ -32,6 +54,7 @@ class CompressedBranch(LongBranch):
         start = math.log(math.expm1(config.decay_rate))  # softplus of it is the rate
         self.decay = None if config.decay == "none" else nn.Parameter(torch.tensor(start))
         self.reader = TargetHeads(dim, config.heads)
+        self.mass = Mass(config.heads, dim) if config.mass else None
         self.block = Stack(dim, config.heads, 1, 1, gaps=False) if config.reader == "transformer" else None
 
     @abstractmethod
@@ -66,14 +89,26 @@ class CompressedBranch(LongBranch):
             own = torch.eye(bias.shape[1], dtype=torch.bool, device=bias.device)
             alone = own & (bias <= FLOOR)[:, None, None, :]  # an empty place sees itself, to stay finite
             compressed = self.block.tokens(compressed, pairs.masked_fill(alone, 0.0))[0]
-        return {"keys": self.reader.to_key(compressed), "values": self.reader.to_value(compressed), "bias": bias}
+        parts = {"keys": self.reader.to_key(compressed), "values": self.reader.to_value(compressed), "bias": bias}
+        if self.mass is not None:
+            parts["total"] = history.mask.sum(dim=1).clamp(min=1).float().log()
+        return parts
 
     def attend(self, state: UserState, candidates: Candidates) -> Tensor:
         """Multi-head target attention over K vectors; (R, C, D)."""
-        return self.reader.read(candidates.vectors, state["keys"], state["values"], state["bias"])
+        reader = self.reader
+        asked = reader.to_query(candidates.vectors), state["keys"], state["values"], state["bias"]
+        if self.mass is None:
+            out: Tensor = reader.merge(attend(*asked, reader.heads))
+            return out
+        found, mass = attend_with_mass(*asked, reader.heads)
+        out = reader.merge(found) + self.mass(mass + state["total"][:, None, None]).to(found.dtype)
+        return out
 
     def reading(self, length: int, kept: int) -> tuple[int, int, int]:
         """State bytes, multiply-adds per request and per candidate of everything but the compression itself."""
         square = self.dim**2
         block = 0 if self.block is None else self.block.cost(kept)[0]
-        return kept * (2 * self.dim + 1) * 4, (length + 2 * kept) * square + block, 2 * square + 2 * kept * self.dim
+        total, mass = (0, 0) if self.mass is None else (1, self.reader.heads * self.dim)
+        state = (kept * (2 * self.dim + 1) + total) * 4
+        return state, (length + 2 * kept) * square + block, 2 * square + 2 * kept * self.dim + mass

@@ -76,6 +76,8 @@ class Ranker(nn.Module):
         super().__init__()
         self.frame = frame
         self.encoder = ItemEncoder(items, frame.dim, frame.table_mb)
+        if frame.semantic_std is not None:
+            nn.init.normal_(self.encoder.project.weight, std=frame.semantic_std)
         self.age = nn.Embedding(AGE_BUCKETS, frame.dim)
         nn.init.normal_(self.age.weight, std=0.02)
         self.short = TargetAttention(frame.dim, frame.attention_hidden)

@@ -150,6 +150,12 @@ class HiSACBranch(CompressedBranch):
             "S2, S3 name time decay only",
             "test_values_fade_by_the_law_that_is_set",
         ),
+        CardLine(
+            "the soft count of behaviours like the candidate also reaches the tower (switch `mass`)",
+            "inferred",
+            "ours, off by default",
+            "test_the_mass_tells_how_many_behaviours_are_like_the_candidate",
+        ),
         CardLine("the multimodal encoder; here static word vectors or co-occurrence", "left out", "S3"),
     )
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 from kit import CPU, DAY, EVERY, FRAME, ITEMS, MODELS, lively, make_history, make_items, says
 
+from hisac_lab.config.model import DINConfig
 from hisac_lab.events.batches import Rows
 from hisac_lab.models import tables
 from hisac_lab.models.catalog import build
@@ -186,3 +187,12 @@ def test_shuffled_ids_belong_to_other_items() -> None:
     assert pairs[0] == pairs[1]
     assert torch.equal(SPACE.shuffled(1).semantic, other.semantic)
     assert not torch.equal(SPACE.shuffled(2).semantic, other.semantic)
+
+
+def test_the_spread_of_the_first_weights_on_the_frozen_vector_can_be_set() -> None:
+    wide, usual = (
+        build(DINConfig(), FRAME.model_copy(update={"semantic_std": std}), SPACE, 0).encoder.project.weight
+        for std in (3.0, None)
+    )
+    assert wide.std().item() == pytest.approx(3.0, rel=0.3)
+    assert usual.std().item() < 1
