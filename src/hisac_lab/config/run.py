@@ -8,6 +8,8 @@ from pydantic import Field, model_validator
 
 from hisac_lab.config.base import Section
 
+MOST_RATE = 1e30  # steps of larger ones leave single precision
+
 
 class TrainConfig(Section):
     """One training run."""
@@ -18,8 +20,8 @@ class TrainConfig(Section):
         1, ge=1, description="parts a step is computed in, one after another: less memory, the same gradient"
     )
     max_candidates: int = Field(4, ge=1, description="a request with more candidates becomes several rows")
-    learning_rate: float = Field(0.002, gt=0, description="Adam, dense parameters")
-    embedding_learning_rate: float = Field(0.02, gt=0, description="Adagrad, embedding tables")
+    learning_rate: float = Field(0.002, gt=0, le=MOST_RATE, description="Adam, dense parameters")
+    embedding_learning_rate: float = Field(0.02, gt=0, le=MOST_RATE, description="Adagrad, embedding tables")
     weight_decay: float = Field(0.0001, ge=0, description="decoupled weight decay of dense parameters")
     checks_per_epoch: int = Field(2, ge=1, description="validations per epoch; the best state is kept")
     patience: int | None = Field(

@@ -43,9 +43,9 @@ class ItemEncoder(nn.Module):
         A catalogue's worth of numbers is looked up in the whole catalogue, unless its gradient had to be sparse.
         """
         if items.numel() >= len(self.semantic) and not (self.ids.sparse and torch.is_grad_enabled()):
-            return self._encode(slice(None))[items]
+            return nn.functional.embedding(items, self._encode(slice(None)))
         distinct, place = torch.unique(items, return_inverse=True)
-        return self._encode(distinct)[place]
+        return nn.functional.embedding(place, self._encode(distinct))
 
     def cost(self, items: Tensor) -> int:
         """Multiply-adds of encoding these items."""

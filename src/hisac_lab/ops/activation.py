@@ -26,7 +26,8 @@ def unit_scores(scaled: Tensor, shift: Tensor, events: Tensor, out: Tensor) -> T
     Returns:
         (R, C, L) float32.
     """
-    if events.device.type != "cpu" or torch.is_autocast_enabled("cpu"):
+    few = scaled[..., 0].numel() * events.shape[1] <= 2 * BUFFER  # for a short history all at once is quicker
+    if few or events.device.type != "cpu" or torch.is_autocast_enabled("cpu"):
         return plain_unit_scores(scaled, shift, events, out)
     found: Tensor = _UnitScores.apply(scaled, shift, events, out)  # type: ignore[no-untyped-call]
     return found

@@ -25,23 +25,26 @@ from hisac_lab.ops.auc import auc
 from hisac_lab.training.checkpoint import Checkpoint, Progress
 from hisac_lab.training.meter import Meter
 from hisac_lab.training.parallel import ALONE, Team
-from hisac_lab.training.trouble import SETTINGS, advance, scoring_explained, step_explained
+from hisac_lab.training.trouble import SETTINGS, scoring_explained, step_explained
 
-RATES = ("train.learning_rate", "train.embedding_learning_rate")
-MEND = f"lower it, or {RATES[1]}"
+RATE, MEND = "train.learning_rate", "lower it, or train.embedding_learning_rate"
 
 
 def optimizers(model: Ranker, config: TrainConfig) -> list[torch.optim.Optimizer]:
     """Adam for dense parameters, Adagrad for embedding tables (HiSAC note, section 6: stated, S3)."""
     # The default, said aloud, or large tables make torch warn.
     torch.sparse.check_sparse_tensor_invariants.disable()  # type: ignore[no-untyped-call]
-    tables = {id(p) for m in model.modules() if isinstance(m, nn.Embedding) for p in m.parameters()}
+    tables = {id(m.weight): m.sparse for m in model.modules() if isinstance(m, nn.Embedding)}
     dense = [p for p in model.parameters() if id(p) not in tables]
-    sparse = [p for p in model.parameters() if id(p) in tables]
-    return [
-        torch.optim.AdamW(dense, lr=config.learning_rate, weight_decay=config.weight_decay),
-        torch.optim.Adagrad(sparse, lr=config.embedding_learning_rate),
+    steppers: list[torch.optim.Optimizer] = [
+        torch.optim.AdamW(dense, lr=config.learning_rate, weight_decay=config.weight_decay)
     ]
+    for sparse in (False, True):
+        own = [p for p in model.parameters() if tables.get(id(p)) is sparse]
+        fused = not sparse and all(p.device.type == "cpu" for p in own)  # one pass over the table, on processors only
+        if own:
+            steppers.append(torch.optim.Adagrad(own, lr=config.embedding_learning_rate, fused=fused or None))
+    return steppers
 
 
 def train(
@@ -107,7 +110,7 @@ def train(
         progress.loss_sum += loss
         progress.loss_count += 1
         if not np.isfinite(loss):
-            raise UserError(SETTINGS, f"the loss is {loss} at step {step}", MEND, RATES[0])
+            raise UserError(SETTINGS, f"the loss is {loss} at step {step}", MEND, RATE)
         if (at + 1) * checks // per_epoch > at * checks // per_epoch:
             _validate(model, valid_rows, valid_cache, runtime, progress, team)
         if checkpoint and team.leads and progress.step % config.checkpoint_every == 0:
@@ -143,7 +146,8 @@ def _step(
             torch.manual_seed(int(np.random.SeedSequence((*seed, team.rank * accumulate + part)).generate_state(1)[0]))
             loss += _backward(model, rows, few, runtime, cache, candidates)
     loss = team.sum_gradients(model, loss)
-    advance(steppers, RATES)
+    for stepper in steppers:
+        stepper.step()
     return loss
 
 
@@ -172,7 +176,7 @@ def _validate(
     labels = rows.labels[rows.mask]
     if not np.isfinite(logits).all():
         what = f"the model's scores are no longer finite after step {progress.step - 1}"
-        raise UserError(SETTINGS, what, MEND, RATES[0])
+        raise UserError(SETTINGS, what, MEND, RATE)
     quality = auc(labels, logits)
     loss = float((np.logaddexp(0, logits) - labels * logits).mean())
     point: dict[str, Any] = {

@@ -13,7 +13,6 @@ from hisac_lab.events.batches import Rows
 
 SETTINGS = "params.yaml"
 MEMORY = ("out of memory", "not enough memory", "allocate memory")  # GPU; the allocator of the processor; mmap
-OVERFLOW = "without overflow"
 
 
 @contextmanager
@@ -49,23 +48,3 @@ def step_explained(rows: Rows, index: Array, parts: int) -> AbstractContextManag
 def scoring_explained() -> AbstractContextManager[None]:
     """`memory_explained` for counting votes and scoring, whose batches have a size of their own."""
     return memory_explained("scoring", "prepare.history_limit", "lower it, or frame.dim")
-
-
-def advance(steppers: list[torch.optim.Optimizer], fields: tuple[str, ...]) -> None:
-    """One step of each optimiser.
-
-    Args:
-        steppers: The optimisers.
-        fields: The setting of each one's learning rate.
-
-    Raises:
-        UserError: A learning rate is too large for single precision.
-    """
-    for stepper, field in zip(steppers, fields, strict=True):
-        try:
-            stepper.step()
-        except RuntimeError as error:
-            if OVERFLOW not in str(error):
-                raise
-            what = f"{stepper.param_groups[0]['lr']:g} makes steps beyond single precision"
-            raise UserError(SETTINGS, what, "lower it", field) from error
