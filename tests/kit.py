@@ -86,6 +86,7 @@ MODELS: dict[str, AnyModel] = {
     "hisac-by-items-before-a-transformer": HiSACConfig(agents=8, route_by="items", reader="transformer"),
     "hisac-by-leaves-fading-by-a-power": HiSACConfig(agents=8, route_by="leaves", decay="power", decay_rate=0.5),
     "hisac-with-mass": HiSACConfig(agents=8, mass=True),
+    "hisac-with-path-votes": HiSACConfig(agents=8, path_votes=True),
     "hisac-shuffled": HiSACConfig(agents=8, ids="shuffled", decay="none"),
     "r2led": R2LEDConfig(top=4, recent=3),
     "r2led-union-items": R2LEDConfig(top=4, mix="union", fuse="items", fusion="concat", ids="shuffled"),

@@ -65,6 +65,7 @@ HISAC: dict[str, Any] = {
     "temperature": 0.07,
     "vote": "tree",
     "every_leaf": False,
+    "path_votes": False,
     "vote_half_life": None,
     "routing": "soft",
     "route_by": "events",
@@ -107,7 +108,7 @@ MODELS: dict[str, dict[str, Any]] = {
     "queries": COMPRESS | {"by": "queries", "reader": "transformer"},
     "hisac": HISAC,
     "hisac_by_leaves": HISAC | {"route_by": "leaves", "decay": "power", "decay_rate": 0.2},
-    "hisac_mass": HISAC | {"mass": True},
+    "hisac_mass_and_path_votes": HISAC | {"mass": True, "path_votes": True},
     "hisac_by_items_before_a_transformer": HISAC | {"route_by": "items", "reader": "transformer"},
     "r2led": {
         "kind": "r2led",

@@ -205,6 +205,9 @@ class HiSACConfig(ValueConfig):
         "events",
         description="what is routed: each event; each distinct item once (the same result); each leaf (approximate)",
     )
+    path_votes: bool = Field(
+        False, description="also tell the tower the votes of each node on the candidate's own path (ours)"
+    )
     ids: Literal["own", "shuffled"] = Field(
         "own", description="shuffled: semantic IDs and routing vectors change places among items (control)"
     )

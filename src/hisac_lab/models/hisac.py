@@ -15,7 +15,8 @@ from hisac_lab.base.errors import UserError
 from hisac_lab.codebook.votes import Agents, split_budget, vote
 from hisac_lab.config.model import FrameConfig, HiSACConfig
 from hisac_lab.models.compress import DAY, CompressedBranch
-from hisac_lab.models.contract import CardLine, Cost, History, ItemSpace
+from hisac_lab.models.contract import Candidates, CardLine, Cost, History, ItemSpace, UserState
+from hisac_lab.models.path_votes import PathVotes
 from hisac_lab.ops.attention import FLOOR
 from hisac_lab.ops.jagged import Distinct, distinct, segment_sum
 
@@ -156,6 +157,12 @@ class HiSACBranch(CompressedBranch):
             "ours, off by default",
             "test_the_mass_tells_how_many_behaviours_are_like_the_candidate",
         ),
+        CardLine(
+            "the votes of each node on the candidate's own path also reach the tower (switch `path_votes`)",
+            "inferred",
+            "ours, off by default",
+            "test_a_candidate_is_told_the_votes_of_its_own_path",
+        ),
         CardLine("the multimodal encoder; here static word vectors or co-occurrence", "left out", "S3"),
     )
 
@@ -200,6 +207,8 @@ class HiSACBranch(CompressedBranch):
         self.register_buffer("item_square", space.routed.square().sum(dim=1))
         self.register_buffer("leaf_square", torch.from_numpy(book.vectors[-1]).square().sum(dim=1))
         self.register_buffer("item_leaf", torch.from_numpy(book.item_nodes[:, -1].copy()))
+        nodes = torch.from_numpy(book.item_nodes.astype("int64"))
+        self.path = PathVotes(nodes, frame.dim) if config.path_votes else None
         for level, parent in enumerate(book.parents):
             self.register_buffer(f"parents_{level}", torch.from_numpy(parent))
 
@@ -278,10 +287,21 @@ class HiSACBranch(CompressedBranch):
         bias = torch.log(weights) if self.config.weight == "bias" else torch.zeros_like(weights)
         return compressed, bias.masked_fill(agents.nodes < 0, FLOOR)
 
+    def encode(self, history: History, events: Tensor) -> dict[str, Tensor]:
+        """Request-level compression (see `CompressedBranch.encode`), and the votes of all nodes where asked for."""
+        return super().encode(history, events) | ({} if self.path is None else self.path.encode(history))
+
+    def attend(self, state: UserState, candidates: Candidates) -> Tensor:
+        """Multi-head target attention over the agents, and the candidate's own path; (R, C, D)."""
+        found = super().attend(state, candidates)
+        return found if self.path is None else found + self.path.attend(state.parts, candidates.items).to(found.dtype)
+
     def cost(self, history: History) -> Cost:
         """Routing is linear in the history once per request; a candidate sees K agents."""
         agents = self.agents(history).nodes.shape[1]
         units = self.units(history).values.shape[1]
         state, encode, candidate = self.reading(history.items.shape[1], agents)
         width = 0 if self.config.routing == "hard" else self.semantic.shape[1]
+        if self.path is not None:
+            state, candidate = state + self.path.state_bytes(history), candidate + self.path.out.weight.numel()
         return Cost(state, encode + agents * units * (width + self.dim), 0, candidate)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from typing import Any
 
 import pytest
@@ -145,3 +147,26 @@ def test_the_mass_tells_how_many_behaviours_are_like_the_candidate() -> None:
     grown = answers[True][1] - answers[True][0]
     assert (grown > 0.1).all()
     assert (grown <= 0.6932 * HEADS).all()  # softplus never grows faster than its argument
+
+
+def test_a_candidate_is_told_the_votes_of_its_own_path() -> None:
+    """Per level: whether a behaviour was there, the log of how many, the log of the days since the newest."""
+    branch = _branch(path_votes=True)
+    history = make_history([40, 0, 9], items=7)
+    items = torch.tensor([[3, WITHOUT_ID[0], 20]]).expand(3, -1)
+    assert branch.path is not None
+    parts = branch.path.encode(history)
+    seen: list[Tensor] = []
+    branch.path.out.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    branch.path.attend(parts, items)
+    for row, column in itertools.product(range(3), range(3)):
+        for level in range(2):
+            node = SPACE.codebook.item_nodes[items[row, column], level]
+            mine = SPACE.codebook.item_nodes[history.items[row], level]
+            hits = [
+                age / 86_400
+                for age, there, own in zip(history.ages[row].tolist(), history.mask[row], mine, strict=True)
+                if there and own == node >= 0
+            ]
+            wanted = [1.0, math.log1p(len(hits)), math.log1p(min(hits))] if hits else [0.0, 0.0, 0.0]
+            assert seen[0][row, column, 3 * level : 3 * level + 3].tolist() == pytest.approx(wanted, rel=1e-5)

@@ -1,0 +1,73 @@
+"""The votes of a candidate's own path: how often, and how lately, a history was at each node above it.
+
+Hierarchical voting (HiSAC, arXiv 2602.21009, section 4 of our note) counts a user's behaviours at every node of the
+codebook to choose the agents. The counts themselves say much about a candidate: this hands them to the tower. Not of
+the paper; a switch of ours, off by default.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from hisac_lab.models.contract import History
+from hisac_lab.ops.jagged import distinct
+
+DAY = 86_400.0
+FEATURES = 3  # per level: there at all, log votes, log days since the newest
+BYTES = 16  # of a node in the state: its number, and two features
+NOWHERE = torch.iinfo(torch.int64).max
+
+
+class PathVotes(nn.Module):
+    """Votes of the nodes on a candidate's path.
+
+    Args:
+        item_nodes: Node of each item at each level, -1 without a semantic ID; (items, depth) int64.
+        dim: D.
+    """
+
+    item_nodes: Tensor
+
+    def __init__(self, item_nodes: Tensor, dim: int) -> None:
+        super().__init__()
+        self.register_buffer("item_nodes", item_nodes)
+        self.out = nn.Linear(FEATURES * item_nodes.shape[1], dim)
+
+    @property
+    def depth(self) -> int:
+        """Levels."""
+        return self.item_nodes.shape[1]
+
+    def encode(self, history: History) -> dict[str, Tensor]:
+        """Per level: the history's nodes in rising order, (R, U) int64, and their log votes and ages, (R, U, 2)."""
+        parts = {}
+        for level in range(self.depth):
+            nodes = self.item_nodes[:, level][history.items]
+            found = distinct(nodes, history.mask & (nodes >= 0))
+            place = torch.where(found.slots < 0, found.values.shape[1], found.slots)
+            newest = torch.full((len(nodes), found.values.shape[1] + 1), NOWHERE, device=nodes.device)
+            newest = newest.scatter_reduce(1, place, history.ages, "amin")[:, :-1]
+            days = torch.where(found.values < 0, 0, newest).float() / DAY
+            facts = torch.stack([found.counts.float(), days], dim=-1).log1p()
+            parts[f"path_nodes_{level}"] = torch.where(found.values < 0, NOWHERE, found.values)
+            parts[f"path_votes_{level}"] = facts
+        return parts
+
+    def attend(self, parts: dict[str, Tensor], items: Tensor) -> Tensor:
+        """What the path of each candidate got: (R, C) items to (R, C, D)."""
+        columns = []
+        for level in range(self.depth):
+            nodes, facts = parts[f"path_nodes_{level}"], parts[f"path_votes_{level}"]
+            wanted = self.item_nodes[:, level][items]
+            place = torch.searchsorted(nodes, wanted).clamp(max=nodes.shape[1] - 1)
+            there = (nodes.gather(1, place) == wanted)[..., None].to(facts.dtype)
+            own = facts.gather(1, place[..., None].expand(-1, -1, facts.shape[-1]))
+            columns += [there, own * there]
+        out: Tensor = self.out(torch.cat(columns, dim=-1))
+        return out
+
+    def state_bytes(self, history: History) -> int:
+        """Bytes kept of one request."""
+        nodes = self.item_nodes[history.items[history.mask]]
+        return sum(BYTES * max(1, len(torch.unique(column[column >= 0]))) for column in nodes.unbind(dim=1))
