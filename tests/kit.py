@@ -35,6 +35,7 @@ from hisac_lab.config.model import (
     SIMConfig,
     TransformerConfig,
     TWINConfig,
+    VotesConfig,
 )
 from hisac_lab.events.ingest import ingest
 from hisac_lab.events.prepare import prepare
@@ -88,6 +89,7 @@ MODELS: dict[str, AnyModel] = {
     "hisac-with-mass": HiSACConfig(agents=8, mass=True),
     "hisac-with-path-votes": HiSACConfig(agents=8, path_votes=True),
     "hisac-shuffled": HiSACConfig(agents=8, ids="shuffled", decay="none"),
+    "votes": VotesConfig(),
     "r2led": R2LEDConfig(top=4, recent=3),
     "r2led-union-items": R2LEDConfig(top=4, mix="union", fuse="items", fusion="concat", ids="shuffled"),
     "r2led-cascade": R2LEDConfig(top=2, mix="cascade", fusion="mean", level_gate=False, depth=2),

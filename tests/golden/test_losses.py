@@ -110,6 +110,7 @@ MODELS: dict[str, dict[str, Any]] = {
     "hisac_by_leaves": HISAC | {"route_by": "leaves", "decay": "power", "decay_rate": 0.2},
     "hisac_mass_and_path_votes": HISAC | {"mass": True, "path_votes": True},
     "hisac_by_items_before_a_transformer": HISAC | {"route_by": "items", "reader": "transformer"},
+    "votes": {"kind": "votes"},
     "r2led": {
         "kind": "r2led",
         "routes": ["target", "recent", "global"],

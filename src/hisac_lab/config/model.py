@@ -220,6 +220,12 @@ class HiSACConfig(ValueConfig):
     )
 
 
+class VotesConfig(Section):
+    """The votes of the candidate's own path in the codebook, alone: a control for HiSAC."""
+
+    kind: Literal["votes"] = Field("votes", description="votes of the candidate's path, no agents, no attention")
+
+
 class R2LEDConfig(Section):
     """R2LED: retrieval over routes and views, refinement by gates and cross-attention."""
 
@@ -321,6 +327,7 @@ AnyModel: TypeAlias = (
     | SAMConfig
     | TransformerConfig
     | CompressConfig
+    | VotesConfig
     | R2LEDConfig
     | IATConfig
 )

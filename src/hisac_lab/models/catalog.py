@@ -26,6 +26,7 @@ from hisac_lab.config.model import (
     SIMConfig,
     TransformerConfig,
     TWINConfig,
+    VotesConfig,
 )
 from hisac_lab.events.store import EventStore
 from hisac_lab.models.compressors import CompressBranch
@@ -35,6 +36,7 @@ from hisac_lab.models.frame import Ranker
 from hisac_lab.models.hisac import HiSACBranch
 from hisac_lab.models.iat import IATBranch, InstanceSource
 from hisac_lab.models.mirrn import MIRRNBranch
+from hisac_lab.models.path_votes import VotesBranch
 from hisac_lab.models.pooling import MeanBranch
 from hisac_lab.models.r2led import R2LEDBranch
 from hisac_lab.models.retrieval import ETABranch, SIMBranch
@@ -55,6 +57,7 @@ BRANCHES: dict[type, type[LongBranch]] = {
     TransformerConfig: TransformerBranch,
     CompressConfig: CompressBranch,
     HiSACConfig: HiSACBranch,
+    VotesConfig: VotesBranch,
     R2LEDConfig: R2LEDBranch,
     IATConfig: IATBranch,
 }

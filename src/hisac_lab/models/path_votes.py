@@ -2,7 +2,7 @@
 
 Hierarchical voting (HiSAC, arXiv 2602.21009, section 4 of our note) counts a user's behaviours at every node of the
 codebook to choose the agents. The counts themselves say much about a candidate: this hands them to the tower. Not of
-the paper; a switch of ours, off by default.
+the paper: a switch of HiSAC, off by default, and a model by itself, the control that asks what else is needed.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from hisac_lab.models.contract import History
+from hisac_lab.config.model import FrameConfig, VotesConfig
+from hisac_lab.models.contract import Candidates, CardLine, Cost, History, ItemSpace, LongBranch, UserState
 from hisac_lab.ops.jagged import distinct
 
 DAY = 86_400.0
@@ -71,3 +72,45 @@ class PathVotes(nn.Module):
         """Bytes kept of one request."""
         nodes = self.item_nodes[history.items[history.mask]]
         return sum(BYTES * max(1, len(torch.unique(column[column >= 0]))) for column in nodes.unbind(dim=1))
+
+
+class VotesBranch(LongBranch):
+    """The votes of the candidate's own path and nothing else: no agents, no attention.
+
+    Args:
+        config: The control.
+        frame: Widths shared by all models.
+        items: The codebook.
+    """
+
+    card = (
+        CardLine(
+            "votes are plain counts at the nodes of the codebook",
+            "stated",
+            "HiSAC note, section 4",
+            "test_a_candidate_is_told_the_votes_of_its_own_path",
+        ),
+        CardLine(
+            "a candidate is told those of its own path, and the age of the newest",
+            "inferred",
+            "ours: a control",
+            "test_votes_alone_answer_from_the_path_alone",
+        ),
+        CardLine("agents, routing, attention", "left out", "HiSAC note, sections 4 to 6"),
+    )
+
+    def __init__(self, config: VotesConfig, frame: FrameConfig, items: ItemSpace) -> None:
+        super().__init__()
+        self.path = PathVotes(torch.from_numpy(items.codebook.item_nodes.astype("int64")), frame.dim)
+
+    def encode(self, history: History, events: Tensor) -> dict[str, Tensor]:
+        """The history's nodes with their votes and ages."""
+        return self.path.encode(history)
+
+    def attend(self, state: UserState, candidates: Candidates) -> Tensor:
+        """What the path of each candidate got; (R, C, D)."""
+        return self.path.attend(state.parts, candidates.items)
+
+    def cost(self, history: History) -> Cost:
+        """Grows with the distinct nodes of the history, a candidate with the levels alone."""
+        return Cost(self.path.state_bytes(history), 0, 0, self.path.out.weight.numel())

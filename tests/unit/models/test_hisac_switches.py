@@ -11,9 +11,10 @@ import torch
 from kit import FRAME, ITEMS, WITHOUT_ID, make_history, make_items
 from torch import Tensor
 
-from hisac_lab.config.model import HiSACConfig
+from hisac_lab.config.model import HiSACConfig, VotesConfig
 from hisac_lab.models.contract import Candidates, History, UserState
 from hisac_lab.models.hisac import HiSACBranch
+from hisac_lab.models.path_votes import VotesBranch
 
 SPACE = make_items()
 HEADS = HiSACConfig().heads
@@ -170,3 +171,19 @@ def test_a_candidate_is_told_the_votes_of_its_own_path() -> None:
             ]
             wanted = [1.0, math.log1p(len(hits)), math.log1p(min(hits))] if hits else [0.0, 0.0, 0.0]
             assert seen[0][row, column, 3 * level : 3 * level + 3].tolist() == pytest.approx(wanted, rel=1e-5)
+
+
+def test_votes_alone_answer_from_the_path_alone() -> None:
+    """Other events at the same nodes change nothing, and no candidate vector is looked at."""
+    torch.manual_seed(0)
+    branch = VotesBranch(VotesConfig(), FRAME, SPACE)
+    history = make_history([9, 4])
+    items = torch.arange(6).view(2, 3)
+    answers = []
+    for seed in (0, 1):
+        drawn = torch.Generator().manual_seed(seed)
+        events, vectors = torch.randn(2, 9, FRAME.dim, generator=drawn), torch.randn(2, 3, FRAME.dim, generator=drawn)
+        state = UserState(branch.encode(history, events))
+        answers.append(branch.attend(state, Candidates(items, vectors, vectors, lambda items, ages: items)))
+    assert torch.equal(*answers)
+    assert torch.equal(answers[0], branch.path.attend(branch.path.encode(history), items))
