@@ -14,8 +14,9 @@ from hisac_lab.codebook.votes import Agents
 from hisac_lab.config.model import FrameConfig
 from hisac_lab.models.contract import Candidates, History, ItemSpace, LongBranch, UserState
 from hisac_lab.models.din import TargetAttention
-from hisac_lab.models.tables import draw, embedding, every, item_table
+from hisac_lab.models.tables import Embedding, draw, every, item_table
 from hisac_lab.ops.buckets import AGE_BUCKETS, age_bucket
+from hisac_lab.ops.select import take_rows
 
 DAY = 86_400
 PERIODS = {"day": DAY, "week": 7 * DAY}
@@ -30,7 +31,7 @@ class ItemEncoder(nn.Module):
     def __init__(self, items: ItemSpace, dim: int, table_mb: float | None = None) -> None:
         super().__init__()
         self.ids = item_table(len(items.semantic), dim, table_mb)
-        self.tables = nn.ModuleList(embedding(size, dim) for size in items.field_sizes)
+        self.tables = nn.ModuleList(Embedding(size, dim) for size in items.field_sizes)
         self.project = nn.Linear(items.semantic.shape[1], dim)
         for table in (self.ids, *self.tables):
             draw(table)
@@ -43,9 +44,9 @@ class ItemEncoder(nn.Module):
         A catalogue's worth of numbers is looked up in the whole catalogue, unless its gradient had to be sparse.
         """
         if items.numel() >= len(self.semantic) and not (self.ids.sparse and torch.is_grad_enabled()):
-            return nn.functional.embedding(items, self._encode(slice(None)))
+            return take_rows(self._encode(slice(None)), items)
         distinct, place = torch.unique(items, return_inverse=True)
-        return nn.functional.embedding(place, self._encode(distinct))
+        return take_rows(self._encode(distinct), place)
 
     def cost(self, items: Tensor) -> int:
         """Multiply-adds of encoding these items."""
@@ -55,8 +56,7 @@ class ItemEncoder(nn.Module):
 
     def _encode(self, items: Tensor | slice) -> Tensor:
         own = every(self.ids) if isinstance(items, slice) else self.ids(items)
-        # Gathers of rows: `embedding` copies them whole, indexing goes number by number, eight times slower.
-        frozen = self.semantic if isinstance(items, slice) else nn.functional.embedding(items, self.semantic)
+        frozen = self.semantic if isinstance(items, slice) else take_rows(self.semantic, items)
         vector: Tensor = own + self.project(frozen)
         for column, table in enumerate(self.tables):
             vector = vector + table(self.fields[items, column])
@@ -78,7 +78,7 @@ class Ranker(nn.Module):
         self.encoder = ItemEncoder(items, frame.dim, frame.table_mb)
         if frame.semantic_std is not None:
             nn.init.normal_(self.encoder.project.weight, std=frame.semantic_std)
-        self.age = nn.Embedding(AGE_BUCKETS, frame.dim)
+        self.age = Embedding(AGE_BUCKETS, frame.dim)
         nn.init.normal_(self.age.weight, std=0.02)
         self.short = TargetAttention(frame.dim, frame.attention_hidden)
         self.long = long

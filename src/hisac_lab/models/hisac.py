@@ -19,6 +19,7 @@ from hisac_lab.models.contract import Candidates, CardLine, Cost, History, ItemS
 from hisac_lab.models.path_votes import PathVotes
 from hisac_lab.ops.attention import FLOOR
 from hisac_lab.ops.jagged import Distinct, distinct, segment_sum
+from hisac_lab.ops.select import take_rows
 
 SHUFFLE = 0
 """Seed of the control that gives semantic IDs to other items."""
@@ -254,8 +255,8 @@ class HiSACBranch(CompressedBranch):
         with torch.autocast(self.semantic.device.type, enabled=False):
             leaves = agents.nodes.clamp(min=0)
             vectors, squares = (self.leaf_vectors, self.leaf_square) if by_leaf else (self.semantic, self.item_square)
-            z = nn.functional.embedding(leaves, self.leaf_vectors)  # (R, K, S)
-            e = nn.functional.embedding(number, vectors)  # (R, U, S); gathers rows eight times as fast as indexing
+            z = take_rows(self.leaf_vectors, leaves)  # (R, K, S)
+            e = take_rows(vectors, number)  # (R, U, S)
             # -|z - e|^2 / tau without |z|^2, of which a softmax over behaviours knows nothing, plus log n.
             own = torch.log(times) - squares[number][:, None, :] / heat
             scores = torch.baddbmm(own.clamp(min=FLOOR), z * (2 / heat), e.transpose(1, 2))

@@ -18,6 +18,7 @@ from hisac_lab.models.contract import Candidates, CardLine, Cost, History, ItemS
 from hisac_lab.models.frame import ItemEncoder, Ranker, context_width
 from hisac_lab.models.instances import LABELS, Instances
 from hisac_lab.models.stack import Stack
+from hisac_lab.models.tables import Embedding
 from hisac_lab.ops.buckets import AGE_BUCKETS, age_bucket
 
 
@@ -256,8 +257,8 @@ class IATBranch(LongBranch):
         handmade = config.tokens == "handmade"
         self.items = ItemEncoder(items, dim) if handmade else None
         self.adapt = nn.Identity() if handmade else nn.Linear(dim, dim)
-        self.label = nn.Embedding(LABELS, dim) if config.labels else None
-        self.age = nn.Embedding(AGE_BUCKETS, dim)
+        self.label = Embedding(LABELS, dim) if config.labels else None
+        self.age = Embedding(AGE_BUCKETS, dim)
         for table in (self.age, *([] if self.label is None else [self.label])):
             nn.init.normal_(table.weight, std=0.02)
         self.token = nn.Linear(dim * (3 if config.labels else 2), dim)

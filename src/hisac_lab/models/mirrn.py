@@ -13,6 +13,7 @@ from hisac_lab.config.model import FrameConfig, MIRRNConfig
 from hisac_lab.models.contract import Candidates, CardLine, Cost, History, ItemSpace, LongBranch, UserState
 from hisac_lab.models.heads import TargetHeads, check_heads
 from hisac_lab.models.retrieval import chosen_events, event_state
+from hisac_lab.models.tables import Embedding
 from hisac_lab.ops import hashing
 from hisac_lab.ops.select import best_events
 
@@ -87,7 +88,7 @@ class MIRRNBranch(LongBranch):
         super().__init__()
         self.config = config
         self.register_buffer("planes", hashing.planes(frame.dim, config.bits, config.seed))
-        self.place = nn.Embedding(PLACES, frame.dim)
+        self.place = Embedding(PLACES, frame.dim)
         self.filters = nn.ModuleList(FourierFilter(frame.dim, config.heads) for _ in ROUTES)
         self.fuse = TargetHeads(frame.dim, config.heads)
 

@@ -14,6 +14,7 @@ from hisac_lab.models.contract import Candidates, CardLine, Cost, History, ItemS
 from hisac_lab.models.heads import TargetHeads
 from hisac_lab.models.mirrn import means
 from hisac_lab.models.retrieval import chosen_events, event_state
+from hisac_lab.models.tables import Embedding
 from hisac_lab.ops import hashing
 from hisac_lab.ops.jagged import distinct, segment_sum
 from hisac_lab.ops.select import best_events, gather_events
@@ -105,7 +106,7 @@ class R2LEDBranch(LongBranch):
         doubling = 2.0 ** torch.arange(depth)
         self.register_buffer("level_weights", doubling / doubling.sum())
         # Row 0 of a table stands for items without an ID.
-        self.tables = nn.ModuleList(nn.Embedding(len(parents) + 1, dim) for parents in book.parents)
+        self.tables = nn.ModuleList(Embedding(len(parents) + 1, dim) for parents in book.parents)
         for table in self.tables.parameters():
             nn.init.normal_(table, std=0.02)
         self.gate_event = nn.Linear(dim, depth, bias=False) if config.level_gate else None

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from hisac_lab.base.errors import UserError
+from hisac_lab.ops.select import take_rows
 
 MEGABYTE = 10**6
 COPIES = 2  # float32 numbers held per weight: itself and Adagrad's running sum
@@ -20,9 +21,20 @@ SPARSE_ROWS = 1 << 17  # rows from which gradients are sparse; below, a dense st
 STD = 0.02
 
 
-def embedding(rows: int, dim: int) -> nn.Embedding:
-    """A table whose gradient is sparse when it is large."""
-    return nn.Embedding(rows, dim, sparse=rows >= SPARSE_ROWS)
+class Embedding(nn.Embedding):
+    """A table whose gradient is sparse when it is large, and quickly summed when it is not.
+
+    Args:
+        rows: N.
+        dim: D.
+    """
+
+    def __init__(self, rows: int, dim: int) -> None:
+        super().__init__(rows, dim, sparse=rows >= SPARSE_ROWS)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Rows of the table: (...) int64 to (..., D)."""
+        return super().forward(input) if self.sparse else take_rows(self.weight, input)
 
 
 class SharedTable(nn.Module):
@@ -44,7 +56,7 @@ class SharedTable(nn.Module):
         super().__init__()
         self.num_embeddings, self.embedding_dim = items, dim
         self.modulus = (rows + 1) // 2
-        self.rows = embedding(2 * self.modulus - 1, dim)
+        self.rows = Embedding(2 * self.modulus - 1, dim)
 
     @property
     def sparse(self) -> bool:
@@ -98,7 +110,7 @@ def item_table(items: int, dim: int, megabytes: float | None) -> Table:
     row = COPIES * dim * torch.float32.itemsize
     rows = items if megabytes is None else int(megabytes * MEGABYTE) // row
     if rows >= items:
-        return embedding(items, dim)
+        return Embedding(items, dim)
     least = least_rows(items)
     if rows < least:
         what = f"{megabytes:g} MB hold {rows:,} rows of width {dim}, too few to tell {items:,} items apart"

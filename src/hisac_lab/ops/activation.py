@@ -42,13 +42,15 @@ def plain_unit_scores(scaled: Tensor, shift: Tensor, events: Tensor, out: Tensor
 
 
 class _UnitScores(torch.autograd.Function):
+    """Keeps no hidden unit: the gradients need only which of them were above zero, and are linear in the rest."""
+
     @staticmethod
     def forward(ctx: Any, scaled: Tensor, shift: Tensor, events: Tensor, out: Tensor) -> Tensor:
         ctx.save_for_backward(scaled, shift, events, out)
         r, c, h, _ = scaled.shape
         scores = events.new_empty(r, c, events.shape[1])
         for row, part in _parts(scaled, events):
-            hidden = _hidden(scaled[row, part], shift[row, part], events[row])
+            hidden = _crossed(scaled[row, part], shift[row, part], events[row]).relu_()
             torch.bmm(out.expand(len(hidden), 1, h), hidden, out=scores[row, part].unsqueeze(1))
         return scores
 
@@ -57,16 +59,17 @@ class _UnitScores(torch.autograd.Function):
         scaled, shift, events, out = ctx.saved_tensors
         (grad,) = grads
         to_scaled, to_shift = torch.empty_like(scaled), torch.empty_like(shift)
-        to_events, to_out = torch.zeros_like(events), torch.zeros_like(out)
+        to_events, weights = torch.zeros_like(events), scaled * out[:, None]
         for row, part in _parts(scaled, events):
-            weights = scaled[row, part].flatten(0, 1)
-            hidden, outer = _hidden(scaled[row, part], shift[row, part], events[row]), grad[row, part]
-            to_out += torch.bmm(hidden, outer.unsqueeze(2)).sum(dim=0).view(-1)
-            inner = torch.ops.aten.threshold_backward(outer[:, None, :] * out[:, None], hidden, 0)
-            torch.mm(inner.flatten(0, 1), events[row], out=to_scaled[row, part].flatten(0, 1))
-            torch.sum(inner, dim=2, out=to_shift[row, part])
-            to_events[row].addmm_(inner.flatten(0, 1).t(), weights)
-        return to_scaled, to_shift, to_events, to_out
+            crossed = _crossed(scaled[row, part], shift[row, part], events[row])
+            # Gradient of each hidden unit as if its weight were one: the weights come in outside of the sums over L.
+            reached = torch.ops.aten.threshold_backward(grad[row, part, None, :].expand_as(crossed), crossed, 0)
+            flat = reached.flatten(0, 1)
+            torch.mm(flat, events[row], out=to_scaled[row, part].flatten(0, 1))
+            torch.sum(reached, dim=2, out=to_shift[row, part])
+            to_events[row].addmm_(flat.t(), weights[row, part].flatten(0, 1))
+        to_out = ((to_scaled * scaled).sum(dim=3) + to_shift * shift).sum(dim=(0, 1))
+        return to_scaled * out[:, None], to_shift * out, to_events, to_out
 
 
 def _parts(scaled: Tensor, events: Tensor) -> Iterator[tuple[int, slice]]:
@@ -78,7 +81,6 @@ def _parts(scaled: Tensor, events: Tensor) -> Iterator[tuple[int, slice]]:
             yield row, slice(begin, begin + some)
 
 
-def _hidden(weights: Tensor, shift: Tensor, events: Tensor) -> Tensor:
-    """Hidden units of some candidates of one request: (C, H, D), (C, H), (L, D) to (C, H, L)."""
-    crossed = torch.addmm(shift.reshape(-1, 1), weights.flatten(0, 1), events.t())
-    return crossed.relu_().view(*weights.shape[:2], -1)
+def _crossed(weights: Tensor, shift: Tensor, events: Tensor) -> Tensor:
+    """Hidden units before the relu, for some candidates of one request: (C, H, D), (C, H), (L, D) to (C, H, L)."""
+    return torch.addmm(shift.reshape(-1, 1), weights.flatten(0, 1), events.t()).view(*weights.shape[:2], -1)

@@ -76,7 +76,7 @@ def segment_sum(values: Tensor, slots: Tensor, size: int) -> Tensor:
     r, _, d = values.shape
     left_out = slots < 0
     flat = torch.where(left_out, r * size, slots + torch.arange(r, device=slots.device)[:, None] * size)
-    sums = values.new_zeros(r * size + 1, d).index_put((flat.reshape(-1),), values.reshape(-1, d), accumulate=True)
+    sums = values.new_zeros(r * size + 1, d).index_add(0, flat.reshape(-1), values.reshape(-1, d))
     return sums[:-1].view(r, size, d)
 
 

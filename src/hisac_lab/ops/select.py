@@ -1,9 +1,22 @@
-"""Choosing few events of a long history: pads never outrank events, ties go to the newest."""
+"""Rows of tables, and choosing few events of a long history: pads never outrank events, ties go to the newest."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
+
+
+def take_rows(table: Tensor, places: Tensor) -> Tensor:
+    """Rows of a table: what `functional.embedding` gives, with a gradient several times as fast on a processor.
+
+    Args:
+        table: (N, D).
+        places: (...) int64, below N.
+
+    Returns:
+        (..., D).
+    """
+    return table.index_select(0, places.reshape(-1)).view(*places.shape, table.shape[1])
 
 
 def best_events(scores: Tensor, mask: Tensor, count: int) -> tuple[Tensor, Tensor]:
@@ -59,5 +72,5 @@ def plain_best_events(scores: Tensor, mask: Tensor, count: int) -> tuple[Tensor,
 
 def gather_events(values: Tensor, places: Tensor) -> Tensor:
     """Values at places of a history: (R, L, ...) and (R, C, K) to (R, C, K, ...)."""
-    rows = torch.arange(len(values), device=values.device)[:, None, None]
-    return values[rows, places]
+    starts = torch.arange(len(values), device=values.device)[:, None, None] * values.shape[1]
+    return values.flatten(0, 1).index_select(0, (places + starts).reshape(-1)).view(*places.shape, *values.shape[2:])

@@ -129,5 +129,5 @@ def test_a_small_table_is_a_plain_one_drawn_as_ever() -> None:
     torch.manual_seed(3)
     plain = torch.nn.Embedding(60, 8)
     torch.nn.init.normal_(plain.weight, std=0.02)
-    assert type(table) is torch.nn.Embedding
+    assert isinstance(table, torch.nn.Embedding)
     assert torch.equal(table.weight, plain.weight)
