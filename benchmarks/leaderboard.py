@@ -2,7 +2,8 @@
 
     python benchmarks/leaderboard.py long-world [--write]
 
-Takes benchmarks/leaderboards/NAME.yaml, settings that differ from params.yaml, and runs the project's own graph with
+Takes benchmarks/leaderboards/NAME.yaml, settings that differ from params.yaml or, where it names another such file in
+`like`, from that one, and runs the project's own graph with
 them in .work/leaderboards/NAME, a copy of this working tree. A second start goes on where the first one stopped. With
 --write the report goes to reports/leaderboards/NAME.md.
 """
@@ -33,6 +34,15 @@ def merged(base: Any, changes: Any) -> Any:
     }
 
 
+def settings(name: str) -> dict[str, Any]:
+    """All settings of a leaderboard."""
+    changes = yaml.safe_load((SETTINGS / f"{name}.yaml").read_text())
+    like = changes.pop("like", None)
+    base = yaml.safe_load((ROOT / "params.yaml").read_text()) if like is None else settings(like)
+    found: dict[str, Any] = merged(base, changes)
+    return found
+
+
 def copy_project(folder: Path) -> None:
     """Brings the copy up to this working tree; files that did not change keep their times."""
     listed = subprocess.run(
@@ -59,9 +69,7 @@ def main() -> None:
     options = parser.parse_args()
     folder = ROOT / ".work" / "leaderboards" / options.name
     copy_project(folder)
-    changes = yaml.safe_load((SETTINGS / f"{options.name}.yaml").read_text())
-    params = merged(yaml.safe_load((ROOT / "params.yaml").read_text()), changes)
-    (folder / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
+    (folder / "params.yaml").write_text(yaml.safe_dump(settings(options.name), sort_keys=False))
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     environment = {**os.environ, "PATH": path, "PYTHONPATH": str(folder / "src")}
     code = subprocess.run(["snakemake", "--cores", options.cores], cwd=folder, env=environment, check=False).returncode

@@ -6,8 +6,10 @@ import json
 from pathlib import Path
 from typing import Annotated
 
+import torch
 from pydantic import Field, TypeAdapter
 from safetensors.torch import load_file, save
+from torch import Tensor
 
 from hisac_lab.base.artifacts import read_json, read_manifest, write_file, write_json
 from hisac_lab.base.errors import UserError, explain_os_error
@@ -30,12 +32,14 @@ def save_model(out: Path, model: Ranker, config: EveryModel, items: ItemSpace, i
         instances: Digest of the instance store it was trained with, for a model that reads one.
     """
     tensors = {name: part.detach().cpu().clone().contiguous() for name, part in model.state_dict().items()}
-    write_file(out / WEIGHTS, save(tensors))
+    twins = _twins({name: tensors[name] for name, _ in model.named_buffers(remove_duplicate=False) if name in tensors})
+    write_file(out / WEIGHTS, save({name: part for name, part in tensors.items() if name not in twins}))
     facts = {
         "model": config.model_dump(mode="json"),
         "frame": model.frame.model_dump(mode="json"),
         "items": items.shape(),
         "codebook": items.codebook.digest,
+        "twins": twins,
     }
     write_json(out / MODEL, facts if instances is None else facts | {"instances": instances})
 
@@ -61,11 +65,26 @@ def load_model(path: Path, codebook: Path | None = None, instances: Path | None 
     frame = FrameConfig.model_validate_json(json.dumps(facts["frame"]))
     model = build(config, frame, ItemSpace.blank(**facts["items"]), seed=0)
     try:
-        model.load_state_dict(load_file(str(path / WEIGHTS)))
+        tensors = load_file(str(path / WEIGHTS))
     except OSError as error:
         raise explain_os_error(error, path / WEIGHTS) from error
+    model.load_state_dict(tensors | {name: tensors[kept] for name, kept in facts["twins"].items()})
     model.eval()
     return model, config
+
+
+def _twins(buffers: dict[str, Tensor]) -> dict[str, str]:
+    """Frozen tensors that hold the same numbers as an earlier one, with its name; they are stored once."""
+    kept: list[str] = []
+    twins: dict[str, str] = {}
+    for name, part in buffers.items():
+        alike = (other for other in kept if buffers[other].dtype == part.dtype and torch.equal(buffers[other], part))
+        first = next(alike, None)
+        if first is None:
+            kept.append(name)
+        else:
+            twins[name] = first
+    return twins
 
 
 def check_codebook(path: Path, codebook: Path) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from hisac_lab.base.errors import UserError
 from hisac_lab.codebook.votes import Agents, split_budget, vote

@@ -45,8 +45,21 @@ def test_a_bundle_is_two_files_without_pickles(tmp_path: Path) -> None:
     size = int.from_bytes(head[:8], "little")
     assert "encoder.ids.weight" in json.loads(head[8 : 8 + size])
     facts = json.loads((tmp_path / "model.json").read_text())
-    assert set(facts) == {"model", "frame", "items", "codebook"}
+    assert set(facts) == {"model", "frame", "items", "codebook", "twins"}
     assert facts["items"] == SPACE.shape()
+
+
+def test_what_is_frozen_is_stored_once(tmp_path: Path) -> None:
+    """Routing reads the vectors that the item encoder projects: the largest part of a bundle, once."""
+    model = _save("hisac", tmp_path)
+    facts = json.loads((tmp_path / "model.json").read_text())
+    assert facts["twins"]["long.semantic"] == "encoder.semantic"
+    head = (tmp_path / "weights.safetensors").read_bytes()
+    stored = json.loads(head[8 : 8 + int.from_bytes(head[:8], "little")])
+    assert "encoder.semantic" in stored
+    assert "long.semantic" not in stored
+    again, _ = load_model(tmp_path)
+    assert torch.equal(again.state_dict()["long.semantic"], model.state_dict()["long.semantic"])
 
 
 def test_the_same_model_gives_the_same_bytes(tmp_path: Path) -> None:
