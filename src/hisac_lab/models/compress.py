@@ -12,7 +12,7 @@ from hisac_lab.config.model import ValueConfig
 from hisac_lab.models.contract import Candidates, History, LongBranch, UserState
 from hisac_lab.models.heads import TargetHeads
 from hisac_lab.models.stack import Stack
-from hisac_lab.ops.attention import FLOOR, attend, attend_with_mass
+from hisac_lab.ops.attention import FLOOR, attend_with_mass
 
 DAY = 86_400.0
 
@@ -96,13 +96,11 @@ class CompressedBranch(LongBranch):
 
     def attend(self, state: UserState, candidates: Candidates) -> Tensor:
         """Multi-head target attention over K vectors; (R, C, D)."""
-        reader = self.reader
-        asked = reader.to_query(candidates.vectors), state["keys"], state["values"], state["bias"]
+        reader, groups = self.reader, (state["keys"], state["values"], state["bias"])
         if self.mass is None:
-            out: Tensor = reader.merge(attend(*asked, reader.heads))
-            return out
-        found, mass = attend_with_mass(*asked, reader.heads)
-        out = reader.merge(found) + self.mass(mass + state["total"][:, None, None]).to(found.dtype)
+            return reader.read(candidates.vectors, *groups)
+        found, mass = attend_with_mass(reader.to_query(candidates.vectors), *groups, reader.heads)
+        out: Tensor = reader.merge(found) + self.mass(mass + state["total"][:, None, None]).to(found.dtype)
         return out
 
     def reading(self, length: int, kept: int) -> tuple[int, int, int]:

@@ -13,9 +13,11 @@ from hisac_lab.models.contract import CardLine, Cost, History, ItemSpace
 from hisac_lab.ops import hashing
 from hisac_lab.ops.attention import FLOOR
 from hisac_lab.ops.jagged import distinct, segment_sum
+from hisac_lab.ops.select import take_rows
 
 MARGIN = 1e-5
 """Distances nearer than this are ties, so that rounding does not decide between equal centres."""
+CELLS = 1 << 20  # distances from points to centres at once: they should stay in the cache
 
 
 class CompressBranch(CompressedBranch):
@@ -89,32 +91,53 @@ class CompressBranch(CompressedBranch):
             return torch.where(history.mask, from_newest * self.size // length.clamp(min=1), -1)
         if self.config.by == "lsh":
             return torch.where(history.mask, self.item_bucket[history.items], -1)
-        return self._k_means(history.items, history.mask & self.semantic[history.items].any(dim=2))
+        return self._k_means(history.items, history.mask & self._known(history.items))
+
+    def _known(self, items: Tensor) -> Tensor:
+        """Whether items have an embedding; any shape."""
+        return take_rows(self.semantic, items).abs().amax(dim=-1) > 0
 
     @torch.no_grad()
     def _k_means(self, items: Tensor, known: Tensor) -> Tensor:
         found = distinct(items, known)
-        there = found.values >= 0  # (R, U)
+        group = torch.empty_like(found.values)
+        some = max(1, CELLS // (self.size * group.shape[1]))
+        alike = found.counts.count_nonzero(dim=1).argsort()  # together, so that little is padded
+        for rows in torch.split(alike, some):
+            counts = found.counts[rows]
+            width = max(1, int(counts.any(dim=0).sum()))
+            group[rows, :width] = self._lloyd(found.values[rows, :width], counts[:, :width])
+        return torch.where(found.slots >= 0, group.gather(1, found.slots.clamp(min=0)), -1)
+
+    def _lloyd(self, values: Tensor, counts: Tensor) -> Tensor:
+        """Group of each distinct item, which weighs its count, -1 in the padding; (R, U) int64."""
+        there = counts > 0
         count = there.sum(dim=1, keepdim=True)
-        points = self.semantic[found.values.clamp(min=0)] * there[..., None]  # (R, U, S)
-        weight = found.counts[..., None].to(points.dtype)
-        steps = torch.arange(self.size, device=items.device)
+        points = take_rows(self.semantic, values.clamp(min=0))  # (R, U, S)
+        weight = counts[..., None].to(points.dtype)
+        weighted = points * weight
+        steps = torch.arange(self.size, device=values.device)
         # More groups than distinct items: the surplus has no centre.
         start = torch.where(count >= self.size, steps * count // self.size, steps.minimum(count - 1).clamp(min=0))
         alive = steps < count
         centres = points.gather(1, start[..., None].expand(-1, -1, points.shape[2]))  # (R, K, S)
-
-        def nearest() -> Tensor:
-            distance = (centres**2).sum(dim=2)[:, None] - 2 * torch.bmm(points, centres.transpose(1, 2))  # (R, U, K)
-            distance = distance.masked_fill(~alive[:, None], torch.inf) + MARGIN * steps
-            return torch.where(there, distance.argmin(dim=2), -1)
-
+        group = self._nearest(points, centres, alive, there)
         for _ in range(self.config.iterations):
-            group = nearest()
             mass = segment_sum(weight, group, self.size)
-            centres = torch.where(mass > 0, segment_sum(points * weight, group, self.size) / mass.clamp(min=1), centres)
-        group = nearest()
-        return torch.where(found.slots >= 0, group.gather(1, found.slots.clamp(min=0)), -1)
+            centres = torch.where(mass > 0, segment_sum(weighted, group, self.size) / mass.clamp(min=1), centres)
+            group = self._nearest(points, centres, alive, there)
+        return group
+
+    def _nearest(self, points: Tensor, centres: Tensor, alive: Tensor, there: Tensor) -> Tensor:
+        """Place of the nearest living centre to each point that is there, the first of equals, else -1; (R, U)."""
+        steps = torch.arange(self.size, device=points.device, dtype=points.dtype)
+        square = (centres**2).sum(dim=2).masked_fill(~alive, -FLOOR)
+        distance = torch.bmm(points, -2 * centres.transpose(1, 2)).float()  # (R, U, K), written over from here on
+        distance.add_(square[:, None]).add_(MARGIN * steps)
+        # The place of the least, faster than `argmin` on a processor: all others are lifted far beyond K.
+        distance.sub_(distance.amin(dim=2, keepdim=True))
+        nearest = torch.add(steps, distance, alpha=-FLOOR, out=distance).amin(dim=2)
+        return torch.where(there, nearest.long(), -1)
 
     def compress(self, history: History, values: Tensor) -> tuple[Tensor, Tensor]:
         """Means of groups and the log of their share of events, or answers of learnt queries."""
@@ -139,7 +162,6 @@ class CompressBranch(CompressedBranch):
         if self.config.by == "queries":
             encode += length * self.dim**2 + 2 * length * self.size * self.dim
         elif self.config.by == "kmeans":
-            known = self.semantic[history.items].any(dim=2)
-            points = distinct(history.items, known).values.shape[1]
+            points = distinct(history.items, self._known(history.items)).values.shape[1]
             encode += (self.config.iterations + 1) * points * self.size * self.semantic.shape[1]
         return Cost(state, encode, 0, candidate)

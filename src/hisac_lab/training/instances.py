@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.lib.format import open_memmap
-from torch import Tensor, nn
+from torch import Tensor
 
 from hisac_lab.base.artifacts import Array, load_array, save_arrays, sha256_tree, write_file, write_manifest
 from hisac_lab.base.errors import UserError
@@ -36,7 +36,7 @@ from hisac_lab.models.iat import InstanceSource
 from hisac_lab.models.instances import Instances
 from hisac_lab.models.runtime import Runtime, histories
 from hisac_lab.ops.auc import auc
-from hisac_lab.training.loop import optimizers
+from hisac_lab.training.loop import add_gradients, optimizers, seed_dropout, update
 
 BLOCK = 1 << 20  # samples whose columns are written at once
 PAIRS = 1 << 22  # pairs of instances the transformer compares at once when it writes
@@ -297,14 +297,12 @@ class _Walk:
         for epoch in range(self.train.epochs):
             seed = [self.config.seed, stretch, epoch]
             for batch in self._batches(some, piece, seed):
-                loss = self._loss(some.take(batch), piece[batch])
-                for stepper in self.steppers:
-                    stepper.zero_grad(set_to_none=True)
-                loss.backward()  # type: ignore[no-untyped-call]
-                for stepper in self.steppers:
-                    stepper.step()
-                if not torch.isfinite(loss.detach()):
-                    what = f"the loss of the stage instances is {float(loss.detach())} at step {self.step}"
+                few = some.take(batch)
+                with update(self.model, self.steppers):
+                    seed_dropout(self.config.seed, self.step)
+                    loss = add_gradients(self._logits(few, piece[batch]), few, int(few.mask.sum()))
+                if not np.isfinite(loss):
+                    what = f"the loss of the stage instances is {loss} at step {self.step}"
                     raise UserError("params.yaml", what, "lower it", "train.learning_rate")
                 self.step += 1
 
@@ -321,25 +319,20 @@ class _Walk:
         part = np.cumsum(np.bincount(rank[piece]))[rank[piece[order]]] // size  # by the end of the row's piece
         return np.split(order, np.flatnonzero(np.diff(part)) + 1)
 
-    def _loss(self, rows: Rows, piece: Array) -> Tensor:
-        self.model.train()
-        torch.manual_seed(int(np.random.SeedSequence([self.config.seed, self.step]).generate_state(1)[0]))
+    def _logits(self, rows: Rows, piece: Array) -> Tensor:
+        """Logits of all candidates, each row a part of the piece of this number; (R, C)."""
         device = self.runtime.device
-        candidates, labels, mask = (
-            torch.from_numpy(part).to(device) for part in (rows.candidates, rows.labels, rows.mask)
-        )
+        candidates, mask = (torch.from_numpy(part).to(device) for part in (rows.candidates, rows.mask))
         history = histories(rows, np.arange(len(rows)), self.runtime)
         with self.runtime.autocast():
             if self.config.order == "temporal":
-                logits = self.model(history, candidates)
-            else:
-                first = np.unique(piece, return_index=True)[1]
-                query = InstanceQuery(self.config.window - 1, self.config.dim)
-                past = Instances.of(self.table.fetch(rows.user[first], rows.time[first], query), device)
-                users, times = torch.from_numpy(piece).to(device), torch.from_numpy(rows.time).to(device)
-                logits = self.model.score_users(history, candidates, mask, users, times, past, self.table.unit)
-        losses = nn.functional.binary_cross_entropy_with_logits(logits.float(), labels, reduction="none")
-        return losses[mask].mean()
+                logits: Tensor = self.model(history, candidates)
+                return logits
+            first = np.unique(piece, return_index=True)[1]
+            query = InstanceQuery(self.config.window - 1, self.config.dim)
+            past = Instances.of(self.table.fetch(rows.user[first], rows.time[first], query), device)
+            users, times = torch.from_numpy(piece).to(device), torch.from_numpy(rows.time).to(device)
+            return self.model.score_users(history, candidates, mask, users, times, past, self.table.unit)
 
 
 def pieces(users: Array, sizes: Array, window: int) -> Array:

@@ -6,13 +6,14 @@ is computed, not drawn, and dropout is seeded anew in every part of every step.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from hisac_lab.base.artifacts import Array
 from hisac_lab.base.errors import UserError
@@ -45,6 +46,37 @@ def optimizers(model: Ranker, config: TrainConfig) -> list[torch.optim.Optimizer
         if own:
             steppers.append(torch.optim.Adagrad(own, lr=config.embedding_learning_rate, fused=fused or None))
     return steppers
+
+
+@contextmanager
+def update(model: Ranker, steppers: list[torch.optim.Optimizer]) -> Iterator[None]:
+    """Steps by the gradients that are added inside; not at all, when something is raised there."""
+    model.train()
+    for stepper in steppers:
+        stepper.zero_grad(set_to_none=True)
+    yield
+    for stepper in steppers:
+        stepper.step()
+
+
+def seed_dropout(*seed: int) -> None:
+    """Starts the generator that dropout draws from, at a place computed from these numbers."""
+    torch.manual_seed(int(np.random.SeedSequence(seed).generate_state(1)[0]))
+
+
+def add_gradients(logits: Tensor, rows: Rows, candidates: int) -> float:
+    """Adds the gradients of these rows' share in a mean loss over `candidates` candidates; gives that share.
+
+    Args:
+        logits: Of all candidates of the rows; (R, C).
+        rows: R rows.
+        candidates: Real candidates of the whole step.
+    """
+    labels, mask = (torch.from_numpy(part).to(logits.device) for part in (rows.labels, rows.mask))
+    losses = nn.functional.binary_cross_entropy_with_logits(logits.float(), labels, reduction="none")
+    loss = losses[mask].sum() / candidates
+    loss.backward()  # type: ignore[no-untyped-call]
+    return float(loss.detach())
 
 
 def train(
@@ -135,36 +167,27 @@ def _step(
     seed: tuple[int, int],
 ) -> float:
     """One step of the team on the rows at `index`, in parts; the mean loss over all real candidates."""
-    model.train()
-    for stepper in steppers:
-        stepper.zero_grad(set_to_none=True)
     candidates = int(rows.mask[index].sum())
     loss = 0.0
-    for part, few in enumerate(np.array_split(team.share(index), accumulate)):
-        if len(few):
-            # The first part of the first process has the seed of an undivided step.
-            torch.manual_seed(int(np.random.SeedSequence((*seed, team.rank * accumulate + part)).generate_state(1)[0]))
-            loss += _backward(model, rows, few, runtime, cache, candidates)
-    loss = team.sum_gradients(model, loss)
-    for stepper in steppers:
-        stepper.step()
+    with update(model, steppers):
+        for part, few in enumerate(np.array_split(team.share(index), accumulate)):
+            if len(few):
+                # The first part of the first process has the seed of an undivided step.
+                seed_dropout(*seed, team.rank * accumulate + part)
+                loss += _backward(model, rows, few, runtime, cache, candidates)
+        loss = team.sum_gradients(model, loss)
     return loss
 
 
 def _backward(
     model: Ranker, rows: Rows, index: Array, runtime: Runtime, cache: AgentCache | None, candidates: int
 ) -> float:
-    """Adds the gradient of these rows' share in a mean over `candidates` candidates; gives that share."""
+    """Scores the rows at `index` and adds their gradients; see `add_gradients`."""
     batch = rows.take(index)
-    items, labels, mask = (
-        torch.from_numpy(part).to(runtime.device) for part in (batch.candidates, batch.labels, batch.mask)
-    )
+    items = torch.from_numpy(batch.candidates).to(runtime.device)
     with runtime.autocast():
         logits = model(histories(rows, index, runtime, cache), items)
-    losses = nn.functional.binary_cross_entropy_with_logits(logits.float(), labels, reduction="none")
-    loss = losses[mask].sum() / candidates
-    loss.backward()  # type: ignore[no-untyped-call]
-    return float(loss.detach())
+    return add_gradients(logits, batch, candidates)
 
 
 def _validate(

@@ -12,7 +12,8 @@ from kit import DAY, FRAME, WITHOUT_ID, ask, make_history, make_items
 from torch import Tensor
 
 from hisac_lab.config.model import CompressConfig
-from hisac_lab.models.compressors import CompressBranch
+from hisac_lab.models import compressors
+from hisac_lab.models.compressors import MARGIN, CompressBranch
 from hisac_lab.models.contract import History, UserState
 from hisac_lab.ops.attention import FLOOR, plain_attend
 from hisac_lab.ops.hashing import planes, sign_bits
@@ -61,6 +62,37 @@ def test_k_means_lowers_the_distortion() -> None:
         if group >= 0:
             distance = {g: (SPACE.semantic[history.items[0, place]] - c).norm() for g, c in centres.items()}
             assert distance[group] <= min(distance.values()) + 1e-3
+
+
+def _plain_k_means(items: Tensor, size: int, iterations: int) -> list[int]:
+    """Lloyd's algorithm, one event at a time, over the events of one history; -1 without an embedding."""
+    known = [int(item) for item in items if SPACE.semantic[item].any()]
+    distinct = sorted(set(known))
+    count = min(size, len(distinct))
+    centres = [SPACE.semantic[distinct[place * len(distinct) // count]] for place in range(count)]
+
+    def nearest(item: int) -> int:
+        apart = [float((SPACE.semantic[item] - centre).square().sum()) + MARGIN * n for n, centre in enumerate(centres)]
+        return apart.index(min(apart))
+
+    for _ in range(iterations):
+        group = [nearest(item) for item in known]
+        for number in set(group):
+            own = [item for item, found in zip(known, group, strict=True) if found == number]
+            centres[number] = SPACE.semantic[own].mean(dim=0)
+    return [nearest(int(item)) if int(item) in distinct else -1 for item in items]
+
+
+@pytest.mark.parametrize("cells", [1, 200, 1 << 20])
+@pytest.mark.parametrize(("size", "iterations"), [(1, 1), (6, 1), (6, 4), (40, 4)])
+def test_k_means_is_the_plain_one(size: int, iterations: int, cells: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also in small parts, which hold histories of like length."""
+    monkeypatch.setattr(compressors, "CELLS", cells)
+    history = make_history([30, 3, 0, 60, 17], seed=5)
+    slots = _branch("kmeans", size=size, iterations=iterations).slots(history)
+    for items, mask, own in zip(history.items, history.mask, slots, strict=True):
+        assert own[mask].tolist() == _plain_k_means(items[mask], size, iterations)
+        assert (own[~mask] == -1).all()
 
 
 @pytest.mark.parametrize("by", ["kmeans", "lsh"])
