@@ -6,7 +6,7 @@ A user's resample weight multiplies all of the user's exposures, so one sort ser
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -170,9 +170,7 @@ def all_metrics(labels: Array, logits: Array, user: Array, resamples: Array, top
         f"ndcg@{top}": ndcg,
         f"recall@{top}": recall,
     }
-    pooled: Callable[[Array], Array] = lambda chunk: weighted_auc(labels, logits, chunk[:, user])  # noqa: E731
-    chunks = np.array_split(resamples, max(1, len(resamples) // 50))
     return {
-        "auc": np.concatenate([pooled(chunk) for chunk in chunks]),
+        "auc": weighted_auc(labels, logits, resamples, user),
         **{name: values.mean(resamples) for name, values in per_user.items()},
     }

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
+import multiprocessing
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +19,10 @@ from hisac_lab.config.compute import ComputeConfig
 from hisac_lab.config.judge import EvaluateConfig
 from hisac_lab.config.model import ExperimentConfig
 from hisac_lab.evaluation import metrics
-from hisac_lab.evaluation.cost import count, measure_time
-from hisac_lab.events.batches import group
+from hisac_lab.evaluation.judge import Judge, JudgeTask, RunScores, score_run
 from hisac_lab.events.store import EventStore
-from hisac_lab.models.bundle import load_model
-from hisac_lab.models.runtime import AgentCache, Runtime, fed, score_rows
 from hisac_lab.ops.auc import weighted_auc
 
-ROW_CANDIDATES = 4
 TRUTHS = ("probability_anywhere", "probability_recent_anywhere", "probability")
 
 
@@ -56,6 +55,7 @@ def evaluate(
     out: Path,
     timings: Path,
     instances: Path | None = None,
+    workers: int = 1,
 ) -> None:
     """Scores the test period with every run and writes metrics with intervals.
 
@@ -68,68 +68,59 @@ def evaluate(
         out: An empty directory.
         timings: A JSON file for what differs between machines; never an output.
         instances: Output of the stage `instances`, for models that read it.
+        workers: Processes at once, on a CPU; the result does not depend on it.
 
     Raises:
         UserError: A run is missing.
     """
-    runtime = Runtime.start(compute)
-    store = EventStore.open(prepared)
-    samples = store.samples("test")
-    requests = group(store, samples, ROW_CANDIDATES)
-    labels = samples["label"].astype(float)
-    user = np.unique(samples["user"], return_inverse=True)[1]
-    resamples = metrics.user_resamples(int(user.max()) + 1, config.bootstrap, config.seed)
-    slices = _slices(store, samples, config.slices)
     runs = runs_of(trained, experiment)
-    todo = [(name, run) for name, paths in runs.items() for run in paths]
+    judge = Judge.open(JudgeTask(config, compute, prepared, instances))
+    names = [name for name, paths in runs.items() for _ in paths]
+    scored = track(_score(judge, runs, workers), len(names), "evaluate", "runs")
     resampled: dict[str, dict[str, list[Array]]] = {name: {} for name in runs}
     found: dict[str, dict[str, Any]] = {name: {"seeds": {}} for name in runs}
-    seconds: dict[str, Any] = {}
-    for name, run in track(todo, len(todo), "evaluate", "runs"):
-        manifest = read_manifest(run)
-        model, _ = load_model(run, instances=instances)
-        model.to(runtime.device)
-        rows = fed(model, requests, instances)
-        logits = np.zeros(len(samples))
-        scored = score_rows(model, rows, runtime, AgentCache.fill(model, rows, runtime))
-        logits[rows.sample[rows.mask]] = scored[rows.mask]
-        values = metrics.all_metrics(labels, logits, user, resamples, config.top)
-        for kind, bins in slices.items():
-            for label, inside in bins.items():
-                weights = weighted_auc(labels[inside], logits[inside], resamples[:, user[inside]])
-                values[f"slice/{kind}/{label}"] = weights
-        for metric, series in values.items():
+    for scores, name in zip(scored, names, strict=True):
+        for metric, series in scores.series.items():
             resampled[name].setdefault(metric, []).append(series)
-        found[name]["seeds"][str(manifest["seed"])] = {
-            "valid_auc": manifest["valid_auc"],
-            "calibration": metrics.calibration(labels, logits),
-            **{metric: _round(series[0]) for metric, series in values.items() if not metric.startswith("slice/")},
+        found[name]["seeds"][str(scores.seed)] = {
+            "valid_auc": scores.valid_auc,
+            "calibration": scores.calibration,
+            **{metric: _round(series[0]) for metric, series in scores.series.items() if not _of_slice(metric)},
         }
-        if run == runs[name][0]:
-            found[name] |= {"cost": count(model, rows, runtime), "parameters": manifest["parameters"]}
-            found[name]["settings"] = manifest["settings"]
-            seconds[name] = measure_time(model, rows, runtime)
+        found[name] |= scores.model
     for name in found:
         found[name] |= _summarise(resampled[name], resampled[config.reference], config.confidence)
         best = max(found[name]["seeds"].items(), key=lambda entry: entry[1]["valid_auc"])
         found[name]["best_seed"] = int(best[0])
-    ceilings = _ceilings(store, labels, resamples[:, user], config.confidence)
-    sizes = {kind: {label: int(inside.sum()) for label, inside in bins.items()} for kind, bins in slices.items()}
-    fingerprint = protocol_fingerprint(store, config)
+    sizes = {kind: {label: int(inside.sum()) for label, inside in bins.items()} for kind, bins in judge.slices.items()}
+    fingerprint = protocol_fingerprint(judge.store, config)
     pairs = metrics.paired({name: np.mean(series["auc"], axis=0) for name, series in resampled.items()},
                            config.confidence)  # fmt: skip
-    write_json(out / "metrics.json", {"models": found, "pairs": pairs, "slices": sizes, "ceilings": ceilings})
+    write_json(out / "metrics.json", {"models": found, "pairs": pairs, "slices": sizes, "ceilings": _ceilings(judge)})
     write_manifest(
         out,
         fingerprint=fingerprint,
         reference=config.reference,
         confidence=config.confidence,
-        negatives=store.manifest["negatives"],
-        test_samples=len(samples),
-        test_users=int(user.max()) + 1,
+        negatives=judge.store.manifest["negatives"],
+        test_samples=len(judge.samples),
+        test_users=judge.resamples.shape[1],
     )
+    # The workers have ended: none of them disturbs the clock.
+    seconds = {name: judge.time(paths[0]) for name, paths in track(runs.items(), len(runs), "time", "models")}
     timings.parent.mkdir(parents=True, exist_ok=True)
     write_json(timings, {"fingerprint": fingerprint, "models": seconds})
+
+
+def _score(judge: Judge, runs: dict[str, list[Path]], workers: int) -> Iterator[RunScores]:
+    """Scores of all runs in their order; each model's first run counts its cost."""
+    first = [run == paths[0] for paths in runs.values() for run in paths]
+    folders = list(itertools.chain(*runs.values()))
+    if workers == 1 or judge.runtime.device.type == "cuda":
+        yield from map(judge.score, folders, first)
+        return
+    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+        yield from pool.map(functools.partial(score_run, judge.task), folders, first)
 
 
 def protocol_fingerprint(store: EventStore, config: EvaluateConfig) -> str:
@@ -147,7 +138,7 @@ def _summarise(own: dict[str, list[Array]], reference: dict[str, list[Array]], c
     for metric, series in own.items():
         together = np.mean(series, axis=0)
         entry = {"value": _round(together[0]), "interval": metrics.interval(together[1:], confidence)}
-        if metric.startswith("slice/"):
+        if _of_slice(metric):
             _, kind, label = metric.split("/", 2)
             slices.setdefault(kind, {})[label] = entry
             continue
@@ -159,7 +150,7 @@ def _summarise(own: dict[str, list[Array]], reference: dict[str, list[Array]], c
     return {"metrics": overall, "slices": slices}
 
 
-def _ceilings(store: EventStore, labels: Array, weights: Array, confidence: float) -> dict[str, Any]:
+def _ceilings(judge: Judge) -> dict[str, Any]:
     """AUC of the truth, where the data set knows it: nothing that is learnt from the log can be expected above it.
 
     `probability_anywhere` is the true probability of a click, whatever the position in the slate, which no model here
@@ -168,33 +159,16 @@ def _ceilings(store: EventStore, labels: Array, weights: Array, confidence: floa
     """
     found = {}
     for name in TRUTHS:
-        if name in store.manifest["extras"]:
-            series = weighted_auc(labels, np.asarray(store.extra(name, "test"), np.float64), weights)
-            found[name] = {"value": _round(series[0]), "interval": metrics.interval(series[1:], confidence)}
+        if name in judge.store.manifest["extras"]:
+            truth = np.asarray(judge.store.extra(name, "test"), np.float64)
+            series = weighted_auc(judge.labels, truth, judge.resamples, judge.user)
+            interval = metrics.interval(series[1:], judge.task.config.confidence)
+            found[name] = {"value": _round(series[0]), "interval": interval}
     return found
 
 
-def _slices(store: EventStore, samples: Array, bins: int) -> dict[str, dict[str, Array]]:
-    """Masks of the test samples by quantiles of history length and of item popularity in training."""
-    start, end = store.bounds(samples)
-    train = store.samples("train")
-    popularity = np.bincount(train["item"], minlength=int(store.manifest["items"]))[samples["item"]]
-    return {
-        "history length": _bins(end - start, bins),
-        "item popularity": _bins(popularity, bins),
-    }
-
-
-def _bins(values: Array, bins: int) -> dict[str, Array]:
-    edges: Sequence[int] = np.unique(np.quantile(values, np.linspace(0, 1, bins + 1)).astype(int)).tolist()
-    if len(edges) < 2:
-        edges = [edges[0], edges[0] + 1]
-    masks = {}
-    for low, high in itertools.pairwise(edges):
-        last = high == edges[-1]
-        inside = (values >= low) & ((values <= high) if last else (values < high))
-        masks[f"{low} to {high if last else high - 1}"] = inside
-    return masks
+def _of_slice(metric: str) -> bool:
+    return metric.startswith("slice/")
 
 
 def _round(value: Any) -> float:

@@ -68,7 +68,7 @@ def load_model(path: Path, codebook: Path | None = None, instances: Path | None 
         tensors = load_file(str(path / WEIGHTS))
     except OSError as error:
         raise explain_os_error(error, path / WEIGHTS) from error
-    model.load_state_dict(tensors | {name: tensors[kept] for name, kept in facts["twins"].items()})
+    model.load_state_dict(tensors | {name: tensors[kept] for name, kept in facts.get("twins", {}).items()})
     model.eval()
     return model, config
 

@@ -46,41 +46,51 @@ class _UnitScores(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, scaled: Tensor, shift: Tensor, events: Tensor, out: Tensor) -> Tensor:
-        ctx.save_for_backward(scaled, shift, events, out)
         r, c, h, _ = scaled.shape
+        # The shift is the weight of one more coordinate, in which every event is one.
+        weights = torch.cat([scaled, shift[..., None]], dim=3)
+        longer = torch.cat([events, events.new_ones(r, events.shape[1], 1)], dim=2)
+        ctx.save_for_backward(scaled, shift, events, out, weights, longer)
         scores = events.new_empty(r, c, events.shape[1])
-        for row, part in _parts(scaled, events):
-            hidden = _crossed(scaled[row, part], shift[row, part], events[row]).relu_()
-            torch.bmm(out.expand(len(hidden), 1, h), hidden, out=scores[row, part].unsqueeze(1))
+        for (keys,), (own, found) in _pieces((longer,), (weights, scores)):
+            hidden = _crossed(own, keys).relu_()
+            torch.bmm(out.expand(len(hidden), 1, h), hidden, out=found.unsqueeze(1))
         return scores
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, ...]:
-        scaled, shift, events, out = ctx.saved_tensors
+        scaled, shift, events, out, weights, longer = ctx.saved_tensors
         (grad,) = grads
         to_scaled, to_shift = torch.empty_like(scaled), torch.empty_like(shift)
-        to_events, weights = torch.zeros_like(events), scaled * out[:, None]
-        for row, part in _parts(scaled, events):
-            crossed = _crossed(scaled[row, part], shift[row, part], events[row])
+        to_events, back = torch.zeros_like(events), scaled * out[:, None]
+        by_request = (longer, events, to_events)
+        by_candidate = (weights, back, grad, to_scaled, to_shift)
+        for (keys, plain, to_plain), (own, returned, outer, to_own, to_own_shift) in _pieces(by_request, by_candidate):
+            crossed = _crossed(own, keys)
             # Gradient of each hidden unit as if its weight were one: the weights come in outside of the sums over L.
-            reached = torch.ops.aten.threshold_backward(grad[row, part, None, :].expand_as(crossed), crossed, 0)
+            reached = torch.ops.aten.threshold_backward(outer[:, None, :].expand_as(crossed), crossed, 0)
             flat = reached.flatten(0, 1)
-            torch.mm(flat, events[row], out=to_scaled[row, part].flatten(0, 1))
-            torch.sum(reached, dim=2, out=to_shift[row, part])
-            to_events[row].addmm_(flat.t(), weights[row, part].flatten(0, 1))
+            torch.mm(flat, plain, out=to_own.flatten(0, 1))
+            torch.sum(reached, dim=2, out=to_own_shift)
+            to_plain.addmm_(flat.t(), returned.flatten(0, 1))
         to_out = ((to_scaled * scaled).sum(dim=3) + to_shift * shift).sum(dim=(0, 1))
         return to_scaled * out[:, None], to_shift * out, to_events, to_out
 
 
-def _parts(scaled: Tensor, events: Tensor) -> Iterator[tuple[int, slice]]:
-    """Requests, and as many of their candidates at once as the buffer holds."""
-    rows, candidates, hidden, _ = scaled.shape
-    some = max(1, BUFFER // max(1, hidden * events.shape[1]))
-    for row in range(rows):
-        for begin in range(0, candidates, some):
-            yield row, slice(begin, begin + some)
+def _pieces(
+    by_request: tuple[Tensor, ...], by_candidate: tuple[Tensor, ...]
+) -> Iterator[tuple[tuple[Tensor, ...], tuple[Tensor, ...]]]:
+    """Views of one request and of as many of its candidates as the buffer holds.
+
+    (R, ...) becomes (...) and (R, C, ...) becomes (C', ...). The first tensors are (R, L, D) and (R, C, H, D): they
+    say how much a candidate takes.
+    """
+    some = max(1, BUFFER // max(1, by_candidate[0].shape[2] * by_request[0].shape[1]))
+    rows = list(zip(*(part.unbind(0) for part in by_request), strict=True))
+    for parts in zip(*(torch.split(part, some, dim=1) for part in by_candidate), strict=True):
+        yield from zip(rows, zip(*(part.unbind(0) for part in parts), strict=True), strict=True)
 
 
-def _crossed(weights: Tensor, shift: Tensor, events: Tensor) -> Tensor:
-    """Hidden units before the relu, for some candidates of one request: (C, H, D), (C, H), (L, D) to (C, H, L)."""
-    return torch.addmm(shift.reshape(-1, 1), weights.flatten(0, 1), events.t()).view(*weights.shape[:2], -1)
+def _crossed(weights: Tensor, events: Tensor) -> Tensor:
+    """Hidden units before the relu, for some candidates of one request: (C, H, D), (L, D) to (C, H, L)."""
+    return torch.mm(weights.flatten(0, 1), events.t()).view(*weights.shape[:2], -1)

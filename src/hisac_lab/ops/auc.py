@@ -1,4 +1,4 @@
-"""The area under the ROC curve, exact, for many weightings of the same scores at once."""
+"""The area under the ROC curve, exact, for many weightings of the same scores."""
 
 from __future__ import annotations
 
@@ -7,26 +7,35 @@ import numpy as np
 from hisac_lab.base.artifacts import Array
 
 
-def weighted_auc(labels: Array, scores: Array, weights: Array) -> Array:
-    """Area under the ROC curve, ties counted half, for B weightings at once.
+def weighted_auc(labels: Array, scores: Array, weights: Array, user: Array | None = None) -> Array:
+    """Area under the ROC curve, ties counted half, for B weightings.
+
+    The scores are sorted once; of each weighting only the negatives are summed up, and read where a positive stands.
+    Whole weights give the same bits in whatever order they are added.
 
     Args:
         labels: (N,) 0 or 1.
         scores: (N,).
-        weights: (B, N), not negative.
+        weights: (B, N), not negative; (B, U) with `user`.
+        user: The column of `weights` that weighs each sample; (N,).
 
     Returns:
         (B,); NaN where a weighting leaves one class empty.
     """
+    user = np.arange(len(labels)) if user is None else user
     order = np.argsort(scores, kind="stable")
-    ordered, weights = labels[order] > 0, weights[:, order]
-    ends = np.flatnonzero(np.r_[np.diff(scores[order]) != 0, True])
-    positive = np.cumsum(np.where(ordered, weights, 0), axis=1)[:, ends]
-    negative = np.cumsum(np.where(ordered, 0, weights), axis=1)[:, ends]
-    steps = np.diff(positive, axis=1, prepend=0)
-    below = negative - np.diff(negative, axis=1, prepend=0) / 2
-    total = positive[:, -1] * negative[:, -1]
-    area: Array = np.divide((steps * below).sum(axis=1), total, out=np.full(len(total), np.nan), where=total > 0)
+    positive, negative = order[labels[order] > 0], order[labels[order] <= 0]
+    below = np.searchsorted(scores[negative], scores[positive], "left")
+    not_above = np.searchsorted(scores[negative], scores[positive], "right")
+    winners, losers = user[positive], user[negative]
+    beaten = np.zeros(len(losers) + 1)
+    area = np.full(len(weights), np.nan)
+    for row, weight in enumerate(weights):
+        np.cumsum(weight[losers], out=beaten[1:])
+        own = weight[winners]
+        total = own.sum() * beaten[-1]
+        if total > 0:
+            area[row] = own @ (beaten[below] + beaten[not_above]) / 2 / total
     return area
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,8 @@ from hisac_lab.base.artifacts import read_json, read_manifest, sha256_tree, writ
 from hisac_lab.config.compute import ComputeConfig
 from hisac_lab.config.judge import EvaluateConfig
 from hisac_lab.config.model import ExperimentConfig
-from hisac_lab.evaluation.run import _bins, evaluate, protocol_fingerprint, runs_of
+from hisac_lab.evaluation.judge import _bins
+from hisac_lab.evaluation.run import evaluate, protocol_fingerprint, runs_of
 from hisac_lab.events.batches import Rows
 from hisac_lab.events.store import EventStore
 from hisac_lab.models.bundle import load_model
@@ -112,16 +114,28 @@ def test_the_fingerprint_changes_with_the_rules(store: EventStore) -> None:
     assert protocol_fingerprint(store, CONFIG) != protocol_fingerprint(store, changed)
 
 
-def test_times_are_kept_beside_the_output_and_the_output_is_the_same_again(
-    judged: Path, stages: Stages, trained: Path, tmp_path: Path
+def test_times_are_kept_beside_the_output_and_the_output_is_the_same_from_two_workers(
+    judged: Path, stages: Stages, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     timings = read_json(judged.parent / "logs" / "timings.json")
     assert set(timings["models"]) == set(EXPERIMENT.models)
     assert sorted(path.name for path in judged.iterdir()) == ["manifest.json", "metrics.json"]
-    compute = ComputeConfig(device="cpu")
+    compute, times = ComputeConfig(device="cpu"), tmp_path / "timings.json"
     (tmp_path / "out").mkdir()
-    evaluate(CONFIG, EXPERIMENT, compute, stages.prepare, trained, tmp_path / "out", tmp_path / "timings.json")
+    evaluate(CONFIG, EXPERIMENT, compute, stages.prepare, trained, tmp_path / "out", times, workers=2)
     assert sha256_tree(tmp_path / "out") == sha256_tree(judged)
+    assert set(read_json(times)["models"]) == set(EXPERIMENT.models)
+    said = capsys.readouterr().err.splitlines()
+    assert [line for line in said if line.endswith("done")] == ["evaluate: 4 runs done", "time: 2 models done"]
+
+
+def test_a_broken_run_is_named_out_of_a_worker_too(stages: Stages, trained: Path, tmp_path: Path) -> None:
+    shutil.copytree(trained, tmp_path / "train")
+    (tmp_path / "train" / "hisac-0" / "model.json").unlink()
+    compute, times = ComputeConfig(device="cpu"), tmp_path / "timings.json"
+    with says("hisac-0", "model.json", "does not exist"):
+        evaluate(CONFIG, EXPERIMENT, compute, stages.prepare, tmp_path / "train", tmp_path, times, workers=2)
+    assert not times.exists()
 
 
 @pytest.fixture

@@ -47,6 +47,22 @@ def test_auc_is_that_of_scikit_learn_for_every_weighting(case: Case, seed: int) 
     assert auc(labels, scores) == pytest.approx(expected[0], abs=1e-12)
 
 
+@given(case=cases(), seed=st.integers(0, 100))
+@OFTEN
+def test_auc_of_whole_weights_is_exactly_the_share_of_pairs_won(case: Case, seed: int) -> None:
+    """The plain form: every positive against every negative, a tie counted half."""
+    labels, scores, user = case
+    weights = np.random.default_rng(seed).integers(0, 4, (5, USERS)).astype(float)
+    positive, negative = np.flatnonzero(labels > 0), np.flatnonzero(labels == 0)
+    won = np.sign(scores[positive, None] - scores[negative]) / 2 + 0.5
+    found = weighted_auc(labels, scores, weights, user)
+    np.testing.assert_array_equal(found, weighted_auc(labels, scores, weights[:, user]))
+    for area, row in zip(found, weights[:, user], strict=True):
+        pairs = row[positive, None] * row[negative]
+        expected = (pairs * won).sum() / pairs.sum() if pairs.sum() else np.nan
+        np.testing.assert_array_equal(area, expected)
+
+
 def test_auc_of_one_class_is_not_a_number() -> None:
     labels, scores = np.array([0, 0, 1]), np.array([0.1, 0.2, 0.3])
     found = weighted_auc(labels, scores, np.array([[1, 1, 0], [0, 0, 1], [1, 0, 1]]))

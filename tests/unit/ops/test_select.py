@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hisac_lab.ops.select import best_events, gather_events, plain_best_events
+from hisac_lab.ops.select import best_events, gather_events, plain_best_events, take_rows
 
 
 @given(st.integers(1, 3), st.integers(1, 3), st.integers(1, 9), st.integers(1, 11), st.integers(0, 10**6))
@@ -51,3 +51,16 @@ def test_values_are_gathered_at_places() -> None:
     places = torch.tensor([[[1, 3]], [[0, 2]]])
     assert gather_events(values, places).tolist() == [[values[0, [1, 3]].tolist()], [values[1, [0, 2]].tolist()]]
     assert gather_events(values[..., 0], places).tolist() == [[[3, 9]], [[12, 18]]]
+
+
+def test_rows_and_their_gradient_are_those_of_an_embedding() -> None:
+    torch.manual_seed(0)
+    places = torch.randint(7, (3, 4, 5))
+    found = []
+    for rows in (take_rows, lambda table, at: torch.nn.functional.embedding(at, table)):
+        table = torch.randn(7, 2, generator=torch.Generator().manual_seed(1)).requires_grad_()
+        taken = rows(table, places)
+        taken.square().sum().backward()
+        found.append((taken, table.grad))
+    assert torch.equal(found[0][0], found[1][0])
+    torch.testing.assert_close(found[0][1], found[1][1])

@@ -15,11 +15,24 @@ import pytest
 import torch
 
 from hisac_lab.base.errors import UserError
+from hisac_lab.config.params import Params
 from hisac_lab.models.contract import Cost
 
 BENCHMARKS = Path(__file__).parents[3] / "benchmarks"
 LIMIT = 7
-MODULES = ("costs", "models", "ours", "peer", "prepare", "scale", "serving", "synthetic", "usage", "workload")
+MODULES = (
+    "costs",
+    "leaderboard",
+    "models",
+    "ours",
+    "peer",
+    "prepare",
+    "scale",
+    "serving",
+    "synthetic",
+    "usage",
+    "workload",
+)
 
 
 def load(name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
@@ -242,3 +255,23 @@ def test_a_longer_history_is_left_out_where_a_shorter_one_took_too_long(monkeypa
     assert asked == ["mean", "din, whole", "mean"]
     assert found["mean", 50] == "measured"
     assert found["din, whole", 50] == "left out: 1.0 s a step or request at 10 events already"
+
+
+BOARDS = sorted(path.stem for path in (BENCHMARKS / "leaderboards").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("name", BOARDS)
+def test_a_leaderboard_has_settings_the_graph_takes(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    params = Params.model_validate_json(json.dumps(load("leaderboard", monkeypatch).settings(name)))
+    assert len(params.experiment.seeds) >= 5
+    assert params.evaluate.reference in params.experiment.models
+
+
+def test_a_leaderboard_like_another_takes_its_settings_but_its_own_models(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = load("leaderboard", monkeypatch).settings
+    one, other = settings("gcc-changelog"), settings("gcc-changelog-random")
+    assert other["tokenize"]["method"] == "random"
+    assert other["tokenize"]["widths"] == one["tokenize"]["widths"]
+    assert other["prepare"] == one["prepare"]
+    assert set(other["models"]) == {"din_50", "hisac", "hisac_path"}
+    assert "like" not in other

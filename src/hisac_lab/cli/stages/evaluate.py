@@ -1,5 +1,7 @@
 """Stage evaluate: all runs on the same test exposures."""
 
+import os
+
 from hisac_lab.base.artifacts import stage_output
 from hisac_lab.cli.paths import EVALUATE, INSTANCES, PREPARE, TIMINGS, TRAIN
 from hisac_lab.config.base import load_section
@@ -14,5 +16,7 @@ def run() -> None:
     config = load_section("evaluate", EvaluateConfig)
     experiment = load_section("experiment", ExperimentConfig)
     compute = load_section("compute", ComputeConfig)
+    runs = len(experiment.models) * len(experiment.seeds)
+    workers = min(runs, int(os.environ.get("HISAC_LAB_THREADS") or os.cpu_count() or 1))
     with stage_output(EVALUATE) as out:
-        evaluate(config, experiment, compute, PREPARE, TRAIN, out, TIMINGS, INSTANCES)
+        evaluate(config, experiment, compute, PREPARE, TRAIN, out, TIMINGS, INSTANCES, workers)

@@ -1,0 +1,179 @@
+"""What every run is judged by, and what one run is worth by it."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hisac_lab.base.artifacts import Array, read_manifest
+from hisac_lab.config.compute import ComputeConfig
+from hisac_lab.config.judge import EvaluateConfig
+from hisac_lab.evaluation import metrics
+from hisac_lab.evaluation.cost import count, measure_time
+from hisac_lab.events.batches import Rows, group
+from hisac_lab.events.store import EventStore
+from hisac_lab.models.bundle import load_model
+from hisac_lab.models.frame import Ranker
+from hisac_lab.models.runtime import AgentCache, Runtime, fed, score_rows
+from hisac_lab.ops.auc import weighted_auc
+
+ROW_CANDIDATES = 16
+
+
+@dataclass(frozen=True)
+class JudgeTask:
+    """Everything a judge is made of, in a form that travels to a worker process.
+
+    Attributes:
+        config: The section `evaluate`.
+        compute: The section `compute`.
+        prepared: Output of the stage `prepare`.
+        instances: Output of the stage `instances`, for models that read it.
+    """
+
+    config: EvaluateConfig
+    compute: ComputeConfig
+    prepared: Path
+    instances: Path | None
+
+
+@dataclass(frozen=True)
+class RunScores:
+    """What one run is worth.
+
+    Attributes:
+        seed: Of the run.
+        valid_auc: Its best AUC on the validation period.
+        series: Of each metric, and of the AUC in each slice as `slice/KIND/BIN`, the value and its resamples; (1 + B,).
+        calibration: See `metrics.calibration`.
+        model: What all runs of a model share: `cost`, `parameters` and `settings`; empty unless asked for.
+    """
+
+    seed: int
+    valid_auc: float
+    series: dict[str, Array]
+    calibration: dict[str, Any]
+    model: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Judge:
+    """The test exposures and what all runs have in common.
+
+    Attributes:
+        task: What it was made of.
+        runtime: Device and number format.
+        store: The events.
+        samples: The test samples; (N,).
+        requests: The same as rows of one request and its candidates.
+        labels: (N,) 0 or 1.
+        user: Number of each sample's user, 0..U-1; (N,).
+        resamples: Weights of the users, the first row all ones; (1 + B, U).
+        slices: Masks of the samples by kind and bin; (N,) each.
+    """
+
+    task: JudgeTask
+    runtime: Runtime
+    store: EventStore
+    samples: Array
+    requests: Rows
+    labels: Array
+    user: Array
+    resamples: Array
+    slices: dict[str, dict[str, Array]]
+
+    @classmethod
+    def open(cls, task: JudgeTask) -> Judge:
+        """Reads the test period.
+
+        Raises:
+            UserError: An input is missing, or the device.
+        """
+        runtime = Runtime.start(task.compute)
+        store = EventStore.open(task.prepared)
+        samples = store.samples("test")
+        user = np.unique(samples["user"], return_inverse=True)[1]
+        return cls(
+            task,
+            runtime,
+            store,
+            samples,
+            requests=group(store, samples, ROW_CANDIDATES),
+            labels=samples["label"].astype(float),
+            user=user,
+            resamples=metrics.user_resamples(int(user.max()) + 1, task.config.bootstrap, task.config.seed),
+            slices=_slices(store, samples, task.config.slices),
+        )
+
+    def score(self, run: Path, first: bool) -> RunScores:
+        """Scores the test period with a trained run.
+
+        Args:
+            run: Its folder.
+            first: Whether to count the model's cost too.
+
+        Raises:
+            UserError: The run is incomplete, or was trained with another instance store.
+        """
+        manifest = read_manifest(run)
+        model, rows = self._load(run)
+        logits = np.zeros(len(self.samples))
+        scored = score_rows(model, rows, self.runtime, AgentCache.fill(model, rows, self.runtime))
+        logits[rows.sample[rows.mask]] = scored[rows.mask]
+        series = metrics.all_metrics(self.labels, logits, self.user, self.resamples, self.task.config.top)
+        for kind, bins in self.slices.items():
+            for label, inside in bins.items():
+                area = weighted_auc(self.labels[inside], logits[inside], self.resamples, self.user[inside])
+                series[f"slice/{kind}/{label}"] = area
+        shared = {}
+        if first:
+            shared = {"cost": count(model, rows, self.runtime)}
+            shared |= {name: manifest[name] for name in ("parameters", "settings")}
+        calibration = metrics.calibration(self.labels, logits)
+        return RunScores(manifest["seed"], manifest["valid_auc"], series, calibration, shared)
+
+    def time(self, run: Path) -> dict[str, Any]:
+        """Seconds that the run's model takes on this machine; see `measure_time`."""
+        return measure_time(*self._load(run), self.runtime)
+
+    def _load(self, run: Path) -> tuple[Ranker, Rows]:
+        model, _ = load_model(run, instances=self.task.instances)
+        model.to(self.runtime.device)
+        return model, fed(model, self.requests, self.task.instances)
+
+
+def score_run(task: JudgeTask, run: Path, first: bool) -> RunScores:
+    """`Judge.score` in a worker process, which makes its judge once."""
+    return _open_once(task).score(run, first)
+
+
+_open_once = functools.lru_cache(maxsize=1)(Judge.open)
+
+
+def _slices(store: EventStore, samples: Array, bins: int) -> dict[str, dict[str, Array]]:
+    """Masks of the test samples by quantiles of history length and of item popularity in training."""
+    start, end = store.bounds(samples)
+    train = store.samples("train")
+    popularity = np.bincount(train["item"], minlength=int(store.manifest["items"]))[samples["item"]]
+    return {
+        "history length": _bins(end - start, bins),
+        "item popularity": _bins(popularity, bins),
+    }
+
+
+def _bins(values: Array, bins: int) -> dict[str, Array]:
+    edges: Sequence[int] = np.unique(np.quantile(values, np.linspace(0, 1, bins + 1)).astype(int)).tolist()
+    if len(edges) < 2:
+        edges = [edges[0], edges[0] + 1]
+    masks = {}
+    for low, high in itertools.pairwise(edges):
+        last = high == edges[-1]
+        inside = (values >= low) & ((values <= high) if last else (values < high))
+        masks[f"{low} to {high if last else high - 1}"] = inside
+    return masks
