@@ -86,7 +86,6 @@ MODELS: dict[str, AnyModel] = {
     "hisac-own-budgets": HiSACConfig(budgets=(2, 1, 2), temperature=0.5),
     "hisac-by-items-before-a-transformer": HiSACConfig(agents=8, route_by="items", reader="transformer"),
     "hisac-by-leaves-fading-by-a-power": HiSACConfig(agents=8, route_by="leaves", decay="power", decay_rate=0.5),
-    "hisac-with-mass": HiSACConfig(agents=8, mass=True),
     "hisac-with-path-votes": HiSACConfig(agents=8, path_votes=True),
     "hisac-shuffled": HiSACConfig(agents=8, ids="shuffled", decay="none"),
     "votes": VotesConfig(),

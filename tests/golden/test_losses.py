@@ -53,7 +53,6 @@ VALUE: dict[str, Any] = {
     "decay_rate": 0.01815,
     "reader": "attention",
     "heads": 4,
-    "mass": False,
 }
 HISAC: dict[str, Any] = {
     **VALUE,
@@ -108,7 +107,7 @@ MODELS: dict[str, dict[str, Any]] = {
     "queries": COMPRESS | {"by": "queries", "reader": "transformer"},
     "hisac": HISAC,
     "hisac_by_leaves": HISAC | {"route_by": "leaves", "decay": "power", "decay_rate": 0.2},
-    "hisac_mass_and_path_votes": HISAC | {"mass": True, "path_votes": True},
+    "hisac_path_votes": HISAC | {"path_votes": True},
     "hisac_by_items_before_a_transformer": HISAC | {"route_by": "items", "reader": "transformer"},
     "votes": {"kind": "votes"},
     "r2led": {

@@ -158,9 +158,6 @@ class ValueConfig(Section):
         "attention", description="target attention, at once or after a transformer block over the compressed sequence"
     )
     heads: int = Field(4, ge=1, description="heads of the reader")
-    mass: bool = Field(
-        False, description="also tell the tower how many behaviours are like the candidate, softly counted (ours)"
-    )
 
 
 class CompressConfig(ValueConfig):

@@ -12,31 +12,9 @@ from hisac_lab.config.model import ValueConfig
 from hisac_lab.models.contract import Candidates, History, LongBranch, UserState
 from hisac_lab.models.heads import TargetHeads
 from hisac_lab.models.stack import Stack
-from hisac_lab.ops.attention import FLOOR, attend_with_mass
+from hisac_lab.ops.attention import FLOOR
 
 DAY = 86_400.0
-
-
-class Mass(nn.Module):
-    """What a softmax divides away: how many behaviours are like the candidate, softly counted per head; (..., D).
-
-    Not of the paper: a switch of ours. A softmax over K vectors answers alike whether one behaviour or a hundred stand
-    behind them, and whether the nearest is near or far.
-
-    Args:
-        heads: H.
-        dim: D.
-    """
-
-    def __init__(self, heads: int, dim: int) -> None:
-        super().__init__()
-        self.shift = nn.Parameter(torch.linspace(0.0, 4.0, heads))
-        self.out = nn.Linear(heads, dim)
-
-    def forward(self, mass: Tensor) -> Tensor:
-        """Log counts to features: (..., H) to (..., D)."""
-        found: Tensor = self.out(nn.functional.softplus(mass + self.shift))
-        return found
 
 
 class CompressedBranch(LongBranch):
@@ -54,7 +32,6 @@ class CompressedBranch(LongBranch):
         start = math.log(math.expm1(config.decay_rate))  # softplus of it is the rate
         self.decay = None if config.decay == "none" else nn.Parameter(torch.tensor(start))
         self.reader = TargetHeads(dim, config.heads)
-        self.mass = Mass(config.heads, dim) if config.mass else None
         self.block = Stack(dim, config.heads, 1, 1, gaps=False) if config.reader == "transformer" else None
 
     @abstractmethod
@@ -89,24 +66,15 @@ class CompressedBranch(LongBranch):
             own = torch.eye(bias.shape[1], dtype=torch.bool, device=bias.device)
             alone = own & (bias <= FLOOR)[:, None, None, :]  # an empty place sees itself, to stay finite
             compressed = self.block.tokens(compressed, pairs.masked_fill(alone, 0.0))[0]
-        parts = {"keys": self.reader.to_key(compressed), "values": self.reader.to_value(compressed), "bias": bias}
-        if self.mass is not None:
-            parts["total"] = history.mask.sum(dim=1).clamp(min=1).float().log()
-        return parts
+        return {"keys": self.reader.to_key(compressed), "values": self.reader.to_value(compressed), "bias": bias}
 
     def attend(self, state: UserState, candidates: Candidates) -> Tensor:
         """Multi-head target attention over K vectors; (R, C, D)."""
-        reader, groups = self.reader, (state["keys"], state["values"], state["bias"])
-        if self.mass is None:
-            return reader.read(candidates.vectors, *groups)
-        found, mass = attend_with_mass(reader.to_query(candidates.vectors), *groups, reader.heads)
-        out: Tensor = reader.merge(found) + self.mass(mass + state["total"][:, None, None]).to(found.dtype)
-        return out
+        return self.reader.read(candidates.vectors, state["keys"], state["values"], state["bias"])
 
     def reading(self, length: int, kept: int) -> tuple[int, int, int]:
         """State bytes, multiply-adds per request and per candidate of everything but the compression itself."""
         square = self.dim**2
         block = 0 if self.block is None else self.block.cost(kept)[0]
-        total, mass = (0, 0) if self.mass is None else (1, self.reader.heads * self.dim)
-        state = (kept * (2 * self.dim + 1) + total) * 4
-        return state, (length + 2 * kept) * square + block, 2 * square + 2 * kept * self.dim + mass
+        state = kept * (2 * self.dim + 1) * 4
+        return state, (length + 2 * kept) * square + block, 2 * square + 2 * kept * self.dim

@@ -153,12 +153,6 @@ class HiSACBranch(CompressedBranch):
             "test_values_fade_by_the_law_that_is_set",
         ),
         CardLine(
-            "the soft count of behaviours like the candidate also reaches the tower (switch `mass`)",
-            "inferred",
-            "ours, off by default",
-            "test_the_mass_tells_how_many_behaviours_are_like_the_candidate",
-        ),
-        CardLine(
             "the votes of each node on the candidate's own path also reach the tower (switch `path_votes`)",
             "inferred",
             "ours, off by default",

@@ -35,16 +35,10 @@ def attend(queries: Tensor, keys: Tensor, values: Tensor, bias: Tensor, heads: i
     Returns:
         (..., C, D); zeros where no key is there.
     """
-    return attend_with_mass(queries, keys, values, bias, heads)[0]
-
-
-def attend_with_mass(queries: Tensor, keys: Tensor, values: Tensor, bias: Tensor, heads: int) -> tuple[Tensor, Tensor]:
-    """`attend`, and the log of what its softmax divides by, fp32: (..., C, D) and (..., C, H)."""
     q, k, v = (split_heads(part, heads) for part in (queries, keys, values))
     scores = (q @ k.transpose(-1, -2)).float() / math.sqrt(q.shape[-1]) + bias[..., None, None, :]
     some = (bias > FLOOR).any(dim=-1)[..., None, None, None]
-    found = join_heads((torch.softmax(scores, dim=-1) * some).to(v.dtype) @ v)
-    return found, torch.logsumexp(scores, dim=-1).transpose(-1, -2)
+    return join_heads((torch.softmax(scores, dim=-1) * some).to(v.dtype) @ v)
 
 
 def plain_attend(queries: Tensor, keys: Tensor, values: Tensor, bias: Tensor, heads: int) -> Tensor:

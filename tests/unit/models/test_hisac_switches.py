@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from kit import FRAME, ITEMS, WITHOUT_ID, make_history, make_items
+from kit import FRAME, WITHOUT_ID, make_history, make_items
 from torch import Tensor
 
 from hisac_lab.config.model import HiSACConfig, VotesConfig
@@ -125,29 +125,6 @@ def test_agents_can_stand_in_front_of_a_transformer_block() -> None:
                 mixed = branch.block.tokens(agents[row][there][None], pairs)[0][0]
                 expected = branch.reader.to_key(mixed)
                 torch.testing.assert_close(state["keys"][row][there], expected, atol=1e-5, rtol=1e-4)
-
-
-def test_the_mass_tells_how_many_behaviours_are_like_the_candidate() -> None:
-    """The same agents in a history twice as long: equal answers without the mass, log 2 more of it with it."""
-    once = make_history([8])
-    twice = History(once.items.repeat(1, 2), once.ages.repeat(1, 2), once.mask.repeat(1, 2))
-    items = torch.arange(5)[None]
-    vectors = torch.randn(1, 5, FRAME.dim, generator=torch.Generator().manual_seed(1))
-    candidates = Candidates(items, vectors, vectors, lambda items, ages: vectors)
-    answers = {}
-    for mass in (False, True):
-        branch = _branch(mass=mass, temperature=0.3, decay="none")
-        if branch.mass is not None:
-            torch.nn.init.ones_(branch.mass.out.weight)
-        found = []
-        for history in (once, twice):
-            events = torch.randn(ITEMS, FRAME.dim, generator=torch.Generator().manual_seed(0))[history.items]
-            found.append(branch.attend(UserState(branch.encode(history, events)), candidates))
-        answers[mass] = found
-    torch.testing.assert_close(*answers[False])
-    grown = answers[True][1] - answers[True][0]
-    assert (grown > 0.1).all()
-    assert (grown <= 0.6932 * HEADS).all()  # softplus never grows faster than its argument
 
 
 def test_a_candidate_is_told_the_votes_of_its_own_path() -> None:
