@@ -8,9 +8,10 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from hisac_lab.report.drawing import ACCENT, FAINT, GREY, INK, SHARES, THOUSANDS, draw, legend, note, styles, ticks
-from hisac_lab.report.facts import Facts, Month
+from hisac_lab.report.facts import Facts, Month, Point
 
 MOST_MONTHS = 48
+MOST_LINES = 12
 
 
 def by_period(facts: Facts) -> tuple[str, list[tuple[str, Month]]]:
@@ -155,23 +156,40 @@ def settings(facts: Facts) -> str:
     return draw("settings", "Validation AUC of the trials by setting", 300, paint)
 
 
+def lines(facts: Facts) -> list[tuple[str, str, list[Point]]]:
+    """Training curves to show: model, seed, points; with many runs one per model, the mean over its seeds.
+
+    A mean goes as far as all seeds ran.
+    """
+    if len(facts.runs) <= max(MOST_LINES, len(facts.ranking)):
+        return [(run.name, str(run.seed), run.curve) for run in facts.runs]
+    means = []
+    for name, group in groupby(facts.runs, key=lambda run: run.name):
+        seeds = [{point.step: point for point in run.curve} for run in group]
+        shared = sorted(set(seeds[0]).intersection(*seeds[1:]))
+        means.append((name, "mean", [_mean([seed[step] for seed in seeds]) for step in shared]))
+    return means
+
+
+def _mean(points: list[Point]) -> Point:
+    columns = {key: float(np.mean([getattr(point, key) for point in points])) for key in Point.model_fields}
+    return Point.model_validate(columns | {"step": points[0].step})
+
+
 def curves(facts: Facts, quantity: str) -> str:
-    """One line per model and seed over training steps.
+    """Curves over training steps.
 
     Args:
         facts: All facts.
         quantity: Field of `Point`.
     """
-    style = styles(facts.scores.models)
+    style = styles(facts)
 
     def paint(figure: Figure) -> None:
         axes = figure.subplots()
-        seen: set[str] = set()
-        for run in facts.runs:
-            steps, values = zip(*((point.step, getattr(point, quantity)) for point in run.curve), strict=True)
-            label = None if run.name in seen else run.name
-            axes.plot(steps, values, **style[run.name], markersize=4, linewidth=1.3, alpha=0.85, label=label)
-            seen.add(run.name)
+        for name, _, points in lines(facts):
+            steps, values = [point.step for point in points], [getattr(point, quantity) for point in points]
+            axes.plot(steps, values, **style[name], markersize=4, linewidth=1.3, alpha=0.85)
         axes.set_xlabel("Training steps")
         axes.xaxis.set_major_formatter(THOUSANDS)
         ticks(axes.xaxis, axes.yaxis)

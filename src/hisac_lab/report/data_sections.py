@@ -14,6 +14,7 @@ from hisac_lab.report.document import (
     Points,
     Row,
     Section,
+    Table,
     table,
 )
 from hisac_lab.report.drawing import colours
@@ -173,27 +174,15 @@ def sweep(facts: Facts) -> Section:
         "Sweep",
         (
             Note(
-                f"{len(facts.trials)} short trainings of `{swept.model}`. The rule: {swept.rule}. It takes trial "
+                f"{len(facts.trials)} short training{'s' * (len(facts.trials) > 1)} of `{swept.model}`. The rule: "
+                f"{swept.rule}. It takes trial "
                 f"{swept.chosen} with AUC {fixed(swept.auc)}"
                 + (f" ({fixed(behind)} below the best)" if behind > 0 else " (the best of all)")
                 + f", {whole(swept.cost)} multiply-adds per candidate and agents per level "
                 f"{' × '.join(str(budget) for budget in swept.budgets)}. Trials see a share of the training period, "
                 "so their AUC is not comparable with the sections below."
             ),
-            Figures(
-                (
-                    Figure(
-                        charts.pareto(facts),
-                        "Quality and cost of the trials",
-                        "Up is better, left is cheaper; no trial is both better and cheaper than one on the line.",
-                    ),
-                    Figure(
-                        charts.settings(facts),
-                        "Quality by setting",
-                        "Each trial is a dot in every panel, the bar is the mean of a value; few trials prove little.",
-                    ),
-                )
-            ),
+            *([_trials(facts)] if len(facts.trials) > 1 else []),
             table(
                 "All trials.",
                 ("trial", *names, "validation AUC", "multiply-adds per candidate", ""),
@@ -204,55 +193,89 @@ def sweep(facts: Facts) -> Section:
     )
 
 
+def _trials(facts: Facts) -> Figures:
+    return Figures(
+        (
+            Figure(
+                charts.pareto(facts),
+                "Quality and cost of the trials",
+                "Up is better, left is cheaper; no trial is both better and cheaper than one on the line.",
+            ),
+            Figure(
+                charts.settings(facts),
+                "Quality by setting",
+                "Each trial is a dot in every panel, the bar is the mean of a value; few trials prove little.",
+            ),
+        )
+    )
+
+
 def training(facts: Facts) -> Section:
     """Curves and runs."""
-    colour = colours(facts.scores.models)
+    colour = colours(facts)
+    lines = charts.lines(facts)
+    averaged = len(lines) < len(facts.runs)
 
     def model(name: str) -> Cell:
         return Cell(name, colour=colour[name])
 
-    runs = table(
-        "Training runs; the weights with the best validation AUC are kept.",
-        ("model", "seed", "steps", "parameters", "best validation AUC"),
-        [
-            (model(run.name), str(run.seed), whole(run.steps), whole(run.parameters), fixed(run.valid_auc))
-            for run in facts.runs
-        ],
-        ("model",),
-    )
-    points = table(
-        "Validations of all runs.",
+    validations = table(
+        "Validations, means over the seeds of a model." if averaged else "Validations of all runs.",
         ("model", "seed", "step", "train loss", "validation AUC", "validation log loss"),
         [
             (
-                model(run.name),
-                str(run.seed),
+                model(name),
+                seed,
                 whole(point.step),
                 fixed(point.train_loss),
                 fixed(point.valid_auc),
                 fixed(point.valid_log_loss),
             )
-            for run in facts.runs
-            for point in run.curve
+            for name, seed, points in lines
+            for point in points
         ],
         ("model",),
     )
+    each = "One line per model, the mean over its seeds." if averaged else "One line per seed."
     blocks: tuple[Block, ...] = (
         Figures(
             (
                 Figure(
                     charts.curves(facts, "train_loss"),
                     "Train loss",
-                    "Mean log loss of the batches since the last validation; one line per seed.",
+                    f"Mean log loss of the batches since the last validation; {each[0].lower()}{each[1:]}",
                 ),
                 Figure(
                     charts.curves(facts, "valid_auc"),
                     "Validation AUC",
-                    "Higher is better; a falling end means overfitting. One line per seed.",
+                    f"Higher is better; a falling end means overfitting. {each}",
                 ),
             ),
-            (points,),
+            (validations,),
         ),
-        runs,
+        _runs(facts),
     )
     return Section("training", "Training", blocks)
+
+
+def _runs(facts: Facts) -> Table:
+    colour = colours(facts)
+    rows: list[Row] = []
+    for name in facts.ranking:
+        runs = [run for run in facts.runs if run.name == name]
+        steps = sorted({run.steps for run in runs})
+        rows.append(
+            (
+                Cell(name, colour=colour[name]),
+                " to ".join(whole(count) for count in dict.fromkeys((steps[0], steps[-1]))),
+                whole(runs[0].parameters),
+                fixed(sum(run.valid_auc for run in runs) / len(runs)),
+                ", ".join(f"{run.seed}: {fixed(run.valid_auc)}" for run in runs),
+            )
+        )
+    return table(
+        "Training runs, the mean over seeds and each seed; the weights with the best validation AUC are kept.",
+        ("model", "steps", "parameters", "best validation AUC", "by seed"),
+        rows,
+        ("model",),
+    )

@@ -10,7 +10,7 @@ import io
 import re
 from collections.abc import Callable, Iterable, Sequence
 from html import escape
-from itertools import cycle, pairwise
+from itertools import pairwise
 from typing import Any
 
 import matplotlib
@@ -21,6 +21,7 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
 
+from hisac_lab.report.facts import Facts
 from hisac_lab.report.words import signed_percent
 
 WIDTH = 460
@@ -28,6 +29,7 @@ INK, MUTED, GREY, FAINT, ACCENT = "#1f2430", "#5d6675", "#9aa3af", "#d9dde3", "#
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#B8519B", "#8A6D00", "#3FA3DC", "#7A4B2A", "#000000")
 """Okabe and Ito's colours, the light ones darkened for lines on white."""
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+OTHERS = "others"
 THOUSANDS = FuncFormatter(lambda value, _: f"{value:,.0f}")
 SHARES = PercentFormatter(1, decimals=0, symbol=" %")
 LIFTS = FuncFormatter(lambda value, _: signed_percent(value, 1))
@@ -67,21 +69,33 @@ STYLE: dict[str, Any] = {
 }
 
 
-def colours(models: Iterable[str]) -> dict[str, str]:
-    """One colour per model, the same in every chart and table."""
-    return {name: PALETTE[place % len(PALETTE)] for place, name in enumerate(sorted(models))}
+def colours(facts: Facts) -> dict[str, str]:
+    """One colour per model, the same in every chart and table.
+
+    Where models are more than colours, the reference and the best ones have a colour of their own, all others are grey.
+    """
+    first = sorted(facts.ranking, key=lambda name: name != facts.evaluated.reference)[: len(PALETTE)]
+    own = dict(zip(sorted(first), PALETTE, strict=False))
+    return {name: own.get(name, GREY) for name in sorted(facts.ranking)}
 
 
-def styles(models: Iterable[str]) -> dict[str, dict[str, Any]]:
-    """Colour and marker per model: the marker is for eyes and printers that see no colours."""
-    found = colours(models)
-    return {name: {"color": found[name], "marker": mark} for name, mark in zip(found, cycle(MARKERS), strict=False)}
+def styles(facts: Facts) -> dict[str, dict[str, Any]]:
+    """How each model is drawn: the marker is for eyes and printers that see no colours; grey ones lie below."""
+    marks = iter(MARKERS)
+    return {
+        name: {"color": GREY, "marker": ".", "label": OTHERS, "zorder": 1.9}
+        if colour == GREY
+        else {"color": colour, "marker": next(marks), "label": name, "zorder": 2}
+        for name, colour in colours(facts).items()
+    }
 
 
 def legend(figure: Figure, handles: Sequence[Artist] | None = None) -> None:
-    """A legend above the axes."""
-    found = figure.axes[0].get_legend_handles_labels()[0] if handles is None else handles
-    figure.legend(handles=found, loc="outside upper left", ncols=3, columnspacing=1.4)
+    """A legend above the axes: each label once, the others last."""
+    found, labels = figure.axes[0].get_legend_handles_labels()
+    named = dict(zip(labels, found, strict=True))
+    shown = [named[label] for label in sorted(named, key=OTHERS.__eq__)] if handles is None else handles
+    figure.legend(handles=shown, loc="outside upper left", ncols=3, columnspacing=1.4)
 
 
 def note(axes: Axes, text: str, x: float, y: float, above: float = 4, side: str = "center") -> None:

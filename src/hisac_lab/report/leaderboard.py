@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from hisac_lab.report import result_charts as charts
 from hisac_lab.report.document import Block, Cell, Figure, Figures, Note, Row, Section, Table, table
-from hisac_lab.report.drawing import colours
+from hisac_lab.report.drawing import GREY, colours
 from hisac_lab.report.facts import Facts, Interval, Metric
 from hisac_lab.report.result_charts import Reading
 from hisac_lab.report.words import between, confidence, first_number, fixed, percent, signed, whole
 
 LOWER_IS_BETTER = {"log_loss"}
+MOST_COLUMNS = 6
 METRICS = {"auc": "AUC", "gauc": "GAUC", "log_loss": "log loss"}
 
 
@@ -24,6 +25,7 @@ def leaderboard(facts: Facts) -> Section:
     """Metrics with intervals, differences, slices, calibration, cost."""
     level = confidence(facts.evaluated.confidence)
     kinds = sorted(facts.scores.slices)
+    few = " Only models with a colour of their own; the table has all." if GREY in colours(facts).values() else ""
     blocks: list[Block] = [
         Note(
             f"{whole(facts.evaluated.test_samples)} test samples of {whole(facts.evaluated.test_users)} users; "
@@ -41,7 +43,7 @@ def leaderboard(facts: Facts) -> Section:
                 Figure(
                     charts.slices(facts, kind, f"slices-{place}"),
                     f"AUC by {kind}",
-                    f"Each group of marks is a bin of {kind}, from low to high; lines are {level} intervals.",
+                    f"Each group of marks is a bin of {kind}, from low to high; lines are {level} intervals.{few}",
                 )
                 for place, kind in enumerate(kinds)
             )
@@ -69,7 +71,7 @@ def leaderboard(facts: Facts) -> Section:
 
 
 def _model(facts: Facts, name: str) -> Cell:
-    return Cell(name, colour=colours(facts.scores.models)[name])
+    return Cell(name, colour=colours(facts)[name])
 
 
 def _metrics(facts: Facts, model: str) -> list[Metric]:
@@ -181,7 +183,7 @@ def _seeds(facts: Facts) -> Table:
 
 
 def _forests(facts: Facts) -> tuple[Figure, ...]:
-    colour = colours(facts.scores.models)
+    colour = colours(facts)
     aucs = [(name, facts.scores.models[name].metrics["auc"]) for name in facts.ranking]
     reference = facts.evaluated.reference
     return (
@@ -211,14 +213,23 @@ def _forests(facts: Facts) -> tuple[Figure, ...]:
 
 
 def _slices(facts: Facts, kind: str) -> Table:
-    rows: list[Row] = []
-    for name in sorted(facts.scores.slices[kind], key=first_number):
-        found = [facts.scores.models[model].slices[kind][name] for model in facts.ranking]
-        cells = [Cell(fixed(each.value), between(each.interval)) for each in found]
-        rows.append((name, whole(facts.scores.slices[kind][name]), *cells))
+    """A row per bin, or per model where models are many."""
+    samples = facts.scores.slices[kind]
+    bins = sorted(samples, key=first_number)
+    aucs = {
+        model: [Cell(fixed(each.value), between(each.interval)) for each in map(found.slices[kind].__getitem__, bins)]
+        for model, found in facts.scores.models.items()
+    }
     units = {"history length": "events in history", "item popularity": "training samples of the item"}
     unit = units.get(kind, kind)
-    return table(f"AUC by {kind}.", (unit, "samples", *facts.ranking), rows, (unit,))
+    rows: list[Row]
+    if len(aucs) <= MOST_COLUMNS:
+        cells = zip(*(aucs[model] for model in facts.ranking), strict=True)
+        rows = [(name, whole(samples[name]), *row) for name, row in zip(bins, cells, strict=True)]
+        return table(f"AUC by {kind}.", (unit, "samples", *facts.ranking), rows, (unit,))
+    rows = [("samples", *(whole(samples[name]) for name in bins))]
+    rows += [(_model(facts, model), *aucs[model]) for model in facts.ranking]
+    return table(f"AUC by {kind}: a column for each bin of {unit}.", ("model", *bins), rows, ("model",))
 
 
 def _calibration(facts: Facts) -> Table:

@@ -8,10 +8,28 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import LogLocator, NullLocator
 
-from hisac_lab.report.drawing import GREY, INK, LIFTS, MUTED, THOUSANDS, draw, legend, note, styles, ticks
+from hisac_lab.report.drawing import (
+    GREY,
+    INK,
+    LIFTS,
+    MUTED,
+    OTHERS,
+    THOUSANDS,
+    draw,
+    legend,
+    note,
+    styles,
+    ticks,
+)
 from hisac_lab.report.facts import Facts, Interval
 from hisac_lab.report.words import first_number, signed_percent
+
+MOST_ROWS = 8
+"""Rows of a forest chart beyond which they stand closer."""
+WIDE = 10
+"""Ratio of the highest to the lowest cost beyond which the axis is logarithmic."""
 
 
 @dataclass(frozen=True)
@@ -75,18 +93,19 @@ def forest(
             sharp = Line2D([], [], color=MUTED, marker="o", linewidth=2.4, label="CUPED")
             legend(figure, [sharp, Line2D([], [], color=MUTED, alpha=0.3, linewidth=7, label="without CUPED"), diamond])
 
-    return draw(name, alt, 60 + 52 * len(readings), paint)
+    return draw(name, alt, 60 + (52 if len(readings) <= MOST_ROWS else 32) * len(readings), paint)
 
 
 def slices(facts: Facts, kind: str, name: str) -> str:
-    """AUC of each model in each bin, with intervals.
+    """AUC of each model that has a colour of its own in each bin, with intervals.
 
     Args:
         facts: All facts.
         kind: Which slices.
         name: Prefix of ids.
     """
-    models, style = facts.ranking, styles(facts.scores.models)
+    style = styles(facts)
+    models = [model for model in facts.ranking if style[model]["label"] != OTHERS]
     bins = sorted(facts.scores.slices[kind], key=first_number)
     shifts = (np.arange(len(models)) - (len(models) - 1) / 2) * 0.6 / len(models)
 
@@ -96,7 +115,7 @@ def slices(facts: Facts, kind: str, name: str) -> str:
             found = [facts.scores.models[model].slices[kind][label] for label in bins]
             place = np.arange(len(bins)) + shift
             axes.vlines(place, *np.array([each.interval for each in found]).T, color=style[model]["color"], linewidth=2)
-            axes.plot(place, [each.value for each in found], **style[model], linestyle="none", label=model)
+            axes.plot(place, [each.value for each in found], **style[model], linestyle="none")
         axes.set_title("AUC")
         axes.set_xticks(range(len(bins)), bins)
         axes.tick_params(axis="x", length=0)
@@ -108,7 +127,7 @@ def slices(facts: Facts, kind: str, name: str) -> str:
 
 def calibration(facts: Facts) -> str:
     """Observed share of positives against the prediction, one line per model."""
-    style = styles(facts.scores.models)
+    style = styles(facts)
 
     def paint(figure: Figure) -> None:
         axes = figure.subplots()
@@ -116,7 +135,7 @@ def calibration(facts: Facts) -> str:
         for model in facts.ranking:
             bins = facts.scores.models[model].served.calibration.curve
             predicted, observed = [each.predicted for each in bins], [each.observed for each in bins]
-            axes.plot(predicted, observed, **style[model], markersize=4.5, linewidth=1.3, label=model)
+            axes.plot(predicted, observed, **style[model], markersize=4.5, linewidth=1.3)
         axes.set_xlim(0, 1)
         axes.set_ylim(0, 1)
         axes.grid(axis="x")
@@ -129,20 +148,28 @@ def calibration(facts: Facts) -> str:
 
 def price(facts: Facts) -> str:
     """AUC with interval against multiply-adds per candidate."""
-    style = styles(facts.scores.models)
+    style = styles(facts)
+    costs = [model.cost.candidate_macs for model in facts.scores.models.values()]
 
     def paint(figure: Figure) -> None:
         axes = figure.subplots()
         for name in facts.ranking:
             cost, auc = facts.scores.models[name].cost.candidate_macs, facts.scores.models[name].metrics["auc"]
-            axes.vlines(cost, *auc.interval, color=style[name]["color"], linewidth=2)
-            axes.plot(cost, auc.value, **style[name], markersize=7, linestyle="none", label=name)
+            axes.vlines(cost, *auc.interval, color=style[name]["color"], zorder=style[name]["zorder"], linewidth=2)
+            axes.plot(cost, auc.value, **style[name], markersize=7, linestyle="none")
         axes.margins(0.1)
-        axes.set_xlim(left=0)
         axes.set_title("AUC on the test period")
-        axes.set_xlabel("Multiply-adds per candidate")
+        if 0 < WIDE * min(costs) < max(costs):
+            axes.set_xscale("log")
+            axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axes.xaxis.set_minor_locator(NullLocator())
+            axes.set_xlabel("Multiply-adds per candidate, logarithmic")
+        else:
+            axes.set_xlim(left=0)
+            axes.set_xlabel("Multiply-adds per candidate")
+            ticks(axes.xaxis)
         axes.xaxis.set_major_formatter(THOUSANDS)
-        ticks(axes.xaxis, axes.yaxis)
+        ticks(axes.yaxis)
         legend(figure)
 
     return draw("price", "AUC against multiply-adds per candidate", 300, paint)
@@ -150,7 +177,7 @@ def price(facts: Facts) -> str:
 
 def agreement(facts: Facts, height: float) -> str:
     """CUPED lift with interval against AUC on the test period; the control has no lift."""
-    style = styles(facts.scores.models)
+    style = styles(facts)
 
     def paint(figure: Figure) -> None:
         axes = figure.subplots()
@@ -159,10 +186,10 @@ def agreement(facts: Facts, height: float) -> str:
             auc = facts.scores.models[name].metrics["auc"].value
             if name in facts.tests.tests:
                 lift = facts.tests.tests[name].lift_cuped
-                axes.vlines(auc, *lift.interval, color=style[name]["color"], linewidth=2)
-                axes.plot(auc, lift.value, **style[name], markersize=7, linestyle="none", label=name)
+                axes.vlines(auc, *lift.interval, color=style[name]["color"], zorder=style[name]["zorder"], linewidth=2)
+                axes.plot(auc, lift.value, **style[name], markersize=7, linestyle="none")
             elif name == facts.tests.control:
-                axes.plot(auc, 0, **style[name], markersize=7, linestyle="none", label=name)
+                axes.plot(auc, 0, **style[name], markersize=7, linestyle="none")
         axes.margins(0.15, 0.1)
         axes.set_title("CUPED lift in CTR")
         axes.set_xlabel("AUC on the test period")

@@ -22,6 +22,7 @@ from hisac_lab.report.result_charts import Reading
 from hisac_lab.report.words import between, confidence, fixed, percent, signed, signed_percent, whole
 
 VERDICTS = {"won": "good", "lost": "bad", "undecided": "plain"}
+MOST_TESTS = 4
 STATUSES = {"stated": "good", "inferred": "mid", "left out": "plain"}
 
 
@@ -73,18 +74,30 @@ def _verdicts(facts: Facts) -> str:
     control = facts.tests.control
     if not facts.tests.tests:
         return f"There is no model beside the control `{control}`."
-    found = "; ".join(
-        f"`{name}` {test.verdict}, {signed_percent(test.lift_cuped.value)} CTR "
-        f"{between(test.lift_cuped.interval, signed_percent)}"
-        for name, test in sorted(facts.tests.tests.items())
-    )
-    return f"Simulated, against the control `{control}`: {found}."
+    tests = sorted(facts.tests.tests.items())
+    if len(tests) <= MOST_TESTS:
+        found = [
+            f"`{name}` {test.verdict}, {signed_percent(test.lift_cuped.value)} CTR "
+            f"{between(test.lift_cuped.interval, signed_percent)}"
+            for name, test in tests
+        ]
+    else:
+        named = {
+            verdict: [
+                f"`{name}`" + (f" {signed_percent(test.lift_cuped.value)} CTR" if verdict != "undecided" else "")
+                for name, test in tests
+                if test.verdict == verdict
+            ]
+            for verdict in VERDICTS
+        }
+        found = [f"{len(names)} {verdict}: {', '.join(names)}" for verdict, names in named.items() if names]
+    return f"Simulated, against the control `{control}`: {'; '.join(found)}."
 
 
 def abtest(facts: Facts) -> Section:
     """Lifts, tests, world, caveat."""
     tests, world = facts.tests, facts.abtested.world
-    colour = colours(facts.scores.models)
+    colour = colours(facts)
     shown = [(name, test, colour.get(name, MUTED)) for name, test in sorted(tests.tests.items())]
     shown.append((f"A/A: {tests.control}", tests.aa, MUTED))
     readings = [
@@ -145,7 +158,7 @@ def abtest(facts: Facts) -> Section:
                         "world.",
                     ),
                     Figure(
-                        charts.agreement(facts, max(240, 60 + 52 * len(readings))),
+                        charts.agreement(facts, min(max(240, 60 + 52 * len(readings)), 480)),
                         "Offline and A/B",
                         "Where the two agree, marks rise from left to right; the control lies on the line.",
                     ),

@@ -1,0 +1,186 @@
+"""A finished run, made by hand: the artefacts that the report reads, and the report built from them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from hisac_lab.base.artifacts import write_json
+from hisac_lab.report.collect import Inputs
+from hisac_lab.report.run import build_report
+
+NASTY = "<b>Bold</b> & co | `tick"
+
+Built = tuple[str, str, dict[str, float]]
+
+
+def metric(value: float, difference: float) -> dict[str, Any]:
+    return {
+        "value": value,
+        "interval": [value - 0.01, value + 0.01],
+        "seed_spread": 0.001,
+        "difference": difference,
+        "difference_interval": [difference - 0.003, difference + 0.003],
+    }
+
+
+def scores(auc: float, difference: float) -> dict[str, Any]:
+    sliced = {"value": auc, "interval": [auc - 0.02, auc + 0.02]}
+    calibration = {
+        "error": 0.02,
+        "ratio": 1.0,
+        "curve": [{"predicted": 0.2, "observed": 0.25}, {"predicted": 0.7, "observed": 0.6}],
+    }
+    return {
+        "metrics": {name: metric(auc, difference) for name in ("auc", "gauc", "log_loss", "ndcg@5", "recall@5")},
+        "slices": {
+            "history length": {"16 to 40": sliced, "1 to 15": sliced, "154 to 405": sliced},
+            "item popularity": {"0 to 3": sliced},
+        },
+        "seeds": {"0": {"auc": auc, "valid_auc": 0.7, "calibration": calibration}},
+        "best_seed": 0,
+        "cost": {"state_bytes": 4000.5, "encode_macs": 250000.0, "candidate_macs": 50000.0},
+        "parameters": 1234,
+    }
+
+
+def ab_result(value: float, verdict: str) -> dict[str, Any]:
+    lift = {"value": value, "low": value - 0.004, "high": value + 0.004, "p_value": 0.2}
+    return {
+        "users": {"control": 1000, "treatment": 1010},
+        "ctr": {"control": 0.29, "treatment": 0.3},
+        "lift": lift,
+        "lift_cuped": lift,
+        "cuped_variance_removed": 0.34,
+        "sample_ratio_p": 0.5,
+        "true_lift": value,
+        "verdict": verdict,
+    }
+
+
+def write_run(train: Path, name: str, seed: int, auc: float, steps: tuple[int, ...] = (10, 20)) -> None:
+    """One training run whose validation AUC ends at `auc`, after 0.1 less."""
+    run = train / f"{name}-{seed}"
+    run.mkdir()
+    facts = {"name": name, "seed": seed, "parameters": 1234, "steps": steps[-1], "valid_auc": auc}
+    write_json(run / "manifest.json", facts | {"settings": {"kind": name}})
+    aucs = [auc - 0.1] * (len(steps) - 1) + [auc]
+    points = [
+        {"step": step, "train_loss": 0.6, "valid_auc": value, "valid_log_loss": 0.61}
+        for step, value in zip(steps, aucs, strict=True)
+    ]
+    (run / "curve.jsonl").write_text("".join(json.dumps(point) + "\n" for point in points))
+
+
+def make(root: Path) -> Inputs:
+    """Artefacts of a finished run with two models, a control and a challenger."""
+    made = Inputs(**{field.name: root / field.name for field in fields(Inputs)})
+    for field in fields(Inputs):
+        getattr(made, field.name).mkdir(parents=True)
+    write_json(
+        made.acquire / "manifest.json",
+        {"dataset": "toy", "layout": "csv", "files": {"log.csv": "ab" * 32}},
+    )
+    split = {"samples": 100, "requests": 50, "users": 10, "positive_share": 0.5}
+    split |= {f"history_p{q}": q for q in (10, 50, 90, 99)}
+    write_json(
+        made.prepare / "manifest.json",
+        {
+            "users": 12,
+            "items": 4,
+            "events": 1234,
+            "history_events": 600,
+            "events_out_of_order": 3,
+            "events_outside": 2,
+            "events_repeated": 1,
+            "samples_without_history": 5,
+            "samples_not_kept": 0,
+            "leaks": {
+                "samples_checked": 321,
+                "history_of_another_user": 0,
+                "history_after_the_request": 0,
+                "history_left_out": 0,
+            },
+            "negatives": "real exposures",
+            "time_unit": "second",
+            "history_limit": 1000,
+            "splits": {
+                "train": split | {"from": 874724727, "to": 887039164},
+                "valid": split | {"from": 887039271, "to": 889237247},
+                "test": split | {"from": 889237269, "to": 893286638},
+            },
+            "protocol": "0123456789abcdef",
+            "profile": {
+                "months": {"1997-09": {"events": 700, "positive_share": 0.5}, "1997-10": {"events": 534}},
+                "history_length_deciles": list(range(0, 110, 10)),
+                "history_length_p99": 99,
+                "item_age_days": {"p10": 1, "p50": 20, "p90": 300},
+                "test_share_of_new_users": 0.25,
+                "test_share_of_new_items": 0.125,
+            },
+        },
+    )
+    items = pd.DataFrame({"item": list("abcd"), "text": list("wxyz"), "title": ["One", "Two", NASTY, "Four"]})
+    items.to_parquet(made.prepare / "items.parquet", index=False)
+    np.save(made.prepare / "history_items.npy", np.array([0, 1, 2, 1, 3, 0], np.int32))
+    np.save(made.prepare / "history_times.npy", np.arange(6))
+    np.save(made.prepare / "offsets.npy", np.array([0, 1, 6]))
+    pd.DataFrame({"user": ["anna", "bert"]}).to_parquet(made.prepare / "users.parquet", index=False)
+    embedding = {"method": "text", "parts": {"text": 1.0}, "dim": 2, "items_without_embedding": 0}
+    write_json(made.embed / "manifest.json", embedding)
+    np.save(made.embed / "embeddings.npy", np.eye(4, 2, dtype=np.float32))
+    level = {"width": 2, "use": 1.0, "perplexity": 1.9, "explained_variance": 0.4, "prefixes": 2, "fan_out": 2.0}
+    level |= {"evenness": 0.95, "entropy_bits": 0.93, "purity": 0.6, "seed_agreement": 0.35}
+    quality = {"levels": [level], "ids": 2, "collision_rate": 1.0, "largest_bucket": 2, "max_bucket_share": 0.5}
+    quality |= {"explained_variance": 0.4, "cosine": 0.8, "neighbour_overlap": 0.3}
+    quality |= {"purity_by_chance": 0.2, "purity_lift": 3.0}
+    tokenization = {"method": "residual_kmeans", "category": "genre", "quality": quality, "refit": {}}
+    write_json(made.tokenize / "manifest.json", tokenization)
+    book = {"depth": 1, "digest": "abcd", "method": "residual_kmeans", "own_space": False}
+    write_json(made.codebook / "manifest.json", book | {"nodes": [2], "items_without_id": 1})
+    np.save(made.codebook / "item_nodes.npy", np.array([[0], [1], [1], [-1]]))
+    np.save(made.codebook / "vectors_0.npy", np.eye(2, dtype=np.float32))
+    for name, values in (("parents", [0, 0]), ("codes", [0, 1]), ("counts", [1, 2])):
+        np.save(made.codebook / f"{name}_0.npy", np.array(values))
+    trials = "number,agents,depth,auc,cost,on_front\n0,4,1,0.7,1000.0,True\n1,8,1,0.69,1200.0,False\n"
+    (made.sweep / "trials.csv").write_text(trials)
+    sweep = {"model": "new", "chosen": 0, "rule": "the cheapest", "auc": 0.7, "best_auc": 0.7, "cost": 1000.0}
+    write_json(made.sweep / "manifest.json", sweep | {"budgets": [1]})
+    for name in ("base", "new"):
+        write_run(made.train, name, 0, 0.7)
+    bins = {"history length": {"1 to 15": 30, "16 to 40": 30, "154 to 405": 40}, "item popularity": {"0 to 3": 100}}
+    models = {"base": scores(0.7, 0.0), "new": scores(0.71, 0.01)}
+    write_json(made.evaluate / "metrics.json", {"models": models, "slices": bins})
+    evaluation = {"fingerprint": "fedcba9876543210", "reference": "base", "confidence": 0.95}
+    evaluation |= {"negatives": "real exposures", "test_samples": 100, "test_users": 10}
+    write_json(made.evaluate / "manifest.json", evaluation)
+    tests = {"new": ab_result(0.012, "won")}
+    write_json(
+        made.abtest / "abtest.json",
+        {"control": "base", "tests": tests, "aa": ab_result(0.0, "undecided"), "caveat": "A world is not the world."},
+    )
+    world = {"real_users": 9, "exposures": 90, "holdout_auc": 0.68, "dim": 8}
+    write_json(
+        made.abtest / "manifest.json",
+        {"test_fingerprint": "00ff00ff00ff00ff", "confidence": 0.95, "world": world},
+    )
+    for name in ("base", "new"):
+        line = {"claim": "it ranks", "status": "stated", "source": "S1", "test": "test_it_ranks"}
+        write_json(made.register / name / "card.json", [line, line | {"status": "left out", "test": ""}])
+    return made
+
+
+def build(inputs: Inputs, out: Path) -> Built:
+    paths = out / "report.html", out / "report.md", out / "metrics.json"
+    build_report(inputs, *paths)
+    page, twin, numbers = (path.read_text(encoding="utf-8") for path in paths)
+    return page, twin, json.loads(numbers)
+
+
+def edit(path: Path, **changes: Any) -> None:
+    write_json(path, json.loads(path.read_text()) | changes)
