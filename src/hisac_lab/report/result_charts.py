@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullLocator
@@ -146,6 +148,11 @@ def calibration(facts: Facts) -> str:
     return draw("calibration", "Observed against predicted share of positives", 300, paint)
 
 
+def _interval(axes: Axes, place: float, interval: Interval, style: dict[str, Any]) -> None:
+    thin = style["label"] == OTHERS
+    axes.vlines(place, *interval, color=style["color"], zorder=style["zorder"], linewidth=0.8 if thin else 2)
+
+
 def price(facts: Facts) -> str:
     """AUC with interval against multiply-adds per candidate."""
     style = styles(facts)
@@ -155,7 +162,7 @@ def price(facts: Facts) -> str:
         axes = figure.subplots()
         for name in facts.ranking:
             cost, auc = facts.scores.models[name].cost.candidate_macs, facts.scores.models[name].metrics["auc"]
-            axes.vlines(cost, *auc.interval, color=style[name]["color"], zorder=style[name]["zorder"], linewidth=2)
+            _interval(axes, cost, auc.interval, style[name])
             axes.plot(cost, auc.value, **style[name], markersize=7, linestyle="none")
         axes.margins(0.1)
         axes.set_title("AUC on the test period")
@@ -186,7 +193,7 @@ def agreement(facts: Facts, height: float) -> str:
             auc = facts.scores.models[name].metrics["auc"].value
             if name in facts.tests.tests:
                 lift = facts.tests.tests[name].lift_cuped
-                axes.vlines(auc, *lift.interval, color=style[name]["color"], zorder=style[name]["zorder"], linewidth=2)
+                _interval(axes, auc, lift.interval, style[name])
                 axes.plot(auc, lift.value, **style[name], markersize=7, linestyle="none")
             elif name == facts.tests.control:
                 axes.plot(auc, 0, **style[name], markersize=7, linestyle="none")
