@@ -91,6 +91,7 @@ def _verdicts(facts: Facts) -> str:
             for verdict in VERDICTS
         }
         found = [f"{len(names)} {verdict}: {', '.join(names)}" for verdict, names in named.items() if names]
+        found.append(f"{len(tests)} tests, none corrected for their number")
     return f"Simulated, against the control `{control}`: {'; '.join(found)}."
 
 

@@ -52,7 +52,7 @@ def colour(page: str, name: str) -> str:
 
 def test_the_headline_names_what_was_decided(crowd: Built, tmp_path: Path) -> None:
     undecided = ", ".join(f"`{name}`" for name in NAMES if name not in ("m03", "m07"))
-    line = f"1 won: `m03` +1.20 % CTR; 1 lost: `m07` −2.00 % CTR; 10 undecided: {undecided}."
+    line = f"1 won: `m03` +1.20 % CTR; 1 lost: `m07` −2.00 % CTR; 10 undecided: {undecided}; 12 tests, "
     assert f"Simulated, against the control `base`: {line}" in crowd[1]
     few = build(make(tmp_path / "artifacts"), tmp_path)[1]
     assert "`base`: `new` won, +1.20 % CTR [+0.80 %, +1.60 %]." in few
