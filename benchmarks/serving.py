@@ -42,7 +42,7 @@ class Serving:
     @torch.inference_mode()
     def of(cls, model: Ranker, load: Workload, device: str = "cpu") -> Serving:
         """The first request of a workload; tries whether slices of the slate are quicker than the whole."""
-        model, history = model.to(device).eval(), load.history(device)
+        model, history = model.to(device).eval(), load.history(model, device)
         candidates = torch.from_numpy(load.candidates[:1]).to(device)
         count, length = candidates.shape[1], history.items.shape[1]
         one = cls(model, history, candidates, model.encode(history), count)

@@ -21,9 +21,11 @@ from hisac_lab.codebook.build import grow
 from hisac_lab.config.model import FrameConfig, ModelConfig
 from hisac_lab.config.run import TrainConfig
 from hisac_lab.events.batches import HistoryArrays
+from hisac_lab.events.instances import UNKNOWN, InstanceArrays, InstanceQuery
 from hisac_lab.models.catalog import build
 from hisac_lab.models.contract import History, ItemSpace
 from hisac_lab.models.frame import Ranker
+from hisac_lab.models.instances import Instances
 from hisac_lab.tokens.quantizer import ResidualQuantizer
 from hisac_lab.training.loop import optimizers
 
@@ -95,10 +97,20 @@ class Workload:
         fields = torch.from_numpy(np.arange(ITEMS + 1)[:, None] % 20)
         return ItemSpace(torch.from_numpy(self.semantic), fields, (20,), book)
 
-    def history(self, device: torch.device | str = "cpu") -> History:
-        """All histories as models get them."""
+    def history(self, model: Ranker, device: torch.device | str = "cpu") -> History:
+        """All histories as this model gets them."""
         arrays = HistoryArrays(self.items, self.ages, np.ones(self.items.shape, bool))
-        return History.of(arrays, device, np.full(len(self.items), NOW))
+        history = History.of(arrays, device, np.full(len(self.items), NOW))
+        reads = None if model.long is None else model.long.reads
+        return history if reads is None else replace(history, instances=Instances.of(self.instances(reads), device))
+
+    def instances(self, query: InstanceQuery) -> InstanceArrays:
+        """An instance of each of the newest events, as if fetched: any vectors and labels, those of a day unknown."""
+        items, ages = (part[:, -query.count :] for part in (self.items, self.ages))
+        random = np.random.default_rng(0)
+        vectors = np.tanh(random.standard_normal((*items.shape, query.dim), np.float32))
+        labels = np.where(ages > DAY, random.integers(0, UNKNOWN, items.shape), UNKNOWN)
+        return InstanceArrays(vectors, items, ages, labels, np.ones(items.shape, bool))
 
     @property
     def distinct(self) -> float:
@@ -128,7 +140,7 @@ def trainer(
     """
     model = ranker(load, settings, space).to(device).train()
     steppers = optimizers(model, TrainConfig())
-    history = load.history(device)
+    history = load.history(model, device)
     history = replace(history, agents=model.agents(history))
     candidates, labels = (torch.from_numpy(part).to(device) for part in (load.candidates, load.labels))
 

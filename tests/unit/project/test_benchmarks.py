@@ -257,6 +257,22 @@ def test_a_longer_history_is_left_out_where_a_shorter_one_took_too_long(monkeypa
     assert found["din, whole", 50] == "left out: 1.0 s a step or request at 10 events already"
 
 
+def test_a_model_that_reads_instances_gets_one_of_each_of_the_newest_events(monkeypatch: pytest.MonkeyPatch) -> None:
+    costs, workload = load("costs", monkeypatch), load("workload", monkeypatch)
+    some = workload.Workload.make(2, 5, 3, seed=1)
+    space = some.space()
+    plain, reader = (
+        workload.ranker(some, settings, space) for settings in ({"kind": "mean"}, {"kind": "iat", "window": 4})
+    )
+    bare, fed = some.history(plain), some.history(reader)
+    assert bare.instances is None
+    assert fed.instances.items.tolist() == some.items[:, -4:].tolist()
+    assert fed.instances.ages.tolist() == some.ages[:, -4:].tolist()
+    assert fed.instances.vectors.shape == (2, 4, 64)
+    extra = 2 * 4 * (4 * 64 + 25)
+    assert costs.moved_bytes(fed, 16, 100, 3) == costs.moved_bytes(bare, 16, 100, 3) + extra
+
+
 BOARDS = sorted(path.stem for path in (BENCHMARKS / "leaderboards").glob("*.yaml"))
 
 
