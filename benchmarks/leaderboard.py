@@ -3,9 +3,8 @@
     python benchmarks/leaderboard.py long-world [--write]
 
 Takes benchmarks/leaderboards/NAME.yaml, settings that differ from params.yaml or, where it names another such file in
-`like`, from that one, and runs the project's own graph with
-them in .work/leaderboards/NAME, a copy of this working tree. A second start goes on where the first one stopped. With
---write the report goes to reports/leaderboards/NAME.md.
+`like`, from that one, and runs the project's own graph with them in .work/leaderboards/NAME, a copy of this working
+tree. A second start goes on where the first one stopped. With --write the report goes to reports/leaderboards/NAME.md.
 """
 
 from __future__ import annotations
@@ -15,6 +14,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +60,28 @@ def copy_project(folder: Path) -> None:
         subprocess.run(["git", "init", "--quiet", "--initial-branch", "main"], cwd=folder, check=True)
 
 
+def run_graph(folder: Path, chosen: dict[str, Any], targets: Sequence[str] = (), cores: str = "all") -> None:
+    """The project's graph in a copy of this working tree, up to some outputs or to its end.
+
+    Args:
+        folder: Of the copy; made, or brought up to this working tree.
+        chosen: Settings.
+        targets: Outputs, relative to the folder; none: all.
+        cores: As Snakemake takes it.
+
+    Raises:
+        SystemExit: The graph did not end well.
+    """
+    copy_project(folder)
+    (folder / "params.yaml").write_text(yaml.safe_dump(chosen, sort_keys=False))
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": path, "PYTHONPATH": str(folder / "src")}
+    command = ["snakemake", "--cores", cores, *targets]
+    code = subprocess.run(command, cwd=folder, env=environment, check=False).returncode
+    if code:
+        sys.exit(f"{folder}: the graph ended with {code}; its logs are in {folder / 'logs'}")
+
+
 def main() -> None:
     """Copies, sets, runs and, when asked, keeps the report."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -68,13 +90,7 @@ def main() -> None:
     parser.add_argument("--write", action="store_true")
     options = parser.parse_args()
     folder = ROOT / ".work" / "leaderboards" / options.name
-    copy_project(folder)
-    (folder / "params.yaml").write_text(yaml.safe_dump(settings(options.name), sort_keys=False))
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    environment = {**os.environ, "PATH": path, "PYTHONPATH": str(folder / "src")}
-    code = subprocess.run(["snakemake", "--cores", options.cores], cwd=folder, env=environment, check=False).returncode
-    if code:
-        sys.exit(f"{folder}: the graph ended with {code}; its logs are in {folder / 'logs'}")
+    run_graph(folder, settings(options.name), cores=options.cores)
     report = (folder / "reports" / "report.md").read_text()
     command = f"python benchmarks/leaderboard.py {options.name} --write"
     lines = [f"<!-- Made by `{command}` from benchmarks/leaderboards/{options.name}.yaml -->", "", report]

@@ -13,9 +13,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from kit import prepare_log, raw_log
+from tiny import make_log
 
 from hisac_lab.base.errors import UserError
+from hisac_lab.config.events import PrepareConfig
 from hisac_lab.config.params import Params
+from hisac_lab.events.store import SPLITS, EventStore
 from hisac_lab.models.contract import Cost
 
 BENCHMARKS = Path(__file__).parents[3] / "benchmarks"
@@ -30,6 +34,7 @@ MODULES = (
     "scale",
     "serving",
     "synthetic",
+    "transfer",
     "usage",
     "workload",
 )
@@ -271,6 +276,29 @@ def test_a_model_that_reads_instances_gets_one_of_each_of_the_newest_events(monk
     assert fed.instances.vectors.shape == (2, 4, 64)
     extra = 2 * 4 * (4 * 64 + 25)
     assert costs.moved_bytes(fed, 16, 100, 3) == costs.moved_bytes(bare, 16, 100, 3) + extra
+
+
+def test_domains_of_transfer_share_the_samples_and_keep_their_own_histories(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    transfer = load("transfer", monkeypatch)
+    log, _ = make_log(users=20, items=30)
+    prepare_log(PrepareConfig(positive_from=4.0), raw_log(tmp_path / "raw", log), tmp_path / "prepare")
+    store = EventStore.open(tmp_path / "prepare")
+    inside = transfer.split_items(store, None)
+    parts = [transfer.domain(store, side) for side in (inside, ~inside)]
+    for split in SPLITS:
+        samples = store.samples(split)
+        assert sum(len(part.samples[split]) for part in parts) == len(samples)
+        for side, part in zip((inside, ~inside), parts, strict=True):
+            whole = samples[side[samples["item"]]]
+            for before, after in zip(whole, part.samples[split], strict=True):
+                (begin,), (end,) = store.bounds(before[None])
+                (own_begin,), (own_end,) = part.store.bounds(after[None])
+                history = store.items[begin:end]
+                assert part.store.items[own_begin:own_end].tolist() == history[side[history]].tolist()
+    sizes = [len(part.samples["train"]) for part in parts]
+    assert abs(sizes[0] - sizes[1]) <= np.bincount(store.samples("train")["item"]).max()
 
 
 BOARDS = sorted(path.stem for path in (BENCHMARKS / "leaderboards").glob("*.yaml"))
