@@ -1,8 +1,8 @@
 """What stored instances of one domain are worth to a ranker of the same domain, and to a ranker of another.
 
-    python benchmarks/transfer.py [--boards movielens gcc-changelog-ablations] [--write]
+    python benchmarks/transfer.py [--boards gcc-changelog-ablations movielens] [--seeds 3] [--write]
 
-Data, widths, training and seeds are those of a leaderboard (benchmarks/leaderboards/NAME.yaml); the project's graph
+Data, widths and training are those of a leaderboard (benchmarks/leaderboards/NAME.yaml); the project's graph
 runs up to the codebook in .work/transfer/NAME. The items are split into two domains, A and B. IAT's source model sees
 the events and samples of A alone and stores an instance of each sample. A downstream ranker is trained and tested on
 requests for items of A (in the domain) or of B (across), its own history being of that domain alone; it reads the
@@ -36,7 +36,7 @@ from hisac_lab.training.instances import write_instances
 from hisac_lab.training.loop import train
 
 REPORT = ROOT / "reports" / "transfer.md"
-FIELDS: dict[str, str | None] = {"movielens": None, "gcc-changelog-ablations": "component"}
+FIELDS: dict[str, str | None] = {"gcc-changelog-ablations": "component", "movielens": None}
 DOMAINS = ("A", "B")
 BASE = "no instances"
 CONFIDENCE = 0.95
@@ -65,12 +65,14 @@ class Plan:
         runtime: Device and number format.
         items: Frozen knowledge of all items.
         stored: Instances of A.
+        seeds: Downstream runs per model.
     """
 
     params: Params
     runtime: Runtime
     items: ItemSpace
     stored: Path
+    seeds: int
 
     def models(self) -> dict[str, AnyModel]:
         """Downstream models by what they read."""
@@ -123,7 +125,7 @@ def score(part: Domain, plan: Plan, config: AnyModel, what: str) -> list[Array]:
     """Test logits of each seed, in the order of the test samples."""
     found, settings = [], plan.params.train
     plain = {split: group(part.store, part.samples[split], settings.max_candidates) for split in SPLITS}
-    for seed in plan.params.experiment.seeds:
+    for seed in range(plan.seeds):
         model = build(config, plan.params.frame, plan.items, seed)
         rows = {split: fed(model, one, plan.stored) for split, one in plain.items()}
         train(model, rows["train"], rows["valid"], settings, plan.runtime, seed, f"{what}, seed {seed}")
@@ -146,7 +148,7 @@ def reached(part: Domain, plan: Plan) -> float:
     return some / len(rows)
 
 
-def compare(board: str) -> list[str]:
+def compare(board: str, seeds: int) -> list[str]:
     """The tables of one data set."""
     folder = ROOT / ".work" / "transfer" / board
     chosen = settings(board)
@@ -154,7 +156,7 @@ def compare(board: str) -> list[str]:
     params = Params.model_validate_json(json.dumps(chosen))
     made, embedded, book = (folder / "artifacts" / stage for stage in ("prepare", "embed", "codebook"))
     runtime = Runtime.start(params.compute)
-    plan = Plan(params, runtime, load_items(made, embedded, book), folder / "artifacts" / "instances-of-a")
+    plan = Plan(params, runtime, load_items(made, embedded, book), folder / "instances-of-a", seeds)
     store, field = EventStore.open(made), FIELDS[board]
     inside = split_items(store, field)
     parts = {name: domain(store, inside == (name == "A")) for name in DOMAINS}
@@ -179,7 +181,7 @@ def compare(board: str) -> list[str]:
         lines += [
             f"### Requests in {name}: {title}",
             "",
-            f"{sizes}, {len(params.experiment.seeds)} seeds; {reached(part, plan):.1%} of the test requests have an"
+            f"{sizes}, {seeds} seeds; {reached(part, plan):.1%} of the test requests have an"
             " instance of A to read. Intervals are over users.",
             "",
             f"| the ranker reads | AUC | difference to {BASE} | {CONFIDENCE:.0%} interval | spread of seeds |",
@@ -212,17 +214,18 @@ def main() -> None:
     """Runs all boards."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--boards", nargs="+", choices=FIELDS, default=list(FIELDS))
+    parser.add_argument("--seeds", type=int, default=3, help="downstream runs per model")
     parser.add_argument("--write", action="store_true", help="write reports/transfer.md")
     options = parser.parse_args()
     lines = [
         "# Transfer of instances",
         "",
-        f"`python benchmarks/transfer.py --boards {' '.join(options.boards)} --write`",
+        f"`python benchmarks/transfer.py --boards {' '.join(options.boards)} --seeds {options.seeds} --write`",
         "",
     ]
     try:
         for board in options.boards:
-            found = compare(board)
+            found = compare(board, options.seeds)
             print("\n".join(found), flush=True)
             lines += found
     except UserError as error:
