@@ -224,6 +224,8 @@ def main() -> None:
         "",
     ]
     try:
+        if options.seeds < 1:
+            raise UserError("--seeds", f"{options.seeds} is too few", "give 1 or more")
         for board in options.boards:
             found = compare(board, options.seeds)
             print("\n".join(found), flush=True)
