@@ -21,16 +21,17 @@ from typing import IO, Any
 
 import networkx as nx
 from dvc.exceptions import DvcException
-from dvc.repo import Repo
+from dvc.repo import Repo, lock_repo
 from dvc.stage import Stage
+from mend import mend_lockfile, mend_rwlock
 
 from hisac_lab.base.errors import UserError
 from hisac_lab.config.params import load_params
 
 TRIGGER = Path(".snakemake/stale")  # newer than any output, never the same content
 LOCK = Path(".snakemake/hisac-lab.lock")
-RWLOCK = Path(".dvc/tmp/rwlock")
-BUSY, TORN = "is busy, it is being blocked by", "Unable to read RWLock-file"
+BUSY = ("is busy, it is being blocked by", "Unable to acquire lock")
+TORN = "Unable to read RWLock-file"
 
 
 @dataclass(frozen=True)
@@ -70,12 +71,10 @@ def load(judge: bool) -> list[Step]:
             return _steps(judge)
         except (UserError, DvcException) as error:
             line = " ".join(str(error).split())
-            if BUSY in line:  # a `dvc repro` beside this run: its result is about to be there
+            if any(word in line for word in BUSY):  # a `dvc repro` beside this run: its result is about to be there
                 time.sleep(1)
-            elif (
-                TORN in line
-            ):  # DVC was killed while it wrote the list of its locks, and reads it only when it may write
-                RWLOCK.unlink(missing_ok=True)
+            elif TORN in line:
+                mend_rwlock()
             else:
                 _refuse(line)
 
@@ -122,7 +121,8 @@ def _refuse(line: str) -> Any:
 
 
 def _steps(judge: bool) -> list[Step]:
-    with Repo() as repo:
+    with Repo() as repo, lock_repo(repo):  # DVC holds this lock whenever it writes dvc.lock
+        mend_lockfile()
         graph: nx.DiGraph[Stage] = repo.index.graph  # edges run from a stage to what it depends on
         changed = set(repo.status()) if judge else set()
         stale: set[Stage] = set()

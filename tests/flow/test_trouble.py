@@ -62,6 +62,33 @@ def test_t8_a_torn_list_of_dvcs_locks_is_mended(lab: Lab) -> None:
     assert lab.both_idle()
 
 
+@pytest.mark.parametrize("door", ["snakemake", "dvc"])
+def test_t8_a_torn_dvc_lock_is_mended(lab: Lab, base: Lab, door: str) -> None:
+    lock = lab.path / "dvc.lock"
+    whole = lock.read_text()
+    for kept in ("", whole[: whole.rindex("\n  ") + 6]):  # DVC writes in place; here it was killed
+        lock.write_text(kept)
+        if door == "dvc":  # DVC itself refuses the file: README names the way
+            assert lab.run("snakemake", "--dry-run").code == 0
+            assert lab.repro() == []
+        else:
+            assert lab.snakemake() == []  # found again in DVC's run cache
+        assert lab.hashes() == base.hashes()
+    assert lab.both_idle()
+
+
+def test_t8_a_dvc_lock_with_a_merge_in_it_is_refused_in_one_line(lab: Lab) -> None:
+    lock = lab.path / "dvc.lock"
+    merge = lock.read_text() + "<<<<<<< HEAD\n"
+    lock.write_text(merge)
+    answer = lab.run("snakemake", "--cores", "2")
+    assert answer.code != 0
+    (line,) = [line for line in answer.text.splitlines() if line.startswith("hisac-lab: error:")]
+    assert "dvc.lock" in line
+    assert "git checkout" in line
+    assert lock.read_text() == merge
+
+
 def test_t8_a_stage_that_fails_leaves_nothing_and_says_why_in_one_line(lab: Lab) -> None:
     lab.set(**{"tokenize.limits.max_collision_rate": 0.0})
     for door in (("snakemake", "--cores", "2"), ("dvc", "repro")):
