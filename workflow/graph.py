@@ -30,8 +30,7 @@ from hisac_lab.config.params import load_params
 
 TRIGGER = Path(".snakemake/stale")  # newer than any output, never the same content
 LOCK = Path(".snakemake/hisac-lab.lock")
-BUSY = ("is busy, it is being blocked by", "Unable to acquire lock")
-TORN = "Unable to read RWLock-file"
+BUSY, TORN = "is busy, it is being blocked by", "Unable to read RWLock-file"
 
 
 @dataclass(frozen=True)
@@ -71,7 +70,7 @@ def load(judge: bool) -> list[Step]:
             return _steps(judge)
         except (UserError, DvcException) as error:
             line = " ".join(str(error).split())
-            if any(word in line for word in BUSY):  # a `dvc repro` beside this run: its result is about to be there
+            if BUSY in line:  # a `dvc repro` beside this run: its result is about to be there
                 time.sleep(1)
             elif TORN in line:
                 mend_rwlock()
@@ -121,7 +120,7 @@ def _refuse(line: str) -> Any:
 
 
 def _steps(judge: bool) -> list[Step]:
-    with Repo() as repo, lock_repo(repo):  # DVC holds this lock whenever it writes dvc.lock
+    with Repo(_wait_for_lock=True) as repo, lock_repo(repo):  # DVC holds this lock whenever it writes dvc.lock
         mend_lockfile()
         graph: nx.DiGraph[Stage] = repo.index.graph  # edges run from a stage to what it depends on
         changed = set(repo.status()) if judge else set()
