@@ -1,6 +1,6 @@
 """What stored instances of one domain are worth to a ranker of the same domain, and to a ranker of another.
 
-    python benchmarks/transfer.py [--boards gcc-changelog-ablations movielens] [--seeds 3] [--write]
+    python benchmarks/transfer.py [--boards gcc-changelog-ablations movielens] [--seeds 5] [--write]
 
 Data, widths and training are those of a leaderboard (benchmarks/leaderboards/NAME.yaml); the project's graph
 runs up to the codebook in .work/transfer/NAME. The items are split into two domains, A and B. IAT's source model sees
@@ -25,7 +25,7 @@ from hisac_lab.base.errors import UserError
 from hisac_lab.base.progress import say
 from hisac_lab.config.model import AnyModel, DINConfig, IATConfig
 from hisac_lab.config.params import Params
-from hisac_lab.evaluation.metrics import interval, user_resamples
+from hisac_lab.evaluation.metrics import paired, user_resamples
 from hisac_lab.events.batches import group
 from hisac_lab.events.store import SPLITS, EventStore
 from hisac_lab.models.catalog import build, load_items
@@ -38,7 +38,7 @@ from hisac_lab.training.loop import train
 REPORT = ROOT / "reports" / "transfer.md"
 FIELDS: dict[str, str | None] = {"gcc-changelog-ablations": "component", "movielens": None}
 DOMAINS = ("A", "B")
-BASE = "no instances"
+BASE, SHUFFLED = "no instances", "instances, shuffled"
 CONFIDENCE = 0.95
 BOOTSTRAP = 500
 
@@ -80,7 +80,7 @@ class Plan:
         reader = IATConfig(dim=made.dim, window=made.window, heads=made.heads)
         controls = {
             "hand-made sequence of the same instances": {"tokens": "handmade"},
-            "instances, shuffled": {"instances": "shuffled"},
+            SHUFFLED: {"instances": "shuffled"},
             "instances without labels": {"labels": False},
             "rows after the transformer": {"stored": "after"},
         }
@@ -182,10 +182,11 @@ def compare(board: str, seeds: int) -> list[str]:
             f"### Requests in {name}: {title}",
             "",
             f"{sizes}, {seeds} seeds; {reached(part, plan):.1%} of the test requests have an"
-            " instance of A to read. Intervals are over users.",
+            f" instance of A to read. Differences with their {CONFIDENCE:.0%} intervals over users; p by Holm over all"
+            " pairs of the table.",
             "",
-            f"| the ranker reads | AUC | difference to {BASE} | {CONFIDENCE:.0%} interval | spread of seeds |",
-            "|---|---:|---:|---|---:|",
+            f"| the ranker reads | AUC | less {BASE} | p | less {SHUFFLED} | p | spread of seeds |",
+            "|---|---:|---|---:|---|---:|---:|",
             *_rows(part, plan, f"transfer: {board}, {name}"),
             "",
         ]
@@ -197,24 +198,42 @@ def _rows(part: Domain, plan: Plan, what: str) -> list[str]:
     labels, user = test["label"].astype(float), np.unique(test["user"], return_inverse=True)[1]
     weights = user_resamples(int(user.max()) + 1, BOOTSTRAP, 0)
     series: dict[str, Array] = {}
-    rows = []
+    spread = {}
     for name, config in plan.models().items():
         say(f"{what}: {name}")
         logits = score(part, plan, config, f"{what}, {name}")
         aucs = np.stack([weighted_auc(labels, one, weights, user) for one in logits])
-        series[name] = aucs.mean(axis=0)
-        gap = series[name] - series[BASE]
-        low, high = interval(gap[1:], CONFIDENCE)
-        seen = ("–", "–") if name == BASE else (f"{gap[0]:+.4f}", f"{low:+.4f} to {high:+.4f}")
-        rows.append(f"| {name} | {series[name][0]:.4f} | {seen[0]} | {seen[1]} | {aucs[:, 0].std():.4f} |")
-    return rows
+        series[name], spread[name] = aucs.mean(axis=0), aucs[:, 0].std()
+    return table(series, spread)
+
+
+def table(series: dict[str, Array], spread: dict[str, float]) -> list[str]:
+    """A line per model: its AUC, and what it has more than no instances and than shuffled ones.
+
+    Args:
+        series: Of each model, the AUC for every resample of the users; the first is the AUC itself; (B,).
+        spread: Standard deviation over its seeds.
+    """
+    pairs = {(pair["one"], pair["other"]): pair for pair in paired(series, CONFIDENCE)}
+
+    def less(one: str, other: str) -> str:
+        if one == other:
+            return "– | –"
+        pair, sign = (pairs[one, other], 1) if (one, other) in pairs else (pairs[other, one], -1)
+        low, high = sorted(sign * end for end in pair["interval"])
+        return f"{sign * pair['difference']:+.4f} [{low:+.4f}, {high:+.4f}] | {pair['p']:.2g}"
+
+    return [
+        f"| {name} | {values[0]:.4f} | {less(name, BASE)} | {less(name, SHUFFLED)} | {spread[name]:.4f} |"
+        for name, values in series.items()
+    ]
 
 
 def main() -> None:
     """Runs all boards."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--boards", nargs="+", choices=FIELDS, default=list(FIELDS))
-    parser.add_argument("--seeds", type=int, default=3, help="downstream runs per model")
+    parser.add_argument("--seeds", type=int, default=5, help="downstream runs per model")
     parser.add_argument("--write", action="store_true", help="write reports/transfer.md")
     options = parser.parse_args()
     lines = [

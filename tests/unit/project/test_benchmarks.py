@@ -278,6 +278,24 @@ def test_a_model_that_reads_instances_gets_one_of_each_of_the_newest_events(monk
     assert costs.moved_bytes(fed, 16, 100, 3) == costs.moved_bytes(bare, 16, 100, 3) + extra
 
 
+def test_transfer_states_differences_with_their_sign_and_corrected_p(monkeypatch: pytest.MonkeyPatch) -> None:
+    transfer = load("transfer", monkeypatch)
+    noise = np.random.default_rng(0).normal(0, 0.001, (2, 200))
+    noise[:, 0] = 0
+    series = {
+        transfer.BASE: 0.70 + noise[0],
+        "instances": 0.72 + noise[0] + noise[1],
+        transfer.SHUFFLED: 0.73 + noise[0],
+    }
+    base, instances, shuffled = transfer.table(series, dict.fromkeys(series, 0.0))
+    assert base.startswith(f"| {transfer.BASE} | 0.7000 | – | – | -0.0300 [")
+    assert instances.startswith("| instances | 0.7200 | +0.0200 [+0.01")
+    assert "| -0.0100 [-0.01" in instances
+    assert shuffled.count("– | –") == 1
+    p = {(pair["one"], pair["other"]): pair["p"] for pair in transfer.paired(series, 0.95)}
+    assert f"| {p['instances', transfer.SHUFFLED]:.2g} |" in instances
+
+
 def test_domains_of_transfer_share_the_samples_and_keep_their_own_histories(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
