@@ -12,7 +12,7 @@ from pathlib import Path
 
 from dvc.exceptions import DvcException
 from dvc.schema import COMPILED_LOCKFILE_SCHEMA
-from dvc.utils.serialize import ParseError, parse_yaml
+from dvc.utils.serialize import parse_yaml
 from dvc.utils.strictyaml import validate
 
 from hisac_lab.base.artifacts import write_file
@@ -59,13 +59,15 @@ def mend_lockfile() -> None:
 
 
 def _is_dvcs(text: str) -> bool:
-    # a conflict of a merge, for one, begins its lines further left
-    return HEAD.startswith(text) or all(line[:1] in ("", " ") for line in text.removeprefix(HEAD).split("\n"))
+    if not text.startswith(HEAD):
+        return HEAD.startswith(text)
+    # records are indented; a conflict of a merge, for one, is not
+    return all(line[:1] in ("", " ") for line in text.removeprefix(HEAD).split("\n"))
 
 
 def _is_whole(text: str) -> bool:
     try:
         validate(parse_yaml(text, LOCKFILE), COMPILED_LOCKFILE_SCHEMA, path=str(LOCKFILE))
-    except (ParseError, DvcException):
+    except DvcException:
         return False
     return True

@@ -64,8 +64,9 @@ def test_what_is_dropped_is_named(lock: Path, capsys: pytest.CaptureFixture[str]
         WHOLE.replace("schema: '2.0'", "schema: '9.0'"),
         "\x00" * 40,
         "notes: []\n",
+        "  a note",
     ],
-    ids=["a merge", "a field", "a schema", "zeros", "another file"],
+    ids=["a merge", "a field", "a schema", "zeros", "another file", "a note"],
 )
 def test_what_a_kill_cannot_leave_is_left_as_it_is(lock: Path, broken: str) -> None:
     lock.write_text(broken)
