@@ -1,7 +1,7 @@
-"""What a killed DVC leaves half-written. It writes two files in place: the list of its locks, and dvc.lock.
+"""What a killed DVC leaves half-written: the list of its locks and dvc.lock, which it writes in place.
 
-Everything else of its is written beside and renamed. Neither loss costs a computation: locks of a dead process mean
-nothing, and a stage that is missing from dvc.lock is found again in DVC's run cache.
+Neither loss costs a computation: locks of a dead process mean nothing, and a stage that is missing from dvc.lock is
+found again in DVC's run cache.
 """
 
 from __future__ import annotations
