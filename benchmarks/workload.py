@@ -27,7 +27,7 @@ from hisac_lab.models.contract import History, ItemSpace
 from hisac_lab.models.frame import Ranker
 from hisac_lab.models.instances import Instances
 from hisac_lab.tokens.quantizer import ResidualQuantizer
-from hisac_lab.training.loop import optimizers
+from hisac_lab.training.optimizers import optimizers
 
 ITEMS, SEMANTIC = 100_000, 64
 CODES, SPREAD = (64, 16, 8), (1.0, 0.5, 0.25)

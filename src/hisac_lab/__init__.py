@@ -1,1 +1,8 @@
 """A reproducible laboratory for models of ultra-long user histories in recommender systems."""
+
+import os as _os
+
+from hisac_lab.base import arithmetic as _arithmetic
+
+# Before NumPy and torch are loaded: they choose their code once.
+_arithmetic.choose("native" if _os.environ.get(_arithmetic.MODE) == "native" else "portable")

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from hisac_lab.base import arithmetic
 from hisac_lab.base.artifacts import save_arrays, sha256_tree, write_manifest
 from hisac_lab.config.tokens import RQVAEConfig, TokenizeConfig
 from hisac_lab.tokens import kmeans
@@ -98,8 +99,8 @@ def test_threads_do_not_show_in_the_result(
 ) -> None:
     """Blocks are small here, so that there are several for three threads."""
     found = []
-    for threads in ("1", "3"):
-        monkeypatch.setenv("OMP_NUM_THREADS", threads)
+    for threads in (1, 3):
+        monkeypatch.setattr(arithmetic, "threads", lambda threads=threads: threads)
         monkeypatch.setattr(kmeans, "BLOCK", 32)
         found.append(fit_quantizer(QUANTIZERS[name], VECTORS, 0))
         found[-1].encode(VECTORS)

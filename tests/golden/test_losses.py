@@ -1,5 +1,8 @@
 """Golden losses: twenty steps of each model on the processor, compared with `NAME.json` beside this file.
 
+In portable arithmetic they are equal to the last bit, on every x86-64 processor with AVX2; in native arithmetic
+(HISAC_LAB_ARITHMETIC=native, or another processor) near them.
+
 They guard against numbers that move without anyone meaning it. Everything that could move them is written out below,
 so that a change of defaults does not, and requests and items are drawn here, so that a change in the preparation of
 data or in quantisers does not either. When a change is meant to move them, say so in reports/LOG.md and run
@@ -23,6 +26,7 @@ import torch
 from kit import CPU
 from pydantic import Field, TypeAdapter
 
+from hisac_lab.base import arithmetic
 from hisac_lab.base.artifacts import write_json
 from hisac_lab.codebook.build import grow
 from hisac_lab.config.model import EveryModel, FrameConfig
@@ -36,6 +40,7 @@ from hisac_lab.tokens.quantizer import ResidualQuantizer
 from hisac_lab.training import loop
 
 STEPS = 20
+NATIVE_TOLERANCE = 1e-3  # relative; batch normalization in SAM magnifies the last digits up to 1e-4
 FRAME = FrameConfig(dim=16, short_window=10, attention_hidden=16, tower=(32, 16), dropout=0.1)
 TRAIN = TrainConfig(
     epochs=2,
@@ -217,4 +222,7 @@ def test_the_losses_of_twenty_steps_are_the_golden_ones(name: str, monkeypatch: 
         write_json(path, losses)
         pytest.skip(f"{path.name} is written anew")
     golden = json.loads(path.read_text())
-    assert losses == pytest.approx(golden, rel=1e-6), "see this file's docstring if the change is meant"
+    if arithmetic.in_effect() == "portable":
+        assert losses == golden, "see this file's docstring if the change is meant"
+    else:
+        assert losses == pytest.approx(golden, rel=NATIVE_TOLERANCE)

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from hisac_lab.base import arithmetic
 from hisac_lab.base.errors import UserError, explain_os_error
 
 MANIFEST = "manifest.json"
@@ -103,8 +104,8 @@ def read_json(path: Path) -> Any:
 
 
 def write_manifest(directory: Path, **facts: Any) -> None:
-    """Writes the manifest of a stage's output."""
-    write_json(directory / MANIFEST, facts)
+    """Writes the manifest of a stage's output; it says in which arithmetic the stage has computed."""
+    write_json(directory / MANIFEST, {"arithmetic": arithmetic.in_effect()} | facts)
 
 
 def read_manifest(directory: Path) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import os
 import pkgutil
 import sys
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from hisac_lab.base import arithmetic
 from hisac_lab.base.errors import UserError
 from hisac_lab.cli import data, stages, understand
 
@@ -38,9 +38,9 @@ def stage(
     if name not in STAGES:
         raise UserError("hisac-lab stage", f"there is no stage {name!r}", f"name one of {', '.join(STAGES)}")
     params = load_params()
-    # Before NumPy and torch are imported: one number of threads whatever the machine, or results would differ.
-    for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-        os.environ[variable] = str(params.compute.math_threads)
+    arithmetic.choose(params.compute.arithmetic, params.compute.math_threads)  # before NumPy and torch are loaded
+    if params.compute.arithmetic == "portable" and (reason := arithmetic.unsupported()):
+        print(f"hisac-lab: {reason}: arithmetic is native, bytes may differ from other machines'", file=sys.stderr)
     given: dict[str, dict[str, Any]] = {"train": {"model": model, "seed": seed}, "shard": {"index": index}}
     options = given.get(name, {})
     if None in options.values():

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from hisac_lab.base import arithmetic
 from hisac_lab.base.artifacts import Array, load_array, read_manifest, save_arrays, write_manifest
 from hisac_lab.base.errors import UserError
 from hisac_lab.codebook.tree import ITEM_VECTORS, Codebook
@@ -43,6 +44,7 @@ def grow(codes: Array, quantizer: ResidualQuantizer, item_vectors: Array | None 
     return replace(book, digest=book.fingerprint())
 
 
+@arithmetic.one_thread()
 def build_codebook(tokenized: Path, out: Path) -> None:
     """Grows the tree over the semantic IDs of all items and writes it with its shape.
 

@@ -16,6 +16,12 @@ class ComputeConfig(Section):
     precision: Literal["auto", "fp32", "bf16"] = Field(
         "auto", description="auto is bf16 mixed precision on a GPU and fp32 on a CPU"
     )
+    arithmetic: Literal["portable", "native"] = Field(
+        "portable",
+        description="portable: the same bytes on every x86-64 processor with AVX2; native: the fastest code of each",
+    )
     math_threads: int = Field(
-        1, ge=1, description="threads inside one process; results depend on it, so it is never guessed"
+        1,
+        ge=1,
+        description="threads inside one process; portable arithmetic uses them only where no result depends on them",
     )

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from hisac_lab.base import arithmetic
 from hisac_lab.base.artifacts import MANIFEST, Array, digest_of, read_manifest, write_json, write_manifest
 from hisac_lab.base.progress import track
 from hisac_lab.config.compute import ComputeConfig
@@ -46,6 +47,7 @@ def runs_of(trained: Path, experiment: ExperimentConfig) -> dict[str, list[Path]
     return wanted
 
 
+@arithmetic.one_thread()
 def evaluate(
     config: EvaluateConfig,
     experiment: ExperimentConfig,

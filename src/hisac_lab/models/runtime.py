@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hisac_lab.base import arithmetic
 from hisac_lab.base.artifacts import Array
 from hisac_lab.base.errors import UserError
 from hisac_lab.codebook.votes import Agents
@@ -39,12 +40,14 @@ class Runtime:
     def start(cls, config: ComputeConfig) -> Runtime:
         """Picks the device, sets the number of threads and asks for deterministic algorithms.
 
+        Portable arithmetic has one thread (see `hisac_lab.base.arithmetic`).
+
         Of several processes on one machine (`torchrun`), each takes a GPU of its own.
 
         Raises:
             UserError: A GPU is demanded and there is none, or there are more processes than GPUs.
         """
-        torch.set_num_threads(config.math_threads)
+        torch.set_num_threads(1 if config.arithmetic == "portable" else config.math_threads)
         torch.use_deterministic_algorithms(True, warn_only=True)
         gpu = torch.cuda.is_available()
         if config.device == "cuda" and not gpu:
@@ -59,6 +62,7 @@ class Runtime:
                     "torchrun", what, "start one for each GPU, or set compute.device: cpu", "--nproc-per-node"
                 )
             torch.cuda.set_device(place)
+        arithmetic.computes_on(device.type)
         wanted = {"auto": device.type == "cuda", "fp32": False, "bf16": True}
         return cls(device, wanted[config.precision])
 
@@ -139,6 +143,7 @@ def histories(rows: Rows, index: Array, runtime: Runtime, cache: AgentCache | No
     return history if cache is None else replace(history, agents=cache.take(index, runtime.device))
 
 
+@arithmetic.one_thread()
 @torch.inference_mode()
 def score_rows(
     model: Ranker, rows: Rows, runtime: Runtime, cache: AgentCache | None = None, share: tuple[int, int] = (0, 1)

@@ -131,7 +131,7 @@ class SAMBranch(LongBranch):
             gate = one(v, query, events, mask)
             total = torch.bmm(gate.to(events.dtype), events)
             if self.config.scale_sum:
-                total = total / mask.sum(dim=1).clamp(min=1).sqrt()[:, None, None]
+                total = total * mask.sum(dim=1).clamp(min=1).rsqrt()[:, None, None]
             memory = self.memory(total.flatten(0, 1), memory.flatten(0, 1)).view_as(v)
             if self.config.memory == "iterating":
                 query = memory

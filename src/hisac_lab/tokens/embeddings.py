@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 
+from hisac_lab.base import arithmetic
 from hisac_lab.base.artifacts import Array, load_array, write_manifest
 from hisac_lab.base.errors import UserError, explain_os_error
 from hisac_lab.config.tokens import EmbedConfig
@@ -24,6 +25,7 @@ EMBEDDINGS = "embeddings.npy"
 SAME = 1e-5  # a row this much shorter without the mean, relative to itself, is the mean
 
 
+@arithmetic.one_thread()
 def embed(config: EmbedConfig, prepared: Path, out: Path) -> None:
     """Writes `embeddings.npy`, (items, D) float32, centred and L2-normalised; zero rows for items without one.
 

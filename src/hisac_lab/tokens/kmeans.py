@@ -2,20 +2,19 @@
 
 Distances come from one single-precision product per block of vectors; sums are kept in double precision. Threads take
 whole blocks, whose results are put together in their order, so the same vectors and seed give the same centres to the
-bit, whatever the number of threads: OMP_NUM_THREADS, which the command sets from `compute.math_threads`.
+bit, whatever the number of threads (`compute.math_threads`).
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from scipy import sparse
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
+from hisac_lab.base import arithmetic
 from hisac_lab.base.artifacts import Array
 
 BLOCK = 4096  # vectors of one matrix product
@@ -34,6 +33,7 @@ class Rows(Protocol):
     def __getitem__(self, rows: Any, /) -> Array: ...
 
 
+@arithmetic.one_thread()
 def nearest(vectors: Array, centres: Array, prices: Array | None = None) -> tuple[Array, Array]:
     """The centre nearest to each vector; ties go to the lower index.
 
@@ -64,15 +64,17 @@ def in_blocks(work: Callable[[int], Result], count: int) -> Iterator[tuple[int, 
         count: Rows in all.
     """
     starts = range(0, count, BLOCK)
-    threads = min(int(os.environ.get("OMP_NUM_THREADS", "1")), len(starts))
-    if threads <= 1:
-        for start in starts:
-            yield start, work(start)
-        return
-    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(threads) as pool:
-        yield from zip(starts, pool.map(work, starts), strict=True)
+    threads = min(arithmetic.threads(), len(starts))
+    with arithmetic.one_thread():
+        if threads <= 1:
+            for start in starts:
+                yield start, work(start)
+            return
+        with ThreadPoolExecutor(threads) as pool:
+            yield from zip(starts, pool.map(work, starts), strict=True)
 
 
+@arithmetic.one_thread()
 def kmeans(
     vectors: Array,
     width: int,
@@ -109,6 +111,7 @@ def kmeans(
     return centres
 
 
+@arithmetic.one_thread()
 def mini_batch_kmeans(vectors: Rows, width: int, steps: int, batch: int, random: np.random.Generator) -> Array:
     """Mini-batch k-means (Sculley 2010): each step draws a batch and moves a centre by one over its count so far.
 
@@ -143,6 +146,7 @@ def mini_batch_kmeans(vectors: Rows, width: int, steps: int, batch: int, random:
     return centres
 
 
+@arithmetic.one_thread()
 def balance(vectors: Array, centres: Array) -> tuple[Array, Array]:
     """Evens out the cells by prices: the duals of a balanced transport, so that the cells form a power diagram.
 

@@ -16,6 +16,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
+from hisac_lab.base import arithmetic
 from hisac_lab.base.artifacts import Array, load_array, read_json, save_arrays, write_json
 from hisac_lab.base.errors import UserError
 from hisac_lab.base.progress import track
@@ -82,8 +83,9 @@ class RQVAE(ResidualQuantizer):
         return cls(ResidualQuantizer.load(path).codewords, encoder=layers("encoder"), decoder=layers("decoder"))
 
 
+@arithmetic.one_thread()
 def fit_rqvae(vectors: Array, widths: tuple[int, ...], config: RQVAEConfig, seed: int) -> RQVAE:
-    """Trains on all items; the same vectors, settings, seed and number of threads give the same model.
+    """Trains on all items; the same vectors, settings and seed give the same model.
 
     Args:
         vectors: (n, D) float32, may be memory-mapped: only the rows of a batch are read.
@@ -114,7 +116,7 @@ def fit_rqvae(vectors: Array, widths: tuple[int, ...], config: RQVAEConfig, seed
     parameters = [*words, *(part for layer in (*encoder, *decoder) for part in layer)]
     for part in parameters:
         part.requires_grad_(True)
-    optimizer = torch.optim.Adam(parameters, lr=config.learning_rate)
+    optimizer = torch.optim.Adam(parameters, lr=config.learning_rate, fused=True)  # exact square roots
 
     def forward(x: Tensor, layers: list[tuple[Tensor, Tensor]]) -> Tensor:
         for place, (weight, bias) in enumerate(layers):

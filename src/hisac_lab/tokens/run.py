@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from hisac_lab.base import arithmetic
 from hisac_lab.base.artifacts import Array, load_array, read_manifest, save_arrays, write_manifest
 from hisac_lab.base.errors import UserError
 from hisac_lab.config.tokens import TokenizeConfig
@@ -21,6 +22,7 @@ from hisac_lab.tokens.random_codes import row_hash
 IDS, LATENTS = "ids.parquet", "latents"
 
 
+@arithmetic.one_thread()
 def tokenize(config: TokenizeConfig, prepared: Path, embedded: Path, out: Path) -> None:
     """Fits the quantiser on the items' embeddings and writes it with codes and their quality.
 

@@ -19,6 +19,7 @@ import torch
 from numpy.lib.format import open_memmap
 from torch import Tensor
 
+from hisac_lab.base import arithmetic
 from hisac_lab.base.artifacts import Array, load_array, save_arrays, sha256_tree, write_file, write_manifest
 from hisac_lab.base.errors import UserError
 from hisac_lab.base.progress import say, track
@@ -36,7 +37,8 @@ from hisac_lab.models.iat import InstanceSource
 from hisac_lab.models.instances import Instances
 from hisac_lab.models.runtime import Runtime, histories
 from hisac_lab.ops.auc import auc
-from hisac_lab.training.loop import add_gradients, optimizers, seed_dropout, update
+from hisac_lab.training.loop import add_gradients, seed_dropout, update
+from hisac_lab.training.optimizers import optimizers
 
 BLOCK = 1 << 20  # samples whose columns are written at once
 PAIRS = 1 << 22  # pairs of instances the transformer compares at once when it writes
@@ -74,6 +76,7 @@ def make_instances(
     write_instances(config, frame, train, Runtime.start(compute), items, store, samples, out)
 
 
+@arithmetic.one_thread()
 def write_instances(
     config: InstancesConfig,
     frame: FrameConfig,

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from hisac_lab.base import arithmetic
 from hisac_lab.base.artifacts import Array
 from hisac_lab.base.errors import UserError
 from hisac_lab.base.progress import say, track
@@ -25,27 +26,11 @@ from hisac_lab.models.runtime import AgentCache, Runtime, histories, score_rows
 from hisac_lab.ops.auc import auc
 from hisac_lab.training.checkpoint import Checkpoint, Progress
 from hisac_lab.training.meter import Meter
+from hisac_lab.training.optimizers import optimizers
 from hisac_lab.training.parallel import ALONE, Team
 from hisac_lab.training.trouble import SETTINGS, scoring_explained, step_explained
 
 RATE, MEND = "train.learning_rate", "lower it, or train.embedding_learning_rate"
-
-
-def optimizers(model: Ranker, config: TrainConfig) -> list[torch.optim.Optimizer]:
-    """Adam for dense parameters, Adagrad for embedding tables (HiSAC note, section 6: stated, S3)."""
-    # The default, said aloud, or large tables make torch warn.
-    torch.sparse.check_sparse_tensor_invariants.disable()  # type: ignore[no-untyped-call]
-    tables = {id(m.weight): m.sparse for m in model.modules() if isinstance(m, nn.Embedding)}
-    dense = [p for p in model.parameters() if id(p) not in tables]
-    steppers: list[torch.optim.Optimizer] = [
-        torch.optim.AdamW(dense, lr=config.learning_rate, weight_decay=config.weight_decay)
-    ]
-    for sparse in (False, True):
-        own = [p for p in model.parameters() if tables.get(id(p)) is sparse]
-        fused = not sparse and all(p.device.type == "cpu" for p in own)  # one pass over the table, on processors only
-        if own:
-            steppers.append(torch.optim.Adagrad(own, lr=config.embedding_learning_rate, fused=fused or None))
-    return steppers
 
 
 @contextmanager
@@ -79,6 +64,7 @@ def add_gradients(logits: Tensor, rows: Rows, candidates: int) -> float:
     return float(loss.detach())
 
 
+@arithmetic.one_thread()
 def train(
     model: Ranker,
     train_rows: Rows,

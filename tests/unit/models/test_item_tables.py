@@ -13,7 +13,7 @@ from hisac_lab.models.bundle import load_model, save_model
 from hisac_lab.models.catalog import build
 from hisac_lab.models.frame import ItemEncoder
 from hisac_lab.models.tables import MEGABYTE, SPARSE_ROWS, SharedTable, draw, every, item_table, least_rows
-from hisac_lab.training.loop import optimizers
+from hisac_lab.training.optimizers import optimizers
 
 SPACE = make_items()
 MANY = 1_000_000

@@ -14,7 +14,7 @@ from hisac_lab.config.run import TrainConfig
 from hisac_lab.models.catalog import build
 from hisac_lab.models.frame import Ranker
 from hisac_lab.training.checkpoint import Checkpoint, Progress
-from hisac_lab.training.loop import optimizers
+from hisac_lab.training.optimizers import optimizers
 
 SPACE = make_items()
 

@@ -69,7 +69,7 @@ def _everything(made: Path) -> dict[str, np.ndarray]:
 def test_without_an_order_no_store_is_made(make: Make) -> None:
     out = make(order="none")
     assert [path.name for path in out.iterdir()] == ["manifest.json"]
-    assert read_manifest(out) == {"order": "none", "digest": "none"}
+    assert read_manifest(out) == {"arithmetic": "portable", "order": "none", "digest": "none"}
     with says("holds no instances", "temporal or user"):
         InstanceStore.open(out)
 

@@ -23,7 +23,8 @@ from hisac_lab.models.frame import Ranker
 from hisac_lab.models.runtime import score_rows
 from hisac_lab.training import loop
 from hisac_lab.training.checkpoint import Progress
-from hisac_lab.training.loop import optimizers, train
+from hisac_lab.training.loop import train
+from hisac_lab.training.optimizers import optimizers
 
 NAMES = ["din-short-only", "din-whole", "hisac"]
 DROPOUT = FRAME.model_copy(update={"dropout": 0.2})
