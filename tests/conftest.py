@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import hisac_lab  # noqa: F401, I001 - first of all: it sets portable arithmetic before NumPy and torch are loaded
+import hisac_lab  # noqa: F401 - first of all: it sets portable arithmetic before NumPy and torch are loaded
+
+# isort: split
 import pytest
 import torch
 from hypothesis import settings

@@ -1,0 +1,200 @@
+"""What the golden losses are made of: every setting written out, requests and items drawn here."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import pytest
+import torch
+from kit import CPU
+from pydantic import Field, TypeAdapter
+
+from hisac_lab.codebook.build import grow
+from hisac_lab.config.model import EveryModel, FrameConfig
+from hisac_lab.config.run import TrainConfig
+from hisac_lab.events.batches import Rows
+from hisac_lab.events.instances import InstanceQuery, InstanceStore, InstanceView
+from hisac_lab.events.store import EventStore
+from hisac_lab.models.catalog import build
+from hisac_lab.models.contract import ItemSpace
+from hisac_lab.models.frame import Ranker
+from hisac_lab.tokens.quantizer import ResidualQuantizer
+from hisac_lab.training import loop
+
+STEPS = 20
+FRAME = FrameConfig(dim=16, short_window=10, attention_hidden=16, tower=(32, 16), dropout=0.1)
+TRAIN = TrainConfig(
+    epochs=2,
+    batch_requests=64,
+    max_candidates=4,
+    learning_rate=0.002,
+    embedding_learning_rate=0.05,
+    weight_decay=0.0001,
+    checks_per_epoch=2,
+    checkpoint_every=100,
+)
+TOP: dict[str, Any] = {"top": 8, "heads": 4}
+VALUE: dict[str, Any] = {
+    "decay": "exponential",
+    "decay_rate": 0.01815,
+    "reader": "attention",
+    "heads": 4,
+}
+HISAC: dict[str, Any] = {
+    **VALUE,
+    "kind": "hisac",
+    "depth": 3,
+    "agents": 16,
+    "breadth": 0.7,
+    "budgets": None,
+    "temperature": 0.07,
+    "vote": "tree",
+    "every_leaf": False,
+    "path_votes": False,
+    "vote_half_life": None,
+    "routing": "soft",
+    "route_by": "events",
+    "ids": "own",
+    "softmax_over": "behaviours",
+    "weight": "bias",
+    "weight_temperature": 1.0,
+}
+SAM: dict[str, Any] = {
+    "kind": "sam",
+    "passes": 3,
+    "enhance": False,
+    "memory": "iterating",
+    "hidden": 8,
+    "weight_features": 16,
+    "positions": 100,
+    "norm": "batch",
+    "scale_sum": False,
+}
+COMPRESS: dict[str, Any] = {**VALUE, "kind": "compress", "by": "kmeans", "size": 8, "iterations": 5, "seed": 0}
+LAYERS: dict[str, Any] = {"kind": "transformer", "readout": "candidate", "window": 30, "layers": 2, "heads": 4}
+MODELS: dict[str, dict[str, Any]] = {
+    "din_50": {"kind": "din", "whole_history": False},
+    "din_whole": {"kind": "din", "whole_history": True},
+    "mean": {"kind": "mean"},
+    "sim_hard": {"kind": "sim", "search": "code", "field": 0, **TOP},
+    "sim_soft": {"kind": "sim", "search": "embedding", "field": 0, **TOP},
+    "eta": {"kind": "eta", "bits": 32, "seed": 0, **TOP},
+    "sdim": {"kind": "sdim", "groups": 8, "bits": 3, "normalise": True, "seed": 0},
+    "twin": {"kind": "twin", "cross": True, **TOP},
+    "mirrn": {"kind": "mirrn", "bits": 32, "recent": 16, "seed": 0, **TOP},
+    "sam_2p": SAM | {"passes": 2},
+    "sam_3p": SAM,
+    "sam_3p_plus": SAM | {"enhance": True},
+    "transformer": LAYERS | {"block": "softmax"},
+    "hstu": LAYERS | {"block": "hstu"},
+    "kmeans": COMPRESS,
+    "lsh": COMPRESS | {"by": "lsh"},
+    "patches": COMPRESS | {"by": "patches"},
+    "queries": COMPRESS | {"by": "queries", "reader": "transformer"},
+    "hisac": HISAC,
+    "hisac_by_leaves": HISAC | {"route_by": "leaves", "decay": "power", "decay_rate": 0.2},
+    "hisac_path_votes": HISAC | {"path_votes": True},
+    "hisac_by_items_before_a_transformer": HISAC | {"route_by": "items", "reader": "transformer"},
+    "votes": {"kind": "votes"},
+    "r2led": {
+        "kind": "r2led",
+        "routes": ["target", "recent", "global"],
+        "mix": "score",
+        "weight": 0.5,
+        "recent": 16,
+        "bits": 32,
+        "depth": 3,
+        "level_gate": True,
+        "fuse": "views",
+        "fusion": "attention",
+        "ids": "own",
+        "seed": 0,
+        **TOP,
+    },
+    "iat_source_temporal": {
+        "kind": "iat_source", "order": "temporal", "dim": 16, "decoder": [16], "window": 8, "layers": 2, "heads": 4,
+    },
+    "iat_source_user": {
+        "kind": "iat_source", "order": "user", "dim": 16, "decoder": [16], "window": 8, "layers": 2, "heads": 4,
+    },
+    "iat": {
+        "kind": "iat", "tokens": "instances", "stored": "before", "instances": "own", "labels": True, "dim": 16,
+        "window": 8, "layers": 2, "heads": 4,
+    },
+}  # fmt: skip
+
+
+def config_of(name: str) -> EveryModel:
+    adapter: TypeAdapter[EveryModel] = TypeAdapter(Annotated[EveryModel, Field(discriminator="kind")])
+    return adapter.validate_json(json.dumps(MODELS[name]))
+
+
+def make_items(random: np.random.Generator) -> ItemSpace:
+    """Ninety items in six genres of three kinds: fields, noisy vectors, and IDs of genre, kind and a drawn code."""
+    number = np.arange(90)
+    codes = np.stack([number % 6, number // 6 % 3, random.integers(0, 3, 90)], axis=1)
+    codes[::29] = -1
+    centres = (random.normal(size=(size, 12)) * weight for size, weight in ((6, 1.0), (3, 0.5), (3, 0.3)))
+    words = tuple(centre.astype(np.float32) for centre in centres)
+    known = codes[:, 0] >= 0
+    vectors = sum(word[codes[:, level]] for level, word in enumerate(words)) + random.normal(0, 0.2, (90, 12))
+    vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True) * known[:, None]).astype(np.float32)
+    fields = np.stack([number % 6, random.integers(0, 4, 90)], axis=1)
+    return ItemSpace(torch.from_numpy(vectors), torch.from_numpy(fields), (6, 4), grow(codes, ResidualQuantizer(words)))
+
+
+def make_rows(random: np.random.Generator, users: int, requests: int) -> Rows:
+    """Users who like one genre, with histories of up to 80 events; four candidates a request."""
+    lengths = random.integers(5, 80, users)
+    liked = random.integers(0, 6, users)
+    owner = np.repeat(np.arange(users), lengths)
+    stray = random.random(len(owner)) < 0.4
+    items = np.where(stray, random.integers(0, 90, len(owner)), liked[owner] + 6 * random.integers(0, 15, len(owner)))
+    offsets = np.r_[0, np.cumsum(lengths)]
+    times = 10**9 + np.concatenate([np.sort(random.integers(0, 10**7, length)) for length in lengths])
+    store = EventStore(Path("nowhere"), {}, items.astype(np.int32), times, offsets)
+    user = np.repeat(np.arange(users), requests)
+    end = offsets[user] + random.integers(0, lengths[user] + 1)
+    time = np.where(end > offsets[user], times[np.maximum(end - 1, 0)], 10**9) + random.integers(1, 10**5, len(end))
+    candidates = random.integers(0, 90, (len(end), 4))
+    labels = (random.random(candidates.shape) < np.where(candidates % 6 == liked[user][:, None], 0.8, 0.2)).astype("f4")
+    return Rows(store, offsets[user], end, time, candidates, labels, candidates >= 0, candidates, user)
+
+
+def make_instances(rows: Rows) -> InstanceView:
+    """Each training request once as an instance, its vector drawn, its label a day late."""
+    order, random = np.argsort(rows.time, kind="stable"), np.random.default_rng(0)
+    vectors = np.tanh(random.normal(size=(len(order), 16))).astype(np.float32)
+    users, times, labels = rows.user[order], rows.time[order], rows.labels[order, 0].astype(int)
+    store = InstanceStore.of(users, times, rows.candidates[order, 0], labels, times + 86_400, vectors)
+    return InstanceView(store, InstanceQuery(8, 16))
+
+
+def train_briefly(name: str, steps: int = STEPS) -> tuple[list[float], Ranker]:
+    """Trains the model of this name; gives the loss of each step, and the model.
+
+    Args:
+        name: One of `MODELS`.
+        steps: How many.
+    """
+    random = np.random.default_rng(0)
+    items, rows, valid = make_items(random), make_rows(random, 40, 16), make_rows(random, 10, 4)
+    losses: list[float] = []
+    step = loop._step
+
+    def recording(*args: Any) -> float:
+        losses.append(step(*args))
+        return losses[-1]
+
+    if name.startswith("iat"):
+        view = make_instances(rows)
+        rows, valid = dataclasses.replace(rows, view=view), dataclasses.replace(valid, user=valid.user * 0, view=view)
+    model = build(config_of(name), FRAME, items, seed=0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "_step", recording)
+        loop.train(model, rows, valid, TRAIN, CPU, 0, "golden", stop_after=steps)
+    return losses, model
