@@ -95,9 +95,9 @@ def by_attention(lab: Lab, agents: int, length: int, backend: str) -> Outcome:
     work = forms.by_attention(task_of(lab, agents, length)[0], backend)
     try:
         work()
-    except torch.OutOfMemoryError:
-        raise
     except RuntimeError as error:
+        if isinstance(error, torch.OutOfMemoryError) or broken():
+            raise
         raise Absent(f"{backend} has no kernel for this: {one_line(error).split('. ')[0]}") from error
     return measure(lab, agents, length, f"attention, {backend}", work)
 
