@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 READY = $(VENV)/.ready
 
-.PHONY: demo test check unit flow bench-prepare bench-tokens bench-models clean
+.PHONY: demo test check unit flow bench-prepare bench-tokens bench-models gpu clean
 
 demo: $(READY)  ## from raw data to a promotable model
 	$(BIN)/snakemake --cores all
@@ -34,6 +34,9 @@ bench-tokens: $(READY)  ## the tokeniser side by side with faiss and semantic-id
 
 bench-models: $(READY)  ## training and serving side by side with deepctr-torch and torch-rechub; minutes, the first time with PyPI
 	@$(BIN)/python benchmarks/models.py $(ARGS)
+
+gpu: $(READY)  ## what a GPU makes of it, eight minutes at most; ARGS=--rehearse tries all of it without one
+	@$(BIN)/python benchmarks/gpu.py $(ARGS)
 
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || \

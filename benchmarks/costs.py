@@ -13,8 +13,7 @@ from __future__ import annotations
 import argparse
 import os
 import platform
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -22,9 +21,9 @@ from statistics import median
 from typing import Any
 
 import torch
-from prepare import table
-from serving import Serving, settle, take_turns
-from torch.profiler import ProfilerActivity, profile
+from machine import Peaks, measure_peaks, peak_memory, seconds_of
+from pages import table
+from serving import Serving, take_turns
 from workload import ITEMS, Workload, ranker, trainer
 
 from hisac_lab.base.artifacts import write_file
@@ -66,19 +65,6 @@ MODELS: dict[str, dict[str, Any]] = {
 
 
 @dataclass(frozen=True)
-class Peaks:
-    """What this machine can do, with as many threads as the models have.
-
-    Attributes:
-        arithmetic: Floating-point operations per second of a large float32 matrix product.
-        bandwidth: Bytes per second, read and written, of a large copy.
-    """
-
-    arithmetic: float
-    bandwidth: float
-
-
-@dataclass(frozen=True)
 class Cell:
     """One model at one length; None where it was left out.
 
@@ -105,49 +91,6 @@ class Cell:
     declared: Cost
     macs: float
     moved: int
-
-
-def seconds_of(work: Callable[[], object], device: str) -> float:
-    """Seconds of one call: CPU, on a GPU by the clock."""
-    clock = time.process_time if device == "cpu" else time.perf_counter
-    settle(device)
-    begin = clock()
-    work()
-    settle(device)
-    return clock() - begin
-
-
-def measure_peaks(device: str) -> Peaks:
-    """The best of some large products and copies."""
-    side, count = (1_024, 1 << 24) if device == "cpu" else (8_192, 1 << 28)
-    one = torch.ones(side, side, device=device)
-    source, target = torch.ones(count, device=device), torch.zeros(count, device=device)
-    product = min(seconds_of(lambda: one @ one, device) for _ in range(8))
-    copy = min(seconds_of(lambda: target.copy_(source), device) for _ in range(8))
-    return Peaks(2 * side**3 / product, 2 * 4 * count / copy)
-
-
-def peak_memory(step: Callable[[], object], device: str) -> int:
-    """Peak bytes of tensors that a call allocates beyond what is there before."""
-    if device != "cpu":
-        before = torch.cuda.memory_allocated()
-        torch.cuda.reset_peak_memory_stats()
-        step()
-        return int(torch.cuda.max_memory_allocated() - before)
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
-        step()
-    found = profiler.profiler.kineto_results.events()
-    moves = sorted((event.start_ns(), event.nbytes()) for event in found if event.name() == "[memory]")
-    return highest([size for _, size in moves])
-
-
-def highest(moves: Sequence[int]) -> int:
-    """The highest sum on the way through bytes taken (positive) and given back (negative)."""
-    total = top = 0
-    for size in moves:
-        total += size
-        top = max(top, total)
-    return top
 
 
 def moved_bytes(history: History, dim: int, state: int, slate: int) -> int:

@@ -23,8 +23,9 @@ from statistics import median
 from typing import Any
 
 import torch
+from pages import table
 from peer import PEERS, python_of
-from prepare import ONE_THREAD, table
+from prepare import ONE_THREAD
 from serving import Serving, take_turns
 from usage import run
 from workload import CODES, ITEMS, SEMANTIC, Workload, ranker

@@ -16,7 +16,6 @@ import os
 import platform
 import tempfile
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -25,6 +24,7 @@ from typing import Any
 import numpy as np
 import ours
 import synthetic
+from pages import table
 from peer import PEERS, python_of
 from usage import Usage, run
 
@@ -172,17 +172,6 @@ def ratios(mine: Ours, theirs: Theirs) -> dict[str, float]:
         "disk_ratio": round(theirs.size / mine.size, 2),
         "batch_ratio": round(min(theirs.batches["fuxictr"], theirs.batches["longctr"]) / mine.batch, 2),
     }
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """A Markdown table, its columns aligned for a terminal."""
-    widths = [max(len(row[at]) for row in (head, *rows)) for at in range(len(head))]
-    line = "| " + " | ".join("-" * width for width in widths) + " |"
-    lines = [
-        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |"
-        for row in (head, *rows)
-    ]
-    return [lines[0], line, *lines[1:]]
 
 
 def report(log: synthetic.Log, options: argparse.Namespace, mine: Ours, theirs: Theirs) -> list[str]:

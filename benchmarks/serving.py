@@ -9,6 +9,7 @@ from functools import partial
 from statistics import median
 
 import torch
+from machine import settle
 from workload import Workload
 
 from hisac_lab.models.contract import History, UserState
@@ -106,9 +107,3 @@ def _seconds(work: Callable[[], object], device: str) -> float:
         settle(device)
         calls += 1
     return (clock() - begin) / calls
-
-
-def settle(device: str) -> None:
-    """Waits for what a GPU still has to do."""
-    if device == "cuda":
-        torch.cuda.synchronize()

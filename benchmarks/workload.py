@@ -129,11 +129,15 @@ def ranker(load: Workload, settings: dict[str, Any], space: ItemSpace | None = N
 
 
 def trainer(
-    load: Workload, settings: dict[str, Any], device: str = "cpu", space: ItemSpace | None = None
+    load: Workload,
+    settings: dict[str, Any],
+    device: str = "cpu",
+    space: ItemSpace | None = None,
+    mixed: bool = False,
 ) -> Callable[[], float]:
     """One training step of a model on the whole workload as one batch: forward, backward, optimisers; the loss.
 
-    Votes are counted beforehand, as the stage `train` does.
+    Votes are counted beforehand, as the stage `train` does. Mixed: bf16 for matrix products, fp32 for weights.
 
     Raises:
         UserError: The settings do not fit.
@@ -145,7 +149,9 @@ def trainer(
     candidates, labels = (torch.from_numpy(part).to(device) for part in (load.candidates, load.labels))
 
     def step() -> float:
-        losses = torch.nn.functional.binary_cross_entropy_with_logits(model(history, candidates), labels)
+        with torch.autocast(device, torch.bfloat16, enabled=mixed):
+            logits = model(history, candidates)
+        losses = torch.nn.functional.binary_cross_entropy_with_logits(logits.float(), labels)
         for stepper in steppers:
             stepper.zero_grad(set_to_none=True)
         losses.backward()

@@ -27,8 +27,10 @@ LIMIT = 7
 MODULES = (
     "costs",
     "leaderboard",
+    "machine",
     "models",
     "ours",
+    "pages",
     "peer",
     "prepare",
     "scale",
@@ -235,15 +237,15 @@ def test_the_table_of_costs_holds_shares_of_the_peaks_and_reasons(monkeypatch: p
 
 
 def test_peak_memory_is_the_highest_point_and_not_the_sum(monkeypatch: pytest.MonkeyPatch) -> None:
-    costs = load("costs", monkeypatch)
-    assert costs.highest([4, 3, -4, 2, -5]) == 7
-    assert costs.highest([]) == 0
+    machine = load("machine", monkeypatch)
+    assert machine.highest([4, 3, -4, 2, -5]) == 7
+    assert machine.highest([]) == 0
 
     def work() -> None:
         for _ in range(3):
             torch.zeros(1 << 18)
 
-    assert costs.peak_memory(work, "cpu") == 1 << 20
+    assert machine.peak_memory(work, "cpu") == 1 << 20
 
 
 def test_a_longer_history_is_left_out_where_a_shorter_one_took_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
