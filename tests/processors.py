@@ -12,6 +12,8 @@ import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from hisac_lab.base.arithmetic import cpuinfo
+
 QEMU = "qemu-x86_64"
 
 
@@ -73,4 +75,6 @@ NARROW = Processor(
 )
 INTEL = Processor("an Intel Haswell: AVX2, no AVX-512", {"HISAC_LAB_THREADS": "1"}, "Haswell-v4")
 AMD = Processor("an AMD Rome: AVX2, no AVX-512", {"HISAC_LAB_THREADS": "1"}, "EPYC-Rome")
-PROCESSORS = (WIDE, NARROW, INTEL, AMD)
+OTHER = AMD if cpuinfo().get("vendor_id") == "GenuineIntel" else INTEL
+"""A processor of the vendor that has not made this one."""
+PROCESSORS = (WIDE, NARROW, OTHER)

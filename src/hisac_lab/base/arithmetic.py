@@ -158,14 +158,14 @@ def one_thread() -> Iterator[None]:
         return
     torch = sys.modules.get("torch")
     before = torch.get_num_threads() if torch else 1
-    if torch:
-        torch.set_num_threads(1)  # also when it says 1: MKL keeps a number of its own, which only this sets
-    with _controller().limit(limits=1):
-        try:
-            yield
-        finally:
+    try:
+        with _controller().limit(limits=1):
             if torch:
-                torch.set_num_threads(before)
+                torch.set_num_threads(1)  # MKL keeps a number of its own, which only this sets
+            yield
+    finally:
+        if torch:
+            torch.set_num_threads(before)
 
 
 def _controller() -> Any:

@@ -18,6 +18,7 @@ import torch
 from mlflow.models import set_model
 from mlflow.pyfunc.model import PythonModel
 
+from hisac_lab.base import arithmetic
 from hisac_lab.base.artifacts import read_json
 from hisac_lab.base.errors import UserError
 from hisac_lab.events.batches import HistoryArrays
@@ -52,6 +53,7 @@ class ServedRanker(PythonModel):
         self.limit = int(vocabulary["history_limit"])
         self.number = {item: place for place, item in enumerate(vocabulary["items"])}
 
+    @arithmetic.one_thread()
     @torch.inference_mode()
     def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
         """Scores each request.
