@@ -46,7 +46,10 @@ def stage(
     if None in options.values():
         needed = " and ".join(f"--{option}" for option in options)
         raise UserError(f"hisac-lab stage {name}", f"needs {needed}", "give it")
-    importlib.import_module(f"hisac_lab.cli.stages.{name}").run(**options)
+    from hisac_lab.cli import machine
+
+    with machine.recorded(machine.address(name, *options.values())):
+        importlib.import_module(f"hisac_lab.cli.stages.{name}").run(**options)
     if name in MIRRORED and params.mlflow.mirror:
         from hisac_lab.cli import registry
 
