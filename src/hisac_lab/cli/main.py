@@ -131,6 +131,19 @@ def summary() -> None:
     lines.show()
 
 
+@app.command()
+def reproduce(
+    this: Annotated[str, typer.Argument(help="A dvc.lock, or a git revision that has one.")] = "dvc.lock",
+    that: Annotated[str, typer.Argument(help="Another one.")] = "HEAD",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Say where two runs part and why, by their dvc.lock's; exit with 0 when all outputs are equal, else with 1."""
+    from hisac_lab.cli import reproduce as command
+
+    if not command.reproduce(this, that, as_json):
+        raise typer.Exit(1)
+
+
 def main() -> None:
     """Runs the command; a `UserError` becomes one line and exit code 1."""
     # Bars and messages go to the terminal as they come.
