@@ -57,7 +57,8 @@ def show_machines(records: Mapping[str, machine.Record | None]) -> None:
     for name, record in records.items():
         if record:
             made.setdefault(name.partition("@")[0], []).append(record)
-    table = Table("stage", "started (UTC)", "seconds", "CPU seconds", "peak MB", "arithmetic", "processor", box=None)
+    table = Table("stage", "started (UTC)", "seconds", "CPU seconds", "peak MB", "arithmetic", "processor")
+    table.box, table.pad_edge = None, False
     for column in table.columns[2:5]:
         column.justify = "right"
     for stage, each in made.items():
