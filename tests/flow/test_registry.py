@@ -39,6 +39,8 @@ for key, parent in parents.items():
 print(len(top.data.params), sorted(top.data.tags))
 (tokens,) = [run for run in runs if run.info.run_name == "tokenize"]
 print(sorted(tokens.data.metrics))
+(ab,) = [run for run in runs if run.info.run_name == "abtest"]
+print(sorted(ab.data.metrics))
 print(sorted(model.name for model in client.search_registered_models()))
 print(sorted(file.path for folder in ("", "figures") for file in client.list_artifacts(top.info.run_id, folder)))
 """
@@ -86,6 +88,8 @@ def test_the_graph_mirrors_a_run_tree_of_stages_seeds_and_trials(base: Lab, tmp_
         assert f"> {child}" in out
     assert out.count("sweep > trial") == 2
     assert "git_commit" in out
+    for fact in ("machine.processor", "machine.arithmetic", "machine/peak_mb", "machines.json"):
+        assert f"'{fact}'" in out
     assert "data.prepare" in out
     assert "fingerprint" in out
     assert "['din_50', 'din_whole', 'hisac']" in out

@@ -46,7 +46,10 @@ def stage(
     if None in options.values():
         needed = " and ".join(f"--{option}" for option in options)
         raise UserError(f"hisac-lab stage {name}", f"needs {needed}", "give it")
-    importlib.import_module(f"hisac_lab.cli.stages.{name}").run(**options)
+    from hisac_lab.cli import machine
+
+    with machine.recorded(machine.address(name, *options.values())):
+        importlib.import_module(f"hisac_lab.cli.stages.{name}").run(**options)
     if name in MIRRORED and params.mlflow.mirror:
         from hisac_lab.cli import registry
 
@@ -126,6 +129,19 @@ def summary() -> None:
     from hisac_lab.cli import summary as lines
 
     lines.show()
+
+
+@app.command()
+def reproduce(
+    this: Annotated[str, typer.Argument(help="A dvc.lock, or a git revision that has one.")] = "dvc.lock",
+    that: Annotated[str, typer.Argument(help="Another one.")] = "HEAD",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Say where two runs part and why, by their dvc.lock's; exit with 0 when all outputs are equal, else with 1."""
+    from hisac_lab.cli import reproduce as command
+
+    if not command.reproduce(this, that, as_json):
+        raise typer.Exit(1)
 
 
 def main() -> None:

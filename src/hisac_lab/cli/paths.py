@@ -2,6 +2,9 @@
 
 from pathlib import Path
 
+GRAPH = Path("dvc.yaml")
+LOCK = Path("dvc.lock")
+
 ARTIFACTS = Path("artifacts")
 ACQUIRE = ARTIFACTS / "acquire"
 INGEST = ARTIFACTS / "ingest"
@@ -49,3 +52,6 @@ WORK = Path(".work")
 
 TIMINGS = Path("logs/timings.json")
 """What differs between machines; never an output."""
+
+RECORDS = Path("logs/stages")
+"""Which machine made each output (see `hisac_lab.cli.machine`); never an output."""

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Mapping
 from typing import Any
 
+from rich.console import Console
+from rich.table import Table
+
 from hisac_lab.base.artifacts import read_json, read_manifest
+from hisac_lab.cli import machine
 from hisac_lab.cli.paths import ABTEST, EVALUATE, PREPARE, REPORTS, SWEEP, TIMINGS, TOKENIZE
 
 
 def show() -> None:
-    """Prints the lines."""
+    """Prints the results, which machine made them, and what to do next."""
     data, tokens, sweep = read_manifest(PREPARE), read_manifest(TOKENIZE), read_manifest(SWEEP)
     models = read_json(EVALUATE / "metrics.json")["models"]
     tests = read_json(ABTEST / "abtest.json")["tests"]
     seconds = read_json(TIMINGS)["models"] if TIMINGS.exists() else {}
     shared = tokens["quality"]["collision_rate"]
     won = {name: test["lift_cuped"]["value"] for name, test in tests.items() if test["verdict"] == "won"}
-    lines = [
+    results = [
         ("data", f"{data['events']:,} events, {data['users']:,} users, {data['items']:,} items; {data['negatives']}"),
         (
             "tokens",
@@ -24,7 +30,8 @@ def show() -> None:
         ),
         ("sweep", f"{sweep['trials']} trials, {len(sweep['front'])} on the front, chosen: trial {sweep['chosen']}"),
         *((name, _result(entry, tests.get(name), seconds.get(name))) for name, entry in models.items()),
-        ("", ""),
+    ]
+    steps = [
         ("report", f"{REPORTS / 'report.html'} (twin: {REPORTS / 'report.md'})"),
         ("MLflow", "source .venv/bin/activate && hisac-lab ui    then open http://127.0.0.1:5000"),
         ("promote", f"source .venv/bin/activate && hisac-lab promote {max(won, key=lambda name: won[name])}")
@@ -34,8 +41,40 @@ def show() -> None:
             "no model beat the control in the A/B test, so the gates will refuse all; see `hisac-lab models`",
         ),
     ]
-    width = max(len(head) for head, _ in lines) + 2
-    print("\n".join(f"{head:<{width}}{text}".rstrip() for head, text in lines))
+    width = max(len(head) for head, _ in results + steps) + 2
+    for head, text in results:
+        print(f"{head:<{width}}{text}")
+    print()
+    show_machines(machine.records())
+    print()
+    for head, text in steps:
+        print(f"{head:<{width}}{text}")
+
+
+def show_machines(records: Mapping[str, machine.Record | None]) -> None:
+    """One line a stage, its instances together; outputs of unknown machines are named below."""
+    made: dict[str, list[machine.Record]] = {}
+    for name, record in records.items():
+        if record:
+            made.setdefault(name.partition("@")[0], []).append(record)
+    table = Table("stage", "started (UTC)", "seconds", "CPU seconds", "peak MB", "arithmetic", "processor")
+    table.box, table.pad_edge = None, False
+    for column in table.columns[2:5]:
+        column.justify = "right"
+    for stage, each in made.items():
+        table.add_row(
+            f"{stage} ({len(each)})" if len(each) > 1 else stage,
+            min(record["started"] for record in each)[:19].replace("T", " "),
+            f"{sum(record['seconds'] for record in each):,.1f}",
+            f"{sum(record['cpu_seconds'] for record in each):,.1f}",
+            f"{max(record['peak_mb'] for record in each):,}",
+            ", ".join(sorted({record["arithmetic"] for record in each})),
+            ", ".join(sorted({record["processor"]["model"] for record in each})),
+        )
+    if made:
+        Console(width=None if sys.stdout.isatty() else 160).print(table)
+    if unknown := [name for name, record in records.items() if record is None]:
+        print(f"{machine.UNKNOWN}: {', '.join(unknown)}")
 
 
 def _result(entry: dict[str, Any], test: dict[str, Any] | None, seconds: dict[str, Any] | None) -> str:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -32,10 +32,13 @@ class Lineage:
     Attributes:
         commit: Git commit of the working tree, with a plus sign when it was changed.
         params: All settings, flattened.
+        machines: What is known of the machine that made each output, by DVC's name of the stage ("train@hisac-0");
+            None where nothing is known.
     """
 
     commit: str
     params: dict[str, Any]
+    machines: Mapping[str, Mapping[str, Any] | None] = field(default_factory=dict)
 
 
 class Mirror:
@@ -87,13 +90,15 @@ class Mirror:
             {PIPELINE: self.bundles["pipeline"], "git_commit": self.lineage.commit}
             | {f"data.{stage}": digest[:16] for stage, digest in self.bundles["stages"].items()}
             | {"fingerprint": read_manifest(self.stages["evaluate"])["fingerprint"]},
+            made=self.lineage.machines,
         )
+        self.client.log_dict(top, dict(self.lineage.machines), "machines.json")
         for stage in ("acquire", "prepare", "embed", "tokenize", "codebook", "instances"):
-            self._run(stage, top, *_split(read_manifest(self.stages[stage])))
+            self._run(stage, top, *_split(read_manifest(self.stages[stage])), made=[stage])
         self._sweep(top)
         owners = self._training(top, results)
-        evaluation = self._run("evaluate", top, {}, _evaluation_metrics(results, timings))
-        ab = self._run("abtest", top, {}, _flat(tests["tests"] | {"aa": tests["aa"]}))
+        evaluation = self._run("evaluate", top, {}, _evaluation_metrics(results, timings), made=["evaluate"])
+        ab = self._run("abtest", top, {}, _flat(tests["tests"] | {"aa": tests["aa"]}), made=["abtest"])
         self.client.log_artifact(evaluation, str(self.stages["evaluate"] / "metrics.json"))
         self.client.log_artifact(ab, str(self.stages["abtest"] / "abtest.json"))
         table = {
@@ -113,7 +118,7 @@ class Mirror:
 
     def _sweep(self, top: str) -> None:
         facts, metrics = _split(read_manifest(self.stages["sweep"]))
-        study = self._run("sweep", top, facts, metrics)
+        study = self._run("sweep", top, facts, metrics, made=["sweep"])
         trials = pd.read_csv(self.stages["sweep"] / "trials.csv")
         for trial in trials.to_dict("records"):
             settings = {name: trial[name] for name in ("agents", "depth", "breadth", "temperature")}
@@ -130,7 +135,9 @@ class Mirror:
                 folder = self.stages["train"] / f"{name}-{seed}"
                 facts, metrics = _split(read_manifest(folder))
                 metrics |= {f"test_{key}": value for key, value in scores.items() if isinstance(value, float)}
-                run = self._run(f"train {name} seed {seed}", top, facts, metrics, {"model": name, "seed": seed})
+                tags = {"model": name, "seed": seed}
+                made = [f"train@{name}-{seed}"]
+                run = self._run(f"train {name} seed {seed}", top, facts, metrics, tags, made)
                 self._curve(run, folder / "curve.jsonl")
                 if int(seed) == result["best_seed"]:
                     owners[name] = run
@@ -154,8 +161,11 @@ class Mirror:
         params: Mapping[str, Any],
         metrics: Mapping[str, float],
         tags: Mapping[str, str] | None = None,
+        made: Collection[str] = (),
     ) -> str:
-        own = {MLFLOW_RUN_NAME: name, MLFLOW_SOURCE_NAME: "hisac-lab", **(tags or {})}
+        """Writes one run; `made` names the outputs that it speaks of, whose machine it then tells too."""
+        machine, measured = _machine([self.lineage.machines.get(output) for output in made])
+        own = {MLFLOW_RUN_NAME: name, MLFLOW_SOURCE_NAME: "hisac-lab", **(tags or {}), **machine}
         if parent:
             own[MLFLOW_PARENT_RUN_ID] = parent
         run = self.client.create_run(self.experiment, start_time=self.now, tags=own, run_name=name)
@@ -163,12 +173,28 @@ class Mirror:
         settings = [Param(key, str(value)[:6000]) for key, value in params.items()]
         for at in range(0, len(settings), BATCH):
             self.client.log_batch(identifier, params=settings[at : at + BATCH])
-        values = [Metric(_legal(key), float(value), self.now, 0) for key, value in metrics.items()]
+        values = [Metric(_legal(key), float(value), self.now, 0) for key, value in {**metrics, **measured}.items()]
         for at in range(0, len(values), 900):
             self.client.log_batch(identifier, metrics=values[at : at + 900])
         self.client.log_batch(identifier, tags=[RunTag("hisac_lab.kind", name.split()[0])])
         self.client.set_terminated(identifier)
         return identifier
+
+
+def _machine(records: list[Mapping[str, Any] | None]) -> tuple[dict[str, str], dict[str, float]]:
+    """What is known of the machines of some outputs, as tags and metrics: sums of times, the highest peak of memory."""
+    known = [record for record in records if record is not None]
+    if not known:
+        return {"machine.processor": "unknown"} if records else {}, {}
+    unknown = {"unknown"} if len(known) < len(records) else set()
+    tags = {
+        "machine.processor": {record["processor"]["model"] for record in known} | unknown,
+        "machine.arithmetic": {record["arithmetic"] for record in known} | unknown,
+        "machine.started": {min(record["started"] for record in known)},
+    }
+    metrics = {f"machine/{name}": float(sum(record[name] for record in known)) for name in ("seconds", "cpu_seconds")}
+    metrics["machine/peak_mb"] = float(max(record["peak_mb"] for record in known))
+    return {name: ", ".join(sorted(values)) for name, values in tags.items()}, metrics
 
 
 def _evaluation_metrics(results: dict[str, Any], timings: Path) -> dict[str, float]:

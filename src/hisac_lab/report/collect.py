@@ -59,6 +59,7 @@ def collect(inputs: Inputs) -> Facts:
         for name, model in sorted(scores.models.items())
         for seed in sorted(model.seeds, key=int)
     }
+    made = _made(inputs, runs)
     return Facts(
         acquired=_manifest(facts.Acquired, inputs.acquire),
         prepared=_manifest(facts.Prepared, inputs.prepare),
@@ -75,7 +76,8 @@ def collect(inputs: Inputs) -> Facts:
         abtested=_manifest(facts.ABTested, inputs.abtest),
         tests=_parse(facts.Tests, inputs.abtest / "abtest.json"),
         cards=_cards(inputs.register, sorted(scores.models)),
-        digests=_digests(inputs, runs),
+        digests={name: sha256_tree(path) if path.exists() else None for name, path in made.items()},
+        arithmetic={name: _manifest(facts.Made, path).arithmetic for name, path in made.items() if path.exists()},
     )
 
 
@@ -133,9 +135,9 @@ def _cards(register: Path, models: list[str]) -> dict[str, tuple[facts.CardLine,
     }
 
 
-def _digests(inputs: Inputs, runs: dict[tuple[str, int], Path]) -> dict[str, str | None]:
+def _made(inputs: Inputs, runs: dict[tuple[str, int], Path]) -> dict[str, Path]:
+    """Output of each stage and training run, in the order of the graph."""
     stages = ("acquire", "prepare", "embed", "tokenize", "codebook", "sweep", "instances")
     paths: dict[str, Path] = {name: getattr(inputs, name) for name in stages}
     paths |= {f"train {name}, seed {seed}": path for (name, seed), path in runs.items()}
-    paths |= {"evaluate": inputs.evaluate, "abtest": inputs.abtest, "register": inputs.register}
-    return {name: sha256_tree(path) if path.exists() else None for name, path in paths.items()}
+    return paths | {"evaluate": inputs.evaluate, "abtest": inputs.abtest, "register": inputs.register}

@@ -16,6 +16,12 @@ from hisac_lab.report.token_facts import Book, Embedded, Tile, Tokenized, UserPo
 Interval = tuple[float, float]
 
 
+class Made(Record):
+    """Every manifest: in which arithmetic the stage has computed, "portable" or "native"."""
+
+    arithmetic: str
+
+
 class Acquired(Record):
     """Manifest of `acquire`; `files` maps a raw file's name to its SHA-256."""
 
@@ -304,6 +310,7 @@ class Facts:
         cards: Fidelity cards by model; empty before the stage `register` has run.
         digests: SHA-256 of each artefact directory by the stage's (or run's) name, in the order of the graph; None
             for a stage that has not run.
+        arithmetic: That of each stage or run, by the same names.
     """
 
     acquired: Acquired
@@ -322,6 +329,7 @@ class Facts:
     tests: Tests
     cards: dict[str, tuple[CardLine, ...]]
     digests: dict[str, str | None]
+    arithmetic: dict[str, str]
 
     @property
     def ranking(self) -> list[str]:

@@ -232,7 +232,9 @@ def provenance(facts: Facts) -> Section:
               "abtest", "register")  # fmt: skip
     runs = sum(name.startswith("train ") for name in digests)
     below = {name: _short(digests.get(name), 7) for name in stages} | {"train": f"{runs} runs"}
-    artefacts: list[Row] = [(name, f"`{_short(digest, 12)}`") for name, digest in digests.items()]
+    artefacts: list[Row] = [
+        (name, f"`{_short(digest, 12)}`", facts.arithmetic.get(name, "–")) for name, digest in digests.items()
+    ]
     return Section(
         "lineage",
         "Lineage",
@@ -247,10 +249,15 @@ def provenance(facts: Facts) -> Section:
                 )
             ),
             table(
-                "Artefacts: SHA-256 over names and contents of each directory, first 12 digits.",
-                ("artefact", "SHA-256"),
+                "Artefacts: SHA-256 over names and contents of each directory, first 12 digits, and the "
+                "arithmetic that made it.",
+                ("artefact", "SHA-256", "arithmetic"),
                 artefacts,
-                ("artefact", "SHA-256"),
+                ("artefact", "SHA-256", "arithmetic"),
+            ),
+            Note(
+                "In portable arithmetic these bytes do not depend on the machine, so this page names none. Which "
+                "machine made each output, when and how fast: see `hisac-lab summary`, `logs/stages/` or MLflow."
             ),
             table(
                 "Raw files.",

@@ -95,5 +95,5 @@ def test_the_command_line_is_what_the_readme_says() -> None:
     answer = subprocess.run(
         [sys.executable, "-m", "hisac_lab.cli.main", "--help"], capture_output=True, text=True, check=True
     )
-    for command in ("stage", "data", "sync", "models", "promote", "rollback", "ui", "summary", "params"):
+    for command in ("stage", "data", "sync", "models", "promote", "rollback", "ui", "summary", "reproduce", "params"):
         assert re.search(rf"\b{command}\b", answer.stdout), command

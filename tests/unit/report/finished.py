@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from hisac_lab.base.artifacts import write_json
+from hisac_lab.base.artifacts import write_json, write_manifest
 from hisac_lab.report.collect import Inputs
 from hisac_lab.report.run import build_report
 
@@ -68,7 +68,7 @@ def write_run(train: Path, name: str, seed: int, auc: float, steps: tuple[int, .
     run = train / f"{name}-{seed}"
     run.mkdir()
     facts = {"name": name, "seed": seed, "parameters": 1234, "steps": steps[-1], "valid_auc": auc}
-    write_json(run / "manifest.json", facts | {"settings": {"kind": name}})
+    write_manifest(run, **facts, settings={"kind": name})
     aucs = [auc - 0.1] * (len(steps) - 1) + [auc]
     points = [
         {"step": step, "train_loss": 0.6, "valid_auc": value, "valid_log_loss": 0.61}
@@ -82,47 +82,42 @@ def make(root: Path) -> Inputs:
     made = Inputs(**{field.name: root / field.name for field in fields(Inputs)})
     for field in fields(Inputs):
         getattr(made, field.name).mkdir(parents=True)
-    write_json(
-        made.acquire / "manifest.json",
-        {"dataset": "toy", "layout": "csv", "files": {"log.csv": "ab" * 32}},
-    )
+    write_manifest(made.acquire, dataset="toy", layout="csv", files={"log.csv": "ab" * 32})
     split = {"samples": 100, "requests": 50, "users": 10, "positive_share": 0.5}
     split |= {f"history_p{q}": q for q in (10, 50, 90, 99)}
-    write_json(
-        made.prepare / "manifest.json",
-        {
-            "users": 12,
-            "items": 4,
-            "events": 1234,
-            "history_events": 600,
-            "events_out_of_order": 3,
-            "events_outside": 2,
-            "events_repeated": 1,
-            "samples_without_history": 5,
-            "samples_not_kept": 0,
-            "leaks": {
-                "samples_checked": 321,
-                "history_of_another_user": 0,
-                "history_after_the_request": 0,
-                "history_left_out": 0,
-            },
-            "negatives": "real exposures",
-            "time_unit": "second",
-            "history_limit": 1000,
-            "splits": {
-                "train": split | {"from": 874724727, "to": 887039164},
-                "valid": split | {"from": 887039271, "to": 889237247},
-                "test": split | {"from": 889237269, "to": 893286638},
-            },
-            "protocol": "0123456789abcdef",
-            "profile": {
-                "months": {"1997-09": {"events": 700, "positive_share": 0.5}, "1997-10": {"events": 534}},
-                "history_length_deciles": list(range(0, 110, 10)),
-                "history_length_p99": 99,
-                "item_age_days": {"p10": 1, "p50": 20, "p90": 300},
-                "test_share_of_new_users": 0.25,
-                "test_share_of_new_items": 0.125,
-            },
+    write_manifest(
+        made.prepare,
+        users=12,
+        items=4,
+        events=1234,
+        history_events=600,
+        events_out_of_order=3,
+        events_outside=2,
+        events_repeated=1,
+        samples_without_history=5,
+        samples_not_kept=0,
+        leaks={
+            "samples_checked": 321,
+            "history_of_another_user": 0,
+            "history_after_the_request": 0,
+            "history_left_out": 0,
+        },
+        negatives="real exposures",
+        time_unit="second",
+        history_limit=1000,
+        splits={
+            "train": split | {"from": 874724727, "to": 887039164},
+            "valid": split | {"from": 887039271, "to": 889237247},
+            "test": split | {"from": 889237269, "to": 893286638},
+        },
+        protocol="0123456789abcdef",
+        profile={
+            "months": {"1997-09": {"events": 700, "positive_share": 0.5}, "1997-10": {"events": 534}},
+            "history_length_deciles": list(range(0, 110, 10)),
+            "history_length_p99": 99,
+            "item_age_days": {"p10": 1, "p50": 20, "p90": 300},
+            "test_share_of_new_users": 0.25,
+            "test_share_of_new_items": 0.125,
         },
     )
     items = pd.DataFrame({"item": list("abcd"), "text": list("wxyz"), "title": ["One", "Two", NASTY, "Four"]})
@@ -132,7 +127,7 @@ def make(root: Path) -> Inputs:
     np.save(made.prepare / "offsets.npy", np.array([0, 1, 6]))
     pd.DataFrame({"user": ["anna", "bert"]}).to_parquet(made.prepare / "users.parquet", index=False)
     embedding = {"method": "text", "parts": {"text": 1.0}, "dim": 2, "items_without_embedding": 0}
-    write_json(made.embed / "manifest.json", embedding)
+    write_manifest(made.embed, **embedding)
     np.save(made.embed / "embeddings.npy", np.eye(4, 2, dtype=np.float32))
     level = {"width": 2, "use": 1.0, "perplexity": 1.9, "explained_variance": 0.4, "prefixes": 2, "fan_out": 2.0}
     level |= {"evenness": 0.95, "entropy_bits": 0.93, "purity": 0.6, "seed_agreement": 0.35}
@@ -140,9 +135,9 @@ def make(root: Path) -> Inputs:
     quality |= {"explained_variance": 0.4, "cosine": 0.8, "neighbour_overlap": 0.3}
     quality |= {"purity_by_chance": 0.2, "purity_lift": 3.0}
     tokenization = {"method": "residual_kmeans", "category": "genre", "quality": quality, "refit": {}}
-    write_json(made.tokenize / "manifest.json", tokenization)
+    write_manifest(made.tokenize, **tokenization)
     book = {"depth": 1, "digest": "abcd", "method": "residual_kmeans", "own_space": False}
-    write_json(made.codebook / "manifest.json", book | {"nodes": [2], "items_without_id": 1})
+    write_manifest(made.codebook, **book, nodes=[2], items_without_id=1)
     np.save(made.codebook / "item_nodes.npy", np.array([[0], [1], [1], [-1]]))
     np.save(made.codebook / "vectors_0.npy", np.eye(2, dtype=np.float32))
     for name, values in (("parents", [0, 0]), ("codes", [0, 1]), ("counts", [1, 2])):
@@ -150,7 +145,8 @@ def make(root: Path) -> Inputs:
     trials = "number,agents,depth,auc,cost,on_front\n0,4,1,0.7,1000.0,True\n1,8,1,0.69,1200.0,False\n"
     (made.sweep / "trials.csv").write_text(trials)
     sweep = {"model": "new", "chosen": 0, "rule": "the cheapest", "auc": 0.7, "best_auc": 0.7, "cost": 1000.0}
-    write_json(made.sweep / "manifest.json", sweep | {"budgets": [1]})
+    write_manifest(made.sweep, **sweep, budgets=[1])
+    write_manifest(made.instances, order="none", digest="none")
     for name in ("base", "new"):
         write_run(made.train, name, 0, 0.7)
     bins = {"history length": {"1 to 15": 30, "16 to 40": 30, "154 to 405": 40}, "item popularity": {"0 to 3": 100}}
@@ -158,20 +154,18 @@ def make(root: Path) -> Inputs:
     write_json(made.evaluate / "metrics.json", {"models": models, "slices": bins})
     evaluation = {"fingerprint": "fedcba9876543210", "reference": "base", "confidence": 0.95}
     evaluation |= {"negatives": "real exposures", "test_samples": 100, "test_users": 10}
-    write_json(made.evaluate / "manifest.json", evaluation)
+    write_manifest(made.evaluate, **evaluation)
     tests = {"new": ab_result(0.012, "won")}
     write_json(
         made.abtest / "abtest.json",
         {"control": "base", "tests": tests, "aa": ab_result(0.0, "undecided"), "caveat": "A world is not the world."},
     )
     world = {"real_users": 9, "exposures": 90, "holdout_auc": 0.68, "dim": 8}
-    write_json(
-        made.abtest / "manifest.json",
-        {"test_fingerprint": "00ff00ff00ff00ff", "confidence": 0.95, "world": world},
-    )
+    write_manifest(made.abtest, test_fingerprint="00ff00ff00ff00ff", confidence=0.95, world=world)
     for name in ("base", "new"):
         line = {"claim": "it ranks", "status": "stated", "source": "S1", "test": "test_it_ranks"}
         write_json(made.register / name / "card.json", [line, line | {"status": "left out", "test": ""}])
+    write_manifest(made.register)
     return made
 
 

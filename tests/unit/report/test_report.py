@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import json
+import platform
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -165,7 +166,16 @@ def test_report_stands_without_register(inputs: Inputs, tmp_path: Path) -> None:
     inputs.register.rmdir()
     twin = build(inputs, tmp_path)[1]
     assert "the stage `register` has not run" in twin
-    assert "| register | `not run` |" in twin
+    assert "| register | `not run` | – |" in twin
+
+
+def test_lineage_tells_arithmetic_and_no_machine(inputs: Inputs, tmp_path: Path) -> None:
+    edit(inputs.embed / "manifest.json", arithmetic="native")
+    twin = build(inputs, tmp_path)[1]
+    assert re.search(r"^\| embed \| `\w{12}` \| native \|$", twin, re.MULTILINE)
+    assert re.search(r"^\| train new, seed 0 \| `\w{12}` \| portable \|$", twin, re.MULTILINE)
+    assert "hisac-lab summary" in twin
+    assert platform.node() not in twin
 
 
 def test_single_model_without_feedback(inputs: Inputs, tmp_path: Path) -> None:
