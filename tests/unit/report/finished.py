@@ -147,10 +147,11 @@ def make(root: Path) -> Inputs:
     np.save(made.codebook / "vectors_0.npy", np.eye(2, dtype=np.float32))
     for name, values in (("parents", [0, 0]), ("codes", [0, 1]), ("counts", [1, 2])):
         np.save(made.codebook / f"{name}_0.npy", np.array(values))
-    trials = "number,agents,depth,auc,cost,on_front\n0,4,1,0.7,1000.0,True\n1,8,1,0.69,1200.0,False\n"
+    trials = "number,agents,depth,auc,standard_error,cost,on_front\n"
+    trials += "0,4,1,0.69,0.0123,1000,True\n1,8,1,0.7,0.0,1200,True\n"
     (made.sweep / "trials.csv").write_text(trials)
-    sweep = {"model": "new", "chosen": 0, "rule": "the cheapest", "auc": 0.7, "best_auc": 0.7, "cost": 1000.0}
-    write_json(made.sweep / "manifest.json", sweep | {"budgets": [1]})
+    sweep = {"model": "new", "best": 1, "chosen": 0, "rule": "the cheapest", "auc": 0.69, "best_auc": 0.7}
+    write_json(made.sweep / "manifest.json", sweep | {"standard_error": 0.0123, "cost": 1000, "budgets": [1]})
     for name in ("base", "new"):
         write_run(made.train, name, 0, 0.7)
     bins = {"history length": {"1 to 15": 30, "16 to 40": 30, "154 to 405": 40}, "item popularity": {"0 to 3": 100}}
