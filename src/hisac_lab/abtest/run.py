@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from hisac_lab.abtest.statistics import assign, cuped, relative_lift, sample_ratio
+from hisac_lab.abtest.statistics import assign, cuped, relative_lift, sample_ratio, verdict
 from hisac_lab.abtest.world import Population, World, fit_world, population
 from hisac_lab.base.artifacts import Array, digest_of, read_json, read_manifest, write_json, write_manifest
 from hisac_lab.base.errors import UserError
@@ -204,5 +204,5 @@ class Crowd:
             "cuped_variance_removed": removed,
             "sample_ratio_p": sample_ratio(int(treated.sum()), int((~treated).sum())),
             "true_lift": round(float(sums[1] / sums[0] - 1), 6),
-            "verdict": "won" if sharp.low > 0 else "lost" if sharp.high < 0 else "undecided",
+            "verdict": verdict(sharp),
         }

@@ -9,6 +9,7 @@ import numpy as np
 from scipy import stats
 
 from hisac_lab.base.artifacts import Array
+from hisac_lab.ops.choice import rounded
 
 
 class Lift(NamedTuple):
@@ -47,6 +48,11 @@ def relative_lift(treatment: Array, control: Array, confidence: float) -> Lift:
     reach = float(stats.norm.ppf(0.5 + confidence / 2)) * error
     z = (mean_t - mean_c) / float(np.sqrt(var_t + var_c))
     return Lift(*(round(x, 6) for x in (value, value - reach, value + reach, float(2 * stats.norm.sf(abs(z))))))
+
+
+def verdict(lift: Lift) -> str:
+    """Won or lost where the interval, as rounded, excludes zero, undecided otherwise."""
+    return "won" if rounded(lift.low) > 0 else "lost" if rounded(lift.high) < 0 else "undecided"
 
 
 def cuped(values: Array, before: Array) -> tuple[Array, float]:

@@ -12,6 +12,7 @@ from rich.table import Table
 from hisac_lab.base.artifacts import read_json, read_manifest
 from hisac_lab.cli import machine
 from hisac_lab.cli.paths import ABTEST, EVALUATE, PREPARE, REPORTS, SWEEP, TIMINGS, TOKENIZE
+from hisac_lab.ops.choice import highest
 
 
 def show() -> None:
@@ -34,7 +35,7 @@ def show() -> None:
     steps = [
         ("report", f"{REPORTS / 'report.html'} (twin: {REPORTS / 'report.md'})"),
         ("MLflow", "source .venv/bin/activate && hisac-lab ui    then open http://127.0.0.1:5000"),
-        ("promote", f"source .venv/bin/activate && hisac-lab promote {max(won, key=lambda name: won[name])}")
+        ("promote", f"source .venv/bin/activate && hisac-lab promote {highest(won, won.__getitem__, str)}")
         if won
         else (
             "promote",

@@ -44,8 +44,10 @@ class SweepConfig(Section):
     seed: int = Field(0, ge=0, description="seed of the study")
     train_share: float = Field(0.6, gt=0, le=1, description="share of the training requests a trial sees, the latest")
     epochs: int = Field(2, ge=1, description="epochs of a trial")
-    auc_tolerance: float = Field(
-        0.002, ge=0, description="the choice: the cheapest trial whose AUC is within this of the best"
+    standard_errors: float = Field(
+        2.0,
+        ge=0,
+        description="the choice: the cheapest trial whose AUC is so many standard errors below the best at most",
     )
     agents: tuple[Positive, ...] = Field((4, 8, 16, 32, 64), min_length=1, description="agent counts")
     depth: tuple[Positive, ...] = Field((1, 2, 3), min_length=1, description="codebook depths")

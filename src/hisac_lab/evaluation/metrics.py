@@ -6,7 +6,7 @@ A user's resample weight multiplies all of the user's exposures, so one sort ser
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -133,7 +133,7 @@ def paired(values: Mapping[str, Array], confidence: float) -> list[dict[str, Any
     found: list[dict[str, Any]] = []
     for one, other in itertools.combinations(values, 2):
         gap = values[one] - values[other]
-        error = float(np.nanstd(gap[1:]))
+        error = standard_error(gap)
         p = float(2 * stats.norm.sf(abs(float(gap[0])) / error)) if error else float(gap[0] == 0)
         facts = {"difference": round(float(gap[0]), 6), "interval": interval(gap[1:], confidence), "p": p}
         found.append({"one": one, "other": other} | facts)
@@ -142,11 +142,22 @@ def paired(values: Mapping[str, Array], confidence: float) -> list[dict[str, Any
     return found
 
 
-def user_resamples(users: int, count: int, seed: int) -> Array:
-    """Bootstrap weights: how often each user is drawn; (count, users), the first row is all ones."""
+def standard_error(series: Array) -> float:
+    """Spread of a metric, or of a difference of two, over its resamples; the first entry is the metric itself; (B,)."""
+    return float(np.nanstd(series[1:]))
+
+
+def draw_users(users: int, count: int, seed: int) -> Iterator[Array]:
+    """Bootstrap weights: all ones, then `count` times how often each user is drawn; (users,) each."""
     random = np.random.default_rng(seed)
-    draws = random.multinomial(users, np.full(users, 1 / users), size=count).astype(float)
-    return np.vstack([np.ones(users), draws])
+    yield np.ones(users)
+    for _ in range(count):
+        yield random.multinomial(users, np.full(users, 1 / users)).astype(float)
+
+
+def user_resamples(users: int, count: int, seed: int) -> Array:
+    """The weights of `draw_users` as rows; (1 + count, users)."""
+    return np.vstack(list(draw_users(users, count, seed)))
 
 
 def all_metrics(labels: Array, logits: Array, user: Array, resamples: Array, top: int) -> dict[str, Array]:

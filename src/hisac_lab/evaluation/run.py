@@ -23,6 +23,7 @@ from hisac_lab.evaluation import metrics
 from hisac_lab.evaluation.judge import Judge, JudgeTask, RunScores, score_run
 from hisac_lab.events.store import EventStore
 from hisac_lab.ops.auc import weighted_auc
+from hisac_lab.ops.choice import highest
 
 TRUTHS = ("probability_anywhere", "probability_recent_anywhere", "probability")
 
@@ -92,8 +93,7 @@ def evaluate(
         found[name] |= scores.model
     for name in found:
         found[name] |= _summarise(resampled[name], resampled[config.reference], config.confidence)
-        best = max(found[name]["seeds"].items(), key=lambda entry: entry[1]["valid_auc"])
-        found[name]["best_seed"] = int(best[0])
+        found[name]["best_seed"] = best_seed(found[name]["seeds"])
     sizes = {kind: {label: int(inside.sum()) for label, inside in bins.items()} for kind, bins in judge.slices.items()}
     fingerprint = protocol_fingerprint(judge.store, config)
     pairs = metrics.paired({name: np.mean(series["auc"], axis=0) for name, series in resampled.items()},
@@ -131,6 +131,15 @@ def protocol_fingerprint(store: EventStore, config: EvaluateConfig) -> str:
     Numbers with different fingerprints are never put in one table.
     """
     return digest_of({"data": store.manifest["protocol"], "metrics": config.model_dump(mode="json")})
+
+
+def best_seed(seeds: dict[str, dict[str, Any]]) -> int:
+    """The seed with the highest `valid_auc`, as rounded; of equals the lowest.
+
+    Args:
+        seeds: What is known of each seed's run; one at least.
+    """
+    return int(highest(seeds, lambda seed: seeds[seed]["valid_auc"], int))
 
 
 def _summarise(own: dict[str, list[Array]], reference: dict[str, list[Array]], confidence: float) -> dict[str, Any]:

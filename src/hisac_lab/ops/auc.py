@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 
 from hisac_lab.base.artifacts import Array
 
 
-def weighted_auc(labels: Array, scores: Array, weights: Array, user: Array | None = None) -> Array:
+def weighted_auc(labels: Array, scores: Array, weights: Iterable[Array], user: Array | None = None) -> Array:
     """Area under the ROC curve, ties counted half, for B weightings.
 
     The scores are sorted once; of each weighting only the negatives are summed up, and read where a positive stands.
@@ -16,7 +18,7 @@ def weighted_auc(labels: Array, scores: Array, weights: Array, user: Array | Non
     Args:
         labels: (N,) 0 or 1.
         scores: (N,).
-        weights: (B, N), not negative; (B, U) with `user`.
+        weights: B times (N,), not negative; (U,) with `user`. One at a time is looked at, so they may be drawn lazily.
         user: The column of `weights` that weighs each sample; (N,).
 
     Returns:
@@ -29,14 +31,13 @@ def weighted_auc(labels: Array, scores: Array, weights: Array, user: Array | Non
     not_above = np.searchsorted(scores[negative], scores[positive], "right")
     winners, losers = user[positive], user[negative]
     beaten = np.zeros(len(losers) + 1)
-    area = np.full(len(weights), np.nan)
-    for row, weight in enumerate(weights):
+    areas = []
+    for weight in weights:
         np.cumsum(weight[losers], out=beaten[1:])
         own = weight[winners]
         total = own.sum() * beaten[-1]
-        if total > 0:
-            area[row] = own @ (beaten[below] + beaten[not_above]) / 2 / total
-    return area
+        areas.append(own @ (beaten[below] + beaten[not_above]) / 2 / total if total > 0 else np.nan)
+    return np.array(areas)
 
 
 def auc(labels: Array, scores: Array) -> float:

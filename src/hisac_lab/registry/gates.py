@@ -1,10 +1,11 @@
-"""The gates in front of the alias `champion`."""
+"""The gates in front of the alias `champion`: each compares what it says, a rounded value, with its limit."""
 
 from __future__ import annotations
 
 from typing import Any, NamedTuple
 
 from hisac_lab.config.judge import PromotionConfig
+from hisac_lab.ops.choice import DIGITS, rounded
 
 Evidence = dict[str, Any]
 
@@ -33,9 +34,9 @@ def check_gates(evidence: Evidence, champion: Evidence | None, config: Promotion
     """
     return [
         _ab(evidence, config),
-        _below("max_calibration_error", "calibration error", evidence["calibration_error"], config),
-        _below("max_candidate_cost", "multiply-adds per candidate", evidence["cost"]["candidate_macs"], config),
-        _below("max_state_bytes", "bytes of user state", evidence["cost"]["state_bytes"], config),
+        _below("max_calibration_error", "calibration error", evidence["calibration_error"], DIGITS, config),
+        _below("max_candidate_cost", "multiply-adds per candidate", evidence["cost"]["candidate_macs"], 0, config),
+        _below("max_state_bytes", "bytes of user state", evidence["cost"]["state_bytes"], 0, config),
         _fingerprints(evidence, champion),
     ]
 
@@ -44,14 +45,14 @@ def _ab(evidence: Evidence, config: PromotionConfig) -> Gate:
     test = evidence["abtest"]
     if test is None:
         return Gate("min_ab_lift", False, "it was in no A/B test as the treatment (it is the control)")
-    low, high = test["lift"]["low"], test["lift"]["high"]
+    low, high = rounded(test["lift"]["low"]), rounded(test["lift"]["high"])
     words = f"A/B lift over {test['control']} is {low:+.2%} to {high:+.2%}, its lower end must be above"
-    return Gate("min_ab_lift", low > config.min_ab_lift, f"{words} {config.min_ab_lift:.2%}")
+    return Gate("min_ab_lift", low > config.min_ab_lift, f"{words} {100 * config.min_ab_lift:.6g}%")
 
 
-def _below(name: str, what: str, value: float, config: PromotionConfig) -> Gate:
-    limit = getattr(config, name)
-    return Gate(name, value <= limit, f"{what} is {value:,.6g}, the limit is {limit:,.6g}")
+def _below(name: str, what: str, value: float, digits: int, config: PromotionConfig) -> Gate:
+    limit, value = getattr(config, name), rounded(value, digits)
+    return Gate(name, value <= limit, f"{what} is {value:,.{digits}f}, the limit is {limit:,.10g}")
 
 
 def _fingerprints(evidence: Evidence, champion: Evidence | None) -> Gate:

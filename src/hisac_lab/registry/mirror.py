@@ -122,7 +122,7 @@ class Mirror:
         trials = pd.read_csv(self.stages["sweep"] / "trials.csv")
         for trial in trials.to_dict("records"):
             settings = {name: trial[name] for name in ("agents", "depth", "breadth", "temperature")}
-            scores = {"auc": trial["auc"], "cost": trial["cost"]}
+            scores = {name: trial[name] for name in ("auc", "standard_error", "cost")}
             tags = {"on_front": str(trial["on_front"])}
             self._run(f"trial {int(trial['number']):02d}", study, settings, scores, tags)
         self.client.log_artifact(study, str(self.stages["sweep"] / "trials.csv"))

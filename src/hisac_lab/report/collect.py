@@ -119,10 +119,12 @@ def _trials(path: Path) -> tuple[Trial, ...]:
     trials = []
     for row in csv.DictReader(_lines(path)):
         try:
-            number, auc, cost, on_front = (row.pop(name) for name in ("number", "auc", "cost", "on_front"))
+            number, auc, standard_error, cost, on_front = (
+                row.pop(name) for name in ("number", "auc", "standard_error", "cost", "on_front")
+            )
         except KeyError as error:
             raise UserError(path, "is missing", MEND, str(error.args[0])) from error
-        trials.append(Trial(int(number), row, float(auc), float(cost), on_front == "True"))
+        trials.append(Trial(int(number), row, float(auc), float(standard_error), float(cost), on_front == "True"))
     return tuple(trials)
 
 

@@ -19,7 +19,7 @@ from hisac_lab.report.document import (
 )
 from hisac_lab.report.drawing import colours
 from hisac_lab.report.facts import Facts, Leaks, Split
-from hisac_lab.report.words import day, fixed, moment, percent, whole
+from hisac_lab.report.words import day, fixed, moment, percent, signed, whole
 
 
 def data(facts: Facts) -> Section:
@@ -167,8 +167,14 @@ def sweep(facts: Facts) -> Section:
         chosen = trial.number == swept.chosen
         mark = Cell("chosen", badge="good") if chosen else Cell("on the front", badge="mid") if trial.on_front else ""
         settings = [trial.settings[name] for name in names]
-        rows.append((str(trial.number), *settings, fixed(trial.auc), whole(trial.cost), mark))
-    behind = swept.best_auc - swept.auc
+        error = "–" if trial.number == swept.best else fixed(trial.standard_error)
+        rows.append((str(trial.number), *settings, fixed(trial.auc), error, whole(trial.cost), mark))
+    difference = (
+        "the best of all"
+        if swept.chosen == swept.best
+        else f"{signed(swept.auc - swept.best_auc)} to trial {swept.best}, the best, with a standard error of "
+        f"{fixed(swept.standard_error)}"
+    )
     return Section(
         "sweep",
         "Sweep",
@@ -176,16 +182,15 @@ def sweep(facts: Facts) -> Section:
             Note(
                 f"{len(facts.trials)} short training{'s' * (len(facts.trials) > 1)} of `{swept.model}`. The rule: "
                 f"{swept.rule}. It takes trial "
-                f"{swept.chosen} with AUC {fixed(swept.auc)}"
-                + (f" ({fixed(behind)} below the best)" if behind > 0 else " (the best of all)")
-                + f", {whole(swept.cost)} multiply-adds per candidate and agents per level "
+                f"{swept.chosen} with AUC {fixed(swept.auc)} ({difference}), "
+                f"{whole(swept.cost)} multiply-adds per candidate and agents per level "
                 f"{' × '.join(str(budget) for budget in swept.budgets)}. Trials see a share of the training period, "
                 "so their AUC is not comparable with the sections below."
             ),
             *([_trials(facts)] if len(facts.trials) > 1 else []),
             table(
-                "All trials.",
-                ("trial", *names, "validation AUC", "multiply-adds per candidate", ""),
+                "All trials; the standard error is that of the difference in AUC to the best.",
+                ("trial", *names, "validation AUC", "standard error", "multiply-adds per candidate", ""),
                 rows,
                 ("",),
             ),

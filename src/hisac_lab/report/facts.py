@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import Field
 
+from hisac_lab.ops.choice import rounded
 from hisac_lab.report.record import Record
 from hisac_lab.report.token_facts import Book, Embedded, Tile, Tokenized, UserPortrait
 
@@ -97,10 +98,12 @@ class Swept(Record):
     """Manifest of `sweep`."""
 
     model: str
+    best: int
     chosen: int
     rule: str
     auc: float
     best_auc: float
+    standard_error: float
     cost: float
     budgets: list[int]
 
@@ -289,11 +292,12 @@ class CardLine(Record):
 
 @dataclass(frozen=True)
 class Trial:
-    """One trial of the sweep, its settings as written in trials.csv."""
+    """One trial of the sweep, its settings as written in trials.csv; the error is of the difference to the best."""
 
     number: int
     settings: dict[str, str]
     auc: float
+    standard_error: float
     cost: float
     on_front: bool
 
@@ -333,5 +337,6 @@ class Facts:
 
     @property
     def ranking(self) -> list[str]:
-        """Models by AUC, best first; equals by name."""
-        return sorted(self.scores.models, key=lambda name: (-self.scores.models[name].metrics["auc"].value, name))
+        """Models by AUC as it is shown, best first; equals by name."""
+        shown = {name: rounded(model.metrics["auc"].value) for name, model in self.scores.models.items()}
+        return sorted(shown, key=lambda name: (-shown[name], name))

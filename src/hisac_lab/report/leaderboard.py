@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hisac_lab.ops.choice import rounded
 from hisac_lab.report import result_charts as charts
 from hisac_lab.report.document import Block, Cell, Figure, Figures, Note, Row, Section, Table, table
 from hisac_lab.report.drawing import GREY, colours
@@ -125,7 +126,9 @@ def _pairs(facts: Facts) -> Table:
     rows: list[Row] = []
     for one in facts.ranking:
         cells = [
-            Cell(signed(found[one, other][0]), strong=found[one, other][1] < level) if (one, other) in found else ""
+            Cell(signed(found[one, other][0]), strong=is_sure(*found[one, other], level))
+            if (one, other) in found
+            else ""
             for other in facts.ranking
         ]
         rows.append((_model(facts, one), *cells))
@@ -163,8 +166,13 @@ def _ceilings(facts: Facts) -> Table:
 
 
 def excludes_zero(interval: Interval) -> bool:
-    """Whether both ends are on the same side of zero."""
-    return interval[0] > 0 or interval[1] < 0
+    """Whether both ends, as they are shown, are on the same side of zero."""
+    return rounded(interval[0]) > 0 or rounded(interval[1]) < 0
+
+
+def is_sure(difference: float, p: float, level: float) -> bool:
+    """Whether a difference that is not shown as zero has a p-value, as rounded, below the level."""
+    return rounded(difference) != 0 and rounded(p) < rounded(level)
 
 
 def _seeds(facts: Facts) -> Table:

@@ -20,13 +20,18 @@ from hisac_lab.config.compute import ComputeConfig
 from hisac_lab.config.model import FrameConfig, HiSACConfig
 from hisac_lab.config.run import SweepConfig, TrainConfig
 from hisac_lab.evaluation.cost import count
+from hisac_lab.evaluation.metrics import draw_users
 from hisac_lab.events.batches import group
 from hisac_lab.events.store import EventStore
 from hisac_lab.models.catalog import build, load_items
 from hisac_lab.models.contract import ItemSpace
-from hisac_lab.models.runtime import Runtime
-from hisac_lab.sweep.study import Journal, Scores, Settings, choose, run_study
+from hisac_lab.models.runtime import AgentCache, Runtime, score_rows
+from hisac_lab.ops.auc import weighted_auc
+from hisac_lab.sweep.rule import choose, describe
+from hisac_lab.sweep.study import Journal, Scores, Settings, run_study
 from hisac_lab.training.loop import train
+
+RESAMPLES = 200  # of the users of the validation period, the same for every trial
 
 
 @dataclass(frozen=True)
@@ -64,7 +69,10 @@ def apply_settings(base: HiSACConfig, settings: Settings, items: ItemSpace) -> H
 
 
 def run_trial(task: TrialTask, settings: Settings) -> Scores:
-    """Trains one configuration; gives its validation AUC and its multiply-adds per candidate."""
+    """Trains one configuration; gives its validation AUC, also on resampled users, and its cost.
+
+    The resamples are those of all trials with this seed, so that the error of a difference can be paired.
+    """
     runtime = Runtime.start(task.compute)
     items = load_items(task.prepared, task.embedded, task.codebook)
     store = EventStore.open(task.prepared)
@@ -75,13 +83,17 @@ def run_trial(task: TrialTask, settings: Settings) -> Scores:
     valid = group(store, store.samples("valid"), task.train.max_candidates)
     model = build(apply_settings(task.base, settings, items), task.frame, items, task.seed)
     what = "sweep " + ", ".join(f"{name} {value}" for name, value in settings.items())
-    progress = train(model, rows, valid, task.train, runtime, task.seed, what)
+    train(model, rows, valid, task.train, runtime, task.seed, what)
+    logits = score_rows(model, valid, runtime, AgentCache.fill(model, valid, runtime))[valid.mask]
+    names, user = np.unique(np.repeat(valid.user, valid.mask.sum(axis=1)), return_inverse=True)
+    weights = draw_users(len(names), RESAMPLES, task.seed)
+    aucs = weighted_auc(valid.labels[valid.mask], logits, weights, user)
     cost = count(model, valid, runtime)["candidate_macs"]
-    return round(progress.best_auc, 6), cost
+    return Scores(tuple(round(float(auc), 6) for auc in aucs), round(cost))
 
 
 def sweep(config: SweepConfig, task: TrialTask, workers: int, out: Path, work: Path) -> None:
-    """Runs the study, marks the Pareto front and applies the rule.
+    """Runs the study, marks the Pareto front and applies the rule (see `hisac_lab.sweep.rule`).
 
     Args:
         config: The section `sweep`.
@@ -106,31 +118,36 @@ def sweep(config: SweepConfig, task: TrialTask, workers: int, out: Path, work: P
             journal,
             done=lambda number: say(f"sweep: {number} of {config.trials} trials told"),
         )
-    winner = choose(trials, config.auc_tolerance)
+    choice = choose(trials, config.standard_errors)
     items = load_items(task.prepared, task.embedded, task.codebook)
-    final = apply_settings(task.base, winner.settings, items)
+    final = apply_settings(task.base, choice.chosen.settings, items)
     table = pd.DataFrame(
         {
             "number": trial.number,
             **trial.settings,
-            "auc": trial.auc,
-            "cost": trial.cost,
+            "auc": trial.scores.aucs[0],
+            "standard_error": choice.errors[trial.number],
+            "cost": trial.scores.cost,
             "on_front": trial.on_front,
         }
         for trial in trials
     )
     table.to_csv(out / "trials.csv", index=False, lineterminator=os.linesep)
+    resamples = pd.DataFrame({trial.number: trial.scores.aucs for trial in trials})
+    resamples.to_csv(out / "resamples.csv", index=False, lineterminator=os.linesep)
     write_json(out / "best.json", {"model": config.model, "settings": final.model_dump(mode="json")})
     write_manifest(
         out,
         model=config.model,
         trials=len(trials),
         front=[trial.number for trial in trials if trial.on_front],
-        chosen=winner.number,
-        rule=f"cheapest within {config.auc_tolerance} AUC of the best",
-        auc=winner.auc,
-        best_auc=max(trial.auc for trial in trials),
-        cost=winner.cost,
-        budgets=list(split_budget(final.agents, int(winner.settings["depth"]), final.breadth)),
+        best=choice.best.number,
+        chosen=choice.chosen.number,
+        rule=describe(config.standard_errors),
+        auc=choice.chosen.scores.aucs[0],
+        best_auc=choice.best.scores.aucs[0],
+        standard_error=choice.errors[choice.chosen.number],
+        cost=choice.chosen.scores.cost,
+        budgets=list(split_budget(final.agents, int(choice.chosen.settings["depth"]), final.breadth)),
     )
     shutil.rmtree(work, ignore_errors=True)

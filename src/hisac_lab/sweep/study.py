@@ -18,11 +18,30 @@ import numpy as np
 import optuna
 
 from hisac_lab.config.run import SweepConfig
+from hisac_lab.ops.choice import rounded
 
 STARTUP = 4  # trials drawn at random before the sampler learns from what it was told
+DIGITS = 3  # decimals of an AUC that the sampler, the front and the rule look at
 
 Settings = dict[str, int | float]
-Scores = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What a trial is worth.
+
+    Attributes:
+        aucs: Validation AUC, then the same on each resample of the users; (1 + B,).
+        cost: Multiply-adds per candidate.
+    """
+
+    aucs: tuple[float, ...]
+    cost: int
+
+    @property
+    def objectives(self) -> tuple[float, int]:
+        """AUC (to be high), rounded, and cost (to be low): all that the study is told."""
+        return rounded(self.aucs[0], DIGITS), self.cost
 
 
 @dataclass(frozen=True)
@@ -32,20 +51,18 @@ class TrialResult:
     Attributes:
         number: Its place in the study.
         settings: agents, depth, breadth, temperature.
-        auc: Validation AUC (to be high).
-        cost: Multiply-adds per candidate (to be low).
-        on_front: Whether no other trial is at least as good in both and better in one.
+        scores: What it is worth.
+        on_front: Whether no other trial is at least as good in both objectives and better in one.
     """
 
     number: int
     settings: Settings
-    auc: float
-    cost: float
+    scores: Scores
     on_front: bool
 
 
 class Journal:
-    """Answers already given, one JSON line each; a line cut off by a kill is ignored.
+    """Answers already given, one JSON line each; a line cut off by a kill, or of an earlier form, is ignored.
 
     Args:
         path: The file; None keeps answers in memory only.
@@ -62,9 +79,9 @@ class Journal:
             for line in text.splitlines():
                 try:
                     entry = json.loads(line)
-                except ValueError:
+                    self.answers[entry["settings"]] = Scores(tuple(entry["aucs"]), entry["cost"])
+                except (ValueError, KeyError):
                     continue
-                self.answers[entry["settings"]] = (entry["auc"], entry["cost"])
 
     def known(self, settings: Settings) -> Scores | None:
         """The answer for these settings, if it was given."""
@@ -77,7 +94,7 @@ class Journal:
         if self.path:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with self.path.open("a") as file:
-                file.write(json.dumps({"settings": key, "auc": scores[0], "cost": scores[1]}) + "\n")
+                file.write(json.dumps({"settings": key, "aucs": scores.aucs, "cost": scores.cost}) + "\n")
 
 
 def run_study(
@@ -90,7 +107,7 @@ def run_study(
 
     Args:
         config: The section `sweep`.
-        evaluate: Gets settings not answered before, all different, and calls back with (auc, cost) of each.
+        evaluate: Gets settings not answered before, all different, and calls back with the scores of each.
         journal: Where answers are kept.
         done: Called with the number of trials told so far, after each round.
 
@@ -99,6 +116,7 @@ def run_study(
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(directions=["maximize", "minimize"], sampler=_sampler(config.seed, 0))
+    told: list[tuple[Settings, Scores]] = []
     for first in range(0, config.trials, config.round_size):
         asked = []
         for number in range(first, first + config.round_size):
@@ -115,22 +133,14 @@ def run_study(
             scores = journal.known(settings)
             if scores is None:
                 raise RuntimeError(f"no answer for {settings}")
-            study.tell(trial, list(scores))
+            study.tell(trial, list(scores.objectives))
+            told.append((settings, scores))
         done(first + config.round_size)
-    points = [(trial.params, tuple(trial.values)) for trial in study.trials]
+    points = [scores.objectives for _, scores in told]
     return [
-        TrialResult(
-            number, dict(settings), scores[0], scores[1], not any(_dominates(other, scores) for _, other in points)
-        )
-        for number, (settings, scores) in enumerate(points)
+        TrialResult(number, settings, scores, not any(_dominates(other, points[number]) for other in points))
+        for number, (settings, scores) in enumerate(told)
     ]
-
-
-def choose(trials: list[TrialResult], tolerance: float) -> TrialResult:
-    """The rule: the cheapest trial whose AUC is within `tolerance` of the best; then the better, then the earlier."""
-    best = max(trial.auc for trial in trials)
-    near = [trial for trial in trials if trial.auc >= best - tolerance]
-    return min(near, key=lambda trial: (trial.cost, -trial.auc, trial.number))
 
 
 def _sampler(seed: int, number: int) -> optuna.samplers.BaseSampler:

@@ -14,6 +14,7 @@ import numpy as np
 from hisac_lab.base.artifacts import Array
 from hisac_lab.base.errors import UserError
 from hisac_lab.config.tokens import TokenizeConfig
+from hisac_lab.ops.choice import DIGITS, rounded
 from hisac_lab.tokens.prefixes import Prefixes, prefixes
 from hisac_lab.tokens.quantizer import ResidualQuantizer
 
@@ -177,7 +178,7 @@ def overlap(
 
 
 def check_limits(quality: dict[str, Any], config: TokenizeConfig) -> None:
-    """The gate. Of random codes, the control, only use and crowding are judged.
+    """The gate. Measures are rounded first; of random codes, the control, only use and crowding are judged.
 
     Raises:
         UserError: Names the measure, its value, the limit and what to change.
@@ -202,12 +203,14 @@ def check_limits(quality: dict[str, Any], config: TokenizeConfig) -> None:
             ("min_purity_lift", quality.get("purity_lift"), "choose another embed.method"),
             ("min_seed_agreement", levels[0].get("seed_agreement"), "lower the first of tokenize.widths"),
         ]
-    for name, value, mend in rules:
-        limit = getattr(limits, name)
-        if value is not None and (value < limit if name.startswith("min") else value > limit):
+    for name, measured, mend in rules:
+        if measured is None:
+            continue
+        value, limit = rounded(measured), getattr(limits, name)
+        if value < limit if name.startswith("min") else value > limit:
             raise UserError(
                 "params.yaml",
-                f"the semantic IDs reach {value:.3f}, the limit is {limit}",
+                f"the semantic IDs reach {value:.{DIGITS}f}, the limit is {limit}",
                 mend,
                 f"tokenize.limits.{name}",
             )

@@ -23,7 +23,8 @@ class Progress:
         loss_count: Batches in that sum.
         curve: One entry per validation: step, train_loss, valid_auc, valid_log_loss; the last one of a run that has
             ended early has stopped_early, 1.
-        best_auc: Best validation AUC so far.
+        best_auc: Best validation AUC so far; a later one is better only where it is higher as decisions are rounded
+            (see `hisac_lab.ops.choice`).
         stale: Validations since then.
         best: The weights that reached it.
     """

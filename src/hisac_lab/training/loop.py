@@ -24,6 +24,7 @@ from hisac_lab.events.batches import Rows, epoch_order
 from hisac_lab.models.frame import Ranker
 from hisac_lab.models.runtime import AgentCache, Runtime, histories, score_rows
 from hisac_lab.ops.auc import auc
+from hisac_lab.ops.choice import higher
 from hisac_lab.training.checkpoint import Checkpoint, Progress
 from hisac_lab.training.meter import Meter
 from hisac_lab.training.optimizers import optimizers
@@ -77,7 +78,7 @@ def train(
     stop_after: int | None = None,
     team: Team = ALONE,
 ) -> Progress:
-    """Trains, validates, keeps the best weights.
+    """Trains, validates, keeps the best weights: those of the first validation with the highest AUC, as rounded.
 
     Args:
         model: Trained in place; ends with the best weights loaded.
@@ -197,6 +198,6 @@ def _validate(
     progress.curve.append(point)
     progress.loss_sum, progress.loss_count = 0.0, 0
     progress.stale += 1
-    if quality > progress.best_auc:
+    if higher(quality, progress.best_auc):
         progress.best_auc, progress.stale = quality, 0
         progress.best = {name: part.detach().cpu().clone() for name, part in model.state_dict().items()}

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from hisac_lab.abtest.statistics import Lift, assign, cuped, relative_lift, sample_ratio
+from hisac_lab.abtest.statistics import Lift, assign, cuped, relative_lift, sample_ratio, verdict
 
 NAMES = [f"user-{number}" for number in range(20_000)]
 ROUNDS = 500
@@ -140,3 +140,17 @@ def test_an_uneven_split_is_detected_when_it_cannot_be_chance(treatment: int, co
     z = abs(treatment - control) / np.sqrt(treatment + control)
     assert p_value == pytest.approx(2 * stats.norm.sf(z), abs=1e-6)
     assert (p_value < 0.001) == suspicious
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "said"),
+    [
+        (0.0001, 0.02, "won"),
+        (0.00004, 0.02, "undecided"),
+        (-0.01, 0.01, "undecided"),
+        (-0.02, -0.00004, "undecided"),
+        (-0.02, -0.0001, "lost"),
+    ],
+)
+def test_the_verdict_is_that_of_the_interval_as_it_is_shown(low: float, high: float, said: str) -> None:
+    assert verdict(Lift(0.0, low, high, 0.5)) == said

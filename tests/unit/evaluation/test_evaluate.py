@@ -17,7 +17,7 @@ from hisac_lab.config.compute import ComputeConfig
 from hisac_lab.config.judge import EvaluateConfig
 from hisac_lab.config.model import ExperimentConfig
 from hisac_lab.evaluation.judge import _bins
-from hisac_lab.evaluation.run import evaluate, protocol_fingerprint, runs_of
+from hisac_lab.evaluation.run import best_seed, evaluate, protocol_fingerprint, runs_of
 from hisac_lab.events.batches import Rows
 from hisac_lab.events.store import EventStore
 from hisac_lab.models.bundle import load_model
@@ -82,8 +82,24 @@ def test_every_model_has_its_cost_settings_and_best_seed(models: dict[str, Any],
         assert set(found["cost"]) == {"state_bytes", "encode_macs", "candidate_macs"}
         assert found["settings"] == runs[0]["settings"]
         assert found["parameters"] == runs[0]["parameters"]
-        assert runs[found["best_seed"]]["valid_auc"] == max(run["valid_auc"] for run in runs.values())
+        top = max(round(run["valid_auc"], 4) for run in runs.values())
+        assert round(runs[found["best_seed"]]["valid_auc"], 4) == top
         assert set(found["metrics"]) == {"auc", "gauc", "log_loss", "ndcg@3", "recall@3"}
+
+
+@pytest.mark.parametrize(
+    ("aucs", "best"),
+    [
+        ({"0": 0.71, "1": 0.72}, 1),
+        ({"0": 0.72, "1": 0.71}, 0),
+        ({"0": 0.71001, "1": 0.71004}, 0),
+        ({"0": 0.71004, "1": 0.71001}, 0),
+        ({"10": 0.71, "9": 0.71, "2": 0.7}, 9),
+    ],
+    ids=["higher", "higher, the first", "fifth decimal up", "fifth decimal down", "ties by number"],
+)
+def test_the_best_seed_is_the_lowest_of_those_that_are_highest_as_rounded(aucs: dict[str, float], best: int) -> None:
+    assert best_seed({seed: {"valid_auc": auc} for seed, auc in aucs.items()}) == best
 
 
 def test_slices_part_the_test_period(judged: Path, models: dict[str, Any], store: EventStore) -> None:

@@ -142,10 +142,11 @@ def make(root: Path) -> Inputs:
     np.save(made.codebook / "vectors_0.npy", np.eye(2, dtype=np.float32))
     for name, values in (("parents", [0, 0]), ("codes", [0, 1]), ("counts", [1, 2])):
         np.save(made.codebook / f"{name}_0.npy", np.array(values))
-    trials = "number,agents,depth,auc,cost,on_front\n0,4,1,0.7,1000.0,True\n1,8,1,0.69,1200.0,False\n"
+    trials = "number,agents,depth,auc,standard_error,cost,on_front\n"
+    trials += "0,4,1,0.69,0.0123,1000,True\n1,8,1,0.7,0.0,1200,True\n"
     (made.sweep / "trials.csv").write_text(trials)
-    sweep = {"model": "new", "chosen": 0, "rule": "the cheapest", "auc": 0.7, "best_auc": 0.7, "cost": 1000.0}
-    write_manifest(made.sweep, **sweep, budgets=[1])
+    sweep = {"model": "new", "best": 1, "chosen": 0, "rule": "the cheapest", "auc": 0.69, "best_auc": 0.7}
+    write_manifest(made.sweep, **sweep, standard_error=0.0123, cost=1000, budgets=[1])
     write_manifest(made.instances, order="none", digest="none")
     for name in ("base", "new"):
         write_run(made.train, name, 0, 0.7)

@@ -30,7 +30,8 @@ def crowd(tmp_path_factory: pytest.TempPathFactory) -> Built:
     edit(inputs.evaluate / "metrics.json", models=models)
     verdicts = dict.fromkeys(NAMES, (0.001, "undecided")) | {"m03": (0.012, "won"), "m07": (-0.02, "lost")}
     edit(inputs.abtest / "abtest.json", tests={name: ab_result(*verdict) for name, verdict in verdicts.items()})
-    (inputs.sweep / "trials.csv").write_text("number,agents,auc,cost,on_front\n0,4,0.7,1000.0,True\n")
+    (inputs.sweep / "trials.csv").write_text("number,agents,auc,standard_error,cost,on_front\n0,4,0.7,0,1000,True\n")
+    edit(inputs.sweep / "manifest.json", best=0, auc=0.7, standard_error=0.0)
     return build(inputs, folder)
 
 
@@ -102,7 +103,7 @@ def test_slices_have_a_row_per_model(crowd: Built) -> None:
 def test_one_trial_needs_no_chart(crowd: Built, tmp_path: Path) -> None:
     page, twin, _ = crowd
     assert "1 short training of `new`" in twin
-    assert "| 0 | 4 | 0.7000 | 1,000 | chosen |" in twin
+    assert "| 0 | 4 | 0.7000 | – | 1,000 | chosen |" in twin
     few = build(make(tmp_path / "artifacts"), tmp_path)[0]
     for title in ("Quality and cost of the trials", "Quality by setting"):
         assert title not in page

@@ -16,6 +16,7 @@ from finished import Built, build, edit, make
 from hisac_lab.base.artifacts import write_json
 from hisac_lab.base.errors import UserError
 from hisac_lab.report.collect import Inputs
+from hisac_lab.report.leaderboard import excludes_zero, is_sure
 
 SECTIONS = ["Headline", "Data", "Semantic IDs", "Sweep", "Training", "Leaderboard", "A/B test", "Fidelity", "Lineage"]
 
@@ -107,6 +108,33 @@ def test_known_truth_stands_beside_the_models(built: Built, inputs: Inputs, tmp_
     assert "| new | 0.7100 [0.7000, 0.7200] | 70.0 % |" in twin  # 0.21 of 0.30
 
 
+def test_the_sweep_s_choice_is_explained(built: Built, inputs: Inputs, tmp_path: Path) -> None:
+    _, twin, _ = built
+    assert "It takes trial 0 with AUC 0.6900 (−0.0100 to trial 1, the best, with a standard error of 0.0123)" in twin
+    assert "| 0 | 4 | 1 | 0.6900 | 0.0123 | 1,000 | chosen |" in twin
+    assert "| 1 | 8 | 1 | 0.7000 | – | 1,200 | on the front |" in twin
+    edit(inputs.sweep / "manifest.json", best=0)
+    assert "with AUC 0.6900 (the best of all)" in build(inputs, tmp_path)[1]
+
+
+def test_models_are_ranked_by_what_is_shown_and_equals_by_name(inputs: Inputs, tmp_path: Path) -> None:
+    models = json.loads((inputs.evaluate / "metrics.json").read_text())["models"]
+    for name, auc in (("base", 0.71001), ("new", 0.71003)):
+        models[name]["metrics"]["auc"]["value"] = auc
+    edit(inputs.evaluate / "metrics.json", models=models)
+    assert "`base` has the highest AUC, 0.7100" in build(inputs, tmp_path)[1]
+
+
+def test_what_is_shown_as_zero_is_no_difference() -> None:
+    assert excludes_zero((0.0001, 0.01))
+    assert excludes_zero((-0.01, -0.0001))
+    assert not excludes_zero((0.00004, 0.01))
+    assert not excludes_zero((-0.01, -0.00004))
+    assert is_sure(0.001, 0.0499, 0.05)
+    assert not is_sure(0.001, 0.04996, 0.05)
+    assert not is_sure(0.00001, 0.0, 0.05)
+
+
 def test_slices_are_sorted_by_their_first_number(built: Built) -> None:
     twin = built[1]
     found = re.findall(r"^\| (\d+ to \d+) ", twin, re.MULTILINE)
@@ -148,7 +176,7 @@ def test_missing_file_is_named(inputs: Inputs, tmp_path: Path, name: str) -> Non
     ("name", "content", "field"),
     [
         ("evaluate/manifest.json", "{}", "fingerprint"),
-        ("sweep/trials.csv", "number,auc,cost\n0,0.7,1.0\n", "on_front"),
+        ("sweep/trials.csv", "number,auc,standard_error,cost\n0,0.7,0.0,1\n", "on_front"),
         ("train/new-0/curve.jsonl", "{", "curve.jsonl"),
     ],
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from kit import FRAME, Stages, make_items
@@ -14,8 +15,10 @@ from hisac_lab.config.base import parse
 from hisac_lab.config.compute import ComputeConfig
 from hisac_lab.config.model import HiSACConfig
 from hisac_lab.config.run import SweepConfig, TrainConfig
+from hisac_lab.evaluation.metrics import user_resamples
+from hisac_lab.events.store import EventStore
 from hisac_lab.sweep import run as stage
-from hisac_lab.sweep.run import TrialTask, apply_settings, run_trial, sweep
+from hisac_lab.sweep.run import RESAMPLES, TrialTask, apply_settings, run_trial, sweep
 
 CONFIG = SweepConfig(trials=2, round_size=2, agents=(2, 4), depth=(1, 2), breadth=(0.5,), temperature=(0.07,))
 
@@ -38,10 +41,29 @@ def task(stages: Stages) -> TrialTask:
 
 def test_a_trial_is_deterministic_and_costs_more_with_more_agents(task: TrialTask) -> None:
     few = {"agents": 2, "depth": 2, "breadth": 0.5, "temperature": 0.07}
-    auc, cost = run_trial(task, few)
-    assert (auc, cost) == run_trial(task, few)
-    assert 0 < auc < 1
-    assert run_trial(task, few | {"agents": 16})[1] > cost
+    scores = run_trial(task, few)
+    assert scores == run_trial(task, few)
+    assert len(scores.aucs) == 1 + RESAMPLES
+    assert all(0 < auc < 1 for auc in scores.aucs)
+    assert run_trial(task, few | {"agents": 16}).cost > scores.cost
+
+
+def test_resamples_are_of_users_and_the_same_for_every_trial(task: TrialTask, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = {"agents": 2, "depth": 1, "breadth": 0.5, "temperature": 0.07}
+    drawn = []
+    monkeypatch.setattr(
+        stage, "weighted_auc", lambda *given: drawn.append((*given[:2], list(given[2]), given[3])) or np.zeros(3)
+    )
+    for agents in (2, 4):
+        run_trial(task, settings | {"agents": agents})
+    (labels, one, weights, user), (_, other, same, _) = drawn
+    store = EventStore.open(task.prepared)
+    valid = store.samples("valid")
+    np.testing.assert_array_equal(labels, valid["label"])
+    np.testing.assert_array_equal(user, np.unique(valid["user"], return_inverse=True)[1])
+    np.testing.assert_array_equal(weights, same)
+    np.testing.assert_array_equal(weights, user_resamples(int(user.max()) + 1, RESAMPLES, task.seed))
+    assert not np.array_equal(one, other)
 
 
 def test_settings_of_a_trial_replace_those_of_the_model_and_fit_the_leaves() -> None:
@@ -64,10 +86,17 @@ def test_the_stage_writes_table_choice_and_front_whatever_the_order_of_answers(
     assert sha256_tree(tmp_path / "one") == sha256_tree(tmp_path / "other")
     table, manifest = pd.read_csv(tmp_path / "one" / "trials.csv"), read_manifest(tmp_path / "one")
     best = read_json(tmp_path / "one" / "best.json")
-    assert list(table) == ["number", "agents", "depth", "breadth", "temperature", "auc", "cost", "on_front"]
+    columns = ["number", "agents", "depth", "breadth", "temperature", "auc", "standard_error", "cost", "on_front"]
+    assert list(table) == columns
     assert table["number"].tolist() == [0, 1]
     assert manifest["front"] == table["number"][table["on_front"]].tolist()
     chosen = table.iloc[manifest["chosen"]]
-    assert chosen["auc"] >= table["auc"].max() - CONFIG.auc_tolerance
+    top, resamples = table.iloc[manifest["best"]], pd.read_csv(tmp_path / "one" / "resamples.csv")
+    assert resamples.iloc[0].tolist() == table["auc"].tolist()
+    assert round(top["auc"], 3) == round(table["auc"].max(), 3)
+    assert round(top["auc"] - chosen["auc"], 3) <= round(CONFIG.standard_errors * chosen["standard_error"], 3)
+    gap = resamples[str(manifest["best"])] - resamples[str(manifest["chosen"])]
+    assert manifest["standard_error"] == chosen["standard_error"] == pytest.approx(gap[1:].std(ddof=0), abs=1e-6)
+    assert "at most 2 standard errors below" in manifest["rule"]
     assert parse(HiSACConfig, best["settings"], "best.json").agents == chosen["agents"]
     assert best["model"] == "hisac"

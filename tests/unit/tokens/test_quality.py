@@ -147,6 +147,12 @@ def test_the_gate_is_open_on_its_limits() -> None:
     check_limits(_quality(), TokenizeConfig(limits=limits))
 
 
+def test_the_gate_judges_what_it_says() -> None:
+    check_limits(_quality(collision_rate=0.80004), TokenizeConfig())
+    with says("max_collision_rate", "reach 0.8001, the limit is 0.8"):
+        check_limits(_quality(collision_rate=0.80006), TokenizeConfig())
+
+
 CASES: list[tuple[str, dict[str, Any], str, str]] = [
     ("min_use", _level(use=0.25), "0.250", "lower tokenize.widths"),
     ("min_evenness", _level(evenness=0.05), "0.050", "tokenize.balanced"),

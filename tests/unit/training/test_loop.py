@@ -184,6 +184,25 @@ def test_sparse_gradients_train_as_dense_ones_do(
     torch.testing.assert_close(found[0], found[1], atol=1e-4, rtol=1e-4)
 
 
+def test_a_difference_in_the_fifth_decimal_neither_takes_the_weights_nor_restarts_the_patience(
+    fit: Callable[..., Trained], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = CONFIG.model_copy(update={"epochs": 5, "checks_per_epoch": 1, "patience": 2})
+    found = []
+    for noise in (0.0, 4e-5, -4e-5):
+        given = iter([0.6, 0.7, 0.7 + noise, 0.7 + noise])
+        monkeypatch.setattr(loop, "auc", lambda labels, scores, given=given: next(given))
+        found.append(fit("din-short-only", config))
+    for model, progress in found:
+        assert len(progress.curve) == 4
+        assert progress.best_auc == 0.7
+        for name, part in model.state_dict().items():
+            assert torch.equal(part, found[0][0].state_dict()[name])
+    monkeypatch.setattr(loop, "auc", lambda labels, scores: 0.7)
+    first, _ = fit("din-short-only", config, stop_after=found[0][1].curve[1]["step"])
+    assert all(torch.equal(part, found[0][0].state_dict()[name]) for name, part in first.state_dict().items())
+
+
 AUCS = (0.6, 0.9, 0.7, 0.8, 0.95, 0.7, 0.6, 0.5)
 
 
