@@ -115,6 +115,7 @@ def test_the_manifest_says_under_which_rules(judged: Path, store: EventStore) ->
     manifest = read_manifest(judged)
     samples = store.samples("test")
     assert manifest == {
+        "arithmetic": "portable",
         "fingerprint": protocol_fingerprint(store, CONFIG),
         "reference": "din_50",
         "confidence": 0.95,

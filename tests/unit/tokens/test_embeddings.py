@@ -47,7 +47,13 @@ def test_rows_have_length_one_and_no_common_direction(stages: Stages, tmp_path: 
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-6)
     assert np.linalg.norm(vectors.mean(axis=0)) < 0.1
     manifest = read_manifest(tmp_path / "embed")
-    facts = {"method": config.method, "items": 80, "dim": vectors.shape[1], "items_without_embedding": 0}
+    facts = {
+        "arithmetic": "portable",
+        "method": config.method,
+        "items": 80,
+        "dim": vectors.shape[1],
+        "items_without_embedding": 0,
+    }
     assert manifest == facts | {"parts": {config.method: 1.0}}
 
 
