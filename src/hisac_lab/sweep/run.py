@@ -108,6 +108,7 @@ def sweep(config: SweepConfig, task: TrialTask, workers: int, out: Path, work: P
         for job in as_completed(jobs):
             note(jobs[job], job.result())
 
+    Runtime.start(task.compute)  # the trials compute in other processes; the manifest is written here
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, mp_context=context) as pool:
         journal = Journal(work / "journal.jsonl")
