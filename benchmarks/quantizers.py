@@ -26,10 +26,10 @@ from hisac_lab.config.tokens import EmbedConfig, TokenizeConfig, TokenizeLimits
 from hisac_lab.events.ingest import ingest
 from hisac_lab.events.prepare import prepare
 from hisac_lab.events.shard import shard
-from hisac_lab.events.sources import acquire
+from hisac_lab.sources.acquire import acquire
 from hisac_lab.tokens.embeddings import embed
 from hisac_lab.tokens.methods import fit_quantizer, refit_quantizer
-from hisac_lab.tokens.run import tokenize
+from hisac_lab.tokens.tokenize import tokenize
 
 REPORT = Path(__file__).parents[1] / "reports" / "quantizers.md"
 DATASETS: dict[str, tuple[PrepareConfig, tuple[int, ...]]] = {

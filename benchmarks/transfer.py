@@ -28,9 +28,10 @@ from hisac_lab.config.params import Params
 from hisac_lab.evaluation.metrics import paired, user_resamples
 from hisac_lab.events.batches import group
 from hisac_lab.events.store import SPLITS, EventStore
-from hisac_lab.models.catalog import build, load_items
+from hisac_lab.inference.items import load_items
+from hisac_lab.inference.runtime import Runtime, fed, histories, score_rows
+from hisac_lab.models.catalog import build
 from hisac_lab.models.contract import ItemSpace
-from hisac_lab.models.runtime import Runtime, fed, histories, score_rows
 from hisac_lab.ops.auc import weighted_auc
 from hisac_lab.training.instances import write_instances
 from hisac_lab.training.loop import train

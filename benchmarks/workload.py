@@ -19,7 +19,7 @@ from pydantic import TypeAdapter
 from hisac_lab.base.artifacts import Array
 from hisac_lab.codebook.build import grow
 from hisac_lab.config.model import FrameConfig, ModelConfig
-from hisac_lab.config.run import TrainConfig
+from hisac_lab.config.train import TrainConfig
 from hisac_lab.events.batches import HistoryArrays
 from hisac_lab.events.instances import UNKNOWN, InstanceArrays, InstanceQuery
 from hisac_lab.models.catalog import build

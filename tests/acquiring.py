@@ -11,7 +11,7 @@ import requests
 
 from hisac_lab.base.artifacts import read_manifest, stage_output
 from hisac_lab.config.acquire import AcquireConfig
-from hisac_lab.events.sources import acquire
+from hisac_lab.sources.acquire import acquire
 
 
 def run_acquire(config: AcquireConfig, place: Path) -> dict[str, Any]:

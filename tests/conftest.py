@@ -18,16 +18,16 @@ from hisac_lab.codebook.build import build_codebook
 from hisac_lab.config.acquire import AcquireConfig
 from hisac_lab.config.compute import ComputeConfig
 from hisac_lab.config.events import PrepareConfig
-from hisac_lab.config.run import TrainConfig
 from hisac_lab.config.tokens import EmbedConfig, TokenizeConfig
+from hisac_lab.config.train import TrainConfig
 from hisac_lab.events.batches import Rows, group
-from hisac_lab.events.sources import acquire
 from hisac_lab.events.store import EventStore
-from hisac_lab.models.catalog import load_items
+from hisac_lab.inference.items import load_items
 from hisac_lab.models.contract import ItemSpace
+from hisac_lab.sources.acquire import acquire
 from hisac_lab.tokens.embeddings import embed
-from hisac_lab.tokens.run import tokenize
-from hisac_lab.training.run import train_model
+from hisac_lab.tokens.tokenize import tokenize
+from hisac_lab.training.train import train_model
 
 WIDTHS = (8, 8, 8)
 # The same examples in every run; `pytest --hypothesis-profile=default` looks for new ones.

@@ -40,11 +40,11 @@ from hisac_lab.config.model import (
 from hisac_lab.events.ingest import ingest
 from hisac_lab.events.prepare import prepare
 from hisac_lab.events.shard import shard
+from hisac_lab.inference.runtime import Runtime
 from hisac_lab.models.catalog import build
 from hisac_lab.models.contract import Candidates, History, ItemSpace, UserState
 from hisac_lab.models.frame import Ranker
 from hisac_lab.models.instances import UNKNOWN, Instances
-from hisac_lab.models.runtime import Runtime
 from hisac_lab.tokens.quantizer import ResidualQuantizer, fit
 
 CPU = Runtime(torch.device("cpu"), mixed=False)

@@ -15,7 +15,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from hisac_lab.events.loaders.taobao_userbehavior import WINDOW
+from hisac_lab.tables.layouts.taobao_userbehavior import WINDOW
 
 USERS, ITEMS, EVENTS, SEED = 12, 20, 30, 0
 START = 1_650_000_000

@@ -15,8 +15,8 @@ from kit import prepare_log, says
 
 from hisac_lab.base.artifacts import read_manifest, write_manifest
 from hisac_lab.config.events import PrepareConfig
-from hisac_lab.events.loaders import LOADERS
-from hisac_lab.events.loaders.contract import RawLog
+from hisac_lab.tables.layouts import LOADERS
+from hisac_lab.tables.layouts.contract import RawLog
 
 Writer = Callable[[Path], pd.DataFrame]
 DAY = PrepareConfig(time_unit="day")

@@ -28,10 +28,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from hisac_lab.config.model import EveryModel
 from hisac_lab.events.batches import Rows
+from hisac_lab.inference.runtime import histories
 from hisac_lab.models.catalog import BRANCHES, build
 from hisac_lab.models.contract import History, ItemSpace, LongBranch, UserState
 from hisac_lab.models.frame import Ranker
-from hisac_lab.models.runtime import histories
 from hisac_lab.ops.select import gather_events
 
 SPACE = make_items()

@@ -42,7 +42,7 @@ def test_t3_a_model_parameter_reruns_that_model_alone(lab: Lab) -> None:
 
 
 def test_t4_code_reruns_below_and_a_comment_stops_where_bytes_are_equal(lab: Lab) -> None:
-    test = "src/hisac_lab/abtest/run.py"
+    test = "src/hisac_lab/abtest/experiment.py"
     lab.edit(test, "CONFIDENCE = 0.95", "CONFIDENCE = 0.95  # of all intervals")
     assert lab.snakemake() == ["abtest"]
     lab.edit(test, "CONFIDENCE = 0.95", "CONFIDENCE = 0.90")

@@ -15,7 +15,7 @@ from pydantic import Field, TypeAdapter
 
 from hisac_lab.codebook.build import grow
 from hisac_lab.config.model import EveryModel, FrameConfig
-from hisac_lab.config.run import TrainConfig
+from hisac_lab.config.train import TrainConfig
 from hisac_lab.events.batches import Rows
 from hisac_lab.events.instances import InstanceQuery, InstanceStore, InstanceView
 from hisac_lab.events.store import EventStore

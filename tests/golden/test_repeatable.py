@@ -22,11 +22,11 @@ from hisac_lab.base.artifacts import sha256_tree
 from hisac_lab.codebook.build import build_codebook
 from hisac_lab.config.compute import ComputeConfig
 from hisac_lab.config.model import InstancesConfig
-from hisac_lab.config.run import TrainConfig
 from hisac_lab.config.tokens import EmbedConfig, RQVAEConfig, TokenizeConfig
-from hisac_lab.models.catalog import load_items
+from hisac_lab.config.train import TrainConfig
+from hisac_lab.inference.items import load_items
 from hisac_lab.tokens.embeddings import embed
-from hisac_lab.tokens.run import tokenize
+from hisac_lab.tokens.tokenize import tokenize
 from hisac_lab.training.instances import make_instances
 
 STEPS = 6

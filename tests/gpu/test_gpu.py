@@ -8,14 +8,14 @@ import torch
 from kit import CPU, FRAME, MODELS, says
 
 from hisac_lab.config.compute import ComputeConfig
-from hisac_lab.config.run import TrainConfig
+from hisac_lab.config.train import TrainConfig
 from hisac_lab.events.batches import Rows
+from hisac_lab.inference.bundle import load_model, save_model
+from hisac_lab.inference.runtime import AgentCache, Runtime, histories, score_rows
 from hisac_lab.models import tables
-from hisac_lab.models.bundle import load_model, save_model
 from hisac_lab.models.catalog import build
 from hisac_lab.models.contract import ItemSpace
 from hisac_lab.models.frame import Ranker
-from hisac_lab.models.runtime import AgentCache, Runtime, histories, score_rows
 from hisac_lab.training import loop
 
 pytestmark = [

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from hisac_lab.events.check import Check
+    from hisac_lab.tables.check import Check
 
 app = typer.Typer(no_args_is_help=True, help="Look at an own log before anything runs.")
 
@@ -29,7 +29,7 @@ def data_check(
 
     Everything but the mapping is a comment. Exit code 1 when a run would stop.
     """
-    from hisac_lab.events.check import check
+    from hisac_lab.tables.check import check
 
     found = check(path, items, vectors)
     print(render(found), end="")
@@ -39,7 +39,7 @@ def data_check(
 
 def render(found: Check) -> str:
     """The facts and problems as comments, the mapping as YAML."""
-    from hisac_lab.events.check import own_source, proposal
+    from hisac_lab.tables.check import own_source, proposal
 
     lines = _facts(found) if found.survey.rows else []
     if found.log is not None and found.log.official is not None:

@@ -131,6 +131,14 @@ def summary() -> None:
     lines.show()
 
 
+@app.command("graph")
+def write_graph() -> None:
+    """Write into dvc.yaml which code each stage runs; to be called after imports have changed."""
+    from hisac_lab.cli import graph
+
+    print("dvc.yaml is written anew" if graph.write() else "dvc.yaml is right as it is")
+
+
 @app.command()
 def reproduce(
     this: Annotated[str, typer.Argument(help="A dvc.lock, or a git revision that has one.")] = "dvc.lock",

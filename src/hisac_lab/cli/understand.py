@@ -180,7 +180,7 @@ def _settings(name: str) -> HiSACConfig:
     trained = sorted(TRAIN.glob(f"{name}-*/model.json"))
     best = SWEEP / "best.json"
     if trained:
-        from hisac_lab.models.bundle import check_codebook
+        from hisac_lab.inference.bundle import check_codebook
 
         check_codebook(trained[0].parent, CODEBOOK)
         return HiSACConfig.model_validate_json(_json(read_json(trained[0])["model"]))

@@ -9,11 +9,13 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, Field, model_validator
 
+from hisac_lab.config.abtest import ABTestConfig
 from hisac_lab.config.acquire import AcquireConfig
 from hisac_lab.config.base import PARAMS_FILE, Section, parse, read_yaml
 from hisac_lab.config.compute import ComputeConfig
+from hisac_lab.config.evaluate import EvaluateConfig
 from hisac_lab.config.events import PrepareConfig
-from hisac_lab.config.judge import ABTestConfig, EvaluateConfig, MLflowConfig, PromotionConfig
+from hisac_lab.config.mlflow import MLflowConfig
 from hisac_lab.config.model import (
     DINConfig,
     ExperimentConfig,
@@ -23,8 +25,10 @@ from hisac_lab.config.model import (
     InstancesConfig,
     ModelConfig,
 )
-from hisac_lab.config.run import SweepConfig, TrainConfig
+from hisac_lab.config.promotion import PromotionConfig
+from hisac_lab.config.sweep import SweepConfig
 from hisac_lab.config.tokens import EmbedConfig, TokenizeConfig
+from hisac_lab.config.train import TrainConfig
 
 SCHEMA_FILE = Path("workflow/params.schema.json")
 

@@ -14,9 +14,9 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from hisac_lab.events.batches import Rows
+from hisac_lab.inference.runtime import Runtime, histories
 from hisac_lab.models.contract import History
 from hisac_lab.models.frame import Ranker
-from hisac_lab.models.runtime import Runtime, histories
 
 SAMPLE = 32
 CANDIDATES = 100

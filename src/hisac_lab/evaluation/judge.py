@@ -13,14 +13,14 @@ import numpy as np
 
 from hisac_lab.base.artifacts import Array, read_manifest
 from hisac_lab.config.compute import ComputeConfig
-from hisac_lab.config.judge import EvaluateConfig
+from hisac_lab.config.evaluate import EvaluateConfig
 from hisac_lab.evaluation import metrics
 from hisac_lab.evaluation.cost import count, measure_time
 from hisac_lab.events.batches import Rows, group
 from hisac_lab.events.store import EventStore
-from hisac_lab.models.bundle import load_model
+from hisac_lab.inference.bundle import load_model
+from hisac_lab.inference.runtime import AgentCache, Runtime, fed, score_rows
 from hisac_lab.models.frame import Ranker
-from hisac_lab.models.runtime import AgentCache, Runtime, fed, score_rows
 from hisac_lab.ops.auc import weighted_auc
 
 ROW_CANDIDATES = 16

@@ -11,7 +11,6 @@ import dataclasses
 import hashlib
 from collections.abc import Iterator
 from contextlib import ExitStack
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -25,44 +24,13 @@ from hisac_lab.base.errors import UserError
 from hisac_lab.base.progress import say
 from hisac_lab.config.events import PrepareConfig
 from hisac_lab.events.items import write_items
-from hisac_lab.events.loaders import LOADERS
-from hisac_lab.events.loaders.contract import RawLog
-from hisac_lab.events.tables import TEST, UNIT_SECONDS, Block
+from hisac_lab.tables.layouts import LOADERS
+from hisac_lab.tables.layouts.contract import RawLog
+from hisac_lab.tables.read import TEST, UNIT_SECONDS, Block
+from hisac_lab.tables.vocabulary import Vocabulary
 
 NEVER = np.iinfo(np.int64).max
 BIN_BITS = 16  # times are first counted in bins of 2^16 seconds
-
-
-class Vocabulary:
-    """Numbers ids in the order in which they are first met."""
-
-    def __init__(self, ids: list[str] | None = None) -> None:
-        self._codes: dict[str, int] = {}
-        for name in ids or []:
-            self._codes.setdefault(name, len(self._codes))
-
-    def __len__(self) -> int:
-        return len(self._codes)
-
-    def encode(self, values: pa.DictionaryArray) -> Array:
-        """Numbers of a block's ids; (n,) int32."""
-        known = self._codes
-        codes = np.fromiter(
-            (known.setdefault(word, len(known)) for word in values.dictionary.to_pylist()),
-            np.int32,
-            len(values.dictionary),
-        )
-        encoded: Array = codes[values.indices.to_numpy()]
-        return encoded
-
-    @property
-    def ids(self) -> list[str]:
-        """The ids in the order of their numbers."""
-        return list(self._codes)
-
-    def since(self, number: int) -> list[str]:
-        """The ids from `number` on."""
-        return list(islice(self._codes, number, None))
 
 
 def hash_ids(ids: list[str]) -> Array:

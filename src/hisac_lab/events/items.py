@@ -10,7 +10,7 @@ import pandas as pd
 
 from hisac_lab.base.artifacts import Array, save_arrays
 from hisac_lab.base.errors import UserError
-from hisac_lab.events.loaders.contract import RawLog, Vectors
+from hisac_lab.tables.layouts.contract import RawLog, Vectors
 
 UNKNOWN = "unknown"
 

@@ -14,8 +14,8 @@ from hisac_lab.config.events import PrepareConfig
 from hisac_lab.events.negatives import NegativeSampler
 from hisac_lab.events.profile import count_shard
 from hisac_lab.events.store import RANDOM, SAMPLE, SPLITS
-from hisac_lab.events.tables import HISTORY, TEST, UNIT_SECONDS, Layout, place
 from hisac_lab.ops.draws import uniform
+from hisac_lab.tables.read import HISTORY, TEST, UNIT_SECONDS, Layout, place
 
 KEEP_SALT = 0x6B656570  # the draws of `keep` are not those of negatives
 POSITIVES_SALT = 0x706F7369  # nor are those of `positives_per_request`

@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import numpy as np
 import torch
 
-from hisac_lab.base.artifacts import load_array
-from hisac_lab.codebook.tree import Codebook
 from hisac_lab.config.model import (
     CompressConfig,
     DINConfig,
@@ -28,7 +23,6 @@ from hisac_lab.config.model import (
     TWINConfig,
     VotesConfig,
 )
-from hisac_lab.events.store import EventStore
 from hisac_lab.models.compressors import CompressBranch
 from hisac_lab.models.contract import CardLine, ItemSpace, LongBranch
 from hisac_lab.models.din import DINBranch
@@ -80,14 +74,3 @@ def build(config: EveryModel, frame: FrameConfig, items: ItemSpace, seed: int) -
 def fidelity_card(config: EveryModel) -> tuple[CardLine, ...]:
     """What is stated, inferred and left out in the reconstruction."""
     return InstanceSource.card if isinstance(config, IATSourceConfig) else BRANCHES[type(config)].card
-
-
-def load_items(prepared: Path, embedded: Path, codebook: Path) -> ItemSpace:
-    """Collects what is known of the items from the outputs of three stages."""
-    store = EventStore.open(prepared)
-    return ItemSpace(
-        semantic=torch.from_numpy(np.array(load_array(embedded, "embeddings"))),
-        fields=torch.from_numpy(store.item_fields.astype(np.int64)),
-        field_sizes=tuple(field["size"] for field in store.manifest["fields"]),
-        codebook=Codebook.open(codebook),
-    )

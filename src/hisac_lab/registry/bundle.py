@@ -14,7 +14,7 @@ from pathlib import Path
 from hisac_lab.base.artifacts import digest_of, read_json, read_manifest, sha256_tree, write_json, write_manifest
 from hisac_lab.config.model import ExperimentConfig
 from hisac_lab.events.store import EventStore
-from hisac_lab.models.bundle import MODEL, WEIGHTS, load_model
+from hisac_lab.inference.bundle import MODEL, WEIGHTS, load_model
 from hisac_lab.models.catalog import fidelity_card
 
 EVIDENCE, CARD, VOCABULARY = "evidence.json", "card.json", "vocabulary.json"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from hisac_lab.config.judge import PromotionConfig
+from hisac_lab.config.promotion import PromotionConfig
 from hisac_lab.ops.choice import DIGITS, rounded
 
 Evidence = dict[str, Any]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hisac_lab.base.errors import UserError
-from hisac_lab.config.judge import PromotionConfig
+from hisac_lab.config.promotion import PromotionConfig
 from hisac_lab.registry.gates import Gate, check_gates
 from hisac_lab.registry.ledger import Ledger
 from hisac_lab.registry.versions import BUNDLE, CHALLENGER, CHAMPION, ModelVersions

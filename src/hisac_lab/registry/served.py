@@ -23,7 +23,7 @@ from hisac_lab.base.artifacts import read_json
 from hisac_lab.base.errors import UserError
 from hisac_lab.events.batches import HistoryArrays
 from hisac_lab.events.instances import NEGATIVE, POSITIVE, UNKNOWN, InstanceArrays
-from hisac_lab.models.bundle import load_model
+from hisac_lab.inference.bundle import load_model
 from hisac_lab.models.contract import History
 from hisac_lab.models.instances import Instances
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import mlflow
 from mlflow import MlflowClient
 
-from hisac_lab.config.judge import MLflowConfig
+from hisac_lab.config.mlflow import MLflowConfig
 from hisac_lab.registry.ledger import Ledger
 from hisac_lab.registry.mirror import Lineage, Mirror
 from hisac_lab.registry.promotion import Promoter

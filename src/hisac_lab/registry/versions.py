@@ -16,7 +16,7 @@ from mlflow.types.schema import Array
 
 from hisac_lab.base.artifacts import read_json
 from hisac_lab.base.errors import UserError
-from hisac_lab.models.bundle import MODEL
+from hisac_lab.inference.bundle import MODEL
 from hisac_lab.registry.bundle import CARD, EVIDENCE
 
 BUNDLE = "hisac_lab.bundle"

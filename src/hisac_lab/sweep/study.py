@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import optuna
 
-from hisac_lab.config.run import SweepConfig
+from hisac_lab.config.sweep import SweepConfig
 from hisac_lab.ops.choice import rounded
 
 STARTUP = 4  # trials drawn at random before the sampler learns from what it was told

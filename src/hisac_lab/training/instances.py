@@ -25,18 +25,18 @@ from hisac_lab.base.errors import UserError
 from hisac_lab.base.progress import say, track
 from hisac_lab.config.compute import ComputeConfig
 from hisac_lab.config.model import FrameConfig, InstancesConfig
-from hisac_lab.config.run import TrainConfig
+from hisac_lab.config.train import TrainConfig
 from hisac_lab.events.batches import Rows, epoch_order, group, in_order
 from hisac_lab.events.instances import AFTER, BEFORE, COLUMNS, NONE, InstanceQuery, InstanceStore
 from hisac_lab.events.store import SPLITS, EventStore
-from hisac_lab.events.tables import UNIT_SECONDS
-from hisac_lab.models.bundle import save_model
+from hisac_lab.inference.bundle import save_model
+from hisac_lab.inference.runtime import Runtime, histories
 from hisac_lab.models.catalog import build
 from hisac_lab.models.contract import ItemSpace
 from hisac_lab.models.iat import InstanceSource
 from hisac_lab.models.instances import Instances
-from hisac_lab.models.runtime import Runtime, histories
 from hisac_lab.ops.auc import auc
+from hisac_lab.tables.read import UNIT_SECONDS
 from hisac_lab.training.loop import add_gradients, seed_dropout, update
 from hisac_lab.training.optimizers import optimizers
 

@@ -19,10 +19,10 @@ from hisac_lab.base import arithmetic
 from hisac_lab.base.artifacts import Array
 from hisac_lab.base.errors import UserError
 from hisac_lab.base.progress import say, track
-from hisac_lab.config.run import TrainConfig
+from hisac_lab.config.train import TrainConfig
 from hisac_lab.events.batches import Rows, epoch_order
+from hisac_lab.inference.runtime import AgentCache, Runtime, histories, score_rows
 from hisac_lab.models.frame import Ranker
-from hisac_lab.models.runtime import AgentCache, Runtime, histories, score_rows
 from hisac_lab.ops.auc import auc
 from hisac_lab.ops.choice import higher
 from hisac_lab.training.checkpoint import Checkpoint, Progress

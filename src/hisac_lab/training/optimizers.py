@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hisac_lab.config.run import TrainConfig
+from hisac_lab.config.train import TrainConfig
 
 
 class SparseAdagrad(torch.optim.Optimizer):

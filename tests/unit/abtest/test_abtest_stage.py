@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from kit import CPU, Stages, says
 
-from hisac_lab.abtest import run
-from hisac_lab.abtest.run import Crowd, _pools, _slates, abtest
+from hisac_lab.abtest import experiment as run
+from hisac_lab.abtest.experiment import Crowd, _pools, _slates, abtest
 from hisac_lab.abtest.world import World, population
 from hisac_lab.base.artifacts import read_json, read_manifest, sha256_tree, write_json, write_manifest
+from hisac_lab.config.abtest import ABTestConfig
 from hisac_lab.config.compute import ComputeConfig
-from hisac_lab.config.judge import ABTestConfig
 from hisac_lab.config.model import ExperimentConfig
 from hisac_lab.events.store import EventStore
 

@@ -14,7 +14,7 @@ import pytest
 from kit import FRAME, MODELS, make_items, says
 
 from hisac_lab.base import artifacts
-from hisac_lab.models.bundle import save_model
+from hisac_lab.inference.bundle import save_model
 from hisac_lab.models.catalog import build
 
 

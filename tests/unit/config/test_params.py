@@ -14,7 +14,8 @@ from hisac_lab.config.base import load_section, read_yaml
 from hisac_lab.config.events import PrepareConfig
 from hisac_lab.config.model import DINConfig, HiSACConfig, Models
 from hisac_lab.config.params import Params, defaults, load_params, schema
-from hisac_lab.config.run import SweepConfig, TrainConfig
+from hisac_lab.config.sweep import SweepConfig
+from hisac_lab.config.train import TrainConfig
 
 ROOT = Path(__file__).parents[3]
 

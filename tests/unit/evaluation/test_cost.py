@@ -13,9 +13,9 @@ from hisac_lab.config.model import DINConfig, FrameConfig, HiSACConfig
 from hisac_lab.evaluation.cost import CANDIDATES, count, measure_time, request_macs
 from hisac_lab.events.batches import Rows
 from hisac_lab.events.store import EventStore
+from hisac_lab.inference.runtime import histories
 from hisac_lab.models.catalog import build
 from hisac_lab.models.contract import ItemSpace
-from hisac_lab.models.runtime import histories
 
 SPACE = make_items()
 FRAME = FrameConfig(dim=16, short_window=10, attention_hidden=8, tower=(32,))

@@ -14,14 +14,14 @@ from sklearn.metrics import roc_auc_score
 
 from hisac_lab.base.artifacts import read_json, read_manifest, sha256_tree, write_manifest
 from hisac_lab.config.compute import ComputeConfig
-from hisac_lab.config.judge import EvaluateConfig
+from hisac_lab.config.evaluate import EvaluateConfig
 from hisac_lab.config.model import ExperimentConfig
+from hisac_lab.evaluation.evaluate import best_seed, evaluate, protocol_fingerprint, runs_of
 from hisac_lab.evaluation.judge import _bins
-from hisac_lab.evaluation.run import best_seed, evaluate, protocol_fingerprint, runs_of
 from hisac_lab.events.batches import Rows
 from hisac_lab.events.store import EventStore
-from hisac_lab.models.bundle import load_model
-from hisac_lab.models.runtime import score_rows
+from hisac_lab.inference.bundle import load_model
+from hisac_lab.inference.runtime import score_rows
 from hisac_lab.ops.auc import auc
 
 CONFIG = EvaluateConfig(reference="din_50", bootstrap=30, top=3, slices=3)

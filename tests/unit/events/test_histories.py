@@ -22,9 +22,9 @@ from hisac_lab.config.events import ColumnsConfig, PrepareConfig
 from hisac_lab.config.tokens import EmbedConfig, TokenizeConfig, TokenizeLimits
 from hisac_lab.events import prepare as stage
 from hisac_lab.events.store import SPLITS, EventStore
-from hisac_lab.events.tables import UNIT_SECONDS
+from hisac_lab.tables.read import UNIT_SECONDS
 from hisac_lab.tokens.embeddings import embed
-from hisac_lab.tokens.run import tokenize
+from hisac_lab.tokens.tokenize import tokenize
 
 SAMPLES = 90
 GENTLY = settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.filter_too_much])

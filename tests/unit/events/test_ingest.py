@@ -15,10 +15,11 @@ from kit import prepare_log, raw_log, says
 
 from hisac_lab.base.artifacts import load_array, read_manifest
 from hisac_lab.config.events import ColumnsConfig, PrepareConfig
-from hisac_lab.events import tables
-from hisac_lab.events.ingest import Vocabulary, hash_ids, ingest, shard_of
+from hisac_lab.events.ingest import hash_ids, ingest, shard_of
 from hisac_lab.events.items import natural_order
 from hisac_lab.events.store import SPLITS, EventStore
+from hisac_lab.tables import read as tables
+from hisac_lab.tables.vocabulary import Vocabulary
 
 CLICKS = PrepareConfig(columns=ColumnsConfig(label=None))
 

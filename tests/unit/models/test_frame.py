@@ -12,11 +12,11 @@ from kit import CPU, DAY, EVERY, FRAME, ITEMS, MODELS, lively, make_history, mak
 
 from hisac_lab.config.model import DINConfig
 from hisac_lab.events.batches import Rows
+from hisac_lab.inference.runtime import histories, score_rows
 from hisac_lab.models import tables
 from hisac_lab.models.catalog import build
 from hisac_lab.models.contract import History, ItemSpace, UserState
 from hisac_lab.models.frame import ItemEncoder, context_features, context_width
-from hisac_lab.models.runtime import histories, score_rows
 
 SPACE = make_items()
 

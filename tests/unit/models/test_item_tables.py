@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from kit import FRAME, MODELS, make_history, make_items, says
 
-from hisac_lab.config.run import TrainConfig
-from hisac_lab.models.bundle import load_model, save_model
+from hisac_lab.config.train import TrainConfig
+from hisac_lab.inference.bundle import load_model, save_model
 from hisac_lab.models.catalog import build
 from hisac_lab.models.frame import ItemEncoder
 from hisac_lab.models.tables import MEGABYTE, SPARSE_ROWS, SharedTable, draw, every, item_table, least_rows

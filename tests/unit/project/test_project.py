@@ -12,6 +12,9 @@ from pathlib import Path
 import grimp
 import pytest
 import yaml
+from kit import says
+
+from hisac_lab.cli import graph
 
 ROOT = Path(__file__).parents[3]
 PACKAGE = "hisac_lab"
@@ -70,6 +73,16 @@ def test_dvc_yaml_names_every_module_a_stage_imports_and_no_other(stage: str) ->
     assert not idle, f"stage {stage} of dvc.yaml names {sorted(idle)} for nothing"
 
 
+def test_the_code_in_dvc_yaml_is_what_the_command_writes() -> None:
+    text = (ROOT / "dvc.yaml").read_text()
+    assert graph.with_code(text) == text, "run `hisac-lab graph`"
+    without = re.sub(r"    - src/.*\n", "", text)
+    assert without != text
+    assert graph.with_code(without) == text
+    with says("dvc.yaml", "stages.acquire.deps", "has no list", "write one"):
+        graph.with_code("stages:\n  acquire:\n    cmd: hisac-lab stage acquire\n")
+
+
 def test_each_stage_has_one_entry_and_one_folder() -> None:
     entries = {path.stem for path in (ROOT / "src/hisac_lab/cli/stages").glob("[a-z]*.py")}
     assert entries == set(STAGES)
@@ -95,5 +108,17 @@ def test_the_command_line_is_what_the_readme_says() -> None:
     answer = subprocess.run(
         [sys.executable, "-m", "hisac_lab.cli.main", "--help"], capture_output=True, text=True, check=True
     )
-    for command in ("stage", "data", "sync", "models", "promote", "rollback", "ui", "summary", "reproduce", "params"):
+    for command in (
+        "stage",
+        "data",
+        "sync",
+        "models",
+        "promote",
+        "rollback",
+        "ui",
+        "summary",
+        "reproduce",
+        "graph",
+        "params",
+    ):
         assert re.search(rf"\b{command}\b", answer.stdout), command

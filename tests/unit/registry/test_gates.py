@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from hisac_lab.config.judge import PromotionConfig
+from hisac_lab.config.promotion import PromotionConfig
 from hisac_lab.registry.gates import Evidence, Gate, check_gates
 
 CONFIG = PromotionConfig(max_calibration_error=0.05, max_candidate_cost=50000, max_state_bytes=2000000)

@@ -13,7 +13,7 @@ import torch
 from kit import EVERY, ITEMS, lively, make_items, says
 
 from hisac_lab.base.artifacts import write_json
-from hisac_lab.models.bundle import save_model
+from hisac_lab.inference.bundle import save_model
 from hisac_lab.models.contract import History
 from hisac_lab.models.instances import Instances
 from hisac_lab.registry.served import ServedRanker

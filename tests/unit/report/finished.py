@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 
 from hisac_lab.base.artifacts import write_json, write_manifest
+from hisac_lab.report.build import build_report
 from hisac_lab.report.collect import Inputs
-from hisac_lab.report.run import build_report
 
 NASTY = "<b>Bold</b> & co | `tick"
 

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from hisac_lab.config.run import SweepConfig
+from hisac_lab.config.sweep import SweepConfig
 from hisac_lab.sweep.rule import choose, describe
 from hisac_lab.sweep.study import Scores, TrialResult
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from hisac_lab.config.run import SweepConfig
+from hisac_lab.config.sweep import SweepConfig
 from hisac_lab.sweep.study import Journal, Scores, Settings, TrialResult, run_study
 
 CONFIG = SweepConfig(trials=24, round_size=4, seed=7)

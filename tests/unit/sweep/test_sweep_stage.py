@@ -14,11 +14,12 @@ from hisac_lab.base.artifacts import read_json, read_manifest, sha256_tree
 from hisac_lab.config.base import parse
 from hisac_lab.config.compute import ComputeConfig
 from hisac_lab.config.model import HiSACConfig
-from hisac_lab.config.run import SweepConfig, TrainConfig
+from hisac_lab.config.sweep import SweepConfig
+from hisac_lab.config.train import TrainConfig
 from hisac_lab.evaluation.metrics import user_resamples
 from hisac_lab.events.store import EventStore
-from hisac_lab.sweep import run as stage
-from hisac_lab.sweep.run import RESAMPLES, TrialTask, apply_settings, run_trial, sweep
+from hisac_lab.sweep import sweep as stage
+from hisac_lab.sweep.sweep import RESAMPLES, TrialTask, apply_settings, run_trial, sweep
 
 CONFIG = SweepConfig(trials=2, round_size=2, agents=(2, 4), depth=(1, 2), breadth=(0.5,), temperature=(0.07,))
 

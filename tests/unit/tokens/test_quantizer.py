@@ -17,7 +17,7 @@ from hisac_lab.config.tokens import RQVAEConfig, TokenizeConfig, TokenizeLimits
 from hisac_lab.tokens import kmeans
 from hisac_lab.tokens.methods import open_quantizer, sample
 from hisac_lab.tokens.quantizer import ResidualQuantizer, depth_of, fit, fit_mini_batch
-from hisac_lab.tokens.run import tokenize
+from hisac_lab.tokens.tokenize import tokenize
 
 OPEN = TokenizeLimits(
     min_use=0,

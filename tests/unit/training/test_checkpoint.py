@@ -10,7 +10,7 @@ import pytest
 import torch
 from kit import FRAME, MODELS, make_history, make_items, says
 
-from hisac_lab.config.run import TrainConfig
+from hisac_lab.config.train import TrainConfig
 from hisac_lab.models.catalog import build
 from hisac_lab.models.frame import Ranker
 from hisac_lab.training.checkpoint import Checkpoint, Progress

@@ -14,25 +14,26 @@ import pytest
 import torch
 from kit import CPU, DAY, FRAME, Stages, says
 
-from hisac_lab.abtest.run import _pools, _slates, abtest
+from hisac_lab.abtest.experiment import _pools, _slates, abtest
 from hisac_lab.abtest.world import population
 from hisac_lab.base.artifacts import load_array, read_json, read_manifest, sha256_tree
+from hisac_lab.config.abtest import ABTestConfig
 from hisac_lab.config.compute import ComputeConfig
-from hisac_lab.config.judge import ABTestConfig, EvaluateConfig
+from hisac_lab.config.evaluate import EvaluateConfig
 from hisac_lab.config.model import ExperimentConfig, IATConfig, InstancesConfig
-from hisac_lab.config.run import TrainConfig
-from hisac_lab.evaluation.run import evaluate
+from hisac_lab.config.train import TrainConfig
+from hisac_lab.evaluation.evaluate import evaluate
 from hisac_lab.events.batches import Rows
 from hisac_lab.events.instances import AFTER, BEFORE, InstanceQuery, InstanceStore, InstanceView
 from hisac_lab.events.store import SPLITS, EventStore
-from hisac_lab.models.bundle import load_model
+from hisac_lab.inference.bundle import load_model
+from hisac_lab.inference.runtime import fed, histories, score_rows
 from hisac_lab.models.catalog import build
 from hisac_lab.models.contract import History, ItemSpace, UserState
 from hisac_lab.models.iat import InstanceSource
 from hisac_lab.models.instances import Instances
-from hisac_lab.models.runtime import fed, histories, score_rows
 from hisac_lab.training.instances import make_instances, pieces
-from hisac_lab.training.run import train_model
+from hisac_lab.training.train import train_model
 
 CONFIG = InstancesConfig(order="user", dim=8, decoder=(8,), window=16, layers=1, heads=2, stretches=4)
 TRAIN = TrainConfig(epochs=1, batch_requests=64)

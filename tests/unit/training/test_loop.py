@@ -14,13 +14,13 @@ import torch
 from kit import CPU, FRAME, MODELS, says
 
 from hisac_lab.config.base import parse
-from hisac_lab.config.run import TrainConfig
+from hisac_lab.config.train import TrainConfig
 from hisac_lab.events.batches import Rows
+from hisac_lab.inference.runtime import score_rows
 from hisac_lab.models import tables
 from hisac_lab.models.catalog import build
 from hisac_lab.models.contract import ItemSpace
 from hisac_lab.models.frame import Ranker
-from hisac_lab.models.runtime import score_rows
 from hisac_lab.training import loop
 from hisac_lab.training.checkpoint import Progress
 from hisac_lab.training.loop import train

@@ -7,7 +7,7 @@ import pytest
 from kit import CPU
 
 from hisac_lab.events.batches import Rows
-from hisac_lab.models.runtime import histories
+from hisac_lab.inference.runtime import histories
 from hisac_lab.training import meter
 from hisac_lab.training.meter import Meter
 

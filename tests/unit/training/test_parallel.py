@@ -15,9 +15,9 @@ import torch
 from kit import FRAME, MODELS, Stages, says
 from together import Job
 
-from hisac_lab.config.run import TrainConfig
+from hisac_lab.config.train import TrainConfig
+from hisac_lab.inference.bundle import load_model
 from hisac_lab.models import tables
-from hisac_lab.models.bundle import load_model
 from hisac_lab.training.parallel import ALONE, Team, _all_there, join, team_output
 
 CONFIG = TrainConfig(epochs=2, batch_requests=96, accumulate=2, checkpoint_every=3)

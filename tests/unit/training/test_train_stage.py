@@ -12,12 +12,12 @@ from hisac_lab.base.artifacts import read_manifest, sha256_tree
 from hisac_lab.base.errors import UserError
 from hisac_lab.config.compute import ComputeConfig
 from hisac_lab.config.model import HiSACConfig
-from hisac_lab.config.run import TrainConfig
-from hisac_lab.models.bundle import load_model
+from hisac_lab.config.train import TrainConfig
+from hisac_lab.inference.bundle import load_model
 from hisac_lab.models.contract import ItemSpace
-from hisac_lab.training import run as stage
+from hisac_lab.training import train as stage
 from hisac_lab.training.loop import train
-from hisac_lab.training.run import train_model, work_folder
+from hisac_lab.training.train import train_model, work_folder
 
 CONFIG = TrainConfig(epochs=1, batch_requests=128, checkpoint_every=2)
 CPU = ComputeConfig(device="cpu")

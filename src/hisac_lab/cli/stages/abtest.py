@@ -1,11 +1,11 @@
 """Stage abtest: each model against the control policy in a fitted world."""
 
-from hisac_lab.abtest.run import abtest
+from hisac_lab.abtest.experiment import abtest
 from hisac_lab.base.artifacts import stage_output
 from hisac_lab.cli.paths import ABTEST, EVALUATE, INSTANCES, PREPARE, TRAIN
+from hisac_lab.config.abtest import ABTestConfig
 from hisac_lab.config.base import load_section
 from hisac_lab.config.compute import ComputeConfig
-from hisac_lab.config.judge import ABTestConfig
 from hisac_lab.config.model import ExperimentConfig
 
 

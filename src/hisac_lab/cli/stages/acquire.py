@@ -4,7 +4,7 @@ from hisac_lab.base.artifacts import sha256_file, stage_output, write_manifest
 from hisac_lab.cli.paths import ACQUIRE
 from hisac_lab.config.acquire import AcquireConfig
 from hisac_lab.config.base import load_section
-from hisac_lab.events.sources import acquire
+from hisac_lab.sources.acquire import acquire
 from hisac_lab.world.simulate import simulate
 
 

@@ -6,9 +6,9 @@ from hisac_lab.base.artifacts import stage_output
 from hisac_lab.cli.paths import EVALUATE, INSTANCES, PREPARE, TIMINGS, TRAIN
 from hisac_lab.config.base import load_section
 from hisac_lab.config.compute import ComputeConfig
-from hisac_lab.config.judge import EvaluateConfig
+from hisac_lab.config.evaluate import EvaluateConfig
 from hisac_lab.config.model import ExperimentConfig
-from hisac_lab.evaluation.run import evaluate
+from hisac_lab.evaluation.evaluate import evaluate
 
 
 def run() -> None:

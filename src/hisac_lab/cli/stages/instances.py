@@ -5,8 +5,8 @@ from hisac_lab.cli.paths import CODEBOOK, EMBED, INSTANCES, PREPARE
 from hisac_lab.config.base import load_section
 from hisac_lab.config.compute import ComputeConfig
 from hisac_lab.config.model import FrameConfig, InstancesConfig
-from hisac_lab.config.run import TrainConfig
-from hisac_lab.models.catalog import load_items
+from hisac_lab.config.train import TrainConfig
+from hisac_lab.inference.items import load_items
 from hisac_lab.training.instances import make_instances
 
 

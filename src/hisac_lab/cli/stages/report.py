@@ -14,8 +14,8 @@ from hisac_lab.cli.paths import (
     TOKENIZE,
     TRAIN,
 )
+from hisac_lab.report.build import build_report
 from hisac_lab.report.collect import Inputs
-from hisac_lab.report.run import build_report
 
 
 def run() -> None:

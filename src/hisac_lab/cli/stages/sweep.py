@@ -8,9 +8,10 @@ from hisac_lab.cli.paths import CODEBOOK, EMBED, PREPARE, SWEEP, WORK
 from hisac_lab.config.base import load_section
 from hisac_lab.config.compute import ComputeConfig
 from hisac_lab.config.model import FrameConfig, HiSACConfig, Models
-from hisac_lab.config.run import SweepConfig, TrainConfig
-from hisac_lab.sweep.run import TrialTask, sweep
-from hisac_lab.training.run import work_folder
+from hisac_lab.config.sweep import SweepConfig
+from hisac_lab.config.train import TrainConfig
+from hisac_lab.sweep.sweep import TrialTask, sweep
+from hisac_lab.training.train import work_folder
 
 
 def run() -> None:

@@ -4,7 +4,7 @@ from hisac_lab.base.artifacts import stage_output
 from hisac_lab.cli.paths import EMBED, PREPARE, TOKENIZE
 from hisac_lab.config.base import load_section
 from hisac_lab.config.tokens import TokenizeConfig
-from hisac_lab.tokens.run import tokenize
+from hisac_lab.tokens.tokenize import tokenize
 
 
 def run() -> None:

@@ -5,10 +5,10 @@ from hisac_lab.cli.paths import CODEBOOK, EMBED, INSTANCES, PREPARE, SWEEP, TRAI
 from hisac_lab.config.base import load_section, parse
 from hisac_lab.config.compute import ComputeConfig
 from hisac_lab.config.model import FrameConfig, HiSACConfig, Models
-from hisac_lab.config.run import TrainConfig
-from hisac_lab.models.catalog import load_items
+from hisac_lab.config.train import TrainConfig
+from hisac_lab.inference.items import load_items
 from hisac_lab.training.parallel import team_output
-from hisac_lab.training.run import train_model, work_folder
+from hisac_lab.training.train import train_model, work_folder
 
 
 def run(model: str, seed: int) -> None:

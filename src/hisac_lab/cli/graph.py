@@ -1,0 +1,132 @@
+"""`hisac-lab graph`: the code that each stage of dvc.yaml depends on, read from its imports.
+
+A stage names every module that its entry imports, directly or not, file by file, so that an edit makes stale what runs
+it and nothing else. A room that holds more than Python (templates) is named whole. A package's docstring is not named.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+from functools import cache
+from pathlib import Path
+
+from hisac_lab.base.artifacts import write_file
+from hisac_lab.base.errors import UserError, explain_os_error
+from hisac_lab.cli.paths import GRAPH
+
+PACKAGE = "hisac_lab"
+SOURCE = "src"
+DOORS = {f"{PACKAGE}.cli.paths", f"{PACKAGE}.config.params"}
+"""These decide whether a stage starts and where it writes, never what it writes."""
+CODE = f"    - {SOURCE}/"
+
+
+def write() -> bool:
+    """Writes the lists of code into dvc.yaml; gives whether one has changed.
+
+    Raises:
+        UserError: There is no dvc.yaml here.
+    """
+    try:
+        before = GRAPH.read_text()
+    except OSError as error:
+        raise explain_os_error(error, GRAPH) from error
+    after = with_code(before)
+    if after != before:
+        write_file(GRAPH, after)
+    return after != before
+
+
+def with_code(text: str) -> str:
+    """dvc.yaml with the code of each stage in place of what it lists; all else stays as it is.
+
+    Raises:
+        UserError: A stage without a list of dependencies.
+    """
+    head, *stages = _stages(text)
+    return head + "".join(_with_code(stage) for stage in stages)
+
+
+def code_of(stage: str) -> list[str]:
+    """Paths of the code a stage runs, sorted: files, and rooms that hold more than Python."""
+    paths = set()
+    for module in _imported(f"{PACKAGE}.cli.stages.{stage}") - DOORS:
+        path = _file(module)
+        if path.name == "__init__.py" and path.read_text().count("\n") <= 1:
+            continue
+        paths.add(_relative(path.parent if _holds_more_than_python(path.parent) else path))
+    return sorted(paths)
+
+
+def _holds_more_than_python(room: Path) -> bool:
+    folders = [entry for entry in room.iterdir() if entry.is_dir() and entry.name != "__pycache__"]
+    return any(not list(folder.glob("*.py")) for folder in folders)
+
+
+def _stages(text: str) -> list[str]:
+    """The text in front of the stages, and each stage's."""
+    parts, lines = [""], text.splitlines(keepends=True)
+    for line in lines:
+        if line.startswith("  ") and line[2:3].isalpha() and line.rstrip().endswith(":"):
+            parts.append("")
+        parts[-1] += line
+    return parts
+
+
+def _with_code(stage: str) -> str:
+    name = stage.strip().partition(":")[0]
+    lines = stage.splitlines(keepends=True)
+    kept = [line for line in lines if not line.startswith(CODE)]
+    try:
+        at = kept.index("    deps:\n") + 1
+    except ValueError as error:
+        raise UserError(GRAPH, "has no list", "write one, empty perhaps", f"stages.{name}.deps") from error
+    while kept[at].startswith("    - "):
+        at += 1
+    return "".join([*kept[:at], *(f"    - {path}\n" for path in code_of(name)), *kept[at:]])
+
+
+@cache
+def _imported(module: str) -> frozenset[str]:
+    """The module and everything of this package that it imports, directly or not."""
+    seen, todo = {module}, [module]
+    while todo:
+        for name in _imports(todo.pop()):
+            if name not in seen:
+                seen.add(name)
+                todo.append(name)
+    return frozenset(seen)
+
+
+@cache
+def _imports(module: str) -> frozenset[str]:
+    """What of this package a module imports itself, wherever the import stands in it."""
+    names = set()
+    for node in ast.walk(ast.parse(_file(module).read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    inside = {name for name in names if name.startswith(f"{PACKAGE}.")}
+    return frozenset(name for name in inside if _spec(name))
+
+
+@cache
+def _spec(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:  # a name in a module, not a module in a room
+        return False
+
+
+def _file(module: str) -> Path:
+    spec = importlib.util.find_spec(module)
+    if spec is None or spec.origin is None:
+        raise UserError(module, "is no module with a file", "install the package from its folder")
+    return Path(spec.origin)
+
+
+def _relative(path: Path) -> str:
+    package = _file(PACKAGE).parent
+    return f"{SOURCE}/{PACKAGE}/{path.relative_to(package).as_posix()}".removesuffix("/.")

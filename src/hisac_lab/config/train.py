@@ -1,0 +1,35 @@
+"""Section `train`: one training run."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from hisac_lab.config.base import Section
+
+MOST_RATE = 1e30  # steps of larger ones leave single precision
+
+
+class TrainConfig(Section):
+    """One training run."""
+
+    epochs: int = Field(3, ge=1, description="passes over the training samples")
+    batch_requests: int = Field(256, ge=1, description="requests per step; their candidates stay together")
+    accumulate: int = Field(
+        1, ge=1, description="parts a step is computed in, one after another: less memory, the same gradient"
+    )
+    max_candidates: int = Field(4, ge=1, description="a request with more candidates becomes several rows")
+    learning_rate: float = Field(0.002, gt=0, le=MOST_RATE, description="Adam, dense parameters")
+    embedding_learning_rate: float = Field(0.02, gt=0, le=MOST_RATE, description="Adagrad, embedding tables")
+    weight_decay: float = Field(0.0001, ge=0, description="decoupled weight decay of dense parameters")
+    checks_per_epoch: int = Field(2, ge=1, description="validations per epoch; the best state is kept")
+    patience: int | None = Field(
+        None, ge=1, description="training ends after so many validations without a better AUC; null: never early"
+    )
+    checkpoint_every: int = Field(100, ge=1, description="steps between checkpoints")
+
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[int, Field(ge=1)]
+Temperature = Annotated[float, Field(gt=0)]

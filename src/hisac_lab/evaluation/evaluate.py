@@ -1,0 +1,186 @@
+"""The stage `evaluate`: every trained model on the same test exposures, under one fingerprint."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import multiprocessing
+import shutil
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hisac_lab.base import arithmetic
+from hisac_lab.base.artifacts import MANIFEST, Array, digest_of, read_manifest, write_json, write_manifest
+from hisac_lab.base.progress import track
+from hisac_lab.config.compute import ComputeConfig
+from hisac_lab.config.evaluate import EvaluateConfig
+from hisac_lab.config.model import ExperimentConfig
+from hisac_lab.evaluation import metrics
+from hisac_lab.evaluation.judge import Judge, JudgeTask, RunScores, score_run
+from hisac_lab.events.store import EventStore
+from hisac_lab.ops.auc import weighted_auc
+from hisac_lab.ops.choice import highest
+
+TRUTHS = ("probability_anywhere", "probability_recent_anywhere", "probability")
+
+
+def runs_of(trained: Path, experiment: ExperimentConfig) -> dict[str, list[Path]]:
+    """Folders of all training runs by model; runs that the matrix no longer names are removed.
+
+    Such leftovers are outputs of earlier settings; DVC's cache still holds them, and while they lie there the folder
+    would have another hash than in a fresh clone.
+
+    Raises:
+        UserError: A run is missing.
+    """
+    wanted = {name: [trained / f"{name}-{seed}" for seed in experiment.seeds] for name in experiment.models}
+    for runs in wanted.values():
+        for run in runs:
+            read_manifest(run)
+    known = {run for runs in wanted.values() for run in runs}
+    for folder in trained.iterdir():
+        if folder not in known and (folder / MANIFEST).exists():
+            shutil.rmtree(folder)
+    return wanted
+
+
+@arithmetic.one_thread()
+def evaluate(
+    config: EvaluateConfig,
+    experiment: ExperimentConfig,
+    compute: ComputeConfig,
+    prepared: Path,
+    trained: Path,
+    out: Path,
+    timings: Path,
+    instances: Path | None = None,
+    workers: int = 1,
+) -> None:
+    """Scores the test period with every run and writes metrics with intervals.
+
+    Args:
+        config: The section `evaluate`.
+        experiment: Which models and seeds there are.
+        compute: The section `compute`.
+        prepared: Output of the stage `prepare`.
+        trained: Folder with one directory per training run.
+        out: An empty directory.
+        timings: A JSON file for what differs between machines; never an output.
+        instances: Output of the stage `instances`, for models that read it.
+        workers: Processes at once, on a CPU; the result does not depend on it.
+
+    Raises:
+        UserError: A run is missing.
+    """
+    runs = runs_of(trained, experiment)
+    judge = Judge.open(JudgeTask(config, compute, prepared, instances))
+    names = [name for name, paths in runs.items() for _ in paths]
+    scored = track(_score(judge, runs, workers), len(names), "evaluate", "runs")
+    resampled: dict[str, dict[str, list[Array]]] = {name: {} for name in runs}
+    found: dict[str, dict[str, Any]] = {name: {"seeds": {}} for name in runs}
+    for scores, name in zip(scored, names, strict=True):
+        for metric, series in scores.series.items():
+            resampled[name].setdefault(metric, []).append(series)
+        found[name]["seeds"][str(scores.seed)] = {
+            "valid_auc": scores.valid_auc,
+            "calibration": scores.calibration,
+            **{metric: _round(series[0]) for metric, series in scores.series.items() if not _of_slice(metric)},
+        }
+        found[name] |= scores.model
+    for name in found:
+        found[name] |= _summarise(resampled[name], resampled[config.reference], config.confidence)
+        found[name]["best_seed"] = best_seed(found[name]["seeds"])
+    sizes = {kind: {label: int(inside.sum()) for label, inside in bins.items()} for kind, bins in judge.slices.items()}
+    fingerprint = protocol_fingerprint(judge.store, config)
+    pairs = metrics.paired({name: np.mean(series["auc"], axis=0) for name, series in resampled.items()},
+                           config.confidence)  # fmt: skip
+    write_json(out / "metrics.json", {"models": found, "pairs": pairs, "slices": sizes, "ceilings": _ceilings(judge)})
+    write_manifest(
+        out,
+        fingerprint=fingerprint,
+        reference=config.reference,
+        confidence=config.confidence,
+        negatives=judge.store.manifest["negatives"],
+        test_samples=len(judge.samples),
+        test_users=judge.resamples.shape[1],
+    )
+    # The workers have ended: none of them disturbs the clock.
+    seconds = {name: judge.time(paths[0]) for name, paths in track(runs.items(), len(runs), "time", "models")}
+    timings.parent.mkdir(parents=True, exist_ok=True)
+    write_json(timings, {"fingerprint": fingerprint, "models": seconds})
+
+
+def _score(judge: Judge, runs: dict[str, list[Path]], workers: int) -> Iterator[RunScores]:
+    """Scores of all runs in their order; each model's first run counts its cost."""
+    first = [run == paths[0] for paths in runs.values() for run in paths]
+    folders = list(itertools.chain(*runs.values()))
+    if workers == 1 or judge.runtime.device.type == "cuda":
+        yield from map(judge.score, folders, first)
+        return
+    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+        yield from pool.map(functools.partial(score_run, judge.task), folders, first)
+
+
+def protocol_fingerprint(store: EventStore, config: EvaluateConfig) -> str:
+    """Digest of split, candidates, negatives, history limit and metrics.
+
+    Numbers with different fingerprints are never put in one table.
+    """
+    return digest_of({"data": store.manifest["protocol"], "metrics": config.model_dump(mode="json")})
+
+
+def best_seed(seeds: dict[str, dict[str, Any]]) -> int:
+    """The seed with the highest `valid_auc`, as rounded; of equals the lowest.
+
+    Args:
+        seeds: What is known of each seed's run; one at least.
+    """
+    return int(highest(seeds, lambda seed: seeds[seed]["valid_auc"], int))
+
+
+def _summarise(own: dict[str, list[Array]], reference: dict[str, list[Array]], confidence: float) -> dict[str, Any]:
+    """Means over seeds, intervals over users, spread over seeds, paired difference to the reference."""
+    overall: dict[str, Any] = {}
+    slices: dict[str, Any] = {}
+    for metric, series in own.items():
+        together = np.mean(series, axis=0)
+        entry = {"value": _round(together[0]), "interval": metrics.interval(together[1:], confidence)}
+        if _of_slice(metric):
+            _, kind, label = metric.split("/", 2)
+            slices.setdefault(kind, {})[label] = entry
+            continue
+        gap = together - np.mean(reference[metric], axis=0)
+        entry["seed_spread"] = _round(np.std([one[0] for one in series]))
+        entry["difference"] = _round(gap[0])
+        entry["difference_interval"] = metrics.interval(gap[1:], confidence)
+        overall[metric] = entry
+    return {"metrics": overall, "slices": slices}
+
+
+def _ceilings(judge: Judge) -> dict[str, Any]:
+    """AUC of the truth, where the data set knows it: nothing that is learnt from the log can be expected above it.
+
+    `probability_anywhere` is the true probability of a click, whatever the position in the slate, which no model here
+    is told; `probability_recent_anywhere` is what is left of it for who sees the last events only; `probability` knows
+    the position too.
+    """
+    found = {}
+    for name in TRUTHS:
+        if name in judge.store.manifest["extras"]:
+            truth = np.asarray(judge.store.extra(name, "test"), np.float64)
+            series = weighted_auc(judge.labels, truth, judge.resamples, judge.user)
+            interval = metrics.interval(series[1:], judge.task.config.confidence)
+            found[name] = {"value": _round(series[0]), "interval": interval}
+    return found
+
+
+def _of_slice(metric: str) -> bool:
+    return metric.startswith("slice/")
+
+
+def _round(value: Any) -> float:
+    return round(float(value), 6)

@@ -1,0 +1,1 @@
+"""What training, evaluation, A/B test and serving share: bundles, devices, scoring."""

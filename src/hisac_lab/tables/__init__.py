@@ -1,0 +1,1 @@
+"""Reading, guessing and checking logs as tables, whatever their layout."""

@@ -1,0 +1,252 @@
+"""Looking at an own log before anything runs: what is in it, what is wrong with it, and the mapping that reads it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from hisac_lab.base.errors import UserError
+from hisac_lab.tables.columns import Column
+from hisac_lab.tables.guess import EARLY, Guess, guess_items, guess_log, official_name
+from hisac_lab.tables.layouts.own import read_vectors
+from hisac_lab.tables.read import COMPRESSION, header, is_parquet, read
+from hisac_lab.tables.survey import SHOWN, Collector, Problem, Survey, Surveyor
+
+SCALE = 21  # feedback with at most so many levels is a scale
+FILES_TRIED = 20  # files of a folder that are looked at for the layout
+TABLES = (".csv", ".tsv", ".txt", ".parquet", ".pq")
+
+
+@dataclass
+class Check:
+    """All that is known of a log after looking at it.
+
+    Attributes:
+        path: What was looked at, a file or a folder.
+        items_path: The table of items.
+        vectors_path: The item vectors.
+        files: The files of the log.
+        log: How the log seems to be written; None: it cannot be read.
+        items: How the table of items seems to be written.
+        survey: What the log holds.
+        problems: What is wrong.
+    """
+
+    path: Path
+    items_path: Path | None = None
+    vectors_path: Path | None = None
+    files: list[Path] = field(default_factory=list)
+    log: Guess | None = None
+    items: Guess | None = None
+    survey: Survey = field(default_factory=Survey)
+    problems: list[Problem] = field(default_factory=list)
+
+    @property
+    def stops(self) -> bool:
+        """Whether a run with the proposed mapping would stop."""
+        return any(problem.stops for problem in self.problems)
+
+    @property
+    def positive_from(self) -> float | None:
+        """Where positive feedback seems to begin; None: there is no feedback that tells positives apart."""
+        levels = sorted(self.survey.labels)
+        if len(levels) < 2:
+            return None
+        if levels[0] < 0 or levels == [0, 1]:
+            return next((level for level in levels if level > 0), levels[-1])
+        if len(levels) <= SCALE:  # 4 of 5 stars, 8 of 10
+            return next(level for level in levels if level >= 0.8 * levels[-1])
+        counts = np.cumsum([self.survey.labels[level] for level in levels])
+        return levels[max(int(np.searchsorted(counts, counts[-1] / 2)), 1)]
+
+    def say(self, where: Path, what: str, mend: str, field: str | None = None, stops: bool = True) -> None:
+        """Adds a problem."""
+        self.problems.append(Problem([str(UserError(where, what, mend, field))], stops=stops))
+
+    @contextmanager
+    def catching(self) -> Iterator[None]:
+        """Turns an error that ends the reading of a file into a problem."""
+        try:
+            yield
+        except UserError as error:
+            self.problems.append(Problem([str(error)]))
+
+
+def check(path: Path, items: Path | None = None, vectors: Path | None = None) -> Check:
+    """Looks at a log.
+
+    Args:
+        path: A file, or a folder of files with the same columns.
+        items: The table of items.
+        vectors: Item vectors, one row per row of that table.
+    """
+    found = Check(path, items, vectors)
+    with found.catching():
+        _open(found)
+    if found.log is None or not _readable(found, found.log):
+        return found
+    surveyor = Surveyor(found.log.roles, Column(found.log.roles["time"], "time", found.log.time_format))
+    found.survey = surveyor.survey
+    for file in found.files:
+        with found.catching():
+            layout = found.log.layout if file == found.log.path else guess_log(file).layout
+            found.problems += surveyor.read(file, layout)
+    if found.survey.rows:
+        _judge(found, found.log)
+    if vectors is not None and items is None:
+        found.say(vectors, "has no item table beside it", "name the table whose rows it follows with --items")
+    if items is not None:
+        with found.catching():
+            found.items = guess_items(items, found.log.roles["item"])
+            ids = _check_items(found, found.log, found.items)
+            for _ in read_vectors(vectors, ids) if vectors is not None else ():
+                pass
+    return found
+
+
+def proposal(found: Check) -> dict[str, Any]:
+    """The sections of params.yaml that read this log."""
+    log, items, survey = found.log, found.items, found.survey
+    assert log is not None
+    sections: dict[str, Any] = {"acquire": own_source(found)}
+    if log.official is not None:
+        folder = found.path if found.path.is_dir() else found.path.parent
+        sections = {"acquire": {"dataset": log.official, "path": str(folder)}}
+    if not survey.rows:
+        return sections
+    positive_from, levels = found.positive_from, sorted(survey.labels)
+    columns: dict[str, Any] = log.roles | {"label": None if positive_from is None else log.roles["label"]}
+    if positive_from is not None and survey.labels_whole and len(levels) <= SCALE:
+        columns["label_range"] = [levels[0], levels[-1]]
+    if items is not None:
+        columns |= {"text": list(items.text), "fields": list(items.fields)}
+    columns["separator"] = log.separator or (items.separator if items is not None else None)
+    columns["time_format"] = log.time_format
+    sections["prepare"] = {
+        "columns": columns,
+        "positive_from": positive_from,
+        "order": "sort",
+        "duplicates": "drop" if survey.repeated else "refuse",
+        "time_unit": "day" if survey.daily else "second",
+        "history": "positives",
+    }
+    if log.official is None and found.vectors_path is not None:
+        sections["embed"] = {"method": "supplied"}
+    elif log.official is None and found.items_path is None:
+        sections["embed"] = {"method": "cooccurrence"}
+    return sections
+
+
+def own_source(found: Check) -> dict[str, str | None]:
+    """The section `acquire` that takes this as an own log."""
+    given = {"path": found.path, "items_path": found.items_path, "vectors_path": found.vectors_path}
+    return {"dataset": "own"} | {name: None if path is None else str(path) for name, path in given.items()}
+
+
+def _open(found: Check) -> None:
+    """Finds the files and guesses how the log is written; in a folder of an official layout, the log is looked for."""
+    if not found.path.is_dir():
+        found.files, found.log = [found.path], guess_log(found.path)
+        return
+    files = sorted(
+        file for file in found.path.rglob("*") if file.is_file() and (_is_table(file) or official_name(file))
+    )
+    if not files:
+        raise UserError(found.path, "holds no tables", "put .csv, .tsv or .parquet files there")
+    guesses = [guess_log(file) for file in files[:FILES_TRIED]]
+    official = [guess for guess in guesses if guess.official is not None]
+    found.log = max(official, key=lambda guess: len(guess.roles)) if official else guesses[0]
+    found.files = [file for file in files if not official or official_name(file) or _same_columns(file, found.log)]
+
+
+def _same_columns(path: Path, log: Guess) -> bool:
+    return set(log.roles.values()) <= set(header(path, None if is_parquet(path) else log.layout))
+
+
+def _is_table(path: Path) -> bool:
+    return path.with_suffix("").suffix in TABLES if path.suffix in COMPRESSION else path.suffix in TABLES
+
+
+def _readable(found: Check, log: Guess) -> bool:
+    """Whether events can be read; says what is in the way."""
+    whole = all(role in log.roles for role in ("user", "item", "time"))
+    if log.official is not None:
+        return whole
+    for role in ("user", "item", "time"):
+        if role not in log.roles:
+            mend = f"add such a column, or name it in prepare.columns.{role}"
+            found.say(log.path, f"no column looks like the {role}", mend, "header")
+    if not log.has_header:
+        found.say(log.path, "is no header", f"put a line before it, like {log.missing_header!r}", "line 1")
+    if not _is_table(log.path):
+        mend = "rename it to .csv or .tsv, with .gz, .zst or .bz2 behind it when it is compressed"
+        found.say(log.path, f"has the suffix {log.path.suffix!r}", mend)
+    for role in log.by_value:
+        what = f"is taken for the {role} because of its values"
+        found.say(log.path, what, "name another column in the mapping if it is not", log.roles[role], stops=False)
+    return whole
+
+
+def _judge(found: Check, log: Guess) -> None:
+    """What only the whole log shows."""
+    survey, path, roles = found.survey, found.path, log.roles
+    if len(survey.items) < 2:
+        what = f"the log has one item ({survey.items.ids[0]!r}): there is nothing to rank"
+        found.say(path, what, "give a log of more items", roles["item"])
+    if survey.first == survey.last:
+        what = f"every event has the time {survey.first}: there is no before and after"
+        found.say(path, what, "give the times of the events", roles["time"])
+    elif survey.first < EARLY:
+        what = f"the first time is {survey.first} seconds, in {str(np.datetime64(survey.first, 's'))[:4]}"
+        found.say(path, what, "check that times count from 1970", roles["time"], stops=False)
+    if len(survey.labels) == 1:
+        what = f"every event has the value {next(iter(survey.labels)):g}, so it tells nothing apart"
+        found.say(path, what, "with label: null every event is a positive", roles["label"], stops=False)
+    if survey.items.ids[0].endswith(".0") and all(name.endswith(".0") for name in survey.items.ids):
+        what = f"all ids look like {survey.items.ids[0]!r}: integers that became floats"
+        found.say(path, what, "write them as integers, or they will not match other tables", roles["item"], stops=False)
+
+
+def _check_items(found: Check, log: Guess, items: Guess) -> pd.Series[str]:
+    """Checks the table of items against the log; its ids in their order."""
+    path, name = items.path, log.roles["item"]
+    if "item" not in items.roles:
+        raise UserError(path, "no column looks like the item", f"call it {name!r}, as in the log", "header")
+    if items.roles["item"] != name:
+        what = f"the item is called so here and {name!r} in the log"
+        raise UserError(path, what, "give both columns one name", items.roles["item"])
+    both = [guess.layout.separator for guess in (log, items) if guess.layout is not None]
+    if len(set(both)) > 1 and (log.separator or items.separator):
+        what = f"its separator is {both[1]!r} and that of the log {both[0]!r}"
+        raise UserError(path, what, "write both with one separator")
+    if not items.has_header:
+        raise UserError(path, "is no header", f"put a line before it that names {name!r} and the rest", "line 1")
+    collector, ids = Collector(path, items.layout), pd.Series([], dtype=str)
+    wanted = {column: Column(column, "text", optional=True) for column in (*items.text, *items.fields)}
+    for block in read(path, {"item": Column(name, "id"), **wanted}, items.layout, collector.report):
+        new = block.columns["item"].to_pandas().astype(str)
+        good = ~collector.take_bad(block)
+        ids = pd.concat([ids, new[good]], ignore_index=True)
+        twice = ids.duplicated().to_numpy()[len(ids) - int(good.sum()) :]
+        rows = block.positions(np.flatnonzero(good)[twice])
+        texts = [f"item {value!r} has two rows in the item table" for value in new[good][twice][:SHOWN]]
+        collector.add(rows, name, "has two rows in the item table", "keep one of them", texts)
+    found.problems += collector.problems()
+    missing = sorted(set(found.survey.items.ids) - set(ids))
+    if missing:
+        lines = [
+            str(
+                UserError(found.path, f"item {value!r} has no row in {path}", "add it there or remove its events", name)
+            )
+            for value in missing[:SHOWN]
+        ]
+        found.problems.append(Problem(lines, len(missing)))
+    if not items.text:
+        found.say(path, "no column describes an item in words", "name one in prepare.columns.text", "header")
+    return ids

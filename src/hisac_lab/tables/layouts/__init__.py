@@ -1,0 +1,38 @@
+"""Loaders: one module per layout, each giving a `RawLog`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from hisac_lab.config.events import PrepareConfig
+from hisac_lab.tables.layouts.amazon_reviews_2023 import amazon_reviews_2023
+from hisac_lab.tables.layouts.contract import RawLog
+from hisac_lab.tables.layouts.gcc_changelog import gcc_changelog
+from hisac_lab.tables.layouts.kuairand import kuairand
+from hisac_lab.tables.layouts.lastfm_1k import lastfm_1k
+from hisac_lab.tables.layouts.movielens import movielens
+from hisac_lab.tables.layouts.movielens_100k import official, recbole
+from hisac_lab.tables.layouts.own import own
+from hisac_lab.tables.layouts.taobao_mm import taobao_mm
+from hisac_lab.tables.layouts.taobao_userbehavior import taobao_userbehavior
+from hisac_lab.tables.layouts.world import world
+from hisac_lab.tables.layouts.yambda import yambda
+
+Loader = Callable[[Path, PrepareConfig], RawLog]
+
+LOADERS: dict[str, Loader] = {
+    "movielens-official": official,
+    "recbole-atomic": recbole,
+    "own": own,
+    "world": world,
+    "gcc-changelog": gcc_changelog,
+    "movielens": movielens,
+    "kuairand": kuairand,
+    "taobao-mm": taobao_mm,
+    "taobao-userbehavior": taobao_userbehavior,
+    "amazon-reviews-2023": amazon_reviews_2023,
+    "yambda": yambda,
+    "lastfm-1k": lastfm_1k,
+}
+"""By the layout that the manifest of `acquire` names; a loader takes the folder of raw files and its settings."""

@@ -1,0 +1,42 @@
+"""What every loader gives: the way to read a log, whatever its layout."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import pandas as pd
+
+from hisac_lab.base.artifacts import Array
+from hisac_lab.tables.read import Block
+
+Vectors = Iterator[tuple[list[str], Array]]
+
+
+@dataclass(frozen=True)
+class RawLog:
+    """A log that can be read; nothing has been read yet.
+
+    Attributes:
+        blocks: Reads the events anew, in file order. Each block has the roles user and item (`id`), time (`time`) and,
+            where the log has them: label (`number`, the feedback), part (int8, one of tables.HISTORY, TRAIN, TEST: the
+            published split), random (bool: exposed by a random policy) and the `extras` (`number`).
+        items: Reads the item table: text columns item, text and one per field, one row per item; None: the items are
+            those of the log, each described by its id.
+        fields: Names of the categorical columns of the item table.
+        vectors: Reads item vectors, some at a time: ids and (n, D) float32; None: the log brings none.
+        extras: Further roles of the blocks, kept beside the samples and apart from what models see.
+        positive_from: The usual threshold between negative and positive feedback; None: the user says it.
+        complete: Whether every item of the log must have a row in the item table; otherwise such an item has the
+            text "" and unknown fields.
+        window: First second and end of the period the publisher names; events outside are dropped and counted.
+    """
+
+    blocks: Callable[[], Iterator[Block]]
+    items: Callable[[], pd.DataFrame] | None = None
+    fields: tuple[str, ...] = ()
+    vectors: Callable[[], Vectors] | None = None
+    extras: tuple[str, ...] = ()
+    positive_from: float | None = None
+    complete: bool = False
+    window: tuple[int, int] | None = None

@@ -1,0 +1,107 @@
+"""An own log: CSV, TSV or Parquet, one file or many, with the names of its columns in `prepare.columns`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from hisac_lab.base.errors import UserError, explain_os_error
+from hisac_lab.config.events import ColumnsConfig, PrepareConfig
+from hisac_lab.tables.layouts.contract import RawLog, Vectors
+from hisac_lab.tables.read import Block, Column, layout_of, read
+
+VECTOR_ROWS = 1 << 16
+
+
+def own(folder: Path, config: PrepareConfig) -> RawLog:
+    """Reads `events/*`, and `items.*` and `vectors.npy` when they are there."""
+    names = config.columns
+    home = folder / "events"
+    paths = sorted(home.iterdir()) if home.is_dir() else []
+    tables = sorted(folder.glob("items.*"))
+    vectors = folder / "vectors.npy"
+
+    def blocks() -> Iterator[Block]:
+        for path in paths:
+            yield from read(path, event_columns(names), layout_of(path, names.separator))
+
+    if not paths:
+        raise UserError(home, "holds no files", "name the log in acquire.path")
+    if vectors.exists() and not tables:
+        raise UserError("params.yaml", "vectors without an item table have no names", "name the table whose rows they "
+                        "follow", "acquire.items_path")  # fmt: skip
+    return RawLog(
+        blocks,
+        items=(lambda: item_table(tables[0], names)) if tables else None,
+        fields=names.fields if tables else (),
+        vectors=(lambda: read_vectors(vectors, item_table(tables[0], names)["item"])) if vectors.exists() else None,
+        complete=True,
+    )
+
+
+def event_columns(names: ColumnsConfig) -> dict[str, Column]:
+    """The wanted columns of the events by role."""
+    columns = {
+        "user": Column(names.user, "id"),
+        "item": Column(names.item, "id"),
+        "time": Column(names.time, "time", names.time_format),
+    }
+    if names.label is not None:
+        low, high = names.label_range or (None, None)
+        columns["label"] = Column(names.label, "number", low=low, high=high)
+    return columns
+
+
+def item_table(path: Path, names: ColumnsConfig) -> pd.DataFrame:
+    """The item table with the columns item, text and the fields."""
+    wanted = {name: Column(name, "text", optional=True) for name in (*names.text, *names.fields)}
+    frames: list[pd.DataFrame] = []
+    seen: set[str] = set()
+    for block in read(path, {"item": Column(names.item, "id"), **wanted}, layout_of(path, names.separator)):
+        frame = pd.DataFrame({role: values.to_pandas().astype(str) for role, values in block.columns.items()})
+        twice = frame["item"].duplicated() | frame["item"].isin(seen)
+        if twice.any():
+            first = int(twice.to_numpy().argmax())
+            what = f"item {frame['item'][first]!r} has two rows in the item table"
+            raise block.refuse(first, "item", what, "keep one of them")
+        seen.update(frame["item"])
+        frames.append(frame)
+    table = pd.concat(frames, ignore_index=True)
+    items = pd.DataFrame({"item": table["item"], "text": table[list(names.text)].agg(". ".join, axis=1)})
+    for name in names.fields:
+        items[name] = table[name]
+    return items
+
+
+def read_vectors(path: Path, ids: pd.Series[str]) -> Vectors:
+    """Item vectors of a `.npy` file, (items, width) numbers in the order of the item table `ids`.
+
+    Raises:
+        UserError: The file is broken, or its shape, type or a value cannot be used.
+    """
+    mend = "write one row of numbers per row of the item table, with numpy.save"
+    try:
+        vectors = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, EOFError) as error:
+        what = f"is no whole .npy file of numbers ({' '.join(str(error).split())[:80]})"
+        raise UserError(path, what, mend) from error
+    except OSError as error:
+        raise explain_os_error(error, path) from error
+    if not isinstance(vectors, np.ndarray):
+        raise UserError(path, "is an archive of arrays (.npz)", mend)
+    if vectors.ndim != 2 or vectors.dtype.kind not in "fiu" or not vectors.shape[1]:
+        raise UserError(path, f"has shape {vectors.shape} and type {vectors.dtype}", mend, "shape")
+    if len(vectors) != len(ids):
+        what = f"has {len(vectors)} rows, the item table has {len(ids)}"
+        raise UserError(path, what, "give one vector per row of the item table", "rows")
+    for begin in range(0, len(vectors), VECTOR_ROWS):
+        part = np.asarray(vectors[begin : begin + VECTOR_ROWS], np.float32)
+        finite = np.isfinite(part)
+        if not finite.all():
+            row, column = np.argwhere(~finite)[0]
+            what = f"item {ids.iloc[begin + row]!r} has the value {part[row, column]}"
+            raise UserError(path, what, "mend the vector of that item", f"row {begin + row}, column {column}")
+        yield ids.iloc[begin : begin + VECTOR_ROWS].tolist(), part

@@ -1,0 +1,391 @@
+"""Tables of events read block by block: text or Parquet, compressed or not, in bounded memory.
+
+A block's values are checked as they come. What is wrong is named by its place in the file: the line of a text file,
+the row group of a Parquet file. Finding that place may read the file again; it happens once, before the run stops.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
+
+from hisac_lab.base.artifacts import Array
+from hisac_lab.base.errors import UserError, explain_os_error
+from hisac_lab.tables.columns import Column as Column
+from hisac_lab.tables.columns import Fault, convert
+from hisac_lab.tables.columns import TimeFormat as TimeFormat
+
+HISTORY, TRAIN, TEST = 0, 1, 2  # of an event in a published split: history only, or an exposure of that split
+UNIT_SECONDS = {"second": 1, "day": 86_400}
+BLOCK_BYTES = 8 << 20
+BLOCK_ROWS = 1 << 18
+SKIPPED_AT_MOST = 10_000  # rows of another number of values that a reader with a `report` puts up with
+COMPRESSION = {".gz": "gzip", ".zst": "zstd", ".bz2": "bz2"}
+MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"BZh": "bz2", b"PK\x03\x04": "zip", b"PAR1": "parquet"}
+WORDS = {";": "semicolons", "\t": "tabs", "|": "bars", ",": "commas", "::": "double colons"}
+
+Report = Callable[[Fault], None]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a text file is written.
+
+    Attributes:
+        separator: Between values; one character, or two as in `::`.
+        names: Names of the columns; None: the first line has them.
+        quoting: Whether double quotes enclose values (which may then hold separators and line ends).
+        encoding: Of the text.
+    """
+
+    separator: str = ","
+    names: tuple[str, ...] | None = None
+    quoting: bool = True
+    encoding: str = "utf-8"
+
+
+@dataclass(frozen=True)
+class Block:
+    """Rows of one file that stand together.
+
+    Attributes:
+        path: The file.
+        layout: How it is written; None: Parquet.
+        row: Position of the first row among the file's rows.
+        columns: By role: `id` a dictionary array of text, `text` an array of text, others NumPy arrays.
+        names: The file's names of these columns.
+        skipped: Rows that a reader with a `report` left out, rising; `row` does not count them.
+    """
+
+    path: Path
+    layout: Layout | None
+    row: int
+    columns: dict[str, Any]
+    names: Mapping[str, str] = field(default_factory=dict)
+    skipped: Sequence[int] = ()
+
+    def __len__(self) -> int:
+        return len(next(iter(self.columns.values())))
+
+    def positions(self, indices: Array) -> Array:
+        """Positions among the file's rows of the rows at `indices` in this block; (n,) int64."""
+        kept: Array = self.row + np.asarray(indices)
+        before = np.asarray(self.skipped, np.int64) - np.arange(len(self.skipped))  # rows kept before each skipped one
+        return kept + np.searchsorted(before, kept, side="right")
+
+    def refuse(self, index: int, field: str, what: str, mend: str) -> UserError:
+        """The error for the value of the role or column `field` at `index` in this block."""
+        name = self.names.get(field, field)
+        return UserError(
+            self.path, what, mend, f"{place(self.path, self.layout, int(self.positions(np.asarray(index))))}: {name}"
+        )
+
+
+def is_parquet(path: Path) -> bool:
+    """Whether the name says Parquet."""
+    return path.suffix in (".parquet", ".pq")
+
+
+def layout_of(path: Path, separator: str | None = None) -> Layout | None:
+    """The layout a file's name promises: Parquet, `.tsv` or comma separated; `separator` overrides."""
+    if is_parquet(path):
+        return None
+    return Layout(separator or ("\t" if ".tsv" in path.suffixes else ","))
+
+
+def read(
+    path: Path, columns: Mapping[str, Column], layout: Layout | None, report: Report | None = None
+) -> Iterator[Block]:
+    """Reads the wanted columns of a file, block by block.
+
+    Args:
+        path: The file; `.gz`, `.zst` and `.bz2` are unpacked on the way.
+        columns: The wanted columns by role.
+        layout: How the text is written; None: Parquet.
+        report: Takes what is wrong with single rows instead of an error, rows counted from the file's first; rows of
+            another number of values are then left out, other bad values are arbitrary in the blocks.
+
+    Raises:
+        UserError: One line that names the file, the line or row group, the field, the value and the mend.
+    """
+    rows = 0
+    names = {role: column.name for role, column in columns.items()}
+    skipped: list[int] = []
+    tables = _parquet(path, columns) if layout is None else _text(path, columns, layout, report, skipped)
+    for table in tables:
+        if not table.num_rows:
+            continue
+        values: dict[str, Any] = {}
+        block = Block(path, layout, rows, values, names, skipped)
+        faults: list[Fault] = []
+        for role, column in columns.items():
+            values[role], found = convert(table.column(column.name), column)
+            faults += found
+        if faults and report is None:
+            first = min(faults, key=lambda fault: int(fault.rows[0]))
+            raise block.refuse(int(first.rows[0]), first.field, first.say(0), first.mend)
+        for fault in faults:
+            report(replace(fault, rows=block.positions(fault.rows)))  # type: ignore[misc]
+        rows += table.num_rows
+        yield block
+    if not rows and not skipped:
+        raise UserError(path, "has no rows", "give a file with a header and rows")
+
+
+def header(path: Path, layout: Layout | None) -> list[str]:
+    """Names of a file's columns.
+
+    Raises:
+        UserError: The file cannot be read, is empty, or names a column twice.
+    """
+    if layout is None:
+        names = [str(name) for name in open_parquet(path).schema_arrow.names]
+    elif layout.names is not None:
+        names = list(layout.names)
+    else:
+        names = next((row for _, row in lines(path, layout)), [])
+        if not names:
+            raise UserError(path, "is empty", "give a file with a header and rows")
+    for name in names:
+        if names.count(name) > 1:
+            raise UserError(path, f"the column {name!r} occurs twice", "rename one of them", "header")
+    return names
+
+
+def lines(path: Path, layout: Layout) -> Iterator[tuple[int, list[str]]]:
+    """Rows of a text file with the line each begins on: slow, for messages and for `data check`.
+
+    Raises:
+        UserError: The file cannot be read to its end, is no text, or a quote in it is not closed.
+    """
+    begin, ended = 1, False
+
+    def physical() -> Iterator[str]:
+        nonlocal ended
+        first = text.readline().removeprefix("\ufeff")
+        if first[:1] in ("\udcff", "\udcfe") or "\0" in first:
+            raise UserError(path, f"is UTF-16 or no text: it begins with {first[:4]!a}", "convert it to UTF-8",
+                            "line 1")  # fmt: skip
+        yield first
+        yield from text
+        ended = True
+
+    quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if layout.quoting else csv.QUOTE_NONE
+    mend = "close the quote, or double a quote that belongs to the value"
+    try:
+        with _open(path, layout) as stream:
+            text = io.TextIOWrapper(stream, encoding=layout.encoding, errors="surrogateescape", newline="")
+            reader = csv.reader(physical(), delimiter=_single(layout), quoting=quoting)
+            for row in reader:
+                if ended and row:  # a whole row ends with its line, before the reader asks for another
+                    what = f"a quote opens in {','.join(row)[:40]!r} and is never closed"
+                    raise UserError(path, what, mend, f"line {begin}")
+                if row:
+                    yield begin, row
+                begin = reader.line_num + 1
+    except OSError as error:
+        raise _broken(path, error) from error
+    except csv.Error as error:
+        raise UserError(path, f"a quote opens and is not closed for long ({error})", mend, f"line {begin}") from error
+
+
+def place(path: Path, layout: Layout | None, row: int) -> str:
+    """Where row `row` (from 0, without the header) stands in the file."""
+    return places(path, layout, [row])[row]
+
+
+def places(path: Path, layout: Layout | None, rows: Sequence[int]) -> dict[int, str]:
+    """Where each of `rows` stands in the file, found in one go."""
+    found = {row: f"row {row}" for row in rows}
+    if layout is None:
+        metadata = open_parquet(path).metadata
+        ends = np.cumsum([metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)])
+        for row in found:
+            group = int(np.searchsorted(ends, row, side="right"))
+            found[row] = f"row group {group}, row {row - (int(ends[group - 1]) if group else 0)}"
+        return found
+    left = set(rows)
+    for position, (line, _) in enumerate(lines(path, layout), start=-(layout.names is None)):
+        if position in left:
+            found[position] = f"line {line}"
+            left.remove(position)
+            if not left:
+                break
+    return found
+
+
+class _Quotes:
+    """A stream that counts the double quotes passing through."""
+
+    def __init__(self, stream: pa.NativeFile) -> None:
+        self.stream, self.count, self.closed = stream, 0, False
+
+    def read(self, size: int = -1) -> bytes:
+        data: bytes = self.stream.read(size)
+        self.count += data.count(b'"')
+        return data
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def _single(layout: Layout) -> str:
+    return "\t" if len(layout.separator) > 1 else layout.separator
+
+
+def _open(path: Path, layout: Layout) -> pa.NativeFile:
+    if path.is_dir():
+        raise UserError(path, "is a directory", "name a file")
+    with path.open("rb") as file:
+        begin = file.read(4)
+    kind = next((kind for magic, kind in MAGIC.items() if begin.startswith(magic)), "text")
+    promised = COMPRESSION.get(path.suffix, "text")
+    if kind == "zip":
+        raise UserError(path, "is a zip archive", "unpack it, or compress the file as .gz or .zst")
+    if begin and kind != promised:
+        mend = "give the file the suffix of what it is (.gz, .zst, .bz2, .parquet)"
+        raise UserError(path, f"begins with {ascii(begin)[2:-1]}: it is {kind}, not {promised}", mend)
+    stream = pa.input_stream(str(path), compression=COMPRESSION.get(path.suffix))
+    if len(layout.separator) > 1:
+        return pa.BufferReader(stream.read().replace(layout.separator.encode(), b"\t"))
+    return stream
+
+
+def _broken(path: Path, error: OSError) -> UserError:
+    if path.suffix in COMPRESSION and error.errno is None:
+        return UserError(path, f"the compressed data are broken or end early ({error})", "fetch or compress it again")
+    return explain_os_error(error, path)
+
+
+def _text(
+    path: Path, columns: Mapping[str, Column], layout: Layout, report: Report | None, skipped: list[int]
+) -> Iterator[pa.Table]:
+    names = header(path, layout)
+    wanted = _present(path, names, columns, layout)
+    if next(islice(lines(path, layout), layout.names is None, None), None) is None:
+        return  # Arrow takes a header without a line end for no header
+
+    def ragged(row: Any) -> str:
+        if report is None or len(skipped) == SKIPPED_AT_MOST:
+            return "error"
+        number = row.number - 1 - (layout.names is None)
+        skipped.append(number)
+        report(Fault("", np.asarray([number]), (row.text,), *_count_differs(row.actual_columns, len(names))))
+        return "skip"
+
+    try:
+        with _open(path, layout) as stream:
+            counted = _Quotes(stream)
+            reader = pyarrow.csv.open_csv(
+                counted,
+                read_options=pyarrow.csv.ReadOptions(
+                    use_threads=False,
+                    block_size=BLOCK_BYTES,
+                    column_names=layout.names,
+                    encoding=layout.encoding,
+                ),
+                parse_options=pyarrow.csv.ParseOptions(
+                    delimiter=_single(layout),
+                    quote_char='"' if layout.quoting else False,
+                    newlines_in_values=layout.quoting,
+                    invalid_row_handler=ragged,
+                ),
+                convert_options=pyarrow.csv.ConvertOptions(
+                    column_types=dict.fromkeys(wanted, pa.string()), include_columns=wanted
+                ),
+            )
+            for batch in reader:
+                yield pa.Table.from_batches([batch])
+        if layout.quoting and counted.count % 2:  # one of them may be open to the end of the file
+            for _ in lines(path, layout):
+                pass
+    except OSError as error:
+        raise _broken(path, error) from error
+    except (pa.ArrowInvalid, UnicodeDecodeError) as error:
+        raise _explain(path, layout, names, wanted, error) from error
+
+
+def _count_differs(actual: int, expected: int) -> tuple[str, str]:
+    what = f"has {actual} values, the header names {expected} columns"
+    return what, "mend that line, its quotes or the delimiter"
+
+
+def _explain(path: Path, layout: Layout, names: list[str], wanted: list[str], error: Exception) -> UserError:
+    """Finds the first row that is no row of this table."""
+    found = None
+    for position, (line, row) in enumerate(lines(path, layout)):  # to the end: an open quote explains more
+        if found is not None or (position == 0 and layout.names is None):
+            continue
+        if len(row) != len(names):
+            what, mend = _count_differs(len(row), len(names))
+            found = UserError(path, f"{_single(layout).join(row)[:40]!r} {what}", mend, f"line {line}")
+            continue
+        for name, value in zip(names, row, strict=True):
+            if name in wanted and any("\udc80" <= sign <= "\udcff" for sign in value):
+                what = f"value {value[:20].encode(layout.encoding, 'surrogateescape')!r} is not {layout.encoding}"
+                found = UserError(path, what, "convert it to UTF-8", f"line {line}: {name}")
+    if "straddling" in str(error):
+        return UserError(path, f"a row is longer than {BLOCK_BYTES} bytes", "split it, or mend its quotes")
+    return found or UserError(path, " ".join(str(error).split()), "mend that line or the delimiter")
+
+
+def _present(path: Path, names: list[str], columns: Mapping[str, Column], layout: Layout | None) -> list[str]:
+    wanted = list(dict.fromkeys(column.name for column in columns.values()))
+    for name in wanted:
+        if name in names:
+            continue
+        known = ", ".join(names)
+        if layout is not None and len(names) == 1:
+            for separator, word in WORDS.items():
+                if separator in names[0]:
+                    what = f"column is missing: the header {names[0][:60]!r} looks separated by {word}"
+                    raise UserError(path, what, "set prepare.columns.separator", name)
+        if layout is not None and any(entry.lstrip("-").replace(".", "", 1).isdigit() for entry in names):
+            raise UserError(path, f"column is missing: the first line ({known}) is no header", "add one", name)
+        raise UserError(path, f"column is missing (there are: {known})", "set it in prepare.columns", name)
+    return wanted
+
+
+def open_parquet(path: Path) -> pq.ParquetFile:
+    """Opens a Parquet file.
+
+    Raises:
+        UserError: It cannot be read, or is not whole.
+    """
+    try:
+        if path.is_dir():
+            raise UserError(path, "is a directory", "name a file")
+        with path.open("rb"):
+            pass
+        return pq.ParquetFile(path)
+    except pa.ArrowInvalid as error:
+        what = f"is no whole Parquet file ({' '.join(str(error).split())[:100]})"
+        raise UserError(path, what, "write or fetch it again") from error
+    except OSError as error:
+        if error.errno is None:
+            what = f"is no whole Parquet file ({' '.join(str(error).split())[:100]})"
+            raise UserError(path, what, "write or fetch it again") from error
+        raise explain_os_error(error, path) from error
+
+
+def _parquet(path: Path, columns: Mapping[str, Column]) -> Iterator[pa.Table]:
+    file = open_parquet(path)
+    wanted = _present(path, header(path, None), columns, None)
+    group = 0
+    try:
+        for group in range(file.metadata.num_row_groups):
+            for batch in file.iter_batches(BLOCK_ROWS, row_groups=[group], columns=wanted, use_threads=False):
+                yield pa.Table.from_batches([batch])
+    except (pa.ArrowInvalid, OSError) as error:
+        what = f"cannot be read ({' '.join(str(error).split())[:100]})"
+        raise UserError(path, what, "write or fetch it again", f"row group {group}") from error

@@ -1,0 +1,88 @@
+"""One training run as a stage: settings and artefacts in, a model bundle out."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from hisac_lab.base.artifacts import digest_of, sha256_tree, write_file, write_manifest
+from hisac_lab.config.compute import ComputeConfig
+from hisac_lab.config.model import AnyModel, FrameConfig
+from hisac_lab.config.train import TrainConfig
+from hisac_lab.events.batches import group
+from hisac_lab.events.store import EventStore
+from hisac_lab.inference.bundle import save_model
+from hisac_lab.inference.runtime import Runtime, fed
+from hisac_lab.models.catalog import build
+from hisac_lab.models.contract import ItemSpace
+from hisac_lab.training.loop import train
+from hisac_lab.training.parallel import join
+
+SOURCE = Path(__file__).parent.parent
+
+
+def work_folder(home: Path, key: Any) -> Path:
+    """A folder for what survives a kill: checkpoints, a study's journal.
+
+    Its name holds a digest of settings, inputs and this package's code, so nothing stale is ever resumed.
+    """
+    return home / digest_of({"key": key, "code": sha256_tree(SOURCE)})
+
+
+def train_model(
+    name: str,
+    model_config: AnyModel,
+    frame: FrameConfig,
+    config: TrainConfig,
+    compute: ComputeConfig,
+    seed: int,
+    items: ItemSpace,
+    prepared: Path,
+    out: Path,
+    work: Path,
+    instances: Path | None = None,
+) -> None:
+    """Trains one model with one seed and writes it as safetensors and JSON.
+
+    Args:
+        name: Its name in params.yaml.
+        model_config: Its settings, after the sweep.
+        frame: The section `frame`.
+        config: The section `train`.
+        compute: The section `compute`.
+        seed: Seed of weights, order and dropout.
+        items: Frozen knowledge of the items.
+        prepared: Output of the stage `prepare`.
+        out: An empty directory; of several processes (see `parallel`) only the leader writes.
+        work: Where checkpoints live until the run has ended well.
+        instances: Output of the stage `instances`, for models that read it.
+
+    Raises:
+        UserError: The settings do not fit the data, or training diverges.
+    """
+    runtime = Runtime.start(compute)
+    store = EventStore.open(prepared)
+    rows = {split: group(store, store.samples(split), config.max_candidates) for split in ("train", "valid")}
+    model = build(model_config, frame, items, seed)
+    rows = {split: fed(model, part, instances) for split, part in rows.items()}
+    view = rows["train"].view
+    what = f"train {name} seed {seed}"
+    with join(runtime.device) as team:
+        progress = train(model, rows["train"], rows["valid"], config, runtime, seed, what, work, team=team)
+    if not team.leads:
+        return
+    save_model(out, model, model_config, items, None if view is None else view.store.digest)
+    curve = "".join(json.dumps(point, sort_keys=True) + "\n" for point in progress.curve)
+    write_file(out / "curve.jsonl", curve)
+    write_manifest(
+        out,
+        name=name,
+        seed=seed,
+        settings=model_config.model_dump(mode="json"),
+        parameters=sum(p.numel() for p in model.parameters()),
+        steps=progress.step,
+        valid_auc=round(progress.best_auc, 6),
+    )
+    shutil.rmtree(work, ignore_errors=True)

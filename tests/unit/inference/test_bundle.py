@@ -1,0 +1,101 @@
+"""A model on disk: two plain files, enough to build it again."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from kit import EVERY, FRAME, ITEMS, make_history, make_items, says
+
+from hisac_lab.base.artifacts import sha256_tree, write_manifest
+from hisac_lab.codebook.build import grow
+from hisac_lab.config.model import HiSACConfig
+from hisac_lab.config.tokens import RQVAEConfig
+from hisac_lab.inference.bundle import load_model, save_model
+from hisac_lab.models.catalog import build
+from hisac_lab.tokens.rqvae import fit_rqvae
+
+SPACE = make_items()
+
+
+def _save(name: str, out: Path, seed: int = 3) -> torch.nn.Module:
+    out.mkdir(exist_ok=True)
+    model = build(EVERY[name], FRAME, SPACE, seed).eval()
+    save_model(out, model, EVERY[name], SPACE)
+    return model
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_a_saved_model_gives_the_same_logits_without_the_artefacts(name: str, tmp_path: Path) -> None:
+    model = _save(name, tmp_path)
+    again, config = load_model(tmp_path)
+    assert config == EVERY[name]
+    assert not again.training
+    history, candidates = make_history([9, 0, 3]), torch.arange(12).view(3, 4)
+    assert torch.equal(again(history, candidates), model(history, candidates))
+
+
+def test_a_bundle_is_two_files_without_pickles(tmp_path: Path) -> None:
+    _save("hisac", tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model.json", "weights.safetensors"]
+    head = (tmp_path / "weights.safetensors").read_bytes()
+    size = int.from_bytes(head[:8], "little")
+    assert "encoder.ids.weight" in json.loads(head[8 : 8 + size])
+    facts = json.loads((tmp_path / "model.json").read_text())
+    assert set(facts) == {"model", "frame", "items", "codebook", "twins"}
+    assert facts["items"] == SPACE.shape()
+
+
+def test_what_is_frozen_is_stored_once(tmp_path: Path) -> None:
+    """Routing reads the vectors that the item encoder projects: the largest part of a bundle, once."""
+    model = _save("hisac", tmp_path)
+    facts = json.loads((tmp_path / "model.json").read_text())
+    assert facts["twins"]["long.semantic"] == "encoder.semantic"
+    head = (tmp_path / "weights.safetensors").read_bytes()
+    stored = json.loads(head[8 : 8 + int.from_bytes(head[:8], "little")])
+    assert "encoder.semantic" in stored
+    assert "long.semantic" not in stored
+    again, _ = load_model(tmp_path)
+    assert torch.equal(again.state_dict()["long.semantic"], model.state_dict()["long.semantic"])
+
+
+def test_the_same_model_gives_the_same_bytes(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        _save("hisac", tmp_path / name)
+    _save("hisac", tmp_path / "other", seed=4)
+    assert sha256_tree(tmp_path / "one") == sha256_tree(tmp_path / "two") != sha256_tree(tmp_path / "other")
+
+
+@pytest.mark.parametrize("missing", ["model.json", "weights.safetensors"])
+def test_a_missing_file_is_named(tmp_path: Path, missing: str) -> None:
+    _save("din-whole", tmp_path)
+    (tmp_path / missing).unlink()
+    with says(missing, "does not exist"):
+        load_model(tmp_path)
+
+
+def test_a_model_refuses_a_codebook_it_was_not_trained_with(tmp_path: Path) -> None:
+    _save("hisac", tmp_path / "model")
+    for name, digest in (("own", SPACE.codebook.digest), ("other", "0123456789abcdef")):
+        (tmp_path / name).mkdir()
+        write_manifest(tmp_path / name, digest=digest)
+    load_model(tmp_path / "model", tmp_path / "own")
+    with says("model.json", "codebook", SPACE.codebook.digest, "0123456789abcdef", "train it again"):
+        load_model(tmp_path / "model", tmp_path / "other")
+
+
+def test_a_codebook_with_a_space_of_its_own_is_routed_there_and_saved(tmp_path: Path) -> None:
+    """RQ-VAE codewords live among latents: routing compares them with the items' latents, not their embeddings."""
+    quantizer = fit_rqvae(SPACE.semantic.numpy(), (5, 3), RQVAEConfig(latent=4, hidden=(8,), steps=30), 0)
+    latents = quantizer.project(SPACE.semantic.numpy())
+    space = dataclasses.replace(SPACE, codebook=grow(quantizer.encode(SPACE.semantic.numpy()), quantizer, latents))
+    config = HiSACConfig(agents=4)
+    model = build(config, FRAME, space, 0).eval()
+    assert model.long.semantic.shape == (ITEMS, 4)
+    assert model.encoder.semantic.shape == SPACE.semantic.shape
+    save_model(tmp_path, model, config, space)
+    history, candidates = make_history([9, 0, 3]), torch.arange(12).view(3, 4)
+    assert torch.equal(load_model(tmp_path)[0](history, candidates), model(history, candidates))
