@@ -1,10 +1,15 @@
 # `make demo` and `make test` each make the environment when it is missing.
-PYTHON ?= $(shell command -v python3.11 || command -v python3)
+PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
 VENV ?= .venv
+LOWEST ?= .venv-lowest
 BIN = $(VENV)/bin
 READY = $(VENV)/.ready
 
-.PHONY: demo test check unit flow bench-prepare bench-tokens bench-models gpu clean
+.DEFAULT_GOAL := demo
+.PHONY: help demo test check unit flow lowest bench-prepare bench-tokens bench-models gpu clean
+
+help:  ## print this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 demo: $(READY)  ## from raw data to a promotable model
 	$(BIN)/snakemake --cores all
@@ -26,6 +31,12 @@ unit: $(READY)  ## every room on small data
 flow: $(READY)  ## the real graph on a tiny configuration
 	$(BIN)/pytest -n 2 tests/flow
 
+lowest:  ## unit tests with the lowest versions that pyproject.toml allows, in an environment of their own
+	test -x $(LOWEST)/bin/python || $(PYTHON) -m venv $(LOWEST)
+	$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check uv
+	$(LOWEST)/bin/uv pip install --quiet --python $(LOWEST)/bin/python --resolution lowest-direct -e '.[test]'
+	$(LOWEST)/bin/pytest -n 2 tests/unit tests/contract
+
 bench-prepare: $(READY)  ## data preparation side by side with FuxiCTR; minutes, the first time with PyPI
 	@$(BIN)/python benchmarks/prepare.py $(ARGS)
 
@@ -39,8 +50,8 @@ gpu: $(READY)  ## what a GPU makes of it, eight minutes at most; ARGS=--rehearse
 	@$(BIN)/python benchmarks/gpu.py $(ARGS)
 
 $(READY): pyproject.toml constraints.txt
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || \
-	  { echo "hisac-lab: error: $(PYTHON) is not Python 3.11; set PYTHON=/path/to/python3.11"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' || \
+	  { echo "hisac-lab: error: $(PYTHON) is neither Python 3.11 nor 3.12; set PYTHON=/path/to/python3.11"; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
 	@touch $@

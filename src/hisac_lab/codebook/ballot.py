@@ -1,7 +1,7 @@
 """Votes of one user, kept up to date: a new behaviour is one step up its path, an old one that leaves one step down.
 
-Counts are additive (HiSAC note, section 9, point 11), so this equals counting again, at the cost of one path per event.
-It needs neither torch nor the histories of others.
+Counts are additive (docs/papers/hisac.md#hierarchical-voting), so this equals counting again, at the cost of one path
+per event. It needs neither torch nor the histories of others.
 """
 
 from __future__ import annotations

@@ -94,7 +94,7 @@ def count_agents(
 def recency_weights(ages: Array, half_life: float) -> Array:
     """Votes of behaviours by age: `FRESH` halved with every half-life, at least 1; int64 of the same shape.
 
-    The paper counts behaviours and mentions no weighting (S3); this is an option of ours.
+    The paper counts behaviours and mentions no weighting; this is one of docs/papers/hisac.md#additions-of-ours.
 
     Args:
         ages: Seconds from behaviour to request.

@@ -1,8 +1,8 @@
 """The global hierarchical codebook: the prefix tree over observed semantic IDs.
 
 A node at level l is a prefix (s1..sl) that some item has; its vector is the sum of the codewords on its path, since
-residual codewords are shared over parents (HiSAC section 3: the tree is stated, the sum is stated for agents and
-taken for inner nodes). Nodes of a level are ordered by prefix, so node order is code order.
+residual codewords are shared over parents (docs/papers/hisac.md#codebook: the tree is stated, the sum is stated for
+agents and taken for inner nodes). Nodes of a level are ordered by prefix, so node order is code order.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Hierarchical voting: from a user's behaviours to a sparse set of interest-agents (HiSAC section 4).
+"""Hierarchical voting: from a user's behaviours to a sparse set of interest-agents.
 
 Bottom-up, a leaf's votes are the behaviours on it and an inner node's votes the sum over its children; top-down, each
-kept parent keeps its k best children (stated, S2 and S3). Ties go to the most recently visited child, then to the lower
-code (inferred, hole 4). Votes are frozen facts of a history, so they are counted on the processor, wherever the model
-runs; `counting` does it for all requests at once.
+kept parent keeps its k best children. Ties go to the most recently visited child, then to the lower code. What of this
+is stated and what inferred: docs/papers/hisac.md#hierarchical-voting. Votes are frozen facts of a history, so they are
+counted on the processor, wherever the model runs; `counting` does it for all requests at once.
 """
 
 from __future__ import annotations

@@ -8,8 +8,6 @@ from pydantic import Field, model_validator
 
 from hisac_lab.config.base import Section
 
-MOST_RATE = 1e30  # steps of larger ones leave single precision
-
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(ge=1)]
 Temperature = Annotated[float, Field(gt=0)]

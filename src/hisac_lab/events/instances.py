@@ -1,4 +1,4 @@
-"""The instance store of IAT (Li et al., 2026, arXiv 2604.08933, note sections 5 and 6): vectors of past samples.
+"""The instance store of IAT (Li et al., 2026, docs/papers/iat.md#storage): vectors of past samples.
 
 An instance is one logged sample. Its vector is written once; its label is side information that arrives later and is
 visible only to requests after its arrival. Rows lie by user and time, so what a request may see is one slice.

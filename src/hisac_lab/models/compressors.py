@@ -1,4 +1,7 @@
-"""Linear-time compressors to set HiSAC against: k-means, LSH, time patches, learnt queries (HiSAC note, section 8)."""
+"""Linear-time compressors to set HiSAC against: k-means, LSH, time patches, learnt queries.
+
+The paper names them and gives no settings: docs/papers/hisac.md#compared-compressors.
+"""
 
 from __future__ import annotations
 
@@ -27,40 +30,50 @@ class CompressBranch(CompressedBranch):
         CardLine(
             "kmeans: Lloyd's algorithm over each user's frozen embeddings, events weighing one each",
             "inferred",
-            "HiSAC note 8 names K-Means; nothing else is public",
+            "docs/papers/hisac.md#compared-compressors",
             "test_k_means_lowers_the_distortion",
         ),
         CardLine(
-            "kmeans starts at distinct items evenly spaced by number",
+            "kmeans starts at distinct items evenly spaced by number, whatever their order",
             "inferred",
-            "deterministic, knows no order",
+            "docs/papers/baselines.md#compressors",
             "test_k_means_knows_no_order",
         ),
         CardLine(
             "lsh: groups are equal sign bits of frozen embeddings",
             "inferred",
-            "HiSAC note 8 names LSH",
+            "docs/papers/hisac.md#compared-compressors",
             "test_lsh_groups_equal_signatures",
         ),
         CardLine(
-            "patches: equal stretches of the sequence, counted from the newest",
+            "patches: equal parts of the sequence, counted from the newest",
             "inferred",
-            "HiSAC note 8 names Patching",
+            "docs/papers/hisac.md#compared-compressors",
             "test_patches_are_equal_stretches",
         ),
         CardLine(
-            "queries: attention of K learnt queries over the events",
+            "queries: attention of K learned queries over the events, for the paper's aggregator",
             "inferred",
-            "HiSAC note 8 names a learnable Aggregator (as PolyEncoder)",
+            "docs/papers/hisac.md#compared-compressors",
             "test_learnt_queries_are_attention",
         ),
         CardLine(
-            "multi-head target attention over the groups",
+            "groups weigh by the log of their share of the events",
+            "inferred",
+            "docs/papers/baselines.md#compressors",
+            "test_a_group_is_the_mean_of_its_events_and_weighs_its_share",
+        ),
+        CardLine(
+            "multi-head attention reads the groups",
             "stated",
-            "HiSAC note 8: each combined with MHA",
+            "docs/papers/hisac.md#compared-compressors",
             "test_groups_are_read_by_attention",
         ),
-        CardLine("the paper's own baselines, of which no setting is public", "left out", "HiSAC note 8"),
+        CardLine(
+            "the settings of the paper's own compressors, which are not public",
+            "left out",
+            "docs/papers/hisac.md#compared-compressors",
+        ),
     )
     semantic: Tensor
     item_bucket: Tensor

@@ -178,7 +178,7 @@ class CardLine:
     Attributes:
         claim: What the model does.
         status: stated (by the paper), inferred (by us), or left out.
-        source: Where the paper, or our note on it, says so.
+        source: Heading of the note that says so, as `docs/papers/hisac.md#agents`.
         test: Name of the test that pins it; empty for what is left out.
     """
 

@@ -54,16 +54,20 @@ class DINBranch(LongBranch):
         CardLine(
             "activation unit on query, key and their product",
             "stated",
-            "DIN, section 4.3",
+            "docs/papers/baselines.md#din",
             "test_attention_is_factorised",
         ),
         CardLine(
-            "weights normalised by a softmax; the paper sums raw activations",
+            "a softmax normalizes the weights; the paper sums raw activations",
             "inferred",
-            "common practice on long histories",
+            "docs/papers/baselines.md#din",
             "test_attention_rows_sum_to_one",
         ),
-        CardLine("Dice activation and mini-batch aware regularisation", "left out", "DIN, section 5"),
+        CardLine(
+            "Dice activation, mini-batch aware regularization, the paper's depth of the activation unit",
+            "left out",
+            "docs/papers/baselines.md#din",
+        ),
     )
 
     def __init__(self, config: DINConfig, frame: FrameConfig, items: ItemSpace) -> None:

@@ -1,7 +1,7 @@
 """HiSAC: interest-agents by hierarchical voting, soft-routing attention (arXiv 2602.21009).
 
 No official code or full text was at hand: this is a reconstruction, and its fidelity card says line by line what
-is stated and what is inferred. Sources S1 to S7 are those of the card.
+is stated and what is inferred. Sources and differences are in docs/papers/hisac.md.
 """
 
 from __future__ import annotations
@@ -42,123 +42,177 @@ class HiSACBranch(CompressedBranch):
 
     card = (
         CardLine(
-            "an inner node's votes are the sum over its children, a leaf's its behaviours",
+            "an inner node's votes are the sum over its children, a leaf's its behaviors",
             "stated",
-            "S2, S3",
+            "docs/papers/hisac.md#hierarchical-voting",
             "test_votes_of_children_sum_to_parent",
         ),
         CardLine(
-            "top-k children under each kept parent, k per level",
+            "the top k children stay under each kept parent, with a k per level; `vote: flat` ranks all leaves",
             "stated",
-            "S3 (the figure also fits a flat top-k: switch `vote`)",
+            "docs/papers/hisac.md#hierarchical-voting",
             "test_vote_agrees_with_reference",
         ),
         CardLine(
-            "each behaviour counts one; halved by age is an option of ours (switch `vote_half_life`)",
+            "each behavior counts one vote",
             "stated",
-            "S3: counts only",
+            "docs/papers/hisac.md#hierarchical-voting",
+            "test_vote_agrees_with_reference",
+        ),
+        CardLine(
+            "a vote halves with age (switch `vote_half_life`, off by default)",
+            "inferred",
+            "docs/papers/hisac.md#additions-of-ours",
             "test_old_behaviours_can_count_less",
         ),
         CardLine(
-            "ties: most recent, then lower code",
+            "ties go to the most recent child, then to the lower code",
             "inferred",
-            "not public",
+            "docs/papers/hisac.md#hierarchical-voting",
             "test_ties_go_to_the_most_recent_then_the_lower_code",
         ),
         CardLine(
-            "an agent is the sum of its path's codewords", "stated", "S3", "test_agent_is_the_sum_of_its_codewords"
+            "the agents are the kept leaves, at most the product of the levels' k",
+            "stated",
+            "docs/papers/hisac.md#agents",
+            "test_agents_are_observed_leaves_and_at_most_the_product_of_budgets",
         ),
         CardLine(
-            "routing: temperature softmax over squared distances of frozen vectors",
+            "an agent is the sum of its path's codewords",
             "stated",
-            "S2, S3",
+            "docs/papers/hisac.md#agents",
+            "test_agent_is_the_sum_of_its_codewords",
+        ),
+        CardLine(
+            "codewords live where the frozen vectors of items live, shared by all parents",
+            "inferred",
+            "docs/papers/hisac.md#codebook",
+            "test_a_nodes_vector_is_the_sum_of_the_codewords_on_its_path",
+        ),
+        CardLine(
+            "routing is a temperature softmax over squared distances of frozen vectors",
+            "stated",
+            "docs/papers/hisac.md#soft-routing-attention",
             "test_routing_matches_the_formula",
         ),
         CardLine(
-            "the softmax runs over behaviours, per agent (switch `softmax_over`)",
+            "the softmax runs over behaviors, per agent (switch `softmax_over`)",
             "inferred",
-            "S3, S7 fit it best",
+            "docs/papers/hisac.md#soft-routing-attention",
             "test_routing_rows_sum_to_one",
         ),
         CardLine(
-            "all behaviours take part, also those whose ID was pruned",
+            "all behaviors take part, also those whose ID is pruned",
             "stated",
-            "S3",
+            "docs/papers/hisac.md#soft-routing-attention",
             "test_pruned_behaviours_still_count",
-        ),
-        CardLine(
-            "values are learnable ranking embeddings with time decay",
-            "stated",
-            "S2, S3; the decay's form is inferred",
-            "test_old_events_decay",
         ),
         CardLine(
             "no gradient reaches embeddings, codewords or routing",
             "stated",
-            "S3 (frozen)",
+            "docs/papers/hisac.md#soft-routing-attention",
             "test_frozen_parts_get_no_gradient",
         ),
         CardLine(
-            "weights: softmax of log votes, a bias on the attention score (switch `weight`)",
+            "values are learnable ranking embeddings with time decay",
+            "stated",
+            "docs/papers/hisac.md#values",
+            "test_old_events_decay",
+        ),
+        CardLine(
+            "decay is exponential in days, a power of days, or none (switch `decay`)",
             "inferred",
-            "S3 says soft-normalised; the place is not public",
+            "docs/papers/hisac.md#values",
+            "test_values_fade_by_the_law_that_is_set",
+        ),
+        CardLine(
+            "values also hold a projection of the frozen vector",
+            "inferred",
+            "docs/papers/hisac.md#where-our-reconstruction-differs",
+            "test_an_item_is_the_sum_of_its_id_fields_and_projected_embedding",
+        ),
+        CardLine(
+            "an agent's weight is the softmax of its log votes",
+            "inferred",
+            "docs/papers/hisac.md#agents",
+            "test_weights_are_shares_of_the_kept_votes_and_sum_to_one",
+        ),
+        CardLine(
+            "the log weight is a bias on the attention score (switch `weight`)",
+            "inferred",
+            "docs/papers/hisac.md#target-attention",
             "test_vote_weight_is_a_bias",
         ),
         CardLine(
-            "multi-head target attention over the agents",
+            "multi-head attention reads the agents and nothing else of the long history",
             "stated",
-            "S3",
+            "docs/papers/hisac.md#target-attention",
             "test_candidates_see_the_history_through_agents_only",
         ),
         CardLine(
-            "the agents also feed a transformer block in front of the attention (switch `reader`)",
-            "stated",
-            "S3: drop-in inside PatchRec, ELASTIC, LONGER; the block's form is inferred",
+            "the candidate is the query of that attention",
+            "inferred",
+            "docs/papers/hisac.md#target-attention",
+            "test_candidates_see_the_history_through_agents_only",
+        ),
+        CardLine(
+            "a transformer block reads the agents first (switch `reader`): it stands for the paper's host models",
+            "inferred",
+            "docs/papers/hisac.md#target-attention",
             "test_agents_can_stand_in_front_of_a_transformer_block",
         ),
         CardLine(
             "ablation: every observed leaf is an agent (switch `every_leaf`)",
             "stated",
-            "S3",
+            "docs/papers/hisac.md#agents",
             "test_without_hierarchical_voting_every_observed_leaf_is_an_agent",
         ),
         CardLine(
-            "ablation: each behaviour goes to its own leaf's agent (switch `routing`)",
+            "ablation: each behavior goes to its own leaf's agent (switch `routing`)",
             "stated",
-            "S3",
+            "docs/papers/hisac.md#soft-routing-attention",
             "test_hard_routing_is_the_mean_over_an_agents_own_leaf",
         ),
         CardLine(
             "control: semantic IDs change places among items (switch `ids`)",
             "inferred",
-            "ours",
+            "docs/papers/hisac.md#additions-of-ours",
             "test_shuffled_ids_route_by_the_embeddings_of_other_items",
         ),
         CardLine(
-            "equal items may be routed once, with the same numbers (switch `route_by`)",
+            "equal items are routed once, with the same numbers (switch `route_by`)",
             "inferred",
-            "frozen vectors",
+            "docs/papers/hisac.md#additions-of-ours",
             "test_routing_each_item_once_gives_the_same_numbers",
         ),
         CardLine(
-            "whole leaves may be routed at once, approximately (switch `route_by`)",
+            "whole leaves are routed at once, approximately (switch `route_by`)",
             "inferred",
-            "frozen vectors",
+            "docs/papers/hisac.md#additions-of-ours",
             "test_routing_by_leaf_is_exact_where_items_lie_on_their_leaf",
         ),
         CardLine(
-            "decay: exponential in days, a power of days, or none (switch `decay`)",
+            "the votes of each node on the candidate's own path reach the tower (switch `path_votes`, off by default)",
             "inferred",
-            "S2, S3 name time decay only",
-            "test_values_fade_by_the_law_that_is_set",
-        ),
-        CardLine(
-            "the votes of each node on the candidate's own path also reach the tower (switch `path_votes`)",
-            "inferred",
-            "ours, off by default",
+            "docs/papers/hisac.md#additions-of-ours",
             "test_a_candidate_is_told_the_votes_of_its_own_path",
         ),
-        CardLine("the multimodal encoder; here static word vectors or co-occurrence", "left out", "S3"),
+        CardLine(
+            "Adam for dense parameters, Adagrad for tables; ours adds weight decay",
+            "stated",
+            "docs/papers/hisac.md#training-and-serving",
+            "test_tables_go_to_adagrad_and_all_else_to_adam_each_once",
+        ),
+        CardLine(
+            "the multimodal encoder; static word vectors or co-occurrence take its place",
+            "left out",
+            "docs/papers/hisac.md#semantic-ids",
+        ),
+        CardLine(
+            "PatchRec, ELASTIC and LONGER as host models",
+            "left out",
+            "docs/papers/hisac.md#target-attention",
+        ),
     )
 
     semantic: Tensor

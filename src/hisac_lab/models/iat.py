@@ -1,7 +1,8 @@
 """IAT: instance-as-token compression (Li et al., 2026, arXiv 2604.08933), both stages.
 
 The source model squeezes each training instance through a narrow vector; the vector is stored. The downstream model
-reads a user's stored vectors as a sequence. No official code or full text was at hand: sections are those of our note.
+reads a user's stored vectors as a sequence. No official code or full text was at hand; sources and differences are in
+docs/papers/iat.md.
 """
 
 from __future__ import annotations
@@ -36,54 +37,80 @@ class InstanceSource(Ranker):
 
     card = (
         CardLine(
-            "an instance is a narrow bounded image of the ranker's last hidden layer",
+            "an instance is an image of the ranker's last hidden layer",
             "stated",
-            "note 4.1; the activation (layer norm, tanh) is inferred",
+            "docs/papers/iat.md#compression-in-temporal-order",
             "test_an_instance_is_narrow_and_bounded",
         ),
         CardLine(
-            "the logit comes through the instance alone, without a way round",
+            "layer norm and tanh bound its numbers",
             "inferred",
-            "note 4.2",
+            "docs/papers/iat.md#compression-in-temporal-order",
+            "test_an_instance_is_narrow_and_bounded",
+        ),
+        CardLine(
+            "the logit comes through the instance alone, and nothing passes around it",
+            "inferred",
+            "docs/papers/iat.md#compression-in-user-order",
             "test_nothing_bypasses_the_instance",
         ),
         CardLine(
-            "user order: a causal transformer reads the user's strictly earlier instances",
+            "user order: a causal transformer reads the user's earlier instances, with gradient inside a batch",
             "stated",
-            "note 4.2",
+            "docs/papers/iat.md#compression-in-user-order",
+            "test_in_user_order_gradients_reach_earlier_instances",
+        ),
+        CardLine(
+            "earlier means strictly earlier: instances of one request do not see each other",
+            "inferred",
+            "docs/papers/iat.md#leak-rules",
             "test_instances_of_one_request_do_not_see_each_other",
         ),
         CardLine(
-            "what is stored is the row before the transformer (the row after it: a control)",
+            "what is stored is the row in front of the transformer (the row behind it: a control)",
             "stated",
-            "note 4.2",
+            "docs/papers/iat.md#compression-in-user-order",
             "test_the_stored_row_is_the_one_before_the_transformer",
-        ),
-        CardLine(
-            "streaming with stored instances scores like a batch grouped by user",
-            "inferred",
-            "note 4.2, 4.3",
-            "test_streaming_scores_like_user_order",
         ),
         CardLine(
             "no gradient reaches stored instances",
             "stated",
-            "note 4.2: stop-gradient",
+            "docs/papers/iat.md#compression-in-user-order",
             "test_stored_instances_get_no_gradient",
         ),
         CardLine(
-            "a vector is written before its sample is learnt, never rewritten; later samples meet frozen weights",
+            "streaming with stored instances scores like a batch grouped by user, at a time unit of one second",
             "inferred",
-            "note 6, leak rule 3, and 10",
+            "docs/papers/iat.md#compression-in-user-order",
+            "test_streaming_scores_like_user_order",
+        ),
+        CardLine(
+            "a vector is written before its sample is learned and never rewritten",
+            "inferred",
+            "docs/papers/iat.md#leak-rules",
             "test_no_vector_depends_on_its_own_or_a_later_label",
         ),
         CardLine(
-            "user order is trained by stretches of time: whole users inside one, stored instances before it",
+            "user order trains by stretches of time: whole users inside one, stored instances before it",
             "inferred",
-            "note 6, leak rule 3; note 4.2 has both ways",
+            "docs/papers/iat.md#leak-rules",
             "test_stored_instances_before_a_batch_read_like_a_longer_batch",
         ),
-        CardLine("RankMixer, thousands of features, training in two passes", "left out", "note 3, 4.2"),
+        CardLine(
+            "RankMixer and features by the thousand",
+            "left out",
+            "docs/papers/iat.md#base-ranker",
+        ),
+        CardLine(
+            "training in two passes of opposite order",
+            "left out",
+            "docs/papers/iat.md#compression-in-user-order",
+        ),
+        CardLine(
+            "an instance per logged sample; the store has the samples that `prepare.keep` draws",
+            "left out",
+            "docs/papers/iat.md#where-our-reconstruction-differs",
+        ),
     )
 
     def __init__(self, config: IATSourceConfig, frame: FrameConfig, items: ItemSpace) -> None:
@@ -204,49 +231,82 @@ class IATBranch(LongBranch):
 
     card = (
         CardLine(
-            "tokens are an adapted instance beside its side information: label and age",
+            "tokens are an adapted instance beside its side information",
             "stated",
-            "note 6, step 2; scene and action are left out",
+            "docs/papers/iat.md#downstream-model",
             "test_tokens_know_instance_label_and_age",
         ),
         CardLine(
-            "instances strictly before the request, the newest T",
+            "the side information is label and age",
+            "inferred",
+            "docs/papers/iat.md#downstream-model",
+            "test_tokens_know_instance_label_and_age",
+        ),
+        CardLine(
+            "the newest T instances from before the request",
             "stated",
-            "note 6",
+            "docs/papers/iat.md#downstream-model",
+            "test_fetch_is_strictly_before_the_request",
+        ),
+        CardLine(
+            "before means strictly before the request's time unit",
+            "inferred",
+            "docs/papers/iat.md#leak-rules",
             "test_fetch_is_strictly_before_the_request",
         ),
         CardLine(
             "a label is visible only when it had arrived",
             "inferred",
-            "note 6, leak rule 2",
+            "docs/papers/iat.md#leak-rules",
             "test_a_label_is_visible_only_after_it_arrived",
         ),
         CardLine(
-            "the query is made of the whole current request, not of the item alone",
+            "the query is made of the whole current request: candidate, short answer, context features",
             "stated",
-            "note 6, step 3",
+            "docs/papers/iat.md#downstream-model",
             "test_the_query_knows_the_request",
         ),
         CardLine(
             "tokens do not see the query, so they are computed once per request",
             "inferred",
-            "note 9 lets them see it",
+            "docs/papers/iat.md#downstream-model",
             "test_a_candidate_reads_like_the_next_event",
         ),
         CardLine(
             "the answer enters before the interaction, beside the short sequence",
             "stated",
-            "note 6, step 5",
+            "docs/papers/iat.md#downstream-model",
             "test_scores_depend_on_the_candidate_and_on_the_history",
         ),
         CardLine(
-            "a learnt answer for users without instances",
+            "users without instances get a learned answer",
             "inferred",
-            "note 9",
+            "docs/papers/iat.md#downstream-model",
             "test_users_without_instances_get_the_learnt_answer",
         ),
-        CardLine("stored instances are frozen", "stated", "note 6", "test_stored_instances_get_no_gradient"),
-        CardLine("RankMixer; a sequence of 512 hand-made behaviours in the same model", "left out", "note 6"),
+        CardLine(
+            "stored instances are frozen",
+            "stated",
+            "docs/papers/iat.md#downstream-model",
+            "test_stored_instances_get_no_gradient",
+        ),
+        CardLine(
+            "control: vectors change places among instances (switch `instances`)",
+            "inferred",
+            "docs/papers/iat.md#controls",
+            "test_shuffled_instances_change_places_and_nothing_else",
+        ),
+        CardLine(
+            "control: handmade tokens of the same instances (switch `tokens`)",
+            "inferred",
+            "docs/papers/iat.md#controls",
+            "test_handmade_tokens_know_the_item_and_not_the_vector",
+        ),
+        CardLine(
+            "RankMixer; a sequence of 512 behaviors in the same model; DIN and LONGER as readers",
+            "left out",
+            "docs/papers/iat.md#base-ranker",
+        ),
     )
 
     def __init__(self, config: IATConfig, frame: FrameConfig, items: ItemSpace) -> None:

@@ -1,4 +1,4 @@
-"""Stored instances as a model reads them, and which models do (IAT, arXiv 2604.08933, note section 6)."""
+"""Stored instances as a model reads them, and which models do (IAT: docs/papers/iat.md#downstream-model)."""
 
 from __future__ import annotations
 

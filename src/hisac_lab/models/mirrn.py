@@ -53,34 +53,43 @@ class MIRRNBranch(LongBranch):
         CardLine(
             "three queries: candidate, mean of the newest 16, mean of all",
             "stated",
-            "authors' code",
+            "docs/papers/baselines.md#mirrn",
             "test_three_queries_search_for_themselves",
         ),
         CardLine(
             "SimHash of 32 bits, smallest Hamming distance, found events in time order",
             "stated",
-            "authors' code",
+            "docs/papers/baselines.md#mirrn",
             "test_hamming_search_finds_the_nearest_signatures",
         ),
         CardLine(
-            "a Fourier filter over each search's events uses the whole block of its weight",
+            "a Fourier filter over each search's events uses the whole block of its weight, as in the paper's formula",
             "stated",
-            "the paper's formula; the public codes use its diagonal",
+            "docs/papers/baselines.md#mirrn",
             "test_the_filter_uses_the_whole_block",
         ),
         CardLine(
             "mean pooling, then attention of the candidate over three vectors",
             "stated",
-            "authors' code",
+            "docs/papers/baselines.md#mirrn",
             "test_an_answer_without_events_is_silent",
         ),
         CardLine(
-            "0.02 times an embedding of the distance to now, in whole logarithms",
+            "0.02 times an embedding of the distance to now, in log buckets",
             "inferred",
-            "authors' code has one row per position",
+            "docs/papers/baselines.md#mirrn",
             "test_places_are_counted_from_the_newest_event",
         ),
-        CardLine("clustering centres as global queries", "left out", "the paper's text; its code takes the mean"),
+        CardLine(
+            "layer norm and dropout behind the filter, which the authors' code has",
+            "left out",
+            "docs/papers/baselines.md#mirrn",
+        ),
+        CardLine(
+            "clustering centers as global queries; the authors' code takes the mean too",
+            "left out",
+            "docs/papers/baselines.md#mirrn",
+        ),
     )
     planes: Tensor
 

@@ -1,7 +1,7 @@
 """The votes of a candidate's own path: how often, and how lately, a history was at each node above it.
 
-Hierarchical voting (HiSAC, arXiv 2602.21009, section 4 of our note) counts a user's behaviours at every node of the
-codebook to choose the agents. The counts themselves say much about a candidate: this hands them to the tower. Not of
+Hierarchical voting (docs/papers/hisac.md#hierarchical-voting) counts a user's behaviours at every node of the codebook
+to choose the agents. The counts themselves say much about a candidate: this hands them to the tower. Not of
 the paper: a switch of HiSAC, off by default, and a model by itself, the control that asks what else is needed.
 """
 
@@ -87,16 +87,20 @@ class VotesBranch(LongBranch):
         CardLine(
             "votes are plain counts at the nodes of the codebook",
             "stated",
-            "HiSAC note, section 4",
+            "docs/papers/hisac.md#hierarchical-voting",
             "test_a_candidate_is_told_the_votes_of_its_own_path",
         ),
         CardLine(
-            "a candidate is told those of its own path, and the age of the newest",
+            "a candidate sees those of its own path and the age of the newest: a control of ours",
             "inferred",
-            "ours: a control",
+            "docs/papers/baselines.md#votes",
             "test_votes_alone_answer_from_the_path_alone",
         ),
-        CardLine("agents, routing, attention", "left out", "HiSAC note, sections 4 to 6"),
+        CardLine(
+            "agents, routing, attention",
+            "left out",
+            "docs/papers/hisac.md#soft-routing-attention",
+        ),
     )
 
     def __init__(self, config: VotesConfig, frame: FrameConfig, items: ItemSpace) -> None:

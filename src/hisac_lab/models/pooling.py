@@ -13,18 +13,22 @@ class MeanBranch(LongBranch):
 
     card = (
         CardLine(
-            "mean of the event representations, pads left out",
+            "mean of the event representations, without padding",
             "stated",
-            "YouTube DNN (RecSys 2016)",
+            "docs/papers/baselines.md#mean-pooling",
             "test_the_mean_is_that_of_real_events",
         ),
         CardLine(
-            "one answer for every candidate",
+            "every candidate gets the same answer",
             "inferred",
-            "pooling knows no candidate",
+            "docs/papers/baselines.md#mean-pooling",
             "test_pooling_answers_every_candidate_alike",
         ),
-        CardLine("the softmax over all items that YouTube DNN trains with", "left out", "YouTube DNN"),
+        CardLine(
+            "the softmax over all items that YouTube DNN trains with",
+            "left out",
+            "docs/papers/baselines.md#mean-pooling",
+        ),
     )
 
     def __init__(self, config: MeanConfig, frame: FrameConfig, items: ItemSpace) -> None:

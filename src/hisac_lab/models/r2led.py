@@ -1,6 +1,7 @@
 """R2LED: retrieval and refinement with semantic IDs (Liu et al., 2026, arXiv 2602.06622).
 
-Only the abstract and the opening of its introduction are public: this is a reading of them, every part with a switch.
+The abstract and the opening of the introduction were at hand: this is a reading of them, every part with a switch.
+Sources and differences are in docs/papers/r2led.md.
 """
 
 from __future__ import annotations
@@ -30,57 +31,98 @@ class R2LEDBranch(LongBranch):
     ordered = True
     card = (
         CardLine(
-            "several routes search the history in parallel", "stated", "abstract", "test_each_route_searches_for_itself"
-        ),
-        CardLine(
-            "the routes are candidate, recent and global (switch `routes`)",
-            "inferred",
-            "note 3.1: as in MIRRN",
+            "several routes search the history in parallel",
+            "stated",
+            "docs/papers/r2led.md#stated-facts",
             "test_each_route_searches_for_itself",
         ),
         CardLine(
-            "both views choose the events: collaborative by SimHash, semantic by shared prefixes of IDs",
-            "stated",
-            "abstract names the views; their scores are inferred (note 3.2)",
-            "test_views_score_as_in_the_note",
+            "the routes are target, recent and global, as in MIRRN (switch `routes`)",
+            "inferred",
+            "docs/papers/r2led.md#routes",
+            "test_each_route_searches_for_itself",
         ),
         CardLine(
-            "how views mix: weighted score, union or cascade (switch `mix`)",
-            "inferred",
-            "note 3.2",
+            "a collaborative and a semantic view choose the events",
+            "stated",
+            "docs/papers/r2led.md#stated-facts",
             "test_mixes_of_the_views",
         ),
         CardLine(
-            "a gate weighs the levels of an event's ID, knowing the candidate",
+            "the collaborative view counts equal bits of hashed event representations, which hold frozen content too",
+            "inferred",
+            "docs/papers/r2led.md#mixed-retrieval",
+            "test_mixes_of_the_views",
+        ),
+        CardLine(
+            "the semantic view counts shared prefixes of IDs",
+            "inferred",
+            "docs/papers/r2led.md#mixed-retrieval",
+            "test_views_score_as_in_the_note",
+        ),
+        CardLine(
+            "views mix by weighted score, union or cascade (switch `mix`)",
+            "inferred",
+            "docs/papers/r2led.md#mixed-retrieval",
+            "test_mixes_of_the_views",
+        ),
+        CardLine(
+            "a gate weighs the levels of an event's ID",
             "stated",
-            "abstract: gate for SID-level fusion; its input is inferred",
+            "docs/papers/r2led.md#refinement",
             "test_the_gate_weighs_levels",
         ),
         CardLine(
-            "a table row per prefix, not per code",
+            "event and candidate are the gate's input",
             "inferred",
-            "note 3.2: a code means something below its parent",
+            "docs/papers/r2led.md#refinement",
+            "test_the_gate_weighs_levels",
+        ),
+        CardLine(
+            "a table has a row per prefix, not per code",
+            "inferred",
+            "docs/papers/r2led.md#refinement",
             "test_a_prefix_has_a_vector_of_its_own",
         ),
         CardLine(
             "target-aware cross-attention over the routes' answers",
             "stated",
-            "abstract",
+            "docs/papers/r2led.md#refinement",
             "test_routes_meet_in_attention",
         ),
         CardLine(
-            "shuffled semantic IDs as the key control (switch `ids`)",
+            "its query joins both views of the candidate",
             "inferred",
-            "note 5",
+            "docs/papers/r2led.md#refinement",
+            "test_routes_meet_in_attention",
+        ),
+        CardLine(
+            "control: semantic IDs change places among items (switch `ids`)",
+            "inferred",
+            "docs/papers/r2led.md#controls",
             "test_shuffled_ids_belong_to_other_items",
         ),
         CardLine(
             "chosen events are embedded again, the others get no gradient",
             "inferred",
-            "note 3.5: lazy gather",
+            "docs/papers/r2led.md#lazy-gradients",
             "test_lazy_gradients_equal_eager_ones",
         ),
-        CardLine("an auxiliary loss on the answer and an alignment loss of the two spaces", "left out", "note 3.3"),
+        CardLine(
+            "the candidate's semantic vector in the tower",
+            "left out",
+            "docs/papers/r2led.md#where-our-reconstruction-differs",
+        ),
+        CardLine(
+            "a collaborative view from ids or co-occurrence alone",
+            "left out",
+            "docs/papers/r2led.md#where-our-reconstruction-differs",
+        ),
+        CardLine(
+            "an auxiliary loss on the answer, an alignment loss of the two spaces",
+            "left out",
+            "docs/papers/r2led.md#not-built",
+        ),
     )
     planes: Tensor
     item_nodes: Tensor

@@ -85,33 +85,39 @@ class SIMBranch(SearchBranch):
 
     card = (
         CardLine(
-            "hard search: the newest K events of the candidate's category (a field, or its first semantic code)",
+            "hard search: the newest K events of the candidate's category",
             "stated",
-            "SIM's paper; a semantic code for the category is inferred",
+            "docs/papers/baselines.md#sim",
+            "test_hard_search_finds_the_newest_of_the_category",
+        ),
+        CardLine(
+            "a field or the first semantic code serves as the category (switch `search`)",
+            "inferred",
+            "docs/papers/baselines.md#sim",
             "test_hard_search_finds_the_newest_of_the_category",
         ),
         CardLine(
             "soft search: the K largest inner products of embeddings",
             "stated",
-            "SIM's paper; without its projections as in MUSE's code",
+            "docs/papers/baselines.md#sim",
             "test_soft_search_finds_the_largest_products",
         ),
         CardLine(
-            "exact unit: multi-head target attention, time enters through the event",
+            "exact unit: multi-head target attention",
             "stated",
-            "SIM's paper",
+            "docs/papers/baselines.md#sim",
             "test_the_exact_unit_attends_to_chosen_events_alone",
         ),
         CardLine(
             "gradient reaches chosen events only; the numbers are those of embedding all",
             "inferred",
-            "the search has no gradient",
+            "docs/papers/baselines.md#the-base-model",
             "test_lazy_gradients_equal_eager_ones",
         ),
         CardLine(
-            "a learnt projection of the soft search with its auxiliary loss; MUSE leaves it out too",
+            "a learned projection of the soft search with its auxiliary loss, as in MUSE's code",
             "left out",
-            "SIM's paper",
+            "docs/papers/baselines.md#sim",
         ),
     )
     item_key: Tensor
@@ -174,19 +180,33 @@ class ETABranch(SearchBranch):
     ordered = True  # distances are small whole numbers: ties are common and go to the newest
     card = (
         CardLine(
-            "SimHash signatures of learnt embeddings by fixed random planes",
+            "SimHash signatures of learned embeddings by fixed random planes",
             "stated",
-            "ETA's paper; LongCTR's code",
+            "docs/papers/baselines.md#eta",
             "test_signatures_are_signs_of_projections",
         ),
         CardLine(
-            "the K events of smallest Hamming distance; pads never",
+            "the K events of smallest Hamming distance; padding never",
             "stated",
-            "ETA's paper; LongCTR's code",
+            "docs/papers/baselines.md#eta",
             "test_hamming_search_finds_the_nearest_signatures",
         ),
-        CardLine("ties go to the newest event", "inferred", "not stated", "test_equal_distances_go_to_the_newest"),
-        CardLine("the paper's own training schedule and its serving system", "left out", "ETA's paper"),
+        CardLine(
+            "ties go to the newest event",
+            "inferred",
+            "docs/papers/baselines.md#eta",
+            "test_equal_distances_go_to_the_newest",
+        ),
+        CardLine(
+            "a hash of the item embedding alone: ours covers frozen content and age",
+            "left out",
+            "docs/papers/baselines.md#eta",
+        ),
+        CardLine(
+            "the paper's training schedule and its serving system",
+            "left out",
+            "docs/papers/baselines.md#eta",
+        ),
     )
     planes: Tensor
 

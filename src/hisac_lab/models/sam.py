@@ -1,6 +1,7 @@
 """SAM: sparse attentive memory network (Lin et al., CIKM 2022, arXiv 2208.04022).
 
-Equations are those of the authors' code; where code and text disagree, a switch holds both readings.
+Equations are those of the authors' code; where code and text disagree, a switch holds both readings. Sources and
+differences are in docs/papers/sam.md.
 """
 
 from __future__ import annotations
@@ -49,55 +50,75 @@ class SAMBranch(LongBranch):
 
     card = (
         CardLine(
-            "gates by a network on differences and products of candidate, memory and event",
+            "gates come from a network on differences and products of candidate, memory and event",
             "stated",
-            "note 3.1 (authors' code)",
+            "docs/papers/sam.md#dual-query-attention",
             "test_gates_are_factorised",
         ),
         CardLine(
-            "gates are sigmoids, their sum is not normalised",
+            "gates are sigmoids; their sum over raw events is not normalized",
             "stated",
-            "note 3.1",
+            "docs/papers/sam.md#dual-query-attention",
             "test_the_read_vector_is_a_plain_sum",
         ),
         CardLine(
-            "one GRU cell shared by all passes updates the memory, which starts as the candidate",
+            "the memory starts as the candidate; one GRU cell shared by all passes updates it",
             "stated",
-            "note 3.2",
+            "docs/papers/sam.md#iterative-memory-update",
             "test_the_memory_is_updated_by_one_gru",
         ),
         CardLine(
-            "a pass asks with the memory of the pass before (switch `memory`: the released code never does)",
-            "stated",
-            "the paper's text; note 3.2",
+            "a pass asks with the memory of the pass before (switch `memory`: released code takes the candidate)",
+            "inferred",
+            "docs/papers/sam.md#iterative-memory-update",
             "test_memories_agree_in_the_first_pass_only",
         ),
         CardLine(
             "3P+: three steps of a second GRU with the candidate refine the last memory",
             "stated",
-            "note 3.4",
+            "docs/papers/sam.md#memory-enhancement",
             "test_enhancement_refines_the_last_memory",
         ),
         CardLine(
-            "16 features of the gates by place, counted from the newest event",
+            "16 features of a pass's gates by place",
             "stated",
-            "note 3.4; a history longer than `positions` is cut there, which is inferred",
+            "docs/papers/sam.md#output-of-the-module",
             "test_weight_features_look_at_places_from_the_newest",
         ),
         CardLine(
-            "2P, 3P: batch normalisation of the output; its statistics include a row's empty candidates",
+            "places are counted from the newest event; a history longer than `positions` is cut there",
+            "inferred",
+            "docs/papers/sam.md#output-of-the-module",
+            "test_weight_features_look_at_places_from_the_newest",
+        ),
+        CardLine(
+            "2P, 3P: batch normalization of the output (switch `norm`)",
             "stated",
-            "note 3.4; the last half sentence is ours",
+            "docs/papers/sam.md#output-of-the-module",
             "test_two_and_three_passes_are_normalised",
         ),
         CardLine(
-            "the gates' last bias starts at -3",
+            "the gates' last bias starts at -3, since the sum grows with the length",
             "inferred",
-            "note 9: the sum grows with the length",
+            "docs/papers/sam.md#start-of-the-gates",
             "test_gates_start_small",
         ),
-        CardLine("a linear layer to the width of the frame", "inferred", "the frame", "test_sam_stands_in_the_frame"),
-        CardLine("widths of the authors' tower, position embeddings", "left out", "note 3.4, 3.5: not public"),
+        CardLine(
+            "a linear layer brings the output to the width of the base model",
+            "inferred",
+            "docs/papers/sam.md#where-our-reconstruction-differs",
+            "test_sam_stands_in_the_frame",
+        ),
+        CardLine(
+            "the GRU's gate bias of 1 at the start",
+            "left out",
+            "docs/papers/sam.md#where-our-reconstruction-differs",
+        ),
+        CardLine(
+            "widths of the authors' final network; position embeddings",
+            "left out",
+            "docs/papers/sam.md#prediction-and-training",
+        ),
     )
 
     def __init__(self, config: SAMConfig, frame: FrameConfig, items: ItemSpace) -> None:

@@ -21,22 +21,26 @@ class SDIMBranch(LongBranch):
         CardLine(
             "an event counts in a group when its bits there equal the candidate's",
             "stated",
-            "SDIM's paper; LongCTR's code",
+            "docs/papers/baselines.md#sdim",
             "test_a_bucket_holds_the_colliding_events",
         ),
         CardLine(
-            "each group's sum is scaled to unit length, and groups are averaged (switch `normalise`)",
+            "each group's sum has unit length, and groups are averaged (switch `normalise`)",
             "inferred",
-            "the paper as remembered; LongCTR's code offers both and sums by default",
+            "docs/papers/baselines.md#sdim",
             "test_groups_are_unit_length_and_averaged",
         ),
         CardLine(
             "tables are built once per request, before any candidate",
             "stated",
-            "SDIM's paper",
+            "docs/papers/baselines.md#sdim",
             "test_hash_tables_do_not_grow_with_the_history",
         ),
-        CardLine("a separate server for user hashing", "left out", "SDIM's paper"),
+        CardLine(
+            "a hash without the age; a separate server for user hashing",
+            "left out",
+            "docs/papers/baselines.md#sdim",
+        ),
     )
     planes: Tensor
 

@@ -18,28 +18,38 @@ class TransformerBranch(LongBranch):
         CardLine(
             "causal: an event sees itself and what came before",
             "stated",
-            "SASRec (ICDM 2018); HSTU",
+            "docs/papers/baselines.md#transformers",
             "test_an_event_sees_no_later_one",
         ),
         CardLine(
-            "softmax block: learnt places, counted from the newest event",
+            "softmax block: learned places",
             "stated",
-            "SASRec; counting from the newest is inferred",
+            "docs/papers/baselines.md#transformers",
+            "test_places_are_counted_from_the_newest_event",
+        ),
+        CardLine(
+            "places are counted from the newest event",
+            "inferred",
+            "docs/papers/baselines.md#transformers",
             "test_places_are_counted_from_the_newest_event",
         ),
         CardLine(
             "hstu block: SiLU attention, divided by a constant, gated, biased by time gap",
             "stated",
-            "HSTU's paper, section 3; its bias by place is left out",
+            "docs/papers/baselines.md#transformers",
             "test_the_hstu_block_is_its_formula",
         ),
         CardLine(
             "the candidate stands as the next event (switch `readout`)",
             "inferred",
-            "HSTU does so for ranking; SASRec takes an inner product with the last output",
+            "docs/papers/baselines.md#transformers",
             "test_a_candidate_reads_like_the_next_event",
         ),
-        CardLine("training on every next event; target actions interleaved with items", "left out", "SASRec; HSTU"),
+        CardLine(
+            "training on every next event; actions between items; HSTU's bias by place",
+            "left out",
+            "docs/papers/baselines.md#transformers",
+        ),
     )
 
     def __init__(self, config: TransformerConfig, frame: FrameConfig, items: ItemSpace) -> None:

@@ -24,23 +24,38 @@ class TWINBranch(LongBranch):
         CardLine(
             "search and attention score alike: same queries, keys and bias",
             "stated",
-            "TWIN's paper; LongCTR's code",
+            "docs/papers/baselines.md#twin",
             "test_search_keeps_what_attention_scores_highest",
         ),
         CardLine(
             "with room for all events it is plain multi-head target attention",
             "stated",
-            "follows from the above",
+            "docs/papers/baselines.md#twin",
             "test_with_room_for_all_it_is_full_attention",
         ),
         CardLine(
-            "cross features enter as a scalar bias, so keys stay shared by all candidates",
+            "cross features enter as a scalar bias",
             "stated",
-            "TWIN's paper; that the age is the cross feature is inferred",
+            "docs/papers/baselines.md#twin",
             "test_the_age_is_a_bias_per_head",
         ),
-        CardLine("each head searches for itself", "inferred", "LongCTR's code", "test_heads_choose_for_themselves"),
-        CardLine("precomputed projections of all items, refreshed while training", "left out", "TWIN's paper"),
+        CardLine(
+            "the age is the cross feature, with a bias per head (switch `cross`)",
+            "inferred",
+            "docs/papers/baselines.md#twin",
+            "test_the_age_is_a_bias_per_head",
+        ),
+        CardLine(
+            "each head searches for itself",
+            "inferred",
+            "docs/papers/baselines.md#twin",
+            "test_heads_choose_for_themselves",
+        ),
+        CardLine(
+            "keys from the item alone, computed once for all: our keys also hold the age",
+            "left out",
+            "docs/papers/baselines.md#twin",
+        ),
     )
 
     def __init__(self, config: TWINConfig, frame: FrameConfig, items: ItemSpace) -> None:

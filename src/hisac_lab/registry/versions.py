@@ -170,7 +170,7 @@ def _describe(name: str, card: list[dict[str, str]]) -> str:
         "| | claim | source |",
         "|---|---|---|",
     ]
-    lines += [f"| {line['status']} | {line['claim']} | {line['source']} |" for line in card]
+    lines += [f"| {line['status']} | {line['claim']} | `{line['source']}` |" for line in card]
     return "\n".join(lines)
 
 

@@ -23,6 +23,7 @@ from hisac_lab.report.words import between, confidence, fixed, percent, signed, 
 
 VERDICTS = {"won": "good", "lost": "bad", "undecided": "plain"}
 MOST_TESTS = 4
+NOTES = "docs/papers/"
 STATUSES = {"stated": "good", "inferred": "mid", "left out": "plain"}
 
 
@@ -206,7 +207,7 @@ def fidelity(facts: Facts) -> Section:
     blocks: list[Block] = [
         Note(
             "How each model relates to its paper, line by line: stated by the paper, inferred by us, or left out; "
-            "beside it the test that pins it."
+            f"beside it the test that pins it. Sources are headings of the notes in `{NOTES}`."
         )
     ]
     for name, lines in sorted(facts.cards.items()):
@@ -215,7 +216,7 @@ def fidelity(facts: Facts) -> Section:
             (
                 line.claim,
                 Cell(line.status, badge=STATUSES.get(line.status, "plain")),
-                line.source,
+                f"`{line.source.removeprefix(NOTES)}`",
                 f"`{line.test}`" if line.test else "–",
             )
             for line in lines

@@ -1,9 +1,10 @@
 """Residual quantisers: semantic IDs as paths of codewords, coarse to fine.
 
-The residual k-means works on the L2-normalised embedding without an encoder, as HiSAC's Figure 1 draws it (stated, S2);
-that distances to sums of codewords mean something there is inferred (hisac note, hole 1). Every quantiser keeps two
-promises, tested by one suite: depth-l codes are the first l levels of depth-L codes, and the sum of the codewords on a
-path lives in the space into which `project` puts the items, so that distances between the two mean something.
+The residual k-means works on the L2-normalised embedding without an encoder, as HiSAC's Figure 1 draws it;
+that distances to sums of codewords mean something there is inferred (docs/papers/hisac.md#semantic-ids). Every
+quantiser keeps two promises, tested by one suite: depth-l codes are the first l levels of depth-L codes, and the sum of
+the codewords on a path lives in the space into which `project` puts the items, so that distances between the two mean
+something.
 """
 
 from __future__ import annotations

@@ -3,8 +3,9 @@
 Latents are L2-normalised, and codewords are sums towards them, so routing compares agents and items in the latent
 space (`project`), where one temperature fits as it does for the embeddings themselves. Loss: squared error of the
 reconstruction plus, per level, |sg(r) - c|^2 + beta |r - sg(c)|^2, straight-through past the quantiser; beta and the
-form are TIGER's (inferred for HiSAC, note section 2). Codewords start by residual k-means on the first latents, and
-unused ones move to badly served items. Only the training needs torch; what is kept are plain matrices.
+form are TIGER's (inferred for HiSAC: docs/papers/hisac.md#semantic-ids). Codewords start by residual k-means on the
+first latents, and unused ones move to badly served items. Only the training needs torch; what is kept are plain
+matrices.
 """
 
 from __future__ import annotations

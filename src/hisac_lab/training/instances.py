@@ -1,9 +1,8 @@
 """The stage `instances`: IAT's source model walks through time, and every sample's vector is stored.
 
 The training period is cut into stretches of time. Each stretch is compressed first and learnt from afterwards, so no
-stored vector was made by weights that had seen its label, nor any later one (arXiv 2604.08933, note section 6, leak
-rule 3: write at the moment of the forward pass, before the update; within a day or chunk, then advance). Validation
-and test samples are compressed by the final weights, frozen. No row is ever written again.
+stored vector was made by weights that had seen its label, nor any later one (rule 3 of docs/papers/iat.md#leak-rules).
+Validation and test samples are compressed by the final weights, frozen. No row is ever written again.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""The optimizers of one model: Adam for dense parameters, Adagrad for embedding tables (HiSAC note, section 6: stated).
+"""The optimizers of one model: AdamW for dense parameters, Adagrad for embedding tables.
+
+HiSAC's digest states Adam and Adagrad; the weight decay is ours (docs/papers/hisac.md#training-and-serving).
 
 Portable arithmetic needs square roots that are rounded as IEEE 754 says. torch's plain `sqrt` goes to MKL, which starts
 from the processor's own approximation and ends elsewhere on Intel than on AMD. Fused optimizers and `rsqrt` divide and

@@ -102,23 +102,3 @@ def test_no_module_is_longer_than_400_lines() -> None:
     for folder in ("src", "workflow", "tests"):
         for path in (ROOT / folder).rglob("*.py"):
             assert len(path.read_text().splitlines()) <= 400, path
-
-
-def test_the_command_line_is_what_the_readme_says() -> None:
-    answer = subprocess.run(
-        [sys.executable, "-m", "hisac_lab.cli.main", "--help"], capture_output=True, text=True, check=True
-    )
-    for command in (
-        "stage",
-        "data",
-        "sync",
-        "models",
-        "promote",
-        "rollback",
-        "ui",
-        "summary",
-        "reproduce",
-        "graph",
-        "params",
-    ):
-        assert re.search(rf"\b{command}\b", answer.stdout), command

@@ -164,7 +164,12 @@ def make(root: Path) -> Inputs:
     world = {"real_users": 9, "exposures": 90, "holdout_auc": 0.68, "dim": 8}
     write_manifest(made.abtest, test_fingerprint="00ff00ff00ff00ff", confidence=0.95, world=world)
     for name in ("base", "new"):
-        line = {"claim": "it ranks", "status": "stated", "source": "S1", "test": "test_it_ranks"}
+        line = {
+            "claim": "it ranks",
+            "status": "stated",
+            "source": "docs/papers/paper.md#claim",
+            "test": "test_it_ranks",
+        }
         write_json(made.register / name / "card.json", [line, line | {"status": "left out", "test": ""}])
     write_manifest(made.register)
     return made

@@ -1,0 +1,61 @@
+"""The command line, frozen: commands, arguments and options are equal to the table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import typer
+
+from hisac_lab.cli.main import app
+
+# One line per command: arguments in capitals, an optional one in brackets; options by all their names.
+COMMANDS = """
+agents show USER --model --pruned
+data check PATH --items --vectors
+graph
+models
+params check
+params default
+params schema
+promote MODEL --version
+reproduce [THIS] [THAT] --json
+rollback MODEL
+sid show ITEM --neighbours
+stage NAME --index --model --seed
+summary
+sync
+ui --port
+"""
+
+
+def commands(command: object, path: tuple[str, ...] = ()) -> Iterator[str]:
+    """Every command below this one, written as in the table."""
+    children = getattr(command, "commands", None)
+    if children is not None:
+        for name in children:
+            yield from commands(children[name], (*path, name))
+        return
+    arguments, options = [], []
+    for parameter in getattr(command, "params", []):
+        if parameter.param_type_name == "argument":
+            name = parameter.name.upper()
+            arguments.append(name if parameter.required else f"[{name}]")
+        else:
+            options += [*parameter.opts, *parameter.secondary_opts]
+    yield " ".join([*path, *arguments, *sorted(options)])
+
+
+def test_the_command_line_is_the_table() -> None:
+    found = sorted(commands(typer.main.get_command(app)))
+    assert found == COMMANDS.strip().splitlines()
+
+
+def test_every_command_and_every_option_has_a_help_text() -> None:
+    waiting = [("hisac-lab", typer.main.get_command(app))]
+    while waiting:
+        name, command = waiting.pop()
+        assert command.help, name
+        waiting += [(f"{name} {child}", below) for child, below in getattr(command, "commands", {}).items()]
+        for parameter in command.params:
+            if parameter.param_type_name == "option":
+                assert getattr(parameter, "help", None), f"{name} {parameter.name}"
