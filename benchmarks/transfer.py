@@ -94,8 +94,8 @@ def split_items(store: EventStore, field: str | None) -> Array:
 
     The value with most training samples first, each to the domain that has fewer so far.
     """
-    names = [one["name"] for one in store.manifest["fields"]]
-    codes = np.arange(store.manifest["items"]) if field is None else store.item_fields[:, names.index(field)]
+    names = [one.name for one in store.manifest.fields]
+    codes = np.arange(store.manifest.items) if field is None else store.item_fields[:, names.index(field)]
     counts = np.bincount(codes[store.samples("train")["item"]], minlength=int(codes.max()) + 1)
     of_value, filled = np.zeros(len(counts), bool), [0, 0]
     for value in np.argsort(-counts, kind="stable"):

@@ -59,7 +59,7 @@ def abtest(
     people = population(store.samples("test"))
     if len(people.user) < 2:
         raise UserError(prepared, "no two test users have exposures at two times", "give a longer test period", "test")
-    items = int(store.manifest["items"])
+    items = store.manifest.items
     world = fit_world(people, items, config.world_dim, config.world_penalty, config.seed)
     pools = _pools(store, people, config)
     seeds = {name: entry["best_seed"] for name, entry in read_json(evaluated / "metrics.json")["models"].items()}

@@ -104,7 +104,7 @@ def evaluate(
         fingerprint=fingerprint,
         reference=config.reference,
         confidence=config.confidence,
-        negatives=judge.store.manifest["negatives"],
+        negatives=judge.store.manifest.negatives,
         test_samples=len(judge.samples),
         test_users=judge.resamples.shape[1],
     )
@@ -130,7 +130,7 @@ def protocol_fingerprint(store: EventStore, config: EvaluateConfig) -> str:
 
     Numbers with different fingerprints are never put in one table.
     """
-    return digest_of({"data": store.manifest["protocol"], "metrics": config.model_dump(mode="json")})
+    return digest_of({"data": store.manifest.protocol, "metrics": config.model_dump(mode="json")})
 
 
 def best_seed(seeds: dict[str, dict[str, Any]]) -> int:
@@ -170,7 +170,7 @@ def _ceilings(judge: Judge) -> dict[str, Any]:
     """
     found = {}
     for name in TRUTHS:
-        if name in judge.store.manifest["extras"]:
+        if name in judge.store.manifest.extras:
             truth = np.asarray(judge.store.extra(name, "test"), np.float64)
             series = weighted_auc(judge.labels, truth, judge.resamples, judge.user)
             interval = metrics.interval(series[1:], judge.task.config.confidence)

@@ -160,7 +160,7 @@ def _slices(store: EventStore, samples: Array, bins: int) -> dict[str, dict[str,
     """Masks of the test samples by quantiles of history length and of item popularity in training."""
     start, end = store.bounds(samples)
     train = store.samples("train")
-    popularity = np.bincount(train["item"], minlength=int(store.manifest["items"]))[samples["item"]]
+    popularity = np.bincount(train["item"], minlength=store.manifest.items)[samples["item"]]
     return {
         "history length": _bins(end - start, bins),
         "item popularity": _bins(popularity, bins),

@@ -19,11 +19,13 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from hisac_lab.base.artifacts import Array, read_manifest, save_arrays, write_manifest
+from hisac_lab.base.artifacts import Array, save_arrays
 from hisac_lab.base.errors import UserError
 from hisac_lab.base.progress import say
 from hisac_lab.config.events import PrepareConfig
 from hisac_lab.events.items import write_items
+from hisac_lab.events.records import Ingested, RawFile
+from hisac_lab.sources.records import Acquired, Source
 from hisac_lab.tables.layouts import LOADERS
 from hisac_lab.tables.layouts.contract import RawLog
 from hisac_lab.tables.read import TEST, UNIT_SECONDS, Block
@@ -57,8 +59,8 @@ def ingest(config: PrepareConfig, raw: Path, out: Path) -> None:
     Raises:
         UserError: One line that names the file, the line or row group, the field, the value and the mend.
     """
-    source = read_manifest(raw)
-    log = LOADERS[source["layout"]](raw, config)
+    acquired = Acquired.open(raw)
+    log = LOADERS[acquired.layout](raw, config)
     table = log.items() if log.items else None
     users, items = Vocabulary(), Vocabulary(None if table is None else table["item"].tolist())
     if table is not None and len(items) < len(table):
@@ -91,10 +93,9 @@ def ingest(config: PrepareConfig, raw: Path, out: Path) -> None:
     if not labelled and config.negatives_by == "popularity":
         save_arrays(out, _timeline(out, config, item_codes))
     shard_users = np.bincount(shard_of(hashes, len(config.shards)), minlength=len(config.shards))
-    write_manifest(
-        out,
-        source={key: source[key] for key in ("dataset", "layout", "files")},
-        raw=[dataclasses.asdict(file) for file in pass_.files],
+    Ingested(
+        source=Source(dataset=acquired.dataset, layout=acquired.layout, files=acquired.files),
+        raw=pass_.files,
         users=len(users),
         items=len(items),
         items_described=described,
@@ -107,18 +108,8 @@ def ingest(config: PrepareConfig, raw: Path, out: Path) -> None:
         fields=fields,
         cuts=[int(cut) for cut in cuts],
         shard_begins=[0, *np.cumsum(shard_users).tolist()],
-    )
+    ).save(out)
     say(f"ingest: {pass_.rows} events of {len(users)} users on {len(items)} items")
-
-
-@dataclasses.dataclass
-class RawFile:
-    """A file of the log, where its rows begin among all rows, and its names of the columns by role."""
-
-    path: str
-    first_row: int
-    layout: dict[str, Any] | None
-    names: dict[str, str]
 
 
 class _Pass:
@@ -143,7 +134,7 @@ class _Pass:
         path = block.path.as_posix()
         if not self.files or self.files[-1].path != path:
             layout = None if block.layout is None else dataclasses.asdict(block.layout)
-            self.files.append(RawFile(path, self._seen, layout, dict(block.names)))
+            self.files.append(RawFile(path=path, first_row=self._seen, layout=layout, names=dict(block.names)))
         columns = dict(block.columns)
         row = self.files[-1].first_row + block.positions(np.arange(len(block)))
         self._seen = int(row[-1]) + 1

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from hisac_lab.base.artifacts import Array, load_array, read_manifest
+from hisac_lab.base.artifacts import Array, load_array
 from hisac_lab.base.errors import UserError
+from hisac_lab.events.records import InstancesMade
 
 NEGATIVE, POSITIVE, UNKNOWN = 0, 1, 2
 """Labels as a request sees them; `UNKNOWN` until the label has arrived."""
@@ -89,13 +90,12 @@ class InstanceStore:
         Raises:
             UserError: The stage has not run, or was told to make no store.
         """
-        manifest = read_manifest(path)
-        if manifest["order"] == NONE:
+        made = InstancesMade.open(path)
+        if made.order == NONE:
             raise UserError(path, "holds no instances", "set it to temporal or user", "instances.order")
         offsets, times, items, labels, arrived = (load_array(path, name) for name in ("offsets", *COLUMNS))
-        vectors = {name: load_array(path, name) for name in manifest["rows"]}
-        unit, digest = int(manifest["unit"]), str(manifest["digest"])
-        return cls(offsets, times, items, labels, arrived, vectors, unit, digest)
+        vectors = {name: load_array(path, name) for name in made.rows}
+        return cls(offsets, times, items, labels, arrived, vectors, made.unit, made.digest)
 
     @classmethod
     def of(

@@ -6,7 +6,6 @@ import shutil
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -16,15 +15,14 @@ from hisac_lab.base.artifacts import (
     array_blocks,
     digest_of,
     load_array,
-    read_manifest,
     save_arrays,
     save_blocks,
-    write_manifest,
 )
 from hisac_lab.base.errors import UserError
 from hisac_lab.base.progress import track
 from hisac_lab.config.events import PrepareConfig
 from hisac_lab.events.profile import ShardCounts, add_up, describe, profile
+from hisac_lab.events.records import Ingested, Leaks, Prepared, Sharded
 from hisac_lab.events.store import RANDOM, SPLITS
 
 ITEM_FILES = ("items.parquet", "item_fields.npy", "vectors.npy", "users.parquet")
@@ -42,15 +40,13 @@ def prepare(config: PrepareConfig, ingested: Path, shards: list[Path], out: Path
     Raises:
         UserError: Nothing is left of a split, or a history reaches into its request.
     """
-    facts = read_manifest(ingested)
-    parts = [read_manifest(path) for path in shards]
+    facts = Ingested.open(ingested)
+    parts = [Sharded.open(path) for path in shards]
     _tidy(shards)
-    new_users = _join(shards, parts, facts["extras"], out)
-    counted = [
-        ShardCounts(_counted(path), part["months"], part["splits"]) for path, part in zip(shards, parts, strict=True)
-    ]
+    new_users = _join(shards, parts, facts.extras, out)
+    counted = [ShardCounts(_counted(path), part.months, part.splits) for path, part in zip(shards, parts, strict=True)]
     counts = add_up(counted)
-    leaks = {key: sum(part["leaks"][key] for part in parts) for key in parts[0]["leaks"]}
+    leaks = {key: sum(getattr(part.leaks, key) for part in parts) for key in Leaks.model_fields}
     broken = {key: number for key, number in leaks.items() if key != "samples_checked" and number}
     if broken:
         raise UserError(out, f"histories reach beyond their requests: {broken}", "report this as a bug", "leak checks")
@@ -63,33 +59,32 @@ def prepare(config: PrepareConfig, ingested: Path, shards: list[Path], out: Path
     drawn = f"sampled negatives, {config.negatives} per positive, {config.negatives_by}, seed {config.seed}"
     if config.positives_per_request is not None:
         drawn += f", at most {config.positives_per_request} positives of a request"
-    cuts = {"valid": facts["cuts"][0], "test": facts["cuts"][1]}
+    cuts = {"valid": facts.cuts[0], "test": facts.cuts[1]}
     settings = config.model_dump(mode="json", exclude={"shards"})
-    write_manifest(
-        out,
-        dataset=facts["source"]["dataset"],
-        users=facts["users"],
-        items=facts["items"],
-        items_described=facts["items_described"],
-        events=sum(part["events"] for part in parts),
-        events_outside=facts["events_outside"],
-        events_out_of_order=sum(part["events_out_of_order"] for part in parts),
-        events_repeated=sum(part["events_repeated"] for part in parts),
+    Prepared(
+        dataset=facts.source.dataset,
+        users=facts.users,
+        items=facts.items,
+        items_described=facts.items_described,
+        events=sum(part.events for part in parts),
+        events_outside=facts.events_outside,
+        events_out_of_order=sum(part.events_out_of_order for part in parts),
+        events_repeated=sum(part.events_repeated for part in parts),
         history_events=int(offsets[-1]),
-        samples_without_history=sum(part["samples_without_history"] for part in parts),
-        samples_not_kept=sum(part["samples_not_kept"] for part in parts),
-        positive_from=facts["positive_from"],
-        negatives="real exposures" if facts["labelled"] else drawn,
+        samples_without_history=sum(part.samples_without_history for part in parts),
+        samples_not_kept=sum(part.samples_not_kept for part in parts),
+        positive_from=facts.positive_from,
+        negatives="real exposures" if facts.labelled else drawn,
         time_unit=config.time_unit,
         history_limit=config.history_limit,
-        fields=facts["fields"],
-        extras=facts["extras"],
+        fields=facts.fields,
+        extras=facts.extras,
         cuts=cuts,
         splits=splits,
         leaks=leaks,
-        protocol=digest_of({"config": settings, "raw": facts["source"]["files"], "cuts": facts["cuts"]}),
-        profile=profile(counts, facts["labelled"], np.diff(offsets), new_users),
-    )
+        protocol=digest_of({"config": settings, "raw": facts.source.files, "cuts": facts.cuts}),
+        profile=profile(counts, facts.labelled, np.diff(offsets), new_users),
+    ).save(out)
 
 
 def require_both_labels(splits: dict[str, dict[str, float]]) -> None:
@@ -121,14 +116,14 @@ def _counted(path: Path) -> dict[str, Array]:
     return {name: load_array(path, name) for name in (*names, "item_ages")}
 
 
-def _join(shards: list[Path], parts: list[dict[str, Any]], extras: list[str], out: Path) -> int:
+def _join(shards: list[Path], parts: list[Sharded], extras: list[str], out: Path) -> int:
     """Puts the shards one after the other, block by block; counts test samples of users without a training sample."""
     splits = (*SPLITS, RANDOM)
     ends = np.array([load_array(path, "offsets")[-1] for path in shards])
     first = {
-        "user": _begins(np.array([part["users"] for part in parts])),
+        "user": _begins(np.array([part.users for part in parts])),
         "end": _begins(ends),
-        "request": _begins(np.array([part["requests"] for part in parts])),
+        "request": _begins(np.array([part.requests for part in parts])),
     }
 
     def samples(name: str) -> Iterator[Array]:

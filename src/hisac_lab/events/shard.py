@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
 
-from hisac_lab.base.artifacts import Array, load_array, read_manifest, save_arrays, write_manifest
+from hisac_lab.base.artifacts import Array, load_array, save_arrays
 from hisac_lab.base.errors import UserError
 from hisac_lab.config.events import PrepareConfig
 from hisac_lab.events.negatives import NegativeSampler
 from hisac_lab.events.profile import count_shard
+from hisac_lab.events.records import Ingested, Sharded
 from hisac_lab.events.store import RANDOM, SAMPLE, SPLITS
 from hisac_lab.ops.draws import uniform
 from hisac_lab.tables.read import HISTORY, TEST, UNIT_SECONDS, Layout, place
@@ -33,13 +33,13 @@ def shard(config: PrepareConfig, ingested: Path, index: int, out: Path) -> None:
     Raises:
         UserError: The log is out of order or repeats itself, and the section refuses that.
     """
-    facts = read_manifest(ingested)
+    facts = Ingested.open(ingested)
     events, unsorted, repeated = _sorted_events(config, ingested, facts, index)
-    begin, end = facts["shard_begins"][index : index + 2]
+    begin, end = facts.shard_begins[index : index + 2]
     users = end - begin
     events["user"] -= begin
-    if facts["labelled"]:
-        events["label"] = (events["label"] >= facts["positive_from"]).astype(np.int8)
+    if facts.labelled:
+        events["label"] = (events["label"] >= facts.positive_from).astype(np.int8)
     in_history = _history_mask(events, config)
     offsets = np.zeros(users + 1, np.int64)
     np.cumsum(np.bincount(events["user"][in_history], minlength=users), out=offsets[1:])
@@ -54,13 +54,12 @@ def shard(config: PrepareConfig, ingested: Path, index: int, out: Path) -> None:
     kept = {name: np.flatnonzero((period == number) & long_enough) for number, name in enumerate(names)}
     for name, rows in kept.items():
         save_arrays(out, {f"samples_{name}": samples[rows]})
-        for extra in facts["extras"]:
+        for extra in facts.extras:
             save_arrays(out, {f"{extra}_{name}": events[extra][source[rows]].astype(np.float32)})
     splits = {name: samples[rows] for name, rows in kept.items()}
     counts = count_shard(events, offsets, splits, load_array(ingested, "births"), config)
     save_arrays(out, counts.arrays)
-    write_manifest(
-        out,
+    Sharded(
         users=users,
         events=len(events["user"]),
         events_out_of_order=unsorted,
@@ -71,11 +70,11 @@ def shard(config: PrepareConfig, ingested: Path, index: int, out: Path) -> None:
         leaks=leaks,
         months=counts.months,
         splits=counts.splits,
-    )
+    ).save(out)
 
 
 def _sorted_events(
-    config: PrepareConfig, ingested: Path, facts: dict[str, Any], index: int
+    config: PrepareConfig, ingested: Path, facts: Ingested, index: int
 ) -> tuple[dict[str, Array], int, int]:
     """Events of one shard by role, sorted by (user, time, file order), with what was out of order or repeated."""
     table = pq.read_table(ingested / f"events-{index}.parquet", use_threads=False)
@@ -122,12 +121,12 @@ def _repeated(events: dict[str, Array]) -> Array:
     return again
 
 
-def _refuse(facts: dict[str, Any], row: int, field: str, what: str, mend: str) -> UserError:
-    file = max((file for file in facts["raw"] if file["first_row"] <= row), key=lambda file: int(file["first_row"]))
-    layout = None if file["layout"] is None else Layout(**file["layout"])
-    where = Path(file["path"])
-    names = ", ".join(file["names"].get(role, role) for role in field.split(", "))
-    return UserError(where, what, mend, f"{place(where, layout, row - file['first_row'])}: {names}")
+def _refuse(facts: Ingested, row: int, field: str, what: str, mend: str) -> UserError:
+    file = max((file for file in facts.raw if file.first_row <= row), key=lambda file: file.first_row)
+    layout = None if file.layout is None else Layout(**file.layout)
+    where = Path(file.path)
+    names = ", ".join(file.names.get(role, role) for role in field.split(", "))
+    return UserError(where, what, mend, f"{place(where, layout, row - file.first_row)}: {names}")
 
 
 def _history_mask(events: dict[str, Array], config: PrepareConfig) -> Array:
@@ -144,7 +143,7 @@ def _samples(
     in_history: Array,
     config: PrepareConfig,
     ingested: Path,
-    facts: dict[str, Any],
+    facts: Ingested,
     first_user: int,
 ) -> tuple[Array, Array]:
     """Samples of all exposures, request by request, and the event each comes from.
@@ -215,7 +214,7 @@ def _periods(
     events: dict[str, Array],
     source: Array,
     config: PrepareConfig,
-    facts: dict[str, Any],
+    facts: Ingested,
     ingested: Path,
     first_user: int,
 ) -> Array:
@@ -226,7 +225,7 @@ def _periods(
         held_out = uniform(config.seed, hashes) < share
         period = np.where(events["part"][source] == TEST, 2, held_out.astype(np.int8)).astype(np.int8)
     else:
-        period = np.searchsorted(np.asarray(facts["cuts"]), samples["time"], side="right").astype(np.int8)
+        period = np.searchsorted(np.asarray(facts.cuts), samples["time"], side="right").astype(np.int8)
     start = samples["time"] // UNIT_SECONDS[config.time_unit]
     chance = uniform(config.seed, KEEP_SALT, hashes, start)
     kept = np.asarray([config.keep.train, config.keep.valid, config.keep.test])[period]

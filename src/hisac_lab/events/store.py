@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from hisac_lab.base.artifacts import Array, load_array, read_manifest
+from hisac_lab.base.artifacts import Array, load_array
+from hisac_lab.events.records import Prepared
 
 SPLITS = ("train", "valid", "test")
 RANDOM = "random"  # the split of exposures by a random policy: never trained on
@@ -33,7 +33,7 @@ class EventStore:
     """
 
     path: Path
-    manifest: dict[str, Any]
+    manifest: Prepared
     items: Array
     times: Array
     offsets: Array
@@ -46,7 +46,7 @@ class EventStore:
             UserError: The stage has not run.
         """
         arrays = [load_array(path, name) for name in ("history_items", "history_times", "offsets")]
-        return cls(path, read_manifest(path), *arrays)
+        return cls(path, Prepared.open(path), *arrays)
 
     def samples(self, split: str) -> Array:
         """Samples of one split, user by user in time order, those of a request together; (N,) of `SAMPLE`."""
@@ -58,14 +58,14 @@ class EventStore:
         Raises:
             KeyError: The data set has no such column.
         """
-        if name not in self.manifest["extras"]:
+        if name not in self.manifest.extras:
             raise KeyError(name)
         return load_array(self.path, f"{name}_{split}")
 
     @property
     def limit(self) -> int:
         """Events a history keeps."""
-        return int(self.manifest["history_limit"])
+        return self.manifest.history_limit
 
     def bounds(self, samples: Array) -> tuple[Array, Array]:
         """Where the histories of `samples` begin and end in the store; two (N,) int64."""

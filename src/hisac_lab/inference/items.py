@@ -19,6 +19,6 @@ def load_items(prepared: Path, embedded: Path, codebook: Path) -> ItemSpace:
     return ItemSpace(
         semantic=torch.from_numpy(np.array(load_array(embedded, "embeddings"))),
         fields=torch.from_numpy(store.item_fields.astype(np.int64)),
-        field_sizes=tuple(field["size"] for field in store.manifest["fields"]),
+        field_sizes=tuple(field.size for field in store.manifest.fields),
         codebook=Codebook.open(codebook),
     )

@@ -17,13 +17,14 @@ from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from hisac_lab.base.artifacts import sha256_file, write_manifest
+from hisac_lab.base.artifacts import sha256_file
 from hisac_lab.base.errors import UserError
 from hisac_lab.base.progress import say
 from hisac_lab.config.acquire import AcquireConfig
 from hisac_lab.sources import changelog
 from hisac_lab.sources.archives import members
 from hisac_lab.sources.downloads import SourceUnavailable, check, fetch, fetch_package, fetch_wheel
+from hisac_lab.sources.records import Acquired
 
 Facts = dict[str, Any]
 Finder = Callable[[AcquireConfig, Path], Path]
@@ -88,7 +89,8 @@ def acquire(config: AcquireConfig, out: Path) -> None:
     else:
         facts = _published(config, out)
     names = sorted(path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file())
-    write_manifest(out, dataset=config.dataset, files={name: sha256_file(out / name) for name in names}, **facts)
+    files = {name: sha256_file(out / name) for name in names}
+    Acquired(dataset=config.dataset, files=files, **facts).save(out)
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,7 @@ def cooccurrence_vectors(config: EmbedConfig, prepared: Path) -> Iterator[Array]
 
 def _pairs(store: EventStore, window: int) -> sparse.csr_matrix:
     """Symmetric weights of the pairs inside the window; (items, items)."""
-    count, cut = int(store.manifest["items"]), store.manifest["cuts"]["valid"]
+    count, cut = store.manifest.items, store.manifest.cuts["valid"]
     pairs = sparse.csr_matrix((count, count), dtype=np.float64)
     first = 0
     users = len(store.offsets) - 1

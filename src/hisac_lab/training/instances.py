@@ -98,7 +98,7 @@ def write_instances(
         samples: Samples of each split, as the store has them: user by user in time order.
         out: An empty directory.
     """
-    unit = UNIT_SECONDS[store.manifest["time_unit"]]
+    unit = UNIT_SECONDS[store.manifest.time_unit]
     shifts = _lay_out(config, samples, len(store.offsets) - 1, out)
     model = build(config.source(), frame, items, config.seed)
     assert isinstance(model, InstanceSource)

@@ -116,7 +116,7 @@ def test_a_request_is_one_user_in_one_time_unit_and_lies_in_one_split(
 ) -> None:
     unit = UNIT_SECONDS[config.time_unit]
     with prepared(events, config) as store:
-        cuts, begins = store.manifest["cuts"], 0
+        cuts, begins = store.manifest.cuts, 0
         seen: dict[int, tuple[int, int, str]] = {}
         for split, ends in zip(SPLITS, [cuts["valid"], cuts["test"], np.inf], strict=True):
             samples = store.samples(split)
@@ -150,7 +150,7 @@ def test_sampled_negatives_were_alive_and_are_no_positives_of_that_moment(
         assert not clicks & set(drawn)
         assert len(drawn) <= negatives * len(positives)
         assert all(time >= first[int(item)] for _, item, time in drawn)
-        assert store.manifest["negatives"] == f"sampled negatives, {negatives} per positive, {by}, seed {seed}"
+        assert store.manifest.negatives == f"sampled negatives, {negatives} per positive, {by}, seed {seed}"
 
 
 @given(events=logs(), most=st.integers(1, 3), seed=st.integers(0, 3))
@@ -161,7 +161,7 @@ def test_of_a_bulk_action_a_few_positives_stay_with_their_negatives(events: pd.D
     with prepared(events, config) as store:
         whole = {split: set(told(store, split)) for split in SPLITS}
     with prepared(events, config.model_copy(update={"positives_per_request": most})) as store:
-        assert store.manifest["negatives"].endswith(f"at most {most} positives of a request")
+        assert store.manifest.negatives.endswith(f"at most {most} positives of a request")
         for split in SPLITS:
             rows = told(store, split)
             assert set(rows) <= whole[split]
@@ -207,9 +207,9 @@ def test_training_samples_do_not_depend_on_what_comes_after_the_cut(
     events: pd.DataFrame, config: PrepareConfig
 ) -> None:
     with prepared(events, config, ITEM_TABLE) as store:
-        cut, before = store.manifest["cuts"]["valid"], told(store, "train")
+        cut, before = store.manifest.cuts["valid"], told(store, "train")
     with prepared(_scramble(events, cut), config, ITEM_TABLE) as store:
-        assert store.manifest["cuts"]["valid"] == cut
+        assert store.manifest.cuts["valid"] == cut
         assert told(store, "train") == before
 
 

@@ -173,7 +173,7 @@ def test_keep_draws_whole_requests_and_leaves_histories_alone(tmp_path: Path) ->
         assert set(kept["request"]) <= set(all_["request"])
         assert np.isin(all_["request"], kept["request"]).sum() == len(kept)
         assert abs(len(np.unique(kept["request"])) / len(np.unique(all_["request"])) - share) < 0.1
-    assert some.manifest["samples_not_kept"] > 0
+    assert some.manifest.samples_not_kept > 0
 
 
 def test_vectors_follow_the_items_and_a_missing_one_is_zero(tmp_path: Path) -> None:

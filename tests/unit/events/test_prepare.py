@@ -40,18 +40,18 @@ def test_the_stage_gives_the_same_bytes_again(stages: Stages, tmp_path: Path) ->
 def test_the_manifest_counts_what_is_there(store: EventStore) -> None:
     events, table = make_log()
     facts = store.manifest
-    assert facts["users"] == events["user"].nunique() == len(store.user_ids)
-    assert facts["items"] == len(table) == len(store.item_table)
-    assert facts["events"] == len(events)
-    assert facts["history_events"] == int((events["rating"] >= 4).sum()) == len(store.items)
+    assert facts.users == events["user"].nunique() == len(store.user_ids)
+    assert facts.items == len(table) == len(store.item_table)
+    assert facts.events == len(events)
+    assert facts.history_events == int((events["rating"] >= 4).sum()) == len(store.items)
     samples = {split: store.samples(split) for split in SPLITS}
-    assert sum(map(len, samples.values())) + facts["samples_without_history"] == len(events)
+    assert sum(map(len, samples.values())) + facts.samples_without_history == len(events)
     for split, rows in samples.items():
         assert rows.dtype == SAMPLE
-        assert facts["splits"][split]["samples"] == len(rows)
-        assert facts["splits"][split]["requests"] == len(np.unique(rows["request"]))
-    assert facts["fields"] == [{"name": "genres", "size": 6}, {"name": "decade", "size": 5}]
-    assert sum(month["events"] for month in facts["profile"]["months"].values()) == len(events)
+        assert facts.splits[split].samples == len(rows)
+        assert facts.splits[split].requests == len(np.unique(rows["request"]))
+    assert [field.facts() for field in facts.fields] == [{"name": "genres", "size": 6}, {"name": "decade", "size": 5}]
+    assert sum(month.events for month in facts.profile.months.values()) == len(events)
 
 
 def test_items_are_numbered_in_natural_order_and_fields_coded(store: EventStore) -> None:
@@ -73,19 +73,19 @@ def test_order_and_layout_of_the_file_do_not_matter(store: EventStore, tmp_path:
     other = EventStore.open(tmp_path / "out")
     for split in SPLITS:
         np.testing.assert_array_equal(np.sort(other.samples(split)["time"]), np.sort(store.samples(split)["time"]))
-    assert other.manifest["cuts"] == store.manifest["cuts"]
+    assert other.manifest.cuts == store.manifest.cuts
 
 
 def test_unsorted_events_are_sorted_and_counted_or_refused(tmp_path: Path) -> None:
     events = _log()
     events.loc[[10, 13], "time"] = events.loc[[13, 10], "time"].to_numpy()
-    assert _prepare(tmp_path, events, PrepareConfig()).manifest["events_out_of_order"] == 1
+    assert _prepare(tmp_path, events, PrepareConfig()).manifest.events_out_of_order == 1
     with says("events.csv", "line 15: time", "value 1010 is earlier", "prepare.order: sort"):
         _prepare(tmp_path, events, PrepareConfig(order="refuse"), "refused")
 
 
 def test_sorted_events_pass_where_unsorted_ones_are_refused(tmp_path: Path) -> None:
-    assert _prepare(tmp_path, _log(), PrepareConfig(order="refuse")).manifest["events_out_of_order"] == 0
+    assert _prepare(tmp_path, _log(), PrepareConfig(order="refuse")).manifest.events_out_of_order == 0
 
 
 def test_repeated_events_are_refused_or_dropped(tmp_path: Path) -> None:
@@ -99,8 +99,8 @@ def test_repeated_events_are_refused_or_dropped(tmp_path: Path) -> None:
         _prepare(tmp_path, events, PrepareConfig())
     config = PrepareConfig(duplicates="drop", cuts=(1042, 1048))
     dropped, plain = _prepare(tmp_path, events, config, "dropped"), _prepare(tmp_path, _log(), config, "plain")
-    assert dropped.manifest["events"] == 60
-    assert (dropped.manifest["events_repeated"], plain.manifest["events_repeated"]) == (1, 0)
+    assert dropped.manifest.events == 60
+    assert (dropped.manifest.events_repeated, plain.manifest.events_repeated) == (1, 0)
     for split in SPLITS:
         np.testing.assert_array_equal(dropped.samples(split), plain.samples(split))
 
@@ -136,13 +136,13 @@ def test_a_day_as_unit_hides_the_whole_day(tmp_path: Path) -> None:
     assert (start < end).all()
     assert (last // 86_400 < samples["time"] // 86_400).all()
     assert ((samples["time"] - last) > 7_000 * 3).any()  # events of the same day exist and are left out
-    assert all(cut % 86_400 == 0 for cut in store.manifest["cuts"].values())
+    assert all(cut % 86_400 == 0 for cut in store.manifest.cuts.values())
 
 
 def test_the_protocol_changes_with_settings_and_data_only(tmp_path: Path) -> None:
     config = PrepareConfig()
     protocols = [
-        _prepare(tmp_path, events, changed, name).manifest["protocol"]
+        _prepare(tmp_path, events, changed, name).manifest.protocol
         for name, events, changed in [
             ("one", _log(), config),
             ("again", _log(), config),
@@ -157,8 +157,8 @@ def test_the_protocol_changes_with_settings_and_data_only(tmp_path: Path) -> Non
 def test_a_log_without_feedback_takes_clicks_for_positives(tmp_path: Path) -> None:
     events = _log().drop(columns="rating")
     store = _prepare(tmp_path, events, PrepareConfig(columns=ColumnsConfig(label=None), negatives=2))
-    assert store.manifest["history_events"] == len(events)
-    assert 0.3 < store.manifest["splits"]["train"]["positive_share"] < 0.6
+    assert store.manifest.history_events == len(events)
+    assert 0.3 < store.manifest.splits["train"].positive_share < 0.6
     again = _prepare(tmp_path, events, PrepareConfig(columns=ColumnsConfig(label=None), negatives=2), "again")
     other = _prepare(tmp_path, events, PrepareConfig(columns=ColumnsConfig(label=None), negatives=2, seed=1), "other")
     np.testing.assert_array_equal(store.samples("train"), again.samples("train"))

@@ -87,8 +87,14 @@ def make(root: Path) -> Inputs:
     split |= {f"history_p{q}": q for q in (10, 50, 90, 99)}
     write_manifest(
         made.prepare,
+        dataset="toy",
         users=12,
         items=4,
+        items_described=4,
+        positive_from=4.0,
+        fields=[],
+        extras=[],
+        cuts={"valid": 887039271, "test": 889237269},
         events=1234,
         history_events=600,
         events_out_of_order=3,

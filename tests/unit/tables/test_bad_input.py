@@ -315,11 +315,11 @@ def test_the_good_log_of_these_tests_is_good(tmp_path: Path) -> None:
     raw = write(tmp_path, Bad("", (), GOOD, items=TITLES, vectors=npy(VECTORS)))
     prepare_log(mapped(), raw, tmp_path / "out")
     facts = EventStore.open(tmp_path / "out").manifest
-    assert (facts["users"], facts["items"], facts["events"]) == (3, 7, ROWS)
+    assert (facts.users, facts.items, facts.events) == (3, 7, ROWS)
     for name, content in ((PARQUET, parquet()), ("events.csv.gz", PACKED), ("events.csv.zst", zstd(GOOD))):
         raw = write(tmp_path / name, Bad("", (), content, name))
         prepare_log(mapped(), raw, tmp_path / name / "out")
-        assert EventStore.open(tmp_path / name / "out").manifest["events"] == ROWS
+        assert EventStore.open(tmp_path / name / "out").manifest.events == ROWS
 
 
 ODD = HEADER + "007,NA,4,100\n"
@@ -353,14 +353,14 @@ def test_a_link_to_a_file_is_read(tmp_path: Path) -> None:
     (tmp_path / "there.csv").write_text(GOOD)
     raw = write(tmp_path, Bad("", (), linked(str(tmp_path / "there.csv"))))
     prepare_log(mapped(), raw, tmp_path / "out")
-    assert EventStore.open(tmp_path / "out").manifest["events"] == ROWS
+    assert EventStore.open(tmp_path / "out").manifest.events == ROWS
 
 
 def test_one_user_is_enough(tmp_path: Path) -> None:
     rows = "".join(f"u,i{n % 7},{5 - 3 * (n % 2)},{n}\n" for n in range(ROWS))
     prepare_log(mapped(), write(tmp_path, Bad("", (), HEADER + rows)), tmp_path / "out")
     store = EventStore.open(tmp_path / "out")
-    assert store.manifest["users"] == 1
+    assert store.manifest.users == 1
     samples = [len(store.samples(split)) for split in ("train", "valid", "test")]
     assert min(samples) > 0
     assert sum(samples) == ROWS - 1  # the first event has no history
@@ -372,7 +372,7 @@ def test_users_of_the_test_period_only_are_kept_and_counted(tmp_path: Path) -> N
     store = EventStore.open(tmp_path / "out")
     users = store.user_ids[store.samples("test")["user"]]
     assert "late" not in store.user_ids[store.samples("train")["user"]]
-    assert 0 < store.manifest["profile"]["test_share_of_new_users"] == round(float((users == "late").mean()), 4)
+    assert 0 < store.manifest.profile.test_share_of_new_users == round(float((users == "late").mean()), 4)
 
 
 ACQUIRED = {

@@ -135,11 +135,11 @@ def test_the_printed_mapping_is_right_and_runs(tmp_path: Path, name: str) -> Non
     assert {key: prepare[key] for key in form.settings} == form.settings
     store = pasted(answer.output, tmp_path)
     whole = form.frame.drop_duplicates()
-    assert store.manifest["events"] == len(whole)
+    assert store.manifest.events == len(whole)
     assert f"events    {len(form.frame):,}\n" in answer.output
-    assert f"users     {store.manifest['users']:,};" in answer.output
-    assert f"items     {store.manifest['items']:,}\n" in answer.output
-    assert f"order     {store.manifest['events_out_of_order']:,} events" in answer.output
+    assert f"users     {store.manifest.users:,};" in answer.output
+    assert f"items     {store.manifest.items:,}\n" in answer.output
+    assert f"order     {store.manifest.events_out_of_order:,} events" in answer.output
 
 
 def test_items_and_vectors_are_mapped_too(tmp_path: Path) -> None:
@@ -165,7 +165,7 @@ def test_a_folder_of_files_is_one_log(tmp_path: Path) -> None:
         write(tmp_path / "log" / f"{part}.csv", frame.iloc[part::3])
     answer = run(tmp_path / "log")
     assert "files     3, text" in answer.output
-    assert pasted(answer.output, tmp_path).manifest["events"] == len(frame)
+    assert pasted(answer.output, tmp_path).manifest.events == len(frame)
 
 
 BAD_ROWS = """user_id,item_id,rating,timestamp
@@ -317,7 +317,7 @@ def test_feedback_of_one_value_is_left_out_of_the_mapping(tmp_path: Path) -> Non
     assert answer.exit_code == 0
     assert "rating: every event has the value 1, so it tells nothing apart" in answer.output
     assert yaml.safe_load(answer.output)["prepare"]["columns"]["label"] is None
-    assert pasted(answer.output, tmp_path).manifest["negatives"].startswith("sampled negatives")
+    assert pasted(answer.output, tmp_path).manifest.negatives.startswith("sampled negatives")
 
 
 def test_levels_of_the_feedback_are_counted_up_to_a_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -342,8 +342,8 @@ def test_official_layouts_are_recognised(tmp_path: Path, whole: bool) -> None:
         home = tmp_path / f"home-{folder}"
         home.mkdir()
         store = pasted(answer.output, home)
-        assert store.manifest["dataset"] == "movielens-100k"
-        assert store.manifest["positive_from"] == 4.0
+        assert store.manifest.dataset == "movielens-100k"
+        assert store.manifest.positive_from == 4.0
 
 
 GUESSES = {

@@ -148,7 +148,7 @@ def test_nothing_after_the_training_period_touches_its_vectors(
 ) -> None:
     """Nor does a label of validation or test touch any vector."""
     end = int(store.samples("valid")["time"].min())
-    times, count = np.asarray(store.times), int(store.manifest["items"])
+    times, count = np.asarray(store.times), int(store.manifest.items)
 
     def change(name: str, values: np.ndarray) -> None:
         if name == "history_items":

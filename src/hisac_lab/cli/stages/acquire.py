@@ -1,10 +1,11 @@
 """Stage acquire: the raw files of the data set."""
 
-from hisac_lab.base.artifacts import sha256_file, stage_output, write_manifest
+from hisac_lab.base.artifacts import sha256_file, stage_output
 from hisac_lab.cli.paths import ACQUIRE
 from hisac_lab.config.acquire import AcquireConfig
 from hisac_lab.config.base import load_section
 from hisac_lab.sources.acquire import acquire
+from hisac_lab.sources.records import Acquired
 from hisac_lab.world.simulate import simulate
 
 
@@ -17,4 +18,4 @@ def run() -> None:
             return
         facts = simulate(config.world, out)
         files = {path.relative_to(out).as_posix(): sha256_file(path) for path in sorted(out.rglob("*.*"))}
-        write_manifest(out, dataset="world", layout="world", files=files, **facts)
+        Acquired(dataset="world", layout="world", files=files, **facts).save(out)

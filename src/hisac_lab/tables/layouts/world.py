@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from hisac_lab.base.artifacts import load_array, read_manifest
+from hisac_lab.base.artifacts import load_array
 from hisac_lab.config.events import PrepareConfig
 from hisac_lab.tables.layouts.contract import RawLog, Vectors
 from hisac_lab.tables.read import Block, Column, read
+from hisac_lab.world.records import Simulated
 
 LOGGED, TRUE = ("position", "propensity"), ("probability", "probability_recent")
 ANYWHERE = tuple(f"{name}_anywhere" for name in TRUE)
@@ -25,7 +26,7 @@ def world(folder: Path, config: PrepareConfig) -> RawLog:
     The two `..._anywhere` are the true probabilities without the position's share: what counts for a model that is not
     told the position.
     """
-    examined = np.asarray(read_manifest(folder)["examined"])
+    examined = np.asarray(Simulated.open(folder).examined)
     columns = {
         "user": Column("user", "id"),
         "item": Column("item", "id"),

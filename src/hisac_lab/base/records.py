@@ -1,0 +1,98 @@
+"""Typed records: what a stage writes as JSON, its readers read by the name of a field.
+
+Each room keeps the records of what its stages write in its module `records`, which imports no torch.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from hisac_lab.base import arithmetic
+from hisac_lab.base.artifacts import MANIFEST, read_json, write_json, write_manifest
+from hisac_lab.base.errors import UserError
+
+MEND = "run the stage that makes it again"
+
+
+class Record(BaseModel):
+    """A JSON object, or a part of one; keys without a field are carried along, so that nothing is lost."""
+
+    model_config = ConfigDict(frozen=True, extra="allow", populate_by_name=True, ser_json_inf_nan="constants")
+
+    @classmethod
+    def of(cls, content: Any, where: str | Path) -> Self:
+        """Checks what was read from `where`.
+
+        Raises:
+            UserError: One line that names the file and the field that is missing or of a wrong type.
+        """
+        try:
+            return cls.model_validate(content)
+        except ValidationError as error:
+            first = error.errors()[0]
+            field = ".".join(str(step) for step in first["loc"])
+            raise UserError(where, first["msg"].lower(), MEND, field or None) from error
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Reads a JSON file.
+
+        Raises:
+            UserError: It is missing, or not what this version writes.
+        """
+        return cls.of(read_json(path), path)
+
+    def write(self, path: Path) -> None:
+        """Writes a JSON file, whole or not at all.
+
+        Raises:
+            UserError: A number is not finite, or the place cannot be written.
+        """
+        write_json(path, self.facts())
+
+    def facts(self) -> dict[str, Any]:
+        """What was set, as JSON has it: a field left at its default is not in it."""
+        return self.model_dump(mode="json", by_alias=True, exclude_unset=True)
+
+
+class Output(Record):
+    """The manifest of a stage's output.
+
+    Attributes:
+        arithmetic: In which the stage has computed, "portable" or "native".
+    """
+
+    arithmetic: str = Field(default_factory=arithmetic.in_effect)
+
+    @classmethod
+    def open(cls, path: Path) -> Self:
+        """Reads the manifest in the directory `path`.
+
+        Raises:
+            UserError: The stage has not run, or its manifest is not what this version writes.
+        """
+        found = cls.read(Path(path) / MANIFEST)
+        if "arithmetic" not in found.model_fields_set:
+            raise UserError(Path(path) / MANIFEST, "field required", MEND, "arithmetic")
+        return found
+
+    def save(self, out: Path) -> None:
+        """Writes the manifest into the directory `out`.
+
+        Raises:
+            UserError: A number is not finite, or the place cannot be written.
+        """
+        write_manifest(out, **self.facts())
+
+
+class Digested(Output):
+    """The manifest of an output that a trained model remembers.
+
+    Attributes:
+        digest: Of what the output holds.
+    """
+
+    digest: str

@@ -1,0 +1,172 @@
+"""What the stages `ingest`, `shard`, `prepare` and `instances` write; the event and instance stores are of this room.
+
+Times are seconds since 1970, UTC; histories are counted in events.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import Field
+
+from hisac_lab.base.records import Digested, Output, Record
+from hisac_lab.sources.records import Source
+
+
+class RawFile(Record):
+    """A file of the log, where its rows begin among all rows, and its names of the columns by role."""
+
+    path: str
+    first_row: int
+    layout: dict[str, Any] | None
+    names: dict[str, str]
+
+
+class ItemField(Record):
+    """A categorical field of the items and how many values it has."""
+
+    name: str
+    size: int
+
+
+class Ingested(Output):
+    """Manifest of `ingest`.
+
+    Attributes:
+        source: Of the raw log.
+        raw: Its files.
+        items_described: Items that its item table describes.
+        events_outside: Events outside the bounds.
+        labelled: Whether the log has feedback.
+        positive_from: The least feedback that is positive; None without feedback.
+        extras: Columns kept beside the samples.
+        roles: Columns of an event beside user, item and time.
+        cuts: Begin of the validation and of the test period.
+        shard_begins: First user of each shard, and the number of users.
+    """
+
+    source: Source
+    raw: list[RawFile]
+    users: int
+    items: int
+    items_described: int
+    events: int
+    events_outside: int
+    labelled: bool
+    positive_from: float | None
+    extras: list[str]
+    roles: list[str]
+    fields: list[ItemField]
+    cuts: list[int]
+    shard_begins: list[int]
+
+
+class Leaks(Record):
+    """What the check of every history counted."""
+
+    samples_checked: int
+    history_of_another_user: int
+    history_after_the_request: int
+    history_left_out: int
+
+
+class Sharded(Output):
+    """Manifest of one instance of `shard`; months and splits are counts that `prepare` adds up."""
+
+    users: int
+    events: int
+    events_out_of_order: int
+    events_repeated: int
+    requests: int
+    samples_without_history: int
+    samples_not_kept: int
+    leaks: Leaks
+    months: dict[str, dict[str, int]]
+    splits: dict[str, dict[str, int]]
+
+
+class Split(Record):
+    """One period."""
+
+    samples: int
+    requests: int
+    users: int
+    positive_share: float
+    first: int = Field(alias="from")
+    last: int = Field(alias="to")
+    history_p10: int
+    history_p50: int
+    history_p90: int
+    history_p99: int
+
+
+class Month(Record):
+    """Events of one month; the share is None where the log has no feedback."""
+
+    events: int
+    positive_share: float | None = None
+
+
+class Profile(Record):
+    """Shape of the log."""
+
+    months: dict[str, Month]
+    history_length_deciles: list[int]
+    history_length_p99: int
+    item_age_days: dict[str, int]
+    test_share_of_new_users: float
+    test_share_of_new_items: float
+
+
+class Prepared(Output):
+    """Manifest of `prepare`.
+
+    Attributes:
+        negatives: Where negatives come from, in words.
+        cuts: Begin of the periods `valid` and `test`.
+        protocol: Digest of settings, raw files and cuts.
+    """
+
+    dataset: str
+    users: int
+    items: int
+    items_described: int
+    events: int
+    events_outside: int
+    events_out_of_order: int
+    events_repeated: int
+    history_events: int
+    samples_without_history: int
+    samples_not_kept: int
+    positive_from: float | None
+    negatives: str
+    time_unit: str
+    history_limit: int
+    fields: list[ItemField]
+    extras: list[str]
+    cuts: dict[str, int]
+    splits: dict[str, Split]
+    leaks: Leaks
+    protocol: str
+    profile: Profile
+
+
+class InstancesMade(Digested):
+    """Manifest of `instances`; for order none there are order and digest alone.
+
+    Attributes:
+        order: In which the source model has learnt; "none": there is no store.
+        rows: Vectors of each instance.
+        unit: Seconds of a time unit.
+        instances: Number by split.
+    """
+
+    order: str
+    settings: dict[str, Any] = Field(default_factory=dict)
+    rows: list[str] = Field(default_factory=list)
+    unit: int = 1
+    instances: dict[str, int] = Field(default_factory=dict)
+    vector_bytes: int = 0
+    parameters: int = 0
+    steps: int = 0
+    source_valid_auc: float | None = None

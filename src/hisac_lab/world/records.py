@@ -1,0 +1,15 @@
+"""What the simulated world says of itself in the manifest of `acquire`."""
+
+from __future__ import annotations
+
+from hisac_lab.base.records import Output
+
+
+class Simulated(Output):
+    """Manifest of `acquire` for a simulated world, as its layout reads it.
+
+    Attributes:
+        examined: Probability that a user looks at each position of a slate.
+    """
+
+    examined: list[float]
