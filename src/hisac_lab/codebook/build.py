@@ -10,11 +10,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from hisac_lab.base import arithmetic
-from hisac_lab.base.artifacts import Array, load_array, read_manifest, save_arrays, write_manifest
+from hisac_lab.base.artifacts import Array, load_array, save_arrays
 from hisac_lab.base.errors import UserError
+from hisac_lab.codebook.records import CodebookFacts
 from hisac_lab.codebook.tree import ITEM_VECTORS, Codebook
 from hisac_lab.tokens.prefixes import prefixes
 from hisac_lab.tokens.quantizer import ResidualQuantizer
+from hisac_lab.tokens.records import Fitted
 
 
 def grow(codes: Array, quantizer: ResidualQuantizer, item_vectors: Array | None = None) -> Codebook:
@@ -55,12 +57,12 @@ def build_codebook(tokenized: Path, out: Path) -> None:
         UserError: No item has a semantic ID.
     """
     codes = np.asarray(load_array(tokenized, "codes"))
-    manifest = read_manifest(tokenized)
     if not (codes[:, 0] >= 0).any():
         raise UserError(tokenized / "codes.npy", "no item has a semantic ID", "give the items embeddings")
     own_space = (tokenized / "latents.npy").exists()
     latents = np.asarray(load_array(tokenized, "latents")) if own_space else None
-    book = grow(codes, ResidualQuantizer.load(tokenized), latents)
+    quantizer = ResidualQuantizer.load(tokenized)
+    book = grow(codes, quantizer, latents)
     for name in ("parents", "vectors", "counts", "codes"):
         save_arrays(out, {f"{name}_{level}": part for level, part in enumerate(getattr(book, name))})
     save_arrays(out, {"item_nodes": book.item_nodes})
@@ -68,18 +70,17 @@ def build_codebook(tokenized: Path, out: Path) -> None:
         save_arrays(out, {ITEM_VECTORS: latents})
     pq.write_table(_both_ways(book, codes, tokenized), out / "semantic_ids.parquet")
     nodes = [len(parent) for parent in book.parents]
-    write_manifest(
-        out,
+    CodebookFacts(
         depth=book.depth,
-        widths=manifest["widths"],
-        method=manifest["method"],
+        widths=list(quantizer.widths),
+        method=Fitted.open(tokenized).method,
         digest=book.digest,
         own_space=own_space,
         nodes=nodes,
         mean_fan_out=[round(below / above, 4) for above, below in zip([1, *nodes], nodes, strict=False)],
         items=len(codes),
         items_without_id=int((codes[:, 0] < 0).sum()),
-    )
+    ).save(out)
 
 
 def _both_ways(book: Codebook, codes: Array, tokenized: Path) -> pa.Table:

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from hisac_lab.base.artifacts import Array, load_array, read_manifest
-from hisac_lab.base.errors import UserError
+from hisac_lab.base.artifacts import Array, load_array
+from hisac_lab.codebook.records import CodebookFacts
 
 ITEM_VECTORS = "item_vectors"
 
@@ -91,16 +91,12 @@ class Codebook:
         """Opens the output of the stage `codebook`; depth and shape are those of its manifest.
 
         Raises:
-            UserError: The stage has not run.
+            UserError: The stage has not run, or its manifest is of another version.
         """
-        manifest = read_manifest(path)
-        try:
-            depth, digest, moved = int(manifest["depth"]), str(manifest["digest"]), bool(manifest["own_space"])
-        except KeyError as error:
-            raise UserError(path / "manifest.json", "is of another version", "run the stage codebook again") from error
+        made = CodebookFacts.open(path)
 
         def part(name: str) -> tuple[Array, ...]:
-            return tuple(np.array(load_array(path, f"{name}_{level}")) for level in range(depth))
+            return tuple(np.array(load_array(path, f"{name}_{level}")) for level in range(made.depth))
 
         return cls(
             parents=part("parents"),
@@ -108,6 +104,6 @@ class Codebook:
             counts=part("counts"),
             item_nodes=np.array(load_array(path, "item_nodes")),
             codes=part("codes"),
-            item_vectors=np.array(load_array(path, ITEM_VECTORS)) if moved else None,
-            digest=digest,
+            item_vectors=np.array(load_array(path, ITEM_VECTORS)) if made.own_space else None,
+            digest=made.digest,
         )

@@ -11,8 +11,9 @@ from pydantic import Field, TypeAdapter
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from hisac_lab.base.artifacts import read_json, read_manifest, write_file, write_json
+from hisac_lab.base.artifacts import read_json, write_file, write_json
 from hisac_lab.base.errors import UserError, explain_os_error
+from hisac_lab.base.records import Digested
 from hisac_lab.config.model import EveryModel, FrameConfig
 from hisac_lab.models.catalog import build
 from hisac_lab.models.contract import ItemSpace
@@ -101,7 +102,7 @@ def check_codebook(path: Path, codebook: Path) -> None:
 
 
 def _check(path: Path, key: str, made: Path, what: str) -> None:
-    own, present = read_json(path / MODEL).get(key), read_manifest(made)["digest"]
+    own, present = read_json(path / MODEL).get(key), Digested.open(made).digest
     if present != own:
         raise UserError(
             path / MODEL,

@@ -14,10 +14,11 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from hisac_lab.base import arithmetic
-from hisac_lab.base.artifacts import Array, load_array, write_manifest
+from hisac_lab.base.artifacts import Array, load_array
 from hisac_lab.base.errors import UserError, explain_os_error
 from hisac_lab.config.tokens import EmbedConfig
 from hisac_lab.tokens.cooccurrence import cooccurrence_vectors
+from hisac_lab.tokens.records import Embedded
 from hisac_lab.tokens.text import static_vectors, transformer_vectors
 
 BATCH = 4096
@@ -61,9 +62,9 @@ def embed(config: EmbedConfig, prepared: Path, out: Path) -> None:
         raise UserError(
             prepared, "the items' vectors are all equal or zero", "give them texts or vectors that differ", "items"
         )
-    write_manifest(
-        out, method=config.method, parts=parts, items=items, dim=unit.shape[1], items_without_embedding=items - known
-    )
+    Embedded(
+        method=config.method, parts=parts, items=items, dim=unit.shape[1], items_without_embedding=items - known
+    ).save(out)
 
 
 def supplied_vectors(config: EmbedConfig, prepared: Path) -> Iterator[Array]:

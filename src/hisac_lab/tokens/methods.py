@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from hisac_lab.base.artifacts import Array, read_manifest
+from hisac_lab.base.artifacts import Array
 from hisac_lab.base.errors import UserError
 from hisac_lab.config.tokens import TokenizeConfig
 from hisac_lab.tokens.kmeans import kmeans, nearest
 from hisac_lab.tokens.quantizer import ResidualQuantizer, fit, fit_mini_batch
 from hisac_lab.tokens.random_codes import RandomCodes, fit_random
+from hisac_lab.tokens.records import Fitted, Tokenized
 from hisac_lab.tokens.rqvae import RQVAE, fit_rqvae
 
 METHODS: dict[str, type[ResidualQuantizer]] = {kind.kind: kind for kind in (ResidualQuantizer, RQVAE, RandomCodes)}
@@ -78,7 +78,7 @@ def open_quantizer(path: Path) -> ResidualQuantizer:
     Raises:
         UserError: The stage has not run.
     """
-    return METHODS[read_manifest(path)["method"]].load(path)
+    return METHODS[Fitted.open(path).method].load(path)
 
 
 def open_previous(path: Path, config: TokenizeConfig, dim: int) -> ResidualQuantizer:
@@ -92,10 +92,10 @@ def open_previous(path: Path, config: TokenizeConfig, dim: int) -> ResidualQuant
     Raises:
         UserError: It is not there, or it does not fit the settings or the embeddings.
     """
-    manifest: dict[str, Any] = read_manifest(path)
+    earlier = Tokenized.open(path)
     for name, now, then in (
-        ("method", config.method, manifest["method"]),
-        ("widths", list(config.widths), manifest["widths"]),
+        ("method", config.method, earlier.method),
+        ("widths", list(config.widths), earlier.widths),
     ):
         if now != then:
             raise UserError(
@@ -104,10 +104,10 @@ def open_previous(path: Path, config: TokenizeConfig, dim: int) -> ResidualQuant
                 "make them equal, or set tokenize.previous: null",
                 f"tokenize.{name}",
             )
-    if manifest["dim"] != dim:
+    if earlier.dim != dim:
         raise UserError(
             "params.yaml",
-            f"the embeddings are {dim} wide, those of the earlier fit in {path} {manifest['dim']}",
+            f"the embeddings are {dim} wide, those of the earlier fit in {path} {earlier.dim}",
             "embed as then, or set it null",
             "tokenize.previous",
         )

@@ -10,14 +10,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from hisac_lab.base import arithmetic
-from hisac_lab.base.artifacts import Array, load_array, read_manifest, save_arrays, write_manifest
+from hisac_lab.base.artifacts import Array, load_array, save_arrays
 from hisac_lab.base.errors import UserError
 from hisac_lab.config.tokens import TokenizeConfig
+from hisac_lab.events.records import Prepared
 from hisac_lab.tokens.kmeans import BLOCK
 from hisac_lab.tokens.methods import fit_quantizer, open_previous, refit_quantizer
 from hisac_lab.tokens.quality import check_limits, measure
 from hisac_lab.tokens.quantizer import ResidualQuantizer
 from hisac_lab.tokens.random_codes import row_hash
+from hisac_lab.tokens.records import Tokenized
 
 IDS, LATENTS = "ids.parquet", "latents"
 
@@ -49,7 +51,7 @@ def tokenize(config: TokenizeConfig, prepared: Path, embedded: Path, out: Path) 
     other = None
     if config.compare_seeds and config.previous is None:
         other = fit_quantizer(config, rows, config.seed + 1).encode(rows)
-    fields = read_manifest(prepared)["fields"]
+    fields = Prepared.open(prepared).fields
     categories = np.asarray(load_array(prepared, "item_fields"))[known, 0].astype(np.int64) if fields else None
     quality = measure(rows, codes[known], quantizer, config.neighbours, config.probes, categories, other)
     check_limits(quality, config)
@@ -64,19 +66,18 @@ def tokenize(config: TokenizeConfig, prepared: Path, embedded: Path, out: Path) 
     pq.write_table(pa.table({"item": names, **columns}), out / IDS)
     if refit:
         refit |= changes(out / IDS, Path(str(config.previous)) / IDS)
-    write_manifest(
-        out,
+    Tokenized(
         method=quantizer.kind,
         widths=list(quantizer.widths),
         depth=quantizer.depth,
         dim=vectors.shape[1],
         items=len(codes),
         items_without_id=len(codes) - len(known),
-        category=fields[0]["name"] if fields else None,
+        category=fields[0].name if fields else None,
         quality=quality,
         refit=refit,
         **quantizer.facts(),
-    )
+    ).save(out)
 
 
 def changes(now: Path, then: Path) -> dict[str, Any]:

@@ -130,7 +130,7 @@ def test_items_without_an_id_come_last_in_the_table(tmp_path: Path) -> None:
     save_arrays(tmp_path, {"codes": np.array([[1], [-1], [0], [1]], np.int32)})
     quantizer.save(tmp_path)
     pd.DataFrame({"item": list("abcd")}).to_parquet(tmp_path / "ids.parquet")
-    write_manifest(tmp_path, widths=[2], method="residual_kmeans")
+    write_manifest(tmp_path, method="residual_kmeans")
     (tmp_path / "book").mkdir()
     build_codebook(tmp_path, tmp_path / "book")
     table = pd.read_parquet(tmp_path / "book" / "semantic_ids.parquet")
@@ -150,12 +150,11 @@ def test_equal_codebooks_have_equal_digests_and_others_not(stages: Stages) -> No
 
 def test_a_codebook_of_another_version_is_named(stages: Stages, tmp_path: Path) -> None:
     write_manifest(tmp_path, depth=3)
-    with says("manifest.json", "another version", "run the stage codebook"):
+    with says("manifest.json", "digest: field required", "run the stage"):
         Codebook.open(tmp_path)
 
 
 def test_items_that_all_lack_an_id_are_refused(tmp_path: Path) -> None:
     save_arrays(tmp_path, {"codes": np.full((5, 2), -1, np.int32)})
-    write_manifest(tmp_path, widths=[2, 2])
     with says("codes.npy", "no item has a semantic ID", "embeddings"):
         build_codebook(tmp_path, tmp_path)

@@ -143,7 +143,7 @@ def make(root: Path) -> Inputs:
     tokenization = {"method": "residual_kmeans", "category": "genre", "quality": quality, "refit": {}}
     write_manifest(made.tokenize, **tokenization)
     book = {"depth": 1, "digest": "abcd", "method": "residual_kmeans", "own_space": False}
-    write_manifest(made.codebook, **book, nodes=[2], items_without_id=1)
+    write_manifest(made.codebook, **book, widths=[2], nodes=[2], mean_fan_out=[2.0], items=4, items_without_id=1)
     np.save(made.codebook / "item_nodes.npy", np.array([[0], [1], [1], [-1]]))
     np.save(made.codebook / "vectors_0.npy", np.eye(2, dtype=np.float32))
     for name, values in (("parents", [0, 0]), ("codes", [0, 1]), ("counts", [1, 2])):

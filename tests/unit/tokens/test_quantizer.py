@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from kit import Stages, says
+from outputs import save_prepared
 
-from hisac_lab.base.artifacts import load_array, read_manifest, save_arrays, sha256_tree, write_manifest
+from hisac_lab.base.artifacts import load_array, read_manifest, save_arrays, sha256_tree
 from hisac_lab.config.tokens import RQVAEConfig, TokenizeConfig, TokenizeLimits
 from hisac_lab.tokens import kmeans
 from hisac_lab.tokens.methods import open_quantizer, sample
@@ -41,7 +42,7 @@ def _tokenize(home: Path, vectors: np.ndarray, config: TokenizeConfig, out: str 
         (home / name).mkdir(exist_ok=True)
     save_arrays(home / "embed", {"embeddings": vectors})
     pd.DataFrame({"item": [str(row) for row in range(len(vectors))]}).to_parquet(home / "prepare" / "items.parquet")
-    write_manifest(home / "prepare", fields=[])
+    save_prepared(home / "prepare")
     tokenize(config, home / "prepare", home / "embed", home / out)
     return home / out
 

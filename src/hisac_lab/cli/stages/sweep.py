@@ -2,9 +2,10 @@
 
 import os
 
-from hisac_lab.base.artifacts import read_manifest, sha256_tree, stage_output
+from hisac_lab.base.artifacts import sha256_tree, stage_output
 from hisac_lab.base.errors import UserError
 from hisac_lab.cli.paths import CODEBOOK, EMBED, PREPARE, SWEEP, WORK
+from hisac_lab.codebook.records import CodebookFacts
 from hisac_lab.config.base import load_section
 from hisac_lab.config.compute import ComputeConfig
 from hisac_lab.config.model import FrameConfig, HiSACConfig, Models
@@ -24,7 +25,7 @@ def run() -> None:
     base = load_section("models", Models).get(config.model)
     if not isinstance(base, HiSACConfig):
         raise UserError("params.yaml", f"{config.model!r} is no model of kind hisac", "name one", "sweep.model")
-    deepest = int(read_manifest(CODEBOOK)["depth"])
+    deepest = CodebookFacts.open(CODEBOOK).depth
     if max(config.depth) > deepest:
         raise UserError(
             "params.yaml",

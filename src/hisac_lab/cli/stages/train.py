@@ -1,11 +1,12 @@
 """Stage train: one model, one seed."""
 
-from hisac_lab.base.artifacts import read_json, read_manifest, sha256_tree
+from hisac_lab.base.artifacts import read_json, sha256_tree
 from hisac_lab.cli.paths import CODEBOOK, EMBED, INSTANCES, PREPARE, SWEEP, TRAIN, WORK
 from hisac_lab.config.base import load_section, parse
 from hisac_lab.config.compute import ComputeConfig
 from hisac_lab.config.model import FrameConfig, HiSACConfig, Models
 from hisac_lab.config.train import TrainConfig
+from hisac_lab.events.records import InstancesMade
 from hisac_lab.inference.items import load_items
 from hisac_lab.training.parallel import team_output
 from hisac_lab.training.train import train_model, work_folder
@@ -27,7 +28,7 @@ def run(model: str, seed: int) -> None:
     compute = load_section("compute", ComputeConfig)
     inputs = [sha256_tree(path) for path in (PREPARE, EMBED, CODEBOOK)]
     settings = [part.model_dump(mode="json") for part in (config, frame, train, compute)]
-    work = work_folder(WORK / "train" / f"{model}-{seed}", [settings, inputs, read_manifest(INSTANCES)["digest"]])
+    work = work_folder(WORK / "train" / f"{model}-{seed}", [settings, inputs, InstancesMade.open(INSTANCES).digest])
     with team_output(TRAIN / f"{model}-{seed}") as out:
         items = load_items(PREPARE, EMBED, CODEBOOK)
         train_model(model, config, frame, train, compute, seed, items, PREPARE, out, work, INSTANCES)

@@ -1,0 +1,26 @@
+"""What the stage `codebook` writes."""
+
+from __future__ import annotations
+
+from hisac_lab.base.records import Digested
+
+
+class CodebookFacts(Digested):
+    """Manifest of `codebook`.
+
+    Attributes:
+        widths: Codes that each level could have.
+        method: Of the quantizer.
+        own_space: Whether the codewords live in a space of their own.
+        nodes: Of each level.
+        mean_fan_out: Children of a node, by level.
+    """
+
+    depth: int
+    widths: list[int]
+    method: str
+    own_space: bool
+    nodes: list[int]
+    mean_fan_out: list[float]
+    items: int
+    items_without_id: int

@@ -1,0 +1,87 @@
+"""What the stages `embed` and `tokenize` write."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from hisac_lab.base.records import Output, Record
+
+
+class Embedded(Output):
+    """Manifest of `embed`; `parts` by weight."""
+
+    method: str
+    parts: dict[str, float]
+    items: int
+    dim: int
+    items_without_embedding: int
+
+
+class Level(Record):
+    """One level of the semantic IDs; purity and agreement only where they could be measured."""
+
+    width: int
+    use: float
+    perplexity: float
+    evenness: float
+    entropy_bits: float
+    explained_variance: float
+    prefixes: int
+    fan_out: float
+    purity: float | None = None
+    seed_agreement: float | None = None
+
+
+class Quality(Record):
+    """The measures of the gate; see `hisac_lab.tokens.quality.measure`."""
+
+    levels: list[Level]
+    ids: int
+    collision_rate: float
+    largest_bucket: int
+    max_bucket_share: float
+    explained_variance: float
+    mean_squared_error: float
+    cosine: float
+    neighbour_overlap: float
+    purity_by_chance: float | None = None
+    purity_lift: float | None = None
+
+
+class Refit(Record):
+    """What a fit that started from an earlier one changed."""
+
+    new_items: int
+    old_items: int
+    changed_ids: float
+    changed_by_level: list[float]
+
+
+class Fitted(Output):
+    """Which method has fitted the codewords."""
+
+    method: str
+
+
+class Tokenized(Fitted):
+    """Manifest of `tokenize`.
+
+    Attributes:
+        widths: Codes of each level.
+        dim: Width of the embeddings.
+        category: Name of the items' first field, whose purity was measured.
+        refit: Empty for a fit from nothing.
+        balanced: Whether crowded codes had a price; of residual k-means.
+        latent: Width of the codewords' own space; of RQ-VAE.
+    """
+
+    widths: list[int]
+    depth: int
+    dim: int
+    items: int
+    items_without_id: int
+    category: str | None
+    quality: Quality
+    refit: Refit | dict[str, int] = Field(union_mode="left_to_right")
+    balanced: bool | None = None
+    latent: int | None = None
