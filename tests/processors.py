@@ -1,9 +1,9 @@
 """Other processors, as far as one machine can play them.
 
-Environments that would choose other code in every library, and QEMU's user mode, which translates each instruction and
-names another processor. QEMU computes reciprocals and their square roots exactly where Intel's and AMD's silicon each
-approximate them in a way of its own, so a result that hangs on them shows. (QEMU 7.2 itself sorts long arrays wrongly in
-NumPy's AVX2 `argsort`, so large data cannot be played on it.)
+Environments that would choose other code in every library, and QEMU's user mode, which translates each instruction
+and names another processor. QEMU computes reciprocals and their square roots exactly where Intel's and AMD's silicon
+each approximate them in a way of its own, so a result that hangs on them shows. (QEMU 7.2 itself sorts long arrays
+wrongly in NumPy's AVX2 `argsort`, so large data cannot be played on it.)
 """
 
 from __future__ import annotations
