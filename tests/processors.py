@@ -74,8 +74,9 @@ NARROW = Processor(
         "HISAC_LAB_THREADS": "1",
     },
 )
-INTEL = Processor("an Intel Haswell: AVX2, no AVX-512", {"HISAC_LAB_THREADS": "1"}, "Haswell-v4")
-AMD = Processor("an AMD Rome: AVX2, no AVX-512", {"HISAC_LAB_THREADS": "1"}, "EPYC-Rome")
+SLOW = {"HISAC_LAB_THREADS": "1", "HISAC_LAB_GOLDEN_STEPS": "8"}
+INTEL = Processor("an Intel Haswell: AVX2, no AVX-512", SLOW, "Haswell-v4")
+AMD = Processor("an AMD Rome: AVX2, no AVX-512", SLOW, "EPYC-Rome")
 OTHER = AMD if cpuinfo().get("vendor_id") == "GenuineIntel" else INTEL
 """A processor of the vendor that has not made this one."""
 PROCESSORS = (WIDE, NARROW, OTHER)

@@ -19,7 +19,11 @@ def _run(processor: Processor, folder: Path, home: Path, *command: str, native: 
     """Runs Python on the processor, in the folder, and gives what it said."""
     if processor.missing:
         pytest.skip(processor.missing)
-    kept = {name: value for name, value in os.environ.items() if name not in WIDE.environment | NARROW.environment}
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in WIDE.environment | NARROW.environment | OTHER.environment
+    }
     kept |= {"HISAC_LAB_ARITHMETIC": "native"} if native else {}
     kept |= {"PYTHONPATH": str(folder / "src"), "HYPOTHESIS_STORAGE_DIRECTORY": str(home)}
     python = processor.interpreter(sys.executable, home)
