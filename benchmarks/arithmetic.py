@@ -149,8 +149,8 @@ def main() -> None:
             for names, (cost, equal, golden) in taken.items()
         ),
         "",
-        "A setting that changes nothing in these two holds other code to what all processors have: OpenBLAS, NumPy",
-        "the tokenizers', oneDNN GELU and low precision. `tests/flow/test_processors.py` plays those processors.",
+        "A setting that changes nothing in these two holds other code to what all processors have:",
+        "OpenBLAS the tokenizers', oneDNN GELU and low precision. `tests/flow/test_processors.py` plays those processors.",
     ]
     print("\n".join(lines))
     if options.write:
