@@ -150,7 +150,7 @@ def main() -> None:
         ),
         "",
         "A setting that changes nothing in these two holds other code to what all processors have:",
-        "OpenBLAS the tokenizers', oneDNN GELU and low precision. `tests/flow/test_processors.py` plays those processors.",
+        "OpenBLAS the tokenizers', oneDNN GELU. `tests/flow/test_processors.py` plays such processors.",
     ]
     print("\n".join(lines))
     if options.write:
