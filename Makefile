@@ -6,7 +6,7 @@ BIN = $(VENV)/bin
 READY = $(VENV)/.ready
 
 .DEFAULT_GOAL := demo
-.PHONY: help demo test check unit flow lowest bench-prepare bench-tokens bench-models gpu clean
+.PHONY: emulate help demo test check unit flow lowest bench-prepare bench-tokens bench-models gpu clean
 
 help:  ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -29,7 +29,10 @@ unit: $(READY)  ## every room on small data
 	$(BIN)/pytest -n 2 tests --ignore tests/flow
 
 flow: $(READY)  ## the real graph on a tiny configuration
-	$(BIN)/pytest -n 2 tests/flow
+	$(BIN)/pytest -n 2 -m "not emulator" tests/flow
+
+emulate: $(READY)  ## the tiny graph on an emulated processor (Debian's qemu-user), to the same bytes; minutes
+	$(BIN)/pytest -m emulator tests/flow
 
 lowest:  ## unit tests with the lowest versions that pyproject.toml allows, in an environment of their own
 	test -x $(LOWEST)/bin/python || $(PYTHON) -m venv $(LOWEST)

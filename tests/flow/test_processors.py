@@ -14,12 +14,19 @@ from processors import NARROW, OTHER, PROCESSORS, WIDE, Processor
 
 from hisac_lab.base.artifacts import sha256_tree
 
+GRAPH = (WIDE, NARROW, pytest.param(OTHER, marks=pytest.mark.emulator))
+"""The last takes minutes: `make emulate`."""
+
 
 def _run(processor: Processor, folder: Path, home: Path, *command: str, native: bool = False) -> str:
     """Runs Python on the processor, in the folder, and gives what it said."""
     if processor.missing:
         pytest.skip(processor.missing)
-    kept = {name: value for name, value in os.environ.items() if name not in WIDE.environment | NARROW.environment}
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in WIDE.environment | NARROW.environment | OTHER.environment
+    }
     kept |= {"HISAC_LAB_ARITHMETIC": "native"} if native else {}
     kept |= {"PYTHONPATH": str(folder / "src"), "HYPOTHESIS_STORAGE_DIRECTORY": str(home)}
     python = processor.interpreter(sys.executable, home)
@@ -48,7 +55,7 @@ def _golden(processor: Processor, home: Path, native: bool = False) -> str:
     return _run(processor, ROOT, home, "-m", "pytest", *options, native=native)
 
 
-@pytest.mark.parametrize("processor", PROCESSORS, ids=lambda processor: processor.name)
+@pytest.mark.parametrize("processor", GRAPH, ids=lambda processor: processor.name)
 def test_the_whole_graph_gives_the_same_bytes(processor: Processor, base: Lab, tmp_path: Path) -> None:
     lab = base.copy(tmp_path / "lab")
     expected = _hashes(lab)

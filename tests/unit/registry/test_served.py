@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,6 +15,7 @@ import pytest
 import torch
 from kit import EVERY, ITEMS, lively, make_items, says
 
+from hisac_lab.base import arithmetic
 from hisac_lab.base.artifacts import write_json
 from hisac_lab.inference.bundle import save_model
 from hisac_lab.models.contract import History
@@ -93,3 +97,20 @@ def test_only_a_model_that_reads_instances_asks_for_them(tmp_path: Path) -> None
     assert len(_scores(served, REQUEST)) == 3
     with says("instance_items", "column is missing"):
         _scores(_served("iat", tmp_path / "iat"), REQUEST)
+
+
+def test_scores_are_the_same_bytes_where_numpy_and_torch_were_loaded_before(tmp_path: Path) -> None:
+    """As under `mlflow models serve`, which loads both, with their own choice of code, before it loads the model."""
+    scores = _scores(_served("hisac", tmp_path), REQUEST)
+    code = f"""
+import numpy, pandas, torch
+torch.set_num_threads(2)
+from types import SimpleNamespace
+from hisac_lab.registry.served import ServedRanker
+served = ServedRanker()
+served.load_context(SimpleNamespace(artifacts={{"bundle": {str(tmp_path)!r}}}))
+print(served.predict(None, pandas.DataFrame([{REQUEST!r}]))["scores"][0])
+"""
+    kept = {name: value for name, value in os.environ.items() if name not in arithmetic.PORTABLE}
+    answer = subprocess.run([sys.executable, "-c", code], env=kept, capture_output=True, text=True, check=True)
+    assert answer.stdout.strip() == str(scores)
