@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from hisac_lab.base.artifacts import load_array, read_manifest, stage_output, write_file
+from hisac_lab.base.artifacts import load_array, stage_output, write_file
 from hisac_lab.base.errors import UserError
 from hisac_lab.base.progress import say
 from hisac_lab.config.acquire import AcquireConfig
@@ -25,10 +25,12 @@ from hisac_lab.config.events import PrepareConfig
 from hisac_lab.config.tokens import EmbedConfig, TokenizeConfig, TokenizeLimits
 from hisac_lab.events.ingest import ingest
 from hisac_lab.events.prepare import prepare
+from hisac_lab.events.records import Prepared
 from hisac_lab.events.shard import shard
 from hisac_lab.sources.acquire import acquire
 from hisac_lab.tokens.embeddings import embed
 from hisac_lab.tokens.methods import fit_quantizer, refit_quantizer
+from hisac_lab.tokens.records import Quality, Tokenized
 from hisac_lab.tokens.tokenize import tokenize
 
 REPORT = Path(__file__).parents[1] / "reports" / "quantizers.md"
@@ -81,7 +83,9 @@ def gate(dataset: str, names: list[str], home: Path) -> list[str]:
     """The table of one data set."""
     made, embedded = prepared(dataset, home)
     widths = DATASETS[dataset][1]
-    rows, category, chance = [], "", 0.0
+    rows: list[str] = []
+    category: str | None = None
+    chance = 0.0
     for name in names:
         say(f"quantizers: {dataset}, {name}")
         config = TokenizeConfig.model_validate({"widths": widths, "limits": OPEN} | QUANTIZERS[name])
@@ -89,10 +93,10 @@ def gate(dataset: str, names: list[str], home: Path) -> list[str]:
         with stage_output(home / dataset / "tokenize") as out:
             tokenize(config, made, embedded, out)
         seconds = time.perf_counter() - begin
-        manifest = read_manifest(home / dataset / "tokenize")
-        category, chance = manifest["category"], manifest["quality"].get("purity_by_chance", 0.0)
-        rows.append(_row(name, manifest["quality"], _refit(config, load_array(embedded, "embeddings")), seconds))
-    items = read_manifest(made)["items"]
+        made_ids = Tokenized.open(home / dataset / "tokenize")
+        category, chance = made_ids.category, made_ids.quality.purity_by_chance or 0.0
+        rows.append(_row(name, made_ids.quality, _refit(config, load_array(embedded, "embeddings")), seconds))
+    items = Prepared.open(made).items
     return [
         f"## {dataset}",
         "",
@@ -107,20 +111,20 @@ def gate(dataset: str, names: list[str], home: Path) -> list[str]:
     ]
 
 
-def _row(name: str, quality: dict[str, Any], changed: float, seconds: float) -> str:
+def _row(name: str, quality: Quality, changed: float, seconds: float) -> str:
     def each(key: str, shape: str) -> str:
-        found = [level.get(key) for level in quality["levels"]]
+        found = [getattr(level, key) for level in quality.levels]
         return ", ".join("–" if value is None else format(value, shape) for value in found)
 
     cells = (
         name,
         each("use", ".0%"),
         each("perplexity", ".0f"),
-        f"{quality['ids']:,}",
-        f"{quality['collision_rate']:.1%}",
-        f"{quality['largest_bucket']:,}",
-        f"{quality['explained_variance']:.1%}",
-        f"{quality['neighbour_overlap']:.1%}",
+        f"{quality.ids:,}",
+        f"{quality.collision_rate:.1%}",
+        f"{quality.largest_bucket:,}",
+        f"{quality.explained_variance:.1%}",
+        f"{quality.neighbour_overlap:.1%}",
         each("purity", ".1%"),
         each("seed_agreement", ".2f"),
         f"{changed:.2%}",

@@ -20,13 +20,14 @@ from pathlib import Path
 import numpy as np
 from leaderboard import ROOT, run_graph, settings
 
-from hisac_lab.base.artifacts import Array, read_manifest, stage_output, write_file
+from hisac_lab.base.artifacts import Array, stage_output, write_file
 from hisac_lab.base.errors import UserError
 from hisac_lab.base.progress import say
 from hisac_lab.config.model import AnyModel, DINConfig, IATConfig
 from hisac_lab.config.params import Params
 from hisac_lab.evaluation.metrics import paired, user_resamples
 from hisac_lab.events.batches import group
+from hisac_lab.events.records import InstancesMade
 from hisac_lab.events.store import SPLITS, EventStore
 from hisac_lab.inference.items import load_items
 from hisac_lab.inference.runtime import Runtime, fed, histories, score_rows
@@ -166,14 +167,14 @@ def compare(board: str, seeds: int) -> list[str]:
         write_instances(
             params.instances, params.frame, params.train, runtime, plan.items, source.store, source.samples, out
         )
-    facts = read_manifest(plan.stored)
+    facts = InstancesMade.open(plan.stored)
     lines = [
         f"## {board}",
         "",
         f"Items split by {'item' if field is None else f'value of `{field}`'}: {int(inside.sum()):,} in A,"
         f" {int((~inside).sum()):,} in B. The source model ({params.instances.order} order, width"
-        f" {params.instances.dim}) reaches AUC {facts['source_valid_auc']:.4f} on A's validation period;"
-        f" {sum(facts['instances'].values()):,} instances, {facts['vector_bytes']:,} bytes.",
+        f" {params.instances.dim}) reaches AUC {facts.source_valid_auc:.4f} on A's validation period;"
+        f" {sum(facts.instances.values()):,} instances, {facts.vector_bytes:,} bytes.",
         "",
     ]
     for name, part in parts.items():
@@ -215,14 +216,14 @@ def table(series: dict[str, Array], spread: dict[str, float]) -> list[str]:
         series: Of each model, the AUC for every resample of the users; the first is the AUC itself; (B,).
         spread: Standard deviation over its seeds.
     """
-    pairs = {(pair["one"], pair["other"]): pair for pair in paired(series, CONFIDENCE)}
+    pairs = {(pair.one, pair.other): pair for pair in paired(series, CONFIDENCE)}
 
     def less(one: str, other: str) -> str:
         if one == other:
             return "– | –"
         pair, sign = (pairs[one, other], 1) if (one, other) in pairs else (pairs[other, one], -1)
-        low, high = sorted(sign * end for end in pair["interval"])
-        return f"{sign * pair['difference']:+.4f} [{low:+.4f}, {high:+.4f}] | {pair['p']:.2g}"
+        low, high = sorted(sign * end for end in pair.interval)
+        return f"{sign * pair.difference:+.4f} [{low:+.4f}, {high:+.4f}] | {pair.p:.2g}"
 
     return [
         f"| {name} | {values[0]:.4f} | {less(name, BASE)} | {less(name, SHUFFLED)} | {spread[name]:.4f} |"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from hisac_lab.evaluation.records import Evaluated, Scores
 from hisac_lab.events.records import Prepared
 
 COUNTS = "users items items_described events events_outside events_out_of_order events_repeated history_events".split()
@@ -37,3 +39,45 @@ PREPARED: dict[str, Any] = {
 def save_prepared(out: Path, **changes: Any) -> None:
     """The manifest of `prepare`, of no data unless told."""
     Prepared.of(PREPARED | changes, out).save(out)
+
+
+CALIBRATION: dict[str, Any] = {
+    "error": 0.02,
+    "ratio": 1.0,
+    "curve": [{"predicted": 0.2, "observed": 0.25}, {"predicted": 0.7, "observed": 0.6}],
+}
+EVALUATED: dict[str, Any] = {
+    "fingerprint": "fedcba9876543210",
+    "reference": "base",
+    "confidence": 0.95,
+    "negatives": "real exposures",
+    "test_samples": 100,
+    "test_users": 10,
+}
+
+
+def model_scores(auc: float, difference: float, seed: int = 0) -> dict[str, Any]:
+    """A model of one seed with a metric and no slices; intervals reach 0.01 and 0.003."""
+    metric = {
+        "value": auc,
+        "interval": [auc - 0.01, auc + 0.01],
+        "seed_spread": 0.001,
+        "difference": difference,
+        "difference_interval": [difference - 0.003, difference + 0.003],
+    }
+    return {
+        "metrics": {"auc": metric},
+        "slices": {},
+        "seeds": {str(seed): {"auc": auc, "valid_auc": 0.7, "calibration": CALIBRATION}},
+        "best_seed": seed,
+        "cost": {"state_bytes": 4000.5, "encode_macs": 250000.0, "candidate_macs": 50000.0},
+        "parameters": 1234,
+        "settings": {},
+    }
+
+
+def save_evaluated(out: Path, models: Iterable[str], best_seed: int = 0, **changes: Any) -> None:
+    """The output of `evaluate`, with equal scores of all models."""
+    scores = {name: model_scores(0.7, 0.0, best_seed) for name in models}
+    Scores.of({"models": scores, "slices": {}}, out).save(out)
+    Evaluated.of(EVALUATED | changes, out).save(out)

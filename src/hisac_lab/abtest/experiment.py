@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from hisac_lab.abtest.records import ABTest, ABTested, ABTests, Rates, Users, WorldFit
 from hisac_lab.abtest.statistics import assign, cuped, relative_lift, sample_ratio, verdict
 from hisac_lab.abtest.world import Population, World, fit_world, population
-from hisac_lab.base.artifacts import Array, digest_of, read_json, read_manifest, write_json, write_manifest
+from hisac_lab.base.artifacts import Array, digest_of
 from hisac_lab.base.errors import UserError
 from hisac_lab.base.progress import track
 from hisac_lab.config.abtest import ABTestConfig
 from hisac_lab.config.compute import ComputeConfig
 from hisac_lab.config.model import ExperimentConfig
+from hisac_lab.evaluation.records import Evaluated, Scores
 from hisac_lab.events.batches import Rows
 from hisac_lab.events.store import EventStore
 from hisac_lab.inference.bundle import load_model
 from hisac_lab.inference.runtime import Runtime, fed, score_rows
 
-CONFIDENCE = 0.95
 CHUNK = 20_000  # simulated users at once: memory does not grow with their number
 CAVEAT = (
     "A simulated test shows which policy the fitted world prefers, and its interval covers the draw of users and "
@@ -47,7 +47,8 @@ def abtest(
         compute: The section `compute`.
         prepared: Output of the stage `prepare`.
         trained: Folder with one directory per training run.
-        evaluated: Output of the stage `evaluate`; it names each model's seed (best on validation).
+        evaluated: Output of the stage `evaluate`; it names each model's seed (best on validation) and the level of all
+            intervals.
         out: An empty directory.
         instances: Output of the stage `instances`, for models that read it: real users' instances before the test.
 
@@ -62,37 +63,33 @@ def abtest(
     items = store.manifest.items
     world = fit_world(people, items, config.world_dim, config.world_penalty, config.seed)
     pools = _pools(store, people, config)
-    seeds = {name: entry["best_seed"] for name, entry in read_json(evaluated / "metrics.json")["models"].items()}
+    evaluation = Evaluated.open(evaluated)
+    seeds = {name: scores.best_seed for name, scores in Scores.open(evaluated).models.items()}
     slates: dict[str, Array] = {}
     for name in track(experiment.models, len(experiment.models), "abtest", "policies"):
         run = trained / f"{name}-{seeds[name]}"
         slates[name] = _slates(run, store, people, pools, config.slate, runtime, instances)
-    crowd = Crowd(world, config)
+    crowd = Crowd(world, config, evaluation.confidence)
     tests = {
         name: crowd.test(slates[config.control], slates[name], f"{config.split_salt}/{name}")
         for name in experiment.models
         if name != config.control
     }
     aa = crowd.test(slates[config.control], slates[config.control], f"{config.split_salt}/aa")
-    fingerprint = read_manifest(evaluated)["fingerprint"]
-    settings = config.model_dump(mode="json")
-    write_json(
-        out / "abtest.json",
-        {"control": config.control, "tests": tests, "aa": aa, "seeds": seeds, "caveat": CAVEAT},
-    )
-    write_manifest(
-        out,
+    ABTests(control=config.control, tests=tests, aa=aa, seeds=seeds, caveat=CAVEAT).save(out)
+    fingerprint = {"evaluation": evaluation.fingerprint, "abtest": config.model_dump(mode="json")}
+    ABTested(
         control=config.control,
-        fingerprint=fingerprint,
-        test_fingerprint=digest_of({"evaluation": fingerprint, "abtest": settings}),
-        world={
-            "real_users": len(people.user),
-            "exposures": len(people.label),
-            "holdout_auc": world.holdout_auc,
-            "dim": config.world_dim,
-        },
-        confidence=CONFIDENCE,
-    )
+        fingerprint=evaluation.fingerprint,
+        test_fingerprint=digest_of(fingerprint),
+        world=WorldFit(
+            real_users=len(people.user),
+            exposures=len(people.label),
+            holdout_auc=world.holdout_auc,
+            dim=config.world_dim,
+        ),
+        confidence=evaluation.confidence,
+    ).save(out)
 
 
 def _pools(store: EventStore, people: Population, config: ABTestConfig) -> Array:
@@ -141,10 +138,11 @@ class Crowd:
     Args:
         world: Click probabilities.
         config: The section `abtest`.
+        confidence: Level of the intervals.
     """
 
-    def __init__(self, world: World, config: ABTestConfig) -> None:
-        self.world, self.config = world, config
+    def __init__(self, world: World, config: ABTestConfig, confidence: float) -> None:
+        self.world, self.config, self.confidence = world, config, confidence
         self.names = [f"user-{number}" for number in range(config.users)]
         random = np.random.default_rng([config.seed, 2])
         self.template = random.integers(len(world.taste), size=config.users)
@@ -167,7 +165,7 @@ class Crowd:
         probability: Array = np.tile(self.examined, shown.shape[1]) / (1 + np.exp(-logits))
         return probability
 
-    def test(self, control: Array, treatment: Array, salt: str) -> dict[str, Any]:
+    def test(self, control: Array, treatment: Array, salt: str) -> ABTest:
         """One test: split by hash, draw clicks, read the result; beside it what the world knows to be true.
 
         Args:
@@ -191,18 +189,18 @@ class Crowd:
             ctr[part] = (random.random(shown.shape) < shown).mean(axis=1)
             sums += base.sum(), other.sum()
         adjusted, removed = cuped(ctr, earlier)
-        plain = relative_lift(ctr[treated], ctr[~treated], CONFIDENCE)
-        sharp = relative_lift(adjusted[treated], adjusted[~treated], CONFIDENCE)
-        return {
-            "users": {"treatment": int(treated.sum()), "control": int((~treated).sum())},
-            "ctr": {
-                "treatment": round(float(ctr[treated].mean()), 6),
-                "control": round(float(ctr[~treated].mean()), 6),
-            },
-            "lift": plain._asdict(),
-            "lift_cuped": sharp._asdict(),
-            "cuped_variance_removed": removed,
-            "sample_ratio_p": sample_ratio(int(treated.sum()), int((~treated).sum())),
-            "true_lift": round(float(sums[1] / sums[0] - 1), 6),
-            "verdict": verdict(sharp),
-        }
+        plain = relative_lift(ctr[treated], ctr[~treated], self.confidence)
+        sharp = relative_lift(adjusted[treated], adjusted[~treated], self.confidence)
+        return ABTest(
+            users=Users(treatment=int(treated.sum()), control=int((~treated).sum())),
+            ctr=Rates(
+                treatment=round(float(ctr[treated].mean()), 6),
+                control=round(float(ctr[~treated].mean()), 6),
+            ),
+            lift=plain,
+            lift_cuped=sharp,
+            cuped_variance_removed=removed,
+            sample_ratio_p=sample_ratio(int(treated.sum()), int((~treated).sum())),
+            true_lift=round(float(sums[1] / sums[0] - 1), 6),
+            verdict=verdict(sharp),
+        )

@@ -3,29 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from typing import NamedTuple
 
 import numpy as np
 from scipy import stats
 
+from hisac_lab.abtest.records import Lift
 from hisac_lab.base.artifacts import Array
 from hisac_lab.ops.choice import rounded
-
-
-class Lift(NamedTuple):
-    """Relative lift of the treatment over the control.
-
-    Attributes:
-        value: (treatment - control) / control.
-        low: Lower end of the interval.
-        high: Upper end.
-        p_value: Two-sided, of no difference.
-    """
-
-    value: float
-    low: float
-    high: float
-    p_value: float
 
 
 def assign(names: list[str], salt: str) -> Array:
@@ -47,7 +31,13 @@ def relative_lift(treatment: Array, control: Array, confidence: float) -> Lift:
     error = float(np.sqrt(var_t / mean_c**2 + var_c * mean_t**2 / mean_c**4))
     reach = float(stats.norm.ppf(0.5 + confidence / 2)) * error
     z = (mean_t - mean_c) / float(np.sqrt(var_t + var_c))
-    return Lift(*(round(x, 6) for x in (value, value - reach, value + reach, float(2 * stats.norm.sf(abs(z))))))
+    p_value = float(2 * stats.norm.sf(abs(z)))
+    return Lift(
+        value=round(value, 6),
+        low=round(value - reach, 6),
+        high=round(value + reach, 6),
+        p_value=round(p_value, 6),
+    )
 
 
 def verdict(lift: Lift) -> str:

@@ -5,14 +5,15 @@ Each room keeps the records of what its stages write in its module `records`, wh
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from hisac_lab.base import arithmetic
-from hisac_lab.base.artifacts import MANIFEST, read_json, write_json, write_manifest
-from hisac_lab.base.errors import UserError
+from hisac_lab.base.artifacts import MANIFEST, read_json, write_json
+from hisac_lab.base.errors import UserError, explain_os_error
 
 MEND = "run the stage that makes it again"
 
@@ -45,6 +46,29 @@ class Record(BaseModel):
         """
         return cls.of(read_json(path), path)
 
+    @classmethod
+    def read_list(cls, path: Path) -> tuple[Self, ...]:
+        """Reads a JSON file that lists such records.
+
+        Raises:
+            UserError: It is missing, or not what this version writes.
+        """
+        return tuple(cls.of(entry, path) for entry in read_json(path))
+
+    @classmethod
+    def read_lines(cls, path: Path) -> tuple[Self, ...]:
+        """Reads a file with such a record on each line.
+
+        Raises:
+            UserError: It is missing, or not what this version writes.
+        """
+        try:
+            return tuple(cls.of(json.loads(line), path) for line in path.read_text(encoding="utf-8").splitlines())
+        except OSError as error:
+            raise explain_os_error(error, path) from error
+        except ValueError as error:
+            raise UserError(path, f"is not JSON lines ({error})", MEND) from error
+
     def write(self, path: Path) -> None:
         """Writes a JSON file, whole or not at all.
 
@@ -58,12 +82,41 @@ class Record(BaseModel):
         return self.model_dump(mode="json", by_alias=True, exclude_unset=True)
 
 
-class Output(Record):
+class Stored(Record):
+    """A record that is a file of its own.
+
+    Attributes:
+        FILE: Name of the file in the directory that holds it.
+    """
+
+    FILE: ClassVar[str]
+
+    @classmethod
+    def open(cls, path: Path) -> Self:
+        """Reads the record in the directory `path`.
+
+        Raises:
+            UserError: It is missing, or not what this version writes.
+        """
+        return cls.read(Path(path) / cls.FILE)
+
+    def save(self, out: Path) -> None:
+        """Writes the record into the directory `out`.
+
+        Raises:
+            UserError: A number is not finite, or the place cannot be written.
+        """
+        self.write(Path(out) / self.FILE)
+
+
+class Output(Stored):
     """The manifest of a stage's output.
 
     Attributes:
         arithmetic: In which the stage has computed, "portable" or "native".
     """
+
+    FILE: ClassVar[str] = MANIFEST
 
     arithmetic: str = Field(default_factory=arithmetic.in_effect)
 
@@ -74,18 +127,14 @@ class Output(Record):
         Raises:
             UserError: The stage has not run, or its manifest is not what this version writes.
         """
-        found = cls.read(Path(path) / MANIFEST)
+        found = super().open(path)
         if "arithmetic" not in found.model_fields_set:
             raise UserError(Path(path) / MANIFEST, "field required", MEND, "arithmetic")
         return found
 
-    def save(self, out: Path) -> None:
-        """Writes the manifest into the directory `out`.
-
-        Raises:
-            UserError: A number is not finite, or the place cannot be written.
-        """
-        write_manifest(out, **self.facts())
+    def facts(self) -> dict[str, Any]:
+        """What was set, and the arithmetic."""
+        return {"arithmetic": self.arithmetic} | super().facts()
 
 
 class Digested(Output):

@@ -4,32 +4,34 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from hisac_lab.base.artifacts import read_json, read_manifest
+from hisac_lab.abtest.records import ABTest, ABTests
 from hisac_lab.cli import machine
 from hisac_lab.cli.paths import ABTEST, EVALUATE, PREPARE, REPORTS, SWEEP, TIMINGS, TOKENIZE
+from hisac_lab.evaluation.records import ModelScores, Scores, Seconds, Timings
+from hisac_lab.events.records import Prepared
 from hisac_lab.ops.choice import highest
+from hisac_lab.sweep.records import Swept
+from hisac_lab.tokens.records import Tokenized
 
 
 def show() -> None:
     """Prints the results, which machine made them, and what to do next."""
-    data, tokens, sweep = read_manifest(PREPARE), read_manifest(TOKENIZE), read_manifest(SWEEP)
-    models = read_json(EVALUATE / "metrics.json")["models"]
-    tests = read_json(ABTEST / "abtest.json")["tests"]
-    seconds = read_json(TIMINGS)["models"] if TIMINGS.exists() else {}
-    shared = tokens["quality"]["collision_rate"]
-    won = {name: test["lift_cuped"]["value"] for name, test in tests.items() if test["verdict"] == "won"}
+    data, tokens, sweep = Prepared.open(PREPARE), Tokenized.open(TOKENIZE), Swept.open(SWEEP)
+    models, tests = Scores.open(EVALUATE).models, ABTests.open(ABTEST).tests
+    seconds = Timings.read(TIMINGS).models if TIMINGS.exists() else {}
+    quality = tokens.quality
+    won = {name: test.lift_cuped.value for name, test in tests.items() if test.verdict == "won"}
     results = [
-        ("data", f"{data['events']:,} events, {data['users']:,} users, {data['items']:,} items; {data['negatives']}"),
+        ("data", f"{data.events:,} events, {data.users:,} users, {data.items:,} items; {data.negatives}"),
         (
             "tokens",
-            f"{tokens['quality']['ids']:,} semantic IDs in {tokens['depth']} levels, {shared:.1%} of items share",
+            f"{quality.ids:,} semantic IDs in {tokens.depth} levels, {quality.collision_rate:.1%} of items share",
         ),
-        ("sweep", f"{sweep['trials']} trials, {len(sweep['front'])} on the front, chosen: trial {sweep['chosen']}"),
+        ("sweep", f"{sweep.trials} trials, {len(sweep.front)} on the front, chosen: trial {sweep.chosen}"),
         *((name, _result(entry, tests.get(name), seconds.get(name))) for name, entry in models.items()),
     ]
     steps = [
@@ -78,13 +80,13 @@ def show_machines(records: Mapping[str, machine.Record | None]) -> None:
         print(f"{machine.UNKNOWN}: {', '.join(unknown)}")
 
 
-def _result(entry: dict[str, Any], test: dict[str, Any] | None, seconds: dict[str, Any] | None) -> str:
-    auc = entry["metrics"]["auc"]
-    low, high = auc["interval"]
-    parts = [f"AUC {auc['value']:.4f} [{low:.4f}, {high:.4f}]", f"{entry['cost']['state_bytes']:,.0f} bytes a user"]
+def _result(scores: ModelScores, test: ABTest | None, seconds: Seconds | None) -> str:
+    auc = scores.metrics["auc"]
+    low, high = auc.interval
+    parts = [f"AUC {auc.value:.4f} [{low:.4f}, {high:.4f}]", f"{scores.cost.state_bytes:,.0f} bytes a user"]
     if seconds:
-        parts.append(f"{seconds['score_us_per_candidate']:.1f} us a candidate here")
+        parts.append(f"{seconds.score_us_per_candidate:.1f} us a candidate here")
     if test is None:
         return ", ".join(parts) + "; control of the A/B test"
-    lift = test["lift_cuped"]
-    return ", ".join(parts) + f"; A/B {test['verdict']}: {lift['low']:+.2%} to {lift['high']:+.2%}"
+    lift = test.lift_cuped
+    return ", ".join(parts) + f"; A/B {test.verdict}: {lift.low:+.2%} to {lift.high:+.2%}"

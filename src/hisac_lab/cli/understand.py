@@ -169,32 +169,28 @@ def _settings(name: str) -> HiSACConfig:
     Raises:
         UserError: There is no such model, it has no agents, or it was trained with another codebook.
     """
-    from hisac_lab.base.artifacts import read_json
+    from hisac_lab.config.base import parse
     from hisac_lab.config.model import HiSACConfig
     from hisac_lab.config.params import load_params
+    from hisac_lab.inference.records import ModelFile
+    from hisac_lab.sweep.records import Best
 
     params = load_params()
     known = sorted(one for one, config in params.models.items() if isinstance(config, HiSACConfig))
     if name not in known:
         raise UserError("params.yaml", f"{name!r} is no model with agents", f"name one of {', '.join(known)}", "models")
-    trained = sorted(TRAIN.glob(f"{name}-*/model.json"))
-    best = SWEEP / "best.json"
+    trained = sorted(TRAIN.glob(f"{name}-*/{ModelFile.FILE}"))
+    best = SWEEP / Best.FILE
     if trained:
         from hisac_lab.inference.bundle import check_codebook
 
         check_codebook(trained[0].parent, CODEBOOK)
-        return HiSACConfig.model_validate_json(_json(read_json(trained[0])["model"]))
-    if best.exists() and (chosen := read_json(best))["model"] == name:
-        return HiSACConfig.model_validate_json(_json(chosen["settings"]))
+        return parse(HiSACConfig, ModelFile.read(trained[0]).model, trained[0])
+    if best.exists() and (chosen := Best.read(best)).model == name:
+        return parse(HiSACConfig, chosen.settings, best)
     config = params.models[name]
     assert isinstance(config, HiSACConfig)
     return config
-
-
-def _json(value: Any) -> str:
-    import json
-
-    return json.dumps(value)
 
 
 def _titles(table: pd.DataFrame) -> list[str]:

@@ -6,13 +6,13 @@ Counts are the same on every machine and go into outputs; seconds are not and go
 from __future__ import annotations
 
 import time
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from hisac_lab.evaluation.records import Cost, Seconds
 from hisac_lab.events.batches import Rows
 from hisac_lab.inference.runtime import Runtime, histories
 from hisac_lab.models.contract import History
@@ -23,14 +23,8 @@ CANDIDATES = 100
 
 
 @torch.inference_mode()
-def count(model: Ranker, rows: Rows, runtime: Runtime) -> dict[str, float]:
-    """Counts over a fixed, even sample of requests, each alone in its batch.
-
-    Returns:
-        state_bytes: Mean bytes of user state.
-        encode_macs: Mean multiply-adds of matrix products per request, once for all its candidates.
-        candidate_macs: Mean multiply-adds of matrix products per candidate.
-    """
+def count(model: Ranker, rows: Rows, runtime: Runtime) -> Cost:
+    """Counts over a fixed, even sample of requests, each alone in its batch."""
     model.eval()
     state_bytes, encode, candidate = [], [], []
     candidates = torch.zeros(1, CANDIDATES, dtype=torch.int64, device=runtime.device)
@@ -47,11 +41,11 @@ def count(model: Ranker, rows: Rows, runtime: Runtime) -> dict[str, float]:
         table = width * model.frame.dim * (catalogue if candidates.numel() >= catalogue else 1)
         candidate.append((counter.get_total_flops() / 2 - table) / CANDIDATES)
         state_bytes.append(state.bytes)
-    return {
-        "state_bytes": round(float(np.mean(state_bytes)), 1),
-        "encode_macs": round(float(np.mean(encode)), 1),
-        "candidate_macs": round(float(np.mean(candidate)), 1),
-    }
+    return Cost(
+        state_bytes=round(float(np.mean(state_bytes)), 1),
+        encode_macs=round(float(np.mean(encode)), 1),
+        candidate_macs=round(float(np.mean(candidate)), 1),
+    )
 
 
 @torch.inference_mode()
@@ -64,7 +58,7 @@ def request_macs(model: Ranker, history: History, candidates: Tensor) -> float:
 
 
 @torch.inference_mode()
-def measure_time(model: Ranker, rows: Rows, runtime: Runtime, repeats: int = 5) -> dict[str, Any]:
+def measure_time(model: Ranker, rows: Rows, runtime: Runtime, repeats: int = 5) -> Seconds:
     """Seconds on this machine: one user's request with 100 candidates, state cold and cached; medians."""
     model.eval()
     candidates = torch.arange(CANDIDATES, device=runtime.device)[None] % model.encoder.semantic.shape[0]
@@ -78,11 +72,11 @@ def measure_time(model: Ranker, rows: Rows, runtime: Runtime, repeats: int = 5) 
             model.score(state, candidates)
             encode.append(middle - begin)
             score.append(_now(runtime) - middle)
-    return {
-        "device": str(runtime.device),
-        "encode_us_per_request": round(float(np.median(encode)) * 1e6, 1),
-        "score_us_per_candidate": round(float(np.median(score)) * 1e6 / CANDIDATES, 3),
-    }
+    return Seconds(
+        device=str(runtime.device),
+        encode_us_per_request=round(float(np.median(encode)) * 1e6, 1),
+        score_us_per_candidate=round(float(np.median(score)) * 1e6 / CANDIDATES, 3),
+    )
 
 
 def _now(runtime: Runtime) -> float:

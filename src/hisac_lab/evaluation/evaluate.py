@@ -6,7 +6,7 @@ import functools
 import itertools
 import multiprocessing
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -14,14 +14,24 @@ from typing import Any
 import numpy as np
 
 from hisac_lab.base import arithmetic
-from hisac_lab.base.artifacts import MANIFEST, Array, digest_of, read_manifest, write_json, write_manifest
+from hisac_lab.base.artifacts import MANIFEST, Array, digest_of
 from hisac_lab.base.progress import track
 from hisac_lab.config.compute import ComputeConfig
 from hisac_lab.config.evaluate import EvaluateConfig
 from hisac_lab.config.model import ExperimentConfig
 from hisac_lab.evaluation import metrics
 from hisac_lab.evaluation.judge import Judge, JudgeTask, RunScores, score_run
+from hisac_lab.evaluation.records import (
+    Evaluated,
+    Metric,
+    ModelScores,
+    Scores,
+    SeedScores,
+    Sliced,
+    Timings,
+)
 from hisac_lab.events.store import EventStore
+from hisac_lab.inference.records import Trained
 from hisac_lab.ops.auc import weighted_auc
 from hisac_lab.ops.choice import highest
 
@@ -40,7 +50,7 @@ def runs_of(trained: Path, experiment: ExperimentConfig) -> dict[str, list[Path]
     wanted = {name: [trained / f"{name}-{seed}" for seed in experiment.seeds] for name in experiment.models}
     for runs in wanted.values():
         for run in runs:
-            read_manifest(run)
+            Trained.open(run)
     known = {run for runs in wanted.values() for run in runs}
     for folder in trained.iterdir():
         if folder not in known and (folder / MANIFEST).exists():
@@ -79,39 +89,37 @@ def evaluate(
     runs = runs_of(trained, experiment)
     judge = Judge.open(JudgeTask(config, compute, prepared, instances))
     names = [name for name, paths in runs.items() for _ in paths]
-    scored = track(_score(judge, runs, workers), len(names), "evaluate", "runs")
-    resampled: dict[str, dict[str, list[Array]]] = {name: {} for name in runs}
-    found: dict[str, dict[str, Any]] = {name: {"seeds": {}} for name in runs}
-    for scores, name in zip(scored, names, strict=True):
-        for metric, series in scores.series.items():
-            resampled[name].setdefault(metric, []).append(series)
-        found[name]["seeds"][str(scores.seed)] = {
-            "valid_auc": scores.valid_auc,
-            "calibration": scores.calibration,
-            **{metric: _round(series[0]) for metric, series in scores.series.items() if not _of_slice(metric)},
-        }
-        found[name] |= scores.model
-    for name in found:
-        found[name] |= _summarise(resampled[name], resampled[config.reference], config.confidence)
-        found[name]["best_seed"] = best_seed(found[name]["seeds"])
-    sizes = {kind: {label: int(inside.sum()) for label, inside in bins.items()} for kind, bins in judge.slices.items()}
+    scored: dict[str, list[RunScores]] = {name: [] for name in runs}
+    for scores, name in zip(track(_score(judge, runs, workers), len(names), "evaluate", "runs"), names, strict=True):
+        scored[name].append(scores)
+    resampled = {name: _by_metric(of_model) for name, of_model in scored.items()}
+    reference = resampled[config.reference]
     fingerprint = protocol_fingerprint(judge.store, config)
-    pairs = metrics.paired({name: np.mean(series["auc"], axis=0) for name, series in resampled.items()},
-                           config.confidence)  # fmt: skip
-    write_json(out / "metrics.json", {"models": found, "pairs": pairs, "slices": sizes, "ceilings": _ceilings(judge)})
-    write_manifest(
-        out,
+    Scores(
+        models={
+            name: _model_scores(of_model, resampled[name], reference, config.confidence)
+            for name, of_model in scored.items()
+        },
+        pairs=metrics.paired(
+            {name: np.mean(series["auc"], axis=0) for name, series in resampled.items()}, config.confidence
+        ),
+        slices={
+            kind: {label: int(inside.sum()) for label, inside in bins.items()} for kind, bins in judge.slices.items()
+        },
+        ceilings=_ceilings(judge),
+    ).save(out)
+    Evaluated(
         fingerprint=fingerprint,
         reference=config.reference,
         confidence=config.confidence,
         negatives=judge.store.manifest.negatives,
         test_samples=len(judge.samples),
         test_users=judge.resamples.shape[1],
-    )
+    ).save(out)
     # The workers have ended: none of them disturbs the clock.
     seconds = {name: judge.time(paths[0]) for name, paths in track(runs.items(), len(runs), "time", "models")}
     timings.parent.mkdir(parents=True, exist_ok=True)
-    write_json(timings, {"fingerprint": fingerprint, "models": seconds})
+    Timings(fingerprint=fingerprint, models=seconds).write(timings)
 
 
 def _score(judge: Judge, runs: dict[str, list[Path]], workers: int) -> Iterator[RunScores]:
@@ -133,35 +141,66 @@ def protocol_fingerprint(store: EventStore, config: EvaluateConfig) -> str:
     return digest_of({"data": store.manifest.protocol, "metrics": config.model_dump(mode="json")})
 
 
-def best_seed(seeds: dict[str, dict[str, Any]]) -> int:
-    """The seed with the highest `valid_auc`, as rounded; of equals the lowest.
+def best_seed(valid_aucs: Mapping[int, float]) -> int:
+    """The seed with the highest AUC on the validation period, as rounded; of equals the lowest.
 
     Args:
-        seeds: What is known of each seed's run; one at least.
+        valid_aucs: Of each seed's run; one at least.
     """
-    return int(highest(seeds, lambda seed: seeds[seed]["valid_auc"], int))
+    return highest(valid_aucs, valid_aucs.__getitem__, int)
 
 
-def _summarise(own: dict[str, list[Array]], reference: dict[str, list[Array]], confidence: float) -> dict[str, Any]:
-    """Means over seeds, intervals over users, spread over seeds, paired difference to the reference."""
-    overall: dict[str, Any] = {}
-    slices: dict[str, Any] = {}
-    for metric, series in own.items():
+def _by_metric(scored: list[RunScores]) -> dict[str, list[Array]]:
+    """Of each metric, the value and its resamples for every run."""
+    return {metric: [scores.series[metric] for scores in scored] for metric in scored[0].series}
+
+
+def _model_scores(
+    scored: list[RunScores], resampled: dict[str, list[Array]], reference: dict[str, list[Array]], confidence: float
+) -> ModelScores:
+    """Means over seeds, intervals over users, spread over seeds, paired difference to the reference.
+
+    Args:
+        scored: The runs of one model; the first one has counted the cost.
+        resampled: Their resampled metrics.
+        reference: The same of the reference model.
+        confidence: Of the intervals.
+    """
+    overall: dict[str, Metric] = {}
+    slices: dict[str, dict[str, Sliced]] = {}
+    for metric, series in resampled.items():
         together = np.mean(series, axis=0)
-        entry = {"value": _round(together[0]), "interval": metrics.interval(together[1:], confidence)}
+        value, interval = _round(together[0]), metrics.interval(together[1:], confidence)
         if _of_slice(metric):
             _, kind, label = metric.split("/", 2)
-            slices.setdefault(kind, {})[label] = entry
+            slices.setdefault(kind, {})[label] = Sliced(value=value, interval=interval)
             continue
         gap = together - np.mean(reference[metric], axis=0)
-        entry["seed_spread"] = _round(np.std([one[0] for one in series]))
-        entry["difference"] = _round(gap[0])
-        entry["difference_interval"] = metrics.interval(gap[1:], confidence)
-        overall[metric] = entry
-    return {"metrics": overall, "slices": slices}
+        overall[metric] = Metric(
+            value=value,
+            interval=interval,
+            seed_spread=_round(np.std([one[0] for one in series])),
+            difference=_round(gap[0]),
+            difference_interval=metrics.interval(gap[1:], confidence),
+        )
+    first = scored[0]
+    return ModelScores(
+        metrics=overall,
+        slices=slices,
+        seeds={scores.run.seed: _seed_scores(scores) for scores in scored},
+        best_seed=best_seed({scores.run.seed: scores.run.valid_auc for scores in scored}),
+        cost=first.cost,
+        parameters=first.run.parameters,
+        settings=first.run.settings,
+    )
 
 
-def _ceilings(judge: Judge) -> dict[str, Any]:
+def _seed_scores(scores: RunScores) -> SeedScores:
+    values = {metric: _round(series[0]) for metric, series in scores.series.items() if not _of_slice(metric)}
+    return SeedScores(valid_auc=scores.run.valid_auc, calibration=scores.calibration, **values)
+
+
+def _ceilings(judge: Judge) -> dict[str, Sliced]:
     """AUC of the truth, where the data set knows it: nothing that is learnt from the log can be expected above it.
 
     `probability_anywhere` is the true probability of a click, whatever the position in the slate, which no model here
@@ -174,7 +213,7 @@ def _ceilings(judge: Judge) -> dict[str, Any]:
             truth = np.asarray(judge.store.extra(name, "test"), np.float64)
             series = weighted_auc(judge.labels, truth, judge.resamples, judge.user)
             interval = metrics.interval(series[1:], judge.task.config.confidence)
-            found[name] = {"value": _round(series[0]), "interval": interval}
+            found[name] = Sliced(value=_round(series[0]), interval=interval)
     return found
 
 

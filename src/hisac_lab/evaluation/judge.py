@@ -7,18 +7,19 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from hisac_lab.base.artifacts import Array, read_manifest
+from hisac_lab.base.artifacts import Array
 from hisac_lab.config.compute import ComputeConfig
 from hisac_lab.config.evaluate import EvaluateConfig
 from hisac_lab.evaluation import metrics
 from hisac_lab.evaluation.cost import count, measure_time
+from hisac_lab.evaluation.records import Calibration, Cost, Seconds
 from hisac_lab.events.batches import Rows, group
 from hisac_lab.events.store import EventStore
 from hisac_lab.inference.bundle import load_model
+from hisac_lab.inference.records import Trained
 from hisac_lab.inference.runtime import AgentCache, Runtime, fed, score_rows
 from hisac_lab.models.frame import Ranker
 from hisac_lab.ops.auc import weighted_auc
@@ -48,18 +49,16 @@ class RunScores:
     """What one run is worth.
 
     Attributes:
-        seed: Of the run.
-        valid_auc: Its best AUC on the validation period.
+        run: Its manifest.
         series: Of each metric, and of the AUC in each slice as `slice/KIND/BIN`, the value and its resamples; (1 + B,).
         calibration: See `metrics.calibration`.
-        model: What all runs of a model share: `cost`, `parameters` and `settings`; empty unless asked for.
+        cost: That of its model, which all runs of a model share; None unless asked for.
     """
 
-    seed: int
-    valid_auc: float
+    run: Trained
     series: dict[str, Array]
-    calibration: dict[str, Any]
-    model: dict[str, Any]
+    calibration: Calibration
+    cost: Cost | None
 
 
 @dataclass(frozen=True)
@@ -121,7 +120,7 @@ class Judge:
         Raises:
             UserError: The run is incomplete, or was trained with another instance store.
         """
-        manifest = read_manifest(run)
+        trained = Trained.open(run)
         model, rows = self._load(run)
         logits = np.zeros(len(self.samples))
         scored = score_rows(model, rows, self.runtime, AgentCache.fill(model, rows, self.runtime))
@@ -131,14 +130,10 @@ class Judge:
             for label, inside in bins.items():
                 area = weighted_auc(self.labels[inside], logits[inside], self.resamples, self.user[inside])
                 series[f"slice/{kind}/{label}"] = area
-        shared = {}
-        if first:
-            shared = {"cost": count(model, rows, self.runtime)}
-            shared |= {name: manifest[name] for name in ("parameters", "settings")}
-        calibration = metrics.calibration(self.labels, logits)
-        return RunScores(manifest["seed"], manifest["valid_auc"], series, calibration, shared)
+        cost = count(model, rows, self.runtime) if first else None
+        return RunScores(trained, series, metrics.calibration(self.labels, logits), cost)
 
-    def time(self, run: Path) -> dict[str, Any]:
+    def time(self, run: Path) -> Seconds:
         """Seconds that the run's model takes on this machine; see `measure_time`."""
         return measure_time(*self._load(run), self.runtime)
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from scipy import stats
 
 from hisac_lab.base.artifacts import Array
+from hisac_lab.evaluation.records import Bin, Calibration, Interval, Pair
 from hisac_lab.ops.auc import weighted_auc
 
 
@@ -82,31 +82,32 @@ def log_losses(labels: Array, logits: Array, user: Array, users: int) -> PerUser
     return PerUser(value, total)
 
 
-def calibration(labels: Array, logits: Array, bins: int = 15) -> dict[str, Any]:
+def calibration(labels: Array, logits: Array, bins: int = 15) -> Calibration:
     """Expected calibration error over bins of equal size, the ratio of predicted to observed, and the curve."""
     probability = 1 / (1 + np.exp(-logits))
     parts = np.array_split(np.argsort(probability, kind="stable"), bins)
     curve = [
-        {
-            "predicted": round(float(probability[part].mean()), 6),
-            "observed": round(float(labels[part].mean()), 6),
-        }
+        Bin(
+            predicted=round(float(probability[part].mean()), 6),
+            observed=round(float(labels[part].mean()), 6),
+        )
         for part in parts
         if len(part)
     ]
     sizes = np.array([len(part) for part in parts if len(part)])
-    gaps = np.array([abs(point["predicted"] - point["observed"]) for point in curve])
-    return {
-        "error": round(float((gaps * sizes).sum() / sizes.sum()), 6),
-        "ratio": round(float(probability.mean() / labels.mean()), 6),
-        "curve": curve,
-    }
+    gaps = np.array([abs(point.predicted - point.observed) for point in curve])
+    return Calibration(
+        error=round(float((gaps * sizes).sum() / sizes.sum()), 6),
+        ratio=round(float(probability.mean() / labels.mean()), 6),
+        curve=curve,
+    )
 
 
-def interval(values: Array, confidence: float) -> list[float]:
+def interval(values: Array, confidence: float) -> Interval:
     """Percentile interval of resampled values."""
     tail = (1 - confidence) / 2
-    return [round(float(x), 6) for x in np.nanquantile(values, [tail, 1 - tail])]
+    low, high = np.nanquantile(values, [tail, 1 - tail])
+    return round(float(low), 6), round(float(high), 6)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -118,7 +119,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return [float(value) for value in corrected]
 
 
-def paired(values: Mapping[str, Array], confidence: float) -> list[dict[str, Any]]:
+def paired(values: Mapping[str, Array], confidence: float) -> list[Pair]:
     """Every pair of models on the same resampled users.
 
     The p-value is two-sided, of a normal difference with the bootstrap's standard error, Holm-corrected over all pairs.
@@ -126,20 +127,25 @@ def paired(values: Mapping[str, Array], confidence: float) -> list[dict[str, Any
     Args:
         values: Of each model, a metric for every resample; the first entry is the metric itself; (B,).
         confidence: Of the intervals, which are not corrected.
-
-    Returns:
-        `one`, `other`, `difference` (one less other), `interval`, `p`.
     """
-    found: list[dict[str, Any]] = []
-    for one, other in itertools.combinations(values, 2):
-        gap = values[one] - values[other]
-        error = standard_error(gap)
-        p = float(2 * stats.norm.sf(abs(float(gap[0])) / error)) if error else float(gap[0] == 0)
-        facts = {"difference": round(float(gap[0]), 6), "interval": interval(gap[1:], confidence), "p": p}
-        found.append({"one": one, "other": other} | facts)
-    for entry, p in zip(found, holm([entry["p"] for entry in found]), strict=True):
-        entry["p"] = float(f"{p:.6g}")
-    return found
+    gaps = {pair: values[pair[0]] - values[pair[1]] for pair in itertools.combinations(values, 2)}
+    corrected = holm([_p_value(gap) for gap in gaps.values()])
+    return [
+        Pair(
+            one=one,
+            other=other,
+            difference=round(float(gap[0]), 6),
+            interval=interval(gap[1:], confidence),
+            p=float(f"{p:.6g}"),
+        )
+        for ((one, other), gap), p in zip(gaps.items(), corrected, strict=True)
+    ]
+
+
+def _p_value(gap: Array) -> float:
+    """Two-sided, of no difference; (B,)."""
+    error = standard_error(gap)
+    return float(2 * stats.norm.sf(abs(float(gap[0])) / error)) if error else float(gap[0] == 0)
 
 
 def standard_error(series: Array) -> float:

@@ -11,15 +11,16 @@ from pydantic import Field, TypeAdapter
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from hisac_lab.base.artifacts import read_json, write_file, write_json
+from hisac_lab.base.artifacts import write_file
 from hisac_lab.base.errors import UserError, explain_os_error
 from hisac_lab.base.records import Digested
 from hisac_lab.config.model import EveryModel, FrameConfig
+from hisac_lab.inference.records import ModelFile
 from hisac_lab.models.catalog import build
 from hisac_lab.models.contract import ItemSpace
 from hisac_lab.models.frame import Ranker
 
-WEIGHTS, MODEL = "weights.safetensors", "model.json"
+WEIGHTS, MODEL = "weights.safetensors", ModelFile.FILE
 
 
 def save_model(out: Path, model: Ranker, config: EveryModel, items: ItemSpace, instances: str | None = None) -> None:
@@ -42,7 +43,7 @@ def save_model(out: Path, model: Ranker, config: EveryModel, items: ItemSpace, i
         "codebook": items.codebook.digest,
         "twins": twins,
     }
-    write_json(out / MODEL, facts if instances is None else facts | {"instances": instances})
+    ModelFile.of(facts if instances is None else facts | {"instances": instances}, out / MODEL).save(out)
 
 
 def load_model(path: Path, codebook: Path | None = None, instances: Path | None = None) -> tuple[Ranker, EveryModel]:
@@ -56,20 +57,20 @@ def load_model(path: Path, codebook: Path | None = None, instances: Path | None 
     Raises:
         UserError: The files are missing, or the model was trained with another codebook or instance store.
     """
-    facts = read_json(path / MODEL)
+    facts = ModelFile.open(path)
     if codebook is not None:
         check_codebook(path, codebook)
-    if instances is not None and "instances" in facts:
+    if instances is not None and facts.instances is not None:
         _check(path, "instances", instances, "instance store")
     adapter: TypeAdapter[EveryModel] = TypeAdapter(Annotated[EveryModel, Field(discriminator="kind")])
-    config = adapter.validate_json(json.dumps(facts["model"]))
-    frame = FrameConfig.model_validate_json(json.dumps(facts["frame"]))
-    model = build(config, frame, ItemSpace.blank(**facts["items"]), seed=0)
+    config = adapter.validate_json(json.dumps(facts.model))
+    frame = FrameConfig.model_validate_json(json.dumps(facts.frame))
+    model = build(config, frame, ItemSpace.blank(**facts.items), seed=0)
     try:
         tensors = load_file(str(path / WEIGHTS))
     except OSError as error:
         raise explain_os_error(error, path / WEIGHTS) from error
-    model.load_state_dict(tensors | {name: tensors[kept] for name, kept in facts.get("twins", {}).items()})
+    model.load_state_dict(tensors | {name: tensors[kept] for name, kept in facts.twins.items()})
     model.eval()
     return model, config
 
@@ -102,7 +103,7 @@ def check_codebook(path: Path, codebook: Path) -> None:
 
 
 def _check(path: Path, key: str, made: Path, what: str) -> None:
-    own, present = read_json(path / MODEL).get(key), Digested.open(made).digest
+    own, present = getattr(ModelFile.open(path), key), Digested.open(made).digest
     if present != own:
         raise UserError(
             path / MODEL,

@@ -11,13 +11,15 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
-from hisac_lab.base.artifacts import digest_of, read_json, read_manifest, sha256_tree, write_json, write_manifest
+from hisac_lab.abtest.records import ABTested, ABTests
+from hisac_lab.base.artifacts import digest_of, sha256_tree, write_json
 from hisac_lab.config.model import ExperimentConfig
+from hisac_lab.evaluation.records import Evaluated, Scores
 from hisac_lab.events.store import EventStore
 from hisac_lab.inference.bundle import MODEL, WEIGHTS, load_model
+from hisac_lab.inference.records import CARD
 from hisac_lab.models.catalog import fidelity_card
-
-EVIDENCE, CARD, VOCABULARY = "evidence.json", "card.json", "vocabulary.json"
+from hisac_lab.registry.records import ABEvidence, Evidence, Registered, Vocabulary
 
 
 def build_bundles(experiment: ExperimentConfig, stages: Mapping[str, Path], out: Path) -> None:
@@ -32,53 +34,50 @@ def build_bundles(experiment: ExperimentConfig, stages: Mapping[str, Path], out:
         UserError: A stage has not run.
     """
     store = EventStore.open(stages["prepare"])
-    results = read_json(stages["evaluate"] / "metrics.json")["models"]
-    tests = read_json(stages["abtest"] / "abtest.json")
-    protocol = read_manifest(stages["evaluate"])
-    experiment_design = read_manifest(stages["abtest"])
-    items = store.item_table["item"].tolist()
+    scores, evaluated = Scores.open(stages["evaluate"]), Evaluated.open(stages["evaluate"])
+    tests, tested = ABTests.open(stages["abtest"]), ABTested.open(stages["abtest"])
+    vocabulary = Vocabulary(items=store.item_table["item"].tolist(), history_limit=store.limit)
     digests = {}
     for name in experiment.models:
         folder = out / name
         folder.mkdir()
-        result = results[name]
-        seed = str(result["best_seed"])
-        run = stages["train"] / f"{name}-{seed}"
+        found = scores.models[name]
+        run = stages["train"] / f"{name}-{found.best_seed}"
         for file in (WEIGHTS, MODEL):
             shutil.copyfile(run / file, folder / file)
-        write_json(folder / VOCABULARY, {"items": items, "history_limit": store.limit})
-        write_json(
-            folder / CARD,
-            [asdict(line) for line in fidelity_card(load_model(run, stages["codebook"], stages["instances"])[1])],
-        )
-        test = tests["tests"].get(name)
-        write_json(
-            folder / EVIDENCE,
-            {
-                "model": name,
-                "seed": int(seed),
-                "fingerprint": protocol["fingerprint"],
-                "negatives": protocol["negatives"],
-                "metrics": result["metrics"],
-                "calibration_error": result["seeds"][seed]["calibration"]["error"],
-                "cost": result["cost"],
-                "parameters": result["parameters"],
-                "abtest": None
-                if test is None
-                else {
-                    "control": tests["control"],
-                    "fingerprint": experiment_design["fingerprint"],
-                    "test_fingerprint": experiment_design["test_fingerprint"],
-                    "lift": test["lift_cuped"],
-                    "sample_ratio_p": test["sample_ratio_p"],
-                    "verdict": test["verdict"],
-                },
-            },
-        )
+        vocabulary.save(folder)
+        config = load_model(run, stages["codebook"], stages["instances"])[1]
+        write_json(folder / CARD, [asdict(line) for line in fidelity_card(config)])
+        Evidence(
+            model=name,
+            seed=found.best_seed,
+            fingerprint=evaluated.fingerprint,
+            negatives=evaluated.negatives,
+            metrics=found.metrics,
+            calibration_error=found.served.calibration.error,
+            cost=found.cost,
+            parameters=found.parameters,
+            abtest=_ab_evidence(name, tests, tested),
+        ).save(folder)
         digests[name] = sha256_tree(folder)
     inputs = {stage: sha256_tree(path) for stage, path in sorted(stages.items()) if stage != "train"}
     inputs["train"] = digest_of({run.name: sha256_tree(run) for run in _runs(stages["train"], experiment)})
-    write_manifest(out, models=digests, stages=inputs, pipeline=digest_of(inputs))
+    Registered(models=digests, stages=inputs, pipeline=digest_of(inputs)).save(out)
+
+
+def _ab_evidence(name: str, tests: ABTests, tested: ABTested) -> ABEvidence | None:
+    """The test of a model; None for the control."""
+    test = tests.tests.get(name)
+    if test is None:
+        return None
+    return ABEvidence(
+        control=tests.control,
+        fingerprint=tested.fingerprint,
+        test_fingerprint=tested.test_fingerprint,
+        lift=test.lift_cuped,
+        sample_ratio_p=test.sample_ratio_p,
+        verdict=test.verdict,
+    )
 
 
 def _runs(trained: Path, experiment: ExperimentConfig) -> list[Path]:

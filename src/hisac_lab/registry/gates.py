@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from hisac_lab.config.promotion import PromotionConfig
 from hisac_lab.ops.choice import DIGITS, rounded
-
-Evidence = dict[str, Any]
+from hisac_lab.registry.records import Evidence
 
 
 class Gate(NamedTuple):
@@ -34,19 +33,19 @@ def check_gates(evidence: Evidence, champion: Evidence | None, config: Promotion
     """
     return [
         _ab(evidence, config),
-        _below("max_calibration_error", "calibration error", evidence["calibration_error"], DIGITS, config),
-        _below("max_candidate_cost", "multiply-adds per candidate", evidence["cost"]["candidate_macs"], 0, config),
-        _below("max_state_bytes", "bytes of user state", evidence["cost"]["state_bytes"], 0, config),
+        _below("max_calibration_error", "calibration error", evidence.calibration_error, DIGITS, config),
+        _below("max_candidate_cost", "multiply-adds per candidate", evidence.cost.candidate_macs, 0, config),
+        _below("max_state_bytes", "bytes of user state", evidence.cost.state_bytes, 0, config),
         _fingerprints(evidence, champion),
     ]
 
 
 def _ab(evidence: Evidence, config: PromotionConfig) -> Gate:
-    test = evidence["abtest"]
+    test = evidence.abtest
     if test is None:
         return Gate("min_ab_lift", False, "it was in no A/B test as the treatment (it is the control)")
-    low, high = rounded(test["lift"]["low"]), rounded(test["lift"]["high"])
-    words = f"A/B lift over {test['control']} is {low:+.2%} to {high:+.2%}, its lower end must be above"
+    low, high = rounded(test.lift.low), rounded(test.lift.high)
+    words = f"A/B lift over {test.control} is {low:+.2%} to {high:+.2%}, its lower end must be above"
     return Gate("min_ab_lift", low > config.min_ab_lift, f"{words} {100 * config.min_ab_lift:.6g}%")
 
 
@@ -56,11 +55,11 @@ def _below(name: str, what: str, value: float, digits: int, config: PromotionCon
 
 
 def _fingerprints(evidence: Evidence, champion: Evidence | None) -> Gate:
-    own = evidence["fingerprint"]
-    test = evidence["abtest"]
-    if test is not None and test["fingerprint"] != own:
-        return Gate("fingerprints", False, f"evaluated under {own}, A/B-tested under {test['fingerprint']}")
-    if champion is not None and champion["fingerprint"] != own:
-        words = f"evaluated under {own}, the champion under {champion['fingerprint']}: evaluate both under one protocol"
+    own = evidence.fingerprint
+    test = evidence.abtest
+    if test is not None and test.fingerprint != own:
+        return Gate("fingerprints", False, f"evaluated under {own}, A/B-tested under {test.fingerprint}")
+    if champion is not None and champion.fingerprint != own:
+        words = f"evaluated under {own}, the champion under {champion.fingerprint}: evaluate both under one protocol"
         return Gate("fingerprints", False, words)
     return Gate("fingerprints", True, f"evaluation, A/B test and champion share {own}")

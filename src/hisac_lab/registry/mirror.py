@@ -6,7 +6,6 @@ digest of its bundle, so mirroring twice adds nothing, and a lost registry is re
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
@@ -18,8 +17,13 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME, MLFLOW_SOURCE_NAME
 
-from hisac_lab.base.artifacts import read_json, read_manifest
+from hisac_lab.abtest.records import ABTests
+from hisac_lab.base.records import Output
+from hisac_lab.evaluation.records import Evaluated, ModelScores, Scores, Timings
+from hisac_lab.inference.records import CURVE, Point
+from hisac_lab.registry.records import Registered
 from hisac_lab.registry.versions import ModelVersions
+from hisac_lab.sweep.records import TRIALS
 
 PIPELINE, COMPLETE = "hisac_lab.pipeline", "hisac_lab.complete"
 BATCH = 90  # the store takes at most 100 parameters at once
@@ -54,11 +58,11 @@ class Mirror:
     def __init__(self, client: MlflowClient, experiment: str, stages: Mapping[str, Path], lineage: Lineage) -> None:
         self.client, self.experiment, self.stages, self.lineage = client, experiment, stages, lineage
         self.now = int(time.time() * 1000)
-        self.bundles = read_manifest(stages["register"])
+        self.bundles = Registered.open(stages["register"])
 
     def find(self) -> str | None:
         """The run of this execution, when it was mirrored whole; a half-written one is removed."""
-        query = f"tags.`{PIPELINE}` = '{self.bundles['pipeline']}'"
+        query = f"tags.`{PIPELINE}` = '{self.bundles.pipeline}'"
         for run in self.client.search_runs([self.experiment], query):
             if run.data.tags.get(COMPLETE):
                 return str(run.info.run_id)
@@ -78,77 +82,84 @@ class Mirror:
         Returns:
             Identifier of the top run.
         """
-        results = read_json(self.stages["evaluate"] / "metrics.json")["models"]
-        tests = read_json(self.stages["abtest"] / "abtest.json")
-        headline = {f"{name}/auc": entry["metrics"]["auc"]["value"] for name, entry in results.items()}
-        headline |= {f"{name}/ab_lift": test["lift_cuped"]["value"] for name, test in tests["tests"].items()}
+        results = Scores.open(self.stages["evaluate"]).models
+        tests = ABTests.open(self.stages["abtest"])
+        headline = {f"{name}/auc": scores.metrics["auc"].value for name, scores in results.items()}
+        headline |= {f"{name}/ab_lift": test.lift_cuped.value for name, test in tests.tests.items()}
         top = self._run(
-            f"pipeline {self.bundles['pipeline'][:8]}",
+            f"pipeline {self.bundles.pipeline[:8]}",
             None,
             self.lineage.params,
             headline,
-            {PIPELINE: self.bundles["pipeline"], "git_commit": self.lineage.commit}
-            | {f"data.{stage}": digest[:16] for stage, digest in self.bundles["stages"].items()}
-            | {"fingerprint": read_manifest(self.stages["evaluate"])["fingerprint"]},
+            {PIPELINE: self.bundles.pipeline, "git_commit": self.lineage.commit}
+            | {f"data.{stage}": digest[:16] for stage, digest in self.bundles.stages.items()}
+            | {"fingerprint": Evaluated.open(self.stages["evaluate"]).fingerprint},
             made=self.lineage.machines,
         )
         self.client.log_dict(top, dict(self.lineage.machines), "machines.json")
         for stage in ("acquire", "prepare", "embed", "tokenize", "codebook", "instances"):
-            self._run(stage, top, *_split(read_manifest(self.stages[stage])), made=[stage])
+            self._run(stage, top, *_split(self.stages[stage]), made=[stage])
         self._sweep(top)
         owners = self._training(top, results)
         evaluation = self._run("evaluate", top, {}, _evaluation_metrics(results, timings), made=["evaluate"])
-        ab = self._run("abtest", top, {}, _flat(tests["tests"] | {"aa": tests["aa"]}), made=["abtest"])
-        self.client.log_artifact(evaluation, str(self.stages["evaluate"] / "metrics.json"))
-        self.client.log_artifact(ab, str(self.stages["abtest"] / "abtest.json"))
+        ab = self._run(
+            "abtest",
+            top,
+            {},
+            _flat({name: test.facts() for name, test in (tests.tests | {"aa": tests.aa}).items()}),
+            made=["abtest"],
+        )
+        self.client.log_artifact(evaluation, str(self.stages["evaluate"] / Scores.FILE))
+        self.client.log_artifact(ab, str(self.stages["abtest"] / ABTests.FILE))
         table = {
             "model": list(results),
             **{
                 metric: [
-                    f"{e['metrics'][metric]['value']:.4f} {e['metrics'][metric]['interval']}" for e in results.values()
+                    f"{scores.metrics[metric].value:.4f} {list(scores.metrics[metric].interval)}"
+                    for scores in results.values()
                 ]
-                for metric in next(iter(results.values()))["metrics"]
+                for metric in next(iter(results.values())).metrics
             },
         }
         self.client.log_table(top, table, "leaderboard.json")
-        for name, digest in self.bundles["models"].items():
+        for name, digest in self.bundles.models.items():
             versions.register(name, self.stages["register"] / name, digest, owners[name])
         self.client.set_tag(top, COMPLETE, "true")
         return top
 
     def _sweep(self, top: str) -> None:
-        facts, metrics = _split(read_manifest(self.stages["sweep"]))
+        facts, metrics = _split(self.stages["sweep"])
         study = self._run("sweep", top, facts, metrics, made=["sweep"])
-        trials = pd.read_csv(self.stages["sweep"] / "trials.csv")
+        trials = pd.read_csv(self.stages["sweep"] / TRIALS)
         for trial in trials.to_dict("records"):
             settings = {name: trial[name] for name in ("agents", "depth", "breadth", "temperature")}
             scores = {name: trial[name] for name in ("auc", "standard_error", "cost")}
             tags = {"on_front": str(trial["on_front"])}
             self._run(f"trial {int(trial['number']):02d}", study, settings, scores, tags)
-        self.client.log_artifact(study, str(self.stages["sweep"] / "trials.csv"))
+        self.client.log_artifact(study, str(self.stages["sweep"] / TRIALS))
 
-    def _training(self, top: str, results: dict[str, Any]) -> dict[str, str]:
+    def _training(self, top: str, results: dict[str, ModelScores]) -> dict[str, str]:
         """One run per model and seed with its curves; gives the run that owns each model's bundle."""
         owners = {}
         for name, result in results.items():
-            for seed, scores in sorted(result["seeds"].items()):
+            for seed, scores in sorted(result.seeds.items()):
                 folder = self.stages["train"] / f"{name}-{seed}"
-                facts, metrics = _split(read_manifest(folder))
-                metrics |= {f"test_{key}": value for key, value in scores.items() if isinstance(value, float)}
-                tags = {"model": name, "seed": seed}
+                facts, metrics = _split(folder)
+                metrics |= {f"test_{key}": value for key, value in scores.values().items()}
+                tags = {"model": name, "seed": str(seed)}
                 made = [f"train@{name}-{seed}"]
                 run = self._run(f"train {name} seed {seed}", top, facts, metrics, tags, made)
-                self._curve(run, folder / "curve.jsonl")
-                if int(seed) == result["best_seed"]:
+                self._curve(run, folder / CURVE)
+                if seed == result.best_seed:
                     owners[name] = run
         return owners
 
     def _curve(self, run: str, path: Path) -> None:
-        points = [json.loads(line) for line in path.read_text().splitlines()]
+        points = Point.read_lines(path)
         metrics = [
-            Metric(f"curve/{name}", value, self.now, int(point["step"]))
+            Metric(f"curve/{name}", value, self.now, point.step)
             for point in points
-            for name, value in point.items()
+            for name, value in point.facts().items()
             if name != "step"
         ]
         for at in range(0, len(metrics), 900):
@@ -197,15 +208,15 @@ def _machine(records: list[Mapping[str, Any] | None]) -> tuple[dict[str, str], d
     return {name: ", ".join(sorted(values)) for name, values in tags.items()}, metrics
 
 
-def _evaluation_metrics(results: dict[str, Any], timings: Path) -> dict[str, float]:
+def _evaluation_metrics(results: dict[str, ModelScores], timings: Path) -> dict[str, float]:
     metrics: dict[str, float] = {}
     for name, entry in results.items():
-        for metric, value in entry["metrics"].items():
-            metrics[f"{name}/{metric}"] = value["value"]
-            metrics[f"{name}/{metric}/low"], metrics[f"{name}/{metric}/high"] = value["interval"]
-        metrics |= {f"{name}/cost/{key}": value for key, value in entry["cost"].items()}
+        for metric, found in entry.metrics.items():
+            metrics[f"{name}/{metric}"] = found.value
+            metrics[f"{name}/{metric}/low"], metrics[f"{name}/{metric}/high"] = found.interval
+        metrics |= {f"{name}/cost/{key}": value for key, value in entry.cost.facts().items()}
     if timings.exists():
-        metrics |= _flat({name: {"time": part} for name, part in read_json(timings)["models"].items()})
+        metrics |= _flat({name: {"time": seconds.facts()} for name, seconds in Timings.read(timings).models.items()})
     return metrics
 
 
@@ -223,8 +234,9 @@ def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
     return found
 
 
-def _split(manifest: dict[str, Any]) -> tuple[dict[str, Any], dict[str, float]]:
-    """A manifest as parameters (texts and lists) and metrics (numbers)."""
+def _split(output: Path) -> tuple[dict[str, Any], dict[str, float]]:
+    """The manifest of an output as parameters (texts and lists) and metrics (numbers)."""
+    manifest = Output.open(output).facts()
     params = {k: v for k, v in manifest.items() if not isinstance(v, int | float | dict) or isinstance(v, bool)}
     return params, _flat({k: v for k, v in manifest.items() if k != "profile"})
 

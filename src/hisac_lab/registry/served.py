@@ -19,13 +19,13 @@ from mlflow.models import set_model
 from mlflow.pyfunc.model import PythonModel
 
 from hisac_lab.base import arithmetic
-from hisac_lab.base.artifacts import read_json
 from hisac_lab.base.errors import UserError
 from hisac_lab.events.batches import HistoryArrays
 from hisac_lab.events.instances import NEGATIVE, POSITIVE, UNKNOWN, InstanceArrays
 from hisac_lab.inference.bundle import load_model
 from hisac_lab.models.contract import History
 from hisac_lab.models.instances import Instances
+from hisac_lab.registry.records import Vocabulary
 
 INPUTS = ("history_items", "history_times", "time", "candidates")
 FETCHED = ("instance_items", "instance_times", "instance_labels", "instance_vectors")
@@ -49,9 +49,9 @@ class ServedRanker(PythonModel):
         reads = None if self.model.long is None else self.model.long.reads
         self.reads = reads
         self.inputs = INPUTS if reads is None else INPUTS + FETCHED
-        vocabulary = read_json(home / "vocabulary.json")
-        self.limit = int(vocabulary["history_limit"])
-        self.number = {item: place for place, item in enumerate(vocabulary["items"])}
+        vocabulary = Vocabulary.open(home)
+        self.limit = vocabulary.history_limit
+        self.number = {item: place for place, item in enumerate(vocabulary.items)}
 
     @arithmetic.one_thread()
     @torch.inference_mode()

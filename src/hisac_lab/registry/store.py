@@ -68,7 +68,7 @@ class Registry:
             top = mirror.write(self.versions, timings)
         else:
             top = known
-            for name, digest in mirror.bundles["models"].items():
+            for name, digest in mirror.bundles.models.items():
                 if self.versions.by_digest(name, digest) is None:  # the registry was lost, the runs were not
                     self.versions.register(name, stages["register"] / name, digest, top)
         self.promoter.restore_aliases()

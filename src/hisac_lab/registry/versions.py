@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
 
 import mlflow
 from mlflow import MlflowClient
@@ -14,10 +13,10 @@ from mlflow.models import ModelSignature
 from mlflow.types import ColSpec, DataType, Schema, TensorSpec
 from mlflow.types.schema import Array
 
-from hisac_lab.base.artifacts import read_json
 from hisac_lab.base.errors import UserError
-from hisac_lab.inference.bundle import MODEL
-from hisac_lab.registry.bundle import CARD, EVIDENCE
+from hisac_lab.evaluation.records import Metric
+from hisac_lab.inference.records import CARD, Claim, ModelFile
+from hisac_lab.registry.records import ABEvidence, Evidence
 
 BUNDLE = "hisac_lab.bundle"
 CHAMPION, CHALLENGER = "champion", "challenger"
@@ -75,17 +74,18 @@ class ModelVersions:
                 signature=_signature(bundle),
                 pip_requirements=REQUIREMENTS,
             )
-        evidence = read_json(bundle / EVIDENCE)
+        evidence = Evidence.open(bundle)
         tags = {
             BUNDLE: digest,
-            "fingerprint": evidence["fingerprint"],
-            "auc": _interval(evidence["metrics"]["auc"]),
-            "calibration_error": f"{evidence['calibration_error']:.4f}",
-            "candidate_macs": f"{evidence['cost']['candidate_macs']:.0f}",
-            "abtest": _verdict(evidence["abtest"]),
+            "fingerprint": evidence.fingerprint,
+            "auc": _interval(evidence.metrics["auc"]),
+            "calibration_error": f"{evidence.calibration_error:.4f}",
+            "candidate_macs": f"{evidence.cost.candidate_macs:.0f}",
+            "abtest": _verdict(evidence.abtest),
         }
         try:
-            self.client.create_registered_model(name, description=_describe(name, read_json(bundle / CARD)))
+            card = _describe(name, Claim.read_list(bundle / CARD))
+            self.client.create_registered_model(name, description=card)
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
@@ -134,26 +134,25 @@ class ModelVersions:
         elif self.alias(name, CHAMPION) is not None:
             self.client.delete_registered_model_alias(name, CHAMPION)
 
-    def evidence(self, version: ModelVersion) -> dict[str, Any]:
+    def evidence(self, version: ModelVersion) -> Evidence:
         """The evidence inside a version's bundle."""
         uri = f"models:/{version.name}/{version.version}"
         folder = Path(mlflow.artifacts.download_artifacts(uri))
-        found = sorted(folder.rglob(EVIDENCE))
+        found = sorted(folder.rglob(Evidence.FILE))
         if not found:
-            raise UserError(uri, "holds no evidence", "register it through the graph", EVIDENCE)
-        evidence: dict[str, Any] = read_json(found[0])
-        return evidence
+            raise UserError(uri, "holds no evidence", "register it through the graph", Evidence.FILE)
+        return Evidence.read(found[0])
 
 
-def _verdict(test: dict[str, Any] | None) -> str:
+def _verdict(test: ABEvidence | None) -> str:
     if test is None:
         return "control"
-    return f"{test['verdict']} against {test['control']}: {test['lift']['low']:+.2%} to {test['lift']['high']:+.2%}"
+    return f"{test.verdict} against {test.control}: {test.lift.low:+.2%} to {test.lift.high:+.2%}"
 
 
-def _interval(metric: dict[str, Any]) -> str:
-    low, high = metric["interval"]
-    return f"{metric['value']:.4f} [{low:.4f}, {high:.4f}]"
+def _interval(metric: Metric) -> str:
+    low, high = metric.interval
+    return f"{metric.value:.4f} [{low:.4f}, {high:.4f}]"
 
 
 def quiet() -> None:
@@ -162,7 +161,7 @@ def quiet() -> None:
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 
 
-def _describe(name: str, card: list[dict[str, str]]) -> str:
+def _describe(name: str, card: tuple[Claim, ...]) -> str:
     """The fidelity card in Markdown, for the model's page."""
     lines = [
         f"**{name}**: what is stated by the paper, inferred, and left out.",
@@ -170,11 +169,11 @@ def _describe(name: str, card: list[dict[str, str]]) -> str:
         "| | claim | source |",
         "|---|---|---|",
     ]
-    lines += [f"| {line['status']} | {line['claim']} | `{line['source']}` |" for line in card]
+    lines += [f"| {line.status} | {line.claim} | `{line.source}` |" for line in card]
     return "\n".join(lines)
 
 
 def _signature(bundle: Path) -> ModelSignature:
     """What a request holds: a model trained with an instance store is also told what the store answers."""
-    columns = REQUEST + FETCHED if "instances" in read_json(bundle / MODEL) else REQUEST
+    columns = REQUEST if ModelFile.open(bundle).instances is None else REQUEST + FETCHED
     return ModelSignature(inputs=Schema(columns), outputs=Schema([ColSpec(Array(DataType.double), "scores")]))

@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from hisac_lab.base.artifacts import write_json, write_manifest
 from hisac_lab.base.progress import say
 from hisac_lab.codebook.votes import split_budget
 from hisac_lab.config.compute import ComputeConfig
@@ -29,6 +28,7 @@ from hisac_lab.inference.runtime import AgentCache, Runtime, score_rows
 from hisac_lab.models.catalog import build
 from hisac_lab.models.contract import ItemSpace
 from hisac_lab.ops.auc import weighted_auc
+from hisac_lab.sweep.records import TRIALS, Best, Swept
 from hisac_lab.sweep.rule import choose, describe
 from hisac_lab.sweep.study import Journal, Scores, Settings, run_study
 from hisac_lab.training.loop import train
@@ -90,7 +90,7 @@ def run_trial(task: TrialTask, settings: Settings) -> Scores:
     names, user = np.unique(np.repeat(valid.user, valid.mask.sum(axis=1)), return_inverse=True)
     weights = draw_users(len(names), RESAMPLES, task.seed)
     aucs = weighted_auc(valid.labels[valid.mask], logits, weights, user)
-    cost = count(model, valid, runtime)["candidate_macs"]
+    cost = count(model, valid, runtime).candidate_macs
     return Scores(tuple(round(float(auc), 6) for auc in aucs), round(cost))
 
 
@@ -135,12 +135,11 @@ def sweep(config: SweepConfig, task: TrialTask, workers: int, out: Path, work: P
         }
         for trial in trials
     )
-    table.to_csv(out / "trials.csv", index=False, lineterminator=os.linesep)
+    table.to_csv(out / TRIALS, index=False, lineterminator=os.linesep)
     resamples = pd.DataFrame({trial.number: trial.scores.aucs for trial in trials})
     resamples.to_csv(out / "resamples.csv", index=False, lineterminator=os.linesep)
-    write_json(out / "best.json", {"model": config.model, "settings": final.model_dump(mode="json")})
-    write_manifest(
-        out,
+    Best(model=config.model, settings=final.model_dump(mode="json")).save(out)
+    Swept(
         model=config.model,
         trials=len(trials),
         front=[trial.number for trial in trials if trial.on_front],
@@ -152,5 +151,5 @@ def sweep(config: SweepConfig, task: TrialTask, workers: int, out: Path, work: P
         standard_error=choice.errors[choice.chosen.number],
         cost=choice.chosen.scores.cost,
         budgets=list(split_budget(final.agents, int(choice.chosen.settings["depth"]), final.breadth)),
-    )
+    ).save(out)
     shutil.rmtree(work, ignore_errors=True)

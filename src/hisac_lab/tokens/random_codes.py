@@ -12,11 +12,10 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from hisac_lab.base.artifacts import Array, read_json, write_json
+from hisac_lab.base.artifacts import Array
 from hisac_lab.tokens.kmeans import BLOCK
 from hisac_lab.tokens.quantizer import ResidualQuantizer
-
-FACTS = "random.json"
+from hisac_lab.tokens.records import RandomFile
 
 
 @dataclass(frozen=True)
@@ -41,12 +40,12 @@ class RandomCodes(ResidualQuantizer):
     def save(self, out: Path) -> None:
         """Writes the codewords and the seed."""
         super().save(out)
-        write_json(out / FACTS, {"seed": self.seed})
+        RandomFile(seed=self.seed).save(out)
 
     @classmethod
     def load(cls, path: Path) -> Self:
         """Opens what `save` wrote."""
-        return cls(ResidualQuantizer.load(path).codewords, seed=int(read_json(path / FACTS)["seed"]))
+        return cls(ResidualQuantizer.load(path).codewords, seed=RandomFile.open(path).seed)
 
 
 def fit_random(vectors: Array, widths: tuple[int, ...], seed: int) -> RandomCodes:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from pydantic import Field
 
-from hisac_lab.base.records import Output, Record
+from hisac_lab.base.records import Output, Record, Stored
 
 
 class Embedded(Output):
@@ -85,3 +87,20 @@ class Tokenized(Fitted):
     refit: Refit | dict[str, int] = Field(union_mode="left_to_right")
     balanced: bool | None = None
     latent: int | None = None
+
+
+class RandomFile(Stored):
+    """The seed of random codes."""
+
+    FILE: ClassVar[str] = "random.json"
+
+    seed: int
+
+
+class RQVAEFile(Stored):
+    """How many layers an RQ-VAE has."""
+
+    FILE: ClassVar[str] = "rqvae.json"
+
+    encoder: int
+    decoder: int

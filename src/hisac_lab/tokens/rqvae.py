@@ -18,14 +18,14 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from hisac_lab.base import arithmetic
-from hisac_lab.base.artifacts import Array, load_array, read_json, save_arrays, write_json
+from hisac_lab.base.artifacts import Array, load_array, save_arrays
 from hisac_lab.base.errors import UserError
 from hisac_lab.base.progress import track
 from hisac_lab.config.tokens import RQVAEConfig
 from hisac_lab.tokens.kmeans import BLOCK, nearest
 from hisac_lab.tokens.quantizer import ResidualQuantizer, fit
+from hisac_lab.tokens.records import RQVAEFile
 
-FACTS = "rqvae.json"
 START_ITERATIONS = 10
 Layers = tuple[tuple[Array, Array], ...]
 
@@ -64,7 +64,7 @@ class RQVAE(ResidualQuantizer):
     def save(self, out: Path) -> None:
         """Writes codewords and layers as arrays."""
         super().save(out)
-        write_json(out / FACTS, {"encoder": len(self.encoder), "decoder": len(self.decoder)})
+        RQVAEFile(encoder=len(self.encoder), decoder=len(self.decoder)).save(out)
         for name in ("encoder", "decoder"):
             for place, (weight, bias) in enumerate(getattr(self, name)):
                 save_arrays(out, {f"{name}_{place}_weight": weight, f"{name}_{place}_bias": bias})
@@ -72,16 +72,20 @@ class RQVAE(ResidualQuantizer):
     @classmethod
     def load(cls, path: Path) -> Self:
         """Opens what `save` wrote."""
-        facts = read_json(path / FACTS)
+        counts = RQVAEFile.open(path)
 
-        def layers(name: str) -> Layers:
+        def layers(name: str, count: int) -> Layers:
             parts = ("weight", "bias")
             return tuple(
                 tuple(np.array(load_array(path, f"{name}_{place}_{part}")) for part in parts)  # type: ignore[misc]
-                for place in range(facts[name])
+                for place in range(count)
             )
 
-        return cls(ResidualQuantizer.load(path).codewords, encoder=layers("encoder"), decoder=layers("decoder"))
+        return cls(
+            ResidualQuantizer.load(path).codewords,
+            encoder=layers("encoder", counts.encoder),
+            decoder=layers("decoder", counts.decoder),
+        )
 
 
 @arithmetic.one_thread()

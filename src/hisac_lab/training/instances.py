@@ -19,7 +19,7 @@ from numpy.lib.format import open_memmap
 from torch import Tensor
 
 from hisac_lab.base import arithmetic
-from hisac_lab.base.artifacts import Array, load_array, save_arrays, sha256_tree, write_file, write_manifest
+from hisac_lab.base.artifacts import Array, load_array, save_arrays, sha256_tree, write_file
 from hisac_lab.base.errors import UserError
 from hisac_lab.base.progress import say, track
 from hisac_lab.config.compute import ComputeConfig
@@ -27,8 +27,10 @@ from hisac_lab.config.model import FrameConfig, InstancesConfig
 from hisac_lab.config.train import TrainConfig
 from hisac_lab.events.batches import Rows, epoch_order, group, in_order
 from hisac_lab.events.instances import AFTER, BEFORE, COLUMNS, NONE, InstanceQuery, InstanceStore
+from hisac_lab.events.records import InstancesMade
 from hisac_lab.events.store import SPLITS, EventStore
 from hisac_lab.inference.bundle import save_model
+from hisac_lab.inference.records import CURVE
 from hisac_lab.inference.runtime import Runtime, histories
 from hisac_lab.models.catalog import build
 from hisac_lab.models.contract import ItemSpace
@@ -68,7 +70,7 @@ def make_instances(
     """
     if config.order == NONE:
         say("instances: order is none, no store is made")
-        write_manifest(out, order=NONE, digest=NONE)
+        InstancesMade(order=NONE, digest=NONE).save(out)
         return
     store = EventStore.open(prepared)
     samples = {split: store.samples(split) for split in SPLITS}
@@ -119,9 +121,8 @@ def write_instances(
                 curve.append({"split": split} | found.quality())
     (out / "source").mkdir()
     save_model(out / "source", model, config.source(), items)
-    write_file(out / "curve.jsonl", "".join(json.dumps(point, sort_keys=True) + "\n" for point in curve))
-    write_manifest(
-        out,
+    write_file(out / CURVE, "".join(json.dumps(point, sort_keys=True) + "\n" for point in curve))
+    InstancesMade(
         digest=sha256_tree(out)[:16],
         order=config.order,
         settings=config.model_dump(mode="json"),
@@ -132,7 +133,7 @@ def write_instances(
         parameters=sum(part.numel() for part in model.parameters()),
         steps=walk.step,
         source_valid_auc=next((point["auc"] for point in curve if point.get("split") == "valid"), None),
-    )
+    ).save(out)
 
 
 def _lay_out(config: InstancesConfig, samples: Mapping[str, Array], users: int, out: Path) -> dict[str, Array]:

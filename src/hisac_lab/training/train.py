@@ -7,13 +7,14 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from hisac_lab.base.artifacts import digest_of, sha256_tree, write_file, write_manifest
+from hisac_lab.base.artifacts import digest_of, sha256_tree, write_file
 from hisac_lab.config.compute import ComputeConfig
 from hisac_lab.config.model import AnyModel, FrameConfig
 from hisac_lab.config.train import TrainConfig
 from hisac_lab.events.batches import group
 from hisac_lab.events.store import EventStore
 from hisac_lab.inference.bundle import save_model
+from hisac_lab.inference.records import CURVE, Trained
 from hisac_lab.inference.runtime import Runtime, fed
 from hisac_lab.models.catalog import build
 from hisac_lab.models.contract import ItemSpace
@@ -75,14 +76,13 @@ def train_model(
         return
     save_model(out, model, model_config, items, None if view is None else view.store.digest)
     curve = "".join(json.dumps(point, sort_keys=True) + "\n" for point in progress.curve)
-    write_file(out / "curve.jsonl", curve)
-    write_manifest(
-        out,
+    write_file(out / CURVE, curve)
+    Trained(
         name=name,
         seed=seed,
         settings=model_config.model_dump(mode="json"),
         parameters=sum(p.numel() for p in model.parameters()),
         steps=progress.step,
         valid_auc=round(progress.best_auc, 6),
-    )
+    ).save(out)
     shutil.rmtree(work, ignore_errors=True)

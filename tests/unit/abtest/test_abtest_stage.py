@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from kit import CPU, Stages, says
+from outputs import save_evaluated
 
 from hisac_lab.abtest import experiment as run
 from hisac_lab.abtest.experiment import Crowd, _pools, _slates, abtest
+from hisac_lab.abtest.records import ABTest, ABTested, ABTests
 from hisac_lab.abtest.world import World, population
-from hisac_lab.base.artifacts import read_json, read_manifest, sha256_tree, write_json, write_manifest
+from hisac_lab.base.artifacts import sha256_tree
 from hisac_lab.config.abtest import ABTestConfig
 from hisac_lab.config.compute import ComputeConfig
 from hisac_lab.config.model import ExperimentConfig
@@ -23,12 +24,10 @@ EXPERIMENT = ExperimentConfig(models=("din_50", "hisac"), seeds=(0, 1))
 ITEMS, PEOPLE = 60, 80
 
 
-def _run(home: Path, stages: Stages, trained: Path, config: ABTestConfig = CONFIG) -> Path:
+def _run(home: Path, stages: Stages, trained: Path, config: ABTestConfig = CONFIG, confidence: float = 0.95) -> Path:
     for name in ("evaluate", "out"):
         (home / name).mkdir(parents=True)
-    models = {name: {"best_seed": 1} for name in EXPERIMENT.models}
-    write_json(home / "evaluate" / "metrics.json", {"models": models})
-    write_manifest(home / "evaluate", fingerprint="abc")
+    save_evaluated(home / "evaluate", EXPERIMENT.models, best_seed=1, fingerprint="abc", confidence=confidence)
     compute = ComputeConfig(device="cpu")
     abtest(config, EXPERIMENT, compute, stages.prepare, trained, home / "evaluate", home / "out")
     return home / "out"
@@ -36,21 +35,29 @@ def _run(home: Path, stages: Stages, trained: Path, config: ABTestConfig = CONFI
 
 def test_the_stage_writes_a_test_per_challenger_and_an_aa_test(stages: Stages, trained: Path, tmp_path: Path) -> None:
     out = _run(tmp_path / "one", stages, trained)
-    found, manifest = read_json(out / "abtest.json"), read_manifest(out)
-    assert found["control"] == manifest["control"] == "din_50"
-    assert list(found["tests"]) == ["hisac"]
-    assert found["seeds"] == {"din_50": 1, "hisac": 1}
-    assert "cannot show" in found["caveat"]
-    for test in (found["tests"]["hisac"], found["aa"]):
-        assert sum(test["users"].values()) == CONFIG.users
-        assert test["lift"]["low"] < test["lift"]["value"] < test["lift"]["high"]
-        assert 0 < test["ctr"]["control"] < 1
-        assert test["sample_ratio_p"] > 1e-4
-    assert found["aa"]["true_lift"] == 0
-    assert found["tests"]["hisac"]["true_lift"] != 0
-    assert manifest["world"]["dim"] == 4
-    assert manifest["fingerprint"] == "abc"
+    found, manifest = ABTests.open(out), ABTested.open(out)
+    assert found.control == manifest.control == "din_50"
+    assert list(found.tests) == ["hisac"]
+    assert found.seeds == {"din_50": 1, "hisac": 1}
+    assert "cannot show" in found.caveat
+    for test in (found.tests["hisac"], found.aa):
+        assert test.users.control + test.users.treatment == CONFIG.users
+        assert test.lift.low < test.lift.value < test.lift.high
+        assert 0 < test.ctr.control < 1
+        assert test.sample_ratio_p > 1e-4
+    assert found.aa.true_lift == 0
+    assert found.tests["hisac"].true_lift != 0
+    assert manifest.world.dim == 4
+    assert manifest.fingerprint == "abc"
     assert sha256_tree(_run(tmp_path / "two", stages, trained)) == sha256_tree(out)
+
+
+def test_intervals_have_the_level_of_the_evaluation(stages: Stages, trained: Path, tmp_path: Path) -> None:
+    outs = [_run(tmp_path / str(level), stages, trained, confidence=level) for level in (0.8, 0.99)]
+    assert [ABTested.open(out).confidence for out in outs] == [0.8, 0.99]
+    narrow, wide = (ABTests.open(out).tests["hisac"].lift for out in outs)
+    assert narrow.value == wide.value
+    assert wide.low < narrow.low < narrow.high < wide.high
 
 
 def test_slates_larger_than_the_catalogue_are_refused(stages: Stages, trained: Path, tmp_path: Path) -> None:
@@ -77,13 +84,13 @@ def _crowd(seed: int) -> tuple[Crowd, np.ndarray, np.ndarray]:
     random = np.random.default_rng(0)
     bias, liking = random.normal(0, 0.9, PEOPLE), random.normal(0, 0.4, ITEMS)
     world = World(-1.0, bias, liking, random.normal(0, 0.5, (PEOPLE, 3)), random.normal(0, 0.5, (ITEMS, 3)), 0.7)
-    crowd = Crowd(world, CONFIG.model_copy(update={"users": 500, "seed": seed, "world_dim": 3}))
+    crowd = Crowd(world, CONFIG.model_copy(update={"users": 500, "seed": seed, "world_dim": 3}), 0.95)
     shape = (PEOPLE, 2 * CONFIG.visits, CONFIG.slate)
     good = np.argsort(liking)[ITEMS // 3 :]
     return crowd, random.integers(0, ITEMS, shape), good[random.integers(0, len(good), shape)]
 
 
-def _results(lifted: bool, rounds: int = 150) -> list[dict[str, Any]]:
+def _results(lifted: bool, rounds: int = 150) -> list[ABTest]:
     found = []
     for seed in range(rounds):
         crowd, plain, good = _crowd(seed)
@@ -93,26 +100,28 @@ def _results(lifted: bool, rounds: int = 150) -> list[dict[str, Any]]:
 
 def test_the_true_lift_usually_lies_in_the_interval_and_a_better_policy_usually_wins() -> None:
     found = _results(lifted=True)
-    true = [test["true_lift"] for test in found]
+    true = [test.true_lift for test in found]
     assert min(true) > 0.05
     for kind in ("lift", "lift_cuped"):
-        inside = [test[kind]["low"] <= lift <= test[kind]["high"] for test, lift in zip(found, true, strict=True)]
+        inside = [
+            getattr(test, kind).low <= lift <= getattr(test, kind).high for test, lift in zip(found, true, strict=True)
+        ]
         assert np.mean(inside) > 0.95 - 4 * np.sqrt(0.95 * 0.05 / len(found))
-    verdicts = [test["verdict"] for test in found]
+    verdicts = [test.verdict for test in found]
     assert verdicts.count("won") > 10
     assert verdicts.count("lost") <= 1
-    assert np.mean([test["lift"]["value"] for test in found]) == pytest.approx(np.mean(true), abs=0.02)
+    assert np.mean([test.lift.value for test in found]) == pytest.approx(np.mean(true), abs=0.02)
 
 
 def test_a_policy_against_itself_wins_or_loses_no_more_often_than_said() -> None:
     found = _results(lifted=False)
-    assert {test["true_lift"] for test in found} == {0}
-    decided = sum(test["verdict"] != "undecided" for test in found)
+    assert {test.true_lift for test in found} == {0}
+    decided = sum(test.verdict != "undecided" for test in found)
     assert decided < len(found) * 0.05 + 4 * np.sqrt(len(found) * 0.05 * 0.95)
 
 
 def test_behaviour_before_the_test_removes_variance() -> None:
-    removed = [test["cuped_variance_removed"] for test in _results(lifted=True, rounds=20)]
+    removed = [test.cuped_variance_removed for test in _results(lifted=True, rounds=20)]
     assert np.mean(removed) > 0.02
 
 
@@ -132,8 +141,8 @@ def test_the_number_of_users_at_once_does_not_matter_to_the_truth(chunk: int, mo
     whole = crowd.test(plain, good, "salt")
     monkeypatch.setattr(run, "CHUNK", chunk)
     parts = crowd.test(plain, good, "salt")
-    assert parts["true_lift"] == pytest.approx(whole["true_lift"], abs=0.01)
-    assert parts["users"] == whole["users"]
+    assert parts.true_lift == pytest.approx(whole.true_lift, abs=0.01)
+    assert parts.users == whole.users
 
 
 def test_an_experiment_is_read_the_same_way_again() -> None:

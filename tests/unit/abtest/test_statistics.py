@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from hisac_lab.abtest.statistics import Lift, assign, cuped, relative_lift, sample_ratio, verdict
+from hisac_lab.abtest.records import Lift
+from hisac_lab.abtest.statistics import assign, cuped, relative_lift, sample_ratio, verdict
 
 NAMES = [f"user-{number}" for number in range(20_000)]
 ROUNDS = 500
@@ -83,7 +84,8 @@ def test_a_lift_is_worked_out_by_hand() -> None:
     error = np.sqrt(0.04 / 3 / 0.2**2 + 0.02 / 2 * 0.4**2 / 0.2**4)
     reach = stats.norm.ppf(0.95) * error
     z = 0.2 / np.sqrt(0.04 / 3 + 0.02 / 2)
-    assert found == pytest.approx(Lift(1.0, 1 - reach, 1 + reach, 2 * stats.norm.sf(z)), abs=1e-6)
+    by_hand = {"value": 1.0, "low": 1 - reach, "high": 1 + reach, "p_value": 2 * stats.norm.sf(z)}
+    assert found.facts() == pytest.approx(by_hand, abs=1e-6)
 
 
 def test_a_higher_confidence_gives_a_wider_interval() -> None:
@@ -153,4 +155,4 @@ def test_an_uneven_split_is_detected_when_it_cannot_be_chance(treatment: int, co
     ],
 )
 def test_the_verdict_is_that_of_the_interval_as_it_is_shown(low: float, high: float, said: str) -> None:
-    assert verdict(Lift(0.0, low, high, 0.5)) == said
+    assert verdict(Lift(value=0.0, low=low, high=high, p_value=0.5)) == said

@@ -10,13 +10,14 @@ import pytest
 from kit import Stages, says
 from typer.testing import CliRunner
 
-from hisac_lab.base.artifacts import load_array, write_json
+from hisac_lab.base.artifacts import load_array
 from hisac_lab.cli.main import app
 from hisac_lab.codebook.ballot import Ballot
 from hisac_lab.codebook.tree import Codebook
 from hisac_lab.codebook.votes import split_budget
 from hisac_lab.config.params import defaults
 from hisac_lab.events.store import EventStore
+from hisac_lab.inference.records import ModelFile
 
 
 @pytest.fixture
@@ -94,7 +95,7 @@ def test_a_model_without_pruning_has_every_leaf_as_an_agent(lab: Path) -> None:
 
 def test_a_model_trained_with_another_codebook_is_refused(lab: Path) -> None:
     (lab / "artifacts" / "train" / "hisac-0").mkdir(parents=True)
-    write_json(lab / "artifacts" / "train" / "hisac-0" / "model.json", {"model": {}, "codebook": "0123456789abcdef"})
+    ModelFile(model={}, frame={}, items={}, codebook="0123456789abcdef").save(lab / "artifacts" / "train" / "hisac-0")
     with says("model.json", "codebook", "0123456789abcdef", "train it again"):
         run("agents", "show", "1")
 

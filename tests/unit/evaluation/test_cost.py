@@ -11,6 +11,7 @@ from kit import CPU, ITEMS, make_items
 
 from hisac_lab.config.model import DINConfig, FrameConfig, HiSACConfig
 from hisac_lab.evaluation.cost import CANDIDATES, count, measure_time, request_macs
+from hisac_lab.evaluation.records import Cost
 from hisac_lab.events.batches import Rows
 from hisac_lab.events.store import EventStore
 from hisac_lab.inference.runtime import histories
@@ -51,7 +52,7 @@ def _tower(branches: int) -> int:
     return (D * (1 + 2 * branches) + 1) * TOWER + TOWER
 
 
-def _count(name: str, length: int, items: ItemSpace) -> dict[str, float]:
+def _count(name: str, length: int, items: ItemSpace) -> Cost:
     return count(build(CONFIGS[name], FRAME, items, 0), _rows(length), CPU)
 
 
@@ -71,15 +72,13 @@ def test_multiply_adds_per_candidate_are_those_of_the_formulas(length: int) -> N
         "hisac": _attention(short) + 2 * D * D + 2 * kept * D + _tower(2),
     }
     for name, macs in expected.items():
-        assert _count(name, length, SPACE)["candidate_macs"] == pytest.approx(macs, abs=0.2), name
+        assert _count(name, length, SPACE).candidate_macs == pytest.approx(macs, abs=0.2), name
 
 
 def test_multiply_adds_per_candidate_do_not_depend_on_the_size_of_the_catalogue() -> None:
     large = ItemSpace.blank(**SPACE.shape() | {"items": 300})
     for name in ("short", "whole"):
-        assert _count(name, 20, large)["candidate_macs"] == pytest.approx(
-            _count(name, 20, SPACE)["candidate_macs"], abs=0.2
-        )
+        assert _count(name, 20, large).candidate_macs == pytest.approx(_count(name, 20, SPACE).candidate_macs, abs=0.2)
 
 
 @pytest.mark.parametrize("length", [4, 10, 80])
@@ -87,16 +86,17 @@ def test_bytes_of_state_are_those_of_its_tensors(length: int) -> None:
     short, kept = min(length, FRAME.short_window), _agents(length)
     own = {"short": 0, "whole": length * D * 4 + length, "hisac": kept * (2 * D + 1) * 4}
     for name, long in own.items():
-        assert _count(name, length, SPACE)["state_bytes"] == short * D * 4 + short + 4 + long, name
+        assert _count(name, length, SPACE).state_bytes == short * D * 4 + short + 4 + long, name
 
 
 def test_few_agents_cost_less_than_a_long_history_and_no_more_as_it_grows() -> None:
     whole, hisac = ([_count(name, length, SPACE) for length in (50, 400)] for name in ("whole", "hisac"))
     for part in ("candidate_macs", "state_bytes"):
-        assert whole[1][part] > 4 * hisac[1][part]
-        assert whole[1][part] > 3 * whole[0][part]
-        assert hisac[1][part] == pytest.approx(hisac[0][part], rel=0.01)
-    assert hisac[1]["encode_macs"] > hisac[0]["encode_macs"]
+        (few, many), (short, long) = ([getattr(cost, part) for cost in costs] for costs in (hisac, whole))
+        assert long > 4 * many
+        assert long > 3 * short
+        assert many == pytest.approx(few, rel=0.01)
+    assert hisac[1].encode_macs > hisac[0].encode_macs
 
 
 @pytest.mark.parametrize("name", CONFIGS)
@@ -111,12 +111,12 @@ def test_a_whole_request_costs_its_encoding_and_its_candidates(name: str) -> Non
     found = count(model, rows, CPU)
     candidates = torch.zeros(1, CANDIDATES, dtype=torch.int64)
     table = len(SPACE.semantic) * SPACE.semantic.shape[1] * D  # of the candidates; `count` leaves it to the server
-    expected = found["encode_macs"] + CANDIDATES * found["candidate_macs"] + table
+    expected = found.encode_macs + CANDIDATES * found.candidate_macs + table
     assert request_macs(model, histories(rows, np.array([0]), CPU), candidates) == pytest.approx(expected, abs=10)
 
 
 def test_times_are_measured_and_positive(items: ItemSpace, rows: dict[str, Rows]) -> None:
     found = measure_time(build(CONFIGS["hisac"], FRAME, items, 0), rows["test"], CPU, repeats=1)
-    assert found["device"] == "cpu"
-    assert found["encode_us_per_request"] > 0
-    assert found["score_us_per_candidate"] > 0
+    assert found.device == "cpu"
+    assert found.encode_us_per_request > 0
+    assert found.score_us_per_candidate > 0

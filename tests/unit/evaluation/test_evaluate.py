@@ -5,22 +5,23 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from kit import CPU, Stages, says
 from sklearn.metrics import roc_auc_score
 
-from hisac_lab.base.artifacts import read_json, read_manifest, sha256_tree, write_manifest
+from hisac_lab.base.artifacts import read_manifest, sha256_tree
 from hisac_lab.config.compute import ComputeConfig
 from hisac_lab.config.evaluate import EvaluateConfig
 from hisac_lab.config.model import ExperimentConfig
 from hisac_lab.evaluation.evaluate import best_seed, evaluate, protocol_fingerprint, runs_of
 from hisac_lab.evaluation.judge import _bins
+from hisac_lab.evaluation.records import ModelScores, Scores, Timings
 from hisac_lab.events.batches import Rows
 from hisac_lab.events.store import EventStore
 from hisac_lab.inference.bundle import load_model
+from hisac_lab.inference.records import Trained
 from hisac_lab.inference.runtime import score_rows
 from hisac_lab.ops.auc import auc
 
@@ -39,14 +40,13 @@ def judged(stages: Stages, trained: Path, tmp_path_factory: pytest.TempPathFacto
 
 
 @pytest.fixture(scope="module")
-def models(judged: Path) -> dict[str, Any]:
+def models(judged: Path) -> dict[str, ModelScores]:
     """What was found of each model."""
-    found: dict[str, Any] = read_json(judged / "metrics.json")["models"]
-    return found
+    return Scores.open(judged).models
 
 
 def test_auc_of_every_run_is_that_of_its_scores(
-    models: dict[str, Any], trained: Path, store: EventStore, rows: dict[str, Rows]
+    models: dict[str, ModelScores], trained: Path, store: EventStore, rows: dict[str, Rows]
 ) -> None:
     labels, test = store.samples("test")["label"], rows["test"]
     for name in EXPERIMENT.models:
@@ -56,59 +56,59 @@ def test_auc_of_every_run_is_that_of_its_scores(
             scores = score_rows(load_model(trained / f"{name}-{seed}")[0], test, CPU)
             logits[test.sample[test.mask]] = scores[test.mask]
             aucs.append(roc_auc_score(labels, logits))
-            assert models[name]["seeds"][str(seed)]["auc"] == pytest.approx(aucs[-1], abs=1e-6)
-        entry = models[name]["metrics"]["auc"]
-        assert entry["value"] == pytest.approx(np.mean(aucs), abs=1e-6)
-        assert entry["seed_spread"] == pytest.approx(np.std(aucs), abs=1e-6)
-        assert entry["interval"][0] < entry["value"] < entry["interval"][1]
+            assert models[name].seeds[seed].auc == pytest.approx(aucs[-1], abs=1e-6)
+        entry = models[name].metrics["auc"]
+        assert entry.value == pytest.approx(np.mean(aucs), abs=1e-6)
+        assert entry.seed_spread == pytest.approx(np.std(aucs), abs=1e-6)
+        assert entry.interval[0] < entry.value < entry.interval[1]
 
 
-def test_differences_are_paired_and_none_for_the_reference_itself(models: dict[str, Any]) -> None:
-    for entry in models["din_50"]["metrics"].values():
-        assert entry["difference"] == 0
-        assert entry["difference_interval"] == [0, 0]
-    for name, entry in models["hisac"]["metrics"].items():
-        gap = entry["value"] - models["din_50"]["metrics"][name]["value"]
-        assert entry["difference"] == pytest.approx(gap, abs=2e-6)
-        low, high = entry["difference_interval"]
+def test_differences_are_paired_and_none_for_the_reference_itself(models: dict[str, ModelScores]) -> None:
+    for entry in models["din_50"].metrics.values():
+        assert entry.difference == 0
+        assert entry.difference_interval == (0, 0)
+    for name, entry in models["hisac"].metrics.items():
+        gap = entry.value - models["din_50"].metrics[name].value
+        assert entry.difference == pytest.approx(gap, abs=2e-6)
+        low, high = entry.difference_interval
         assert low <= high
-        width = entry["interval"][1] - entry["interval"][0]
+        width = entry.interval[1] - entry.interval[0]
         assert high - low < 2 * width
 
 
-def test_every_model_has_its_cost_settings_and_best_seed(models: dict[str, Any], trained: Path) -> None:
+def test_every_model_has_its_cost_settings_and_best_seed(models: dict[str, ModelScores], trained: Path) -> None:
     for name, found in models.items():
-        runs = {seed: read_manifest(trained / f"{name}-{seed}") for seed in EXPERIMENT.seeds}
-        assert set(found["cost"]) == {"state_bytes", "encode_macs", "candidate_macs"}
-        assert found["settings"] == runs[0]["settings"]
-        assert found["parameters"] == runs[0]["parameters"]
-        top = max(round(run["valid_auc"], 4) for run in runs.values())
-        assert round(runs[found["best_seed"]]["valid_auc"], 4) == top
-        assert set(found["metrics"]) == {"auc", "gauc", "log_loss", "ndcg@3", "recall@3"}
+        runs = {seed: Trained.open(trained / f"{name}-{seed}") for seed in EXPERIMENT.seeds}
+        assert min(found.cost.facts().values()) > 0
+        assert found.settings == runs[0].settings
+        assert found.parameters == runs[0].parameters
+        top = max(round(run.valid_auc, 4) for run in runs.values())
+        assert round(runs[found.best_seed].valid_auc, 4) == top
+        assert set(found.metrics) == {"auc", "gauc", "log_loss", "ndcg@3", "recall@3"}
 
 
 @pytest.mark.parametrize(
     ("aucs", "best"),
     [
-        ({"0": 0.71, "1": 0.72}, 1),
-        ({"0": 0.72, "1": 0.71}, 0),
-        ({"0": 0.71001, "1": 0.71004}, 0),
-        ({"0": 0.71004, "1": 0.71001}, 0),
-        ({"10": 0.71, "9": 0.71, "2": 0.7}, 9),
+        ({0: 0.71, 1: 0.72}, 1),
+        ({0: 0.72, 1: 0.71}, 0),
+        ({0: 0.71001, 1: 0.71004}, 0),
+        ({0: 0.71004, 1: 0.71001}, 0),
+        ({10: 0.71, 9: 0.71, 2: 0.7}, 9),
     ],
     ids=["higher", "higher, the first", "fifth decimal up", "fifth decimal down", "ties by number"],
 )
-def test_the_best_seed_is_the_lowest_of_those_that_are_highest_as_rounded(aucs: dict[str, float], best: int) -> None:
-    assert best_seed({seed: {"valid_auc": auc} for seed, auc in aucs.items()}) == best
+def test_the_best_seed_is_the_lowest_of_those_that_are_highest_as_rounded(aucs: dict[int, float], best: int) -> None:
+    assert best_seed(aucs) == best
 
 
-def test_slices_part_the_test_period(judged: Path, models: dict[str, Any], store: EventStore) -> None:
-    sizes = read_json(judged / "metrics.json")["slices"]
+def test_slices_part_the_test_period(judged: Path, models: dict[str, ModelScores], store: EventStore) -> None:
+    sizes = Scores.open(judged).slices
     assert set(sizes) == {"history length", "item popularity"}
     for kind, bins in sizes.items():
         assert sum(bins.values()) == len(store.samples("test"))
         assert 1 < len(bins) <= CONFIG.slices
-        assert set(models["hisac"]["slices"][kind]) == set(bins)
+        assert set(models["hisac"].slices[kind]) == set(bins)
 
 
 def test_the_manifest_says_under_which_rules(judged: Path, store: EventStore) -> None:
@@ -134,14 +134,14 @@ def test_the_fingerprint_changes_with_the_rules(store: EventStore) -> None:
 def test_times_are_kept_beside_the_output_and_the_output_is_the_same_from_two_workers(
     judged: Path, stages: Stages, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    timings = read_json(judged.parent / "logs" / "timings.json")
-    assert set(timings["models"]) == set(EXPERIMENT.models)
+    timings = Timings.read(judged.parent / "logs" / "timings.json")
+    assert set(timings.models) == set(EXPERIMENT.models)
     assert sorted(path.name for path in judged.iterdir()) == ["manifest.json", "metrics.json"]
     compute, times = ComputeConfig(device="cpu"), tmp_path / "timings.json"
     (tmp_path / "out").mkdir()
     evaluate(CONFIG, EXPERIMENT, compute, stages.prepare, trained, tmp_path / "out", times, workers=2)
     assert sha256_tree(tmp_path / "out") == sha256_tree(judged)
-    assert set(read_json(times)["models"]) == set(EXPERIMENT.models)
+    assert set(Timings.read(times).models) == set(EXPERIMENT.models)
     said = capsys.readouterr().err.splitlines()
     assert [line for line in said if line.endswith("done")] == ["evaluate: 4 runs done", "time: 2 models done"]
 
@@ -162,7 +162,9 @@ def runs(tmp_path: Path) -> Callable[..., Path]:
     def make(*names: str) -> Path:
         for name in names:
             (tmp_path / "train" / name).mkdir(parents=True)
-            write_manifest(tmp_path / "train" / name, name=name)
+            model, _, seed = name.partition("-")
+            run = Trained(name=model, seed=int(seed), settings={}, parameters=1, steps=1, valid_auc=0.5)
+            run.save(tmp_path / "train" / name)
         return tmp_path / "train"
 
     return make
@@ -200,7 +202,7 @@ def test_bins_hold_every_value_once(values: list[int], labels: list[str]) -> Non
 
 
 def test_slice_values_are_aucs_inside_the_slice(
-    models: dict[str, Any], trained: Path, store: EventStore, rows: dict[str, Rows]
+    models: dict[str, ModelScores], trained: Path, store: EventStore, rows: dict[str, Rows]
 ) -> None:
     samples, test = store.samples("test"), rows["test"]
     start, end = store.bounds(samples)
@@ -212,5 +214,5 @@ def test_slice_values_are_aucs_inside_the_slice(
         for label, where in inside.items():
             aucs[label].append(auc(samples["label"][where], logits[where]))
     for label, values in aucs.items():
-        entry = models["hisac"]["slices"]["history length"][label]
-        assert entry["value"] == pytest.approx(np.mean(values), abs=1e-6)
+        entry = models["hisac"].slices["history length"][label]
+        assert entry.value == pytest.approx(np.mean(values), abs=1e-6)

@@ -180,25 +180,25 @@ def test_calibration_of_a_well_calibrated_model_is_near_zero() -> None:
     logits = random.normal(size=60_000)
     labels = (random.random(60_000) < 1 / (1 + np.exp(-logits))).astype(float)
     found = metrics.calibration(labels, logits)
-    assert found["error"] < 0.01
-    assert found["ratio"] == pytest.approx(1, abs=0.01)
-    assert len(found["curve"]) == 15
+    assert found.error < 0.01
+    assert found.ratio == pytest.approx(1, abs=0.01)
+    assert len(found.curve) == 15
     shifted = metrics.calibration(labels, logits + 1)
-    assert shifted["error"] > 0.1
-    assert shifted["ratio"] > 1.2
+    assert shifted.error > 0.1
+    assert shifted.ratio > 1.2
 
 
 def test_calibration_of_four_exposures_is_what_one_counts_by_hand() -> None:
     found = metrics.calibration(np.array([0, 1, 1, 1]), np.log([1 / 3, 1 / 3, 3, 3]), bins=2)
-    assert found["curve"] == [{"predicted": 0.25, "observed": 0.5}, {"predicted": 0.75, "observed": 1}]
-    assert found["error"] == 0.25
-    assert found["ratio"] == pytest.approx(0.5 / 0.75, abs=1e-6)
+    assert [(point.predicted, point.observed) for point in found.curve] == [(0.25, 0.5), (0.75, 1)]
+    assert found.error == 0.25
+    assert found.ratio == pytest.approx(0.5 / 0.75, abs=1e-6)
 
 
 def test_an_interval_holds_the_middle_and_skips_what_is_not_a_number() -> None:
     values = np.r_[np.arange(101) / 100, np.nan]
-    assert metrics.interval(values, 0.9) == [0.05, 0.95]
-    assert metrics.interval(values, 0.5) == [0.25, 0.75]
+    assert metrics.interval(values, 0.9) == (0.05, 0.95)
+    assert metrics.interval(values, 0.5) == (0.25, 0.75)
 
 
 def test_bootstrap_intervals_cover_the_truth_about_as_often_as_they_say() -> None:
@@ -235,18 +235,18 @@ def test_pairs_find_the_difference_that_is_there_and_seldom_one_that_is_not() ->
         weights = metrics.user_resamples(200, 300, int(random.integers(1 << 30))) / 200
         values = {name: weights @ row for name, row in zip("abc", users, strict=True)}
         pairs = metrics.paired(values, 0.95)
-        assert [(pair["one"], pair["other"]) for pair in pairs] == [("a", "b"), ("a", "c"), ("b", "c")]
+        assert [(pair.one, pair.other) for pair in pairs] == [("a", "b"), ("a", "c"), ("b", "c")]
         for pair in pairs:
-            gap = values[pair["one"]] - values[pair["other"]]
-            assert pair["difference"] == pytest.approx(gap[0], abs=1e-6)
-            assert pair["interval"] == metrics.interval(gap[1:], 0.95)
-        assert pairs[1]["p"] < 0.05
-        alarms += pairs[0]["p"] < 0.05
+            gap = values[pair.one] - values[pair.other]
+            assert pair.difference == pytest.approx(gap[0], abs=1e-6)
+            assert pair.interval == metrics.interval(gap[1:], 0.95)
+        assert pairs[1].p < 0.05
+        alarms += pairs[0].p < 0.05
     assert alarms <= 4
 
 
 def test_equal_models_are_no_pair_that_differs() -> None:
     same = np.linspace(0.5, 0.7, 20)
     (pair,) = metrics.paired({"a": same, "b": same}, 0.95)
-    assert pair["difference"] == 0
-    assert pair["p"] == 1
+    assert pair.difference == 0
+    assert pair.p == 1

@@ -294,7 +294,7 @@ def test_transfer_states_differences_with_their_sign_and_corrected_p(monkeypatch
     assert instances.startswith("| instances | 0.7200 | +0.0200 [+0.01")
     assert "| -0.0100 [-0.01" in instances
     assert shuffled.count("– | –") == 1
-    p = {(pair["one"], pair["other"]): pair["p"] for pair in transfer.paired(series, 0.95)}
+    p = {(pair.one, pair.other): pair.p for pair in transfer.paired(series, 0.95)}
     assert f"| {p['instances', transfer.SHUFFLED]:.2g} |" in instances
 
 

@@ -7,29 +7,54 @@ from typing import Any
 import pytest
 
 from hisac_lab.config.promotion import PromotionConfig
-from hisac_lab.registry.gates import Evidence, Gate, check_gates
+from hisac_lab.registry.gates import Gate, check_gates
+from hisac_lab.registry.records import Evidence
 
 CONFIG = PromotionConfig(max_calibration_error=0.05, max_candidate_cost=50000, max_state_bytes=2000000)
-GOOD: Evidence = {
-    "abtest": {"control": "din_50", "lift": {"low": 0.0012, "high": 0.0098}, "fingerprint": "abc"},
+GOOD: dict[str, Any] = {
+    "model": "hisac",
+    "seed": 0,
+    "negatives": "real exposures",
+    "metrics": {},
+    "parameters": 1234,
+    "abtest": {
+        "control": "din_50",
+        "lift": {"value": 0.005, "low": 0.0012, "high": 0.0098, "p_value": 0.01},
+        "fingerprint": "abc",
+        "test_fingerprint": "def",
+        "sample_ratio_p": 0.5,
+        "verdict": "won",
+    },
     "calibration_error": 0.0312,
-    "cost": {"candidate_macs": 28404.5, "state_bytes": 4096.2},
+    "cost": {"candidate_macs": 28404.5, "encode_macs": 1.0, "state_bytes": 4096.2},
     "fingerprint": "abc",
 }
 
 
+def evidence(**changes: Any) -> Evidence:
+    """Good evidence with these changes."""
+    return Evidence.of(GOOD | changes, "evidence.json")
+
+
 def asked(name: str, champion: Evidence | None = None, config: PromotionConfig = CONFIG, **changes: Any) -> Gate:
     """What one gate says of good evidence with these changes."""
-    return {gate.name: gate for gate in check_gates(GOOD | changes, champion, config)}[name]
+    return {gate.name: gate for gate in check_gates(evidence(**changes), champion, config)}[name]
 
 
 def lift(low: float) -> dict[str, Any]:
     """An A/B test whose interval begins here."""
-    return GOOD["abtest"] | {"lift": {"low": low, "high": 0.0098}}
+    test: dict[str, Any] = GOOD["abtest"]
+    return test | {"lift": test["lift"] | {"low": low}}
+
+
+def cost(**changes: float) -> dict[str, float]:
+    """A cost with these changes."""
+    found: dict[str, float] = GOOD["cost"]
+    return found | changes
 
 
 def test_good_evidence_passes_every_gate() -> None:
-    assert all(gate.holds for gate in check_gates(GOOD, GOOD, CONFIG))
+    assert all(gate.holds for gate in check_gates(evidence(), evidence(), CONFIG))
 
 
 @pytest.mark.parametrize(
@@ -42,9 +67,9 @@ def test_good_evidence_passes_every_gate() -> None:
         ("min_ab_lift", {"abtest": None}, False, "it is the control"),
         ("max_calibration_error", {"calibration_error": 0.050049}, True, "is 0.0500, the limit is 0.05"),
         ("max_calibration_error", {"calibration_error": 0.050051}, False, "is 0.0501, the limit is 0.05"),
-        ("max_candidate_cost", {"cost": {"candidate_macs": 50000.4, "state_bytes": 1}}, True, "is 50,000, the limit"),
-        ("max_candidate_cost", {"cost": {"candidate_macs": 50000.6, "state_bytes": 1}}, False, "is 50,001, the limit"),
-        ("max_state_bytes", {"cost": {"candidate_macs": 1, "state_bytes": 2000001}}, False, "limit is 2,000,000"),
+        ("max_candidate_cost", {"cost": cost(candidate_macs=50000.4)}, True, "is 50,000, the limit"),
+        ("max_candidate_cost", {"cost": cost(candidate_macs=50000.6)}, False, "is 50,001, the limit"),
+        ("max_state_bytes", {"cost": cost(state_bytes=2000001)}, False, "limit is 2,000,000"),
     ],
 )
 def test_a_gate_compares_the_value_that_it_says(name: str, changes: dict[str, Any], holds: bool, says: str) -> None:
@@ -62,4 +87,4 @@ def test_a_lift_may_be_asked_for() -> None:
 
 def test_evidence_under_another_protocol_is_refused() -> None:
     assert not asked("fingerprints", fingerprint="other").holds
-    assert not asked("fingerprints", champion=GOOD | {"fingerprint": "other"}).holds
+    assert not asked("fingerprints", champion=evidence(fingerprint="other")).holds

@@ -15,18 +15,22 @@ import torch
 from kit import CPU, DAY, FRAME, Stages, says
 
 from hisac_lab.abtest.experiment import _pools, _slates, abtest
+from hisac_lab.abtest.records import ABTests
 from hisac_lab.abtest.world import population
-from hisac_lab.base.artifacts import load_array, read_json, read_manifest, sha256_tree
+from hisac_lab.base.artifacts import load_array, read_manifest, sha256_tree
 from hisac_lab.config.abtest import ABTestConfig
 from hisac_lab.config.compute import ComputeConfig
 from hisac_lab.config.evaluate import EvaluateConfig
 from hisac_lab.config.model import ExperimentConfig, IATConfig, InstancesConfig
 from hisac_lab.config.train import TrainConfig
 from hisac_lab.evaluation.evaluate import evaluate
+from hisac_lab.evaluation.records import Scores
 from hisac_lab.events.batches import Rows
 from hisac_lab.events.instances import AFTER, BEFORE, InstanceQuery, InstanceStore, InstanceView
+from hisac_lab.events.records import InstancesMade
 from hisac_lab.events.store import SPLITS, EventStore
 from hisac_lab.inference.bundle import load_model
+from hisac_lab.inference.records import ModelFile
 from hisac_lab.inference.runtime import fed, histories, score_rows
 from hisac_lab.models.catalog import build
 from hisac_lab.models.contract import History, ItemSpace, UserState
@@ -99,7 +103,8 @@ def test_every_sample_is_stored_once_by_user_and_time(order: str, make: Make, ma
 def test_the_stage_gives_the_same_bytes_again(make: Make, made: Path) -> None:
     again, other = make(), make(seed=1)
     assert sha256_tree(again) == sha256_tree(made)
-    assert read_manifest(made)["digest"] == read_manifest(again)["digest"] != read_manifest(other)["digest"]
+    assert len({InstancesMade.open(out).digest for out in (made, again)}) == 1
+    assert InstancesMade.open(other).digest != InstancesMade.open(made).digest
 
 
 def test_the_curve_says_how_well_unseen_instances_are_ranked(make: Make) -> None:
@@ -107,7 +112,7 @@ def test_the_curve_says_how_well_unseen_instances_are_ranked(make: Make) -> None
     curve = [json.loads(line) for line in (out / "curve.jsonl").read_text().splitlines()]
     assert [point.get("stretch") for point in curve] == [*range(8), None]
     assert curve[-1]["split"] == "valid"
-    assert curve[-1]["auc"] == read_manifest(out)["source_valid_auc"] > 0.6
+    assert curve[-1]["auc"] == InstancesMade.open(out).source_valid_auc > 0.6
     assert np.mean([point["log_loss"] for point in curve[-3:]]) < curve[0]["log_loss"]
 
 
@@ -277,7 +282,7 @@ def test_a_saved_model_scores_and_refuses_another_store(
     trained: Path, made: Path, make: Make, rows: dict[str, Rows]
 ) -> None:
     run = trained / "iat-0"
-    assert read_json(run / "model.json")["instances"] == read_manifest(made)["digest"]
+    assert ModelFile.open(run).instances == InstancesMade.open(made).digest
     model, config = load_model(run, instances=made)
     assert config == IAT
     scores = score_rows(model, fed(model, rows["test"], made), CPU)
@@ -306,12 +311,12 @@ def test_evaluation_and_ab_test_feed_the_model(trained: Path, made: Path, stages
     config = EvaluateConfig(reference="iat", bootstrap=20)
     out = tmp_path / "evaluate"
     evaluate(config, experiment, COMPUTE, stages.prepare, trained, out, tmp_path / "timings.json", made)
-    found = read_json(out / "metrics.json")["models"]
-    assert found["iat"]["cost"]["encode_macs"] > 0
-    assert found["iat"]["metrics"]["auc"]["value"] != found["shuffled"]["metrics"]["auc"]["value"]
+    found = Scores.open(out).models
+    assert found["iat"].cost.encode_macs > 0
+    assert found["iat"].metrics["auc"].value != found["shuffled"].metrics["auc"].value
     test = ABTestConfig(control="iat", users=100, visits=2, pool=10, slate=3, world_dim=4)
     abtest(test, experiment, COMPUTE, stages.prepare, trained, out, tmp_path / "abtest", made)
-    assert "shuffled" in read_json(tmp_path / "abtest" / "abtest.json")["tests"]
+    assert "shuffled" in ABTests.open(tmp_path / "abtest").tests
     store = EventStore.open(stages.prepare)
     people = population(store.samples("test"))
     pools = _pools(store, people, test)

@@ -1,6 +1,6 @@
 """Stage train: one model, one seed."""
 
-from hisac_lab.base.artifacts import read_json, sha256_tree
+from hisac_lab.base.artifacts import sha256_tree
 from hisac_lab.cli.paths import CODEBOOK, EMBED, INSTANCES, PREPARE, SWEEP, TRAIN, WORK
 from hisac_lab.config.base import load_section, parse
 from hisac_lab.config.compute import ComputeConfig
@@ -8,6 +8,7 @@ from hisac_lab.config.model import FrameConfig, HiSACConfig, Models
 from hisac_lab.config.train import TrainConfig
 from hisac_lab.events.records import InstancesMade
 from hisac_lab.inference.items import load_items
+from hisac_lab.sweep.records import Best
 from hisac_lab.training.parallel import team_output
 from hisac_lab.training.train import train_model, work_folder
 
@@ -20,9 +21,9 @@ def run(model: str, seed: int) -> None:
         seed: Seed of this run.
     """
     config = load_section("models", Models).get(model)
-    best = read_json(SWEEP / "best.json")
-    if best["model"] == model:
-        config = parse(HiSACConfig, best["settings"], SWEEP / "best.json")
+    best = Best.open(SWEEP)
+    if best.model == model:
+        config = parse(HiSACConfig, best.settings, SWEEP / Best.FILE)
     frame = load_section("frame", FrameConfig)
     train = load_section("train", TrainConfig)
     compute = load_section("compute", ComputeConfig)

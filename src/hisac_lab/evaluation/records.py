@@ -1,0 +1,138 @@
+"""What the stage `evaluate` writes."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from pydantic import Field
+
+from hisac_lab.base.records import Output, Record, Stored
+
+Interval = tuple[float, float]
+
+
+class Sliced(Record):
+    """A value with its interval."""
+
+    value: float
+    interval: Interval
+
+
+class Metric(Sliced):
+    """A metric: mean over seeds, interval over users, paired difference to the reference."""
+
+    seed_spread: float
+    difference: float
+    difference_interval: Interval
+
+
+class Bin(Record):
+    """Mean prediction and observed share of positives in one bin of predictions."""
+
+    predicted: float
+    observed: float
+
+
+class Calibration(Record):
+    """Expected calibration error, ratio of predicted to observed positives, curve."""
+
+    error: float
+    ratio: float
+    curve: list[Bin]
+
+
+class SeedScores(Record):
+    """One run on the test period; beside the AUC stands every other metric under its own name."""
+
+    auc: float
+    valid_auc: float
+    calibration: Calibration
+
+    def values(self) -> dict[str, float]:
+        """Every number by name."""
+        return {name: value for name, value in self.facts().items() if isinstance(value, float)}
+
+
+class Cost(Record):
+    """Counted cost of serving.
+
+    Attributes:
+        state_bytes: Mean bytes of user state.
+        encode_macs: Mean multiply-adds of matrix products per request, once for all its candidates.
+        candidate_macs: Mean multiply-adds of matrix products per candidate.
+    """
+
+    state_bytes: float
+    encode_macs: float
+    candidate_macs: float
+
+
+class ModelScores(Record):
+    """One model on the test period; `settings` are those of its training runs."""
+
+    metrics: dict[str, Metric]
+    slices: dict[str, dict[str, Sliced]]
+    seeds: dict[int, SeedScores]
+    best_seed: int
+    cost: Cost
+    parameters: int
+    settings: dict[str, Any]
+
+    @property
+    def served(self) -> SeedScores:
+        """The run with the best validation AUC: the one that the A/B test shows."""
+        return self.seeds[self.best_seed]
+
+
+class Pair(Record):
+    """Two models on the same resampled users: one less other; `p` is Holm-corrected over all pairs."""
+
+    one: str
+    other: str
+    difference: float
+    interval: Interval
+    p: float
+
+
+class Scores(Stored):
+    """What every model scores; `slices` counts test samples per bin, `ceilings` are AUCs of the known truth."""
+
+    FILE: ClassVar[str] = "metrics.json"
+
+    models: dict[str, ModelScores]
+    pairs: list[Pair] = Field(default_factory=list)
+    slices: dict[str, dict[str, int]]
+    ceilings: dict[str, Sliced] = Field(default_factory=dict)
+
+
+class Evaluated(Output):
+    """Manifest of `evaluate`.
+
+    Attributes:
+        fingerprint: Digest of split, candidates, negatives, history limit and metrics.
+        reference: The model that every other is compared with.
+        confidence: Level of the intervals.
+        negatives: Where negatives come from, in words.
+    """
+
+    fingerprint: str
+    reference: str
+    confidence: float
+    negatives: str
+    test_samples: int
+    test_users: int
+
+
+class Seconds(Record):
+    """Times of one model on this machine, medians."""
+
+    device: str
+    encode_us_per_request: float
+    score_us_per_candidate: float
+
+
+class Timings(Record):
+    """What differs between machines; never an output."""
+
+    fingerprint: str
+    models: dict[str, Seconds]

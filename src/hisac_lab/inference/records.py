@@ -1,0 +1,74 @@
+"""What a trained model leaves on disk beside its weights: its file, its run, its curve, its fidelity card."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from pydantic import Field
+
+from hisac_lab.base.records import Output, Record, Stored
+
+CURVE, CARD = "curve.jsonl", "card.json"
+
+
+class ModelFile(Stored):
+    """All that is needed to build a model again, but its weights.
+
+    Attributes:
+        model: Its settings.
+        frame: The section `frame`.
+        items: Shapes of what it knows of the items.
+        codebook: Digest of the codebook it was trained with.
+        instances: Digest of the instance store it was trained with; None for a model that reads none.
+        twins: Names of frozen tensors that are stored once, under another name.
+    """
+
+    FILE: ClassVar[str] = "model.json"
+
+    model: dict[str, Any]
+    frame: dict[str, Any]
+    items: dict[str, Any]
+    codebook: str
+    instances: str | None = None
+    twins: dict[str, str] = Field(default_factory=dict)
+
+
+class Trained(Output):
+    """Manifest of one training run, `train@MODEL-SEED`.
+
+    Attributes:
+        name: Of the model in params.yaml.
+        settings: Its settings, after the sweep.
+        valid_auc: Best AUC on the validation period.
+    """
+
+    name: str
+    seed: int
+    settings: dict[str, Any]
+    parameters: int
+    steps: int
+    valid_auc: float
+
+
+class Point(Record):
+    """One validation of a training run, a line of its curve."""
+
+    step: int
+    train_loss: float
+    valid_auc: float
+    valid_log_loss: float
+
+
+class Claim(Record):
+    """One line of a fidelity card, as a bundle holds it.
+
+    Attributes:
+        status: stated, inferred or left out.
+        source: Heading of a note on the paper.
+        test: The test that pins it, if there is one.
+    """
+
+    claim: str
+    status: str
+    source: str
+    test: str = ""
