@@ -1,0 +1,242 @@
+"""A fitted model: ranking for users, and a look at their interest-agents."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from hisac_lab.api.data import Data
+from hisac_lab.api.settings import settings
+from hisac_lab.api.tables import Printed
+from hisac_lab.base.artifacts import load_array
+from hisac_lab.base.errors import UserError
+from hisac_lab.codebook.counting import FRESH, recency_weights
+from hisac_lab.codebook.portrait import portray, typical, words_of
+from hisac_lab.codebook.tree import Codebook
+from hisac_lab.codebook.votes import split_budget
+from hisac_lab.config.compute import ComputeConfig
+from hisac_lab.config.model import FrameConfig
+from hisac_lab.config.train import TrainConfig
+from hisac_lab.events.batches import Rows
+from hisac_lab.inference.bundle import load_model
+from hisac_lab.inference.items import load_items
+from hisac_lab.inference.records import CURVE, Point, Trained
+from hisac_lab.inference.runtime import Runtime, fed, score_rows
+from hisac_lab.models.catalog import KINDS
+from hisac_lab.models.contract import ModelConfig
+from hisac_lab.models.frame import Ranker
+from hisac_lab.models.hisac import HiSACConfig
+from hisac_lab.training.train import train_model
+
+WORDS, TITLES = 4, 2
+CHUNK = 1024  # candidates scored in one row
+
+
+@dataclass(frozen=True)
+class Ranking(Printed):
+    """The best items for users, best first."""
+
+    rows: pd.DataFrame
+
+    def table(self) -> pd.DataFrame:
+        """Columns user, rank, item, title and probability."""
+        return self.rows
+
+
+@dataclass(frozen=True)
+class AgentTable(Printed):
+    """A user's interest-agents, most votes first.
+
+    Attributes:
+        covered: Share of the votes that the agents hold.
+    """
+
+    rows: pd.DataFrame
+    covered: float
+    caption: str = ""
+
+    def table(self) -> pd.DataFrame:
+        """Columns agent (its semantic prefix), votes, share, words, nearest."""
+        return self.rows
+
+
+@dataclass(frozen=True)
+class Model:
+    """A trained model and the data it was trained on.
+
+    Attributes:
+        data: With semantic IDs.
+        path: Output of one training run.
+        instances: Output of the stage `instances`, for a model that reads it.
+    """
+
+    data: Data
+    path: Path
+    instances: Path | None = None
+
+    @property
+    def config(self) -> ModelConfig:
+        """Its settings."""
+        return self._loaded[1]
+
+    @property
+    def record(self) -> Trained:
+        """What is known of the training run."""
+        return Trained.open(self.path)
+
+    def curve(self) -> pd.DataFrame:
+        """Training loss and validation AUC, one row per validation."""
+        return pd.DataFrame([point.facts() for point in Point.read_lines(self.path / CURVE)])
+
+    def rank(
+        self, users: str | int | Sequence[str | int], k: int = 10, *, seen: bool = False, at: int | None = None
+    ) -> Ranking:
+        """Ranks the catalogue for users by their histories.
+
+        Args:
+            users: A user's id, or several.
+            k: Items per user.
+            seen: Whether items of the history are candidates too.
+            at: Time of the request, seconds; None: right after the log's end. The history is what lies before it.
+
+        Raises:
+            UserError: There is no such user, or a history is empty.
+        """
+        store, table = self.data.store, self.data.items
+        titles = table["title" if "title" in table else "text"].astype(str).to_numpy()
+        when = int(np.asarray(store.times).max()) + 1 if at is None else at
+        wanted = [users] if isinstance(users, str | int) else list(users)
+        numbers = {user: number for number, user in enumerate(self.data.users)}
+        found = []
+        for user in wanted:
+            if str(user) not in numbers:
+                raise UserError("rank()", f"there is no user {str(user)!r}", "see `data.users`", "users")
+            number = numbers[str(user)]
+            begin, end = int(store.offsets[number]), int(store.offsets[number + 1])
+            end = begin + int(np.searchsorted(store.times[begin:end], when))
+            if end == begin:
+                what = f"user {str(user)!r} has no events before {when}"
+                raise UserError("rank()", what, "rank users without a history by popularity", "at")
+            logits = self._logits(number, max(begin, end - store.limit), end, when)
+            if not seen:
+                logits[np.unique(store.items[begin:end])] = -np.inf
+            best = np.argsort(-logits, kind="stable")[: min(k, int(np.isfinite(logits).sum()))]
+            shown = pd.DataFrame({"user": str(user), "rank": np.arange(1, len(best) + 1)})
+            shown["item"], shown["title"] = table["item"].to_numpy()[best], titles[best]
+            shown["probability"] = 1 / (1 + np.exp(-logits[best].astype(float)))
+            found.append(shown)
+        return Ranking(pd.concat(found, ignore_index=True))
+
+    def agents(self, user: str | int) -> AgentTable:
+        """A user's interest-agents: what the whole history votes for.
+
+        Raises:
+            UserError: There is no such user, or the model has no agents.
+        """
+        config = self.config
+        if not isinstance(config, HiSACConfig):
+            raise UserError("agents()", f"a model of kind {config.kind} has no agents", "fit one of kind hisac")
+        numbers = {name: number for number, name in enumerate(self.data.users)}
+        if str(user) not in numbers:
+            raise UserError("agents()", f"there is no user {str(user)!r}", "see `data.users`", "user")
+        store, number = self.data.store, numbers[str(user)]
+        assert self.data.codebook is not None
+        assert self.data.embedded is not None
+        book = Codebook.open(self.data.codebook)
+        vectors = load_array(self.data.embedded, "embeddings") if book.item_vectors is None else book.item_vectors
+        book = book.cut(config.depth or book.depth)
+        budgets, rule = config.budgets or split_budget(config.agents, book.depth, config.breadth), config.vote
+        if config.every_leaf:
+            budgets, rule = (len(book.parents[-1]),), "flat"
+        begin, end = int(store.offsets[number]), int(store.offsets[number + 1])
+        begin = max(begin, end - store.limit)
+        times = np.asarray(store.times[begin:end])
+        aged = config.vote_half_life is not None and len(times) > 0
+        weights = recency_weights(times[-1] - times, (config.vote_half_life or 0) * 86_400) if aged else None
+        found = portray(book, np.asarray(store.items[begin:end]), budgets, rule, weights)
+        table = self.data.items
+        titles = table["title" if "title" in table else "text"].astype(str).tolist()
+        texts, known = table["text"].astype(str).tolist(), np.flatnonzero(book.item_nodes[:, 0] >= 0)
+        rows = [
+            {
+                "agent": "-".join(map(str, book.path(one.node, one.level))),
+                "votes": one.votes / (FRESH if aged else 1),
+                "share": round(one.votes / found.votes, 3),
+                "words": ", ".join(words_of(texts, book.items_at(one.node, one.level), known, WORDS)),
+                "nearest": "; ".join(titles[at] for at in typical(book, vectors, one.node, one.level, TITLES)),
+            }
+            for one in found.agents
+        ]
+        caption = f"user {user}: {found.behaviours:,} behaviours, {len(rows)} agents hold {found.covered:.0%} of the votes"
+        return AgentTable(pd.DataFrame(rows), found.covered, caption)
+
+    @cached_property
+    def _loaded(self) -> tuple[Ranker, ModelConfig]:
+        return load_model(self.path, codebook=self.data.codebook, instances=self.instances)
+
+    def _logits(self, user: int, start: int, end: int, when: int) -> np.ndarray[Any, Any]:
+        """Of every item for one history."""
+        model, count = self._loaded[0], len(self.data.items)
+        rows = -(-count // CHUNK)
+        candidates = np.zeros(rows * CHUNK, np.int64)
+        candidates[:count] = np.arange(count)
+        shape = (rows, CHUNK)
+
+        def same(value: int) -> Any:
+            return np.full(rows, value, np.int64)
+
+        request = Rows(
+            self.data.store, same(start), same(end), same(when), candidates.reshape(shape),
+            np.zeros(shape, np.float32), (np.arange(rows * CHUNK) < count).reshape(shape),
+            np.full(shape, -1, np.int64), same(user),
+        )  # fmt: skip
+        runtime = Runtime.start(ComputeConfig())
+        model.to(runtime.device)
+        logits: np.ndarray[Any, Any] = score_rows(model, fed(model, request, self.instances), runtime)
+        return logits.ravel()[:count]
+
+    def __repr__(self) -> str:
+        facts = self.record
+        return f"Model({facts.name}, seed {facts.seed}: {facts.parameters:,} parameters, validation AUC {facts.valid_auc:.4f})"
+
+
+def fit(
+    data: Data,
+    model: str | ModelConfig,
+    changes: dict[str, Any],
+    seed: int,
+    frame: FrameConfig,
+    train: TrainConfig,
+    compute: ComputeConfig,
+) -> Model:
+    """Trains one model with one seed; see `Data.fit`.
+
+    Raises:
+        UserError: There is no such kind, a setting is wrong or does not fit the data, or training diverges.
+    """
+    if isinstance(model, str):
+        kinds = {name: kind.Config for name, kind in KINDS.items() if kind.Config.configurable}
+        if model not in kinds:
+            raise UserError("fit()", f"there is no kind {model!r}", f"name one of {', '.join(sorted(kinds))}", "model")
+        config = settings(kinds[model], {"kind": model, **changes}, "fit")
+    else:
+        config = settings(type(model), {**model.model_dump(mode="json"), **changes}, "fit")
+    assert data.embedded is not None
+    assert data.codebook is not None
+    embedded, codebook = data.embedded, data.codebook
+    instances = data.instances(frame, train, compute) if config.needs_instances else None
+    parts = [part.model_dump(mode="json") for part in (config, frame, train, compute)]
+    key = [parts, seed, data.key(), None if instances is None else instances.name]
+
+    def build(out: Path) -> None:
+        items = load_items(data.prepared, embedded, codebook)
+        work = data.workspace.path / "work" / out.name
+        train_model(config.kind, config, frame, train, compute, seed, items, data.prepared, out, work, instances)
+
+    return Model(data, data.workspace.make("train", key, build), instances)
