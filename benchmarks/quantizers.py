@@ -64,18 +64,18 @@ def prepared(dataset: str, home: Path) -> tuple[Path, Path]:
     folders = {name: home / dataset / name for name in ("acquire", "ingest", "prepare", "embed")}
     if not folders["acquire"].exists():
         with stage_output(folders["acquire"]) as out:
-            acquire(AcquireConfig.model_validate({"dataset": dataset}), out)
+            acquire(AcquireConfig.model_validate({"dataset": dataset}), out=out)
     if not folders["prepare"].exists():
         with stage_output(folders["ingest"]) as out:
-            ingest(config, folders["acquire"], out)
+            ingest(config, raw=folders["acquire"], out=out)
         shards = [home / dataset / f"shard-{index}" for index in config.shards]
         for index, path in enumerate(shards):
             with stage_output(path) as out:
-                shard(config, folders["ingest"], index, out)
+                shard(config, ingested=folders["ingest"], index=index, out=out)
         with stage_output(folders["prepare"]) as out:
-            prepare(config, folders["ingest"], shards, out)
+            prepare(config, ingested=folders["ingest"], shards=shards, out=out)
     with stage_output(folders["embed"]) as out:
-        embed(EmbedConfig(), folders["prepare"], out)
+        embed(EmbedConfig(), prepared=folders["prepare"], out=out)
     return folders["prepare"], folders["embed"]
 
 
@@ -91,7 +91,7 @@ def gate(dataset: str, names: list[str], home: Path) -> list[str]:
         config = TokenizeConfig.model_validate({"widths": widths, "limits": OPEN} | QUANTIZERS[name])
         begin = time.perf_counter()
         with stage_output(home / dataset / "tokenize") as out:
-            tokenize(config, made, embedded, out)
+            tokenize(config, prepared=made, embedded=embedded, out=out)
         seconds = time.perf_counter() - begin
         made_ids = Tokenized.open(home / dataset / "tokenize")
         category, chance = made_ids.category, made_ids.quality.purity_by_chance or 0.0

@@ -158,14 +158,16 @@ def compare(board: str, seeds: int) -> list[str]:
     params = Params.model_validate_json(json.dumps(chosen))
     made, embedded, book = (folder / "artifacts" / stage for stage in ("prepare", "embed", "codebook"))
     runtime = Runtime.start(params.compute)
-    plan = Plan(params, runtime, load_items(made, embedded, book), folder / "instances-of-a", seeds)
+    plan = Plan(
+        params, runtime, load_items(prepared=made, embedded=embedded, codebook=book), folder / "instances-of-a", seeds
+    )
     store, field = EventStore.open(made), FIELDS[board]
     inside = split_items(store, field)
     parts = {name: domain(store, inside == (name == "A")) for name in DOMAINS}
     source = parts["A"]
     with stage_output(plan.stored) as out:
         write_instances(
-            params.instances, params.frame, params.train, runtime, plan.items, source.store, source.samples, out
+            params.instances, params.frame, params.train, runtime, plan.items, source.store, source.samples, out=out
         )
     facts = InstancesMade.open(plan.stored)
     lines = [

@@ -17,7 +17,7 @@ from hisac_lab.sources.acquire import acquire
 def run_acquire(config: AcquireConfig, place: Path) -> dict[str, Any]:
     """Runs the stage into `place/acquire`; gives its manifest."""
     with stage_output(place / "acquire") as out:
-        acquire(config, out)
+        acquire(config, out=out)
     return read_manifest(place / "acquire")
 
 

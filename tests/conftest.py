@@ -48,14 +48,14 @@ def stages(tmp_path_factory: pytest.TempPathFactory) -> Stages:
     made = Stages(*(home / name for name in names))
     write_movielens(made.raw)
     with stage_output(made.acquire) as out:
-        acquire(AcquireConfig(path=str(made.raw)), out)
+        acquire(AcquireConfig(path=str(made.raw)), out=out)
     prepare_log(PrepareConfig(), made.acquire, made.prepare)
     with stage_output(made.embed) as out:
-        embed(EmbedConfig(), made.prepare, out)
+        embed(EmbedConfig(), prepared=made.prepare, out=out)
     with stage_output(made.tokenize) as out:
-        tokenize(TokenizeConfig(widths=WIDTHS), made.prepare, made.embed, out)
+        tokenize(TokenizeConfig(widths=WIDTHS), prepared=made.prepare, embedded=made.embed, out=out)
     with stage_output(made.codebook) as out:
-        build_codebook(made.tokenize, out)
+        build_codebook(tokenized=made.tokenize, out=out)
     return made
 
 
@@ -68,7 +68,7 @@ def store(stages: Stages) -> EventStore:
 @pytest.fixture(scope="session")
 def items(stages: Stages) -> ItemSpace:
     """What is known of its items: embeddings, fields, codebook."""
-    return load_items(stages.prepare, stages.embed, stages.codebook)
+    return load_items(prepared=stages.prepare, embedded=stages.embed, codebook=stages.codebook)
 
 
 @pytest.fixture(scope="session")
@@ -85,5 +85,16 @@ def trained(stages: Stages, items: ItemSpace, tmp_path_factory: pytest.TempPathF
     for name, key in (("din_50", "din-short-only"), ("hisac", "hisac")):
         for seed in (0, 1):
             with stage_output(home / f"{name}-{seed}") as out:
-                train_model(name, MODELS[key], FRAME, config, compute, seed, items, stages.prepare, out, home / ".work")
+                train_model(
+                    name,
+                    MODELS[key],
+                    FRAME,
+                    config,
+                    compute,
+                    seed,
+                    items,
+                    prepared=stages.prepare,
+                    out=out,
+                    work=home / ".work",
+                )
     return home

@@ -246,9 +246,9 @@ def prepare_log(config: PrepareConfig, raw: Path, out: Path) -> None:
         ingested = Path(work) / "ingest"
         shards = [Path(work) / f"shard-{index}" for index in config.shards]
         with stage_output(ingested) as draft:
-            ingest(config, raw, draft)
+            ingest(config, raw=raw, out=draft)
         for index, path in enumerate(shards):
             with stage_output(path) as draft:
-                shard(config, ingested, index, draft)
+                shard(config, ingested=ingested, index=index, out=draft)
         with stage_output(out) as draft:
-            prepare(config, ingested, shards, draft)
+            prepare(config, ingested=ingested, shards=shards, out=draft)

@@ -56,7 +56,7 @@ def jobs(stages: Stages, tmp_path: Path) -> dict[str, Callable[[], str]]:
 
     def tokens(config: TokenizeConfig) -> Callable[[Path], None]:
         loose = config.model_copy(update={"limits": config.limits.model_copy(update=LOOSE)})
-        return lambda out: tokenize(loose, stages.prepare, stages.embed, out)
+        return lambda out: tokenize(loose, prepared=stages.prepare, embedded=stages.embed, out=out)
 
     def training(name: str) -> Callable[[], str]:
         def job() -> str:
@@ -67,16 +67,16 @@ def jobs(stages: Stages, tmp_path: Path) -> dict[str, Callable[[], str]]:
         return job
 
     def instances(out: Path) -> None:
-        items = load_items(stages.prepare, stages.embed, stages.codebook)
+        items = load_items(prepared=stages.prepare, embedded=stages.embed, codebook=stages.codebook)
         config = InstancesConfig(order="user", dim=8, decoder=(8,), window=16, layers=1, heads=2, stretches=3)
-        make_instances(config, FRAME, TrainConfig(epochs=1), ComputeConfig(), items, stages.prepare, out)
+        make_instances(config, FRAME, TrainConfig(epochs=1), ComputeConfig(), items, prepared=stages.prepare, out=out)
 
     return {
-        "text": tree(lambda out: embed(EmbedConfig(), stages.prepare, out)),
+        "text": tree(lambda out: embed(EmbedConfig(), prepared=stages.prepare, out=out)),
         "co-occurrence": tree(
-            lambda out: embed(EmbedConfig(method="cooccurrence", cooccurrence_dim=16), stages.prepare, out)
+            lambda out: embed(EmbedConfig(method="cooccurrence", cooccurrence_dim=16), prepared=stages.prepare, out=out)
         ),
-        "codebook": tree(lambda out: build_codebook(stages.tokenize, out)),
+        "codebook": tree(lambda out: build_codebook(tokenized=stages.tokenize, out=out)),
         "instances": tree(instances),
         **{name: tree(tokens(config)) for name, config in TOKENIZERS.items()},
         **{name: training(name) for name in MODELS},

@@ -33,6 +33,7 @@ def abtest(
     config: ABTestConfig,
     experiment: ExperimentConfig,
     compute: ComputeConfig,
+    *,
     prepared: Path,
     trained: Path,
     evaluated: Path,

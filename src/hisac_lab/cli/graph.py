@@ -17,7 +17,7 @@ from hisac_lab.cli.paths import GRAPH
 
 PACKAGE = "hisac_lab"
 SOURCE = "src"
-DOORS = {f"{PACKAGE}.cli.paths", f"{PACKAGE}.config.params"}
+DOORS = {f"{PACKAGE}.base.stages", f"{PACKAGE}.cli.paths", f"{PACKAGE}.config.params"}
 """These decide whether a stage starts and where it writes, never what it writes."""
 CODE = f"    - {SOURCE}/"
 

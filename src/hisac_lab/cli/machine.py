@@ -94,7 +94,7 @@ def digest(name: str) -> str | None:
     Args:
         name: Address of the stage; the report's output is its Markdown twin.
     """
-    path = REPORTS / "report.md" if name == "report" else ARTIFACTS / name.replace("@", "/")
+    path = REPORTS / "report.md" if name == "report" else ARTIFACTS.at(name)
     if not path.exists():
         return None
     return sha256_tree(path) if path.is_dir() else sha256_file(path)
@@ -104,7 +104,7 @@ def outputs() -> list[str]:
     """Addresses of the outputs that are here, in the order of dvc.yaml."""
     present = []
     for stage in yaml.safe_load(GRAPH.read_text())["stages"]:
-        folder = ARTIFACTS / stage
+        folder = ARTIFACTS.at(stage)
         if (folder / MANIFEST).exists() or (stage == "report" and digest(stage)):
             present.append(stage)
         else:

@@ -1,48 +1,13 @@
-"""Where the stages of dvc.yaml put their outputs: one directory each, named after the stage."""
+"""The places of a project, relative to its folder."""
 
 from pathlib import Path
+
+from hisac_lab.base.stages import Artifacts
 
 GRAPH = Path("dvc.yaml")
 LOCK = Path("dvc.lock")
 
-ARTIFACTS = Path("artifacts")
-ACQUIRE = ARTIFACTS / "acquire"
-INGEST = ARTIFACTS / "ingest"
-SHARD = ARTIFACTS / "shard"
-PREPARE = ARTIFACTS / "prepare"
-EMBED = ARTIFACTS / "embed"
-TOKENIZE = ARTIFACTS / "tokenize"
-CODEBOOK = ARTIFACTS / "codebook"
-INSTANCES = ARTIFACTS / "instances"
-SWEEP = ARTIFACTS / "sweep"
-TRAIN = ARTIFACTS / "train"
-EVALUATE = ARTIFACTS / "evaluate"
-ABTEST = ARTIFACTS / "abtest"
-REGISTER = ARTIFACTS / "register"
-
-STAGES = {
-    path.name: path
-    for path in (
-        ACQUIRE,
-        INGEST,
-        PREPARE,
-        EMBED,
-        TOKENIZE,
-        CODEBOOK,
-        INSTANCES,
-        SWEEP,
-        TRAIN,
-        EVALUATE,
-        ABTEST,
-        REGISTER,
-    )
-}
-
-
-def shard_path(index: int) -> Path:
-    """Output of one instance of the stage `shard`."""
-    return SHARD / str(index)
-
+ARTIFACTS = Artifacts(Path("artifacts"))
 
 REPORTS = Path("reports")
 LEDGER = REPORTS / "ledger.jsonl"

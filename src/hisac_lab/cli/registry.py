@@ -17,7 +17,7 @@ from rich.table import Table
 from hisac_lab.base.errors import UserError
 from hisac_lab.base.progress import say
 from hisac_lab.cli import machine
-from hisac_lab.cli.paths import LEDGER, REPORTS, STAGES, TIMINGS, WORK
+from hisac_lab.cli.paths import ARTIFACTS, LEDGER, REPORTS, TIMINGS, WORK
 from hisac_lab.config.base import PARAMS_FILE
 from hisac_lab.config.params import Params, load_params
 from hisac_lab.registry.mirror import Lineage
@@ -121,7 +121,7 @@ def _synced(params: Params) -> Iterator[tuple[Registry, str, bool]]:
 
 def _mirror(registry: Registry, params: Params) -> tuple[str, bool]:
     lineage = Lineage(_commit(), _flatten(params.model_dump(mode="json")), machine.records())
-    top, new = registry.mirror(STAGES, lineage, TIMINGS)
+    top, new = registry.mirror(ARTIFACTS, lineage, TIMINGS)
     registry.attach(top, ATTACHED, _figures())
     return top, new
 

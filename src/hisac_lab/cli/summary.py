@@ -10,7 +10,7 @@ from rich.table import Table
 
 from hisac_lab.abtest.records import ABTest, ABTests
 from hisac_lab.cli import machine
-from hisac_lab.cli.paths import ABTEST, EVALUATE, PREPARE, REPORTS, SWEEP, TIMINGS, TOKENIZE
+from hisac_lab.cli.paths import ARTIFACTS, REPORTS, TIMINGS
 from hisac_lab.evaluation.records import ModelScores, Scores, Seconds, Timings
 from hisac_lab.events.records import Prepared
 from hisac_lab.ops.choice import highest
@@ -20,8 +20,9 @@ from hisac_lab.tokens.records import Tokenized
 
 def show() -> None:
     """Prints the results, which machine made them, and what to do next."""
-    data, tokens, sweep = Prepared.open(PREPARE), Tokenized.open(TOKENIZE), Swept.open(SWEEP)
-    models, tests = Scores.open(EVALUATE).models, ABTests.open(ABTEST).tests
+    data, tokens = Prepared.open(ARTIFACTS.prepare), Tokenized.open(ARTIFACTS.tokenize)
+    sweep = Swept.open(ARTIFACTS.sweep)
+    models, tests = Scores.open(ARTIFACTS.evaluate).models, ABTests.open(ARTIFACTS.abtest).tests
     seconds = Timings.read(TIMINGS).models if TIMINGS.exists() else {}
     quality = tokens.quality
     won = {name: test.lift_cuped.value for name, test in tests.items() if test.verdict == "won"}

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hisac_lab.base.errors import UserError
-from hisac_lab.cli.paths import CODEBOOK, EMBED, PREPARE, SWEEP, TRAIN
+from hisac_lab.cli.paths import ARTIFACTS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -45,7 +45,7 @@ def show_item(
     from hisac_lab.codebook.portrait import typical, words_of
 
     table, book, vectors = _items()
-    number = _find(table["item"].astype(str).tolist(), item, PREPARE / "items.parquet", "item")
+    number = _find(table["item"].astype(str).tolist(), item, ARTIFACTS.prepare / "items.parquet", "item")
     titles, texts = _titles(table), table["text"].astype(str).tolist()
     print(f"item {item}: {titles[number]}")
     path = book.item_nodes[number]
@@ -104,8 +104,8 @@ def show_user(
     budgets, rule = config.budgets or split_budget(config.agents, depth, config.breadth), config.vote
     if config.every_leaf:
         budgets, rule = (len(book.parents[-1]),), "flat"
-    store = EventStore.open(PREPARE)
-    number = _find([str(one) for one in store.user_ids], user, PREPARE / "users.parquet", "user")
+    store = EventStore.open(ARTIFACTS.prepare)
+    number = _find([str(one) for one in store.user_ids], user, ARTIFACTS.prepare / "users.parquet", "user")
     begin, end = int(store.offsets[number]), int(store.offsets[number + 1])
     begin = max(begin, end - store.limit)
     times = np.asarray(store.times[begin:end])
@@ -158,9 +158,10 @@ def _items() -> tuple[pd.DataFrame, Codebook, Array]:
     from hisac_lab.codebook.tree import Codebook
     from hisac_lab.events.store import EventStore
 
-    book = Codebook.open(CODEBOOK)
-    own = book.item_vectors
-    return EventStore.open(PREPARE).item_table, book, load_array(EMBED, "embeddings") if own is None else own
+    book = Codebook.open(ARTIFACTS.codebook)
+    table = EventStore.open(ARTIFACTS.prepare).item_table
+    vectors = load_array(ARTIFACTS.embed, "embeddings") if book.item_vectors is None else book.item_vectors
+    return table, book, vectors
 
 
 def _settings(name: str) -> HiSACConfig:
@@ -179,12 +180,12 @@ def _settings(name: str) -> HiSACConfig:
     known = sorted(one for one, config in params.models.items() if isinstance(config, HiSACConfig))
     if name not in known:
         raise UserError("params.yaml", f"{name!r} is no model with agents", f"name one of {', '.join(known)}", "models")
-    trained = sorted(TRAIN.glob(f"{name}-*/{ModelFile.FILE}"))
-    best = SWEEP / Best.FILE
+    trained = sorted(ARTIFACTS.train.glob(f"{name}-*/{ModelFile.FILE}"))
+    best = ARTIFACTS.sweep / Best.FILE
     if trained:
         from hisac_lab.inference.bundle import check_codebook
 
-        check_codebook(trained[0].parent, CODEBOOK)
+        check_codebook(trained[0].parent, ARTIFACTS.codebook)
         return parse(HiSACConfig, ModelFile.read(trained[0]).model, trained[0])
     if best.exists() and (chosen := Best.read(best)).model == name:
         return parse(HiSACConfig, chosen.settings, best)

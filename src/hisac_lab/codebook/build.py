@@ -47,7 +47,7 @@ def grow(codes: Array, quantizer: ResidualQuantizer, item_vectors: Array | None 
 
 
 @arithmetic.one_thread()
-def build_codebook(tokenized: Path, out: Path) -> None:
+def build_codebook(*, tokenized: Path, out: Path) -> None:
     """Grows the tree over the semantic IDs of all items and writes it with its shape.
 
     Beside the arrays stands `semantic_ids.parquet`, the table item <-> ID, sorted by ID and then by item number: the

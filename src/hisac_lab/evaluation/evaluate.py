@@ -63,6 +63,7 @@ def evaluate(
     config: EvaluateConfig,
     experiment: ExperimentConfig,
     compute: ComputeConfig,
+    *,
     prepared: Path,
     trained: Path,
     out: Path,

@@ -48,7 +48,7 @@ def shard_of(hashes: Array, shards: int) -> Array:
     return high.astype(np.int64)
 
 
-def ingest(config: PrepareConfig, raw: Path, out: Path) -> None:
+def ingest(config: PrepareConfig, *, raw: Path, out: Path) -> None:
     """Reads the raw log once and writes one Parquet file per shard beside the vocabularies.
 
     Args:

@@ -28,7 +28,7 @@ from hisac_lab.events.store import RANDOM, SPLITS
 ITEM_FILES = ("items.parquet", "item_fields.npy", "vectors.npy", "users.parquet")
 
 
-def prepare(config: PrepareConfig, ingested: Path, shards: list[Path], out: Path) -> None:
+def prepare(config: PrepareConfig, *, ingested: Path, shards: list[Path], out: Path) -> None:
     """Builds the event store and the samples.
 
     Args:

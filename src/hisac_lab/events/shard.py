@@ -21,7 +21,7 @@ KEEP_SALT = 0x6B656570  # the draws of `keep` are not those of negatives
 POSITIVES_SALT = 0x706F7369  # nor are those of `positives_per_request`
 
 
-def shard(config: PrepareConfig, ingested: Path, index: int, out: Path) -> None:
+def shard(config: PrepareConfig, *, ingested: Path, index: int, out: Path) -> None:
     """Writes the histories and samples of shard `index`; positions in them count from the shard's first user.
 
     Args:

@@ -13,7 +13,7 @@ from hisac_lab.events.store import EventStore
 from hisac_lab.models.contract import ItemSpace
 
 
-def load_items(prepared: Path, embedded: Path, codebook: Path) -> ItemSpace:
+def load_items(*, prepared: Path, embedded: Path, codebook: Path) -> ItemSpace:
     """Collects what is known of the items from the outputs of three stages."""
     store = EventStore.open(prepared)
     return ItemSpace(

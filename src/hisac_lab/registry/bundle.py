@@ -7,12 +7,12 @@ of it: when the registry is lost, it is rebuilt from here.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
 from hisac_lab.abtest.records import ABTested, ABTests
 from hisac_lab.base.artifacts import digest_of, sha256_tree, write_json
+from hisac_lab.base.stages import STAGES, Artifacts
 from hisac_lab.config.model import ExperimentConfig
 from hisac_lab.evaluation.records import Evaluated, Scores
 from hisac_lab.events.store import EventStore
@@ -22,31 +22,31 @@ from hisac_lab.models.catalog import fidelity_card
 from hisac_lab.registry.records import ABEvidence, Evidence, Registered, Vocabulary
 
 
-def build_bundles(experiment: ExperimentConfig, stages: Mapping[str, Path], out: Path) -> None:
+def build_bundles(experiment: ExperimentConfig, artifacts: Artifacts, *, out: Path) -> None:
     """Writes one bundle per model: the seed that was best on validation.
 
     Args:
         experiment: Which models there are.
-        stages: Output directory of each stage by name.
+        artifacts: Outputs of the stages.
         out: An empty directory.
 
     Raises:
         UserError: A stage has not run.
     """
-    store = EventStore.open(stages["prepare"])
-    scores, evaluated = Scores.open(stages["evaluate"]), Evaluated.open(stages["evaluate"])
-    tests, tested = ABTests.open(stages["abtest"]), ABTested.open(stages["abtest"])
+    store = EventStore.open(artifacts.prepare)
+    scores, evaluated = Scores.open(artifacts.evaluate), Evaluated.open(artifacts.evaluate)
+    tests, tested = ABTests.open(artifacts.abtest), ABTested.open(artifacts.abtest)
     vocabulary = Vocabulary(items=store.item_table["item"].tolist(), history_limit=store.limit)
     digests = {}
     for name in experiment.models:
         folder = out / name
         folder.mkdir()
         found = scores.models[name]
-        run = stages["train"] / f"{name}-{found.best_seed}"
+        run = artifacts.run(name, found.best_seed)
         for file in (WEIGHTS, MODEL):
             shutil.copyfile(run / file, folder / file)
         vocabulary.save(folder)
-        config = load_model(run, stages["codebook"], stages["instances"])[1]
+        config = load_model(run, artifacts.codebook, artifacts.instances)[1]
         write_json(folder / CARD, [asdict(line) for line in fidelity_card(config)])
         Evidence(
             model=name,
@@ -60,9 +60,8 @@ def build_bundles(experiment: ExperimentConfig, stages: Mapping[str, Path], out:
             abtest=_ab_evidence(name, tests, tested),
         ).save(folder)
         digests[name] = sha256_tree(folder)
-    inputs = {stage: sha256_tree(path) for stage, path in sorted(stages.items()) if stage != "train"}
-    inputs["train"] = digest_of({run.name: sha256_tree(run) for run in _runs(stages["train"], experiment)})
-    Registered(models=digests, stages=inputs, pipeline=digest_of(inputs)).save(out)
+    stages = _digests(artifacts, experiment)
+    Registered(models=digests, stages=stages, pipeline=digest_of(stages)).save(out)
 
 
 def _ab_evidence(name: str, tests: ABTests, tested: ABTested) -> ABEvidence | None:
@@ -80,5 +79,9 @@ def _ab_evidence(name: str, tests: ABTests, tested: ABTested) -> ABEvidence | No
     )
 
 
-def _runs(trained: Path, experiment: ExperimentConfig) -> list[Path]:
-    return [trained / f"{name}-{seed}" for name in experiment.models for seed in experiment.seeds]
+def _digests(artifacts: Artifacts, experiment: ExperimentConfig) -> dict[str, str]:
+    """Digest of each stage's output; shards are left out, `prepare` holds them joined."""
+    runs = [artifacts.run(name, seed) for name in experiment.models for seed in experiment.seeds]
+    above = [stage for stage in STAGES if stage not in ("shard", "train", "register")]
+    trained = digest_of({run.name: sha256_tree(run) for run in runs})
+    return {stage: sha256_tree(artifacts.at(stage)) for stage in above} | {"train": trained}

@@ -12,18 +12,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME, MLFLOW_SOURCE_NAME
 
 from hisac_lab.abtest.records import ABTests
 from hisac_lab.base.records import Output
+from hisac_lab.base.stages import SHOWN, Artifacts
 from hisac_lab.evaluation.records import Evaluated, ModelScores, Scores, Timings
 from hisac_lab.inference.records import CURVE, Point
 from hisac_lab.registry.records import Registered
 from hisac_lab.registry.versions import ModelVersions
-from hisac_lab.sweep.records import TRIALS
+from hisac_lab.sweep.records import TRIALS, Trial
 
 PIPELINE, COMPLETE = "hisac_lab.pipeline", "hisac_lab.complete"
 BATCH = 90  # the store takes at most 100 parameters at once
@@ -51,14 +51,14 @@ class Mirror:
     Args:
         client: A client of the tracking store.
         experiment: Identifier of the experiment.
-        stages: Output directory of each stage by name.
+        artifacts: Outputs of the stages.
         lineage: Where the execution came from.
     """
 
-    def __init__(self, client: MlflowClient, experiment: str, stages: Mapping[str, Path], lineage: Lineage) -> None:
-        self.client, self.experiment, self.stages, self.lineage = client, experiment, stages, lineage
+    def __init__(self, client: MlflowClient, experiment: str, artifacts: Artifacts, lineage: Lineage) -> None:
+        self.client, self.experiment, self.artifacts, self.lineage = client, experiment, artifacts, lineage
         self.now = int(time.time() * 1000)
-        self.bundles = Registered.open(stages["register"])
+        self.bundles = Registered.open(artifacts.register)
 
     def find(self) -> str | None:
         """The run of this execution, when it was mirrored whole; a half-written one is removed."""
@@ -82,8 +82,8 @@ class Mirror:
         Returns:
             Identifier of the top run.
         """
-        results = Scores.open(self.stages["evaluate"]).models
-        tests = ABTests.open(self.stages["abtest"])
+        results = Scores.open(self.artifacts.evaluate).models
+        tests = ABTests.open(self.artifacts.abtest)
         headline = {f"{name}/auc": scores.metrics["auc"].value for name, scores in results.items()}
         headline |= {f"{name}/ab_lift": test.lift_cuped.value for name, test in tests.tests.items()}
         top = self._run(
@@ -93,24 +93,29 @@ class Mirror:
             headline,
             {PIPELINE: self.bundles.pipeline, "git_commit": self.lineage.commit}
             | {f"data.{stage}": digest[:16] for stage, digest in self.bundles.stages.items()}
-            | {"fingerprint": Evaluated.open(self.stages["evaluate"]).fingerprint},
+            | {"fingerprint": Evaluated.open(self.artifacts.evaluate).fingerprint},
             made=self.lineage.machines,
         )
         self.client.log_dict(top, dict(self.lineage.machines), "machines.json")
-        for stage in ("acquire", "prepare", "embed", "tokenize", "codebook", "instances"):
-            self._run(stage, top, *_split(self.stages[stage]), made=[stage])
-        self._sweep(top)
-        owners = self._training(top, results)
-        evaluation = self._run("evaluate", top, {}, _evaluation_metrics(results, timings), made=["evaluate"])
-        ab = self._run(
-            "abtest",
-            top,
-            {},
-            _flat({name: test.facts() for name, test in (tests.tests | {"aa": tests.aa}).items()}),
-            made=["abtest"],
-        )
-        self.client.log_artifact(evaluation, str(self.stages["evaluate"] / Scores.FILE))
-        self.client.log_artifact(ab, str(self.stages["abtest"] / ABTests.FILE))
+        owners: dict[str, str] = {}
+        for stage in SHOWN:
+            match stage:
+                case "sweep":
+                    self._sweep(top)
+                case "train":
+                    owners = self._training(top, results)
+                case "evaluate":
+                    evaluation = self._run(stage, top, {}, _evaluation_metrics(results, timings), made=[stage])
+                    self.client.log_artifact(evaluation, str(self.artifacts.evaluate / Scores.FILE))
+                case "abtest":
+                    every = tests.tests | {"aa": tests.aa}
+                    lifts = _flat({name: test.facts() for name, test in every.items()})
+                    ab = self._run(stage, top, {}, lifts, made=[stage])
+                    self.client.log_artifact(ab, str(self.artifacts.abtest / ABTests.FILE))
+                case "register":
+                    continue  # its bundles become versions of models
+                case _:
+                    self._run(stage, top, *_split(self.artifacts.at(stage)), made=[stage])
         table = {
             "model": list(results),
             **{
@@ -123,27 +128,25 @@ class Mirror:
         }
         self.client.log_table(top, table, "leaderboard.json")
         for name, digest in self.bundles.models.items():
-            versions.register(name, self.stages["register"] / name, digest, owners[name])
+            versions.register(name, self.artifacts.bundle(name), digest, owners[name])
         self.client.set_tag(top, COMPLETE, "true")
         return top
 
     def _sweep(self, top: str) -> None:
-        facts, metrics = _split(self.stages["sweep"])
+        facts, metrics = _split(self.artifacts.sweep)
         study = self._run("sweep", top, facts, metrics, made=["sweep"])
-        trials = pd.read_csv(self.stages["sweep"] / TRIALS)
-        for trial in trials.to_dict("records"):
-            settings = {name: trial[name] for name in ("agents", "depth", "breadth", "temperature")}
-            scores = {name: trial[name] for name in ("auc", "standard_error", "cost")}
-            tags = {"on_front": str(trial["on_front"])}
-            self._run(f"trial {int(trial['number']):02d}", study, settings, scores, tags)
-        self.client.log_artifact(study, str(self.stages["sweep"] / TRIALS))
+        for trial in Trial.read_table(self.artifacts.sweep):
+            scores = {"auc": trial.auc, "standard_error": trial.standard_error, "cost": trial.cost}
+            tags = {"on_front": str(trial.on_front)}
+            self._run(f"trial {trial.number:02d}", study, trial.settings, scores, tags)
+        self.client.log_artifact(study, str(self.artifacts.sweep / TRIALS))
 
     def _training(self, top: str, results: dict[str, ModelScores]) -> dict[str, str]:
         """One run per model and seed with its curves; gives the run that owns each model's bundle."""
         owners = {}
         for name, result in results.items():
             for seed, scores in sorted(result.seeds.items()):
-                folder = self.stages["train"] / f"{name}-{seed}"
+                folder = self.artifacts.run(name, seed)
                 facts, metrics = _split(folder)
                 metrics |= {f"test_{key}": value for key, value in scores.values().items()}
                 tags = {"model": name, "seed": str(seed)}

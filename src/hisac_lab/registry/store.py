@@ -11,6 +11,7 @@ from pathlib import Path
 import mlflow
 from mlflow import MlflowClient
 
+from hisac_lab.base.stages import Artifacts
 from hisac_lab.config.mlflow import MLflowConfig
 from hisac_lab.registry.ledger import Ledger
 from hisac_lab.registry.mirror import Lineage, Mirror
@@ -56,13 +57,13 @@ class Registry:
             versions = ModelVersions(client)
             yield cls(client, str(experiment), versions, Promoter(versions, Ledger(ledger)))
 
-    def mirror(self, stages: Mapping[str, Path], lineage: Lineage, timings: Path) -> tuple[str, bool]:
+    def mirror(self, artifacts: Artifacts, lineage: Lineage, timings: Path) -> tuple[str, bool]:
         """Mirrors the present outputs, unless they are there; aliases follow the ledger.
 
         Returns:
             The top run, and whether it is new.
         """
-        mirror = Mirror(self.client, self.experiment, stages, lineage)
+        mirror = Mirror(self.client, self.experiment, artifacts, lineage)
         known = mirror.find()
         if known is None:
             top = mirror.write(self.versions, timings)
@@ -70,7 +71,7 @@ class Registry:
             top = known
             for name, digest in mirror.bundles.models.items():
                 if self.versions.by_digest(name, digest) is None:  # the registry was lost, the runs were not
-                    self.versions.register(name, stages["register"] / name, digest, top)
+                    self.versions.register(name, artifacts.bundle(name), digest, top)
         self.promoter.restore_aliases()
         return top, known is None
 

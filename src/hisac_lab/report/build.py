@@ -5,18 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 
 from hisac_lab.base.artifacts import write_file, write_json
+from hisac_lab.base.stages import Artifacts
 from hisac_lab.report import data_sections, leaderboard, result_sections, token_sections
-from hisac_lab.report.collect import Inputs, collect
+from hisac_lab.report.collect import collect
 from hisac_lab.report.document import Section
 from hisac_lab.report.facts import Facts
 from hisac_lab.report.render import to_html, to_markdown
 
 
-def build_report(inputs: Inputs, html: Path, markdown: Path, metrics: Path) -> None:
+def build_report(artifacts: Artifacts, *, html: Path, markdown: Path, metrics: Path) -> None:
     """Reads a finished run and writes the report; the same artefacts always give the same bytes.
 
     Args:
-        inputs: Outputs of the stages.
+        artifacts: Outputs of the stages.
         html: One self-contained page: styles and charts inside, no scripts, no network.
         markdown: The same numbers as tables.
         metrics: Flat JSON of headline numbers, `MODEL.METRIC`, for `dvc metrics`.
@@ -24,7 +25,7 @@ def build_report(inputs: Inputs, html: Path, markdown: Path, metrics: Path) -> N
     Raises:
         UserError: A stage has not run, its output is not what this version writes, or a file cannot be written.
     """
-    facts = collect(inputs)
+    facts = collect(artifacts)
     sections = compose(facts)
     page = {
         "title": f"hisac-lab: {facts.acquired.dataset}",

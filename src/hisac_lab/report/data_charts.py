@@ -7,8 +7,10 @@ from itertools import groupby
 import numpy as np
 from matplotlib.figure import Figure
 
+from hisac_lab.events.records import Month
+from hisac_lab.inference.records import Point
 from hisac_lab.report.drawing import ACCENT, FAINT, GREY, INK, SHARES, THOUSANDS, draw, legend, note, styles, ticks
-from hisac_lab.report.facts import Facts, Month, Point
+from hisac_lab.report.facts import Facts
 
 MOST_MONTHS = 48
 MOST_LINES = 12

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hisac_lab.events.records import Leaks, Split
 from hisac_lab.report import data_charts as charts
 from hisac_lab.report.data_charts import by_period
 from hisac_lab.report.document import (
@@ -18,7 +19,7 @@ from hisac_lab.report.document import (
     table,
 )
 from hisac_lab.report.drawing import colours
-from hisac_lab.report.facts import Facts, Leaks, Split
+from hisac_lab.report.facts import Facts
 from hisac_lab.report.words import day, fixed, moment, percent, signed, whole
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from hisac_lab.evaluation.records import Interval, Metric
 from hisac_lab.ops.choice import rounded
 from hisac_lab.report import result_charts as charts
 from hisac_lab.report.document import Block, Cell, Figure, Figures, Note, Row, Section, Table, table
 from hisac_lab.report.drawing import GREY, colours
-from hisac_lab.report.facts import Facts, Interval, Metric
+from hisac_lab.report.facts import Facts
 from hisac_lab.report.result_charts import Reading
 from hisac_lab.report.words import between, confidence, first_number, fixed, percent, signed, whole
 
@@ -180,7 +181,7 @@ def _seeds(facts: Facts) -> Table:
     for name in facts.ranking:
         model = facts.scores.models[name]
         spreads = [fixed(metric.seed_spread) for metric in _metrics(facts, name)]
-        aucs = [f"{seed}: {fixed(model.seeds[seed].auc)}" for seed in sorted(model.seeds, key=int)]
+        aucs = [f"{seed}: {fixed(model.seeds[seed].auc)}" for seed in sorted(model.seeds)]
         rows.append((_model(facts, name), *spreads, ", ".join(aucs), str(model.best_seed)))
     return table(
         "Spread over seeds (standard deviation), AUC of each seed, and the seed with the best validation AUC.",

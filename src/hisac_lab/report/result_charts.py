@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullLocator
 
+from hisac_lab.evaluation.records import Interval
 from hisac_lab.report.drawing import (
     GREY,
     INK,
@@ -25,7 +26,7 @@ from hisac_lab.report.drawing import (
     styles,
     ticks,
 )
-from hisac_lab.report.facts import Facts, Interval
+from hisac_lab.report.facts import Facts
 from hisac_lab.report.words import first_number, signed_percent
 
 MOST_ROWS = 8

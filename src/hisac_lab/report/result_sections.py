@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hisac_lab.base.stages import SHOWN
 from hisac_lab.report import result_charts as charts
 from hisac_lab.report.document import (
     Block,
@@ -229,10 +230,8 @@ def fidelity(facts: Facts) -> Section:
 def provenance(facts: Facts) -> Section:
     """What was made from which bytes."""
     digests = facts.digests
-    stages = ("acquire", "prepare", "embed", "tokenize", "codebook", "sweep", "instances", "train", "evaluate",
-              "abtest", "register")  # fmt: skip
     runs = sum(name.startswith("train ") for name in digests)
-    below = {name: _short(digests.get(name), 7) for name in stages} | {"train": f"{runs} runs"}
+    below = {name: _short(digests.get(name), 7) for name in SHOWN} | {"train": f"{runs} runs"}
     artefacts: list[Row] = [
         (name, f"`{_short(digest, 12)}`", facts.arithmetic.get(name, "–")) for name, digest in digests.items()
     ]
@@ -243,7 +242,7 @@ def provenance(facts: Facts) -> Section:
             Figures(
                 (
                     Figure(
-                        lineage([*((name, below[name]) for name in stages), ("report", "this page")]),
+                        lineage([*((name, below[name]) for name in SHOWN), ("report", "this page")]),
                         "The graph",
                         "Stages in the order they run, with the first digits of their outputs' SHA-256.",
                     ),

@@ -1,77 +1,8 @@
-"""What the report knows of embeddings, semantic IDs, the codebook and one user's votes."""
+"""What the report shows of the codebook and of one user's votes."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-
-from hisac_lab.report.record import Record
-
-
-class Embedded(Record):
-    """Manifest of `embed`; `parts` by weight."""
-
-    method: str
-    parts: dict[str, float]
-    dim: int
-    items_without_embedding: int
-
-
-class Level(Record):
-    """One level of the semantic IDs; purity and agreement only where they could be measured."""
-
-    width: int
-    use: float
-    perplexity: float
-    evenness: float
-    entropy_bits: float
-    explained_variance: float
-    prefixes: int
-    fan_out: float
-    purity: float | None = None
-    seed_agreement: float | None = None
-
-
-class Quality(Record):
-    """The measures of the gate."""
-
-    levels: list[Level]
-    ids: int
-    collision_rate: float
-    largest_bucket: int
-    max_bucket_share: float
-    explained_variance: float
-    cosine: float
-    neighbour_overlap: float
-    purity_by_chance: float | None = None
-    purity_lift: float | None = None
-
-
-class Refit(Record):
-    """What a fit that started from an earlier one changed."""
-
-    new_items: int
-    old_items: int
-    changed_ids: float
-    changed_by_level: list[float]
-
-
-class Tokenized(Record):
-    """Manifest of `tokenize`."""
-
-    method: str
-    category: str | None
-    quality: Quality
-    refit: Refit | dict[str, int]
-
-
-class Book(Record):
-    """Manifest of `codebook`."""
-
-    depth: int
-    digest: str
-    method: str
-    nodes: list[int]
-    items_without_id: int
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from hisac_lab.report import data_charts, token_charts
 from hisac_lab.report.document import Block, Counts, Figure, Figures, Note, Points, Section, Table, table
 from hisac_lab.report.facts import Facts
-from hisac_lab.report.token_facts import Level, Refit
 from hisac_lab.report.words import fixed, percent, whole
+from hisac_lab.tokens.records import Level, Refit
 
 SOURCES = {
     "text": "the words of the items' texts (static word vectors)",

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from hisac_lab.report.facts import Interval
+from hisac_lab.evaluation.records import Interval
 
 
 def whole(value: float) -> str:

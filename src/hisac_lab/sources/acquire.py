@@ -72,7 +72,7 @@ COMPRESSED = ("", ".gz", ".zst", ".bz2")
 OWN_SUFFIXES = (".csv", ".tsv", ".parquet", ".pq")
 
 
-def acquire(config: AcquireConfig, out: Path) -> None:
+def acquire(config: AcquireConfig, *, out: Path) -> None:
     """Puts the raw files of the data set into `out`, with a manifest that names their layout and their SHA-256.
 
     Args:

@@ -76,7 +76,7 @@ def run_trial(task: TrialTask, settings: Settings) -> Scores:
     The resamples are those of all trials with this seed, so that the error of a difference can be paired.
     """
     runtime = Runtime.start(task.compute)
-    items = load_items(task.prepared, task.embedded, task.codebook)
+    items = load_items(prepared=task.prepared, embedded=task.embedded, codebook=task.codebook)
     store = EventStore.open(task.prepared)
     samples = store.samples("train")
     begin = np.sort(samples["time"])[int(len(samples) * (1 - task.share))]
@@ -94,7 +94,7 @@ def run_trial(task: TrialTask, settings: Settings) -> Scores:
     return Scores(tuple(round(float(auc), 6) for auc in aucs), round(cost))
 
 
-def sweep(config: SweepConfig, task: TrialTask, workers: int, out: Path, work: Path) -> None:
+def sweep(config: SweepConfig, task: TrialTask, *, workers: int, out: Path, work: Path) -> None:
     """Runs the study, marks the Pareto front and applies the rule (see `hisac_lab.sweep.rule`).
 
     Args:
@@ -122,7 +122,7 @@ def sweep(config: SweepConfig, task: TrialTask, workers: int, out: Path, work: P
             done=lambda number: say(f"sweep: {number} of {config.trials} trials told"),
         )
     choice = choose(trials, config.standard_errors)
-    items = load_items(task.prepared, task.embedded, task.codebook)
+    items = load_items(prepared=task.prepared, embedded=task.embedded, codebook=task.codebook)
     final = apply_settings(task.base, choice.chosen.settings, items)
     table = pd.DataFrame(
         {

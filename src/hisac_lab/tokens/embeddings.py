@@ -27,7 +27,7 @@ SAME = 1e-5  # a row this much shorter without the mean, relative to itself, is 
 
 
 @arithmetic.one_thread()
-def embed(config: EmbedConfig, prepared: Path, out: Path) -> None:
+def embed(config: EmbedConfig, *, prepared: Path, out: Path) -> None:
     """Writes `embeddings.npy`, (items, D) float32, centred and L2-normalised; zero rows for items without one.
 
     Args:

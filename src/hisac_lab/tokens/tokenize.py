@@ -25,7 +25,7 @@ IDS, LATENTS = "ids.parquet", "latents"
 
 
 @arithmetic.one_thread()
-def tokenize(config: TokenizeConfig, prepared: Path, embedded: Path, out: Path) -> None:
+def tokenize(config: TokenizeConfig, *, prepared: Path, embedded: Path, out: Path) -> None:
     """Fits the quantiser on the items' embeddings and writes it with codes and their quality.
 
     Items without an embedding get the code -1 at every level: they neither vote nor are routed. Where the codewords

@@ -51,6 +51,7 @@ def make_instances(
     train: TrainConfig,
     compute: ComputeConfig,
     items: ItemSpace,
+    *,
     prepared: Path,
     out: Path,
 ) -> None:
@@ -74,7 +75,7 @@ def make_instances(
         return
     store = EventStore.open(prepared)
     samples = {split: store.samples(split) for split in SPLITS}
-    write_instances(config, frame, train, Runtime.start(compute), items, store, samples, out)
+    write_instances(config, frame, train, Runtime.start(compute), items, store, samples, out=out)
 
 
 @arithmetic.one_thread()
@@ -86,6 +87,7 @@ def write_instances(
     items: ItemSpace,
     store: EventStore,
     samples: Mapping[str, Array],
+    *,
     out: Path,
 ) -> None:
     """Trains the source model on the training samples given and stores the vector of every sample given.

@@ -40,6 +40,7 @@ def train_model(
     compute: ComputeConfig,
     seed: int,
     items: ItemSpace,
+    *,
     prepared: Path,
     out: Path,
     work: Path,

@@ -40,7 +40,7 @@ EVENTS: Types = {
 TRUTH: Types = {"probability": np.float32, "probability_recent": np.float32, "old": np.int8}
 
 
-def simulate(config: WorldConfig, out: Path) -> dict[str, Any]:
+def simulate(config: WorldConfig, *, out: Path) -> dict[str, Any]:
     """Writes the log, its truth and the items of a world.
 
     `events/part-*.parquet`: one row per exposure, by user and time; those of one user and time are a slate, from

@@ -29,7 +29,15 @@ def _run(home: Path, stages: Stages, trained: Path, config: ABTestConfig = CONFI
         (home / name).mkdir(parents=True)
     save_evaluated(home / "evaluate", EXPERIMENT.models, best_seed=1, fingerprint="abc", confidence=confidence)
     compute = ComputeConfig(device="cpu")
-    abtest(config, EXPERIMENT, compute, stages.prepare, trained, home / "evaluate", home / "out")
+    abtest(
+        config,
+        EXPERIMENT,
+        compute,
+        prepared=stages.prepare,
+        trained=trained,
+        evaluated=home / "evaluate",
+        out=home / "out",
+    )
     return home / "out"
 
 

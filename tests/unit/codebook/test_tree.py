@@ -101,7 +101,7 @@ def test_the_stage_writes_a_tree_that_opens_again(stages: Stages, tmp_path: Path
     codes = np.asarray(load_array(stages.tokenize, "codes"))
     grown = grow(codes, ResidualQuantizer.load(stages.tokenize))
     np.testing.assert_array_equal(grown.item_nodes, book.item_nodes)
-    build_codebook(stages.tokenize, tmp_path)
+    build_codebook(tokenized=stages.tokenize, out=tmp_path)
     assert sha256_tree(tmp_path) == sha256_tree(stages.codebook)
 
 
@@ -132,7 +132,7 @@ def test_items_without_an_id_come_last_in_the_table(tmp_path: Path) -> None:
     pd.DataFrame({"item": list("abcd")}).to_parquet(tmp_path / "ids.parquet")
     write_manifest(tmp_path, method="residual_kmeans")
     (tmp_path / "book").mkdir()
-    build_codebook(tmp_path, tmp_path / "book")
+    build_codebook(tokenized=tmp_path, out=tmp_path / "book")
     table = pd.read_parquet(tmp_path / "book" / "semantic_ids.parquet")
     assert table["item"].tolist() == ["c", "a", "d", "b"]
     assert table["semantic_id"].tolist()[:3] == ["0", "1", "1"]
@@ -157,4 +157,4 @@ def test_a_codebook_of_another_version_is_named(stages: Stages, tmp_path: Path) 
 def test_items_that_all_lack_an_id_are_refused(tmp_path: Path) -> None:
     save_arrays(tmp_path, {"codes": np.full((5, 2), -1, np.int32)})
     with says("codes.npy", "no item has a semantic ID", "embeddings"):
-        build_codebook(tmp_path, tmp_path)
+        build_codebook(tokenized=tmp_path, out=tmp_path)

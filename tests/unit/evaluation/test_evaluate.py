@@ -35,7 +35,15 @@ def judged(stages: Stages, trained: Path, tmp_path_factory: pytest.TempPathFacto
     home = tmp_path_factory.mktemp("evaluate")
     (home / "out").mkdir()
     compute = ComputeConfig(device="cpu")
-    evaluate(CONFIG, EXPERIMENT, compute, stages.prepare, trained, home / "out", home / "logs" / "timings.json")
+    evaluate(
+        CONFIG,
+        EXPERIMENT,
+        compute,
+        prepared=stages.prepare,
+        trained=trained,
+        out=home / "out",
+        timings=home / "logs" / "timings.json",
+    )
     return home / "out"
 
 
@@ -139,7 +147,16 @@ def test_times_are_kept_beside_the_output_and_the_output_is_the_same_from_two_wo
     assert sorted(path.name for path in judged.iterdir()) == ["manifest.json", "metrics.json"]
     compute, times = ComputeConfig(device="cpu"), tmp_path / "timings.json"
     (tmp_path / "out").mkdir()
-    evaluate(CONFIG, EXPERIMENT, compute, stages.prepare, trained, tmp_path / "out", times, workers=2)
+    evaluate(
+        CONFIG,
+        EXPERIMENT,
+        compute,
+        prepared=stages.prepare,
+        trained=trained,
+        out=tmp_path / "out",
+        timings=times,
+        workers=2,
+    )
     assert sha256_tree(tmp_path / "out") == sha256_tree(judged)
     assert set(Timings.read(times).models) == set(EXPERIMENT.models)
     said = capsys.readouterr().err.splitlines()
@@ -151,7 +168,16 @@ def test_a_broken_run_is_named_out_of_a_worker_too(stages: Stages, trained: Path
     (tmp_path / "train" / "hisac-0" / "model.json").unlink()
     compute, times = ComputeConfig(device="cpu"), tmp_path / "timings.json"
     with says("hisac-0", "model.json", "does not exist"):
-        evaluate(CONFIG, EXPERIMENT, compute, stages.prepare, tmp_path / "train", tmp_path, times, workers=2)
+        evaluate(
+            CONFIG,
+            EXPERIMENT,
+            compute,
+            prepared=stages.prepare,
+            trained=tmp_path / "train",
+            out=tmp_path,
+            timings=times,
+            workers=2,
+        )
     assert not times.exists()
 
 

@@ -221,11 +221,11 @@ def _fitted(events: pd.DataFrame, config: PrepareConfig, method: Any) -> dict[st
         try:
             prepare_log(config, raw_log(Path(home) / "raw", events, ITEM_TABLE), prepared)
             with stage_output(embedded) as out:
-                embed(EmbedConfig(method=method, cooccurrence_dim=4), prepared, out)
+                embed(EmbedConfig(method=method, cooccurrence_dim=4), prepared=prepared, out=out)
             with stage_output(tokens) as out:
-                tokenize(TokenizeConfig(widths=(2, 2), limits=limits), prepared, embedded, out)
+                tokenize(TokenizeConfig(widths=(2, 2), limits=limits), prepared=prepared, embedded=embedded, out=out)
             with stage_output(book) as out:
-                build_codebook(tokens, out)
+                build_codebook(tokenized=tokens, out=out)
         except UserError:
             reject()
         return {

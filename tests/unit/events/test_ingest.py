@@ -39,7 +39,7 @@ def _log(rows: int = 400, span: int = 3_000_000, seed: int = 0) -> pd.DataFrame:
 def _ingest(home: Path, log: pd.DataFrame, config: PrepareConfig = CLICKS) -> Path:
     out = home / "ingest"
     out.mkdir()
-    ingest(config, raw_log(home / "raw", log), out)
+    ingest(config, raw=raw_log(home / "raw", log), out=out)
     return out
 
 

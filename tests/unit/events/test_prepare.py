@@ -167,7 +167,7 @@ def test_a_log_without_feedback_takes_clicks_for_positives(tmp_path: Path) -> No
 
 def test_a_stage_that_has_not_run_is_named(tmp_path: Path) -> None:
     with says("manifest.json", "does not exist", "run the stage"):
-        ingest(PrepareConfig(), tmp_path, tmp_path)
+        ingest(PrepareConfig(), raw=tmp_path, out=tmp_path)
     with pytest.raises(UserError, match="does not exist"):
         EventStore.open(tmp_path)
 

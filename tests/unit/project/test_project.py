@@ -19,7 +19,7 @@ from hisac_lab.cli import graph
 ROOT = Path(__file__).parents[3]
 PACKAGE = "hisac_lab"
 # These decide whether a stage starts and where it writes, never what it writes.
-DOORS = {f"{PACKAGE}.cli.paths", f"{PACKAGE}.config.params"}
+DOORS = {f"{PACKAGE}.base.stages", f"{PACKAGE}.cli.paths", f"{PACKAGE}.config.params"}
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from outputs import CALIBRATION, EVALUATED
 
 from hisac_lab.base.artifacts import write_json, write_manifest
+from hisac_lab.base.stages import STAGES, Artifacts
 from hisac_lab.report.build import build_report
-from hisac_lab.report.collect import Inputs
 
 NASTY = "<b>Bold</b> & co | `tick"
 
@@ -31,21 +31,17 @@ def metric(value: float, difference: float) -> dict[str, Any]:
 
 def scores(auc: float, difference: float) -> dict[str, Any]:
     sliced = {"value": auc, "interval": [auc - 0.02, auc + 0.02]}
-    calibration = {
-        "error": 0.02,
-        "ratio": 1.0,
-        "curve": [{"predicted": 0.2, "observed": 0.25}, {"predicted": 0.7, "observed": 0.6}],
-    }
     return {
         "metrics": {name: metric(auc, difference) for name in ("auc", "gauc", "log_loss", "ndcg@5", "recall@5")},
         "slices": {
             "history length": {"16 to 40": sliced, "1 to 15": sliced, "154 to 405": sliced},
             "item popularity": {"0 to 3": sliced},
         },
-        "seeds": {"0": {"auc": auc, "valid_auc": 0.7, "calibration": calibration}},
+        "seeds": {"0": {"auc": auc, "valid_auc": 0.7, "calibration": CALIBRATION}},
         "best_seed": 0,
         "cost": {"state_bytes": 4000.5, "encode_macs": 250000.0, "candidate_macs": 50000.0},
         "parameters": 1234,
+        "settings": {},
     }
 
 
@@ -77,11 +73,11 @@ def write_run(train: Path, name: str, seed: int, auc: float, steps: tuple[int, .
     (run / "curve.jsonl").write_text("".join(json.dumps(point) + "\n" for point in points))
 
 
-def make(root: Path) -> Inputs:
+def make(root: Path) -> Artifacts:
     """Artefacts of a finished run with two models, a control and a challenger."""
-    made = Inputs(**{field.name: root / field.name for field in fields(Inputs)})
-    for field in fields(Inputs):
-        getattr(made, field.name).mkdir(parents=True)
+    made = Artifacts(root)
+    for stage in STAGES:
+        made.at(stage).mkdir(parents=True)
     write_manifest(made.acquire, dataset="toy", layout="csv", files={"log.csv": "ab" * 32})
     split = {"samples": 100, "requests": 50, "users": 10, "positive_share": 0.5}
     split |= {f"history_p{q}": q for q in (10, 50, 90, 99)}
@@ -132,15 +128,16 @@ def make(root: Path) -> Inputs:
     np.save(made.prepare / "history_times.npy", np.arange(6))
     np.save(made.prepare / "offsets.npy", np.array([0, 1, 6]))
     pd.DataFrame({"user": ["anna", "bert"]}).to_parquet(made.prepare / "users.parquet", index=False)
-    embedding = {"method": "text", "parts": {"text": 1.0}, "dim": 2, "items_without_embedding": 0}
+    embedding = {"method": "text", "parts": {"text": 1.0}, "items": 4, "dim": 2, "items_without_embedding": 0}
     write_manifest(made.embed, **embedding)
     np.save(made.embed / "embeddings.npy", np.eye(4, 2, dtype=np.float32))
     level = {"width": 2, "use": 1.0, "perplexity": 1.9, "explained_variance": 0.4, "prefixes": 2, "fan_out": 2.0}
     level |= {"evenness": 0.95, "entropy_bits": 0.93, "purity": 0.6, "seed_agreement": 0.35}
     quality = {"levels": [level], "ids": 2, "collision_rate": 1.0, "largest_bucket": 2, "max_bucket_share": 0.5}
-    quality |= {"explained_variance": 0.4, "cosine": 0.8, "neighbour_overlap": 0.3}
+    quality |= {"explained_variance": 0.4, "mean_squared_error": 0.1, "cosine": 0.8, "neighbour_overlap": 0.3}
     quality |= {"purity_by_chance": 0.2, "purity_lift": 3.0}
     tokenization = {"method": "residual_kmeans", "category": "genre", "quality": quality, "refit": {}}
+    tokenization |= {"widths": [2], "depth": 1, "dim": 2, "items": 4, "items_without_id": 1}
     write_manifest(made.tokenize, **tokenization)
     book = {"depth": 1, "digest": "abcd", "method": "residual_kmeans", "own_space": False}
     write_manifest(made.codebook, **book, widths=[2], nodes=[2], mean_fan_out=[2.0], items=4, items_without_id=1)
@@ -152,23 +149,34 @@ def make(root: Path) -> Inputs:
     trials += "0,4,1,0.69,0.0123,1000,True\n1,8,1,0.7,0.0,1200,True\n"
     (made.sweep / "trials.csv").write_text(trials)
     sweep = {"model": "new", "best": 1, "chosen": 0, "rule": "the cheapest", "auc": 0.69, "best_auc": 0.7}
-    write_manifest(made.sweep, **sweep, standard_error=0.0123, cost=1000, budgets=[1])
+    write_manifest(made.sweep, **sweep, trials=2, front=[0, 1], standard_error=0.0123, cost=1000, budgets=[1])
     write_manifest(made.instances, order="none", digest="none")
     for name in ("base", "new"):
         write_run(made.train, name, 0, 0.7)
     bins = {"history length": {"1 to 15": 30, "16 to 40": 30, "154 to 405": 40}, "item popularity": {"0 to 3": 100}}
     models = {"base": scores(0.7, 0.0), "new": scores(0.71, 0.01)}
     write_json(made.evaluate / "metrics.json", {"models": models, "slices": bins})
-    evaluation = {"fingerprint": "fedcba9876543210", "reference": "base", "confidence": 0.95}
-    evaluation |= {"negatives": "real exposures", "test_samples": 100, "test_users": 10}
-    write_manifest(made.evaluate, **evaluation)
+    write_manifest(made.evaluate, **EVALUATED)
     tests = {"new": ab_result(0.012, "won")}
     write_json(
         made.abtest / "abtest.json",
-        {"control": "base", "tests": tests, "aa": ab_result(0.0, "undecided"), "caveat": "A world is not the world."},
+        {
+            "control": "base",
+            "tests": tests,
+            "aa": ab_result(0.0, "undecided"),
+            "seeds": {"base": 0, "new": 0},
+            "caveat": "A world is not the world.",
+        },
     )
     world = {"real_users": 9, "exposures": 90, "holdout_auc": 0.68, "dim": 8}
-    write_manifest(made.abtest, test_fingerprint="00ff00ff00ff00ff", confidence=0.95, world=world)
+    write_manifest(
+        made.abtest,
+        control="base",
+        fingerprint=EVALUATED["fingerprint"],
+        test_fingerprint="00ff00ff00ff00ff",
+        confidence=0.95,
+        world=world,
+    )
     for name in ("base", "new"):
         line = {
             "claim": "it ranks",
@@ -181,10 +189,10 @@ def make(root: Path) -> Inputs:
     return made
 
 
-def build(inputs: Inputs, out: Path) -> Built:
-    paths = out / "report.html", out / "report.md", out / "metrics.json"
-    build_report(inputs, *paths)
-    page, twin, numbers = (path.read_text(encoding="utf-8") for path in paths)
+def build(inputs: Artifacts, out: Path) -> Built:
+    paths = {"html": out / "report.html", "markdown": out / "report.md", "metrics": out / "metrics.json"}
+    build_report(inputs, **paths)
+    page, twin, numbers = (path.read_text(encoding="utf-8") for path in paths.values())
     return page, twin, json.loads(numbers)
 
 

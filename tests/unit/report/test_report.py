@@ -15,14 +15,14 @@ from finished import Built, build, edit, make
 
 from hisac_lab.base.artifacts import write_json
 from hisac_lab.base.errors import UserError
-from hisac_lab.report.collect import Inputs
+from hisac_lab.base.stages import Artifacts
 from hisac_lab.report.leaderboard import excludes_zero, is_sure
 
 SECTIONS = ["Headline", "Data", "Semantic IDs", "Sweep", "Training", "Leaderboard", "A/B test", "Fidelity", "Lineage"]
 
 
 @pytest.fixture
-def inputs(tmp_path: Path) -> Inputs:
+def inputs(tmp_path: Path) -> Artifacts:
     return make(tmp_path / "artifacts")
 
 
@@ -33,7 +33,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
     return build(make(folder / "artifacts"), folder)
 
 
-def test_same_artefacts_give_same_bytes(built: Built, inputs: Inputs, tmp_path: Path) -> None:
+def test_same_artefacts_give_same_bytes(built: Built, inputs: Artifacts, tmp_path: Path) -> None:
     with matplotlib.rc_context({"font.size": 30, "svg.hashsalt": "other"}):  # what a user's matplotlibrc may hold
         assert build(inputs, tmp_path) == built
 
@@ -85,7 +85,7 @@ def test_numbers_are_those_of_the_artefacts(built: Built) -> None:
     assert {"base.gauc", "base.log_loss", "base.ndcg@5", "base.recall@5"} <= set(metrics)
 
 
-def test_a_long_log_is_shown_by_year(built: Built, inputs: Inputs, tmp_path: Path) -> None:
+def test_a_long_log_is_shown_by_year(built: Built, inputs: Artifacts, tmp_path: Path) -> None:
     assert "Events by month (UTC)." in built[1]
     profile = json.loads((inputs.prepare / "manifest.json").read_text())["profile"]
     months = {f"{1990 + at // 12}-{at % 12 + 1:02}": {"events": 10 + at, "positive_share": 0.5} for at in range(60)}
@@ -95,7 +95,7 @@ def test_a_long_log_is_shown_by_year(built: Built, inputs: Inputs, tmp_path: Pat
     assert f"| 1991 | {sum(10 + at for at in range(12, 24))} | 50.00 % |" in twin
 
 
-def test_known_truth_stands_beside_the_models(built: Built, inputs: Inputs, tmp_path: Path) -> None:
+def test_known_truth_stands_beside_the_models(built: Built, inputs: Artifacts, tmp_path: Path) -> None:
     assert "ceiling" not in built[1]
     truth = {"value": 0.8, "interval": [0.79, 0.81]}
     recent = {"value": 0.75, "interval": [0.74, 0.76]}
@@ -108,7 +108,7 @@ def test_known_truth_stands_beside_the_models(built: Built, inputs: Inputs, tmp_
     assert "| new | 0.7100 [0.7000, 0.7200] | 70.0 % |" in twin  # 0.21 of 0.30
 
 
-def test_the_sweep_s_choice_is_explained(built: Built, inputs: Inputs, tmp_path: Path) -> None:
+def test_the_sweep_s_choice_is_explained(built: Built, inputs: Artifacts, tmp_path: Path) -> None:
     _, twin, _ = built
     assert "It takes trial 0 with AUC 0.6900 (−0.0100 to trial 1, the best, with a standard error of 0.0123)" in twin
     assert "| 0 | 4 | 1 | 0.6900 | 0.0123 | 1,000 | chosen |" in twin
@@ -117,7 +117,7 @@ def test_the_sweep_s_choice_is_explained(built: Built, inputs: Inputs, tmp_path:
     assert "with AUC 0.6900 (the best of all)" in build(inputs, tmp_path)[1]
 
 
-def test_models_are_ranked_by_what_is_shown_and_equals_by_name(inputs: Inputs, tmp_path: Path) -> None:
+def test_models_are_ranked_by_what_is_shown_and_equals_by_name(inputs: Artifacts, tmp_path: Path) -> None:
     models = json.loads((inputs.evaluate / "metrics.json").read_text())["models"]
     for name, auc in (("base", 0.71001), ("new", 0.71003)):
         models[name]["metrics"]["auc"]["value"] = auc
@@ -148,7 +148,7 @@ def test_titles_are_escaped(built: Built) -> None:
     assert "&lt;b&gt;Bold&lt;/b&gt; &amp; co \\| `tick" in twin
 
 
-def test_overlapping_periods_are_called_out(built: Built, inputs: Inputs, tmp_path: Path) -> None:
+def test_overlapping_periods_are_called_out(built: Built, inputs: Artifacts, tmp_path: Path) -> None:
     assert "No two periods overlap." in built[1]
     manifest = json.loads((inputs.prepare / "manifest.json").read_text())
     manifest["splits"]["valid"]["from"] = manifest["splits"]["train"]["to"]
@@ -165,7 +165,7 @@ def needed_files() -> Iterator[str]:
 
 
 @pytest.mark.parametrize("name", list(needed_files()))
-def test_missing_file_is_named(inputs: Inputs, tmp_path: Path, name: str) -> None:
+def test_missing_file_is_named(inputs: Artifacts, tmp_path: Path, name: str) -> None:
     (tmp_path / "artifacts" / name).unlink()
     with pytest.raises(UserError, match=re.escape(name)):
         build(inputs, tmp_path)
@@ -180,7 +180,9 @@ def test_missing_file_is_named(inputs: Inputs, tmp_path: Path, name: str) -> Non
         ("train/new-0/curve.jsonl", "{", "curve.jsonl"),
     ],
 )
-def test_file_of_another_version_is_named(inputs: Inputs, tmp_path: Path, name: str, content: str, field: str) -> None:
+def test_file_of_another_version_is_named(
+    inputs: Artifacts, tmp_path: Path, name: str, content: str, field: str
+) -> None:
     (tmp_path / "artifacts" / name).write_text(content)
     with pytest.raises(UserError, match=re.escape(name)) as error:
         build(inputs, tmp_path)
@@ -188,7 +190,7 @@ def test_file_of_another_version_is_named(inputs: Inputs, tmp_path: Path, name: 
     assert "run the stage" in str(error.value)
 
 
-def test_report_stands_without_register(inputs: Inputs, tmp_path: Path) -> None:
+def test_report_stands_without_register(inputs: Artifacts, tmp_path: Path) -> None:
     for path in sorted(inputs.register.rglob("*"), reverse=True):
         path.rmdir() if path.is_dir() else path.unlink()
     inputs.register.rmdir()
@@ -197,7 +199,7 @@ def test_report_stands_without_register(inputs: Inputs, tmp_path: Path) -> None:
     assert "| register | `not run` | – |" in twin
 
 
-def test_lineage_tells_arithmetic_and_no_machine(inputs: Inputs, tmp_path: Path) -> None:
+def test_lineage_tells_arithmetic_and_no_machine(inputs: Artifacts, tmp_path: Path) -> None:
     edit(inputs.embed / "manifest.json", arithmetic="native")
     twin = build(inputs, tmp_path)[1]
     assert re.search(r"^\| embed \| `\w{12}` \| native \|$", twin, re.MULTILINE)
@@ -206,7 +208,7 @@ def test_lineage_tells_arithmetic_and_no_machine(inputs: Inputs, tmp_path: Path)
     assert platform.node() not in twin
 
 
-def test_single_model_without_feedback(inputs: Inputs, tmp_path: Path) -> None:
+def test_single_model_without_feedback(inputs: Artifacts, tmp_path: Path) -> None:
     """The control alone, on a log whose negatives are sampled."""
     mark = "sampled negatives, 4 per positive"
     edit(inputs.evaluate / "manifest.json", negatives=mark)

@@ -82,7 +82,7 @@ def test_the_stage_writes_table_choice_and_front_whatever_the_order_of_answers(
     for name, arrange in (("one", as_completed), ("other", lambda jobs: reversed(list(as_completed(jobs))))):
         monkeypatch.setattr(stage, "as_completed", arrange)
         (tmp_path / name).mkdir()
-        sweep(CONFIG, task, 2, tmp_path / name, tmp_path / "work")
+        sweep(CONFIG, task, workers=2, out=tmp_path / name, work=tmp_path / "work")
         assert not (tmp_path / "work").exists()
     assert sha256_tree(tmp_path / "one") == sha256_tree(tmp_path / "other")
     table, manifest = pd.read_csv(tmp_path / "one" / "trials.csv"), read_manifest(tmp_path / "one")

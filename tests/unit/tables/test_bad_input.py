@@ -395,5 +395,5 @@ def test_a_path_that_is_no_log_is_told_by_acquire(tmp_path: Path, name: str) -> 
         (home / "empty.csv").touch()
     config = AcquireConfig(dataset="own", path=None if path is None else str(home / path))
     with says(*parts), stage_output(tmp_path / "out") as out:
-        acquire(config, out)
+        acquire(config, out=out)
     assert list(tmp_path.iterdir()) == [home]

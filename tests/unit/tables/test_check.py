@@ -38,7 +38,7 @@ def pasted(text: str, home: Path) -> EventStore:
     sections = yaml.safe_load(text)
     config = parse(AcquireConfig, sections["acquire"], "params.yaml")
     with stage_output(home / "acquired") as out:
-        acquire(config, out)
+        acquire(config, out=out)
     prepare_log(parse(PrepareConfig, sections["prepare"], "params.yaml"), home / "acquired", home / "prepared")
     return EventStore.open(home / "prepared")
 

@@ -36,7 +36,7 @@ def take_own(raw: Path, out: Path, pattern: str, items: str | None = None) -> Ra
     """An own log as the stage `acquire` leaves it, read with the genre as a field."""
     path = None if items is None else str(raw / items)
     with stage_output(out) as draft:
-        acquire(AcquireConfig(dataset="own", path=str(raw / pattern), items_path=path), draft)
+        acquire(AcquireConfig(dataset="own", path=str(raw / pattern), items_path=path), out=draft)
     return own(out, mapped(fields=("genre",)))
 
 

@@ -24,7 +24,7 @@ COOCCURRENCE = EmbedConfig(method="cooccurrence", cooccurrence_dim=16)
 
 def _embed(config: EmbedConfig, prepared: Path, out: Path) -> np.ndarray:
     out.mkdir()
-    embed(config, prepared, out)
+    embed(config, prepared=prepared, out=out)
     return np.asarray(load_array(out, "embeddings"))
 
 

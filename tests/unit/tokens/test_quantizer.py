@@ -43,7 +43,7 @@ def _tokenize(home: Path, vectors: np.ndarray, config: TokenizeConfig, out: str 
     save_arrays(home / "embed", {"embeddings": vectors})
     pd.DataFrame({"item": [str(row) for row in range(len(vectors))]}).to_parquet(home / "prepare" / "items.parquet")
     save_prepared(home / "prepare")
-    tokenize(config, home / "prepare", home / "embed", home / out)
+    tokenize(config, prepared=home / "prepare", embedded=home / "embed", out=home / out)
     return home / out
 
 
@@ -129,7 +129,7 @@ def test_the_stage_writes_codes_codewords_and_quality(stages: Stages, tmp_path: 
     assert quantizer.depth == depth_of(stages.tokenize) == manifest["depth"] == 3
     assert [words.shape[0] for words in quantizer.codewords] == manifest["widths"] == [8, 8, 8]
     np.testing.assert_array_equal(quantizer.encode(np.asarray(load_array(stages.embed, "embeddings"))), codes)
-    tokenize(TokenizeConfig(widths=(8, 8, 8)), stages.prepare, stages.embed, tmp_path)
+    tokenize(TokenizeConfig(widths=(8, 8, 8)), prepared=stages.prepare, embedded=stages.embed, out=tmp_path)
     assert sha256_tree(tmp_path) == sha256_tree(stages.tokenize)
 
 
@@ -171,7 +171,12 @@ def test_embeddings_of_other_items_are_refused(tmp_path: Path, shape: tuple[int,
     _tokenize(tmp_path, _vectors(9), TokenizeConfig(widths=(2,), limits=OPEN))
     save_arrays(tmp_path / "embed", {"embeddings": np.ones(shape, np.float32)})
     with says("embeddings.npy", " x ".join(map(str, shape)), "there are 9 items", "stage embed"):
-        tokenize(TokenizeConfig(widths=(2,)), tmp_path / "prepare", tmp_path / "embed", tmp_path / "tokenize")
+        tokenize(
+            TokenizeConfig(widths=(2,)),
+            prepared=tmp_path / "prepare",
+            embedded=tmp_path / "embed",
+            out=tmp_path / "tokenize",
+        )
 
 
 def test_the_gate_stops_the_stage(tmp_path: Path) -> None:

@@ -53,7 +53,7 @@ def make(stages: Stages, items: ItemSpace, tmp_path_factory: pytest.TempPathFact
     def run(prepared: Path = stages.prepare, train: TrainConfig = TRAIN, **changes: object) -> Path:
         out = tmp_path_factory.mktemp("instances")
         config = InstancesConfig.model_validate(CONFIG.model_dump() | changes)
-        make_instances(config, FRAME, train, COMPUTE, items, prepared, out)
+        make_instances(config, FRAME, train, COMPUTE, items, prepared=prepared, out=out)
         return out
 
     return run
@@ -233,7 +233,19 @@ def trained(stages: Stages, items: ItemSpace, made: Path, tmp_path_factory: pyte
     for name, config in (("iat", IAT), ("shuffled", IAT.model_copy(update={"instances": "shuffled"}))):
         out = home / f"{name}-0"
         out.mkdir()
-        train_model(name, config, FRAME, TRAIN, COMPUTE, 0, items, stages.prepare, out, home / ".work", made)
+        train_model(
+            name,
+            config,
+            FRAME,
+            TRAIN,
+            COMPUTE,
+            0,
+            items,
+            prepared=stages.prepare,
+            out=out,
+            work=home / ".work",
+            instances=made,
+        )
     return home
 
 
@@ -310,12 +322,30 @@ def test_evaluation_and_ab_test_feed_the_model(trained: Path, made: Path, stages
         (tmp_path / name).mkdir()
     config = EvaluateConfig(reference="iat", bootstrap=20)
     out = tmp_path / "evaluate"
-    evaluate(config, experiment, COMPUTE, stages.prepare, trained, out, tmp_path / "timings.json", made)
+    evaluate(
+        config,
+        experiment,
+        COMPUTE,
+        prepared=stages.prepare,
+        trained=trained,
+        out=out,
+        timings=tmp_path / "timings.json",
+        instances=made,
+    )
     found = Scores.open(out).models
     assert found["iat"].cost.encode_macs > 0
     assert found["iat"].metrics["auc"].value != found["shuffled"].metrics["auc"].value
     test = ABTestConfig(control="iat", users=100, visits=2, pool=10, slate=3, world_dim=4)
-    abtest(test, experiment, COMPUTE, stages.prepare, trained, out, tmp_path / "abtest", made)
+    abtest(
+        test,
+        experiment,
+        COMPUTE,
+        prepared=stages.prepare,
+        trained=trained,
+        evaluated=out,
+        out=tmp_path / "abtest",
+        instances=made,
+    )
     assert "shuffled" in ABTests.open(tmp_path / "abtest").tests
     store = EventStore.open(stages.prepare)
     people = population(store.samples("test"))

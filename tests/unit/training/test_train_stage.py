@@ -27,7 +27,7 @@ def _run(stages: Stages, items: ItemSpace, home: Path, config: HiSACConfig | Non
     out = home / "out"
     out.mkdir(parents=True)
     model = config or MODELS["hisac"]
-    train_model("hisac", model, FRAME, CONFIG, CPU, 3, items, stages.prepare, out, home / "work")
+    train_model("hisac", model, FRAME, CONFIG, CPU, 3, items, prepared=stages.prepare, out=out, work=home / "work")
     return out
 
 

@@ -56,8 +56,10 @@ class Job:
         frame, model, train = (kind.model_validate_json(json.dumps(given)) for kind, given in sections)
         compute = ComputeConfig(device="cpu")
         with team_output(Path(self.out)) as out:
-            items = load_items(prepared, embedded, codebook)
-            train_model("hisac", model, frame, train, compute, 0, items, prepared, out, Path(self.work))
+            items = load_items(prepared=prepared, embedded=embedded, codebook=codebook)
+            train_model(
+                "hisac", model, frame, train, compute, 0, items, prepared=prepared, out=out, work=Path(self.work)
+            )
 
 
 def _spoil() -> None:

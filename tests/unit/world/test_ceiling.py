@@ -36,7 +36,7 @@ def test_an_area_needs_both_classes() -> None:
 
 
 def test_the_ceiling_of_a_period_is_that_of_its_exposures(tmp_path: Path) -> None:
-    facts = simulate(WorldConfig(users=20), tmp_path)
+    facts = simulate(WorldConfig(users=20), out=tmp_path)
     (columns,) = read_truth(tmp_path)
     begin, end = np.quantile(columns["time"], [0.5, 0.9]).astype(int)
     found = ceiling(tmp_path, facts["examined"], begin, end)
@@ -55,7 +55,7 @@ def test_the_ceiling_of_a_period_is_that_of_its_exposures(tmp_path: Path) -> Non
 def test_a_log_without_its_truth_or_cut_short_is_one_clear_line(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="holds no part"):
         list(read_truth(tmp_path))
-    simulate(WorldConfig(users=2), tmp_path)
+    simulate(WorldConfig(users=2), out=tmp_path)
     part = tmp_path / "truth" / "part-00000.parquet"
     whole = part.read_bytes()
     part.write_bytes(whole[:-20])

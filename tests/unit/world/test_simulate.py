@@ -19,7 +19,7 @@ from hisac_lab.world.simulate import DAY, START, Simulator, simulate
 
 
 def test_the_log_is_slates_by_user_and_time_and_the_truth_lies_elsewhere(tmp_path: Path) -> None:
-    facts = simulate(WorldConfig(), tmp_path)
+    facts = simulate(WorldConfig(), out=tmp_path)
     world = PRESETS["tiny"]
     assert sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.*")) == [
         "events/part-00000.parquet",
@@ -116,7 +116,7 @@ def test_the_same_settings_give_the_same_bytes(tmp_path: Path, monkeypatch: pyte
     facts = {}
     for name in ("one", "two", "other"):
         (tmp_path / name).mkdir()
-        facts[name] = simulate(WorldConfig(users=8, seed=int(name == "other")), tmp_path / name)
+        facts[name] = simulate(WorldConfig(users=8, seed=int(name == "other")), out=tmp_path / name)
     assert sha256_tree(tmp_path / "one") == sha256_tree(tmp_path / "two")
     assert facts["one"] == facts["two"] != facts["other"]
     assert sha256_tree(tmp_path / "one") != sha256_tree(tmp_path / "other")
@@ -125,7 +125,7 @@ def test_the_same_settings_give_the_same_bytes(tmp_path: Path, monkeypatch: pyte
     assert [pq.ParquetFile(path).num_row_groups for path in parts] == [3, 2]
     monkeypatch.undo()
     (tmp_path / "large").mkdir()
-    assert simulate(WorldConfig(users=8), tmp_path / "large") == facts["one"]
+    assert simulate(WorldConfig(users=8), out=tmp_path / "large") == facts["one"]
     for folder in ("events", "truth"):
         pd.testing.assert_frame_equal(
             pd.read_parquet(tmp_path / "one" / folder), pd.read_parquet(tmp_path / "large" / folder)
@@ -138,7 +138,7 @@ from pathlib import Path
 from hisac_lab.config.world import WorldConfig
 from hisac_lab.world import simulate as module
 module.GROUP_ROWS = 16_384
-module.simulate(WorldConfig(preset="small", users=int(sys.argv[1])), Path(sys.argv[2]))
+module.simulate(WorldConfig(preset="small", users=int(sys.argv[1])), out=Path(sys.argv[2]))
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
 

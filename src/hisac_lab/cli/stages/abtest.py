@@ -2,7 +2,7 @@
 
 from hisac_lab.abtest.experiment import abtest
 from hisac_lab.base.artifacts import stage_output
-from hisac_lab.cli.paths import ABTEST, EVALUATE, INSTANCES, PREPARE, TRAIN
+from hisac_lab.cli.paths import ARTIFACTS
 from hisac_lab.config.abtest import ABTestConfig
 from hisac_lab.config.base import load_section
 from hisac_lab.config.compute import ComputeConfig
@@ -14,5 +14,14 @@ def run() -> None:
     config = load_section("abtest", ABTestConfig)
     experiment = load_section("experiment", ExperimentConfig)
     compute = load_section("compute", ComputeConfig)
-    with stage_output(ABTEST) as out:
-        abtest(config, experiment, compute, PREPARE, TRAIN, EVALUATE, out, INSTANCES)
+    with stage_output(ARTIFACTS.abtest) as out:
+        abtest(
+            config,
+            experiment,
+            compute,
+            prepared=ARTIFACTS.prepare,
+            trained=ARTIFACTS.train,
+            evaluated=ARTIFACTS.evaluate,
+            out=out,
+            instances=ARTIFACTS.instances,
+        )

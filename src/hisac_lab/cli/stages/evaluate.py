@@ -3,7 +3,7 @@
 import os
 
 from hisac_lab.base.artifacts import stage_output
-from hisac_lab.cli.paths import EVALUATE, INSTANCES, PREPARE, TIMINGS, TRAIN
+from hisac_lab.cli.paths import ARTIFACTS, TIMINGS
 from hisac_lab.config.base import load_section
 from hisac_lab.config.compute import ComputeConfig
 from hisac_lab.config.evaluate import EvaluateConfig
@@ -18,5 +18,15 @@ def run() -> None:
     compute = load_section("compute", ComputeConfig)
     runs = len(experiment.models) * len(experiment.seeds)
     workers = min(runs, int(os.environ.get("HISAC_LAB_THREADS") or os.cpu_count() or 1))
-    with stage_output(EVALUATE) as out:
-        evaluate(config, experiment, compute, PREPARE, TRAIN, out, TIMINGS, INSTANCES, workers)
+    with stage_output(ARTIFACTS.evaluate) as out:
+        evaluate(
+            config,
+            experiment,
+            compute,
+            prepared=ARTIFACTS.prepare,
+            trained=ARTIFACTS.train,
+            out=out,
+            timings=TIMINGS,
+            instances=ARTIFACTS.instances,
+            workers=workers,
+        )

@@ -1,7 +1,7 @@
 """Stage instances: IAT's source model, and the store of every sample's vector."""
 
 from hisac_lab.base.artifacts import stage_output
-from hisac_lab.cli.paths import CODEBOOK, EMBED, INSTANCES, PREPARE
+from hisac_lab.cli.paths import ARTIFACTS
 from hisac_lab.config.base import load_section
 from hisac_lab.config.compute import ComputeConfig
 from hisac_lab.config.model import FrameConfig, InstancesConfig
@@ -16,6 +16,6 @@ def run() -> None:
     frame = load_section("frame", FrameConfig)
     train = load_section("train", TrainConfig)
     compute = load_section("compute", ComputeConfig)
-    with stage_output(INSTANCES) as out:
-        items = load_items(PREPARE, EMBED, CODEBOOK)
-        make_instances(config, frame, train, compute, items, PREPARE, out)
+    with stage_output(ARTIFACTS.instances) as out:
+        items = load_items(prepared=ARTIFACTS.prepare, embedded=ARTIFACTS.embed, codebook=ARTIFACTS.codebook)
+        make_instances(config, frame, train, compute, items, prepared=ARTIFACTS.prepare, out=out)

@@ -4,7 +4,7 @@ import os
 
 from hisac_lab.base.artifacts import sha256_tree, stage_output
 from hisac_lab.base.errors import UserError
-from hisac_lab.cli.paths import CODEBOOK, EMBED, PREPARE, SWEEP, WORK
+from hisac_lab.cli.paths import ARTIFACTS, WORK
 from hisac_lab.codebook.records import CodebookFacts
 from hisac_lab.config.base import load_section
 from hisac_lab.config.compute import ComputeConfig
@@ -25,7 +25,7 @@ def run() -> None:
     base = load_section("models", Models).get(config.model)
     if not isinstance(base, HiSACConfig):
         raise UserError("params.yaml", f"{config.model!r} is no model of kind hisac", "name one", "sweep.model")
-    deepest = CodebookFacts.open(CODEBOOK).depth
+    deepest = CodebookFacts.open(ARTIFACTS.codebook).depth
     if max(config.depth) > deepest:
         raise UserError(
             "params.yaml",
@@ -40,13 +40,13 @@ def run() -> None:
         compute=load_section("compute", ComputeConfig),
         share=config.train_share,
         seed=config.seed,
-        prepared=PREPARE,
-        embedded=EMBED,
-        codebook=CODEBOOK,
+        prepared=ARTIFACTS.prepare,
+        embedded=ARTIFACTS.embed,
+        codebook=ARTIFACTS.codebook,
     )
-    inputs = [sha256_tree(path) for path in (PREPARE, EMBED, CODEBOOK)]
+    inputs = [sha256_tree(path) for path in (ARTIFACTS.prepare, ARTIFACTS.embed, ARTIFACTS.codebook)]
     settings = [part.model_dump(mode="json") for part in (task.base, task.frame, task.train, task.compute)]
     work = work_folder(WORK / "sweep", [config.train_share, config.seed, settings, inputs])
     workers = min(config.round_size, int(os.environ.get("HISAC_LAB_THREADS") or os.cpu_count() or 1))
-    with stage_output(SWEEP) as out:
-        sweep(config, task, workers, out, work)
+    with stage_output(ARTIFACTS.sweep) as out:
+        sweep(config, task, workers=workers, out=out, work=work)

@@ -1,7 +1,7 @@
 """Stage train: one model, one seed."""
 
 from hisac_lab.base.artifacts import sha256_tree
-from hisac_lab.cli.paths import CODEBOOK, EMBED, INSTANCES, PREPARE, SWEEP, TRAIN, WORK
+from hisac_lab.cli.paths import ARTIFACTS, WORK
 from hisac_lab.config.base import load_section, parse
 from hisac_lab.config.compute import ComputeConfig
 from hisac_lab.config.model import FrameConfig, HiSACConfig, Models
@@ -21,15 +21,29 @@ def run(model: str, seed: int) -> None:
         seed: Seed of this run.
     """
     config = load_section("models", Models).get(model)
-    best = Best.open(SWEEP)
+    best = Best.open(ARTIFACTS.sweep)
     if best.model == model:
-        config = parse(HiSACConfig, best.settings, SWEEP / Best.FILE)
+        config = parse(HiSACConfig, best.settings, ARTIFACTS.sweep / Best.FILE)
     frame = load_section("frame", FrameConfig)
     train = load_section("train", TrainConfig)
     compute = load_section("compute", ComputeConfig)
-    inputs = [sha256_tree(path) for path in (PREPARE, EMBED, CODEBOOK)]
+    inputs = [sha256_tree(path) for path in (ARTIFACTS.prepare, ARTIFACTS.embed, ARTIFACTS.codebook)]
     settings = [part.model_dump(mode="json") for part in (config, frame, train, compute)]
-    work = work_folder(WORK / "train" / f"{model}-{seed}", [settings, inputs, InstancesMade.open(INSTANCES).digest])
-    with team_output(TRAIN / f"{model}-{seed}") as out:
-        items = load_items(PREPARE, EMBED, CODEBOOK)
-        train_model(model, config, frame, train, compute, seed, items, PREPARE, out, work, INSTANCES)
+    work = work_folder(
+        WORK / "train" / f"{model}-{seed}", [settings, inputs, InstancesMade.open(ARTIFACTS.instances).digest]
+    )
+    with team_output(ARTIFACTS.run(model, seed)) as out:
+        items = load_items(prepared=ARTIFACTS.prepare, embedded=ARTIFACTS.embed, codebook=ARTIFACTS.codebook)
+        train_model(
+            model,
+            config,
+            frame,
+            train,
+            compute,
+            seed,
+            items,
+            prepared=ARTIFACTS.prepare,
+            out=out,
+            work=work,
+            instances=ARTIFACTS.instances,
+        )
