@@ -75,10 +75,10 @@ class Data:
         config = settings(TokenizeConfig, changes, "tokenize")
         make, prepared = self.workspace.make, self.prepared
         key = [semantics.model_dump(mode="json"), _made(prepared)]
-        embedded = make("embed", key, lambda out: embed(semantics, prepared, out))
+        embedded = make("embed", key, lambda out: embed(semantics, prepared=prepared, out=out))
         key = [config.model_dump(mode="json"), _made(prepared), _made(embedded)]
-        tokenized = make("tokenize", key, lambda out: tokenize(config, prepared, embedded, out))
-        codebook = make("codebook", _made(tokenized), lambda out: build_codebook(tokenized, out))
+        tokenized = make("tokenize", key, lambda out: tokenize(config, prepared=prepared, embedded=embedded, out=out))
+        codebook = make("codebook", _made(tokenized), lambda out: build_codebook(tokenized=tokenized, out=out))
         return replace(self, embedded=embedded, codebook=codebook)
 
     def semantic_ids(self) -> pd.DataFrame:
@@ -142,8 +142,8 @@ class Data:
         key = [parts, _made(self.prepared), _made(embedded), _made(codebook)]
 
         def build(out: Path) -> None:
-            items = load_items(self.prepared, embedded, codebook)
-            make_instances(config, frame, train, compute, items, self.prepared, out)
+            items = load_items(prepared=self.prepared, embedded=embedded, codebook=codebook)
+            make_instances(config, frame, train, compute, items, prepared=self.prepared, out=out)
 
         return self.workspace.make("instances", key, build)
 

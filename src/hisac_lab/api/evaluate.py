@@ -115,6 +115,8 @@ def evaluate(
 
     def build(out: Path) -> None:
         timings = first.workspace.path / "timings" / f"{out.name}.json"
-        judge(config, paths, machine, first.prepared, out, timings, stores[0] if stores else None, workers)
+        store = stores[0] if stores else None
+        judge(config, machine, prepared=first.prepared, runs=paths, out=out, timings=timings, instances=store,
+              workers=workers)  # fmt: skip
 
     return Comparison(first.workspace.make("evaluate", key, build))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,12 +54,11 @@ class Log:
         config = settings(PrepareConfig, changes, "prepare")
         key = [config.model_dump(mode="json"), Acquired.open(self.path).facts()]
         make = self.workspace.make
-        ingested = make("ingest", key, lambda out: ingest(config, self.path, out))
+        ingested = make("ingest", key, lambda out: ingest(config, raw=self.path, out=out))
         shards = [
-            make("shard", [key, index], lambda out, index=index: shard(config, ingested, index, out))  # type: ignore[misc]
-            for index in config.shards
+            make("shard", [key, index], partial(_shard, config, ingested, index)) for index in config.shards
         ]
-        return Data(self.workspace, make("prepare", key, lambda out: prepare(config, ingested, shards, out)))
+        return Data(self.workspace, make("prepare", key, lambda out: prepare(config, ingested=ingested, shards=shards, out=out)))
 
     def __repr__(self) -> str:
         return f"Log({Acquired.open(self.path).dataset})"
@@ -101,7 +101,11 @@ def load(
     settings(ColumnsConfig, named, "load", "columns")
     files = [Path(path) for path in (config.path, config.items_path, config.vectors_path) if path is not None]
     key = [config.model_dump(mode="json"), [_contents(path) for path in files]]
-    return Log(workspace, workspace.make("acquire", key, lambda out: acquire(config, out)), named)
+    return Log(workspace, workspace.make("acquire", key, lambda out: acquire(config, out=out)), named)
+
+
+def _shard(config: PrepareConfig, ingested: Path, index: int, out: Path) -> None:
+    shard(config, ingested=ingested, index=index, out=out)
 
 
 def _names_a_file(source: str) -> bool:

@@ -235,8 +235,9 @@ def fit(
     key = [parts, seed, data.key(), None if instances is None else instances.name]
 
     def build(out: Path) -> None:
-        items = load_items(data.prepared, embedded, codebook)
+        items = load_items(prepared=data.prepared, embedded=embedded, codebook=codebook)
         work = data.workspace.path / "work" / out.name
-        train_model(config.kind, config, frame, train, compute, seed, items, data.prepared, out, work, instances)
+        inputs = {"prepared": data.prepared, "out": out, "work": work, "instances": instances}
+        train_model(config.kind, config, frame, train, compute, seed, items, **inputs)
 
     return Model(data, data.workspace.make("train", key, build), instances)

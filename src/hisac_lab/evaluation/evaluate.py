@@ -61,11 +61,10 @@ def runs_of(trained: Path, experiment: ExperimentConfig) -> dict[str, list[Path]
 @arithmetic.one_thread()
 def evaluate(
     config: EvaluateConfig,
-    experiment: ExperimentConfig,
     compute: ComputeConfig,
     *,
     prepared: Path,
-    trained: Path,
+    runs: dict[str, list[Path]],
     out: Path,
     timings: Path,
     instances: Path | None = None,
@@ -75,10 +74,9 @@ def evaluate(
 
     Args:
         config: The section `evaluate`.
-        experiment: Which models and seeds there are.
         compute: The section `compute`.
         prepared: Output of the stage `prepare`.
-        trained: Folder with one directory per training run.
+        runs: Outputs of the training runs by model, one per seed (see `runs_of`).
         out: An empty directory.
         timings: A JSON file for what differs between machines; never an output.
         instances: Output of the stage `instances`, for models that read it.
@@ -87,7 +85,6 @@ def evaluate(
     Raises:
         UserError: A run is missing.
     """
-    runs = runs_of(trained, experiment)
     judge = Judge.open(JudgeTask(config, compute, prepared, instances))
     names = [name for name, paths in runs.items() for _ in paths]
     scored: dict[str, list[RunScores]] = {name: [] for name in runs}

@@ -8,7 +8,7 @@ from hisac_lab.config.base import load_section
 from hisac_lab.config.compute import ComputeConfig
 from hisac_lab.config.evaluate import EvaluateConfig
 from hisac_lab.config.model import ExperimentConfig
-from hisac_lab.evaluation.evaluate import evaluate
+from hisac_lab.evaluation.evaluate import evaluate, runs_of
 
 
 def run() -> None:
@@ -21,10 +21,9 @@ def run() -> None:
     with stage_output(ARTIFACTS.evaluate) as out:
         evaluate(
             config,
-            experiment,
             compute,
             prepared=ARTIFACTS.prepare,
-            trained=ARTIFACTS.train,
+            runs=runs_of(ARTIFACTS.train, experiment),
             out=out,
             timings=TIMINGS,
             instances=ARTIFACTS.instances,
