@@ -17,30 +17,12 @@ from hisac_lab.base.errors import UserError
 from hisac_lab.codebook.build import grow
 from hisac_lab.codebook.tree import Codebook
 from hisac_lab.config.events import PrepareConfig
-from hisac_lab.config.model import (
-    AnyModel,
-    CompressConfig,
-    DINConfig,
-    ETAConfig,
-    EveryModel,
-    FrameConfig,
-    HiSACConfig,
-    IATConfig,
-    IATSourceConfig,
-    MeanConfig,
-    MIRRNConfig,
-    R2LEDConfig,
-    SAMConfig,
-    SDIMConfig,
-    SIMConfig,
-    TransformerConfig,
-    TWINConfig,
-    VotesConfig,
-)
+from hisac_lab.config.model import FrameConfig, ModelConfig
 from hisac_lab.events.ingest import ingest
 from hisac_lab.events.prepare import prepare
 from hisac_lab.events.shard import shard
 from hisac_lab.inference.runtime import Runtime
+from hisac_lab.models import catalog
 from hisac_lab.models.catalog import build
 from hisac_lab.models.contract import Candidates, History, ItemSpace, UserState
 from hisac_lab.models.frame import Ranker
@@ -50,60 +32,12 @@ from hisac_lab.tokens.quantizer import ResidualQuantizer, fit
 CPU = Runtime(torch.device("cpu"), mixed=False)
 DAY = 86_400
 FRAME = FrameConfig(dim=8, short_window=5, attention_hidden=8, tower=(16,), dropout=0.0)
-MODELS: dict[str, AnyModel] = {
-    "din-short-only": DINConfig(whole_history=False),
-    "din-whole": DINConfig(),
-    "mean": MeanConfig(),
-    "sim-code": SIMConfig(top=4),
-    "sim-field": SIMConfig(search="field", field=1, top=4, heads=1),
-    "sim-embedding": SIMConfig(search="embedding", top=4),
-    "sim-semantic": SIMConfig(search="semantic", top=4),
-    "eta": ETAConfig(bits=40, top=4),
-    "sdim": SDIMConfig(groups=4, bits=2),
-    "sdim-sum": SDIMConfig(groups=3, bits=3, normalise=False),
-    "twin": TWINConfig(top=4, heads=2),
-    "twin-no-cross": TWINConfig(top=4, cross=False),
-    "mirrn": MIRRNConfig(top=5, recent=3, heads=2),
-    "sam-2p": SAMConfig(passes=2, positions=30),
-    "sam-3p": SAMConfig(positions=10, norm="layer"),
-    "sam-3p-plus": SAMConfig(enhance=True, positions=30),
-    "sam-released": SAMConfig(memory="fixed", weight_features=0, norm="none", scale_sum=True),
-    "transformer": TransformerConfig(window=12, layers=1),
-    "transformer-last": TransformerConfig(window=12, readout="last", layers=1),
-    "hstu": TransformerConfig(block="hstu", window=12, heads=2),
-    "kmeans": CompressConfig(size=4),
-    "lsh": CompressConfig(by="lsh", size=5, decay="power"),
-    "patches": CompressConfig(by="patches", size=3, decay="none"),
-    "queries": CompressConfig(by="queries", size=4, reader="transformer"),
-    "hisac": HiSACConfig(agents=8),
-    "hisac-flat-vote": HiSACConfig(agents=8, vote="flat"),
-    "hisac-all-leaves": HiSACConfig(agents=8, every_leaf=True),
-    "hisac-hard-routing": HiSACConfig(agents=8, routing="hard"),
-    "hisac-softmax-over-agents": HiSACConfig(agents=8, softmax_over="agents"),
-    "hisac-weight-factor": HiSACConfig(agents=8, weight="factor", weight_temperature=2.0),
-    "hisac-no-weight": HiSACConfig(agents=8, weight="none"),
-    "hisac-one-level-one-head": HiSACConfig(agents=4, depth=1, heads=1),
-    "hisac-own-budgets": HiSACConfig(budgets=(2, 1, 2), temperature=0.5),
-    "hisac-by-items-before-a-transformer": HiSACConfig(agents=8, route_by="items", reader="transformer"),
-    "hisac-by-leaves-fading-by-a-power": HiSACConfig(agents=8, route_by="leaves", decay="power", decay_rate=0.5),
-    "hisac-with-path-votes": HiSACConfig(agents=8, path_votes=True),
-    "hisac-shuffled": HiSACConfig(agents=8, ids="shuffled", decay="none"),
-    "votes": VotesConfig(),
-    "r2led": R2LEDConfig(top=4, recent=3),
-    "r2led-union-items": R2LEDConfig(top=4, mix="union", fuse="items", fusion="concat", ids="shuffled"),
-    "r2led-cascade": R2LEDConfig(top=2, mix="cascade", fusion="mean", level_gate=False, depth=2),
-    "r2led-one-route": R2LEDConfig(routes=("target",), top=4, mix="semantic", heads=1),
+EVERY: dict[str, ModelConfig] = {
+    name: config for kind in catalog.KINDS.values() for name, config in kind.examples.items()
 }
-"""Models that need histories alone."""
-EVERY: dict[str, EveryModel] = {
-    **MODELS,
-    "iat-source-temporal": IATSourceConfig(order="temporal", dim=8, decoder=(8,)),
-    "iat-source-user": IATSourceConfig(dim=8, decoder=(8,), window=5, layers=1, heads=2),
-    "iat": IATConfig(dim=8, window=4, heads=2),
-    "iat-handmade": IATConfig(tokens="handmade", labels=False, dim=8, window=4, layers=1),
-    "iat-after-shuffled": IATConfig(stored="after", instances="shuffled", dim=8, window=4, layers=1),
-}
-"""Also those that make or read an instance store."""
+"""Small settings of every kind of model."""
+MODELS = {name: config for name, config in EVERY.items() if not config.needs_instances}
+"""Those that need histories alone."""
 ITEMS, WITHOUT_ID = 60, (3, 17)
 """Items of the made-up space; those numbers have no embedding, hence no semantic ID."""
 

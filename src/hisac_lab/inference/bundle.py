@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Annotated
 
 import torch
-from pydantic import Field, TypeAdapter
 from safetensors.torch import load_file, save
 from torch import Tensor
 
 from hisac_lab.base.artifacts import read_json, read_manifest, write_file, write_json
 from hisac_lab.base.errors import UserError, explain_os_error
-from hisac_lab.config.model import EveryModel, FrameConfig
-from hisac_lab.models.catalog import build
+from hisac_lab.config.base import parse
+from hisac_lab.config.model import FrameConfig, ModelConfig
+from hisac_lab.models.catalog import build, config_of
 from hisac_lab.models.contract import ItemSpace
 from hisac_lab.models.frame import Ranker
 
 WEIGHTS, MODEL = "weights.safetensors", "model.json"
 
 
-def save_model(out: Path, model: Ranker, config: EveryModel, items: ItemSpace, instances: str | None = None) -> None:
+def save_model(out: Path, model: Ranker, config: ModelConfig, items: ItemSpace, instances: str | None = None) -> None:
     """Writes weights and everything needed to build the model again; no pickles.
 
     Args:
@@ -44,7 +42,7 @@ def save_model(out: Path, model: Ranker, config: EveryModel, items: ItemSpace, i
     write_json(out / MODEL, facts if instances is None else facts | {"instances": instances})
 
 
-def load_model(path: Path, codebook: Path | None = None, instances: Path | None = None) -> tuple[Ranker, EveryModel]:
+def load_model(path: Path, codebook: Path | None = None, instances: Path | None = None) -> tuple[Ranker, ModelConfig]:
     """Builds a saved model again, from its own two files alone.
 
     Args:
@@ -60,9 +58,8 @@ def load_model(path: Path, codebook: Path | None = None, instances: Path | None 
         check_codebook(path, codebook)
     if instances is not None and "instances" in facts:
         _check(path, "instances", instances, "instance store")
-    adapter: TypeAdapter[EveryModel] = TypeAdapter(Annotated[EveryModel, Field(discriminator="kind")])
-    config = adapter.validate_json(json.dumps(facts["model"]))
-    frame = FrameConfig.model_validate_json(json.dumps(facts["frame"]))
+    config = config_of(facts["model"])
+    frame = parse(FrameConfig, facts["frame"], path / MODEL, "frame")
     model = build(config, frame, ItemSpace.blank(**facts["items"]), seed=0)
     try:
         tensors = load_file(str(path / WEIGHTS))

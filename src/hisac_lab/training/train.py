@@ -9,7 +9,7 @@ from typing import Any
 
 from hisac_lab.base.artifacts import digest_of, sha256_tree, write_file, write_manifest
 from hisac_lab.config.compute import ComputeConfig
-from hisac_lab.config.model import AnyModel, FrameConfig
+from hisac_lab.config.model import FrameConfig, ModelConfig
 from hisac_lab.config.train import TrainConfig
 from hisac_lab.events.batches import group
 from hisac_lab.events.store import EventStore
@@ -33,7 +33,7 @@ def work_folder(home: Path, key: Any) -> Path:
 
 def train_model(
     name: str,
-    model_config: AnyModel,
+    model_config: ModelConfig,
     frame: FrameConfig,
     config: TrainConfig,
     compute: ComputeConfig,

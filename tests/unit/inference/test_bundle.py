@@ -12,10 +12,10 @@ from kit import EVERY, FRAME, ITEMS, make_history, make_items, says
 
 from hisac_lab.base.artifacts import sha256_tree, write_manifest
 from hisac_lab.codebook.build import grow
-from hisac_lab.config.model import HiSACConfig
 from hisac_lab.config.tokens import RQVAEConfig
 from hisac_lab.inference.bundle import load_model, save_model
 from hisac_lab.models.catalog import build
+from hisac_lab.models.hisac import HiSACConfig
 from hisac_lab.tokens.rqvae import fit_rqvae
 
 SPACE = make_items()

@@ -9,7 +9,7 @@ import pytest
 from headings import resolves
 from kit import EVERY
 
-from hisac_lab.config.model import EveryModel
+from hisac_lab.config.model import ModelConfig
 from hisac_lab.models.catalog import fidelity_card
 from hisac_lab.models.contract import CardLine
 
@@ -43,5 +43,5 @@ def test_a_card_line_has_a_source_and_a_test_that_exists(model: str, line: CardL
 
 
 @pytest.mark.parametrize("config", KINDS.values(), ids=KINDS)
-def test_every_model_has_a_card_that_says_what_is_stated_inferred_and_left_out(config: EveryModel) -> None:
+def test_every_model_has_a_card_that_says_what_is_stated_inferred_and_left_out(config: ModelConfig) -> None:
     assert {line.status for line in fidelity_card(config)} == {"stated", "inferred", "left out"}
