@@ -8,11 +8,12 @@ import torch
 from safetensors.torch import load_file, save
 from torch import Tensor
 
+from hisac_lab.base import plugins
 from hisac_lab.base.artifacts import read_json, read_manifest, write_file, write_json
 from hisac_lab.base.errors import UserError, explain_os_error
 from hisac_lab.config.base import parse
 from hisac_lab.config.model import FrameConfig, ModelConfig
-from hisac_lab.models.catalog import build, config_of
+from hisac_lab.models.catalog import KINDS, build, config_of
 from hisac_lab.models.contract import ItemSpace
 from hisac_lab.models.frame import Ranker
 
@@ -38,6 +39,7 @@ def save_model(out: Path, model: Ranker, config: ModelConfig, items: ItemSpace, 
         "items": items.shape(),
         "codebook": items.codebook.digest,
         "twins": twins,
+        **plugins.origin(plugins.MODELS, config.kind),
     }
     write_json(out / MODEL, facts if instances is None else facts | {"instances": instances})
 
@@ -51,13 +53,17 @@ def load_model(path: Path, codebook: Path | None = None, instances: Path | None 
         instances: The instance store it is about to be used with (output of the stage `instances`), or None.
 
     Raises:
-        UserError: The files are missing, or the model was trained with another codebook or instance store.
+        UserError: The files are missing, the package that brought the model is not installed, or the model was
+            trained with another codebook or instance store.
     """
     facts = read_json(path / MODEL)
     if codebook is not None:
         check_codebook(path, codebook)
     if instances is not None and "instances" in facts:
         _check(path, "instances", instances, "instance store")
+    if (kind := facts["model"]["kind"]) not in KINDS:
+        package = facts.get("package", "another version of hisac-lab")
+        raise UserError(path / MODEL, f"{kind!r} comes from {package}, which is not here", "install it", "model.kind")
     config = config_of(facts["model"])
     frame = parse(FrameConfig, facts["frame"], path / MODEL, "frame")
     model = build(config, frame, ItemSpace.blank(**facts["items"]), seed=0)

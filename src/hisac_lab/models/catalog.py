@@ -1,6 +1,6 @@
 """The catalog of models: each class with a `Config`, in the modules of this package or named by an entry point.
 
-A distribution brings a model of its own by an entry point of the group `hisac_lab.models`, `NAME = "MODULE:CLASS"`.
+Another distribution brings a kind by an entry point of the group `hisac_lab.models`, `KIND = "MODULE:CLASS"`.
 Importing this module imports every model, and with them torch.
 """
 
@@ -18,12 +18,12 @@ import torch
 from pydantic import ConfigDict, Field, RootModel, TypeAdapter
 
 from hisac_lab import models
+from hisac_lab.base import plugins
 from hisac_lab.base.errors import UserError
 from hisac_lab.config.model import FrameConfig, ModelConfig
 from hisac_lab.models.contract import CardLine, ItemSpace, Kind, LongBranch
 from hisac_lab.models.frame import Ranker
 
-GROUP = "hisac_lab.models"
 MODULES = sorted(f"{models.__name__}.{module.name}" for module in pkgutil.iter_modules(models.__path__))
 
 
@@ -40,8 +40,15 @@ def _name(kind: type[Kind]) -> str:
     return str(kind.Config.model_fields["kind"].default)
 
 
-KINDS: dict[str, type[Kind]] = {_name(kind): kind for kind in sorted(_own(), key=_name)}
-"""Each kind's class by name."""
+def _fault(name: str, kind: Any) -> str | None:
+    if not (isinstance(kind, type) and issubclass(kind, Kind) and "Config" in vars(kind)):
+        return "is no class of a model with a Config"
+    return None if _name(kind) == name else f"has a Config of kind {_name(kind)!r}"
+
+
+OWN: dict[str, type[Kind]] = {_name(kind): kind for kind in sorted(_own(), key=_name)}
+KINDS: dict[str, type[Kind]] = OWN | plugins.load(plugins.MODELS, OWN, _fault)
+"""Each kind's class by name; `OWN` are those of this package."""
 
 if TYPE_CHECKING:
     AnyModel: TypeAlias = ModelConfig

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from mlflow.models import ModelSignature
 from mlflow.types import ColSpec, DataType, Schema, TensorSpec
 from mlflow.types.schema import Array
 
+from hisac_lab.base import plugins
 from hisac_lab.base.artifacts import read_json
 from hisac_lab.base.errors import UserError
 from hisac_lab.inference.bundle import MODEL
@@ -66,14 +68,16 @@ class ModelVersions:
         return str(known.version)
 
     def _log(self, name: str, bundle: Path, digest: str, run: str) -> ModelVersion:
-        with mlflow.start_run(run_id=run):
+        model = read_json(bundle / MODEL)
+        with mlflow.start_run(run_id=run), tempfile.TemporaryDirectory() as folder:
+            code, requirements = plugins.luggage(plugins.MODELS, model["model"]["kind"], Path(folder))
             info = mlflow.pyfunc.log_model(
                 name=name,
                 python_model=str(PACKAGE / "registry" / "served.py"),
                 artifacts={"bundle": str(bundle)},
-                code_paths=[str(PACKAGE)],
+                code_paths=[str(path) for path in (PACKAGE, *code)],
                 signature=_signature(bundle),
-                pip_requirements=REQUIREMENTS,
+                pip_requirements=[*REQUIREMENTS, *requirements],
             )
         evidence = read_json(bundle / EVIDENCE)
         tags = {
@@ -83,6 +87,7 @@ class ModelVersions:
             "calibration_error": f"{evidence['calibration_error']:.4f}",
             "candidate_macs": f"{evidence['cost']['candidate_macs']:.0f}",
             "abtest": _verdict(evidence["abtest"]),
+            **({"package": model["package"]} if "package" in model else {}),
         }
         try:
             self.client.create_registered_model(name, description=_describe(name, read_json(bundle / CARD)))

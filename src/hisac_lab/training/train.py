@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from hisac_lab.base import plugins
 from hisac_lab.base.artifacts import digest_of, sha256_tree, write_file, write_manifest
 from hisac_lab.config.compute import ComputeConfig
 from hisac_lab.config.model import FrameConfig, ModelConfig
@@ -84,5 +85,6 @@ def train_model(
         parameters=sum(p.numel() for p in model.parameters()),
         steps=progress.step,
         valid_auc=round(progress.best_auc, 6),
+        **plugins.origin(plugins.MODELS, model_config.kind),
     )
     shutil.rmtree(work, ignore_errors=True)

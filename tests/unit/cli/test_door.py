@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
 from kit import says
 
+from hisac_lab.base import plugins
 from hisac_lab.cli import door, params
 
 DEFAULTS = params.defaults()
@@ -36,7 +38,8 @@ def test_other_code_or_other_plug_ins_check_again(checks: list[Path], monkeypatc
     door.check()
     monkeypatch.setattr(door, "sha256_tree", lambda path: "other code")
     door.check()
-    monkeypatch.setattr(door, "entry_points", lambda group: [type("Point", (), {"value": "other", "dist": None})])
+    monkeypatch.setattr(plugins, "package", lambda point: "other==2")
+    monkeypatch.setattr(plugins, "points", lambda group: (EntryPoint("mine", "json:tool", group),))
     door.check()
     assert len(checks) == 3
 
