@@ -23,8 +23,8 @@ from leaderboard import ROOT, run_graph, settings
 from hisac_lab.base.artifacts import Array, stage_output, write_file
 from hisac_lab.base.errors import UserError
 from hisac_lab.base.progress import say
-from hisac_lab.config.model import AnyModel, DINConfig, IATConfig
-from hisac_lab.config.params import Params
+from hisac_lab.cli.params import Params
+from hisac_lab.config.model import ModelConfig
 from hisac_lab.evaluation.metrics import paired, user_resamples
 from hisac_lab.events.batches import group
 from hisac_lab.events.records import InstancesMade
@@ -33,6 +33,8 @@ from hisac_lab.inference.items import load_items
 from hisac_lab.inference.runtime import Runtime, fed, histories, score_rows
 from hisac_lab.models.catalog import build
 from hisac_lab.models.contract import ItemSpace
+from hisac_lab.models.din import DINConfig
+from hisac_lab.models.iat import IATConfig
 from hisac_lab.ops.auc import weighted_auc
 from hisac_lab.training.instances import write_instances
 from hisac_lab.training.loop import train
@@ -76,7 +78,7 @@ class Plan:
     stored: Path
     seeds: int
 
-    def models(self) -> dict[str, AnyModel]:
+    def models(self) -> dict[str, ModelConfig]:
         """Downstream models by what they read."""
         made = self.params.instances
         reader = IATConfig(dim=made.dim, window=made.window, heads=made.heads)
@@ -86,7 +88,7 @@ class Plan:
             "instances without labels": {"labels": False},
             "rows after the transformer": {"stored": "after"},
         }
-        models: dict[str, AnyModel] = {BASE: DINConfig(whole_history=False), "instances": reader}
+        models: dict[str, ModelConfig] = {BASE: DINConfig(whole_history=False), "instances": reader}
         return models | {name: reader.model_copy(update=change) for name, change in controls.items()}
 
 
@@ -123,7 +125,7 @@ def domain(store: EventStore, inside: Array) -> Domain:
     return Domain(own, samples)
 
 
-def score(part: Domain, plan: Plan, config: AnyModel, what: str) -> list[Array]:
+def score(part: Domain, plan: Plan, config: ModelConfig, what: str) -> list[Array]:
     """Test logits of each seed, in the order of the test samples."""
     found, settings = [], plan.params.train
     plain = {split: group(part.store, part.samples[split], settings.max_candidates) for split in SPLITS}

@@ -18,11 +18,11 @@ from pydantic import TypeAdapter
 
 from hisac_lab.base.artifacts import Array
 from hisac_lab.codebook.build import grow
-from hisac_lab.config.model import FrameConfig, ModelConfig
+from hisac_lab.config.model import FrameConfig
 from hisac_lab.config.train import TrainConfig
 from hisac_lab.events.batches import HistoryArrays
 from hisac_lab.events.instances import UNKNOWN, InstanceArrays, InstanceQuery
-from hisac_lab.models.catalog import build
+from hisac_lab.models.catalog import AnyModel, build
 from hisac_lab.models.contract import History, ItemSpace
 from hisac_lab.models.frame import Ranker
 from hisac_lab.models.instances import Instances
@@ -124,7 +124,7 @@ def ranker(load: Workload, settings: dict[str, Any], space: ItemSpace | None = N
     Raises:
         UserError: The settings do not fit.
     """
-    config = TypeAdapter(ModelConfig).validate_json(json.dumps(settings))
+    config = TypeAdapter(AnyModel).validate_json(json.dumps(settings))
     return build(config, FrameConfig(), space or load.space(), 0)
 
 

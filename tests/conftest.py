@@ -29,6 +29,7 @@ from hisac_lab.tokens.embeddings import embed
 from hisac_lab.tokens.tokenize import tokenize
 from hisac_lab.training.train import train_model
 
+collect_ignore = ["plugin"]  # a package from outside; tests/flow installs it and runs its tests
 WIDTHS = (8, 8, 8)
 # The same examples in every run; `pytest --hypothesis-profile=default` looks for new ones.
 settings.register_profile("repeatable", derandomize=True, deadline=None)

@@ -2,110 +2,44 @@
 
 from __future__ import annotations
 
-import re
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pytest
 import torch
 
-from hisac_lab.base.artifacts import sha256_file, stage_output, write_manifest
-from hisac_lab.base.errors import UserError
+from hisac_lab.base.artifacts import sha256_file, write_manifest
 from hisac_lab.codebook.build import grow
 from hisac_lab.codebook.tree import Codebook
-from hisac_lab.config.events import PrepareConfig
-from hisac_lab.config.model import (
-    AnyModel,
-    CompressConfig,
-    DINConfig,
-    ETAConfig,
-    EveryModel,
-    FrameConfig,
-    HiSACConfig,
-    IATConfig,
-    IATSourceConfig,
-    MeanConfig,
-    MIRRNConfig,
-    R2LEDConfig,
-    SAMConfig,
-    SDIMConfig,
-    SIMConfig,
-    TransformerConfig,
-    TWINConfig,
-    VotesConfig,
-)
-from hisac_lab.events.ingest import ingest
-from hisac_lab.events.prepare import prepare
-from hisac_lab.events.shard import shard
-from hisac_lab.inference.runtime import Runtime
-from hisac_lab.models.catalog import build
-from hisac_lab.models.contract import Candidates, History, ItemSpace, UserState
+from hisac_lab.config.model import ModelConfig
+from hisac_lab.models import catalog
+from hisac_lab.models.contract import Candidates, ItemSpace
 from hisac_lab.models.frame import Ranker
-from hisac_lab.models.instances import UNKNOWN, Instances
-from hisac_lab.tokens.quantizer import ResidualQuantizer, fit
+from hisac_lab.testing import samples
+from hisac_lab.testing.samples import (  # noqa: F401 - for the tests
+    CPU,
+    DAY,
+    FRAME,
+    ITEMS,
+    WITHOUT_ID,
+    asked,
+    make_history,
+    make_instances,
+    make_items,
+    padded,
+    pick,
+    prepare_log,
+    says,
+)
+from hisac_lab.tokens.quantizer import ResidualQuantizer
 
-CPU = Runtime(torch.device("cpu"), mixed=False)
-DAY = 86_400
-FRAME = FrameConfig(dim=8, short_window=5, attention_hidden=8, tower=(16,), dropout=0.0)
-MODELS: dict[str, AnyModel] = {
-    "din-short-only": DINConfig(whole_history=False),
-    "din-whole": DINConfig(),
-    "mean": MeanConfig(),
-    "sim-code": SIMConfig(top=4),
-    "sim-field": SIMConfig(search="field", field=1, top=4, heads=1),
-    "sim-embedding": SIMConfig(search="embedding", top=4),
-    "sim-semantic": SIMConfig(search="semantic", top=4),
-    "eta": ETAConfig(bits=40, top=4),
-    "sdim": SDIMConfig(groups=4, bits=2),
-    "sdim-sum": SDIMConfig(groups=3, bits=3, normalise=False),
-    "twin": TWINConfig(top=4, heads=2),
-    "twin-no-cross": TWINConfig(top=4, cross=False),
-    "mirrn": MIRRNConfig(top=5, recent=3, heads=2),
-    "sam-2p": SAMConfig(passes=2, positions=30),
-    "sam-3p": SAMConfig(positions=10, norm="layer"),
-    "sam-3p-plus": SAMConfig(enhance=True, positions=30),
-    "sam-released": SAMConfig(memory="fixed", weight_features=0, norm="none", scale_sum=True),
-    "transformer": TransformerConfig(window=12, layers=1),
-    "transformer-last": TransformerConfig(window=12, readout="last", layers=1),
-    "hstu": TransformerConfig(block="hstu", window=12, heads=2),
-    "kmeans": CompressConfig(size=4),
-    "lsh": CompressConfig(by="lsh", size=5, decay="power"),
-    "patches": CompressConfig(by="patches", size=3, decay="none"),
-    "queries": CompressConfig(by="queries", size=4, reader="transformer"),
-    "hisac": HiSACConfig(agents=8),
-    "hisac-flat-vote": HiSACConfig(agents=8, vote="flat"),
-    "hisac-all-leaves": HiSACConfig(agents=8, every_leaf=True),
-    "hisac-hard-routing": HiSACConfig(agents=8, routing="hard"),
-    "hisac-softmax-over-agents": HiSACConfig(agents=8, softmax_over="agents"),
-    "hisac-weight-factor": HiSACConfig(agents=8, weight="factor", weight_temperature=2.0),
-    "hisac-no-weight": HiSACConfig(agents=8, weight="none"),
-    "hisac-one-level-one-head": HiSACConfig(agents=4, depth=1, heads=1),
-    "hisac-own-budgets": HiSACConfig(budgets=(2, 1, 2), temperature=0.5),
-    "hisac-by-items-before-a-transformer": HiSACConfig(agents=8, route_by="items", reader="transformer"),
-    "hisac-by-leaves-fading-by-a-power": HiSACConfig(agents=8, route_by="leaves", decay="power", decay_rate=0.5),
-    "hisac-with-path-votes": HiSACConfig(agents=8, path_votes=True),
-    "hisac-shuffled": HiSACConfig(agents=8, ids="shuffled", decay="none"),
-    "votes": VotesConfig(),
-    "r2led": R2LEDConfig(top=4, recent=3),
-    "r2led-union-items": R2LEDConfig(top=4, mix="union", fuse="items", fusion="concat", ids="shuffled"),
-    "r2led-cascade": R2LEDConfig(top=2, mix="cascade", fusion="mean", level_gate=False, depth=2),
-    "r2led-one-route": R2LEDConfig(routes=("target",), top=4, mix="semantic", heads=1),
+EVERY: dict[str, ModelConfig] = {
+    name: config for kind in catalog.OWN.values() for name, config in kind.examples.items()
 }
-"""Models that need histories alone."""
-EVERY: dict[str, EveryModel] = {
-    **MODELS,
-    "iat-source-temporal": IATSourceConfig(order="temporal", dim=8, decoder=(8,)),
-    "iat-source-user": IATSourceConfig(dim=8, decoder=(8,), window=5, layers=1, heads=2),
-    "iat": IATConfig(dim=8, window=4, heads=2),
-    "iat-handmade": IATConfig(tokens="handmade", labels=False, dim=8, window=4, layers=1),
-    "iat-after-shuffled": IATConfig(stored="after", instances="shuffled", dim=8, window=4, layers=1),
-}
-"""Also those that make or read an instance store."""
-ITEMS, WITHOUT_ID = 60, (3, 17)
-"""Items of the made-up space; those numbers have no embedding, hence no semantic ID."""
+"""Small settings of every kind of model."""
+MODELS = {name: config for name, config in EVERY.items() if not config.needs_instances}
+"""Those that need histories alone."""
 
 
 @dataclass(frozen=True)
@@ -120,75 +54,9 @@ class Stages:
     codebook: Path
 
 
-def make_items(seed: int = 0) -> ItemSpace:
-    """Sixty items with two fields, clustered embeddings and a tree of three levels; two items have no semantic ID."""
-    random = np.random.default_rng(seed)
-    vectors = random.normal(size=(5, 6))[np.arange(ITEMS) % 5] + random.normal(0, 0.5, (ITEMS, 6))
-    unit = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
-    known = ~np.isin(np.arange(ITEMS), WITHOUT_ID)
-    unit[~known] = 0
-    quantizer = fit(unit[known], (5, 3, 3), 20, seed)
-    codes = np.full((ITEMS, 3), -1, np.int32)
-    codes[known] = quantizer.encode(unit[known])
-    fields = np.stack([np.arange(ITEMS) % 4, np.arange(ITEMS) % 7], axis=1)
-    return ItemSpace(torch.from_numpy(unit), torch.from_numpy(fields), (4, 7), grow(codes, quantizer))
-
-
 def lively(name: str, items: ItemSpace, seed: int = 0) -> Ranker:
     """A model of `EVERY` whose embedding tables are drawn wide, so that scores differ before any training."""
-    model = build(EVERY[name], FRAME, items, seed)
-    for part in model.modules():
-        if isinstance(part, torch.nn.Embedding):
-            torch.nn.init.normal_(part.weight)
-    return model.eval()
-
-
-def make_history(lengths: list[int], seed: int = 0, items: int = ITEMS) -> History:
-    """Histories of these lengths, padded on the left; ages of up to a year, newest event last."""
-    random = np.random.default_rng(seed)
-    width = max(1, *lengths)
-    mask = np.arange(width) >= width - np.array(lengths)[:, None]
-    numbers = np.where(mask, random.integers(0, items, mask.shape), 0)
-    ages = np.where(mask, -np.sort(-random.integers(1, 365 * DAY, mask.shape), axis=1), 0)
-    parts = (torch.from_numpy(part) for part in (numbers, ages, mask))
-    time = torch.from_numpy(random.integers(10**9, 2 * 10**9, len(lengths)))
-    return History(*parts, time=time, instances=make_instances(lengths, seed))
-
-
-def make_instances(lengths: list[int], seed: int = 0, dim: int = 8, items: int = ITEMS) -> Instances:
-    """Stored instances of users with histories of these lengths: about half as many."""
-    random = np.random.default_rng([seed, 1])
-    counts = (np.array(lengths) + 1) // 2
-    width = max(1, *counts)
-    mask = np.arange(width) >= width - counts[:, None]
-    parts = (
-        np.where(mask[..., None], np.tanh(random.normal(size=(*mask.shape, dim))), 0).astype(np.float32),
-        np.where(mask, random.integers(0, items, mask.shape), 0),
-        np.where(mask, -np.sort(-random.integers(1, 365 * DAY, mask.shape), axis=1), 0),
-        np.where(mask, random.integers(0, 3, mask.shape), UNKNOWN),
-        mask,
-    )
-    return Instances(*(torch.from_numpy(part) for part in parts))
-
-
-def padded(history: History, more: int) -> History:
-    """The same histories and instances with `more` columns of padding on the left."""
-    parts = (torch.nn.functional.pad(part, (more, 0)) for part in (history.items, history.ages, history.mask))
-    past = history.instances
-    if past is not None:
-        wide = torch.nn.functional.pad(past.vectors, (0, 0, more, 0))
-        rest = (torch.nn.functional.pad(part, (more, 0)) for part in (past.items, past.ages, past.labels, past.mask))
-        past = Instances(wide, *rest)
-    return History(*parts, time=history.time, instances=past)
-
-
-def pick(history: History, rows: list[int]) -> History:
-    """Some rows of a batch."""
-    past = history.instances
-    if past is not None:
-        past = Instances(*(part[rows] for part in (past.vectors, past.items, past.ages, past.labels, past.mask)))
-    time = None if history.time is None else history.time[rows]
-    return History(history.items[rows], history.ages[rows], history.mask[rows], time=time, instances=past)
+    return samples.lively(EVERY[name], items, seed)
 
 
 def make_book(codes: np.ndarray) -> Codebook:
@@ -196,12 +64,6 @@ def make_book(codes: np.ndarray) -> Codebook:
     random = np.random.default_rng(0)
     widths = codes.max(axis=0).clip(min=0) + 1
     return grow(codes, ResidualQuantizer(tuple(random.normal(size=(w, 4)).astype(np.float32) for w in widths)))
-
-
-def says(*parts: str) -> pytest.RaisesExc[UserError]:
-    """Expects a `UserError` of one line that holds `parts` in this order, and a mend after a semicolon."""
-    pattern = ".*".join(re.escape(part) for part in parts)
-    return pytest.raises(UserError, match=rf"\A(?=[^\n]*; [^\n]+\Z)[^\n]*{pattern}")
 
 
 def ask(vectors: torch.Tensor, items: torch.Tensor | None = None) -> Candidates:
@@ -212,14 +74,6 @@ def ask(vectors: torch.Tensor, items: torch.Tensor | None = None) -> Candidates:
         raise AssertionError("this branch embeds nothing")
 
     return Candidates(numbers, vectors, vectors, embed)
-
-
-def asked(model: Ranker, state: UserState, candidates: torch.Tensor) -> Candidates:
-    """What the frame hands to a long branch."""
-    vectors = model.encoder(candidates)
-    return Candidates(
-        candidates, vectors, model.short(vectors, state["short_events"], state["short_mask"]), model.embed
-    )
 
 
 HEADER = "user_id,item_id,rating,timestamp\n"
@@ -238,17 +92,3 @@ def raw_log(folder: Path, events: pd.DataFrame | str, items: str | None = None) 
         (folder / "items.csv").write_text(items)
     write_manifest(folder, dataset="own", layout="own", files={"events/events.csv": sha256_file(path)})
     return folder
-
-
-def prepare_log(config: PrepareConfig, raw: Path, out: Path) -> None:
-    """The stages `ingest`, `shard` and `prepare` in one go; `out` is made."""
-    with tempfile.TemporaryDirectory(dir=out.parent) as work:
-        ingested = Path(work) / "ingest"
-        shards = [Path(work) / f"shard-{index}" for index in config.shards]
-        with stage_output(ingested) as draft:
-            ingest(config, raw=raw, out=draft)
-        for index, path in enumerate(shards):
-            with stage_output(path) as draft:
-                shard(config, ingested=ingested, index=index, out=draft)
-        with stage_output(out) as draft:
-            prepare(config, ingested=ingested, shards=shards, out=draft)

@@ -26,7 +26,7 @@ from dvc.stage import Stage
 from mend import mend_lockfile, mend_rwlock
 
 from hisac_lab.base.errors import UserError
-from hisac_lab.config.params import load_params
+from hisac_lab.cli import door
 
 TRIGGER = Path(".snakemake/stale")  # newer than any output, never the same content
 LOCK = Path(".snakemake/hisac-lab.lock")
@@ -66,7 +66,7 @@ def load(judge: bool) -> list[Step]:
     """
     while True:
         try:
-            load_params()
+            door.check()
             return _steps(judge)
         except (UserError, DvcException) as error:
             line = " ".join(str(error).split())

@@ -1,19 +1,11 @@
-"""What every quantiser must do, however it is fitted: nested codes, one space for routing, the same bytes again."""
+"""Every way to fit a quantizer obeys the laws in `hisac_lab.testing`."""
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import numpy as np
-import pytest
-
-from hisac_lab.base import arithmetic
-from hisac_lab.base.artifacts import save_arrays, sha256_tree, write_manifest
 from hisac_lab.config.tokens import RQVAEConfig, TokenizeConfig
-from hisac_lab.tokens import kmeans
-from hisac_lab.tokens.kmeans import nearest
-from hisac_lab.tokens.methods import METHODS, fit_quantizer, open_quantizer, refit_quantizer
-from hisac_lab.tokens.quantizer import ResidualQuantizer
+from hisac_lab.testing import QuantizerContract
+from hisac_lab.testing.quantizers import VECTORS
+from hisac_lab.tokens.methods import OWN, fit_quantizer
 
 WIDTHS = (6, 5, 4)
 QUANTIZERS = {
@@ -30,161 +22,13 @@ QUANTIZERS = {
 }
 
 
-def make_vectors(count: int = 300, seed: int = 0) -> np.ndarray:
-    """Clustered unit rows without a common direction."""
-    random = np.random.default_rng(seed)
-    vectors = random.normal(size=(9, 12))[random.integers(0, 9, count)] + random.normal(0, 0.5, (count, 12))
-    vectors -= vectors.mean(axis=0)
-    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+class TestQuantizers(QuantizerContract):
+    """All of them."""
+
+    quantizers = QUANTIZERS
+    controls = frozenset({"random"})
 
 
-VECTORS = make_vectors()
-FITTED = {name: fit_quantizer(config, VECTORS, config.seed) for name, config in QUANTIZERS.items()}
-
-
-@pytest.fixture(params=QUANTIZERS)
-def name(request: pytest.FixtureRequest) -> str:
-    """One way to fit."""
-    return str(request.param)
-
-
-@pytest.fixture
-def quantizer(name: str) -> ResidualQuantizer:
-    """Fitted that way."""
-    return FITTED[name]
-
-
-def save(quantizer: ResidualQuantizer, path: Path) -> Path:
-    """The parts of a stage's output that a quantiser needs to be opened again."""
-    path.mkdir()
-    quantizer.save(path)
-    save_arrays(path, {"codes": quantizer.encode(VECTORS)})
-    write_manifest(path, method=quantizer.kind)
-    return path
-
-
-def test_every_kind_of_quantiser_stands_in_this_suite() -> None:
-    assert {config.method for config in QUANTIZERS.values()} == set(METHODS)
-    assert {type(quantizer) for quantizer in FITTED.values()} == set(METHODS.values())
-
-
-def test_codes_have_their_shape_and_range(quantizer: ResidualQuantizer) -> None:
-    codes = quantizer.encode(VECTORS)
-    assert codes.shape == (len(VECTORS), len(WIDTHS))
-    assert codes.dtype == np.int32
-    assert quantizer.widths == WIDTHS
-    assert (codes >= 0).all()
-    assert (codes < WIDTHS).all()
-
-
-@pytest.mark.parametrize("depth", [1, 2, 3])
-def test_codes_of_depth_l_are_the_first_levels(quantizer: ResidualQuantizer, depth: int) -> None:
-    shallow = quantizer.cut(depth)
-    assert shallow.depth == depth
-    np.testing.assert_array_equal(shallow.encode(VECTORS), quantizer.encode(VECTORS)[:, :depth])
-    codes = quantizer.encode(VECTORS)[:, :depth]
-    np.testing.assert_array_equal(shallow.decode(codes), quantizer.decode(codes))
-
-
-def test_fitting_twice_gives_the_same_and_another_seed_other_codes(name: str, quantizer: ResidualQuantizer) -> None:
-    again, other = (fit_quantizer(QUANTIZERS[name], VECTORS, seed) for seed in (0, 1))
-    for one, two in zip(quantizer.codewords, again.codewords, strict=True):
-        np.testing.assert_array_equal(one, two)
-    np.testing.assert_array_equal(quantizer.encode(VECTORS), again.encode(VECTORS))
-    assert not np.array_equal(quantizer.encode(VECTORS), other.encode(VECTORS))
-
-
-def test_threads_do_not_show_in_the_result(
-    name: str, quantizer: ResidualQuantizer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Blocks are small here, so that there are several for three threads."""
-    found = []
-    for threads in (1, 3):
-        monkeypatch.setattr(arithmetic, "threads", lambda threads=threads: threads)
-        monkeypatch.setattr(kmeans, "BLOCK", 32)
-        found.append(fit_quantizer(QUANTIZERS[name], VECTORS, 0))
-        found[-1].encode(VECTORS)
-    for one, two in zip(*(one.codewords for one in found), strict=True):
-        np.testing.assert_array_equal(one, two)
-
-
-def test_the_global_generators_are_neither_used_nor_disturbed(name: str) -> None:
-    import torch
-
-    torch.manual_seed(3)
-    np.random.seed(3)  # noqa: NPY002
-    before = np.random.get_state()[1].copy(), torch.get_rng_state().clone()  # noqa: NPY002
-    fit_quantizer(QUANTIZERS[name], VECTORS, 0)
-    np.testing.assert_array_equal(np.random.get_state()[1], before[0])  # noqa: NPY002
-    assert torch.equal(torch.get_rng_state(), before[1])
-
-
-def test_a_row_alone_is_encoded_as_among_others(quantizer: ResidualQuantizer) -> None:
-    together = quantizer.encode(VECTORS[:40])
-    alone = np.concatenate([quantizer.encode(VECTORS[row : row + 1]) for row in range(40)])
-    assert (together == alone).mean() > 0.98  # a matrix product may round otherwise by its shape
-
-
-def test_equal_vectors_have_equal_codes_and_later_ones_have_codes(quantizer: ResidualQuantizer) -> None:
-    np.testing.assert_array_equal(*(quantizer.encode(part) for part in (VECTORS[:9], VECTORS[:9].copy())))
-    assert (quantizer.encode(make_vectors(50, seed=7)) >= 0).all()
-
-
-def test_each_level_takes_the_codeword_nearest_in_its_own_space(name: str, quantizer: ResidualQuantizer) -> None:
-    """Where routing compares agents with items, an item's own prefix is the greedy nearest; random codes are not."""
-    codes, residual = quantizer.encode(VECTORS), quantizer.project(VECTORS).copy()
-    assert residual.shape == (len(VECTORS), quantizer.codewords[0].shape[1])
-    if name == "random":
-        assert (nearest(residual, quantizer.codewords[0])[0] == codes[:, 0]).mean() < 0.6
-        return
-    for level, words in enumerate(quantizer.codewords):
-        prices = quantizer.prices[level] if quantizer.prices else 0
-        scores = ((residual[:, None] - words) ** 2).sum(axis=2) + prices
-        own = np.take_along_axis(scores, codes[:, [level]].astype(np.int64), 1)[:, 0]
-        assert (own <= scores.min(axis=1) + 1e-5).all()
-        residual -= words[codes[:, level]]
-
-
-def test_projected_items_are_unit_rows_and_decoding_comes_near_them(name: str, quantizer: ResidualQuantizer) -> None:
-    """One temperature fits all spaces; the mean alone is 1 away from unit rows without a common direction."""
-    places = quantizer.project(VECTORS)
-    np.testing.assert_allclose(np.linalg.norm(places, axis=1), 1, atol=1e-5)
-    far = ((quantizer.decode(quantizer.encode(VECTORS)) - places) ** 2).sum(axis=1).mean()
-    assert far < (1.0 if name == "random" else 0.6)
-
-
-def test_every_level_brings_the_reconstruction_nearer(name: str, quantizer: ResidualQuantizer) -> None:
-    codes = quantizer.encode(VECTORS)
-    errors = [((VECTORS - quantizer.reconstruct(codes[:, :depth])) ** 2).sum(axis=1).mean() for depth in (1, 2, 3)]
-    assert errors[0] > errors[1] > errors[2]
-    assert errors[2] < (1.0 if name == "random" else 0.6)
-
-
-def test_it_opens_again_as_it_was_and_writes_the_same_bytes(quantizer: ResidualQuantizer, tmp_path: Path) -> None:
-    opened = open_quantizer(save(quantizer, tmp_path / "one"))
-    assert type(opened) is type(quantizer)
-    np.testing.assert_array_equal(opened.encode(VECTORS), quantizer.encode(VECTORS))
-    codes = quantizer.encode(VECTORS)
-    np.testing.assert_array_equal(opened.reconstruct(codes), quantizer.reconstruct(codes))
-    assert sha256_tree(save(opened, tmp_path / "two")) == sha256_tree(tmp_path / "one")
-
-
-def test_a_refit_without_new_items_changes_nothing(name: str, quantizer: ResidualQuantizer) -> None:
-    again = refit_quantizer(quantizer, QUANTIZERS[name], VECTORS, fresh=0.0)
-    np.testing.assert_array_equal(again.encode(VECTORS), quantizer.encode(VECTORS))
-
-
-def test_a_refit_on_a_few_more_items_keeps_nearly_all_codes(name: str) -> None:
-    vectors = make_vectors(2020)
-    first = fit_quantizer(QUANTIZERS[name], vectors[:2000], 0)
-    again = refit_quantizer(first, QUANTIZERS[name], vectors, fresh=0.01)
-    changed = (first.encode(vectors[:2000]) != again.encode(vectors[:2000])).any(axis=1).mean()
-    assert changed <= 0.02
-
-
-def test_a_refit_follows_when_everything_is_new(name: str, quantizer: ResidualQuantizer) -> None:
-    """Residual codewords move to where the new items are; random codes hold no places to move."""
-    others = make_vectors(300, seed=5)
-    again = refit_quantizer(quantizer, QUANTIZERS[name], others, fresh=1.0)
-    before, after = (((one.project(others) - one.decode(one.encode(others))) ** 2).sum() for one in (quantizer, again))
-    assert after < before or name == "random"
+def test_every_kind_of_quantizer_stands_in_this_suite() -> None:
+    assert {config.method for config in QUANTIZERS.values()} == set(OWN)
+    assert {type(fit_quantizer(config, VECTORS, 0)) for config in QUANTIZERS.values()} == set(OWN.values())

@@ -7,7 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -50,9 +50,15 @@ class Answer:
 
 @dataclass(frozen=True)
 class Lab:
-    """A project folder."""
+    """A project folder.
+
+    Attributes:
+        path: Where it is.
+        beside: What else is on the path of its processes, as if it were installed.
+    """
 
     path: Path
+    beside: tuple[Path, ...] = ()
 
     @classmethod
     def found(cls, path: Path) -> Lab:
@@ -76,7 +82,7 @@ class Lab:
     def copy(self, path: Path) -> Lab:
         """The same folder elsewhere: outputs, caches, history and all."""
         shutil.copytree(self.path, path, symlinks=True)
-        return Lab(path)
+        return replace(self, path=path)
 
     def clone(self, path: Path) -> Lab:
         """A fresh git clone, with the raw log beside it as its user would have."""
@@ -89,7 +95,8 @@ class Lab:
     @property
     def environment(self) -> dict[str, str]:
         """The clone's own code comes before the installed one."""
-        own = {"PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": str(self.path / "src")}
+        python_path = os.pathsep.join(map(str, (self.path / "src", *self.beside)))
+        own = {"PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": python_path}
         return {**os.environ, **own, "NO_COLOR": "1", "PYTHONDONTWRITEBYTECODE": "1"}
 
     def run(self, *command: str) -> Answer:

@@ -1,24 +1,24 @@
-"""What the golden losses are made of: every setting written out, requests and items drawn here."""
+"""What the golden losses are made of: the models' own golden settings, requests and items drawn here."""
 
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from kit import CPU
-from pydantic import Field, TypeAdapter
 
 from hisac_lab.codebook.build import grow
-from hisac_lab.config.model import EveryModel, FrameConfig
+from hisac_lab.config.model import FrameConfig, ModelConfig
 from hisac_lab.config.train import TrainConfig
 from hisac_lab.events.batches import Rows
 from hisac_lab.events.instances import InstanceQuery, InstanceStore, InstanceView
+from hisac_lab.events.records import Prepared
 from hisac_lab.events.store import EventStore
+from hisac_lab.models import catalog
 from hisac_lab.models.catalog import build
 from hisac_lab.models.contract import ItemSpace
 from hisac_lab.models.frame import Ranker
@@ -37,100 +37,7 @@ TRAIN = TrainConfig(
     checks_per_epoch=2,
     checkpoint_every=100,
 )
-TOP: dict[str, Any] = {"top": 8, "heads": 4}
-VALUE: dict[str, Any] = {
-    "decay": "exponential",
-    "decay_rate": 0.01815,
-    "reader": "attention",
-    "heads": 4,
-}
-HISAC: dict[str, Any] = {
-    **VALUE,
-    "kind": "hisac",
-    "depth": 3,
-    "agents": 16,
-    "breadth": 0.7,
-    "budgets": None,
-    "temperature": 0.07,
-    "vote": "tree",
-    "every_leaf": False,
-    "path_votes": False,
-    "vote_half_life": None,
-    "routing": "soft",
-    "route_by": "events",
-    "ids": "own",
-    "softmax_over": "behaviours",
-    "weight": "bias",
-    "weight_temperature": 1.0,
-}
-SAM: dict[str, Any] = {
-    "kind": "sam",
-    "passes": 3,
-    "enhance": False,
-    "memory": "iterating",
-    "hidden": 8,
-    "weight_features": 16,
-    "positions": 100,
-    "norm": "batch",
-    "scale_sum": False,
-}
-COMPRESS: dict[str, Any] = {**VALUE, "kind": "compress", "by": "kmeans", "size": 8, "iterations": 5, "seed": 0}
-LAYERS: dict[str, Any] = {"kind": "transformer", "readout": "candidate", "window": 30, "layers": 2, "heads": 4}
-MODELS: dict[str, dict[str, Any]] = {
-    "din_50": {"kind": "din", "whole_history": False},
-    "din_whole": {"kind": "din", "whole_history": True},
-    "mean": {"kind": "mean"},
-    "sim_hard": {"kind": "sim", "search": "code", "field": 0, **TOP},
-    "sim_soft": {"kind": "sim", "search": "embedding", "field": 0, **TOP},
-    "eta": {"kind": "eta", "bits": 32, "seed": 0, **TOP},
-    "sdim": {"kind": "sdim", "groups": 8, "bits": 3, "normalise": True, "seed": 0},
-    "twin": {"kind": "twin", "cross": True, **TOP},
-    "mirrn": {"kind": "mirrn", "bits": 32, "recent": 16, "seed": 0, **TOP},
-    "sam_2p": SAM | {"passes": 2},
-    "sam_3p": SAM,
-    "sam_3p_plus": SAM | {"enhance": True},
-    "transformer": LAYERS | {"block": "softmax"},
-    "hstu": LAYERS | {"block": "hstu"},
-    "kmeans": COMPRESS,
-    "lsh": COMPRESS | {"by": "lsh"},
-    "patches": COMPRESS | {"by": "patches"},
-    "queries": COMPRESS | {"by": "queries", "reader": "transformer"},
-    "hisac": HISAC,
-    "hisac_by_leaves": HISAC | {"route_by": "leaves", "decay": "power", "decay_rate": 0.2},
-    "hisac_path_votes": HISAC | {"path_votes": True},
-    "hisac_by_items_before_a_transformer": HISAC | {"route_by": "items", "reader": "transformer"},
-    "votes": {"kind": "votes"},
-    "r2led": {
-        "kind": "r2led",
-        "routes": ["target", "recent", "global"],
-        "mix": "score",
-        "weight": 0.5,
-        "recent": 16,
-        "bits": 32,
-        "depth": 3,
-        "level_gate": True,
-        "fuse": "views",
-        "fusion": "attention",
-        "ids": "own",
-        "seed": 0,
-        **TOP,
-    },
-    "iat_source_temporal": {
-        "kind": "iat_source", "order": "temporal", "dim": 16, "decoder": [16], "window": 8, "layers": 2, "heads": 4,
-    },
-    "iat_source_user": {
-        "kind": "iat_source", "order": "user", "dim": 16, "decoder": [16], "window": 8, "layers": 2, "heads": 4,
-    },
-    "iat": {
-        "kind": "iat", "tokens": "instances", "stored": "before", "instances": "own", "labels": True, "dim": 16,
-        "window": 8, "layers": 2, "heads": 4,
-    },
-}  # fmt: skip
-
-
-def config_of(name: str) -> EveryModel:
-    adapter: TypeAdapter[EveryModel] = TypeAdapter(Annotated[EveryModel, Field(discriminator="kind")])
-    return adapter.validate_json(json.dumps(MODELS[name]))
+MODELS: dict[str, ModelConfig] = {name: config for kind in catalog.OWN.values() for name, config in kind.golden.items()}
 
 
 def make_items(random: np.random.Generator) -> ItemSpace:
@@ -156,7 +63,7 @@ def make_rows(random: np.random.Generator, users: int, requests: int) -> Rows:
     items = np.where(stray, random.integers(0, 90, len(owner)), liked[owner] + 6 * random.integers(0, 15, len(owner)))
     offsets = np.r_[0, np.cumsum(lengths)]
     times = 10**9 + np.concatenate([np.sort(random.integers(0, 10**7, length)) for length in lengths])
-    store = EventStore(Path("nowhere"), {}, items.astype(np.int32), times, offsets)
+    store = EventStore(Path("nowhere"), Prepared.model_construct(), items.astype(np.int32), times, offsets)
     user = np.repeat(np.arange(users), requests)
     end = offsets[user] + random.integers(0, lengths[user] + 1)
     time = np.where(end > offsets[user], times[np.maximum(end - 1, 0)], 10**9) + random.integers(1, 10**5, len(end))
@@ -190,10 +97,10 @@ def train_briefly(name: str, steps: int = STEPS) -> tuple[list[float], Ranker]:
         losses.append(step(*args))
         return losses[-1]
 
-    if name.startswith("iat"):
+    if MODELS[name].needs_instances:
         view = make_instances(rows)
         rows, valid = dataclasses.replace(rows, view=view), dataclasses.replace(valid, user=valid.user * 0, view=view)
-    model = build(config_of(name), FRAME, items, seed=0)
+    model = build(MODELS[name], FRAME, items, seed=0)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loop, "_step", recording)
         loop.train(model, rows, valid, TRAIN, CPU, 0, "golden", stop_after=steps)

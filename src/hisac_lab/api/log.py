@@ -55,10 +55,9 @@ class Log:
         key = [config.model_dump(mode="json"), Acquired.open(self.path).facts()]
         make = self.workspace.make
         ingested = make("ingest", key, lambda out: ingest(config, raw=self.path, out=out))
-        shards = [
-            make("shard", [key, index], partial(_shard, config, ingested, index)) for index in config.shards
-        ]
-        return Data(self.workspace, make("prepare", key, lambda out: prepare(config, ingested=ingested, shards=shards, out=out)))
+        shards = [make("shard", [key, index], partial(_shard, config, ingested, index)) for index in config.shards]
+        build = partial(_prepare, config, ingested, shards)
+        return Data(self.workspace, make("prepare", key, build))
 
     def __repr__(self) -> str:
         return f"Log({Acquired.open(self.path).dataset})"
@@ -106,6 +105,10 @@ def load(
 
 def _shard(config: PrepareConfig, ingested: Path, index: int, out: Path) -> None:
     shard(config, ingested=ingested, index=index, out=out)
+
+
+def _prepare(config: PrepareConfig, ingested: Path, shards: list[Path], out: Path) -> None:
+    prepare(config, ingested=ingested, shards=shards, out=out)
 
 
 def _names_a_file(source: str) -> bool:

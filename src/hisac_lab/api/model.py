@@ -21,7 +21,7 @@ from hisac_lab.codebook.portrait import portray, typical, words_of
 from hisac_lab.codebook.tree import Codebook
 from hisac_lab.codebook.votes import split_budget
 from hisac_lab.config.compute import ComputeConfig
-from hisac_lab.config.model import FrameConfig
+from hisac_lab.config.model import FrameConfig, ModelConfig
 from hisac_lab.config.train import TrainConfig
 from hisac_lab.events.batches import Rows
 from hisac_lab.inference.bundle import load_model
@@ -29,7 +29,6 @@ from hisac_lab.inference.items import load_items
 from hisac_lab.inference.records import CURVE, Point, Trained
 from hisac_lab.inference.runtime import Runtime, fed, score_rows
 from hisac_lab.models.catalog import KINDS
-from hisac_lab.models.contract import ModelConfig
 from hisac_lab.models.frame import Ranker
 from hisac_lab.models.hisac import HiSACConfig
 from hisac_lab.training.train import train_model
@@ -173,8 +172,8 @@ class Model:
             }
             for one in found.agents
         ]
-        caption = f"user {user}: {found.behaviours:,} behaviours, {len(rows)} agents hold {found.covered:.0%} of the votes"
-        return AgentTable(pd.DataFrame(rows), found.covered, caption)
+        held = f"{len(rows)} agents hold {found.covered:.0%} of the votes"
+        return AgentTable(pd.DataFrame(rows), found.covered, f"user {user}: {found.behaviours:,} behaviours, {held}")
 
     @cached_property
     def _loaded(self) -> tuple[Ranker, ModelConfig]:
@@ -203,7 +202,8 @@ class Model:
 
     def __repr__(self) -> str:
         facts = self.record
-        return f"Model({facts.name}, seed {facts.seed}: {facts.parameters:,} parameters, validation AUC {facts.valid_auc:.4f})"
+        size = f"{facts.parameters:,} parameters"
+        return f"Model({facts.name}, seed {facts.seed}: {size}, validation AUC {facts.valid_auc:.4f})"
 
 
 def fit(
@@ -237,7 +237,7 @@ def fit(
     def build(out: Path) -> None:
         items = load_items(prepared=data.prepared, embedded=embedded, codebook=codebook)
         work = data.workspace.path / "work" / out.name
-        inputs = {"prepared": data.prepared, "out": out, "work": work, "instances": instances}
-        train_model(config.kind, config, frame, train, compute, seed, items, **inputs)
+        train_model(config.kind, config, frame, train, compute, seed, items, prepared=data.prepared, out=out, work=work,
+                    instances=instances)  # fmt: skip
 
     return Model(data, data.workspace.make("train", key, build), instances)

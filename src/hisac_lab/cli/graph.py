@@ -17,8 +17,10 @@ from hisac_lab.cli.paths import GRAPH
 
 PACKAGE = "hisac_lab"
 SOURCE = "src"
-DOORS = {f"{PACKAGE}.base.stages", f"{PACKAGE}.cli.paths", f"{PACKAGE}.config.params"}
+DOORS = {f"{PACKAGE}.base.stages", f"{PACKAGE}.cli.paths"}
 """These decide whether a stage starts and where it writes, never what it writes."""
+CATALOG = f"{PACKAGE}.models.catalog"
+"""Imports every module beside it, by name."""
 CODE = f"    - {SOURCE}/"
 
 
@@ -103,6 +105,8 @@ def _imported(module: str) -> frozenset[str]:
 def _imports(module: str) -> frozenset[str]:
     """What of this package a module imports itself, wherever the import stands in it."""
     names = set()
+    if module == CATALOG:
+        names = {f"{PACKAGE}.models.{path.stem}" for path in _file(module).parent.glob("[a-z]*.py")}
     for node in ast.walk(ast.parse(_file(module).read_text())):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}

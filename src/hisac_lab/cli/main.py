@@ -33,13 +33,17 @@ def stage(
     index: Annotated[int | None, typer.Option(help="shard only: which one.")] = None,
 ) -> None:
     """Run one stage of dvc.yaml here and now (the graph does this; use `snakemake --cores` or `dvc repro`)."""
-    from hisac_lab.config.params import load_params
+    from hisac_lab.cli import door
+    from hisac_lab.config.base import load_section
+    from hisac_lab.config.compute import ComputeConfig
+    from hisac_lab.config.mlflow import MLflowConfig
 
     if name not in STAGES:
         raise UserError("hisac-lab stage", f"there is no stage {name!r}", f"name one of {', '.join(STAGES)}")
-    params = load_params()
-    arithmetic.choose(params.compute.arithmetic, params.compute.math_threads)  # before NumPy and torch are loaded
-    if params.compute.arithmetic == "portable" and (reason := arithmetic.unsupported()):
+    compute = load_section("compute", ComputeConfig)
+    arithmetic.choose(compute.arithmetic, compute.math_threads)  # before NumPy and torch are loaded
+    door.check()
+    if compute.arithmetic == "portable" and (reason := arithmetic.unsupported()):
         print(f"hisac-lab: {reason}: arithmetic is native, bytes may differ from other machines'", file=sys.stderr)
     given: dict[str, dict[str, Any]] = {"train": {"model": model, "seed": seed}, "shard": {"index": index}}
     options = given.get(name, {})
@@ -50,24 +54,25 @@ def stage(
 
     with machine.recorded(machine.address(name, *options.values())):
         importlib.import_module(f"hisac_lab.cli.stages.{name}").run(**options)
-    if name in MIRRORED and params.mlflow.mirror:
+    if name in MIRRORED and load_section("mlflow", MLflowConfig).mirror:
         from hisac_lab.cli import registry
+        from hisac_lab.cli.params import load_params
 
-        registry.mirror_or_say(params)
+        registry.mirror_or_say(load_params())
 
 
 @params_app.command("check")
 def params_check() -> None:
     """Check params.yaml; says nothing when it is right."""
-    from hisac_lab.config.params import load_params
+    from hisac_lab.cli import door
 
-    load_params()
+    door.check()
 
 
 @params_app.command("default")
 def params_default() -> None:
     """Print params.yaml with all defaults."""
-    from hisac_lab.config.params import defaults
+    from hisac_lab.cli.params import defaults
 
     print(defaults(), end="")
 
@@ -75,7 +80,7 @@ def params_default() -> None:
 @params_app.command("schema")
 def params_schema() -> None:
     """Print the JSON schema of params.yaml."""
-    from hisac_lab.config.params import schema
+    from hisac_lab.cli.params import schema
 
     print(schema(), end="")
 

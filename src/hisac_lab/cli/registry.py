@@ -17,9 +17,9 @@ from rich.table import Table
 from hisac_lab.base.errors import UserError
 from hisac_lab.base.progress import say
 from hisac_lab.cli import machine
+from hisac_lab.cli.params import Params, load_params
 from hisac_lab.cli.paths import ARTIFACTS, LEDGER, REPORTS, TIMINGS, WORK
 from hisac_lab.config.base import PARAMS_FILE
-from hisac_lab.config.params import Params, load_params
 from hisac_lab.registry.mirror import Lineage
 from hisac_lab.registry.store import Registry
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from hisac_lab.base.artifacts import Array
     from hisac_lab.codebook.tree import Codebook
-    from hisac_lab.config.model import HiSACConfig
+    from hisac_lab.models.hisac import HiSACConfig
 
 sid = typer.Typer(no_args_is_help=True, help="Look at semantic IDs.")
 agents = typer.Typer(no_args_is_help=True, help="Look at users' interest-agents.")
@@ -88,10 +88,10 @@ def show_user(
     """Show a user's interest-agents: votes, share of the history they cover, what was pruned."""
     import numpy as np
 
+    from hisac_lab.cli.params import load_params
     from hisac_lab.codebook.counting import FRESH, recency_weights
     from hisac_lab.codebook.portrait import portray, typical, words_of
     from hisac_lab.codebook.votes import split_budget
-    from hisac_lab.config.params import load_params
     from hisac_lab.events.store import EventStore
 
     name = model or load_params().sweep.model
@@ -170,10 +170,10 @@ def _settings(name: str) -> HiSACConfig:
     Raises:
         UserError: There is no such model, it has no agents, or it was trained with another codebook.
     """
+    from hisac_lab.cli.params import load_params
     from hisac_lab.config.base import parse
-    from hisac_lab.config.model import HiSACConfig
-    from hisac_lab.config.params import load_params
     from hisac_lab.inference.records import ModelFile
+    from hisac_lab.models.hisac import HiSACConfig
     from hisac_lab.sweep.records import Best
 
     params = load_params()

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from pydantic import Field
 
+from hisac_lab.base import plugins
 from hisac_lab.config.base import Section
 from hisac_lab.config.world import WorldConfig
 
-Dataset = Literal[
+DATASETS = (
     "movielens-100k",
     "gcc-changelog",
     "world",
@@ -21,7 +22,11 @@ Dataset = Literal[
     "amazon-reviews-2023",
     "yambda",
     "lastfm-1k",
-]
+)
+if TYPE_CHECKING:
+    Dataset: TypeAlias = str
+else:
+    Dataset = Literal[(*DATASETS, *plugins.names(plugins.SOURCES))]
 
 
 class AcquireConfig(Section):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
 from pydantic import Field, model_validator
 
+from hisac_lab.base import plugins
 from hisac_lab.config.base import Section
 
 Part = Literal["text", "supplied", "sentence_transformers", "cooccurrence"]
@@ -67,12 +68,16 @@ class TokenizeLimits(Section):
 
 
 Width = Annotated[int, Field(ge=2)]
+if TYPE_CHECKING:
+    Method: TypeAlias = str
+else:
+    Method = Literal[("residual_kmeans", "rqvae", "random", *plugins.names(plugins.QUANTIZERS))]
 
 
 class TokenizeConfig(Section):
     """The quantiser of the item embeddings."""
 
-    method: Literal["residual_kmeans", "rqvae", "random"] = Field(
+    method: Method = Field(
         "residual_kmeans",
         description="residual_kmeans: of the embeddings themselves; rqvae: of a learnt latent space; random: a control",
     )

@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Annotated
 
 import torch
-from pydantic import Field, TypeAdapter
 from safetensors.torch import load_file, save
 from torch import Tensor
 
+from hisac_lab.base import plugins
 from hisac_lab.base.artifacts import write_file
 from hisac_lab.base.errors import UserError, explain_os_error
 from hisac_lab.base.records import Digested
-from hisac_lab.config.model import EveryModel, FrameConfig
+from hisac_lab.config.base import parse
+from hisac_lab.config.model import FrameConfig, ModelConfig
 from hisac_lab.inference.records import ModelFile
-from hisac_lab.models.catalog import build
+from hisac_lab.models.catalog import KINDS, build, config_of
 from hisac_lab.models.contract import ItemSpace
 from hisac_lab.models.frame import Ranker
 
 WEIGHTS, MODEL = "weights.safetensors", ModelFile.FILE
 
 
-def save_model(out: Path, model: Ranker, config: EveryModel, items: ItemSpace, instances: str | None = None) -> None:
+def save_model(out: Path, model: Ranker, config: ModelConfig, items: ItemSpace, instances: str | None = None) -> None:
     """Writes weights and everything needed to build the model again; no pickles.
 
     Args:
@@ -42,11 +41,12 @@ def save_model(out: Path, model: Ranker, config: EveryModel, items: ItemSpace, i
         "items": items.shape(),
         "codebook": items.codebook.digest,
         "twins": twins,
+        **plugins.origin(plugins.MODELS, config.kind),
     }
     ModelFile.of(facts if instances is None else facts | {"instances": instances}, out / MODEL).save(out)
 
 
-def load_model(path: Path, codebook: Path | None = None, instances: Path | None = None) -> tuple[Ranker, EveryModel]:
+def load_model(path: Path, codebook: Path | None = None, instances: Path | None = None) -> tuple[Ranker, ModelConfig]:
     """Builds a saved model again, from its own two files alone.
 
     Args:
@@ -55,16 +55,19 @@ def load_model(path: Path, codebook: Path | None = None, instances: Path | None 
         instances: The instance store it is about to be used with (output of the stage `instances`), or None.
 
     Raises:
-        UserError: The files are missing, or the model was trained with another codebook or instance store.
+        UserError: The files are missing, the package that brought the model is not installed, or the model was
+            trained with another codebook or instance store.
     """
     facts = ModelFile.open(path)
     if codebook is not None:
         check_codebook(path, codebook)
     if instances is not None and facts.instances is not None:
         _check(path, "instances", instances, "instance store")
-    adapter: TypeAdapter[EveryModel] = TypeAdapter(Annotated[EveryModel, Field(discriminator="kind")])
-    config = adapter.validate_json(json.dumps(facts.model))
-    frame = FrameConfig.model_validate_json(json.dumps(facts.frame))
+    if (kind := facts.model["kind"]) not in KINDS:
+        package = facts.package or "another version of hisac-lab"
+        raise UserError(path / MODEL, f"{kind!r} comes from {package}, which is not here", "install it", "model.kind")
+    config = config_of(facts.model)
+    frame = parse(FrameConfig, facts.frame, path / MODEL, "frame")
     model = build(config, frame, ItemSpace.blank(**facts.items), seed=0)
     try:
         tensors = load_file(str(path / WEIGHTS))

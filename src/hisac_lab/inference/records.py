@@ -21,6 +21,7 @@ class ModelFile(Stored):
         codebook: Digest of the codebook it was trained with.
         instances: Digest of the instance store it was trained with; None for a model that reads none.
         twins: Names of frozen tensors that are stored once, under another name.
+        package: Distribution and version that brought the model; None for a kind of this package.
     """
 
     FILE: ClassVar[str] = "model.json"
@@ -31,6 +32,7 @@ class ModelFile(Stored):
     codebook: str
     instances: str | None = None
     twins: dict[str, str] = Field(default_factory=dict)
+    package: str | None = None
 
 
 class Trained(Output):

@@ -1,76 +1,102 @@
-"""The registry of models: one line per kind."""
+"""The catalog of models: each class with a `Config`, in the modules of this package or named by an entry point.
+
+Another distribution brings a kind by an entry point of the group `hisac_lab.models`, `KIND = "MODULE:CLASS"`.
+Importing this module imports every model, and with them torch.
+"""
 
 from __future__ import annotations
 
+import importlib
+import json
+import pkgutil
+from collections.abc import Iterator
+from functools import reduce
+from operator import or_
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+
 import torch
+from pydantic import ConfigDict, Field, RootModel, TypeAdapter
 
-from hisac_lab.config.model import (
-    CompressConfig,
-    DINConfig,
-    ETAConfig,
-    EveryModel,
-    FrameConfig,
-    HiSACConfig,
-    IATConfig,
-    IATSourceConfig,
-    MeanConfig,
-    MIRRNConfig,
-    R2LEDConfig,
-    SAMConfig,
-    SDIMConfig,
-    SIMConfig,
-    TransformerConfig,
-    TWINConfig,
-    VotesConfig,
-)
-from hisac_lab.models.compressors import CompressBranch
-from hisac_lab.models.contract import CardLine, ItemSpace, LongBranch
-from hisac_lab.models.din import DINBranch
+from hisac_lab import models
+from hisac_lab.base import plugins
+from hisac_lab.base.errors import UserError
+from hisac_lab.config.model import FrameConfig, ModelConfig
+from hisac_lab.models.contract import CardLine, ItemSpace, Kind, LongBranch
 from hisac_lab.models.frame import Ranker
-from hisac_lab.models.hisac import HiSACBranch
-from hisac_lab.models.iat import IATBranch, InstanceSource
-from hisac_lab.models.mirrn import MIRRNBranch
-from hisac_lab.models.path_votes import VotesBranch
-from hisac_lab.models.pooling import MeanBranch
-from hisac_lab.models.r2led import R2LEDBranch
-from hisac_lab.models.retrieval import ETABranch, SIMBranch
-from hisac_lab.models.sam import SAMBranch
-from hisac_lab.models.sdim import SDIMBranch
-from hisac_lab.models.transformer import TransformerBranch
-from hisac_lab.models.twin import TWINBranch
 
-BRANCHES: dict[type, type[LongBranch]] = {
-    DINConfig: DINBranch,
-    MeanConfig: MeanBranch,
-    SIMConfig: SIMBranch,
-    ETAConfig: ETABranch,
-    SDIMConfig: SDIMBranch,
-    TWINConfig: TWINBranch,
-    MIRRNConfig: MIRRNBranch,
-    SAMConfig: SAMBranch,
-    TransformerConfig: TransformerBranch,
-    CompressConfig: CompressBranch,
-    HiSACConfig: HiSACBranch,
-    VotesConfig: VotesBranch,
-    R2LEDConfig: R2LEDBranch,
-    IATConfig: IATBranch,
-}
+MODULES = sorted(f"{models.__name__}.{module.name}" for module in pkgutil.iter_modules(models.__path__))
 
 
-def build(config: EveryModel, frame: FrameConfig, items: ItemSpace, seed: int) -> Ranker:
+def _own() -> Iterator[type[Kind]]:
+    """The kinds of this package."""
+    for name in MODULES:
+        if name != __name__:
+            for value in vars(importlib.import_module(name)).values():
+                if isinstance(value, type) and value.__module__ == name and "Config" in vars(value):
+                    yield value
+
+
+def _name(kind: type[Kind]) -> str:
+    return str(kind.Config.model_fields["kind"].default)
+
+
+def _fault(name: str, kind: Any) -> str | None:
+    if not (isinstance(kind, type) and issubclass(kind, Kind) and "Config" in vars(kind)):
+        return "is no class of a model with a Config"
+    return None if _name(kind) == name else f"has a Config of kind {_name(kind)!r}"
+
+
+OWN: dict[str, type[Kind]] = {_name(kind): kind for kind in sorted(_own(), key=_name)}
+KINDS: dict[str, type[Kind]] = OWN | plugins.load(plugins.MODELS, OWN, _fault)
+"""Each kind's class by name; `OWN` are those of this package."""
+
+if TYPE_CHECKING:
+    AnyModel: TypeAlias = ModelConfig
+    EveryModel: TypeAlias = ModelConfig
+else:
+    EveryModel = Annotated[reduce(or_, (kind.Config for kind in KINDS.values())), Field(discriminator="kind")]
+    AnyModel = Annotated[
+        reduce(or_, (kind.Config for kind in KINDS.values() if kind.Config.configurable)), Field(discriminator="kind")
+    ]
+
+
+class Models(RootModel[dict[str, AnyModel]]):
+    """The section `models`: settings by name."""
+
+    model_config = ConfigDict(frozen=True, strict=True)
+
+    def get(self, name: str) -> ModelConfig:
+        """The settings of one model.
+
+        Raises:
+            UserError: There is no model of that name.
+        """
+        if name not in self.root:
+            known = ", ".join(self.root)
+            raise UserError("params.yaml", f"{name!r} is not in it (there are: {known})", "add it", "models")
+        return self.root[name]
+
+
+def config_of(settings: dict[str, Any]) -> ModelConfig:
+    """Settings of any kind as they were saved; pydantic's errors pass."""
+    adapter: TypeAdapter[ModelConfig] = TypeAdapter(EveryModel)
+    return adapter.validate_json(json.dumps(settings))
+
+
+def build(config: ModelConfig, frame: FrameConfig, items: ItemSpace, seed: int) -> Ranker:
     """Builds a model with weights drawn from `seed`.
 
     Raises:
         UserError: The configuration asks for more than codebook, items or frame can give.
     """
     torch.manual_seed(seed)
-    if isinstance(config, IATSourceConfig):
-        return InstanceSource(config, frame, items)
-    if isinstance(config, DINConfig) and not config.whole_history:
-        return Ranker(frame, items, None)
-    return Ranker(frame, items, BRANCHES[type(config)](config, frame, items))
+    made = KINDS[config.kind].make(config, frame, items)
+    if isinstance(made, Ranker):
+        return made
+    assert made is None or isinstance(made, LongBranch)
+    return Ranker(frame, items, made)
 
 
-def fidelity_card(config: EveryModel) -> tuple[CardLine, ...]:
+def fidelity_card(config: ModelConfig) -> tuple[CardLine, ...]:
     """What is stated, inferred and left out in the reconstruction."""
-    return InstanceSource.card if isinstance(config, IATSourceConfig) else BRANCHES[type(config)].card
+    return KINDS[config.kind].card

@@ -6,11 +6,13 @@ The paper names them and gives no settings: docs/papers/hisac.md#compared-compre
 from __future__ import annotations
 
 import math
+from typing import ClassVar, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
-from hisac_lab.config.model import CompressConfig, FrameConfig
+from hisac_lab.config.model import FrameConfig, ValueConfig
 from hisac_lab.models.compress import CompressedBranch
 from hisac_lab.models.contract import CardLine, Cost, History, ItemSpace
 from hisac_lab.ops import hashing
@@ -23,9 +25,41 @@ MARGIN = 1e-5
 CELLS = 1 << 20  # distances from points to centres at once: they should stay in the cache
 
 
+class CompressConfig(ValueConfig):
+    """Linear-time compressors of a history to K vectors."""
+
+    kind: Literal["compress"] = Field("compress", description="a compressor beside HiSAC")
+    by: Literal["kmeans", "lsh", "patches", "queries"] = Field(
+        "kmeans",
+        description="kmeans and lsh: clusters of frozen embeddings; patches: equal stretches of the sequence; "
+        "queries: attention of K learnt queries",
+    )
+    size: int = Field(32, ge=1, description="vectors K; lsh: the power of two at or below it")
+    iterations: int = Field(5, ge=1, description="kmeans only: Lloyd iterations")
+    seed: int = Field(0, ge=0, description="lsh only: seed of the random planes")
+
+
+GOLDEN = CompressConfig(
+    decay="exponential", decay_rate=0.01815, reader="attention", heads=4, by="kmeans", size=8, iterations=5, seed=0
+)
+
+
 class CompressBranch(CompressedBranch):
     """Groups events, takes each group's mean; larger groups weigh more by the log of their share."""
 
+    Config = CompressConfig
+    examples: ClassVar = {
+        "kmeans": CompressConfig(size=4),
+        "lsh": CompressConfig(by="lsh", size=5, decay="power"),
+        "patches": CompressConfig(by="patches", size=3, decay="none"),
+        "queries": CompressConfig(by="queries", size=4, reader="transformer"),
+    }
+    golden: ClassVar = {
+        "kmeans": GOLDEN,
+        "lsh": GOLDEN.model_copy(update={"by": "lsh"}),
+        "patches": GOLDEN.model_copy(update={"by": "patches"}),
+        "queries": GOLDEN.model_copy(update={"reader": "transformer", "by": "queries"}),
+    }
     card = (
         CardLine(
             "kmeans: Lloyd's algorithm over each user's frozen embeddings, events weighing one each",

@@ -7,9 +7,9 @@ semantic space.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from hisac_lab.base.artifacts import Array
 from hisac_lab.codebook.tree import Codebook
 from hisac_lab.codebook.votes import Agents
+from hisac_lab.config.model import FrameConfig, ModelConfig
 from hisac_lab.events.batches import HistoryArrays
 from hisac_lab.events.instances import InstanceQuery
 from hisac_lab.models.instances import Instances
@@ -188,17 +189,36 @@ class CardLine:
     test: str = ""
 
 
-class LongBranch(nn.Module, ABC):
+class Kind:
+    """A class that section `models` can name: it has a `Config`, and the catalog finds it by that.
+
+    Attributes:
+        Config: Its settings; the default of their field `kind` is the kind's name.
+        card: What is stated, inferred and left out.
+        examples: Small settings that between them reach every part of it, by name, for the contract suite.
+        golden: Settings of its golden losses, by name, each field written out; none for a kind from outside.
+    """
+
+    Config: ClassVar[type[ModelConfig]]
+    card: ClassVar[tuple[CardLine, ...]] = ()
+    examples: ClassVar[Mapping[str, ModelConfig]] = {}
+    golden: ClassVar[Mapping[str, ModelConfig]] = {}
+
+    @classmethod
+    def make(cls, config: Any, frame: FrameConfig, items: ItemSpace) -> nn.Module | None:
+        """What these settings build: a long branch, None for the short branch alone, or a whole ranker."""
+        return cls(config, frame, items)  # type: ignore[call-arg, return-value]
+
+
+class LongBranch(Kind, nn.Module, ABC):
     """The long-sequence part of a model: the one thing that a new model has to bring.
 
     Attributes:
-        card: What is stated, inferred and left out.
         ordered: Whether the order of the events matters beyond their ages.
         lazy: Events reach `encode` without gradient; those that matter are embedded again in `attend`.
         reads: Which stored instances come with a history; None: the branch reads no instance store.
     """
 
-    card: tuple[CardLine, ...] = ()
     ordered: bool = False
     lazy: bool = False
     reads: InstanceQuery | None = None

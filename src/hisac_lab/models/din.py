@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import ClassVar, Literal
+
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
-from hisac_lab.config.model import DINConfig, FrameConfig
+from hisac_lab.config.model import FrameConfig, ModelConfig
 from hisac_lab.models.contract import Candidates, CardLine, Cost, History, ItemSpace, LongBranch, UserState
 from hisac_lab.ops.activation import unit_scores
 
@@ -47,9 +50,27 @@ class TargetAttention(nn.Module):
         return torch.bmm(weights.to(events.dtype), events)
 
 
+class DINConfig(ModelConfig):
+    """Target attention over raw events."""
+
+    kind: Literal["din"] = Field("din", description="DIN")
+    whole_history: bool = Field(
+        True, description="true: a long branch attends to the whole history; false: the short branch alone"
+    )
+
+
 class DINBranch(LongBranch):
     """DIN on the whole history: its state is the history, its score attends to all of it."""
 
+    Config = DINConfig
+    examples: ClassVar = {
+        "din-short-only": DINConfig(whole_history=False),
+        "din-whole": DINConfig(),
+    }
+    golden: ClassVar = {
+        "din_50": DINConfig(whole_history=False),
+        "din_whole": DINConfig(whole_history=True),
+    }
     card = (
         CardLine(
             "activation unit on query, key and their product",
@@ -69,6 +90,12 @@ class DINBranch(LongBranch):
             "docs/papers/baselines.md#din",
         ),
     )
+
+    @classmethod
+    def make(cls, config: ModelConfig, frame: FrameConfig, items: ItemSpace) -> DINBranch | None:
+        """The branch, or None where the short branch shall stand alone."""
+        assert isinstance(config, DINConfig)
+        return cls(config, frame, items) if config.whole_history else None
 
     def __init__(self, config: DINConfig, frame: FrameConfig, items: ItemSpace) -> None:
         super().__init__()

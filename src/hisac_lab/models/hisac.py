@@ -7,25 +7,92 @@ is stated and what is inferred. Sources and differences are in docs/papers/hisac
 from __future__ import annotations
 
 import math
+from typing import Annotated, ClassVar, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from hisac_lab.base.errors import UserError
-from hisac_lab.codebook.votes import Agents, split_budget, vote
-from hisac_lab.config.model import FrameConfig, HiSACConfig
-from hisac_lab.models.compress import DAY, CompressedBranch
+from hisac_lab.codebook.votes import split_budget
+from hisac_lab.config.model import FrameConfig, ValueConfig
 from hisac_lab.models.contract import Candidates, CardLine, Cost, History, ItemSpace, UserState
 from hisac_lab.models.path_votes import PathVotes
+from hisac_lab.models.routing import RoutedBranch
 from hisac_lab.ops.attention import FLOOR
-from hisac_lab.ops.jagged import Distinct, distinct, segment_sum
-from hisac_lab.ops.select import take_rows
+from hisac_lab.ops.jagged import segment_sum
 
 SHUFFLE = 0
 """Seed of the control that gives semantic IDs to other items."""
 
 
-class HiSACBranch(CompressedBranch):
+class HiSACConfig(ValueConfig):
+    """HiSAC: votes, interest-agents, soft routing."""
+
+    kind: Literal["hisac"] = Field("hisac", description="HiSAC")
+    depth: int | None = Field(None, ge=1, description="levels of the codebook in use; null: all")
+    agents: int = Field(32, ge=1, description="agents per user at most: the product of the levels' budgets")
+    breadth: float = Field(
+        0.7,
+        ge=0,
+        le=1,
+        description="share of log(agents) spent at the first level; the rest is spread evenly",
+    )
+    budgets: tuple[Annotated[int, Field(ge=1)], ...] | None = Field(
+        None, description="k of each level, written out; overrides agents and breadth"
+    )
+    temperature: float = Field(0.07, gt=0, description="tau of the routing softmax")
+    vote: Literal["tree", "flat"] = Field(
+        "tree", description="tree: top-k under each kept parent; flat: the leaves with most votes"
+    )
+    every_leaf: bool = Field(False, description="no pruning: every leaf with a vote is an agent (ablation)")
+    vote_half_life: float | None = Field(
+        None, gt=0, description="days after which a behaviour counts half; null: all count one"
+    )
+    routing: Literal["soft", "hard"] = Field("soft", description="hard: each event goes to its own leaf's agent")
+    route_by: Literal["events", "items", "leaves"] = Field(
+        "events",
+        description="what is routed: each event; each distinct item once (the same result); each leaf (approximate)",
+    )
+    path_votes: bool = Field(
+        False, description="also tell the tower the votes of each node on the candidate's own path (ours)"
+    )
+    ids: Literal["own", "shuffled"] = Field(
+        "own", description="shuffled: semantic IDs and routing vectors change places among items (control)"
+    )
+    softmax_over: Literal["behaviours", "agents"] = Field("behaviours", description="axis of the routing softmax")
+    weight: Literal["bias", "factor", "none"] = Field(
+        "bias", description="how an agent's votes enter: log-weight on the attention score, factor, or not"
+    )
+    weight_temperature: float = Field(
+        1.0, gt=0, description="softness of the vote weights; 1: share of the votes, larger: more even"
+    )
+
+
+GOLDEN = HiSACConfig(
+    decay="exponential",
+    decay_rate=0.01815,
+    reader="attention",
+    heads=4,
+    depth=3,
+    agents=16,
+    breadth=0.7,
+    budgets=None,
+    temperature=0.07,
+    vote="tree",
+    every_leaf=False,
+    path_votes=False,
+    vote_half_life=None,
+    routing="soft",
+    route_by="events",
+    ids="own",
+    softmax_over="behaviours",
+    weight="bias",
+    weight_temperature=1.0,
+)
+
+
+class HiSACBranch(RoutedBranch):
     """Compresses a history into K agent vectors once per request; candidates attend to those.
 
     Routing depends on frozen vectors alone, so equal items of a history are routed alike: they can be routed once and
@@ -40,6 +107,28 @@ class HiSACBranch(CompressedBranch):
         UserError: Depth or agents beyond what the codebook can give.
     """
 
+    Config = HiSACConfig
+    examples: ClassVar = {
+        "hisac": HiSACConfig(agents=8),
+        "hisac-flat-vote": HiSACConfig(agents=8, vote="flat"),
+        "hisac-all-leaves": HiSACConfig(agents=8, every_leaf=True),
+        "hisac-hard-routing": HiSACConfig(agents=8, routing="hard"),
+        "hisac-softmax-over-agents": HiSACConfig(agents=8, softmax_over="agents"),
+        "hisac-weight-factor": HiSACConfig(agents=8, weight="factor", weight_temperature=2.0),
+        "hisac-no-weight": HiSACConfig(agents=8, weight="none"),
+        "hisac-one-level-one-head": HiSACConfig(agents=4, depth=1, heads=1),
+        "hisac-own-budgets": HiSACConfig(budgets=(2, 1, 2), temperature=0.5),
+        "hisac-by-items-before-a-transformer": HiSACConfig(agents=8, route_by="items", reader="transformer"),
+        "hisac-by-leaves-fading-by-a-power": HiSACConfig(agents=8, route_by="leaves", decay="power", decay_rate=0.5),
+        "hisac-with-path-votes": HiSACConfig(agents=8, path_votes=True),
+        "hisac-shuffled": HiSACConfig(agents=8, ids="shuffled", decay="none"),
+    }
+    golden: ClassVar = {
+        "hisac": GOLDEN,
+        "hisac_by_leaves": GOLDEN.model_copy(update={"decay": "power", "decay_rate": 0.2, "route_by": "leaves"}),
+        "hisac_path_votes": GOLDEN.model_copy(update={"path_votes": True}),
+        "hisac_by_items_before_a_transformer": GOLDEN.model_copy(update={"reader": "transformer", "route_by": "items"}),
+    }
     card = (
         CardLine(
             "an inner node's votes are the sum over its children, a leaf's its behaviors",
@@ -215,12 +304,6 @@ class HiSACBranch(CompressedBranch):
         ),
     )
 
-    semantic: Tensor
-    leaf_vectors: Tensor
-    item_square: Tensor
-    leaf_square: Tensor
-    item_leaf: Tensor
-
     def __init__(self, config: HiSACConfig, frame: FrameConfig, items: ItemSpace) -> None:
         super().__init__(config, frame.dim)
         self.config = config
@@ -260,67 +343,6 @@ class HiSACBranch(CompressedBranch):
         self.path = PathVotes(nodes, frame.dim) if config.path_votes else None
         for level, parent in enumerate(book.parents):
             self.register_buffer(f"parents_{level}", torch.from_numpy(parent))
-
-    @property
-    def parents(self) -> list[Tensor]:
-        """The tree, one tensor per level."""
-        return [getattr(self, f"parents_{level}") for level in range(len(self.budgets))]
-
-    def agents(self, history: History) -> Agents:
-        """Votes of these histories: depends on frozen artefacts alone, so it can be done offline."""
-        leaf = self.item_leaf[history.items]
-        half_life = None if self.config.vote_half_life is None else self.config.vote_half_life * DAY
-        if self.config.every_leaf:
-            return vote(leaf, history.mask, self.parents, (len(self.leaf_vectors),), "flat", history.ages, half_life)
-        return vote(leaf, history.mask, self.parents, self.budgets, self.config.vote, history.ages, half_life)
-
-    def units(self, history: History) -> Distinct:
-        """What is routed: events, distinct items or distinct leaves; those without a semantic ID are left out."""
-        leaf = self.item_leaf[history.items]
-        routed = history.mask & (leaf >= 0)
-        if self.config.route_by == "items":
-            return distinct(history.items, routed)
-        if self.config.route_by == "leaves":
-            return distinct(leaf, routed)
-        places = torch.arange(leaf.shape[1], device=leaf.device).expand_as(leaf)
-        return Distinct(torch.where(routed, history.items, -1), routed.long(), torch.where(routed, places, -1))
-
-    def shares(self, units: Distinct, agents: Agents) -> Tensor:
-        """Share of each unit in each agent, fp32; (R, K, U), rows sum to one, zeros in the padding.
-
-        A behaviour's share is the softmax over i (or a) of -|z_a - e_i|^2 / tau, or membership when routing is hard;
-        a unit of n equal behaviours has n such shares.
-        """
-        by_leaf = self.config.route_by == "leaves"
-        number = units.values.clamp(min=0)
-        times = units.counts.float()[:, None, :]  # (R, 1, U)
-        real = (agents.nodes >= 0)[:, :, None]  # (R, K, 1)
-        if self.config.routing == "hard":
-            leaf = number if by_leaf else self.item_leaf[number]
-            mass = ((agents.nodes[:, :, None] == leaf[:, None, :]) & real) * times
-            return mass / mass.sum(dim=2, keepdim=True).clamp(min=1)
-        heat = self.config.temperature
-        with torch.autocast(self.semantic.device.type, enabled=False):
-            leaves = agents.nodes.clamp(min=0)
-            vectors, squares = (self.leaf_vectors, self.leaf_square) if by_leaf else (self.semantic, self.item_square)
-            z = take_rows(self.leaf_vectors, leaves)  # (R, K, S)
-            e = take_rows(vectors, number)  # (R, U, S)
-            # -|z - e|^2 / tau without |z|^2, of which a softmax over behaviours knows nothing, plus log n.
-            own = torch.log(times) - squares[number][:, None, :] / heat
-            scores = torch.baddbmm(own.clamp(min=FLOOR), z * (2 / heat), e.transpose(1, 2))
-            if self.config.softmax_over == "behaviours":
-                return torch.softmax(scores, dim=2) * real
-            scores = (scores - self.leaf_square[leaves][:, :, None] / heat).masked_fill(~real, FLOOR)
-            mass = torch.softmax(scores, dim=1) * real * times
-            return mass / mass.sum(dim=2, keepdim=True).clamp(min=1e-9)
-
-    def route(self, history: History, agents: Agents) -> Tensor:
-        """Weight of each behaviour in each agent, zeros in the padding, to look at; (R, K, L)."""
-        units = self.units(history)
-        slots = units.slots[:, None, :]
-        weights = self.shares(units, agents) / units.counts[:, None, :].clamp(min=1)
-        spread = weights.gather(2, slots.clamp(min=0).expand(-1, weights.shape[1], -1))
-        return spread * (slots >= 0)
 
     def compress(self, history: History, values: Tensor) -> tuple[Tensor, Tensor]:
         """Agent vectors, (R, K, D), and the log of their share of votes."""

@@ -6,10 +6,13 @@ in the subscripts. Here the whole block is used.
 
 from __future__ import annotations
 
+from typing import ClassVar, Literal
+
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
-from hisac_lab.config.model import FrameConfig, MIRRNConfig
+from hisac_lab.config.model import FrameConfig, ModelConfig
 from hisac_lab.models.contract import Candidates, CardLine, Cost, History, ItemSpace, LongBranch, UserState
 from hisac_lab.models.heads import TargetHeads, check_heads
 from hisac_lab.models.retrieval import chosen_events, event_state
@@ -44,11 +47,29 @@ class FourierFilter(nn.Module):
         return out
 
 
+class MIRRNConfig(ModelConfig):
+    """MIRRN: three searches, a filter over each, attention over the three answers."""
+
+    kind: Literal["mirrn"] = Field("mirrn", description="MIRRN")
+    bits: int = Field(32, ge=1, description="bits of a signature")
+    top: int = Field(16, ge=1, description="events kept per search")
+    recent: int = Field(16, ge=1, description="newest events whose mean is the local query")
+    heads: int = Field(4, ge=1, description="blocks of the Fourier filter and heads of the attention")
+    seed: int = Field(0, ge=0, description="seed of the random planes")
+
+
 class MIRRNBranch(LongBranch):
     """Three searches (candidate, recent mean, overall mean), a filter over each, attention over the three answers."""
 
     lazy = True
     ordered = True
+    Config = MIRRNConfig
+    examples: ClassVar = {
+        "mirrn": MIRRNConfig(top=5, recent=3, heads=2),
+    }
+    golden: ClassVar = {
+        "mirrn": MIRRNConfig(bits=32, recent=16, seed=0, top=8, heads=4),
+    }
     card = (
         CardLine(
             "three queries: candidate, mean of the newest 16, mean of all",

@@ -7,10 +7,13 @@ the paper: a switch of HiSAC, off by default, and a model by itself, the control
 
 from __future__ import annotations
 
+from typing import ClassVar, Literal
+
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
-from hisac_lab.config.model import FrameConfig, VotesConfig
+from hisac_lab.config.model import FrameConfig, ModelConfig
 from hisac_lab.models.contract import Candidates, CardLine, Cost, History, ItemSpace, LongBranch, UserState
 from hisac_lab.ops.jagged import distinct
 
@@ -74,6 +77,12 @@ class PathVotes(nn.Module):
         return sum(BYTES * max(1, len(torch.unique(column[column >= 0]))) for column in nodes.unbind(dim=1))
 
 
+class VotesConfig(ModelConfig):
+    """The votes of the candidate's own path in the codebook, alone: a control for HiSAC."""
+
+    kind: Literal["votes"] = Field("votes", description="votes of the candidate's path, no agents, no attention")
+
+
 class VotesBranch(LongBranch):
     """The votes of the candidate's own path and nothing else: no agents, no attention.
 
@@ -83,6 +92,13 @@ class VotesBranch(LongBranch):
         items: The codebook.
     """
 
+    Config = VotesConfig
+    examples: ClassVar = {
+        "votes": VotesConfig(),
+    }
+    golden: ClassVar = {
+        "votes": VotesConfig(),
+    }
     card = (
         CardLine(
             "votes are plain counts at the nodes of the codebook",

@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
+from typing import ClassVar, Literal
+
+from pydantic import Field
 from torch import Tensor
 
-from hisac_lab.config.model import FrameConfig, MeanConfig
+from hisac_lab.config.model import FrameConfig, ModelConfig
 from hisac_lab.models.contract import Candidates, CardLine, Cost, History, ItemSpace, LongBranch, UserState
+
+
+class MeanConfig(ModelConfig):
+    """Mean pooling."""
+
+    kind: Literal["mean"] = Field("mean", description="mean pooling of the whole history")
 
 
 class MeanBranch(LongBranch):
     """Keeps one vector of the history; every candidate sees the same."""
 
+    Config = MeanConfig
+    examples: ClassVar = {
+        "mean": MeanConfig(),
+    }
+    golden: ClassVar = {
+        "mean": MeanConfig(),
+    }
     card = (
         CardLine(
             "mean of the event representations, without padding",

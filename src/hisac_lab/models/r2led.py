@@ -6,11 +6,14 @@ Sources and differences are in docs/papers/r2led.md.
 
 from __future__ import annotations
 
+from typing import ClassVar, Literal
+
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from hisac_lab.base.errors import UserError
-from hisac_lab.config.model import FrameConfig, R2LEDConfig
+from hisac_lab.config.model import FrameConfig, ModelConfig
 from hisac_lab.models.contract import Candidates, CardLine, Cost, History, ItemSpace, LongBranch, UserState
 from hisac_lab.models.heads import TargetHeads
 from hisac_lab.models.mirrn import means
@@ -24,11 +27,64 @@ CASCADE = 4
 """Events the semantic view keeps for each one that the collaborative view picks."""
 
 
+class R2LEDConfig(ModelConfig):
+    """R2LED: retrieval over routes and views, refinement by gates and cross-attention."""
+
+    kind: Literal["r2led"] = Field("r2led", description="R2LED, a reconstruction from its abstract")
+    routes: tuple[Literal["target", "recent", "global"], ...] = Field(
+        ("target", "recent", "global"), min_length=1, description="what each search starts from"
+    )
+    mix: Literal["score", "union", "cascade", "collaborative", "semantic", "random", "newest"] = Field(
+        "score",
+        description="how views choose events: weighted score, half from each, semantic then collaborative, one alone; "
+        "random and newest are controls",
+    )
+    weight: float = Field(0.5, ge=0, le=1, description="mix score only: share of the collaborative view")
+    top: int = Field(16, ge=1, description="events kept per route")
+    recent: int = Field(16, ge=1, description="newest events the recent route starts from")
+    bits: int = Field(32, ge=1, description="bits of a signature in the collaborative view")
+    depth: int | None = Field(None, ge=1, description="levels of the semantic IDs in use; null: all")
+    level_gate: bool = Field(True, description="a gate weighs the levels; false: their mean")
+    fuse: Literal["views", "items"] = Field(
+        "views", description="views: each view is attended to by itself; items: a gate mixes them in each event first"
+    )
+    fusion: Literal["attention", "concat", "mean"] = Field("attention", description="how the routes' answers meet")
+    heads: int = Field(4, ge=1, description="heads of all attentions")
+    ids: Literal["own", "shuffled"] = Field(
+        "own", description="shuffled: semantic IDs change places among items (control)"
+    )
+    seed: int = Field(0, ge=0, description="seed of planes, shuffles and the random control")
+
+
 class R2LEDBranch(LongBranch):
     """Routes search in two views; gates and attentions refine what they found."""
 
     lazy = True
     ordered = True
+    Config = R2LEDConfig
+    examples: ClassVar = {
+        "r2led": R2LEDConfig(top=4, recent=3),
+        "r2led-union-items": R2LEDConfig(top=4, mix="union", fuse="items", fusion="concat", ids="shuffled"),
+        "r2led-cascade": R2LEDConfig(top=2, mix="cascade", fusion="mean", level_gate=False, depth=2),
+        "r2led-one-route": R2LEDConfig(routes=("target",), top=4, mix="semantic", heads=1),
+    }
+    golden: ClassVar = {
+        "r2led": R2LEDConfig(
+            routes=("target", "recent", "global"),
+            mix="score",
+            weight=0.5,
+            recent=16,
+            bits=32,
+            depth=3,
+            level_gate=True,
+            fuse="views",
+            fusion="attention",
+            ids="own",
+            seed=0,
+            top=8,
+            heads=4,
+        ),
+    }
     card = (
         CardLine(
             "several routes search the history in parallel",

@@ -7,12 +7,14 @@ let pads outrank events of negative score, or shift the mask by one; `ops.select
 from __future__ import annotations
 
 from abc import abstractmethod
+from typing import ClassVar, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from hisac_lab.base.errors import UserError
-from hisac_lab.config.model import ETAConfig, FrameConfig, SIMConfig
+from hisac_lab.config.model import FrameConfig, ModelConfig
 from hisac_lab.models.contract import Candidates, CardLine, Cost, History, ItemSpace, LongBranch, UserState
 from hisac_lab.models.heads import TargetHeads
 from hisac_lab.ops import hashing
@@ -80,9 +82,37 @@ class SearchBranch(LongBranch):
         return out
 
 
+class SIMConfig(ModelConfig):
+    """SIM: a search for few events, then attention over them."""
+
+    kind: Literal["sim"] = Field("sim", description="SIM, hard or soft")
+    search: Literal["code", "field", "embedding", "semantic"] = Field(
+        "code",
+        description="hard: events of the candidate's first semantic code, or of its field; "
+        "soft: largest product of learnt embeddings, or cosine of frozen ones",
+    )
+    field: int = Field(0, ge=0, description="search field only: which item field, counted from 0")
+    top: int = Field(50, ge=1, description="events kept per candidate")
+    heads: int = Field(4, ge=1, description="heads of the attention over kept events")
+
+
+GOLDEN = SIMConfig(search="code", field=0, top=8, heads=4)
+
+
 class SIMBranch(SearchBranch):
     """SIM: hard search by category, soft search by inner product."""
 
+    Config = SIMConfig
+    examples: ClassVar = {
+        "sim-code": SIMConfig(top=4),
+        "sim-field": SIMConfig(search="field", field=1, top=4, heads=1),
+        "sim-embedding": SIMConfig(search="embedding", top=4),
+        "sim-semantic": SIMConfig(search="semantic", top=4),
+    }
+    golden: ClassVar = {
+        "sim_hard": GOLDEN,
+        "sim_soft": GOLDEN.model_copy(update={"search": "embedding"}),
+    }
     card = (
         CardLine(
             "hard search: the newest K events of the candidate's category",
@@ -174,10 +204,27 @@ class SIMBranch(SearchBranch):
         return Cost(length * (4 * dim + 1) + own, 0, 0, search.get(self.how, 0) + self.attention.cost(self.top))
 
 
+class ETAConfig(ModelConfig):
+    """ETA: search by Hamming distance of SimHash signatures."""
+
+    kind: Literal["eta"] = Field("eta", description="ETA")
+    bits: int = Field(32, ge=1, description="bits of a signature")
+    top: int = Field(50, ge=1, description="events kept per candidate")
+    heads: int = Field(4, ge=1, description="heads of the attention over kept events")
+    seed: int = Field(0, ge=0, description="seed of the random planes")
+
+
 class ETABranch(SearchBranch):
     """ETA: search by Hamming distance of signatures, so that it costs b bits per event instead of D products."""
 
     ordered = True  # distances are small whole numbers: ties are common and go to the newest
+    Config = ETAConfig
+    examples: ClassVar = {
+        "eta": ETAConfig(bits=40, top=4),
+    }
+    golden: ClassVar = {
+        "eta": ETAConfig(bits=32, seed=0, top=8, heads=4),
+    }
     card = (
         CardLine(
             "SimHash signatures of learned embeddings by fixed random planes",

@@ -6,10 +6,13 @@ differences are in docs/papers/sam.md.
 
 from __future__ import annotations
 
+from typing import ClassVar, Literal
+
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
-from hisac_lab.config.model import FrameConfig, SAMConfig
+from hisac_lab.config.model import FrameConfig, ModelConfig
 from hisac_lab.models.contract import Candidates, CardLine, Cost, History, ItemSpace, LongBranch, UserState
 
 REFINEMENTS = 3
@@ -45,9 +48,49 @@ class DualQueryAttention(nn.Module):
         return gates * mask[:, None, :]
 
 
+class SAMConfig(ModelConfig):
+    """SAM: a memory that reads the whole history several times for each candidate."""
+
+    kind: Literal["sam"] = Field("sam", description="SAM; 2P: passes 2, 3P: passes 3, 3P+: passes 3 and enhance")
+    passes: int = Field(3, ge=1, description="readings of the history")
+    enhance: bool = Field(False, description="a second GRU refines the last memory with the candidate (3P+)")
+    memory: Literal["iterating", "fixed"] = Field(
+        "iterating", description="what a pass asks with: the memory of the pass before, or always the candidate"
+    )
+    hidden: int = Field(8, ge=1, description="width of the attention network")
+    weight_features: int = Field(16, ge=0, description="features made of the attention weights by place; 0: none")
+    positions: int = Field(1000, ge=1, description="newest places those features look at")
+    norm: Literal["batch", "layer", "none"] = Field("batch", description="normalisation of the output without enhance")
+    scale_sum: bool = Field(False, description="divide the sum over L events by the square root of L")
+
+
+GOLDEN = SAMConfig(
+    passes=3,
+    enhance=False,
+    memory="iterating",
+    hidden=8,
+    weight_features=16,
+    positions=100,
+    norm="batch",
+    scale_sum=False,
+)
+
+
 class SAMBranch(LongBranch):
     """The history is the state; each candidate reads it `passes` times through a memory."""
 
+    Config = SAMConfig
+    examples: ClassVar = {
+        "sam-2p": SAMConfig(passes=2, positions=30),
+        "sam-3p": SAMConfig(positions=10, norm="layer"),
+        "sam-3p-plus": SAMConfig(enhance=True, positions=30),
+        "sam-released": SAMConfig(memory="fixed", weight_features=0, norm="none", scale_sum=True),
+    }
+    golden: ClassVar = {
+        "sam_2p": GOLDEN.model_copy(update={"passes": 2}),
+        "sam_3p": GOLDEN,
+        "sam_3p_plus": GOLDEN.model_copy(update={"enhance": True}),
+    }
     card = (
         CardLine(
             "gates come from a network on differences and products of candidate, memory and event",

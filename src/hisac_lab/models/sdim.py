@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+from typing import ClassVar, Literal
+
 import torch
+from pydantic import Field
 from torch import Tensor
 
-from hisac_lab.config.model import FrameConfig, SDIMConfig
+from hisac_lab.config.model import FrameConfig, ModelConfig
 from hisac_lab.models.contract import Candidates, CardLine, Cost, History, ItemSpace, LongBranch, UserState
 from hisac_lab.ops import hashing
 from hisac_lab.ops.jagged import segment_sum
+
+
+class SDIMConfig(ModelConfig):
+    """SDIM: events whose hashes collide with the candidate's are summed."""
+
+    kind: Literal["sdim"] = Field("sdim", description="SDIM")
+    groups: int = Field(16, ge=1, description="independent hashes; the answer is their mean")
+    bits: int = Field(3, ge=1, le=16, description="bits of one hash")
+    normalise: bool = Field(True, description="scale each hash's sum to unit length")
+    seed: int = Field(0, ge=0, description="seed of the random planes")
 
 
 class SDIMBranch(LongBranch):
@@ -17,6 +30,14 @@ class SDIMBranch(LongBranch):
     The table of a group has 2^bits rows, one per bucket; an event stands in the bucket of its signature.
     """
 
+    Config = SDIMConfig
+    examples: ClassVar = {
+        "sdim": SDIMConfig(groups=4, bits=2),
+        "sdim-sum": SDIMConfig(groups=3, bits=3, normalise=False),
+    }
+    golden: ClassVar = {
+        "sdim": SDIMConfig(groups=8, bits=3, normalise=True, seed=0),
+    }
     card = (
         CardLine(
             "an event counts in a group when its bits there equal the candidate's",

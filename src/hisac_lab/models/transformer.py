@@ -2,18 +2,47 @@
 
 from __future__ import annotations
 
+from typing import ClassVar, Literal
+
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
-from hisac_lab.config.model import FrameConfig, TransformerConfig
+from hisac_lab.config.model import FrameConfig, ModelConfig
 from hisac_lab.models.contract import Candidates, CardLine, Cost, History, ItemSpace, LongBranch, UserState
 from hisac_lab.models.stack import Stack
+
+
+class TransformerConfig(ModelConfig):
+    """Self-attention over the newest events."""
+
+    kind: Literal["transformer"] = Field("transformer", description="causal transformer over raw events")
+    block: Literal["softmax", "hstu"] = Field("softmax", description="softmax: SASRec-like; hstu: HSTU-like")
+    readout: Literal["candidate", "last"] = Field(
+        "candidate", description="candidate: it stands as the next event; last: the newest event's output answers all"
+    )
+    window: int = Field(200, ge=1, description="newest events it reads; cost is quadratic in it")
+    layers: int = Field(2, ge=1, description="blocks")
+    heads: int = Field(4, ge=1, description="heads")
+
+
+GOLDEN = TransformerConfig(readout="candidate", window=30, layers=2, heads=4, block="softmax")
 
 
 class TransformerBranch(LongBranch):
     """Self-attention over a window; a candidate reads it as the next event would, or gets the newest event's output."""
 
     ordered = True
+    Config = TransformerConfig
+    examples: ClassVar = {
+        "transformer": TransformerConfig(window=12, layers=1),
+        "transformer-last": TransformerConfig(window=12, readout="last", layers=1),
+        "hstu": TransformerConfig(block="hstu", window=12, heads=2),
+    }
+    golden: ClassVar = {
+        "transformer": GOLDEN,
+        "hstu": GOLDEN.model_copy(update={"block": "hstu"}),
+    }
     card = (
         CardLine(
             "causal: an event sees itself and what came before",

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from typing import ClassVar, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
-from hisac_lab.config.model import FrameConfig, TWINConfig
+from hisac_lab.config.model import FrameConfig, ModelConfig
 from hisac_lab.models.contract import Candidates, CardLine, Cost, History, ItemSpace, LongBranch, UserState
 from hisac_lab.models.heads import TargetHeads
 from hisac_lab.models.retrieval import chosen_events, event_state
@@ -16,10 +18,27 @@ from hisac_lab.ops.buckets import AGE_BUCKETS, age_bucket
 from hisac_lab.ops.select import best_events, gather_events
 
 
+class TWINConfig(ModelConfig):
+    """TWIN: the search ranks events by the attention's own scores."""
+
+    kind: Literal["twin"] = Field("twin", description="TWIN")
+    top: int = Field(50, ge=1, description="events kept per candidate and head")
+    heads: int = Field(4, ge=1, description="heads of the attention")
+    cross: bool = Field(True, description="a learnt bias per head and age: the cross feature of an event")
+
+
 class TWINBranch(LongBranch):
     """Each head keeps the K events it scores highest and attends to those with the same scores."""
 
     lazy = True
+    Config = TWINConfig
+    examples: ClassVar = {
+        "twin": TWINConfig(top=4, heads=2),
+        "twin-no-cross": TWINConfig(top=4, cross=False),
+    }
+    golden: ClassVar = {
+        "twin": TWINConfig(cross=True, top=8, heads=4),
+    }
     card = (
         CardLine(
             "search and attention score alike: same queries, keys and bias",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 
 import mlflow
@@ -13,6 +14,7 @@ from mlflow.models import ModelSignature
 from mlflow.types import ColSpec, DataType, Schema, TensorSpec
 from mlflow.types.schema import Array
 
+from hisac_lab.base import plugins
 from hisac_lab.base.errors import UserError
 from hisac_lab.evaluation.records import Metric
 from hisac_lab.inference.records import CARD, Claim, ModelFile
@@ -65,14 +67,16 @@ class ModelVersions:
         return str(known.version)
 
     def _log(self, name: str, bundle: Path, digest: str, run: str) -> ModelVersion:
-        with mlflow.start_run(run_id=run):
+        model = ModelFile.open(bundle)
+        with mlflow.start_run(run_id=run), tempfile.TemporaryDirectory() as folder:
+            code, requirements = plugins.luggage(plugins.MODELS, model.model["kind"], Path(folder))
             info = mlflow.pyfunc.log_model(
                 name=name,
                 python_model=str(PACKAGE / "registry" / "served.py"),
                 artifacts={"bundle": str(bundle)},
-                code_paths=[str(PACKAGE)],
+                code_paths=[str(path) for path in (PACKAGE, *code)],
                 signature=_signature(bundle),
-                pip_requirements=REQUIREMENTS,
+                pip_requirements=[*REQUIREMENTS, *requirements],
             )
         evidence = Evidence.open(bundle)
         tags = {
@@ -82,6 +86,7 @@ class ModelVersions:
             "calibration_error": f"{evidence.calibration_error:.4f}",
             "candidate_macs": f"{evidence.cost.candidate_macs:.0f}",
             "abtest": _verdict(evidence.abtest),
+            **({} if model.package is None else {"package": model.package}),
         }
         try:
             card = _describe(name, Claim.read_list(bundle / CARD))

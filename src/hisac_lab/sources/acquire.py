@@ -17,6 +17,7 @@ from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from hisac_lab.base import plugins
 from hisac_lab.base.artifacts import sha256_file
 from hisac_lab.base.errors import UserError
 from hisac_lab.base.progress import say
@@ -25,6 +26,7 @@ from hisac_lab.sources import changelog
 from hisac_lab.sources.archives import members
 from hisac_lab.sources.downloads import SourceUnavailable, check, fetch, fetch_package, fetch_wheel
 from hisac_lab.sources.records import Acquired
+from hisac_lab.tables.layouts import SOURCES
 
 Facts = dict[str, Any]
 Finder = Callable[[AcquireConfig, Path], Path]
@@ -86,8 +88,10 @@ def acquire(config: AcquireConfig, *, out: Path) -> None:
         facts = _brought(BROUGHT[config.dataset], config, out)
     elif config.dataset == "own":
         facts = _own(config, out)
+    elif config.dataset in SOURCES:
+        facts = _foreign(config, out)
     else:
-        facts = _published(config, out)
+        facts = _published(config, PUBLISHED[config.dataset], out)
     names = sorted(path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file())
     files = {name: sha256_file(out / name) for name in names}
     Acquired(dataset=config.dataset, files=files, **facts).save(out)
@@ -243,9 +247,19 @@ def _own(config: AcquireConfig, out: Path) -> Facts:
     return {"layout": "own"}
 
 
-def _published(config: AcquireConfig, out: Path) -> Facts:
+def _foreign(config: AcquireConfig, out: Path) -> Facts:
+    """Brings a data set of another distribution."""
+    source = SOURCES[config.dataset]
+    if source.fetch is None:
+        facts = _published(config, source.files, out)
+    else:
+        source.fetch(config, out)
+        facts = {"layout": config.dataset}
+    return facts | plugins.origin(plugins.SOURCES, config.dataset)
+
+
+def _published(config: AcquireConfig, patterns: tuple[str, ...], out: Path) -> Facts:
     """Copies the official files of a public set out of a file, a folder or an archive; folders are dropped."""
-    patterns = PUBLISHED[config.dataset]
 
     def wanted(name: str) -> bool:
         path = PurePosixPath(name)

@@ -16,7 +16,7 @@ import pandas as pd
 from hisac_lab.base.progress import say
 from hisac_lab.codebook.votes import split_budget
 from hisac_lab.config.compute import ComputeConfig
-from hisac_lab.config.model import FrameConfig, HiSACConfig
+from hisac_lab.config.model import FrameConfig
 from hisac_lab.config.sweep import SweepConfig
 from hisac_lab.config.train import TrainConfig
 from hisac_lab.evaluation.cost import count
@@ -27,6 +27,7 @@ from hisac_lab.inference.items import load_items
 from hisac_lab.inference.runtime import AgentCache, Runtime, score_rows
 from hisac_lab.models.catalog import build
 from hisac_lab.models.contract import ItemSpace
+from hisac_lab.models.hisac import HiSACConfig
 from hisac_lab.ops.auc import weighted_auc
 from hisac_lab.sweep.records import TRIALS, Best, Swept
 from hisac_lab.sweep.rule import choose, describe

@@ -1,11 +1,16 @@
-"""The registry of quantisers: how each is fitted, fitted again from an earlier one, and opened."""
+"""The catalog of quantizers: how each is fitted, fitted again from an earlier one, and opened.
+
+Another distribution brings a method by an entry point of the group `hisac_lab.quantizers`, `METHOD = "MODULE:CLASS"`.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from hisac_lab.base import plugins
 from hisac_lab.base.artifacts import Array
 from hisac_lab.base.errors import UserError
 from hisac_lab.config.tokens import TokenizeConfig
@@ -15,7 +20,16 @@ from hisac_lab.tokens.random_codes import RandomCodes, fit_random
 from hisac_lab.tokens.records import Fitted, Tokenized
 from hisac_lab.tokens.rqvae import RQVAE, fit_rqvae
 
-METHODS: dict[str, type[ResidualQuantizer]] = {kind.kind: kind for kind in (ResidualQuantizer, RQVAE, RandomCodes)}
+
+def _fault(name: str, kind: Any) -> str | None:
+    if not (isinstance(kind, type) and issubclass(kind, ResidualQuantizer) and hasattr(kind, "fit")):
+        return "is no ResidualQuantizer with a class method fit(vectors, config, seed)"
+    return None if kind.kind == name else f"is of kind {kind.kind!r}"
+
+
+OWN: dict[str, type[ResidualQuantizer]] = {kind.kind: kind for kind in (ResidualQuantizer, RQVAE, RandomCodes)}
+METHODS: dict[str, type[ResidualQuantizer]] = OWN | plugins.load(plugins.QUANTIZERS, OWN, _fault)
+"""Each method's class by name; `OWN` are those of this package."""
 
 
 def fit_quantizer(config: TokenizeConfig, vectors: Array, seed: int) -> ResidualQuantizer:
@@ -26,6 +40,9 @@ def fit_quantizer(config: TokenizeConfig, vectors: Array, seed: int) -> Residual
         vectors: (n, D) float32 embeddings, none zero; may be memory-mapped.
         seed: In place of the section's own.
     """
+    if config.method not in OWN:
+        fitted: ResidualQuantizer = METHODS[config.method].fit(vectors, config, seed)  # type: ignore[attr-defined]
+        return fitted
     if config.method == "rqvae":
         return fit_rqvae(vectors, config.widths, config.rqvae, seed)
     if config.method == "random":

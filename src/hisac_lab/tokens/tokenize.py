@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from hisac_lab.base import arithmetic
+from hisac_lab.base import arithmetic, plugins
 from hisac_lab.base.artifacts import Array, load_array, save_arrays
 from hisac_lab.base.errors import UserError
 from hisac_lab.config.tokens import TokenizeConfig
@@ -77,6 +77,7 @@ def tokenize(config: TokenizeConfig, *, prepared: Path, embedded: Path, out: Pat
         quality=quality,
         refit=refit,
         **quantizer.facts(),
+        **plugins.origin(plugins.QUANTIZERS, quantizer.kind),
     ).save(out)
 
 

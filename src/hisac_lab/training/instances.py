@@ -34,7 +34,7 @@ from hisac_lab.inference.records import CURVE
 from hisac_lab.inference.runtime import Runtime, histories
 from hisac_lab.models.catalog import build
 from hisac_lab.models.contract import ItemSpace
-from hisac_lab.models.iat import InstanceSource
+from hisac_lab.models.instance_source import IATSourceConfig, InstanceSource
 from hisac_lab.models.instances import Instances
 from hisac_lab.ops.auc import auc
 from hisac_lab.tables.read import UNIT_SECONDS
@@ -104,7 +104,7 @@ def write_instances(
     """
     unit = UNIT_SECONDS[store.manifest.time_unit]
     shifts = _lay_out(config, samples, len(store.offsets) - 1, out)
-    model = build(config.source(), frame, items, config.seed)
+    model = build(IATSourceConfig.of(config), frame, items, config.seed)
     assert isinstance(model, InstanceSource)
     walk = _Walk(config, model, _table(config, out, unit), train, runtime)
     rows = group(store, samples["train"], train.max_candidates)
@@ -122,7 +122,7 @@ def write_instances(
             if split == "valid":
                 curve.append({"split": split} | found.quality())
     (out / "source").mkdir()
-    save_model(out / "source", model, config.source(), items)
+    save_model(out / "source", model, IATSourceConfig.of(config), items)
     write_file(out / CURVE, "".join(json.dumps(point, sort_keys=True) + "\n" for point in curve))
     InstancesMade(
         digest=sha256_tree(out)[:16],

@@ -7,9 +7,10 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from hisac_lab.base import plugins
 from hisac_lab.base.artifacts import digest_of, sha256_tree, write_file
 from hisac_lab.config.compute import ComputeConfig
-from hisac_lab.config.model import AnyModel, FrameConfig
+from hisac_lab.config.model import FrameConfig, ModelConfig
 from hisac_lab.config.train import TrainConfig
 from hisac_lab.events.batches import group
 from hisac_lab.events.store import EventStore
@@ -34,7 +35,7 @@ def work_folder(home: Path, key: Any) -> Path:
 
 def train_model(
     name: str,
-    model_config: AnyModel,
+    model_config: ModelConfig,
     frame: FrameConfig,
     config: TrainConfig,
     compute: ComputeConfig,
@@ -85,5 +86,6 @@ def train_model(
         parameters=sum(p.numel() for p in model.parameters()),
         steps=progress.step,
         valid_auc=round(progress.best_auc, 6),
+        **plugins.origin(plugins.MODELS, model_config.kind),
     ).save(out)
     shutil.rmtree(work, ignore_errors=True)

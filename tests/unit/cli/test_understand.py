@@ -12,10 +12,10 @@ from typer.testing import CliRunner
 
 from hisac_lab.base.artifacts import load_array
 from hisac_lab.cli.main import app
+from hisac_lab.cli.params import defaults
 from hisac_lab.codebook.ballot import Ballot
 from hisac_lab.codebook.tree import Codebook
 from hisac_lab.codebook.votes import split_budget
-from hisac_lab.config.params import defaults
 from hisac_lab.events.store import EventStore
 from hisac_lab.inference.records import ModelFile
 

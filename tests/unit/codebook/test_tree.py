@@ -15,8 +15,8 @@ from kit import Stages, make_items, says
 from hisac_lab.base.artifacts import load_array, read_manifest, save_arrays, sha256_tree, write_manifest
 from hisac_lab.codebook.build import build_codebook, grow
 from hisac_lab.codebook.tree import Codebook
-from hisac_lab.config.model import FrameConfig, HiSACConfig
-from hisac_lab.models.hisac import HiSACBranch
+from hisac_lab.config.model import FrameConfig
+from hisac_lab.models.hisac import HiSACBranch, HiSACConfig
 from hisac_lab.tokens.quantizer import ResidualQuantizer
 
 codes_of_items = st.integers(1, 3).flatmap(

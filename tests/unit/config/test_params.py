@@ -10,12 +10,14 @@ import pytest
 import yaml
 from kit import says
 
+from hisac_lab.cli.params import Params, defaults, load_params, schema
 from hisac_lab.config.base import load_section, read_yaml
 from hisac_lab.config.events import PrepareConfig
-from hisac_lab.config.model import DINConfig, HiSACConfig, Models
-from hisac_lab.config.params import Params, defaults, load_params, schema
 from hisac_lab.config.sweep import SweepConfig
 from hisac_lab.config.train import TrainConfig
+from hisac_lab.models.catalog import Models
+from hisac_lab.models.din import DINConfig
+from hisac_lab.models.hisac import HiSACConfig
 
 ROOT = Path(__file__).parents[3]
 
@@ -73,7 +75,12 @@ MISTAKES: list[tuple[str, str, str | None, tuple[str, ...]]] = [
     ("inside a list", "tokenize.widths", "[32, 1]", ("tokenize.widths.1", "value 1", "greater than or equal to 2")),
     ("empty list", "tokenize.widths", "[]", ("tokenize.widths", "[]", "at least 1 item")),
     ("not one of the choices", "prepare.order", "random", ("prepare.order", "'random'", "'sort' or 'refuse'")),
-    ("unknown kind of model", "models.hisac.kind", "sasrec", ("models.hisac.kind", "'sasrec'", "'din', 'hisac'")),
+    (
+        "unknown kind of model",
+        "models.hisac.kind",
+        "sasrec",
+        ("models.hisac.kind", "'sasrec'", "'eta', 'hisac'"),
+    ),
     ("no kind of model", "models.hisac.kind", None, ("models.hisac.kind", "is missing")),
     ("inside a model", "models.hisac.agents", "0", ("models.hisac.agents", "value 0", "greater than or equal")),
     ("a budget of nothing", "models.hisac.budgets", "[0, 3]", ("models.hisac.budgets.0", "value 0")),

@@ -9,7 +9,7 @@ import pytest
 import torch
 from kit import CPU, ITEMS, make_items
 
-from hisac_lab.config.model import DINConfig, FrameConfig, HiSACConfig
+from hisac_lab.config.model import FrameConfig
 from hisac_lab.evaluation.cost import CANDIDATES, count, measure_time, request_macs
 from hisac_lab.evaluation.records import Cost
 from hisac_lab.events.batches import Rows
@@ -17,6 +17,8 @@ from hisac_lab.events.store import EventStore
 from hisac_lab.inference.runtime import histories
 from hisac_lab.models.catalog import build
 from hisac_lab.models.contract import ItemSpace
+from hisac_lab.models.din import DINConfig
+from hisac_lab.models.hisac import HiSACConfig
 
 SPACE = make_items()
 FRAME = FrameConfig(dim=16, short_window=10, attention_hidden=8, tower=(32,))

@@ -10,12 +10,12 @@ import pytest
 import torch
 from kit import EVERY, FRAME, ITEMS, make_history, make_items, says
 
-from hisac_lab.base.artifacts import sha256_tree, write_manifest
+from hisac_lab.base.artifacts import sha256_tree, write_json, write_manifest
 from hisac_lab.codebook.build import grow
-from hisac_lab.config.model import HiSACConfig
 from hisac_lab.config.tokens import RQVAEConfig
 from hisac_lab.inference.bundle import load_model, save_model
 from hisac_lab.models.catalog import build
+from hisac_lab.models.hisac import HiSACConfig
 from hisac_lab.tokens.rqvae import fit_rqvae
 
 SPACE = make_items()
@@ -99,3 +99,13 @@ def test_a_codebook_with_a_space_of_its_own_is_routed_there_and_saved(tmp_path: 
     save_model(tmp_path, model, config, space)
     history, candidates = make_history([9, 0, 3]), torch.arange(12).view(3, 4)
     assert torch.equal(load_model(tmp_path)[0](history, candidates), model(history, candidates))
+
+
+def test_a_model_whose_package_is_not_installed_names_it(tmp_path: Path) -> None:
+    _save("mean", tmp_path)
+    facts = json.loads((tmp_path / "model.json").read_text())
+    facts["model"]["kind"] = "peak"
+    for package, words in (("shop-models==1.2", "shop-models==1.2"), (None, "another version of hisac-lab")):
+        write_json(tmp_path / "model.json", facts | ({"package": package} if package else {}))
+        with says(str(tmp_path / "model.json"), "model.kind", "'peak' comes from", words, "install it"):
+            load_model(tmp_path)

@@ -9,21 +9,21 @@ import pytest
 from headings import resolves
 from kit import EVERY
 
-from hisac_lab.config.model import EveryModel
+from hisac_lab.config.model import ModelConfig
 from hisac_lab.models.catalog import fidelity_card
 from hisac_lab.models.contract import CardLine
 
-TESTS = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 KINDS = {config.kind: config for config in EVERY.values()}
 LINES = [(kind, line) for kind, config in KINDS.items() for line in fidelity_card(config)]
 
 
 @pytest.fixture(scope="module")
 def names() -> set[str]:
-    """Names of all test functions below tests/."""
+    """Names of all test functions, and of the laws in `hisac_lab.testing`."""
     return {
         node.name
-        for path in TESTS.rglob("test_*.py")
+        for path in [*ROOT.glob("tests/**/test_*.py"), *ROOT.glob("src/hisac_lab/testing/*.py")]
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")
     }
@@ -43,5 +43,5 @@ def test_a_card_line_has_a_source_and_a_test_that_exists(model: str, line: CardL
 
 
 @pytest.mark.parametrize("config", KINDS.values(), ids=KINDS)
-def test_every_model_has_a_card_that_says_what_is_stated_inferred_and_left_out(config: EveryModel) -> None:
+def test_every_model_has_a_card_that_says_what_is_stated_inferred_and_left_out(config: ModelConfig) -> None:
     assert {line.status for line in fidelity_card(config)} == {"stated", "inferred", "left out"}

@@ -11,9 +11,8 @@ import torch
 from kit import DAY, FRAME, WITHOUT_ID, ask, make_history, make_items
 from torch import Tensor
 
-from hisac_lab.config.model import CompressConfig
 from hisac_lab.models import compressors
-from hisac_lab.models.compressors import MARGIN, CompressBranch
+from hisac_lab.models.compressors import MARGIN, CompressBranch, CompressConfig
 from hisac_lab.models.contract import History, UserState
 from hisac_lab.ops.attention import FLOOR, plain_attend
 from hisac_lab.ops.hashing import planes, sign_bits

@@ -7,9 +7,8 @@ import torch
 from kit import FRAME, ask, make_history, make_items
 from torch import Tensor
 
-from hisac_lab.config.model import DINConfig
 from hisac_lab.models.contract import UserState
-from hisac_lab.models.din import DINBranch, TargetAttention
+from hisac_lab.models.din import DINBranch, DINConfig, TargetAttention
 
 
 def _unit(dim: int = 6, hidden: int = 5) -> TargetAttention:

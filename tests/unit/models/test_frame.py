@@ -10,12 +10,12 @@ import pytest
 import torch
 from kit import CPU, DAY, EVERY, FRAME, ITEMS, MODELS, lively, make_history, make_items, says
 
-from hisac_lab.config.model import DINConfig
 from hisac_lab.events.batches import Rows
 from hisac_lab.inference.runtime import histories, score_rows
 from hisac_lab.models import tables
 from hisac_lab.models.catalog import build
 from hisac_lab.models.contract import History, ItemSpace, UserState
+from hisac_lab.models.din import DINConfig
 from hisac_lab.models.frame import ItemEncoder, context_features, context_width
 
 SPACE = make_items()

@@ -12,10 +12,9 @@ from kit import DAY, FRAME, ITEMS, WITHOUT_ID, ask, make_history, make_items, sa
 from torch import Tensor
 
 from hisac_lab.codebook.votes import Agents
-from hisac_lab.config.model import HiSACConfig
 from hisac_lab.models.catalog import build
 from hisac_lab.models.contract import History, UserState
-from hisac_lab.models.hisac import HiSACBranch
+from hisac_lab.models.hisac import HiSACBranch, HiSACConfig
 
 SPACE = make_items()
 LENGTHS = [12, 1, 7, 0, 12]

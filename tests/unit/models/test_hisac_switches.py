@@ -11,10 +11,9 @@ import torch
 from kit import FRAME, WITHOUT_ID, make_history, make_items
 from torch import Tensor
 
-from hisac_lab.config.model import HiSACConfig, VotesConfig
 from hisac_lab.models.contract import Candidates, History, UserState
-from hisac_lab.models.hisac import HiSACBranch
-from hisac_lab.models.path_votes import VotesBranch
+from hisac_lab.models.hisac import HiSACBranch, HiSACConfig
+from hisac_lab.models.path_votes import VotesBranch, VotesConfig
 
 SPACE = make_items()
 HEADS = HiSACConfig().heads

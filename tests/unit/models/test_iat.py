@@ -12,11 +12,11 @@ from kit import EVERY, FRAME, ITEMS, ask, lively, make_history, make_items, pick
 from torch import Tensor
 
 from hisac_lab.base.errors import UserError
-from hisac_lab.config.model import IATConfig, IATSourceConfig, Models
 from hisac_lab.events.instances import UNKNOWN, InstanceQuery, InstanceStore
-from hisac_lab.models.catalog import build
+from hisac_lab.models.catalog import Models, build
 from hisac_lab.models.contract import History, UserState
-from hisac_lab.models.iat import IATBranch, InstanceSource
+from hisac_lab.models.iat import IATBranch, IATConfig
+from hisac_lab.models.instance_source import IATSourceConfig, InstanceSource
 from hisac_lab.models.instances import Instances
 
 SPACE = make_items()

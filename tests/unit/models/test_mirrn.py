@@ -9,9 +9,8 @@ import torch
 from kit import FRAME, ask, asked, lively, make_history, make_items, padded
 from torch import Tensor
 
-from hisac_lab.config.model import MIRRNConfig
 from hisac_lab.models.contract import UserState
-from hisac_lab.models.mirrn import FourierFilter, MIRRNBranch
+from hisac_lab.models.mirrn import FourierFilter, MIRRNBranch, MIRRNConfig
 from hisac_lab.ops.hashing import plain_hamming, sign_bits
 
 TOP, RECENT = 3, 4

@@ -5,9 +5,8 @@ from __future__ import annotations
 import torch
 from kit import FRAME, ask, make_history, make_items
 
-from hisac_lab.config.model import MeanConfig
 from hisac_lab.models.contract import UserState
-from hisac_lab.models.pooling import MeanBranch
+from hisac_lab.models.pooling import MeanBranch, MeanConfig
 
 
 def test_the_mean_is_that_of_real_events() -> None:

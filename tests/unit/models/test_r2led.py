@@ -9,9 +9,8 @@ import torch
 from kit import FRAME, ask, make_history, make_items, says
 from torch import Tensor
 
-from hisac_lab.config.model import R2LEDConfig
 from hisac_lab.models.contract import History, UserState
-from hisac_lab.models.r2led import R2LEDBranch
+from hisac_lab.models.r2led import R2LEDBranch, R2LEDConfig
 from hisac_lab.ops.hashing import plain_hamming, sign_bits
 
 SPACE = make_items()

@@ -9,9 +9,8 @@ import torch
 from kit import FRAME, WITHOUT_ID, ask, make_history, make_items, says
 from torch import Tensor
 
-from hisac_lab.config.model import ETAConfig, SIMConfig
 from hisac_lab.models.contract import History, UserState
-from hisac_lab.models.retrieval import ETABranch, SearchBranch, SIMBranch
+from hisac_lab.models.retrieval import ETABranch, ETAConfig, SearchBranch, SIMBranch, SIMConfig
 from hisac_lab.ops.attention import plain_attend
 from hisac_lab.ops.hashing import plain_hamming, sign_bits
 

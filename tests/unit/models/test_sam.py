@@ -10,9 +10,8 @@ from kit import FRAME, ask, make_history, make_items
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from hisac_lab.config.model import SAMConfig
 from hisac_lab.models.contract import UserState
-from hisac_lab.models.sam import DualQueryAttention, SAMBranch
+from hisac_lab.models.sam import DualQueryAttention, SAMBranch, SAMConfig
 
 LENGTHS = [9, 4, 0]
 

@@ -7,9 +7,8 @@ import torch
 from kit import FRAME, ask, make_history, make_items
 from torch import Tensor
 
-from hisac_lab.config.model import SDIMConfig
 from hisac_lab.models.contract import UserState
-from hisac_lab.models.sdim import SDIMBranch
+from hisac_lab.models.sdim import SDIMBranch, SDIMConfig
 from hisac_lab.ops.hashing import sign_bits
 
 GROUPS, BITS = 4, 2

@@ -11,10 +11,9 @@ import torch
 from kit import FRAME, ask, make_history, make_items, padded
 from torch import Tensor
 
-from hisac_lab.config.model import TransformerConfig
 from hisac_lab.models.contract import History, UserState
 from hisac_lab.models.stack import HSTUBlock, SoftmaxBlock, Stack
-from hisac_lab.models.transformer import TransformerBranch
+from hisac_lab.models.transformer import TransformerBranch, TransformerConfig
 from hisac_lab.ops.attention import FLOOR
 
 BLOCKS = ["softmax", "hstu"]

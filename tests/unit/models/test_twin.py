@@ -9,9 +9,8 @@ import torch
 from kit import FRAME, ask, make_history, make_items
 from torch import Tensor
 
-from hisac_lab.config.model import TWINConfig
 from hisac_lab.models.contract import UserState
-from hisac_lab.models.twin import TWINBranch
+from hisac_lab.models.twin import TWINBranch, TWINConfig
 from hisac_lab.ops.buckets import age_bucket
 
 LENGTHS = [11, 2, 0]

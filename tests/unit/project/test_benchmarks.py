@@ -17,8 +17,8 @@ from kit import prepare_log, raw_log
 from tiny import make_log
 
 from hisac_lab.base.errors import UserError
+from hisac_lab.cli.params import Params
 from hisac_lab.config.events import PrepareConfig
-from hisac_lab.config.params import Params
 from hisac_lab.events.store import SPLITS, EventStore
 from hisac_lab.models.contract import Cost
 

@@ -13,11 +13,11 @@ from kit import FRAME, Stages, make_items
 from hisac_lab.base.artifacts import read_json, read_manifest, sha256_tree
 from hisac_lab.config.base import parse
 from hisac_lab.config.compute import ComputeConfig
-from hisac_lab.config.model import HiSACConfig
 from hisac_lab.config.sweep import SweepConfig
 from hisac_lab.config.train import TrainConfig
 from hisac_lab.evaluation.metrics import user_resamples
 from hisac_lab.events.store import EventStore
+from hisac_lab.models.hisac import HiSACConfig
 from hisac_lab.sweep import sweep as stage
 from hisac_lab.sweep.sweep import RESAMPLES, TrialTask, apply_settings, run_trial, sweep
 

@@ -21,7 +21,7 @@ from hisac_lab.base.artifacts import load_array, read_manifest, sha256_tree
 from hisac_lab.config.abtest import ABTestConfig
 from hisac_lab.config.compute import ComputeConfig
 from hisac_lab.config.evaluate import EvaluateConfig
-from hisac_lab.config.model import ExperimentConfig, IATConfig, InstancesConfig
+from hisac_lab.config.model import ExperimentConfig, InstancesConfig
 from hisac_lab.config.train import TrainConfig
 from hisac_lab.evaluation.evaluate import evaluate
 from hisac_lab.evaluation.records import Scores
@@ -34,7 +34,8 @@ from hisac_lab.inference.records import ModelFile
 from hisac_lab.inference.runtime import fed, histories, score_rows
 from hisac_lab.models.catalog import build
 from hisac_lab.models.contract import History, ItemSpace, UserState
-from hisac_lab.models.iat import InstanceSource
+from hisac_lab.models.iat import IATConfig
+from hisac_lab.models.instance_source import InstanceSource
 from hisac_lab.models.instances import Instances
 from hisac_lab.training.instances import make_instances, pieces
 from hisac_lab.training.train import train_model

@@ -11,10 +11,10 @@ from kit import FRAME, MODELS, Stages, says
 from hisac_lab.base.artifacts import read_manifest, sha256_tree
 from hisac_lab.base.errors import UserError
 from hisac_lab.config.compute import ComputeConfig
-from hisac_lab.config.model import HiSACConfig
 from hisac_lab.config.train import TrainConfig
 from hisac_lab.inference.bundle import load_model
 from hisac_lab.models.contract import ItemSpace
+from hisac_lab.models.hisac import HiSACConfig
 from hisac_lab.training import train as stage
 from hisac_lab.training.loop import train
 from hisac_lab.training.train import train_model, work_folder

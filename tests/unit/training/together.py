@@ -11,10 +11,11 @@ from typing import Any
 
 from hisac_lab.base.errors import UserError
 from hisac_lab.config.compute import ComputeConfig
-from hisac_lab.config.model import FrameConfig, HiSACConfig
+from hisac_lab.config.model import FrameConfig
 from hisac_lab.config.train import TrainConfig
 from hisac_lab.inference.items import load_items
 from hisac_lab.models import tables
+from hisac_lab.models.hisac import HiSACConfig
 from hisac_lab.training import loop
 from hisac_lab.training.parallel import team_output
 from hisac_lab.training.train import train_model

@@ -8,9 +8,11 @@ from hisac_lab.cli.paths import ARTIFACTS, WORK
 from hisac_lab.codebook.records import CodebookFacts
 from hisac_lab.config.base import load_section
 from hisac_lab.config.compute import ComputeConfig
-from hisac_lab.config.model import FrameConfig, HiSACConfig, Models
+from hisac_lab.config.model import FrameConfig
 from hisac_lab.config.sweep import SweepConfig
 from hisac_lab.config.train import TrainConfig
+from hisac_lab.models.catalog import Models
+from hisac_lab.models.hisac import HiSACConfig
 from hisac_lab.sweep.sweep import TrialTask, sweep
 from hisac_lab.training.train import work_folder
 

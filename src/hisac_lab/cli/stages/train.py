@@ -4,10 +4,12 @@ from hisac_lab.base.artifacts import sha256_tree
 from hisac_lab.cli.paths import ARTIFACTS, WORK
 from hisac_lab.config.base import load_section, parse
 from hisac_lab.config.compute import ComputeConfig
-from hisac_lab.config.model import FrameConfig, HiSACConfig, Models
+from hisac_lab.config.model import FrameConfig
 from hisac_lab.config.train import TrainConfig
 from hisac_lab.events.records import InstancesMade
 from hisac_lab.inference.items import load_items
+from hisac_lab.models.catalog import Models
+from hisac_lab.models.hisac import HiSACConfig
 from hisac_lab.sweep.records import Best
 from hisac_lab.training.parallel import team_output
 from hisac_lab.training.train import train_model, work_folder

@@ -1,13 +1,16 @@
-"""Loaders: one module per layout, each giving a `RawLog`."""
+"""Loaders: one module per layout, each giving a `RawLog`.
+
+Another distribution brings a data set by an entry point of the group `hisac_lab.sources`, `DATASET = "MODULE:SOURCE"`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
+from typing import Any
 
-from hisac_lab.config.events import PrepareConfig
+from hisac_lab.base import plugins
+from hisac_lab.config.acquire import DATASETS
 from hisac_lab.tables.layouts.amazon_reviews_2023 import amazon_reviews_2023
-from hisac_lab.tables.layouts.contract import RawLog
+from hisac_lab.tables.layouts.contract import Loader, Source
 from hisac_lab.tables.layouts.gcc_changelog import gcc_changelog
 from hisac_lab.tables.layouts.kuairand import kuairand
 from hisac_lab.tables.layouts.lastfm_1k import lastfm_1k
@@ -19,9 +22,7 @@ from hisac_lab.tables.layouts.taobao_userbehavior import taobao_userbehavior
 from hisac_lab.tables.layouts.world import world
 from hisac_lab.tables.layouts.yambda import yambda
 
-Loader = Callable[[Path, PrepareConfig], RawLog]
-
-LOADERS: dict[str, Loader] = {
+OWN: dict[str, Loader] = {
     "movielens-official": official,
     "recbole-atomic": recbole,
     "own": own,
@@ -35,4 +36,14 @@ LOADERS: dict[str, Loader] = {
     "yambda": yambda,
     "lastfm-1k": lastfm_1k,
 }
+
+
+def _fault(name: str, source: Any) -> str | None:
+    if not isinstance(source, Source):
+        return "is no Source"
+    return None if source.files or source.fetch else "has neither files nor fetch"
+
+
+SOURCES: dict[str, Source] = plugins.load(plugins.SOURCES, {*OWN, *DATASETS}, _fault)
+LOADERS: dict[str, Loader] = OWN | {name: source.load for name, source in SOURCES.items()}
 """By the layout that the manifest of `acquire` names; a loader takes the folder of raw files and its settings."""

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
 
 import pandas as pd
 
 from hisac_lab.base.artifacts import Array
+from hisac_lab.config.acquire import AcquireConfig
+from hisac_lab.config.events import PrepareConfig
 from hisac_lab.tables.read import Block
 
 Vectors = Iterator[tuple[list[str], Array]]
@@ -40,3 +44,22 @@ class RawLog:
     positive_from: float | None = None
     complete: bool = False
     window: tuple[int, int] | None = None
+
+
+Loader: TypeAlias = Callable[[Path, PrepareConfig], RawLog]
+"""Reads a folder of raw files."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """A data set from another distribution.
+
+    Attributes:
+        load: Reads its raw files.
+        files: Patterns of the official files, which `acquire.path` names in a folder or an archive.
+        fetch: Puts the raw files into an empty folder in another way than by `acquire.path`; None: by it.
+    """
+
+    load: Loader
+    files: tuple[str, ...] = ()
+    fetch: Callable[[AcquireConfig, Path], None] | None = None

@@ -16,19 +16,15 @@ from hisac_lab.config.compute import ComputeConfig
 from hisac_lab.config.evaluate import EvaluateConfig
 from hisac_lab.config.events import PrepareConfig
 from hisac_lab.config.mlflow import MLflowConfig
-from hisac_lab.config.model import (
-    DINConfig,
-    ExperimentConfig,
-    FrameConfig,
-    HiSACConfig,
-    IATConfig,
-    InstancesConfig,
-    ModelConfig,
-)
+from hisac_lab.config.model import ExperimentConfig, FrameConfig, InstancesConfig, ModelConfig
 from hisac_lab.config.promotion import PromotionConfig
 from hisac_lab.config.sweep import SweepConfig
 from hisac_lab.config.tokens import EmbedConfig, TokenizeConfig
 from hisac_lab.config.train import TrainConfig
+from hisac_lab.models.catalog import AnyModel
+from hisac_lab.models.din import DINConfig
+from hisac_lab.models.hisac import HiSACConfig
+from hisac_lab.models.iat import IATConfig
 
 SCHEMA_FILE = Path("workflow/params.schema.json")
 
@@ -43,7 +39,7 @@ class Params(Section):
     tokenize: TokenizeConfig = Field(TokenizeConfig(), description="semantic IDs by residual k-means")
     experiment: ExperimentConfig = Field(ExperimentConfig(), description="the matrix of training runs")
     frame: FrameConfig = Field(FrameConfig(), description="what every model shares")
-    models: dict[str, ModelConfig] = Field(
+    models: dict[str, AnyModel] = Field(
         {"din_50": DINConfig(whole_history=False), "din_whole": DINConfig(), "hisac": HiSACConfig()},
         description="models by name; a variant is one more entry",
     )

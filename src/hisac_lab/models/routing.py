@@ -1,0 +1,101 @@
+"""HiSAC's votes and soft routing: what depends on frozen artifacts alone (docs/papers/hisac.md)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from hisac_lab.codebook.votes import Agents, vote
+from hisac_lab.models.compress import DAY, CompressedBranch
+from hisac_lab.models.contract import History
+from hisac_lab.ops.attention import FLOOR
+from hisac_lab.ops.jagged import Distinct, distinct
+from hisac_lab.ops.select import take_rows
+
+if TYPE_CHECKING:
+    from hisac_lab.models.hisac import HiSACConfig
+
+
+class RoutedBranch(CompressedBranch):
+    """A history's events, items or leaves, each shared out among the agents that the history elects.
+
+    Attributes:
+        config: Settings of the branch.
+        budgets: k of each level.
+        semantic: Frozen vector of each item; (items, S).
+        leaf_vectors: Vector of each leaf; (leaves, S).
+        item_square: Squared length of each item's vector; (items,).
+        leaf_square: The same of each leaf's; (leaves,).
+        item_leaf: Leaf of each item, -1 without a semantic ID; (items,) int64.
+    """
+
+    config: HiSACConfig
+    budgets: tuple[int, ...]
+    semantic: Tensor
+    leaf_vectors: Tensor
+    item_square: Tensor
+    leaf_square: Tensor
+    item_leaf: Tensor
+
+    @property
+    def parents(self) -> list[Tensor]:
+        """The tree, one tensor per level."""
+        return [getattr(self, f"parents_{level}") for level in range(len(self.budgets))]
+
+    def agents(self, history: History) -> Agents:
+        """Votes of these histories: depends on frozen artefacts alone, so it can be done offline."""
+        leaf = self.item_leaf[history.items]
+        half_life = None if self.config.vote_half_life is None else self.config.vote_half_life * DAY
+        if self.config.every_leaf:
+            return vote(leaf, history.mask, self.parents, (len(self.leaf_vectors),), "flat", history.ages, half_life)
+        return vote(leaf, history.mask, self.parents, self.budgets, self.config.vote, history.ages, half_life)
+
+    def units(self, history: History) -> Distinct:
+        """What is routed: events, distinct items or distinct leaves; those without a semantic ID are left out."""
+        leaf = self.item_leaf[history.items]
+        routed = history.mask & (leaf >= 0)
+        if self.config.route_by == "items":
+            return distinct(history.items, routed)
+        if self.config.route_by == "leaves":
+            return distinct(leaf, routed)
+        places = torch.arange(leaf.shape[1], device=leaf.device).expand_as(leaf)
+        return Distinct(torch.where(routed, history.items, -1), routed.long(), torch.where(routed, places, -1))
+
+    def shares(self, units: Distinct, agents: Agents) -> Tensor:
+        """Share of each unit in each agent, fp32; (R, K, U), rows sum to one, zeros in the padding.
+
+        A behaviour's share is the softmax over i (or a) of -|z_a - e_i|^2 / tau, or membership when routing is hard;
+        a unit of n equal behaviours has n such shares.
+        """
+        by_leaf = self.config.route_by == "leaves"
+        number = units.values.clamp(min=0)
+        times = units.counts.float()[:, None, :]  # (R, 1, U)
+        real = (agents.nodes >= 0)[:, :, None]  # (R, K, 1)
+        if self.config.routing == "hard":
+            leaf = number if by_leaf else self.item_leaf[number]
+            mass = ((agents.nodes[:, :, None] == leaf[:, None, :]) & real) * times
+            return mass / mass.sum(dim=2, keepdim=True).clamp(min=1)
+        heat = self.config.temperature
+        with torch.autocast(self.semantic.device.type, enabled=False):
+            leaves = agents.nodes.clamp(min=0)
+            vectors, squares = (self.leaf_vectors, self.leaf_square) if by_leaf else (self.semantic, self.item_square)
+            z = take_rows(self.leaf_vectors, leaves)  # (R, K, S)
+            e = take_rows(vectors, number)  # (R, U, S)
+            # -|z - e|^2 / tau without |z|^2, of which a softmax over behaviours knows nothing, plus log n.
+            own = torch.log(times) - squares[number][:, None, :] / heat
+            scores = torch.baddbmm(own.clamp(min=FLOOR), z * (2 / heat), e.transpose(1, 2))
+            if self.config.softmax_over == "behaviours":
+                return torch.softmax(scores, dim=2) * real
+            scores = (scores - self.leaf_square[leaves][:, :, None] / heat).masked_fill(~real, FLOOR)
+            mass = torch.softmax(scores, dim=1) * real * times
+            return mass / mass.sum(dim=2, keepdim=True).clamp(min=1e-9)
+
+    def route(self, history: History, agents: Agents) -> Tensor:
+        """Weight of each behaviour in each agent, zeros in the padding, to look at; (R, K, L)."""
+        units = self.units(history)
+        slots = units.slots[:, None, :]
+        weights = self.shares(units, agents) / units.counts[:, None, :].clamp(min=1)
+        spread = weights.gather(2, slots.clamp(min=0).expand(-1, weights.shape[1], -1))
+        return spread * (slots >= 0)

@@ -1,0 +1,152 @@
+"""Made-up items, histories and requests for the suites, and small helpers."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from hisac_lab.base.artifacts import stage_output
+from hisac_lab.base.errors import UserError
+from hisac_lab.codebook.build import grow
+from hisac_lab.config.events import PrepareConfig
+from hisac_lab.config.model import FrameConfig, ModelConfig
+from hisac_lab.events.batches import Rows
+from hisac_lab.events.ingest import ingest
+from hisac_lab.events.instances import UNKNOWN
+from hisac_lab.events.prepare import prepare
+from hisac_lab.events.records import Prepared
+from hisac_lab.events.shard import shard
+from hisac_lab.events.store import EventStore
+from hisac_lab.inference.runtime import Runtime
+from hisac_lab.models.catalog import build
+from hisac_lab.models.contract import Candidates, History, ItemSpace, UserState
+from hisac_lab.models.frame import Ranker
+from hisac_lab.models.instances import Instances
+from hisac_lab.tokens.quantizer import fit
+
+CPU = Runtime(torch.device("cpu"), mixed=False)
+DAY = 86_400
+FRAME = FrameConfig(dim=8, short_window=5, attention_hidden=8, tower=(16,), dropout=0.0)
+ITEMS, WITHOUT_ID = 60, (3, 17)
+"""Items of the made-up space; those numbers have no embedding, hence no semantic ID."""
+
+
+def make_items(seed: int = 0) -> ItemSpace:
+    """Sixty items with two fields, clustered embeddings and a tree of three levels; two items have no semantic ID."""
+    random = np.random.default_rng(seed)
+    vectors = random.normal(size=(5, 6))[np.arange(ITEMS) % 5] + random.normal(0, 0.5, (ITEMS, 6))
+    unit = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+    known = ~np.isin(np.arange(ITEMS), WITHOUT_ID)
+    unit[~known] = 0
+    quantizer = fit(unit[known], (5, 3, 3), 20, seed)
+    codes = np.full((ITEMS, 3), -1, np.int32)
+    codes[known] = quantizer.encode(unit[known])
+    fields = np.stack([np.arange(ITEMS) % 4, np.arange(ITEMS) % 7], axis=1)
+    return ItemSpace(torch.from_numpy(unit), torch.from_numpy(fields), (4, 7), grow(codes, quantizer))
+
+
+def lively(config: ModelConfig, items: ItemSpace, seed: int = 0) -> Ranker:
+    """A model whose embedding tables are drawn wide, so that scores differ before any training."""
+    model = build(config, FRAME, items, seed)
+    for part in model.modules():
+        if isinstance(part, torch.nn.Embedding):
+            torch.nn.init.normal_(part.weight)
+    return model.eval()
+
+
+def make_history(lengths: list[int], seed: int = 0, items: int = ITEMS) -> History:
+    """Histories of these lengths, padded on the left; ages of up to a year, newest event last."""
+    random = np.random.default_rng(seed)
+    width = max(1, *lengths)
+    mask = np.arange(width) >= width - np.array(lengths)[:, None]
+    numbers = np.where(mask, random.integers(0, items, mask.shape), 0)
+    ages = np.where(mask, -np.sort(-random.integers(1, 365 * DAY, mask.shape), axis=1), 0)
+    parts = [torch.from_numpy(part) for part in (numbers, ages, mask)]
+    time = torch.from_numpy(random.integers(10**9, 2 * 10**9, len(lengths)))
+    return History(parts[0], parts[1], parts[2], time=time, instances=make_instances(lengths, seed))
+
+
+def make_instances(lengths: list[int], seed: int = 0, dim: int = 8, items: int = ITEMS) -> Instances:
+    """Stored instances of users with histories of these lengths: about half as many."""
+    random = np.random.default_rng([seed, 1])
+    counts = (np.array(lengths) + 1) // 2
+    width = max(1, *counts)
+    mask = np.arange(width) >= width - counts[:, None]
+    parts = (
+        np.where(mask[..., None], np.tanh(random.normal(size=(*mask.shape, dim))), 0).astype(np.float32),
+        np.where(mask, random.integers(0, items, mask.shape), 0),
+        np.where(mask, -np.sort(-random.integers(1, 365 * DAY, mask.shape), axis=1), 0),
+        np.where(mask, random.integers(0, 3, mask.shape), UNKNOWN),
+        mask,
+    )
+    return Instances(*(torch.from_numpy(part) for part in parts))
+
+
+def make_rows(users: int = 12, requests: int = 3, seed: int = 0) -> Rows:
+    """Requests of users with histories of up to thirty events, each asked between two of them; four candidates."""
+    random = np.random.default_rng(seed)
+    lengths = random.integers(4, 30, users)
+    offsets = np.r_[0, np.cumsum(lengths)]
+    times = 10**9 + np.concatenate([np.sort(random.integers(0, 10**7, length)) for length in lengths])
+    items, unread = random.integers(0, ITEMS, len(times)).astype(np.int32), dict[str, Any]()
+    store = EventStore(Path("nowhere"), Prepared.model_construct(**unread), items, times, offsets)
+    user = np.repeat(np.arange(users), requests)
+    end = offsets[user] + random.integers(1, lengths[user])
+    time = np.maximum(times[end], times[end - 1] + 1)
+    candidates = random.integers(0, ITEMS, (len(end), 4))
+    labels = random.integers(0, 2, candidates.shape).astype(np.float32)
+    return Rows(store, offsets[user], end, time, candidates, labels, candidates >= 0, candidates, user)
+
+
+def padded(history: History, more: int) -> History:
+    """The same histories and instances with `more` columns of padding on the left."""
+    parts = [torch.nn.functional.pad(part, (more, 0)) for part in (history.items, history.ages, history.mask)]
+    past = history.instances
+    if past is not None:
+        wide = torch.nn.functional.pad(past.vectors, (0, 0, more, 0))
+        rest = (torch.nn.functional.pad(part, (more, 0)) for part in (past.items, past.ages, past.labels, past.mask))
+        past = Instances(wide, *rest)
+    return History(parts[0], parts[1], parts[2], time=history.time, instances=past)
+
+
+def pick(history: History, rows: list[int]) -> History:
+    """Some rows of a batch."""
+    past = history.instances
+    if past is not None:
+        past = Instances(*(part[rows] for part in (past.vectors, past.items, past.ages, past.labels, past.mask)))
+    time = None if history.time is None else history.time[rows]
+    return History(history.items[rows], history.ages[rows], history.mask[rows], time=time, instances=past)
+
+
+def asked(model: Ranker, state: UserState, candidates: torch.Tensor) -> Candidates:
+    """What the frame hands to a long branch."""
+    vectors = model.encoder(candidates)
+    return Candidates(
+        candidates, vectors, model.short(vectors, state["short_events"], state["short_mask"]), model.embed
+    )
+
+
+def prepare_log(config: PrepareConfig, raw: Path, out: Path) -> None:
+    """The stages `ingest`, `shard` and `prepare` in one go; `out` is made."""
+    with tempfile.TemporaryDirectory(dir=out.parent) as work:
+        ingested = Path(work) / "ingest"
+        shards = [Path(work) / f"shard-{index}" for index in config.shards]
+        with stage_output(ingested) as draft:
+            ingest(config, raw=raw, out=draft)
+        for index, path in enumerate(shards):
+            with stage_output(path) as draft:
+                shard(config, ingested=ingested, index=index, out=draft)
+        with stage_output(out) as draft:
+            prepare(config, ingested=ingested, shards=shards, out=draft)
+
+
+def says(*parts: str) -> pytest.RaisesExc[UserError]:
+    """Expects a `UserError` of one line that holds `parts` in this order, and a mend after a semicolon."""
+    pattern = ".*".join(re.escape(part) for part in parts)
+    return pytest.raises(UserError, match=rf"\A(?=[^\n]*; [^\n]+\Z)[^\n]*{pattern}")

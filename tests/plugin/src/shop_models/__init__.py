@@ -1,0 +1,1 @@
+"""A package from outside: a model, a data set and a quantizer."""

@@ -1,0 +1,61 @@
+"""The check in front of every command: in full once, then remembered until something it read changes."""
+
+from __future__ import annotations
+
+from importlib.metadata import EntryPoint
+from pathlib import Path
+
+import pytest
+from kit import says
+
+from hisac_lab.base import plugins
+from hisac_lab.cli import door, params
+
+DEFAULTS = params.defaults()
+
+
+@pytest.fixture
+def checks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """Where params.yaml was when it was checked in full."""
+    made: list[Path] = []
+    monkeypatch.chdir(tmp_path)
+    Path("params.yaml").write_text(DEFAULTS)
+    load = params.load_params
+    monkeypatch.setattr(params, "load_params", lambda: made.append(Path.cwd()) or load())
+    return made
+
+
+def test_what_has_passed_is_not_checked_again(checks: list[Path]) -> None:
+    door.check()
+    door.check()
+    assert len(checks) == 1
+    Path("params.yaml").write_text(DEFAULTS + "\n")
+    door.check()
+    assert len(checks) == 2
+
+
+def test_other_code_or_other_plug_ins_check_again(checks: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    door.check()
+    monkeypatch.setattr(door, "sha256_tree", lambda path: "other code")
+    door.check()
+    monkeypatch.setattr(plugins, "package", lambda point: "other==2")
+    monkeypatch.setattr(plugins, "points", lambda group: (EntryPoint("mine", "json:tool", group),))
+    door.check()
+    assert len(checks) == 3
+
+
+def test_what_has_failed_fails_again(checks: list[Path]) -> None:
+    Path("params.yaml").write_text(DEFAULTS.replace("agents: 32", "agents: 0"))
+    for _ in range(2):
+        with says("params.yaml", "models.hisac.agents", "value 0"):
+            door.check()
+    Path("params.yaml").unlink()
+    with says("params.yaml"):
+        door.check()
+
+
+def test_a_folder_that_takes_no_note_is_checked_each_time(checks: list[Path]) -> None:
+    Path(".work").write_text("a file")
+    door.check()
+    door.check()
+    assert len(checks) == 2
