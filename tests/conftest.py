@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 
 import hisac_lab  # noqa: F401 - first of all: it sets portable arithmetic before NumPy and torch are loaded
@@ -51,7 +52,7 @@ def stages(tmp_path_factory: pytest.TempPathFactory) -> Stages:
         acquire(AcquireConfig(path=str(made.raw)), out)
     prepare_log(PrepareConfig(), made.acquire, made.prepare)
     with stage_output(made.embed) as out:
-        embed(EmbedConfig(), made.prepare, out)
+        embed(EmbedConfig(method="text" if find_spec("wordllama") else "cooccurrence"), made.prepare, out)
     with stage_output(made.tokenize) as out:
         tokenize(TokenizeConfig(widths=WIDTHS), made.prepare, made.embed, out)
     with stage_output(made.codebook) as out:
