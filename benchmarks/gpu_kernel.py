@@ -139,3 +139,22 @@ def route(
         PRECISION="ieee", num_warps=tile.warps, num_stages=tile.stages,
     )  # fmt: skip
     return out
+
+
+@jit
+def rows_kernel(table, places, out, count, WIDTH: tl.constexpr, ROWS: tl.constexpr):
+    n = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
+    w = tl.arange(0, WIDTH)
+    there = n < count
+    line = tl.load(places + n, mask=there, other=0)
+    numbers = tl.load(table + (line[:, None] * WIDTH + w[None, :]), mask=there[:, None], other=0.0)
+    tl.store(out + (n.to(tl.int64)[:, None] * WIDTH + w[None, :]), numbers, mask=there[:, None])
+
+
+def rows(table: Tensor, places: Tensor) -> Tensor:
+    """Rows of a table, several by one program: (N, W), W a power of two, and (P,) int64 to (P, W)."""
+    count, width = len(places), table.shape[1]
+    out = table.new_empty(count, width)
+    several = max(1, 8192 // (width * table.element_size()))
+    rows_kernel[(-(-count // several), 1)](table, places, out, count, WIDTH=width, ROWS=several, num_warps=4)
+    return out

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import partial
 
 import torch
+from gpu_kernel import rows
 from gpu_lab import Lab, Section, Wrong, percent
 from machine import typical_seconds
 from pages import Outcome
@@ -135,6 +136,11 @@ def embedding(table: Tensor, places: Tensor) -> Tensor:
     return torch.nn.functional.embedding(places, table)
 
 
+def subscript(table: Tensor, places: Tensor) -> Tensor:
+    """`table[places]`."""
+    return table[places]
+
+
 MEMORY = Section(
     "Votes and rows of tables",
     0.07,
@@ -146,6 +152,9 @@ MEMORY = Section(
     {
         "gather 128 bf16": partial(gather, width=128, dtype=torch.bfloat16, function=take_rows),
         "gather 128 bf16, embedding": partial(gather, width=128, dtype=torch.bfloat16, function=embedding),
+        "gather 128 bf16, places": partial(gather, width=128, dtype=torch.bfloat16, function=subscript),
+        "gather 128 bf16, kernel": partial(gather, width=128, dtype=torch.bfloat16, function=rows),
+        "gather 16 fp32, kernel": partial(gather, width=16, dtype=torch.float32, function=rows),
         "gather 64 fp32": partial(gather, width=64, dtype=torch.float32, function=take_rows),
         "gather 16 fp32": partial(gather, width=16, dtype=torch.float32, function=take_rows),
         "votes, sort": votes_by_sort,

@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from hisac_lab.models.contract import ItemSpace
 
 ROOT = Path(__file__).parents[1]
+LOG = ROOT / ".work" / "gpu" / "tests.log"
 MODELS = ("hisac, events", "din, whole", "sim, code", "sam, 3P", "iat", "r2led")
 """Of `costs.MODELS`."""
 LENGTHS = (10_000, 1_000)
@@ -130,13 +132,15 @@ def score(lab: Lab, name: str, length: int) -> Outcome:
 def run_tests(lab: Lab, target: str = "tests/gpu") -> Outcome:
     """The project's GPU tests in a process of their own, ended with the time of this section.
 
+    All that pytest printed is kept in .work/gpu/tests.log.
+
     Raises:
         Absent: There is no pytest.
     """
     if importlib.util.find_spec("pytest") is None:
         raise Absent("no pytest here")
     seconds = min(lab.left, 600.0)
-    command = [sys.executable, "-m", "pytest", "-o", "addopts=", "-v", "--no-header", "--tb=line", "--color=no",
+    command = [sys.executable, "-m", "pytest", "-o", "addopts=", "-v", "--no-header", "--tb=short", "--color=no",
                "-p", "no:cacheprovider", target]  # fmt: skip
     paths = [str(ROOT / "src"), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "PYTHONUNBUFFERED": "1"}
@@ -154,7 +158,10 @@ def run_tests(lab: Lab, target: str = "tests/gpu") -> Outcome:
                 os.killpg(process.pid, signal.SIGKILL)
             code = process.wait()
         log.seek(0)
-        lines = log.read().decode(errors="replace").splitlines()
+        text = log.read().decode(errors="replace")
+    LOG.parent.mkdir(parents=True, exist_ok=True)
+    LOG.write_text(text)
+    lines = text.splitlines()
     return verdict(lines, code, math.inf if not late else seconds)
 
 
@@ -175,7 +182,9 @@ def verdict(lines: list[str], code: int, late: float = math.inf) -> Outcome:
         "numbers": {"gpu_tests_passed": counts[0], "gpu_tests_failed": counts[1] + counts[2]},
     }
     if failed:
-        outcome["failed"] = f"{len(failed)} tests: {', '.join(failed[:8])}{', …' if len(failed) > 8 else ''}"
+        reasons = Counter(line[1:].strip() for line in lines if line.startswith("E  ")).most_common(1)
+        said = f" ({reasons[0][0]})" if reasons else ""
+        outcome["failed"] = f"{len(failed)} tests: {', '.join(failed[:8])}{', …' if len(failed) > 8 else ''}{said}"
     elif late < math.inf:
         outcome["late"] = f"after {late:.0f} s"
     elif missing := re.search(r"No module named '(\w+)", lines[-1] if code and lines else ""):

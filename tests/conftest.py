@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Literal
 
 import hisac_lab  # noqa: F401 - first of all: it sets portable arithmetic before NumPy and torch are loaded
 
@@ -52,7 +54,8 @@ def stages(tmp_path_factory: pytest.TempPathFactory) -> Stages:
         acquire(AcquireConfig(path=str(made.raw)), out=out)
     prepare_log(PrepareConfig(), made.acquire, made.prepare)
     with stage_output(made.embed) as out:
-        embed(EmbedConfig(), prepared=made.prepare, out=out)
+        method: Literal["text", "cooccurrence"] = "text" if find_spec("wordllama") else "cooccurrence"
+        embed(EmbedConfig(method=method), prepared=made.prepare, out=out)
     with stage_output(made.tokenize) as out:
         tokenize(TokenizeConfig(widths=WIDTHS), prepared=made.prepare, embedded=made.embed, out=out)
     with stage_output(made.codebook) as out:

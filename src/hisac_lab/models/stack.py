@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from hisac_lab.models.heads import check_heads
 from hisac_lab.ops.attention import FLOOR, join_heads, split_heads
 from hisac_lab.ops.buckets import AGE_BUCKETS, age_bucket
+from hisac_lab.ops.select import take_rows
 
 FEED_FORWARD = 4
 
@@ -130,7 +131,7 @@ class Stack(nn.Module):
         if self.gaps is None:
             bias = torch.zeros(allowed.shape, device=allowed.device)[:, None]
         else:
-            bias = self.gaps[:, age_bucket(gaps)].transpose(0, 1)
+            bias = take_rows(self.gaps.T, age_bucket(gaps)).movedim(-1, 1)
         return bias.masked_fill(~allowed[:, None], FLOOR)
 
     def tokens(self, x: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:

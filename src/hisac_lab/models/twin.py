@@ -15,7 +15,7 @@ from hisac_lab.models.heads import TargetHeads
 from hisac_lab.models.retrieval import chosen_events, event_state
 from hisac_lab.ops.attention import join_heads, split_heads
 from hisac_lab.ops.buckets import AGE_BUCKETS, age_bucket
-from hisac_lab.ops.select import best_events, gather_events
+from hisac_lab.ops.select import best_events, gather_events, take_rows
 
 
 class TWINConfig(ModelConfig):
@@ -119,7 +119,8 @@ class TWINBranch(LongBranch):
         scores = torch.einsum("rhcw,rhckw->rhck", queries, keys).float() / math.sqrt(width)
         if self.cross is not None:
             buckets = gather_events(state["long_buckets"], places).long().view(r, heads, c, self.top)
-            scores = scores + self.cross[torch.arange(heads, device=buckets.device)[:, None, None], buckets]
+            cell = buckets + AGE_BUCKETS * torch.arange(heads, device=buckets.device)[:, None, None]
+            scores = scores + take_rows(self.cross.view(-1, 1), cell).squeeze(-1)
         real = valid.view(r, heads, c, self.top)
         weights = torch.softmax(scores.masked_fill(~real, torch.finfo(scores.dtype).min), dim=-1) * real
         mixed = torch.einsum("rhck,rhckw->rhcw", weights.to(values.dtype), values)

@@ -302,7 +302,7 @@ def test_gpu_tests_are_counted_named_and_ended_in_time(bench: SimpleNamespace, t
     (tmp_path / "test_some.py").write_text(TESTS)
     found = bench.gpu_models.run_tests(lab, str(tmp_path / "test_some.py"))
     assert found["rows"] == [["tests/gpu", "1", "1", "0", "1"]]
-    assert found["failed"] == "1 tests: test_bad"
+    assert found["failed"] == "1 tests: test_bad (assert False)"
     (tmp_path / "test_long.py").write_text("import time\ndef test_a(): pass\ndef test_b(): time.sleep(60)\n")
     lab.until = time.monotonic() + 10
     found = bench.gpu_models.run_tests(lab, str(tmp_path / "test_long.py"))
