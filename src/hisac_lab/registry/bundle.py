@@ -11,13 +11,13 @@ from dataclasses import asdict
 from pathlib import Path
 
 from hisac_lab.abtest.records import ABTested, ABTests
-from hisac_lab.base.artifacts import digest_of, sha256_tree, write_json
+from hisac_lab.base.artifacts import digest_of, sha256_tree
 from hisac_lab.base.stages import STAGES, Artifacts
 from hisac_lab.config.model import ExperimentConfig
 from hisac_lab.evaluation.records import Evaluated, Scores
 from hisac_lab.events.store import EventStore
 from hisac_lab.inference.bundle import MODEL, WEIGHTS, load_model
-from hisac_lab.inference.records import CARD
+from hisac_lab.inference.records import CARD, Claim
 from hisac_lab.models.catalog import fidelity_card
 from hisac_lab.registry.records import ABEvidence, Evidence, Registered, Vocabulary
 
@@ -47,7 +47,7 @@ def build_bundles(experiment: ExperimentConfig, artifacts: Artifacts, *, out: Pa
             shutil.copyfile(run / file, folder / file)
         vocabulary.save(folder)
         config = load_model(run, artifacts.codebook, artifacts.instances)[1]
-        write_json(folder / CARD, [asdict(line) for line in fidelity_card(config)])
+        Claim.write_list(folder / CARD, (Claim(**asdict(line)) for line in fidelity_card(config)))
         Evidence(
             model=name,
             seed=found.best_seed,
