@@ -88,7 +88,7 @@ def evaluate(
         UserError: A run is missing.
     """
     runs = runs_of(trained, experiment)
-    judge = Judge.open(JudgeTask(config, compute, prepared, instances))
+    judge = Judge.open(JudgeTask(config, compute, prepared=prepared, instances=instances))
     names = [name for name, paths in runs.items() for _ in paths]
     scored: dict[str, list[RunScores]] = {name: [] for name in runs}
     for scores, name in zip(track(_score(judge, runs, workers), len(names), "evaluate", "runs"), names, strict=True):

@@ -19,7 +19,7 @@ from hisac_lab.events.store import EventStore
 from hisac_lab.inference.bundle import MODEL, WEIGHTS, load_model
 from hisac_lab.inference.records import CARD, Claim
 from hisac_lab.models.catalog import fidelity_card
-from hisac_lab.registry.records import ABEvidence, Evidence, Registered, Vocabulary
+from hisac_lab.registry.records import ABEvidence, Evidence, Registered, VocabularyFile
 
 
 def build_bundles(experiment: ExperimentConfig, artifacts: Artifacts, *, out: Path) -> None:
@@ -36,7 +36,7 @@ def build_bundles(experiment: ExperimentConfig, artifacts: Artifacts, *, out: Pa
     store = EventStore.open(artifacts.prepare)
     scores, evaluated = Scores.open(artifacts.evaluate), Evaluated.open(artifacts.evaluate)
     tests, tested = ABTests.open(artifacts.abtest), ABTested.open(artifacts.abtest)
-    vocabulary = Vocabulary(items=store.item_table["item"].tolist(), history_limit=store.limit)
+    vocabulary = VocabularyFile(items=store.item_table["item"].tolist(), history_limit=store.limit)
     digests = {}
     for name in experiment.models:
         folder = out / name
@@ -46,7 +46,7 @@ def build_bundles(experiment: ExperimentConfig, artifacts: Artifacts, *, out: Pa
         for file in (WEIGHTS, MODEL):
             shutil.copyfile(run / file, folder / file)
         vocabulary.save(folder)
-        config = load_model(run, artifacts.codebook, artifacts.instances)[1]
+        config = load_model(run, codebook=artifacts.codebook, instances=artifacts.instances)[1]
         Claim.write_list(folder / CARD, (Claim(**asdict(line)) for line in fidelity_card(config)))
         Evidence(
             model=name,
