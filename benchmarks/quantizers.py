@@ -20,6 +20,7 @@ import numpy as np
 from hisac_lab.base.artifacts import load_array, stage_output, write_file
 from hisac_lab.base.errors import UserError
 from hisac_lab.base.progress import say
+from hisac_lab.base.stages import Artifacts
 from hisac_lab.config.acquire import AcquireConfig
 from hisac_lab.config.events import PrepareConfig
 from hisac_lab.config.tokens import EmbedConfig, TokenizeConfig, TokenizeLimits
@@ -61,22 +62,22 @@ PARTS = 101
 def prepared(dataset: str, home: Path) -> tuple[Path, Path]:
     """Outputs of the stages prepare and embed, made where they are missing."""
     config = DATASETS[dataset][0]
-    folders = {name: home / dataset / name for name in ("acquire", "ingest", "prepare", "embed")}
-    if not folders["acquire"].exists():
-        with stage_output(folders["acquire"]) as out:
+    made = Artifacts(home / dataset)
+    if not made.acquire.exists():
+        with stage_output(made.acquire) as out:
             acquire(AcquireConfig.model_validate({"dataset": dataset}), out=out)
-    if not folders["prepare"].exists():
-        with stage_output(folders["ingest"]) as out:
-            ingest(config, raw=folders["acquire"], out=out)
-        shards = [home / dataset / f"shard-{index}" for index in config.shards]
+    if not made.prepare.exists():
+        with stage_output(made.ingest) as out:
+            ingest(config, raw=made.acquire, out=out)
+        shards = made.shards(config.shards)
         for index, path in enumerate(shards):
             with stage_output(path) as out:
-                shard(config, ingested=folders["ingest"], index=index, out=out)
-        with stage_output(folders["prepare"]) as out:
-            prepare(config, ingested=folders["ingest"], shards=shards, out=out)
-    with stage_output(folders["embed"]) as out:
-        embed(EmbedConfig(), prepared=folders["prepare"], out=out)
-    return folders["prepare"], folders["embed"]
+                shard(config, ingested=made.ingest, index=index, out=out)
+        with stage_output(made.prepare) as out:
+            prepare(config, ingested=made.ingest, shards=shards, out=out)
+    with stage_output(made.embed) as out:
+        embed(EmbedConfig(), prepared=made.prepare, out=out)
+    return made.prepare, made.embed
 
 
 def gate(dataset: str, names: list[str], home: Path) -> list[str]:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from hisac_lab.base.machines import MachineRecord
 from hisac_lab.evaluation.records import Evaluated, Scores
 from hisac_lab.events.records import Prepared
 
@@ -81,3 +82,24 @@ def save_evaluated(out: Path, models: Iterable[str], best_seed: int = 0, **chang
     scores = {name: model_scores(0.7, 0.0, best_seed) for name in models}
     Scores.of({"models": scores, "slices": {}}, out).save(out)
     Evaluated.of(EVALUATED | changes, out).save(out)
+
+
+def machine_record(processor: str, **changes: Any) -> MachineRecord:
+    """The record of a machine with this processor."""
+    facts: dict[str, Any] = {
+        "stage": "embed",
+        "started": "2026-01-02T03:04:05+00:00",
+        "ended": "2026-01-02T03:04:06+00:00",
+        "seconds": 1.5,
+        "cpu_seconds": 1000.5,
+        "peak_mb": 1000,
+        "output": None,
+        "arithmetic": "portable",
+        "native_because": None,
+        "processor": {"model": processor, "vendor": None, "features": []},
+        "code": {},
+        "versions": {},
+        "threads": 1,
+        "gpu": None,
+    }
+    return MachineRecord.of(facts | changes, processor)

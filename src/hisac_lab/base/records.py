@@ -6,6 +6,7 @@ Each room keeps the records of what its stages write in its module `records`, wh
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -76,6 +77,15 @@ class Record(BaseModel):
             UserError: A number is not finite, or the place cannot be written.
         """
         write_json(path, self.facts())
+
+    @staticmethod
+    def write_list(path: Path, records: Iterable[Record]) -> None:
+        """Writes a JSON file that lists records, whole or not at all.
+
+        Raises:
+            UserError: A number is not finite, or the place cannot be written.
+        """
+        write_json(path, [record.facts() for record in records])
 
     def facts(self) -> dict[str, Any]:
         """What was set, as JSON has it: a field left at its default is not in it."""

@@ -24,8 +24,9 @@ from typing import Any
 import yaml
 
 from hisac_lab.base import arithmetic
-from hisac_lab.base.artifacts import MANIFEST, read_json, sha256_file, sha256_tree, write_json
+from hisac_lab.base.artifacts import MANIFEST, sha256_file, sha256_tree
 from hisac_lab.base.errors import UserError
+from hisac_lab.base.machines import Machine, MachineRecord, Processor
 from hisac_lab.base.progress import say
 from hisac_lab.cli.paths import ARTIFACTS, GRAPH, RECORDS, REPORTS
 
@@ -33,8 +34,6 @@ UNKNOWN = "restored from the cache; made by an unknown machine"
 LIBRARIES = ("numpy", "scipy", "torch", "pyarrow", "pandas", "scikit-learn", "tokenizers", "hisac-lab")
 FEATURES = "avx avx2 fma avx512f avx512dq avx512bw avx512vl avx512_vnni avx512_bf16 amx_bf16 asimd sve".split()
 MKL = re.compile(r"Math Kernel Library Version (\S+?)-Product Build (\d+)")
-
-Record = dict[str, Any]
 
 
 def address(stage: str, *instance: Any) -> str:
@@ -54,38 +53,38 @@ def recorded(name: str) -> Iterator[None]:
     if os.environ.get("RANK", "0") != "0":  # of the processes of `torchrun` the first one writes
         return
     try:
-        seconds = {"seconds": time.perf_counter() - begin, "cpu_seconds": _cpu_seconds() - cpu}
-        record = {
-            "stage": name,
-            "started": started.isoformat(timespec="seconds"),
-            "ended": datetime.now(UTC).isoformat(timespec="seconds"),
-            **{key: round(value, 2) for key, value in seconds.items()},
-            "peak_mb": _peak_mb(),
-            "output": digest(name),
-        }
-        write_json(RECORDS / f"{name}.json", record | describe())
+        MachineRecord(
+            stage=name,
+            started=started.isoformat(timespec="seconds"),
+            ended=datetime.now(UTC).isoformat(timespec="seconds"),
+            seconds=round(time.perf_counter() - begin, 2),
+            cpu_seconds=round(_cpu_seconds() - cpu, 2),
+            peak_mb=_peak_mb(),
+            output=digest(name),
+            **dict(describe()),
+        ).write(RECORDS / f"{name}.json")
     except Exception as error:  # whatever a full disk or a foreign library throws
         say(f"which machine made {name} was not recorded ({type(error).__name__}: {error})")
 
 
-def describe() -> Record:
+def describe() -> Machine:
     """This machine, and how this process computes on it."""
     info = arithmetic.cpuinfo()
     flags = f"{info.get('flags', '')} {info.get('Features', '')}".split()
     torch = sys.modules.get("torch")
-    return {
-        "arithmetic": arithmetic.in_effect(),
-        "native_because": arithmetic.not_portable(),
-        "processor": {
-            "model": info.get("model name") or platform.machine(),
-            "vendor": info.get("vendor_id") or info.get("CPU implementer"),
-            "features": [name for name in FEATURES if name in flags],
-        },
-        "code": arithmetic.code_in_use(),
-        "versions": _versions(),
-        "threads": arithmetic.threads(),
-        "gpu": torch.cuda.get_device_name() if torch is not None and torch.cuda.is_initialized() else None,
-    }
+    return Machine(
+        arithmetic=arithmetic.in_effect(),
+        native_because=arithmetic.not_portable(),
+        processor=Processor(
+            model=info.get("model name") or platform.machine(),
+            vendor=info.get("vendor_id") or info.get("CPU implementer"),
+            features=[name for name in FEATURES if name in flags],
+        ),
+        code=arithmetic.code_in_use(),
+        versions=_versions(),
+        threads=arithmetic.threads(),
+        gpu=torch.cuda.get_device_name() if torch is not None and torch.cuda.is_initialized() else None,
+    )
 
 
 def digest(name: str) -> str | None:
@@ -112,16 +111,16 @@ def outputs() -> list[str]:
     return present
 
 
-def record_of(name: str) -> Record | None:
+def record_of(name: str) -> MachineRecord | None:
     """The record of the output that is here now; None when it is missing, or speaks of another output."""
     try:
-        record: Record = read_json(RECORDS / f"{name}.json")
-        return record if record["output"] == digest(name) is not None else None
-    except (UserError, KeyError, TypeError):
+        record = MachineRecord.read(RECORDS / f"{name}.json")
+    except UserError:
         return None
+    return record if record.output == digest(name) is not None else None
 
 
-def records() -> dict[str, Record | None]:
+def records() -> dict[str, MachineRecord | None]:
     """The record of every output that is here, by address."""
     return {name: record_of(name) for name in outputs()}
 

@@ -9,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from hisac_lab.base.errors import UserError, explain_os_error
+from hisac_lab.base.machines import MachineRecord
 from hisac_lab.cli import machine
 from hisac_lab.cli.locks import Comparison, Difference, Lock, compare, parse
 from hisac_lab.cli.paths import LOCK, RECORDS
@@ -88,7 +89,7 @@ def explain(part: Difference, locks: tuple[Lock, Lock]) -> str:
             return f"processor, libraries or arithmetic: {'; '.join(_clues(part.stage, locks))}"
 
 
-def clues(record: machine.Record, pins: dict[str, str]) -> list[str]:
+def clues(record: MachineRecord, pins: dict[str, str]) -> list[str]:
     """What in a record may have cost equal bytes.
 
     Args:
@@ -96,18 +97,18 @@ def clues(record: machine.Record, pins: dict[str, str]) -> list[str]:
         pins: Package to version in constraints.txt.
     """
     listed = []
-    if record["arithmetic"] != "portable":
-        listed.append(f"arithmetic was {record['arithmetic']} here ({record['native_because']})")
-    if record["gpu"]:
-        listed.append(f"computed on a GPU here ({record['gpu']})")
-    for name, version in record["versions"].items():
+    if record.arithmetic != "portable":
+        listed.append(f"arithmetic was {record.arithmetic} here ({record.native_because})")
+    if record.gpu:
+        listed.append(f"computed on a GPU here ({record.gpu})")
+    for name, version in record.versions.items():
         if name in pins and version.split("+")[0] != pins[name]:
             listed.append(f"{name} is {version} here, {PINS} says {pins[name]}")
     if not listed:
-        machine_here = f"{record['processor']['model']}, glibc {record['versions']['glibc']}"
+        machine_here = f"{record.processor.model}, glibc {record.versions['glibc']}"
         listed.append(
             f"here arithmetic was portable and the libraries those of {PINS} ({machine_here}); "
-            f"compare {RECORDS}/{record['stage']}.json of both machines"
+            f"compare {RECORDS}/{record.stage}.json of both machines"
         )
     return listed
 

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from hisac_lab.abtest.records import ABTest, ABTests
+from hisac_lab.base.machines import MachineRecord
 from hisac_lab.cli import machine
 from hisac_lab.cli.paths import ARTIFACTS, REPORTS, TIMINGS
 from hisac_lab.evaluation.records import ModelScores, Scores, Seconds, Timings
@@ -55,9 +56,9 @@ def show() -> None:
         print(f"{head:<{width}}{text}")
 
 
-def show_machines(records: Mapping[str, machine.Record | None]) -> None:
+def show_machines(records: Mapping[str, MachineRecord | None]) -> None:
     """One line a stage, its instances together; outputs of unknown machines are named below."""
-    made: dict[str, list[machine.Record]] = {}
+    made: dict[str, list[MachineRecord]] = {}
     for name, record in records.items():
         if record:
             made.setdefault(name.partition("@")[0], []).append(record)
@@ -68,12 +69,12 @@ def show_machines(records: Mapping[str, machine.Record | None]) -> None:
     for stage, each in made.items():
         table.add_row(
             f"{stage} ({len(each)})" if len(each) > 1 else stage,
-            min(record["started"] for record in each)[:19].replace("T", " "),
-            f"{sum(record['seconds'] for record in each):,.1f}",
-            f"{sum(record['cpu_seconds'] for record in each):,.1f}",
-            f"{max(record['peak_mb'] for record in each):,}",
-            ", ".join(sorted({record["arithmetic"] for record in each})),
-            ", ".join(sorted({record["processor"]["model"] for record in each})),
+            min(record.started for record in each)[:19].replace("T", " "),
+            f"{sum(record.seconds for record in each):,.1f}",
+            f"{sum(record.cpu_seconds for record in each):,.1f}",
+            f"{max(record.peak_mb for record in each):,}",
+            ", ".join(sorted({record.arithmetic for record in each})),
+            ", ".join(sorted({record.processor.model for record in each})),
         )
     if made:
         Console(width=None if sys.stdout.isatty() else 160).print(table)

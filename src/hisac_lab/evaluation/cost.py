@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from hisac_lab.evaluation.records import Cost, Seconds
+from hisac_lab.evaluation.records import Seconds, ServingCost
 from hisac_lab.events.batches import Rows
 from hisac_lab.inference.runtime import Runtime, histories
 from hisac_lab.models.contract import History
@@ -23,7 +23,7 @@ CANDIDATES = 100
 
 
 @torch.inference_mode()
-def count(model: Ranker, rows: Rows, runtime: Runtime) -> Cost:
+def count(model: Ranker, rows: Rows, runtime: Runtime) -> ServingCost:
     """Counts over a fixed, even sample of requests, each alone in its batch."""
     model.eval()
     state_bytes, encode, candidate = [], [], []
@@ -41,7 +41,7 @@ def count(model: Ranker, rows: Rows, runtime: Runtime) -> Cost:
         table = width * model.frame.dim * (catalogue if candidates.numel() >= catalogue else 1)
         candidate.append((counter.get_total_flops() / 2 - table) / CANDIDATES)
         state_bytes.append(state.bytes)
-    return Cost(
+    return ServingCost(
         state_bytes=round(float(np.mean(state_bytes)), 1),
         encode_macs=round(float(np.mean(encode)), 1),
         candidate_macs=round(float(np.mean(candidate)), 1),

@@ -85,7 +85,7 @@ def evaluate(
     Raises:
         UserError: A run is missing.
     """
-    judge = Judge.open(JudgeTask(config, compute, prepared, instances))
+    judge = Judge.open(JudgeTask(config, compute, prepared=prepared, instances=instances))
     names = [name for name, paths in runs.items() for _ in paths]
     scored: dict[str, list[RunScores]] = {name: [] for name in runs}
     for scores, name in zip(track(_score(judge, runs, workers), len(names), "evaluate", "runs"), names, strict=True):

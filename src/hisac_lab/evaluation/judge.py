@@ -15,7 +15,7 @@ from hisac_lab.config.compute import ComputeConfig
 from hisac_lab.config.evaluate import EvaluateConfig
 from hisac_lab.evaluation import metrics
 from hisac_lab.evaluation.cost import count, measure_time
-from hisac_lab.evaluation.records import Calibration, Cost, Seconds
+from hisac_lab.evaluation.records import Calibration, Seconds, ServingCost
 from hisac_lab.events.batches import Rows, group
 from hisac_lab.events.store import EventStore
 from hisac_lab.inference.bundle import load_model
@@ -58,7 +58,7 @@ class RunScores:
     run: Trained
     series: dict[str, Array]
     calibration: Calibration
-    cost: Cost | None
+    cost: ServingCost | None
 
 
 @dataclass(frozen=True)

@@ -53,7 +53,7 @@ class SeedScores(Record):
         return {name: value for name, value in self.facts().items() if isinstance(value, float)}
 
 
-class Cost(Record):
+class ServingCost(Record):
     """Counted cost of serving.
 
     Attributes:
@@ -74,7 +74,7 @@ class ModelScores(Record):
     slices: dict[str, dict[str, Sliced]]
     seeds: dict[int, SeedScores]
     best_seed: int
-    cost: Cost
+    cost: ServingCost
     parameters: int
     settings: dict[str, Any]
 

@@ -11,15 +11,15 @@ from dataclasses import asdict
 from pathlib import Path
 
 from hisac_lab.abtest.records import ABTested, ABTests
-from hisac_lab.base.artifacts import digest_of, sha256_tree, write_json
+from hisac_lab.base.artifacts import digest_of, sha256_tree
 from hisac_lab.base.stages import STAGES, Artifacts
 from hisac_lab.config.model import ExperimentConfig
 from hisac_lab.evaluation.records import Evaluated, Scores
 from hisac_lab.events.store import EventStore
 from hisac_lab.inference.bundle import MODEL, WEIGHTS, load_model
-from hisac_lab.inference.records import CARD
+from hisac_lab.inference.records import CARD, Claim
 from hisac_lab.models.catalog import fidelity_card
-from hisac_lab.registry.records import ABEvidence, Evidence, Registered, Vocabulary
+from hisac_lab.registry.records import ABEvidence, Evidence, Registered, VocabularyFile
 
 
 def build_bundles(experiment: ExperimentConfig, artifacts: Artifacts, *, out: Path) -> None:
@@ -36,7 +36,7 @@ def build_bundles(experiment: ExperimentConfig, artifacts: Artifacts, *, out: Pa
     store = EventStore.open(artifacts.prepare)
     scores, evaluated = Scores.open(artifacts.evaluate), Evaluated.open(artifacts.evaluate)
     tests, tested = ABTests.open(artifacts.abtest), ABTested.open(artifacts.abtest)
-    vocabulary = Vocabulary(items=store.item_table["item"].tolist(), history_limit=store.limit)
+    vocabulary = VocabularyFile(items=store.item_table["item"].tolist(), history_limit=store.limit)
     digests = {}
     for name in experiment.models:
         folder = out / name
@@ -46,8 +46,8 @@ def build_bundles(experiment: ExperimentConfig, artifacts: Artifacts, *, out: Pa
         for file in (WEIGHTS, MODEL):
             shutil.copyfile(run / file, folder / file)
         vocabulary.save(folder)
-        config = load_model(run, artifacts.codebook, artifacts.instances)[1]
-        write_json(folder / CARD, [asdict(line) for line in fidelity_card(config)])
+        config = load_model(run, codebook=artifacts.codebook, instances=artifacts.instances)[1]
+        Claim.write_list(folder / CARD, (Claim(**asdict(line)) for line in fidelity_card(config)))
         Evidence(
             model=name,
             seed=found.best_seed,

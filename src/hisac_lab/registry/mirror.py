@@ -17,6 +17,7 @@ from mlflow.entities import Metric, Param, RunTag
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME, MLFLOW_SOURCE_NAME
 
 from hisac_lab.abtest.records import ABTests
+from hisac_lab.base.machines import MachineRecord
 from hisac_lab.base.records import Output
 from hisac_lab.base.stages import SHOWN, Artifacts
 from hisac_lab.evaluation.records import Evaluated, ModelScores, Scores, Timings
@@ -42,7 +43,7 @@ class Lineage:
 
     commit: str
     params: dict[str, Any]
-    machines: Mapping[str, Mapping[str, Any] | None] = field(default_factory=dict)
+    machines: Mapping[str, MachineRecord | None] = field(default_factory=dict)
 
 
 class Mirror:
@@ -96,7 +97,8 @@ class Mirror:
             | {"fingerprint": Evaluated.open(self.artifacts.evaluate).fingerprint},
             made=self.lineage.machines,
         )
-        self.client.log_dict(top, dict(self.lineage.machines), "machines.json")
+        machines = {name: record and record.facts() for name, record in self.lineage.machines.items()}
+        self.client.log_dict(top, machines, "machines.json")
         owners: dict[str, str] = {}
         for stage in SHOWN:
             match stage:
@@ -195,19 +197,21 @@ class Mirror:
         return identifier
 
 
-def _machine(records: list[Mapping[str, Any] | None]) -> tuple[dict[str, str], dict[str, float]]:
+def _machine(records: list[MachineRecord | None]) -> tuple[dict[str, str], dict[str, float]]:
     """What is known of the machines of some outputs, as tags and metrics: sums of times, the highest peak of memory."""
     known = [record for record in records if record is not None]
     if not known:
         return {"machine.processor": "unknown"} if records else {}, {}
     unknown = {"unknown"} if len(known) < len(records) else set()
     tags = {
-        "machine.processor": {record["processor"]["model"] for record in known} | unknown,
-        "machine.arithmetic": {record["arithmetic"] for record in known} | unknown,
-        "machine.started": {min(record["started"] for record in known)},
+        "machine.processor": {record.processor.model for record in known} | unknown,
+        "machine.arithmetic": {record.arithmetic for record in known} | unknown,
+        "machine.started": {min(record.started for record in known)},
     }
-    metrics = {f"machine/{name}": float(sum(record[name] for record in known)) for name in ("seconds", "cpu_seconds")}
-    metrics["machine/peak_mb"] = float(max(record["peak_mb"] for record in known))
+    metrics = {
+        f"machine/{name}": float(sum(getattr(record, name) for record in known)) for name in ("seconds", "cpu_seconds")
+    }
+    metrics["machine/peak_mb"] = float(max(record.peak_mb for record in known))
     return {name: ", ".join(sorted(values)) for name, values in tags.items()}, metrics
 
 

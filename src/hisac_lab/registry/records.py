@@ -6,10 +6,10 @@ from typing import ClassVar
 
 from hisac_lab.abtest.records import Lift
 from hisac_lab.base.records import Output, Record, Stored
-from hisac_lab.evaluation.records import Cost, Metric
+from hisac_lab.evaluation.records import Metric, ServingCost
 
 
-class Vocabulary(Stored):
+class VocabularyFile(Stored):
     """Item ids in the order of their numbers, and how many events of a history the model reads."""
 
     FILE: ClassVar[str] = "vocabulary.json"
@@ -40,7 +40,7 @@ class Evidence(Stored):
     negatives: str
     metrics: dict[str, Metric]
     calibration_error: float
-    cost: Cost
+    cost: ServingCost
     parameters: int
     abtest: ABEvidence | None
 

@@ -25,7 +25,7 @@ from hisac_lab.events.instances import NEGATIVE, POSITIVE, UNKNOWN, InstanceArra
 from hisac_lab.inference.bundle import load_model
 from hisac_lab.models.contract import History
 from hisac_lab.models.instances import Instances
-from hisac_lab.registry.records import Vocabulary
+from hisac_lab.registry.records import VocabularyFile
 
 INPUTS = ("history_items", "history_times", "time", "candidates")
 FETCHED = ("instance_items", "instance_times", "instance_labels", "instance_vectors")
@@ -49,7 +49,7 @@ class ServedRanker(PythonModel):
         reads = None if self.model.long is None else self.model.long.reads
         self.reads = reads
         self.inputs = INPUTS if reads is None else INPUTS + FETCHED
-        vocabulary = Vocabulary.open(home)
+        vocabulary = VocabularyFile.open(home)
         self.limit = vocabulary.history_limit
         self.number = {item: place for place, item in enumerate(vocabulary.items)}
 

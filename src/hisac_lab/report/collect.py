@@ -27,7 +27,7 @@ def collect(artifacts: Artifacts) -> Facts:
     """
     book = CodebookFacts.open(artifacts.codebook)
     swept = Swept.open(artifacts.sweep)
-    reader = CodebookReader(artifacts.prepare, artifacts.embed, artifacts.codebook)
+    reader = CodebookReader(prepared=artifacts.prepare, embedded=artifacts.embed, codebook=artifacts.codebook)
     scores = Scores.open(artifacts.evaluate)
     runs = {
         f"train {name}, seed {seed}": artifacts.run(name, seed)

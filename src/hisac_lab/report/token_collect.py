@@ -28,7 +28,7 @@ class CodebookReader:
         UserError: A stage has not run.
     """
 
-    def __init__(self, prepared: Path, embedded: Path, codebook: Path) -> None:
+    def __init__(self, *, prepared: Path, embedded: Path, codebook: Path) -> None:
         self.store = EventStore.open(prepared)
         self.book = Codebook.open(codebook)
         embeddings = load_array(embedded, "embeddings")

@@ -27,7 +27,7 @@ Settings = dict[str, int | float]
 
 
 @dataclass(frozen=True)
-class Scores:
+class TrialScores:
     """What a trial is worth.
 
     Attributes:
@@ -57,7 +57,7 @@ class TrialResult:
 
     number: int
     settings: Settings
-    scores: Scores
+    scores: TrialScores
     on_front: bool
 
 
@@ -70,7 +70,7 @@ class Journal:
 
     def __init__(self, path: Path | None) -> None:
         self.path = path
-        self.answers: dict[str, Scores] = {}
+        self.answers: dict[str, TrialScores] = {}
         if path and path.exists():
             text = path.read_text()
             if text and not text.endswith("\n"):
@@ -79,15 +79,15 @@ class Journal:
             for line in text.splitlines():
                 try:
                     entry = json.loads(line)
-                    self.answers[entry["settings"]] = Scores(tuple(entry["aucs"]), entry["cost"])
+                    self.answers[entry["settings"]] = TrialScores(tuple(entry["aucs"]), entry["cost"])
                 except (ValueError, KeyError):
                     continue
 
-    def known(self, settings: Settings) -> Scores | None:
+    def known(self, settings: Settings) -> TrialScores | None:
         """The answer for these settings, if it was given."""
         return self.answers.get(json.dumps(settings, sort_keys=True))
 
-    def note(self, settings: Settings, scores: Scores) -> None:
+    def note(self, settings: Settings, scores: TrialScores) -> None:
         """Adds an answer."""
         key = json.dumps(settings, sort_keys=True)
         self.answers[key] = scores
@@ -99,7 +99,7 @@ class Journal:
 
 def run_study(
     config: SweepConfig,
-    evaluate: Callable[[list[Settings], Callable[[Settings, Scores], None]], None],
+    evaluate: Callable[[list[Settings], Callable[[Settings, TrialScores], None]], None],
     journal: Journal,
     done: Callable[[int], Any] = lambda number: None,
 ) -> list[TrialResult]:
@@ -116,7 +116,7 @@ def run_study(
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(directions=["maximize", "minimize"], sampler=_sampler(config.seed, 0))
-    told: list[tuple[Settings, Scores]] = []
+    told: list[tuple[Settings, TrialScores]] = []
     for first in range(0, config.trials, config.round_size):
         asked = []
         for number in range(first, first + config.round_size):

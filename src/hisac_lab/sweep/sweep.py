@@ -31,7 +31,7 @@ from hisac_lab.models.hisac import HiSACConfig
 from hisac_lab.ops.auc import weighted_auc
 from hisac_lab.sweep.records import TRIALS, Best, Swept
 from hisac_lab.sweep.rule import choose, describe
-from hisac_lab.sweep.study import Journal, Scores, Settings, run_study
+from hisac_lab.sweep.study import Journal, Settings, TrialScores, run_study
 from hisac_lab.training.loop import train
 
 RESAMPLES = 200  # of the users of the validation period, the same for every trial
@@ -71,7 +71,7 @@ def apply_settings(base: HiSACConfig, settings: Settings, items: ItemSpace) -> H
     return base.model_copy(update=changes)
 
 
-def run_trial(task: TrialTask, settings: Settings) -> Scores:
+def run_trial(task: TrialTask, settings: Settings) -> TrialScores:
     """Trains one configuration; gives its validation AUC, also on resampled users, and its cost.
 
     The resamples are those of all trials with this seed, so that the error of a difference can be paired.
@@ -92,7 +92,7 @@ def run_trial(task: TrialTask, settings: Settings) -> Scores:
     weights = draw_users(len(names), RESAMPLES, task.seed)
     aucs = weighted_auc(valid.labels[valid.mask], logits, weights, user)
     cost = count(model, valid, runtime).candidate_macs
-    return Scores(tuple(round(float(auc), 6) for auc in aucs), round(cost))
+    return TrialScores(tuple(round(float(auc), 6) for auc in aucs), round(cost))
 
 
 def sweep(config: SweepConfig, task: TrialTask, *, workers: int, out: Path, work: Path) -> None:
@@ -106,7 +106,7 @@ def sweep(config: SweepConfig, task: TrialTask, *, workers: int, out: Path, work
         work: Where the journal lives until the study has ended well.
     """
 
-    def evaluate(batch: list[Settings], note: Callable[[Settings, Scores], None]) -> None:
+    def evaluate(batch: list[Settings], note: Callable[[Settings, TrialScores], None]) -> None:
         jobs = {pool.submit(run_trial, task, settings): settings for settings in batch}
         for job in as_completed(jobs):
             note(jobs[job], job.result())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from kit import says
@@ -10,7 +11,7 @@ from pydantic import Field
 
 from hisac_lab.base.artifacts import MANIFEST, write_json, write_manifest
 from hisac_lab.base.errors import UserError
-from hisac_lab.base.records import Output, Record
+from hisac_lab.base.records import Output, Record, Stored
 
 
 class _Part(Record):
@@ -71,3 +72,37 @@ def test_a_stage_that_has_not_run_is_one_line(tmp_path: Path) -> None:
 def test_a_number_that_is_not_finite_is_not_written(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="not finite"):
         _Made.of(FACTS | {"nothing": float("nan")}, "here").save(tmp_path)
+
+
+class _Chosen(Stored):
+    FILE: ClassVar[str] = "chosen.json"
+
+    model: str
+    seed: int | None = None
+
+
+def test_a_record_beside_the_manifest_has_a_file_of_its_own(tmp_path: Path) -> None:
+    _Chosen(model="a").save(tmp_path)
+    assert (tmp_path / "chosen.json").read_text() == '{\n  "model": "a"\n}\n'
+    assert _Chosen.open(tmp_path) == _Chosen(model="a")
+    with says("chosen.json", "does not exist"):
+        _Chosen.open(tmp_path / "nowhere")
+
+
+def test_a_list_and_lines_of_records_are_read_one_by_one(tmp_path: Path) -> None:
+    records = (_Chosen(model="a", seed=1), _Chosen(model="b"))
+    _Chosen.write_list(tmp_path / "list.json", records)
+    assert _Chosen.read_list(tmp_path / "list.json") == records
+    (tmp_path / "lines.jsonl").write_text('{"model": "a", "seed": 1}\n{"model": "b"}\n')
+    assert _Chosen.read_lines(tmp_path / "lines.jsonl") == records
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [('{"model": 1}\n', ("model: ", "string")), ("{\n", ("is not JSON lines",)), (None, ("not exist",))],
+)
+def test_lines_that_are_no_records_are_one_line(tmp_path: Path, text: str | None, words: tuple[str, ...]) -> None:
+    if text is not None:
+        (tmp_path / "lines.jsonl").write_text(text)
+    with says("lines.jsonl", *words):
+        _Chosen.read_lines(tmp_path / "lines.jsonl")

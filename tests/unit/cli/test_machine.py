@@ -6,8 +6,10 @@ import platform
 from pathlib import Path
 
 import pytest
+from outputs import machine_record
 
-from hisac_lab.base.artifacts import read_json, stage_output, write_manifest
+from hisac_lab.base.artifacts import stage_output, write_manifest
+from hisac_lab.base.machines import MachineRecord
 from hisac_lab.cli import machine, summary
 
 
@@ -35,18 +37,18 @@ def test_instances_are_named_as_dvc_does() -> None:
 def test_a_record_tells_times_memory_arithmetic_processor_and_versions(lab: Path) -> None:
     make("train@hisac-0")
     text = (lab / "logs/stages/train@hisac-0.json").read_text()
-    record = read_json(lab / "logs/stages/train@hisac-0.json")
+    record = MachineRecord.read(lab / "logs/stages/train@hisac-0.json")
     assert record == machine.record_of("train@hisac-0")
-    assert record["stage"] == "train@hisac-0"
-    assert record["started"] <= record["ended"]
-    assert record["started"].endswith("+00:00")
-    assert record["seconds"] >= 0
-    assert record["cpu_seconds"] >= 0
-    assert 10 < record["peak_mb"] < 100_000
-    assert (record["arithmetic"] == "portable") == (record["native_because"] is None)
-    assert record["processor"]["model"]
-    assert {"python", "numpy", "torch", "scipy", "pyarrow", "hisac-lab"} <= set(record["versions"])
-    assert record["code"]["numpy"]
+    assert record.stage == "train@hisac-0"
+    assert record.started <= record.ended
+    assert record.started.endswith("+00:00")
+    assert record.seconds >= 0
+    assert record.cpu_seconds >= 0
+    assert 10 < record.peak_mb < 100_000
+    assert (record.arithmetic == "portable") == (record.native_because is None)
+    assert record.processor.model
+    assert {"python", "numpy", "torch", "scipy", "pyarrow", "hisac-lab"} <= set(record.versions)
+    assert record.code["numpy"]
     assert platform.node() not in text
     assert str(lab) not in text
 
@@ -89,9 +91,8 @@ def test_outputs_stand_in_the_order_of_the_graph(lab: Path) -> None:
 
 
 def test_the_summary_adds_up_the_instances_of_a_stage(capsys: pytest.CaptureFixture[str]) -> None:
-    record = {"started": "2026-01-02T03:04:05+00:00", "seconds": 1.5, "cpu_seconds": 1000.5, "arithmetic": "portable"}
-    one = record | {"peak_mb": 1200, "processor": {"model": "Processor One"}}
-    other = record | {"peak_mb": 900, "processor": {"model": "Processor Two"}, "started": "2026-01-01T03:04:05+00:00"}
+    one = machine_record(processor="Processor One", peak_mb=1200)
+    other = machine_record(processor="Processor Two", peak_mb=900, started="2026-01-01T03:04:05+00:00")
     summary.show_machines({"shard@0": one, "shard@1": other, "prepare": None})
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert lines[1] == "shard (2) 2026-01-01 03:04:05 3.0 2,001.0 1,200 portable Processor One, Processor Two".split()

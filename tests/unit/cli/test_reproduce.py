@@ -12,8 +12,10 @@ from typing import Any
 import pytest
 import yaml
 from kit import says
+from outputs import machine_record
 
-from hisac_lab.base.artifacts import read_json, stage_output, write_json, write_manifest
+from hisac_lab.base.artifacts import stage_output, write_manifest
+from hisac_lab.base.machines import MachineRecord
 from hisac_lab.cli import machine
 from hisac_lab.cli.locks import Comparison, Lock, compare, parse
 from hisac_lab.cli.reproduce import clues, explain, read
@@ -157,22 +159,22 @@ def test_same_inputs_and_other_bytes_are_the_machines(other: dict[str, Any], lab
     assert machine.UNKNOWN in explain(part, locks)
     with machine.recorded("embed"), stage_output(lab / "artifacts/embed") as out:
         write_manifest(out)
-    record = read_json(lab / "logs/stages/embed.json") | {"arithmetic": "native", "native_because": "it was asked for"}
-    write_json(lab / "logs/stages/embed.json", record)
+    path = lab / "logs/stages/embed.json"
+    native = {"arithmetic": "native", "native_because": "it was asked for"}
+    MachineRecord.read(path).model_copy(update=native).write(path)
     assert explain(part, locks).endswith("arithmetic was native here (it was asked for)")
 
 
 def test_a_record_names_what_may_have_cost_equal_bytes() -> None:
     versions = {"numpy": "2.4.6", "torch": "2.13.0+cpu", "glibc": "2.36"}
-    record = {"stage": "embed", "arithmetic": "portable", "native_because": None, "gpu": None, "versions": versions}
-    record |= {"processor": {"model": "Processor One"}}
+    record = machine_record("Processor One", versions=versions)
     pins = {"numpy": "2.4.6", "torch": "2.13.0"}
     (nothing,) = clues(record, pins)
     assert "portable" in nothing
     assert "Processor One, glibc 2.36" in nothing
     assert "logs/stages/embed.json of both machines" in nothing
     assert clues(record, pins | {"numpy": "2.4.5"}) == ["numpy is 2.4.6 here, constraints.txt says 2.4.5"]
-    gpu = record | {"arithmetic": "native", "native_because": "a GPU computes", "gpu": "GPU One"}
+    gpu = machine_record("Processor One", arithmetic="native", native_because="a GPU computes", gpu="GPU One")
     assert clues(gpu, pins) == ["arithmetic was native here (a GPU computes)", "computed on a GPU here (GPU One)"]
 
 

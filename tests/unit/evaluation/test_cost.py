@@ -11,7 +11,7 @@ from kit import CPU, ITEMS, make_items
 
 from hisac_lab.config.model import FrameConfig
 from hisac_lab.evaluation.cost import CANDIDATES, count, measure_time, request_macs
-from hisac_lab.evaluation.records import Cost
+from hisac_lab.evaluation.records import ServingCost
 from hisac_lab.events.batches import Rows
 from hisac_lab.events.store import EventStore
 from hisac_lab.inference.runtime import histories
@@ -54,7 +54,7 @@ def _tower(branches: int) -> int:
     return (D * (1 + 2 * branches) + 1) * TOWER + TOWER
 
 
-def _count(name: str, length: int, items: ItemSpace) -> Cost:
+def _count(name: str, length: int, items: ItemSpace) -> ServingCost:
     return count(build(CONFIGS[name], FRAME, items, 0), _rows(length), CPU)
 
 

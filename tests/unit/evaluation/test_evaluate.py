@@ -37,10 +37,9 @@ def judged(stages: Stages, trained: Path, tmp_path_factory: pytest.TempPathFacto
     compute = ComputeConfig(device="cpu")
     evaluate(
         CONFIG,
-        EXPERIMENT,
         compute,
         prepared=stages.prepare,
-        trained=trained,
+        runs=runs_of(trained, EXPERIMENT),
         out=home / "out",
         timings=home / "logs" / "timings.json",
     )
@@ -149,10 +148,9 @@ def test_times_are_kept_beside_the_output_and_the_output_is_the_same_from_two_wo
     (tmp_path / "out").mkdir()
     evaluate(
         CONFIG,
-        EXPERIMENT,
         compute,
         prepared=stages.prepare,
-        trained=trained,
+        runs=runs_of(trained, EXPERIMENT),
         out=tmp_path / "out",
         timings=times,
         workers=2,
@@ -170,10 +168,9 @@ def test_a_broken_run_is_named_out_of_a_worker_too(stages: Stages, trained: Path
     with says("hisac-0", "model.json", "does not exist"):
         evaluate(
             CONFIG,
-            EXPERIMENT,
             compute,
             prepared=stages.prepare,
-            trained=tmp_path / "train",
+            runs=runs_of(tmp_path / "train", EXPERIMENT),
             out=tmp_path,
             timings=times,
             workers=2,

@@ -19,7 +19,7 @@ from hisac_lab.base import arithmetic
 from hisac_lab.inference.bundle import save_model
 from hisac_lab.models.contract import History
 from hisac_lab.models.instances import Instances
-from hisac_lab.registry.records import Vocabulary
+from hisac_lab.registry.records import VocabularyFile
 from hisac_lab.registry.served import ServedRanker
 from hisac_lab.registry.versions import _signature
 
@@ -43,7 +43,7 @@ FETCHED: dict[str, Any] = {
 def _served(name: str, home: Path) -> ServedRanker:
     digest = "0123456789abcdef" if name.startswith("iat") else None
     save_model(home, lively(name, SPACE), EVERY[name], SPACE, digest)
-    Vocabulary(items=[f"i{item}" for item in range(ITEMS)], history_limit=50).save(home)
+    VocabularyFile(items=[f"i{item}" for item in range(ITEMS)], history_limit=50).save(home)
     served = ServedRanker()
     served.load_context(SimpleNamespace(artifacts={"bundle": str(home)}))
     return served
@@ -106,7 +106,6 @@ def test_scores_are_the_same_bytes_where_numpy_and_torch_were_loaded_before(tmp_
 import numpy, pandas, torch
 torch.set_num_threads(2)
 from types import SimpleNamespace
-from hisac_lab.registry.records import Vocabulary
 from hisac_lab.registry.served import ServedRanker
 served = ServedRanker()
 served.load_context(SimpleNamespace(artifacts={{"bundle": {str(tmp_path)!r}}}))

@@ -177,6 +177,7 @@ def test_missing_file_is_named(inputs: Artifacts, tmp_path: Path, name: str) -> 
     [
         ("evaluate/manifest.json", "{}", "fingerprint"),
         ("sweep/trials.csv", "number,auc,standard_error,cost\n0,0.7,0.0,1\n", "on_front"),
+        ("sweep/trials.csv", "number,agents,auc,standard_error,cost,on_front\n0,4,high,0.0,1,True\n", "auc"),
         ("train/new-0/curve.jsonl", "{", "curve.jsonl"),
     ],
 )

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from hisac_lab.config.sweep import SweepConfig
 from hisac_lab.sweep.rule import choose, describe
-from hisac_lab.sweep.study import Scores, TrialResult
+from hisac_lab.sweep.study import TrialResult, TrialScores
 
 DEMO = Path(__file__).parent / "demo"
 DEFAULT = SweepConfig().standard_errors
@@ -28,7 +28,7 @@ SPREAD = np.array([0.0, 1.0, -1.0, 1.0, -1.0])
 
 def trial(number: int, auc: float, cost: int, error: float = 0.0) -> TrialResult:
     """A trial whose difference to one of no error has this standard error."""
-    return TrialResult(number, {}, Scores(tuple((auc + error * SPREAD).tolist()), cost), False)
+    return TrialResult(number, {}, TrialScores(tuple((auc + error * SPREAD).tolist()), cost), False)
 
 
 CASES: dict[str, tuple[list[tuple[float, int, float]], float, int, int]] = {
@@ -105,7 +105,7 @@ def test_noise_far_below_the_rounding_changes_no_choice(
 
 def perturbed(trials: list[TrialResult], change: Callable[[np.ndarray], np.ndarray]) -> list[TrialResult]:
     """The same trials with changed AUCs."""
-    scores = [Scores(tuple(change(np.array(one.scores.aucs)).tolist()), one.scores.cost) for one in trials]
+    scores = [TrialScores(tuple(change(np.array(one.scores.aucs)).tolist()), one.scores.cost) for one in trials]
     return [TrialResult(one.number, {}, changed, False) for one, changed in zip(trials, scores, strict=True)]
 
 
@@ -114,7 +114,7 @@ def demo() -> list[TrialResult]:
     """The demo's trials as recorded."""
     table, resamples = pd.read_csv(DEMO / "trials.csv"), pd.read_csv(DEMO / "resamples.csv")
     rows = zip(table["number"], table["cost"], strict=True)
-    return [TrialResult(n, {}, Scores(tuple(resamples[str(n)].tolist()), cost), False) for n, cost in rows]
+    return [TrialResult(n, {}, TrialScores(tuple(resamples[str(n)].tolist()), cost), False) for n, cost in rows]
 
 
 def test_the_rule_gives_the_demo_s_recorded_errors(demo: list[TrialResult]) -> None:

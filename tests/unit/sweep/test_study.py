@@ -10,21 +10,21 @@ from pathlib import Path
 import pytest
 
 from hisac_lab.config.sweep import SweepConfig
-from hisac_lab.sweep.study import Journal, Scores, Settings, TrialResult, run_study
+from hisac_lab.sweep.study import Journal, Settings, TrialResult, TrialScores, run_study
 
 CONFIG = SweepConfig(trials=24, round_size=4, seed=7)
-Note = Callable[[Settings, Scores], None]
+Note = Callable[[Settings, TrialScores], None]
 
 
 class _Killed(Exception):
     pass
 
 
-def _scores(settings: Settings, noise: float = 0.0) -> Scores:
+def _scores(settings: Settings, noise: float = 0.0) -> TrialScores:
     """A fake training: more agents are better and dearer, one temperature is best."""
     gap = abs(settings["temperature"] - 0.07)
     auc = round(0.6 + 0.001 * settings["agents"] + 0.02 * settings["depth"] - gap, 6) + noise
-    return Scores((auc, auc - 0.01, auc + 0.01), 100 * int(settings["agents"]))
+    return TrialScores((auc, auc - 0.01, auc + 0.01), 100 * int(settings["agents"]))
 
 
 class _Trainer:
@@ -129,7 +129,7 @@ def test_the_journal_keeps_answers_by_settings_whatever_the_order_of_keys(tmp_pa
     path = tmp_path / "journal.jsonl"
     journal = Journal(path)
     assert journal.known({"a": 1, "b": 2}) is None
-    scores = Scores((0.5, 0.123456, 0.1), 3)
+    scores = TrialScores((0.5, 0.123456, 0.1), 3)
     journal.note({"a": 1, "b": 2}, scores)
     assert journal.known({"b": 2, "a": 1}) == scores
     assert Journal(path).known({"b": 2, "a": 1}) == scores
@@ -140,7 +140,7 @@ def test_a_line_of_an_earlier_form_is_ignored(tmp_path: Path) -> None:
     path.write_text(json.dumps({"settings": '{"a": 1}', "auc": 0.7, "cost": 3.0}) + "\n")
     journal = Journal(path)
     assert journal.known({"a": 1}) is None
-    journal.note({"a": 1}, Scores((0.7, 0.6), 3))
+    journal.note({"a": 1}, TrialScores((0.7, 0.6), 3))
     assert Journal(path).answers == journal.answers != {}
 
 

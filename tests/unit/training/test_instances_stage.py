@@ -23,7 +23,7 @@ from hisac_lab.config.compute import ComputeConfig
 from hisac_lab.config.evaluate import EvaluateConfig
 from hisac_lab.config.model import ExperimentConfig, InstancesConfig
 from hisac_lab.config.train import TrainConfig
-from hisac_lab.evaluation.evaluate import evaluate
+from hisac_lab.evaluation.evaluate import evaluate, runs_of
 from hisac_lab.evaluation.records import Scores
 from hisac_lab.events.batches import Rows
 from hisac_lab.events.instances import AFTER, BEFORE, InstanceQuery, InstanceStore, InstanceView
@@ -325,10 +325,9 @@ def test_evaluation_and_ab_test_feed_the_model(trained: Path, made: Path, stages
     out = tmp_path / "evaluate"
     evaluate(
         config,
-        experiment,
         COMPUTE,
         prepared=stages.prepare,
-        trained=trained,
+        runs=runs_of(trained, experiment),
         out=out,
         timings=tmp_path / "timings.json",
         instances=made,
