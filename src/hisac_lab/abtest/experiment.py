@@ -10,7 +10,7 @@ from hisac_lab.abtest.records import ABTest, ABTested, ABTests, Rates, Users, Wo
 from hisac_lab.abtest.statistics import assign, cuped, relative_lift, sample_ratio, verdict
 from hisac_lab.abtest.world import Population, World, fit_world, population
 from hisac_lab.base.artifacts import Array, digest_of
-from hisac_lab.base.errors import UserError
+from hisac_lab.base.errors import SETTINGS, UserError
 from hisac_lab.base.progress import track
 from hisac_lab.config.abtest import ABTestConfig
 from hisac_lab.config.compute import ComputeConfig
@@ -101,7 +101,7 @@ def _pools(store: EventStore, people: Population, config: ABTestConfig) -> Array
     alive = np.unique(store.samples("train")["item"])
     size = min(config.pool, len(alive))
     if size < config.slate:
-        raise UserError("params.yaml", f"{config.slate} is more than the {size} items", "lower it", "abtest.slate")
+        raise UserError(SETTINGS, f"{config.slate} is more than the {size} items", "lower it", "abtest.slate")
     random = np.random.default_rng([config.seed, 1])
     draws = random.random((len(people.user) * 2 * config.visits, len(alive)), dtype=np.float32)
     chosen = np.argpartition(draws, size - 1, axis=1)[:, :size]

@@ -65,12 +65,15 @@ class Data:
         """Gives every item a semantic ID and builds the codebook over them.
 
         Args:
-            embed_by: Settings of the section `embed` that differ from the defaults, as `{"method": "cooccurrence"}`.
+            embed_by: Settings of the section `embed` that differ from the defaults, as `{"method": "cooccurrence"}`,
+                which is the default itself where no item has a text.
             changes: Settings of the section `tokenize` that differ from the defaults, as `widths=[64, 64, 64]`.
 
         Raises:
             UserError: A setting is wrong, the vectors cannot carry so many codes, or the quality gate closes.
         """
+        if embed_by is None and not Prepared.open(self.prepared).items_described:
+            embed_by = {"method": "cooccurrence"}
         semantics = settings(EmbedConfig, embed_by or {}, "tokenize", "embed_by")
         config = settings(TokenizeConfig, changes, "tokenize")
         make, prepared = self.workspace.make, self.prepared

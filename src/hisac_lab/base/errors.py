@@ -5,6 +5,9 @@ from __future__ import annotations
 import errno
 from pathlib import Path
 
+SETTINGS = "settings"
+"""Where a setting is at fault, whoever gave it; the command line puts its file's name in place of this word."""
+
 
 class UserError(Exception):
     """Bad input or a full disk: one line that names the place, the field, the value and the mend.
@@ -20,6 +23,12 @@ class UserError(Exception):
         self.where, self.field, self.what, self.mend = str(where), field, what, mend
         place = f"{where}: {field}" if field else f"{where}"
         super().__init__(" ".join(f"{place}: {what}; {mend}".split()))
+
+    def told(self, settings: str | Path) -> UserError:
+        """The same, with the place the settings came from."""
+        if self.where != SETTINGS:
+            return self
+        return UserError(settings, self.what, self.mend, self.field)
 
     def __reduce__(self) -> tuple[type[UserError], tuple[str, str, str, str | None]]:
         """Travels from worker processes."""

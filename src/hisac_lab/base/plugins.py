@@ -1,6 +1,6 @@
 """What other distributions bring: models, sources of data, quantizers, each by an entry point.
 
-The name of an entry point is the word that params.yaml uses: a kind of model, a data set, a method of `tokenize`.
+The name of an entry point is the word that the settings use: a kind of model, a data set, a method of `tokenize`.
 """
 
 from __future__ import annotations

@@ -21,6 +21,17 @@ app.add_typer(data.app, name="data")
 app.add_typer(understand.sid, name="sid")
 app.add_typer(understand.agents, name="agents")
 
+EXTRAS = {
+    "dvc": "graph",
+    "snakemake": "graph",
+    "optuna": "sweep",
+    "mlflow": "mlflow",
+    "jinja2": "report",
+    "matplotlib": "report",
+    "tokenizers": "text",
+    "wordllama": "text",
+}
+"""Packages that only a part of the product needs, and the extra that brings each."""
 STAGES = sorted(module.name for module in pkgutil.iter_modules(stages.__path__))
 MIRRORED = ("register", "report")  # after these, MLflow is brought up to date; it is never needed to run a stage
 
@@ -164,7 +175,16 @@ def main() -> None:
     try:
         app()
     except UserError as error:
-        print(f"hisac-lab: error: {error}", file=sys.stderr)
+        from hisac_lab.config.base import PARAMS_FILE
+
+        print(f"hisac-lab: error: {error.told(PARAMS_FILE)}", file=sys.stderr)
+        sys.exit(1)
+    except ModuleNotFoundError as error:
+        extra = EXTRAS.get((error.name or "").partition(".")[0])
+        if extra is None:
+            raise
+        mend = f"pip install 'hisac-lab[{extra}]'"
+        print(f"hisac-lab: error: environment: package {error.name} is missing; {mend}", file=sys.stderr)
         sys.exit(1)
     except (MemoryError, RuntimeError) as error:
         if not isinstance(error, MemoryError) and "out of memory" not in str(error).lower():

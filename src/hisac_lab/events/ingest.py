@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from hisac_lab.base.artifacts import Array, save_arrays
-from hisac_lab.base.errors import UserError
+from hisac_lab.base.errors import SETTINGS, UserError
 from hisac_lab.base.progress import say
 from hisac_lab.config.events import PrepareConfig
 from hisac_lab.events.items import write_items
@@ -226,14 +226,14 @@ def _threshold(pass_: _Pass, log: RawLog, config: PrepareConfig, raw: Path) -> f
     low, high = pass_.labels
     if threshold is None:
         what = f"is null, and the feedback runs from {low:g} to {high:g}"
-        raise UserError("params.yaml", what, "say from where it is positive", "prepare.positive_from")
+        raise UserError(SETTINGS, what, "say from where it is positive", "prepare.positive_from")
     if not low < threshold <= high:
         only = "positive" if threshold <= low else "negative"
         what = f"with {threshold:g} every event is {only} (the feedback runs from {low:g} to {high:g})"
         mend = "set a threshold inside that range"
         if low == high:
             mend = "set prepare.columns.label: null (then negatives are drawn), or give a log with negatives"
-        raise UserError("params.yaml", what, mend, "prepare.positive_from")
+        raise UserError(SETTINGS, what, mend, "prepare.positive_from")
     return threshold
 
 

@@ -18,7 +18,7 @@ from hisac_lab.base.artifacts import (
     save_arrays,
     save_blocks,
 )
-from hisac_lab.base.errors import UserError
+from hisac_lab.base.errors import SETTINGS, UserError
 from hisac_lab.base.progress import track
 from hisac_lab.config.events import PrepareConfig
 from hisac_lab.events.profile import ShardCounts, add_up, describe, profile
@@ -97,7 +97,7 @@ def require_both_labels(splits: dict[str, dict[str, float]]) -> None:
         facts = splits.get(name, {"samples": 0, "positive_share": 0})
         if not 0 < facts["positive_share"] < 1:
             raise UserError(
-                "params.yaml",
+                SETTINGS,
                 f"the {name} period has {facts['samples']} samples with a history and not both labels",
                 "give more data or other prepare.train_share, valid_share, cuts, keep, min_history",
                 "prepare",

@@ -39,7 +39,7 @@ class Trained(Output):
     """Manifest of one training run, `train@MODEL-SEED`.
 
     Attributes:
-        name: Of the model in params.yaml.
+        name: Of the model in the section `models`.
         settings: Its settings, after the sweep.
         valid_auc: Best AUC on the validation period.
     """

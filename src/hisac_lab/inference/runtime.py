@@ -14,7 +14,7 @@ from torch import Tensor
 
 from hisac_lab.base import arithmetic
 from hisac_lab.base.artifacts import Array
-from hisac_lab.base.errors import UserError
+from hisac_lab.base.errors import SETTINGS, UserError
 from hisac_lab.codebook.votes import Agents
 from hisac_lab.config.compute import ComputeConfig
 from hisac_lab.events.batches import Rows, in_order
@@ -51,7 +51,7 @@ class Runtime:
         torch.use_deterministic_algorithms(True, warn_only=True)
         gpu = torch.cuda.is_available()
         if config.device == "cuda" and not gpu:
-            raise UserError("params.yaml", "is cuda, but no GPU is seen", "set auto or cpu", "compute.device")
+            raise UserError(SETTINGS, "is cuda, but no GPU is seen", "set auto or cpu", "compute.device")
         device = torch.device("cuda" if gpu and config.device != "cpu" else "cpu")
         place = int(os.environ.get("LOCAL_RANK", "0"))
         if device.type == "cuda" and place:

@@ -19,7 +19,7 @@ from pydantic import ConfigDict, Field, RootModel, TypeAdapter
 
 from hisac_lab import models
 from hisac_lab.base import plugins
-from hisac_lab.base.errors import UserError
+from hisac_lab.base.errors import SETTINGS, UserError
 from hisac_lab.config.model import FrameConfig, ModelConfig
 from hisac_lab.models.contract import CardLine, ItemSpace, Kind, LongBranch
 from hisac_lab.models.frame import Ranker
@@ -73,7 +73,7 @@ class Models(RootModel[dict[str, AnyModel]]):
         """
         if name not in self.root:
             known = ", ".join(self.root)
-            raise UserError("params.yaml", f"{name!r} is not in it (there are: {known})", "add it", "models")
+            raise UserError(SETTINGS, f"{name!r} is not in it (there are: {known})", "add it", "models")
         return self.root[name]
 
 

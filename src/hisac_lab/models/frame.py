@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from hisac_lab.base.errors import UserError
+from hisac_lab.base.errors import SETTINGS, UserError
 from hisac_lab.codebook.votes import Agents
 from hisac_lab.config.model import FrameConfig
 from hisac_lab.models.contract import Candidates, History, ItemSpace, LongBranch, UserState
@@ -159,7 +159,7 @@ def context_features(history: History, names: Sequence[str]) -> Tensor:
     for name in names:
         if name in PERIODS:
             if history.time is None:
-                raise UserError("params.yaml", f"{name!r} needs the time of the request", "leave it out",
+                raise UserError(SETTINGS, f"{name!r} needs the time of the request", "leave it out",
                                 "frame.features")  # fmt: skip
             phase = (history.time % PERIODS[name])[:, None].float() * (2 * math.pi / PERIODS[name])
             columns += [torch.sin(phase), torch.cos(phase)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from hisac_lab.base.errors import UserError
+from hisac_lab.base.errors import SETTINGS, UserError
 from hisac_lab.ops.attention import attend, key_bias
 
 
@@ -15,7 +15,7 @@ def check_heads(heads: int, dim: int) -> None:
         UserError: They do not.
     """
     if dim % heads:
-        raise UserError("params.yaml", f"{heads} heads do not divide frame.dim {dim}", "change one", "models.*.heads")
+        raise UserError(SETTINGS, f"{heads} heads do not divide frame.dim {dim}", "change one", "models.*.heads")
 
 
 class TargetHeads(nn.Module):

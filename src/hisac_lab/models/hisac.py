@@ -13,7 +13,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from hisac_lab.base.errors import UserError
+from hisac_lab.base.errors import SETTINGS, UserError
 from hisac_lab.codebook.votes import split_budget
 from hisac_lab.config.model import FrameConfig, ValueConfig
 from hisac_lab.models.contract import Candidates, CardLine, Cost, History, ItemSpace, UserState
@@ -310,7 +310,7 @@ class HiSACBranch(RoutedBranch):
         depth = config.depth or items.codebook.depth
         if depth > items.codebook.depth:
             raise UserError(
-                "params.yaml",
+                SETTINGS,
                 f"{depth} levels are more than the {items.codebook.depth} of the codebook",
                 "lower it or add to tokenize.widths",
                 "models.*.depth",
@@ -318,7 +318,7 @@ class HiSACBranch(RoutedBranch):
         self.budgets = config.budgets or split_budget(config.agents, depth, config.breadth)
         if len(self.budgets) != depth:
             raise UserError(
-                "params.yaml",
+                SETTINGS,
                 f"{list(self.budgets)} does not fit {depth} levels",
                 "give one k per level",
                 "models.*.budgets",
@@ -328,7 +328,7 @@ class HiSACBranch(RoutedBranch):
         asked = math.prod(config.budgets) if config.budgets else config.agents
         if not config.every_leaf and asked > len(book.parents[-1]):
             raise UserError(
-                "params.yaml",
+                SETTINGS,
                 f"{asked} agents are more than the {len(book.parents[-1])} leaves at depth {depth}",
                 "lower agents or budgets, or add to tokenize.widths",
                 "models.*.agents",

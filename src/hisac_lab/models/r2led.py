@@ -12,7 +12,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from hisac_lab.base.errors import UserError
+from hisac_lab.base.errors import SETTINGS, UserError
 from hisac_lab.config.model import FrameConfig, ModelConfig
 from hisac_lab.models.contract import Candidates, CardLine, Cost, History, ItemSpace, LongBranch, UserState
 from hisac_lab.models.heads import TargetHeads
@@ -190,7 +190,7 @@ class R2LEDBranch(LongBranch):
         depth = config.depth or items.codebook.depth
         if depth > items.codebook.depth:
             raise UserError(
-                "params.yaml",
+                SETTINGS,
                 f"{depth} levels are more than the {items.codebook.depth} of the codebook",
                 "lower it or add to tokenize.widths",
                 "models.*.depth",

@@ -13,7 +13,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from hisac_lab.base.errors import UserError
+from hisac_lab.base.errors import SETTINGS, UserError
 from hisac_lab.config.model import FrameConfig, ModelConfig
 from hisac_lab.models.contract import Candidates, CardLine, Cost, History, ItemSpace, LongBranch, UserState
 from hisac_lab.models.heads import TargetHeads
@@ -159,7 +159,7 @@ class SIMBranch(SearchBranch):
         self.ordered = config.search != "embedding"  # equal scores, which equal items have, go to the newest
         if config.search == "field" and config.field >= len(items.field_sizes):
             raise UserError(
-                "params.yaml",
+                SETTINGS,
                 f"field {config.field} is not one of the {len(items.field_sizes)} item fields",
                 "name a smaller one, or add to prepare.columns.fields",
                 "models.*.field",

@@ -12,7 +12,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor, nn
 
-from hisac_lab.base.errors import UserError
+from hisac_lab.base.errors import SETTINGS, UserError
 from hisac_lab.ops.select import take_rows
 
 MEGABYTE = 10**6
@@ -115,7 +115,7 @@ def item_table(items: int, dim: int, megabytes: float | None) -> Table:
     if rows < least:
         what = f"{megabytes:g} MB hold {rows:,} rows of width {dim}, too few to tell {items:,} items apart"
         mend = f"give at least {math.ceil(least * row / MEGABYTE * 1000) / 1000:g}, or lower frame.dim"
-        raise UserError("params.yaml", what, mend, "frame.table_mb")
+        raise UserError(SETTINGS, what, mend, "frame.table_mb")
     return SharedTable(items, rows, dim)
 
 

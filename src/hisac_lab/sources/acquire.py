@@ -19,7 +19,7 @@ from typing import Any
 
 from hisac_lab.base import plugins
 from hisac_lab.base.artifacts import sha256_file
-from hisac_lab.base.errors import UserError
+from hisac_lab.base.errors import SETTINGS, UserError
 from hisac_lab.base.progress import say
 from hisac_lab.config.acquire import AcquireConfig
 from hisac_lab.sources import changelog
@@ -129,7 +129,7 @@ def _brought(data_set: Brought, config: AcquireConfig, out: Path) -> Facts:
         say(f"acquire: {config.dataset} from {source} ({facts['layout']})")
         return facts
     what = f"no source of {config.dataset} serves ({'; '.join(refusals)})"
-    raise UserError("params.yaml", what, data_set.mend, "acquire.sources")
+    raise UserError(SETTINGS, what, data_set.mend, "acquire.sources")
 
 
 def _local(config: AcquireConfig, draft: Path) -> Path:
@@ -137,7 +137,7 @@ def _local(config: AcquireConfig, draft: Path) -> Path:
         raise SourceUnavailable("acquire.path is null")
     path = Path(config.path)
     if not path.exists():
-        raise UserError("params.yaml", f"{config.path!r} does not exist", "mend it or set null", "acquire.path")
+        raise UserError(SETTINGS, f"{config.path!r} does not exist", "mend it or set null", "acquire.path")
     return path
 
 
@@ -221,7 +221,7 @@ BROUGHT: dict[str, Brought] = {
 def _own(config: AcquireConfig, out: Path) -> Facts:
     """Copies an own log: a file, all tables in a folder, or those a pattern with a star names."""
     if config.path is None:
-        raise UserError("params.yaml", "is null, but acquire.dataset is own", "name your file", "acquire.path")
+        raise UserError(SETTINGS, "is null, but acquire.dataset is own", "name your file", "acquire.path")
     path = Path(config.path)
     if path.is_dir():
         files = sorted(file for file in path.rglob("*") if file.is_file() and _suffix(file))
@@ -229,7 +229,7 @@ def _own(config: AcquireConfig, out: Path) -> Facts:
         star = next((place for place, part in enumerate(path.parts) if "*" in part), None)
         files = [path] if star is None else sorted(Path(*path.parts[:star]).glob("/".join(path.parts[star:])))
     if not files:
-        raise UserError("params.yaml", f"{config.path!r} names no table", "name .csv, .tsv or .parquet", "acquire.path")
+        raise UserError(SETTINGS, f"{config.path!r} names no table", "name .csv, .tsv or .parquet", "acquire.path")
     (out / "events").mkdir()
     for number, file in enumerate(files):
         _table(file, "path", config.path)
@@ -242,7 +242,7 @@ def _own(config: AcquireConfig, out: Path) -> Facts:
         vectors = Path(config.vectors_path)
         if not vectors.is_file() or vectors.suffix != ".npy":
             what = f"{config.vectors_path!r} is no .npy file"
-            raise UserError("params.yaml", what, "name an existing file", "acquire.vectors_path")
+            raise UserError(SETTINGS, what, "name an existing file", "acquire.vectors_path")
         shutil.copyfile(vectors, out / "vectors.npy")
     return {"layout": "own"}
 
@@ -268,7 +268,7 @@ def _published(config: AcquireConfig, patterns: tuple[str, ...], out: Path) -> F
 
     if config.path is None:
         what = f"is null, but {config.dataset} does not bring itself"
-        raise UserError("params.yaml", what, "name the folder or archive with the official files", "acquire.path")
+        raise UserError(SETTINGS, what, "name the folder or archive with the official files", "acquire.path")
     path = _local(config, out)
     if path.is_file() and wanted(path.name):
         shutil.copyfile(path, out / path.name)
@@ -289,10 +289,10 @@ def _published(config: AcquireConfig, patterns: tuple[str, ...], out: Path) -> F
 
 def _table(path: Path, key: str, given: str) -> None:
     if not path.is_file():
-        raise UserError("params.yaml", f"{given!r} is no file", "name an existing file", f"acquire.{key}")
+        raise UserError(SETTINGS, f"{given!r} is no file", "name an existing file", f"acquire.{key}")
     if not _suffix(path):
         mend = "rename it to .csv, .tsv or .parquet"
-        raise UserError("params.yaml", f"{given!r} has no suffix of a table", mend, f"acquire.{key}")
+        raise UserError(SETTINGS, f"{given!r} has no suffix of a table", mend, f"acquire.{key}")
     if path.stat().st_size == 0:
         raise UserError(path, "is empty", "name a file with a header and rows", f"acquire.{key}")
 

@@ -9,7 +9,7 @@ class Source(Record):
     """Where a log comes from.
 
     Attributes:
-        dataset: Its name in params.yaml.
+        dataset: Its name among the settings.
         layout: How its files are laid out.
         files: Name of each raw file to its SHA-256.
     """

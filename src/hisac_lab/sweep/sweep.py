@@ -42,7 +42,7 @@ class TrialTask:
     """Everything a trial needs, in a form that travels to a worker process.
 
     Attributes:
-        base: The swept model's settings in params.yaml.
+        base: The swept model's settings.
         frame: The section `frame`.
         train: The section `train`, with the sweep's number of epochs.
         compute: The section `compute`.

@@ -111,7 +111,7 @@ def check(path: Path, items: Path | None = None, vectors: Path | None = None) ->
 
 
 def proposal(found: Check) -> dict[str, Any]:
-    """The sections of params.yaml that read this log."""
+    """The sections of the settings that read this log."""
     log, items, survey = found.log, found.items, found.survey
     assert log is not None
     sections: dict[str, Any] = {"acquire": own_source(found)}

@@ -128,7 +128,7 @@ class SourceContract:
 
     def test_feedback_that_the_layout_has_not_is_refused(self, written: Written) -> None:
         folder, layout, _, config = written
-        with says("params.yaml", "prepare.feedback", "'applause' is none of"):
+        with says("settings", "prepare.feedback", "'applause' is none of"):
             LOADERS[layout](folder, config.model_copy(update={"feedback": "applause"}))
 
     def test_a_folder_without_the_files_is_told(self, tmp_path: Path, written: Written) -> None:

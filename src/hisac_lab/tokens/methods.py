@@ -12,7 +12,7 @@ import numpy as np
 
 from hisac_lab.base import plugins
 from hisac_lab.base.artifacts import Array
-from hisac_lab.base.errors import UserError
+from hisac_lab.base.errors import SETTINGS, UserError
 from hisac_lab.config.tokens import TokenizeConfig
 from hisac_lab.tokens.kmeans import kmeans, nearest
 from hisac_lab.tokens.quantizer import ResidualQuantizer, fit, fit_mini_batch
@@ -116,14 +116,14 @@ def open_previous(path: Path, config: TokenizeConfig, dim: int) -> ResidualQuant
     ):
         if now != then:
             raise UserError(
-                "params.yaml",
+                SETTINGS,
                 f"is {now}, but the earlier fit in {path} has {then}",
                 "make them equal, or set tokenize.previous: null",
                 f"tokenize.{name}",
             )
     if earlier.dim != dim:
         raise UserError(
-            "params.yaml",
+            SETTINGS,
             f"the embeddings are {dim} wide, those of the earlier fit in {path} {earlier.dim}",
             "embed as then, or set it null",
             "tokenize.previous",

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from hisac_lab.base.artifacts import Array
-from hisac_lab.base.errors import UserError
+from hisac_lab.base.errors import SETTINGS, UserError
 from hisac_lab.config.tokens import TokenizeConfig
 from hisac_lab.ops.choice import DIGITS, rounded
 from hisac_lab.tokens.prefixes import Prefixes, prefixes
@@ -209,7 +209,7 @@ def check_limits(quality: dict[str, Any], config: TokenizeConfig) -> None:
         value, limit = rounded(measured), getattr(limits, name)
         if value < limit if name.startswith("min") else value > limit:
             raise UserError(
-                "params.yaml",
+                SETTINGS,
                 f"the semantic IDs reach {value:.{DIGITS}f}, the limit is {limit}",
                 mend,
                 f"tokenize.limits.{name}",

@@ -19,7 +19,7 @@ import numpy as np
 
 from hisac_lab.base import arithmetic
 from hisac_lab.base.artifacts import Array, load_array, save_arrays
-from hisac_lab.base.errors import UserError
+from hisac_lab.base.errors import SETTINGS, UserError
 from hisac_lab.base.progress import track
 from hisac_lab.config.tokens import RQVAEConfig
 from hisac_lab.tokens.kmeans import BLOCK, nearest
@@ -149,7 +149,7 @@ def fit_rqvae(vectors: Array, widths: tuple[int, ...], config: RQVAEConfig, seed
         loss = ((forward(straight, decoder) - x) ** 2).sum(1).mean() + pull
         if not torch.isfinite(loss):
             raise UserError(
-                "params.yaml",
+                SETTINGS,
                 f"the loss is not finite after {step} steps",
                 "lower it",
                 "tokenize.rqvae.learning_rate",

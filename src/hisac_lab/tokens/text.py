@@ -11,10 +11,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 from safetensors.numpy import load_file
-from tokenizers import Tokenizer
 
 from hisac_lab.base.artifacts import Array
-from hisac_lab.base.errors import UserError, explain_os_error
+from hisac_lab.base.errors import SETTINGS, UserError, explain_os_error
 from hisac_lab.config.tokens import EmbedConfig
 
 BATCH = 4096
@@ -32,7 +31,10 @@ def static_vectors(config: EmbedConfig, prepared: Path) -> Iterator[Array]:
     """
     spec = find_spec("wordllama")
     if spec is None or spec.origin is None:
-        raise UserError("environment", "package wordllama is missing", "install it or set embed.method: cooccurrence")
+        mend = "pip install 'hisac-lab[text]', or set embed.method: cooccurrence"
+        raise UserError("environment", "package wordllama is missing", mend)
+    from tokenizers import Tokenizer
+
     home = Path(spec.origin).parent
     weights: Array = load_file(home / "weights" / "l2_supercat_256.safetensors")["embedding.weight"].astype(np.float32)
     description = json.loads((home / "tokenizers" / "l2_supercat_tokenizer_config.json").read_text())
@@ -53,7 +55,7 @@ def transformer_vectors(config: EmbedConfig, prepared: Path) -> Iterator[Array]:
     """
     path = Path(str(config.model_path))
     if not path.is_dir():
-        raise UserError("params.yaml", f"{path} is no folder", "name the folder of a model", "embed.model_path")
+        raise UserError(SETTINGS, f"{path} is no folder", "name the folder of a model", "embed.model_path")
     if find_spec("sentence_transformers") is None:
         mend = "pip install sentence-transformers, or choose another embed.method"
         raise UserError("environment", "package sentence-transformers is missing", mend)
@@ -62,7 +64,7 @@ def transformer_vectors(config: EmbedConfig, prepared: Path) -> Iterator[Array]:
         model = library.SentenceTransformer(str(path), device="cpu", local_files_only=True)
     except (OSError, ValueError) as error:
         reason = f"holds no sentence-transformers model ({error})"
-        raise UserError("params.yaml", f"{path} {reason}", "name the folder of a model", "embed.model_path") from error
+        raise UserError(SETTINGS, f"{path} {reason}", "name the folder of a model", "embed.model_path") from error
     for texts in texts_of(prepared, TRANSFORMER_BATCH):
         vectors = np.array(model.encode(texts, convert_to_numpy=True, show_progress_bar=False), np.float32)
         vectors[[not text.strip() for text in texts]] = 0

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from hisac_lab.base import arithmetic, plugins
 from hisac_lab.base.artifacts import Array, load_array, save_arrays
-from hisac_lab.base.errors import UserError
+from hisac_lab.base.errors import SETTINGS, UserError
 from hisac_lab.config.tokens import TokenizeConfig
 from hisac_lab.events.records import Prepared
 from hisac_lab.tokens.kmeans import BLOCK
@@ -132,7 +132,7 @@ def _check(vectors: Array, items: int, config: TokenizeConfig, where: Path) -> N
         raise UserError(where, what, "give the items texts or vectors that differ, or change embed.method")
     if max(config.widths) > distinct:
         raise UserError(
-            "params.yaml",
+            SETTINGS,
             f"a level of {max(config.widths)} codes is more than the {distinct} distinct embeddings can give",
             "lower it or add items",
             "tokenize.widths",

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from hisac_lab.base import arithmetic
 from hisac_lab.base.artifacts import Array, load_array, save_arrays, sha256_tree, write_file
-from hisac_lab.base.errors import UserError
+from hisac_lab.base.errors import SETTINGS, UserError
 from hisac_lab.base.progress import say, track
 from hisac_lab.config.compute import ComputeConfig
 from hisac_lab.config.model import FrameConfig, InstancesConfig
@@ -308,7 +308,7 @@ class _Walk:
                     loss = add_gradients(self._logits(few, piece[batch]), few, int(few.mask.sum()))
                 if not np.isfinite(loss):
                     what = f"the loss of the stage instances is {loss} at step {self.step}"
-                    raise UserError("params.yaml", what, "lower it", "train.learning_rate")
+                    raise UserError(SETTINGS, what, "lower it", "train.learning_rate")
                 self.step += 1
 
     def _batches(self, rows: Rows, piece: Array, seed: list[int]) -> list[Array]:

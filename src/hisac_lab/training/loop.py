@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from hisac_lab.base import arithmetic
 from hisac_lab.base.artifacts import Array
-from hisac_lab.base.errors import UserError
+from hisac_lab.base.errors import SETTINGS, UserError
 from hisac_lab.base.progress import say, track
 from hisac_lab.config.train import TrainConfig
 from hisac_lab.events.batches import Rows, epoch_order
@@ -29,7 +29,7 @@ from hisac_lab.training.checkpoint import Checkpoint, Progress
 from hisac_lab.training.meter import Meter
 from hisac_lab.training.optimizers import optimizers
 from hisac_lab.training.parallel import ALONE, Team
-from hisac_lab.training.trouble import SETTINGS, scoring_explained, step_explained
+from hisac_lab.training.trouble import scoring_explained, step_explained
 
 RATE, MEND = "train.learning_rate", "lower it, or train.embedding_learning_rate"
 

@@ -50,7 +50,7 @@ def train_model(
     """Trains one model with one seed and writes it as safetensors and JSON.
 
     Args:
-        name: Its name in params.yaml.
+        name: Its name in the section `models`.
         model_config: Its settings, after the sweep.
         frame: The section `frame`.
         config: The section `train`.

@@ -8,10 +8,9 @@ from contextlib import AbstractContextManager, contextmanager
 import torch
 
 from hisac_lab.base.artifacts import Array
-from hisac_lab.base.errors import UserError
+from hisac_lab.base.errors import SETTINGS, UserError
 from hisac_lab.events.batches import Rows
 
-SETTINGS = "params.yaml"
 MEMORY = ("out of memory", "not enough memory", "allocate memory")  # GPU; the allocator of the processor; mmap
 
 

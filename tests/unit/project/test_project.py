@@ -14,7 +14,7 @@ import pytest
 import yaml
 from kit import says
 
-from hisac_lab.cli import graph
+from hisac_lab.cli import graph, main
 
 ROOT = Path(__file__).parents[3]
 PACKAGE = "hisac_lab"
@@ -30,11 +30,16 @@ def name_of(requirement: str) -> str:
 
 def test_every_dependency_is_pinned_and_conda_installs_the_same() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    wanted = project["dependencies"] + project["optional-dependencies"]["test"]
+    extras = project["optional-dependencies"]
+    named = {name: {name_of(one) for one in extras[name]} for name in extras}
+    assert set().union(*(named[name] for name in ("graph", "mlflow", "report", "sweep", "text"))) == set(main.EXTRAS)
+    assert all(package in named[extra] for package, extra in main.EXTRAS.items())
+    assert extras["all"] == ["hisac-lab[graph,mlflow,report,sweep,text]"]
+    wanted = project["dependencies"] + [one for name in extras if name != "slurm" for one in extras[name]]
     lines = (ROOT / "constraints.txt").read_text().splitlines()
     pinned = {name_of(line): line for line in lines if line and not line.startswith("#")}
     assert all("==" in line for line in pinned.values())
-    assert {name_of(one) for one in wanted} <= set(pinned)
+    assert {name_of(one) for one in wanted} - {"hisac-lab"} <= set(pinned)
     conda = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
     (pip,) = [entry["pip"] for entry in conda if isinstance(entry, dict)]
     assert pip == ["-c constraints.txt", "-e .[test]"]

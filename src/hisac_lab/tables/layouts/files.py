@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hisac_lab.base.artifacts import Array
-from hisac_lab.base.errors import UserError
+from hisac_lab.base.errors import SETTINGS, UserError
 from hisac_lab.config.events import PrepareConfig
 from hisac_lab.tables.columns import convert
 from hisac_lab.tables.read import COMPRESSION, Block, Column, Layout, header, open_parquet, place
@@ -44,7 +44,7 @@ def choose(config: PrepareConfig, kinds: tuple[str, ...]) -> str:
     """
     kind = config.feedback or kinds[0]
     if kind not in kinds:
-        raise UserError("params.yaml", f"value {kind!r} is none of {', '.join(kinds)}", "name one", "prepare.feedback")
+        raise UserError(SETTINGS, f"value {kind!r} is none of {', '.join(kinds)}", "name one", "prepare.feedback")
     return kind
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from hisac_lab.base.errors import UserError
+from hisac_lab.base.errors import SETTINGS, UserError
 from hisac_lab.config.events import PrepareConfig
 from hisac_lab.tables.layouts.contract import RawLog
 from hisac_lab.tables.layouts.files import choose, frame_of
@@ -23,7 +23,7 @@ def gcc_changelog(folder: Path, config: PrepareConfig) -> RawLog:
     choose(config, ("touch",))
     if config.time_unit != "day":
         what = f"value {config.time_unit!r} is finer than the log, which knows days only"
-        raise UserError("params.yaml", what, "set it to day", "prepare.time_unit")
+        raise UserError(SETTINGS, what, "set it to day", "prepare.time_unit")
     columns = {
         "user": Column("user_id", "id"),
         "item": Column("item_id", "id"),

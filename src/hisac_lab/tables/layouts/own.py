@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from hisac_lab.base.errors import UserError, explain_os_error
+from hisac_lab.base.errors import SETTINGS, UserError, explain_os_error
 from hisac_lab.config.events import ColumnsConfig, PrepareConfig
 from hisac_lab.tables.layouts.contract import RawLog, Vectors
 from hisac_lab.tables.read import Block, Column, layout_of, read
@@ -31,7 +31,7 @@ def own(folder: Path, config: PrepareConfig) -> RawLog:
     if not paths:
         raise UserError(home, "holds no files", "name the log in acquire.path")
     if vectors.exists() and not tables:
-        raise UserError("params.yaml", "vectors without an item table have no names", "name the table whose rows they "
+        raise UserError(SETTINGS, "vectors without an item table have no names", "name the table whose rows they "
                         "follow", "acquire.items_path")  # fmt: skip
     return RawLog(
         blocks,
