@@ -43,9 +43,9 @@ def test_t3_a_model_parameter_reruns_that_model_alone(lab: Lab) -> None:
 
 def test_t4_code_reruns_below_and_a_comment_stops_where_bytes_are_equal(lab: Lab) -> None:
     test = "src/hisac_lab/abtest/experiment.py"
-    lab.edit(test, "CONFIDENCE = 0.95", "CONFIDENCE = 0.95  # of all intervals")
+    lab.edit(test, "CAVEAT = (", "CAVEAT = (  # the report shows it")
     assert lab.snakemake() == ["abtest"]
-    lab.edit(test, "CONFIDENCE = 0.95", "CONFIDENCE = 0.90")
+    lab.edit(test, "A simulated test shows", "A test in a simulated world shows")
     assert lab.repro() == BELOW_ABTEST
     assert lab.both_idle()
 
