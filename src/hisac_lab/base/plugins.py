@@ -92,9 +92,14 @@ def code(point: EntryPoint) -> Path:
 
 def digest(point: EntryPoint) -> str:
     """Of all Python files of the package that an entry point names; nothing is imported."""
+    top = code(point).parent
+    return digest_of([[path.relative_to(top).as_posix(), sha256_file(path)] for path in files(point)])
+
+
+def files(point: EntryPoint) -> list[Path]:
+    """All Python files of the package that an entry point names."""
     home = code(point)
-    files = sorted(home.rglob("*.py")) if home.is_dir() else [home]
-    return digest_of([[path.relative_to(home.parent).as_posix(), sha256_file(path)] for path in files])
+    return sorted(home.rglob("*.py")) if home.is_dir() else [home]
 
 
 def luggage(group: str, name: str, folder: Path) -> tuple[list[Path], list[str]]:

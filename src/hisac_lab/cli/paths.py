@@ -6,6 +6,7 @@ GRAPH = Path("dvc.yaml")
 LOCK = Path("dvc.lock")
 
 ARTIFACTS = Path("artifacts")
+CODE = ARTIFACTS / "code"
 ACQUIRE = ARTIFACTS / "acquire"
 INGEST = ARTIFACTS / "ingest"
 SHARD = ARTIFACTS / "shard"
@@ -15,6 +16,7 @@ TOKENIZE = ARTIFACTS / "tokenize"
 CODEBOOK = ARTIFACTS / "codebook"
 INSTANCES = ARTIFACTS / "instances"
 SWEEP = ARTIFACTS / "sweep"
+PLAN = ARTIFACTS / "plan"
 TRAIN = ARTIFACTS / "train"
 EVALUATE = ARTIFACTS / "evaluate"
 ABTEST = ARTIFACTS / "abtest"
@@ -42,6 +44,16 @@ STAGES = {
 def shard_path(index: int) -> Path:
     """Output of one instance of the stage `shard`."""
     return SHARD / str(index)
+
+
+def code_path(model: str) -> Path:
+    """What the stage `code` says of one model."""
+    return CODE / "models" / f"{model}.json"
+
+
+def plan_path(model: str) -> Path:
+    """What the stage `plan` says of one model."""
+    return PLAN / f"{model}.json"
 
 
 REPORTS = Path("reports")
