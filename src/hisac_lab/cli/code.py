@@ -10,8 +10,9 @@ import ast
 from functools import cache
 from typing import Any
 
-from hisac_lab.base import code, plugins
+from hisac_lab.base import plugins
 from hisac_lab.base.artifacts import digest_of, read_json
+from hisac_lab.base.code import OURS, named
 from hisac_lab.base.errors import UserError
 from hisac_lab.cli.paths import CODE
 from hisac_lab.config.acquire import AcquireConfig
@@ -49,20 +50,20 @@ def is_current() -> bool:
 def kinds() -> dict[str, str]:
     """This package's kinds of models: the module of each by name, read from the field `kind` of its settings."""
     found = {}
-    for path in sorted((code.HOME / "models").glob("[a-z]*.py")):
+    for path in sorted((OURS.home / "models").glob("[a-z]*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
             match node:
                 case ast.AnnAssign(
                     target=ast.Name("kind"),
                     annotation=ast.Subscript(value=ast.Name("Literal"), slice=ast.Constant(str(kind))),
                 ):
-                    found[kind] = f"{code.PACKAGE}.models.{path.stem}"
+                    found[kind] = f"{OURS.name}.models.{path.stem}"
     return found
 
 
 def _of_kind(name: str, kind: str) -> dict[str, Any]:
     if kind in kinds():
-        return {"kind": kind, "code": code.digest(kinds()[kind])}
+        return {"kind": kind, "code": OURS.digest(kinds()[kind])}
     if plugins.find(plugins.MODELS, kind) is None:
         what = f"{kind!r} is no kind of model"
         raise UserError(PARAMS_FILE, what, "mend it, or install the package that brings it", f"models.{name}.kind")
@@ -74,5 +75,7 @@ def _brought(group: str, name: str) -> dict[str, Any]:
     point = plugins.find(group, name)
     if point is None:
         return {}
-    used = {module for path in plugins.files(point) for module in code.imports(path)}
-    return {**plugins.origin(group, name), "code": digest_of([plugins.digest(point), code.digest(*used)])}
+    theirs = plugins.code(point)
+    modules = theirs.reached([theirs.name, point.module])
+    used = {name for module in modules for name in named(theirs, module) if OURS.holds(name)}
+    return {**plugins.origin(group, name), "code": digest_of([theirs.digest(*modules), OURS.digest(*used)])}

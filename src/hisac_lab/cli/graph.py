@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from hisac_lab.base import code
 from hisac_lab.base.artifacts import write_file
+from hisac_lab.base.code import OURS
 from hisac_lab.base.errors import UserError, explain_os_error
 from hisac_lab.cli.paths import GRAPH
 
-PACKAGE = code.PACKAGE
+PACKAGE = OURS.name
 SOURCE = "src"
 DOORS = {f"{PACKAGE}.cli.paths"}
 """Decides where a stage writes, never what it writes."""
@@ -52,9 +52,9 @@ def with_code(text: str) -> str:
 def code_of(stage: str) -> list[str]:
     """Paths of the code a stage runs, sorted: files, and rooms that hold more than Python."""
     paths = {f"{SOURCE}/{PACKAGE}/{room}" for room in ROOMS} if stage == "code" else set()
-    for module in code.reached([f"{PACKAGE}.cli.stages.{stage}"]) - DOORS:
-        path = code.file_of(module)
-        room = path.relative_to(code.HOME).parts[0]
+    for module in OURS.reached([f"{PACKAGE}.cli.stages.{stage}"]) - DOORS:
+        path = OURS.file_of(module)
+        room = path.relative_to(OURS.home).parts[0]
         if f"{SOURCE}/{PACKAGE}/{room}" in paths or (path.name == "__init__.py" and path.read_text().count("\n") <= 1):
             continue
         paths.add(_relative(path.parent if _holds_more_than_python(path.parent) else path))
@@ -90,4 +90,4 @@ def _with_code(stage: str) -> str:
 
 
 def _relative(path: Path) -> str:
-    return f"{SOURCE}/{PACKAGE}/{path.relative_to(code.HOME).as_posix()}".removesuffix("/.")
+    return f"{SOURCE}/{PACKAGE}/{path.relative_to(OURS.home).as_posix()}".removesuffix("/.")

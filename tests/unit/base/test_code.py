@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import grimp
 import pytest
 
-from hisac_lab.base import code
+from hisac_lab.base.code import OURS, Package, named
 
 MODULES = (
     "hisac_lab.cli.stages.train",
@@ -21,25 +20,42 @@ MODULES = (
 @pytest.mark.parametrize("module", MODULES)
 def test_what_a_module_reaches_is_what_it_imports(module: str) -> None:
     graph = grimp.build_graph("hisac_lab")
-    packages = {name for name in code.reached([module]) if code.file_of(name).name == "__init__.py"}
-    assert code.reached([module]) - packages == ({module} | graph.find_upstream_modules(module)) - packages
+    packages = {name for name in OURS.reached([module]) if OURS.file_of(name).name == "__init__.py"}
+    assert OURS.reached([module]) - packages == ({module} | graph.find_upstream_modules(module)) - packages
 
 
 @pytest.fixture
-def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A package of three modules: one imports two, inside a function; three stands alone."""
-    for name, text in (("one", "def run():\n    from hisac_lab.two import x\n"), ("two", "x = 1\n"), ("three", "")):
+def house(tmp_path: Path) -> Package:
+    """Modules of a package: one imports two, inside a function, and two the room three; four stands alone."""
+    (tmp_path / "three").mkdir()
+    texts = {
+        "one": "def run():\n    from house.two import x\n",
+        "two": "from . import three\nfrom .three.deep import y\nx = 1\n",
+        "three/__init__": "",
+        "three/deep": "import json\nfrom ..one import run\n",
+        "four": "",
+    }
+    for name, text in texts.items():
         (tmp_path / f"{name}.py").write_text(text)
-    monkeypatch.setattr(code, "HOME", tmp_path)
-    code.imports.cache_clear()
-    yield tmp_path
-    code.imports.cache_clear()
+    return Package("house", tmp_path)
 
 
-def test_a_digest_changes_with_what_is_reached_and_nothing_else(house: Path) -> None:
-    before = code.digest("hisac_lab.one")
-    assert code.reached(["hisac_lab.one"]) == {"hisac_lab.one", "hisac_lab.two"}
-    (house / "three.py").write_text("x = 3\n")
-    assert code.digest("hisac_lab.one") == before
-    (house / "two.py").write_text("x = 2\n")
-    assert code.digest("hisac_lab.one") != before
+def test_imports_are_followed_also_relative_ones_and_in_a_circle(house: Package) -> None:
+    assert house.reached(["house.one"]) == {"house.one", "house.two", "house.three", "house.three.deep"}
+    assert house.reached(["house.four"]) == {"house.four"}
+    assert "json" in named(house, "house.three.deep")
+
+
+def test_a_digest_changes_with_what_is_reached_and_nothing_else(house: Package) -> None:
+    before = house.digest("house.one")
+    (house.home / "four.py").write_text("x = 3\n")
+    assert house.digest("house.one") == before
+    (house.home / "three/deep.py").write_text("y = 2\n")
+    assert house.digest("house.one") != before
+
+
+def test_a_package_may_be_one_file(tmp_path: Path) -> None:
+    (tmp_path / "alone.py").write_text("import json\n")
+    alone = Package("alone", tmp_path / "alone.py")
+    assert alone.reached(["alone"]) == {"alone"}
+    assert alone.digest("alone")

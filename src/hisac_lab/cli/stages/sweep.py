@@ -2,8 +2,8 @@
 
 import os
 
-from hisac_lab.base import code
 from hisac_lab.base.artifacts import read_manifest, sha256_file, sha256_tree, stage_output
+from hisac_lab.base.code import OURS
 from hisac_lab.base.errors import UserError
 from hisac_lab.cli.paths import CODEBOOK, EMBED, PREPARE, SWEEP, WORK, code_path
 from hisac_lab.config.base import load_section
@@ -47,7 +47,7 @@ def run() -> None:
         codebook=CODEBOOK,
     )
     inputs = [sha256_tree(path) for path in (PREPARE, EMBED, CODEBOOK)]
-    inputs += [code.digest(__name__), sha256_file(code_path(config.model))]
+    inputs += [OURS.digest(__name__), sha256_file(code_path(config.model))]
     settings = [part.model_dump(mode="json") for part in (task.base, task.frame, task.train, task.compute)]
     work = work_folder(WORK / "sweep", [config.train_share, config.seed, settings, inputs])
     workers = min(config.round_size, int(os.environ.get("HISAC_LAB_THREADS") or os.cpu_count() or 1))

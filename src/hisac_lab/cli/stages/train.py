@@ -1,7 +1,7 @@
 """Stage train: one model, one seed."""
 
-from hisac_lab.base import code
 from hisac_lab.base.artifacts import read_json, sha256_file, sha256_tree
+from hisac_lab.base.code import OURS
 from hisac_lab.cli.paths import CODEBOOK, EMBED, INSTANCES, PREPARE, TRAIN, WORK, code_path, plan_path
 from hisac_lab.config.base import load_section, parse
 from hisac_lab.config.compute import ComputeConfig
@@ -29,7 +29,7 @@ def run(model: str, seed: int) -> None:
     compute = load_section("compute", ComputeConfig)
     inputs = [sha256_tree(path) for path in (PREPARE, EMBED, CODEBOOK)]
     settings = [part.model_dump(mode="json") for part in (config, frame, train, compute)]
-    inputs += [plan["instances"], code.digest(__name__), sha256_file(code_path(model))]
+    inputs += [plan["instances"], OURS.digest(__name__), sha256_file(code_path(model))]
     work = work_folder(WORK / "train" / f"{model}-{seed}", [settings, inputs])
     with team_output(TRAIN / f"{model}-{seed}") as out:
         items = load_items(PREPARE, EMBED, CODEBOOK)
