@@ -5,7 +5,7 @@ fresh stage's inputs are `ancient`, so times say nothing; a stale stage, and all
 newer. DVC then skips the stage, restores it from its run cache, or runs it, and writes dvc.lock under its own lock.
 
 The stages in FIRST take seconds and decide which models are stale. Where all above one is fresh, it runs before the
-others are judged, also by `snakemake -n`, which therefore lists exactly what will be computed.
+others are judged, also by `snakemake -n`, which therefore lists no model that an edit leaves alone.
 
 `dvc.repo.Repo` is no promised interface: DVC is pinned, and tests/flow guard this file.
 """
