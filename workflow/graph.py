@@ -4,6 +4,9 @@ Each DVC stage (and each instance of a matrix) becomes one rule whose job (job.p
 fresh stage's inputs are `ancient`, so times say nothing; a stale stage, and all below it, gets an input that is always
 newer. DVC then skips the stage, restores it from its run cache, or runs it, and writes dvc.lock under its own lock.
 
+The stages in FIRST take seconds and decide which models are stale. Where all above one is fresh, it runs before the
+others are judged, also by `snakemake -n`, which therefore lists no model that an edit leaves alone.
+
 `dvc.repo.Repo` is no promised interface: DVC is pinned, and tests/flow guard this file.
 """
 
@@ -23,13 +26,15 @@ import networkx as nx
 from dvc.exceptions import DvcException
 from dvc.repo import Repo, lock_repo
 from dvc.stage import Stage
+from job import run
 from mend import mend_lockfile, mend_rwlock
 
 from hisac_lab.base.errors import UserError
-from hisac_lab.cli import door
+from hisac_lab.cli import code, door
 
 TRIGGER = Path(".snakemake/stale")  # newer than any output, never the same content
 LOCK = Path(".snakemake/hisac-lab.lock")
+FIRST = ("code", "plan")
 BUSY, TORN = "is busy, it is being blocked by", "Unable to read RWLock-file"
 
 
@@ -42,6 +47,7 @@ class Step:
         rule: A legal rule name.
         inputs: Outputs of other stages that it depends on.
         outputs: Path to kind: "file", "dir" or "result" (a metric or plot).
+        above: Names of the stages that it depends on, directly.
         stale: Whether it, or anything above it, differs from dvc.lock.
         threads: From the stage's `meta`, as are retries and resources.
         retries: How often a failed job is tried again.
@@ -52,6 +58,7 @@ class Step:
     rule: str
     inputs: list[str]
     outputs: dict[str, str]
+    above: frozenset[str]
     stale: bool
     threads: int
     retries: int
@@ -64,10 +71,18 @@ def load(judge: bool) -> list[Step]:
     Args:
         judge: False in the jobs that Snakemake starts itself: there the main process has judged already.
     """
+    done: set[str] = set()
     while True:
         try:
             door.check()
-            return _steps(judge)
+            steps = _steps(judge)
+            stale = {step.name for step in steps if step.stale}
+            todo = [step.name for step in steps if step.name in FIRST and step.name in stale and not step.above & stale]
+            if not judge or not set(todo) - done:
+                return steps
+            for name in todo:
+                _run_first(name)
+                done.add(name)
         except (UserError, DvcException) as error:
             line = " ".join(str(error).split())
             if BUSY in line:  # a `dvc repro` beside this run: its result is about to be there
@@ -119,11 +134,20 @@ def _refuse(line: str) -> Any:
     os._exit(1)  # Snakemake would wrap any exception in a page of its own words
 
 
+def _run_first(name: str) -> None:
+    log = Path(f"logs/{name}.log")
+    # `code` looks at other distributions too, of which DVC knows nothing
+    if run(name, str(log), *(["--force"] if name == "code" and not code.is_current() else [])):
+        raise DvcException(log.read_text())
+
+
 def _steps(judge: bool) -> list[Step]:
     with Repo(_wait_for_lock=True) as repo, lock_repo(repo):  # DVC holds this lock whenever it writes dvc.lock
         mend_lockfile()
         graph: nx.DiGraph[Stage] = repo.index.graph  # edges run from a stage to what it depends on
         changed = set(repo.status()) if judge else set()
+        if judge and not code.is_current():
+            changed.add("code")
         stale: set[Stage] = set()
         for stage in graph:
             if stage.addressing in changed:
@@ -145,6 +169,7 @@ def _step(stage: Stage, graph: nx.DiGraph[Stage], root: Path, stale: bool) -> St
         rule=re.sub(r"\W", "_", stage.addressing),
         inputs=sorted(made),
         outputs={_path(out, root): _kind(out) for out in stage.outs},
+        above=frozenset(each.addressing for each in graph.successors(stage)),
         stale=stale,
         threads=meta.get("threads", 1),
         retries=meta.get("retries", 0),

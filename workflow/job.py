@@ -14,10 +14,11 @@ from pathlib import Path
 BUSY = "is busy, it is being blocked by"
 
 
-def main(stage: str, log: str) -> int:
+def run(stage: str, log: str, *options: str) -> int:
     """Runs the stage; everything it says goes to `log`."""
     path = Path(log)
-    command = ["dvc", "--wait-for-lock", "repro", "--single-item", stage]
+    path.parent.mkdir(exist_ok=True)
+    command = ["dvc", "--wait-for-lock", "repro", "--single-item", *options, stage]
     while True:
         with path.open("w") as file:
             code = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT, check=False).returncode
@@ -27,4 +28,4 @@ def main(stage: str, log: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:]))
+    sys.exit(run(*sys.argv[1:]))

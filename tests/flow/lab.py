@@ -16,6 +16,7 @@ from tiny import write_movielens
 
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
+RULE = re.compile(r"^(?:local)?rule (\w+):", re.MULTILINE)
 RUNNING = re.compile(r"Running stage '([^']+)'")
 TINY: dict[str, Any] = {
     "acquire.path": "log",
@@ -123,6 +124,12 @@ class Lab:
         assert answer.code == 0, answer.text
         logs = (self.path / "logs").glob("*.log")
         return sorted(name for log in logs for name in RUNNING.findall(log.read_text()))
+
+    def planned(self) -> list[str]:
+        """The rules that `snakemake -n` would run, sorted."""
+        answer = self.run("snakemake", "--dry-run")
+        assert answer.code == 0, answer.text
+        return sorted(set(RULE.findall(answer.text)) - {"all"})
 
     def repro(self, *options: str) -> list[str]:
         """Runs `dvc repro` to a good end; gives the stages that were really computed, sorted."""

@@ -27,16 +27,24 @@ def apply_blocks(lab: Lab, chapter: str) -> list[str]:
     return touched
 
 
-def test_the_model_of_the_readme_trains_beside_the_others(lab: Lab) -> None:
+def test_the_model_of_the_readme_is_one_file_and_trains_alone(lab: Lab) -> None:
+    before = lab.hashes()
     assert len(apply_blocks(lab, "Add a model")) == 1
-    lab.set(**{"models.max": {"kind": "max"}, "experiment.models": ["din_50", "max"]})
-    computed = lab.snakemake("artifacts/evaluate", "--cores", "2")
-    assert {"train@max-0", "evaluate"} <= set(computed)
+    assert lab.snakemake() == ["code"]
+    lab.set(**{"models.max": {"kind": "max"}, "experiment.models": ["din_50", "din_whole", "hisac", "max"]})
+    wanted = ["abtest", "evaluate", "register", "report", "train_max_0"]
+    assert lab.planned() == wanted
+    computed = lab.snakemake()
+    assert computed == [name.replace("train_max_0", "train@max-0") for name in wanted]
+    assert {path: lab.hashes()[path] for path in before if "train" in path} == {
+        path: before[path] for path in before if "train" in path
+    }
+    assert lab.both_idle()
 
 
 def test_the_stage_of_the_readme_runs_in_both_engines(lab: Lab) -> None:
     assert len(apply_blocks(lab, "Add a stage")) == 3
-    assert lab.snakemake("artifacts/popularity", "--cores", "2") == ["popularity"]
+    assert lab.snakemake("artifacts/popularity", "--cores", "2") == ["code", "popularity"]
     assert lab.repro("popularity") == []
 
 
@@ -54,4 +62,4 @@ def test_an_own_log_goes_through_by_the_settings_of_the_readme(lab: Lab, tmp_pat
     for section, values in settings.items():
         lab.set(**{f"{section}.{key}": value for key, value in values.items()})
     computed = lab.snakemake("artifacts/codebook", "--cores", "2")
-    assert computed == ["acquire", "codebook", "embed", "ingest", "prepare", "shard@0", "shard@1", "tokenize"]
+    assert computed == ["acquire", "code", "codebook", "embed", "ingest", "prepare", "shard@0", "shard@1", "tokenize"]

@@ -115,7 +115,7 @@ def test_t10_eight_instances_of_one_stage_each_run_once(lab: Lab, door: str, tmp
         script.chmod(0o755)
         options = ["--executor", "cluster-generic", "--cluster-generic-submit-cmd", str(script), "--jobs", "3"]
         options += ["--seconds-between-status-checks", "1"]
-    assert lab.snakemake(*targets, *options) == [f"train@din_50-{seed}" for seed in seeds]
+    assert lab.snakemake(*targets, *options) == ["code", "plan", *(f"train@din_50-{seed}" for seed in seeds)]
     assert lab.run("snakemake", *targets, "--cores", "2").text.count("Nothing to be done") == 1
 
 

@@ -38,7 +38,7 @@ def test_t3_a_parameter_reruns_exactly_what_is_below_it(lab: Lab, base: Lab, tmp
 def test_t3_a_model_parameter_reruns_that_model_alone(lab: Lab) -> None:
     lab.set(**{"models.din_50.whole_history": True})
     targets = [f"artifacts/train/{name}-0" for name in ("din_50", "din_whole", "hisac")]
-    assert lab.snakemake(*targets, "--cores", "2") == ["train@din_50-0"]
+    assert lab.snakemake(*targets, "--cores", "2") == ["code", "train@din_50-0"]
 
 
 def test_t4_code_reruns_below_and_a_comment_stops_where_bytes_are_equal(lab: Lab) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from hisac_lab.base.artifacts import digest_of, sha256_file, write_file
+from hisac_lab.base.code import Package
 from hisac_lab.base.errors import UserError
 
 MODELS, SOURCES, QUANTIZERS = GROUPS = ("hisac_lab.models", "hisac_lab.sources", "hisac_lab.quantizers")
@@ -75,8 +76,8 @@ def package(point: EntryPoint) -> str:
     return "unknown" if point.dist is None else f"{point.dist.name}=={point.dist.version}"
 
 
-def code(point: EntryPoint) -> Path:
-    """Folder or file of the package that an entry point names, found without importing it.
+def code(point: EntryPoint) -> Package:
+    """The package that an entry point names, found without importing it.
 
     Raises:
         UserError: There is no such package.
@@ -87,12 +88,12 @@ def code(point: EntryPoint) -> Path:
     if not homes or homes[0] is None:
         what = f"{point.value} cannot be imported (there is no package {top!r})"
         raise _refuse(point, what, "mend or uninstall the package")
-    return Path(homes[0])
+    return Package(top, Path(homes[0]))
 
 
 def digest(point: EntryPoint) -> str:
     """Of all Python files of the package that an entry point names; nothing is imported."""
-    home = code(point)
+    home = code(point).home
     files = sorted(home.rglob("*.py")) if home.is_dir() else [home]
     return digest_of([[path.relative_to(home.parent).as_posix(), sha256_file(path)] for path in files])
 
@@ -114,7 +115,7 @@ def luggage(group: str, name: str, folder: Path) -> tuple[list[Path], list[str]]
     info = folder / f"{point.dist.name.replace('-', '_')}-{point.dist.version}.dist-info"
     for file in ("METADATA", "entry_points.txt"):
         write_file(info / file, point.dist.read_text(file) or "")
-    homes = {code(one) for one in points(group) if package(one) == package(point)}
+    homes = {code(one).home for one in points(group) if package(one) == package(point)}
     wanted = [line for line in point.dist.requires or () if "extra ==" not in line]
     return [*sorted(homes), info], [line for line in wanted if _name(line) != SELF]
 

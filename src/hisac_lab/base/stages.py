@@ -29,6 +29,7 @@ class Artifacts:
 
     root: Path
 
+    code = _Output()
     acquire = _Output()
     ingest = _Output()
     shard = _Output()
@@ -38,6 +39,7 @@ class Artifacts:
     codebook = _Output()
     sweep = _Output()
     instances = _Output()
+    plan = _Output()
     train = _Output()
     evaluate = _Output()
     abtest = _Output()
@@ -55,11 +57,19 @@ class Artifacts:
         """The output of a training run."""
         return self.at(f"train@{model}-{seed}")
 
+    def code_of(self, model: str) -> Path:
+        """What the stage `code` says of one model."""
+        return self.code / "models" / f"{model}.json"
+
+    def plan_of(self, model: str) -> Path:
+        """What the stage `plan` says of one model."""
+        return self.plan / f"{model}.json"
+
     def bundle(self, model: str) -> Path:
         """A model's bundle."""
         return self.register / model
 
 
 STAGES = tuple(name for name, value in vars(Artifacts).items() if isinstance(value, _Output))
-SHOWN = tuple(name for name in STAGES if name not in ("ingest", "shard"))
-"""The stages that people are shown; the others are steps on the way to `prepare`."""
+SHOWN = tuple(name for name in STAGES if name not in ("code", "ingest", "shard", "plan"))
+"""The stages that people are shown; the others are steps on the way to `prepare`, or say what is stale."""

@@ -2,25 +2,24 @@
 
 A stage names every module that its entry imports, directly or not, file by file, so that an edit makes stale what runs
 it and nothing else. A room that holds more than Python (templates) is named whole. A package's docstring is not named.
+The stage `code` names whole the rooms that a model may import, so that it sees a new file.
 """
 
 from __future__ import annotations
 
-import ast
-import importlib.util
-from functools import cache
 from pathlib import Path
 
 from hisac_lab.base.artifacts import write_file
+from hisac_lab.base.code import OURS
 from hisac_lab.base.errors import UserError, explain_os_error
 from hisac_lab.cli.paths import GRAPH
 
-PACKAGE = "hisac_lab"
+PACKAGE = OURS.name
 SOURCE = "src"
 DOORS = {f"{PACKAGE}.base.stages", f"{PACKAGE}.cli.paths"}
 """These decide whether a stage starts and where it writes, never what it writes."""
-CATALOG = f"{PACKAGE}.models.catalog"
-"""Imports every module beside it, by name."""
+ROOMS = "base codebook config events models ops sources tables tokens world".split()
+"""The layers up to `models`."""
 CODE = f"    - {SOURCE}/"
 
 
@@ -52,10 +51,11 @@ def with_code(text: str) -> str:
 
 def code_of(stage: str) -> list[str]:
     """Paths of the code a stage runs, sorted: files, and rooms that hold more than Python."""
-    paths = set()
-    for module in _imported(f"{PACKAGE}.cli.stages.{stage}") - DOORS:
-        path = _file(module)
-        if path.name == "__init__.py" and path.read_text().count("\n") <= 1:
+    paths = {f"{SOURCE}/{PACKAGE}/{room}" for room in ROOMS} if stage == "code" else set()
+    for module in OURS.reached([f"{PACKAGE}.cli.stages.{stage}"]) - DOORS:
+        path = OURS.file_of(module)
+        room = path.relative_to(OURS.home).parts[0]
+        if f"{SOURCE}/{PACKAGE}/{room}" in paths or (path.name == "__init__.py" and path.read_text().count("\n") <= 1):
             continue
         paths.add(_relative(path.parent if _holds_more_than_python(path.parent) else path))
     return sorted(paths)
@@ -89,48 +89,5 @@ def _with_code(stage: str) -> str:
     return "".join([*kept[:at], *(f"    - {path}\n" for path in code_of(name)), *kept[at:]])
 
 
-@cache
-def _imported(module: str) -> frozenset[str]:
-    """The module and everything of this package that it imports, directly or not."""
-    seen, todo = {module}, [module]
-    while todo:
-        for name in _imports(todo.pop()):
-            if name not in seen:
-                seen.add(name)
-                todo.append(name)
-    return frozenset(seen)
-
-
-@cache
-def _imports(module: str) -> frozenset[str]:
-    """What of this package a module imports itself, wherever the import stands in it."""
-    names = set()
-    if module == CATALOG:
-        names = {f"{PACKAGE}.models.{path.stem}" for path in _file(module).parent.glob("[a-z]*.py")}
-    for node in ast.walk(ast.parse(_file(module).read_text())):
-        if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
-    inside = {name for name in names if name.startswith(f"{PACKAGE}.")}
-    return frozenset(name for name in inside if _spec(name))
-
-
-@cache
-def _spec(module: str) -> bool:
-    try:
-        return importlib.util.find_spec(module) is not None
-    except ModuleNotFoundError:  # a name in a module, not a module in a room
-        return False
-
-
-def _file(module: str) -> Path:
-    spec = importlib.util.find_spec(module)
-    if spec is None or spec.origin is None:
-        raise UserError(module, "is no module with a file", "install the package from its folder")
-    return Path(spec.origin)
-
-
 def _relative(path: Path) -> str:
-    package = _file(PACKAGE).parent
-    return f"{SOURCE}/{PACKAGE}/{path.relative_to(package).as_posix()}".removesuffix("/.")
+    return f"{SOURCE}/{PACKAGE}/{path.relative_to(OURS.home).as_posix()}".removesuffix("/.")

@@ -9,6 +9,7 @@ LOCK = Path("dvc.lock")
 
 ARTIFACTS = Artifacts(Path("artifacts"))
 
+
 REPORTS = Path("reports")
 LEDGER = REPORTS / "ledger.jsonl"
 

@@ -82,6 +82,6 @@ def _ab_evidence(name: str, tests: ABTests, tested: ABTested) -> ABEvidence | No
 def _digests(artifacts: Artifacts, experiment: ExperimentConfig) -> dict[str, str]:
     """Digest of each stage's output; shards are left out, `prepare` holds them joined."""
     runs = [artifacts.run(name, seed) for name in experiment.models for seed in experiment.seeds]
-    above = [stage for stage in STAGES if stage not in ("shard", "train", "register")]
+    above = [stage for stage in STAGES if stage not in ("code", "shard", "plan", "train", "register")]
     trained = digest_of({run.name: sha256_tree(run) for run in runs})
     return {stage: sha256_tree(artifacts.at(stage)) for stage in above} | {"train": trained}

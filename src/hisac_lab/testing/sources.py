@@ -11,8 +11,9 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from hisac_lab.base.artifacts import read_manifest, write_manifest
 from hisac_lab.config.events import PrepareConfig
+from hisac_lab.events.records import Prepared
+from hisac_lab.sources.records import Acquired
 from hisac_lab.tables.layouts import LOADERS
 from hisac_lab.tables.layouts.contract import RawLog
 from hisac_lab.testing.samples import prepare_log, says
@@ -119,12 +120,12 @@ class SourceContract:
 
     def test_the_log_can_be_prepared(self, written: Written) -> None:
         folder, layout, expected, config = written
-        write_manifest(folder, dataset=layout, layout=layout, files={})
+        Acquired(dataset=layout, layout=layout, files={}).save(folder)
         out = folder / "prepared"
         prepare_log(config, folder, out)
-        manifest = read_manifest(out)
-        assert manifest["users"] == expected["user"].nunique()
-        assert manifest["events"] + manifest["events_repeated"] == len(expected)
+        prepared = Prepared.open(out)
+        assert prepared.users == expected["user"].nunique()
+        assert prepared.events + prepared.events_repeated == len(expected)
 
     def test_feedback_that_the_layout_has_not_is_refused(self, written: Written) -> None:
         folder, layout, _, config = written

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hisac_lab.base import plugins
-from hisac_lab.base.artifacts import digest_of, sha256_tree, write_file
+from hisac_lab.base.artifacts import digest_of, write_file
 from hisac_lab.config.compute import ComputeConfig
 from hisac_lab.config.model import FrameConfig, ModelConfig
 from hisac_lab.config.train import TrainConfig
@@ -22,15 +22,13 @@ from hisac_lab.models.contract import ItemSpace
 from hisac_lab.training.loop import train
 from hisac_lab.training.parallel import join
 
-SOURCE = Path(__file__).parent.parent
-
 
 def work_folder(home: Path, key: Any) -> Path:
     """A folder for what survives a kill: checkpoints, a study's journal.
 
-    Its name holds a digest of settings, inputs and this package's code, so nothing stale is ever resumed.
+    Its name holds a digest of `key`: settings, inputs and the code that runs, so that nothing stale is ever resumed.
     """
-    return home / digest_of({"key": key, "code": sha256_tree(SOURCE)})
+    return home / digest_of(key)
 
 
 def train_model(

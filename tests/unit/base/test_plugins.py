@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -95,3 +96,10 @@ def test_a_served_model_takes_its_package_metadata_and_requirements_along(bring:
     assert [path.name for path in paths] == ["shop_models", "shop_models-1.2.dist-info"]
     assert "peak = shop_models.peak:PeakBranch" in (paths[1] / "entry_points.txt").read_text()
     assert needs == ["numpy>=2"]
+
+
+def test_the_readme_names_the_entry_points_of_the_package_of_the_tests() -> None:
+    chapter = (PLUGIN.parents[1] / "README.md").read_text().split("## Bring your own package\n")[1]
+    shown = tomllib.loads(chapter.split("```toml\n")[1].split("```")[0])["project"]
+    project = tomllib.loads((PLUGIN / "pyproject.toml").read_text())["project"]
+    assert shown["entry-points"] == project["entry-points"]

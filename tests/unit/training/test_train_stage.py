@@ -80,13 +80,8 @@ def test_an_unprepared_folder_is_named(items: ItemSpace, tmp_path: Path) -> None
         _run(nowhere, items, tmp_path)
 
 
-def test_the_folder_for_resuming_changes_with_settings_and_code(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_folder_for_resuming_changes_with_what_it_is_for(tmp_path: Path) -> None:
     one = work_folder(tmp_path, ["settings", 1])
     assert one == work_folder(tmp_path, ["settings", 1])
     assert one != work_folder(tmp_path, ["settings", 2])
     assert one.parent == tmp_path
-    (tmp_path / "code.py").write_text("x = 1\n")
-    monkeypatch.setattr(stage, "SOURCE", tmp_path)
-    assert one != work_folder(tmp_path, ["settings", 1])

@@ -2,7 +2,8 @@
 
 import os
 
-from hisac_lab.base.artifacts import sha256_tree, stage_output
+from hisac_lab.base.artifacts import sha256_file, sha256_tree, stage_output
+from hisac_lab.base.code import OURS
 from hisac_lab.base.errors import UserError
 from hisac_lab.cli.paths import ARTIFACTS, WORK
 from hisac_lab.codebook.records import CodebookFacts
@@ -47,6 +48,7 @@ def run() -> None:
         codebook=ARTIFACTS.codebook,
     )
     inputs = [sha256_tree(path) for path in (ARTIFACTS.prepare, ARTIFACTS.embed, ARTIFACTS.codebook)]
+    inputs += [OURS.digest(__name__), sha256_file(ARTIFACTS.code_of(config.model))]
     settings = [part.model_dump(mode="json") for part in (task.base, task.frame, task.train, task.compute)]
     work = work_folder(WORK / "sweep", [config.train_share, config.seed, settings, inputs])
     workers = min(config.round_size, int(os.environ.get("HISAC_LAB_THREADS") or os.cpu_count() or 1))

@@ -1,0 +1,17 @@
+"""What the stage `plan` writes of each model."""
+
+from typing import Any
+
+from hisac_lab.base.records import Record
+
+
+class Plan(Record):
+    """What the training of one model takes from the stages before it.
+
+    Attributes:
+        settings: Those that the sweep has chosen; None for a model that is not swept.
+        instances: Digest of the instance store; None for a model that reads none.
+    """
+
+    settings: dict[str, Any] | None
+    instances: str | None

@@ -1,0 +1,22 @@
+"""Stage plan: what the training of each model takes from the sweep and from the instance store.
+
+One small file a model, so that a new winner trains the swept model alone, and a new store those that read it.
+"""
+
+from hisac_lab.base.artifacts import stage_output
+from hisac_lab.cli.code import Experiment
+from hisac_lab.cli.paths import ARTIFACTS
+from hisac_lab.cli.plan import Plan
+from hisac_lab.events.records import InstancesMade
+from hisac_lab.models.catalog import KINDS
+from hisac_lab.sweep.records import Best
+
+
+def run() -> None:
+    """Runs the stage in the current folder."""
+    best, store = Best.open(ARTIFACTS.sweep), InstancesMade.open(ARTIFACTS.instances).digest
+    with stage_output(ARTIFACTS.plan) as out:
+        for name, coded in Experiment.read(ARTIFACTS.code / "experiment.json").models.items():
+            reads = KINDS[coded.kind].Config.needs_instances
+            settings = best.settings if best.model == name else None
+            Plan(settings=settings, instances=store if reads else None).write(out / f"{name}.json")
