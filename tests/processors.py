@@ -79,4 +79,3 @@ INTEL = Processor("an Intel Haswell: AVX2, no AVX-512", SLOW, "Haswell-v4")
 AMD = Processor("an AMD Rome: AVX2, no AVX-512", SLOW, "EPYC-Rome")
 OTHER = AMD if cpuinfo().get("vendor_id") == "GenuineIntel" else INTEL
 """A processor of the vendor that has not made this one."""
-PROCESSORS = (WIDE, NARROW, OTHER)

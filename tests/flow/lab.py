@@ -63,7 +63,10 @@ class Lab:
 
     @classmethod
     def found(cls, path: Path) -> Lab:
-        """Copies the project's own files (as git sees them), sets the tiny configuration and commits."""
+        """Copies the project's own files (as git sees them), sets the tiny configuration and commits.
+
+        A stage has one process: here, starting torch in more of them takes longer than their work.
+        """
         listed = subprocess.run(
             ["git", "ls-files", "-co", "--exclude-standard", "-z"], cwd=ROOT, capture_output=True, check=True
         )
@@ -73,6 +76,8 @@ class Lab:
                 (path / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(source, path / name)
         lab = cls(path)
+        graph = path / "dvc.yaml"
+        graph.write_text(graph.read_text().replace("{threads: 4,", "{threads: 1,"))
         write_movielens(path / "log")
         (path / ".gitignore").open("a").write("/remote/\n/events.log\n")
         lab.set(**TINY)
@@ -98,7 +103,7 @@ class Lab:
         """The clone's own code comes before the installed one."""
         python_path = os.pathsep.join(map(str, (self.path / "src", *self.beside)))
         own = {"PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": python_path}
-        return {**os.environ, **own, "NO_COLOR": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+        return {**os.environ, **own, "NO_COLOR": "1", "PYTHONDONTWRITEBYTECODE": "1", "HISAC_LAB_THREADS": "1"}
 
     def run(self, *command: str) -> Answer:
         """Runs a command in the folder."""

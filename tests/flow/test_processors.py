@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 from lab import ROOT, Lab
-from processors import NARROW, OTHER, PROCESSORS, WIDE, Processor
+from processors import NARROW, OTHER, WIDE, Processor
 
 from hisac_lab.base.artifacts import sha256_tree
 
-GRAPH = (WIDE, NARROW, pytest.param(OTHER, marks=pytest.mark.emulator))
+PROCESSORS = [WIDE, NARROW, pytest.param(OTHER, marks=pytest.mark.emulator)]
 """The last takes minutes: `make emulate`."""
 
 
@@ -55,7 +55,7 @@ def _golden(processor: Processor, home: Path, native: bool = False) -> str:
     return _run(processor, ROOT, home, "-m", "pytest", *options, native=native)
 
 
-@pytest.mark.parametrize("processor", GRAPH, ids=lambda processor: processor.name)
+@pytest.mark.parametrize("processor", PROCESSORS, ids=lambda processor: processor.name)
 def test_the_whole_graph_gives_the_same_bytes(processor: Processor, base: Lab, tmp_path: Path) -> None:
     lab = base.copy(tmp_path / "lab")
     expected = _hashes(lab)

@@ -7,6 +7,7 @@ others fresh. Code of other distributions, which dvc.yaml cannot name, is seen i
 from __future__ import annotations
 
 import ast
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -65,24 +66,48 @@ def is_current() -> bool:
         return False
 
 
+@dataclass(frozen=True)
+class Own:
+    """What is read of one of this package's kinds of models without importing it.
+
+    Attributes:
+        module: Where it stands.
+        needs_instances: As its settings say.
+    """
+
+    module: str
+    needs_instances: bool
+
+
 @cache
-def kinds() -> dict[str, str]:
-    """This package's kinds of models: the module of each by name, read from the field `kind` of its settings."""
+def kinds() -> dict[str, Own]:
+    """This package's kinds of models by name, read from the classes of settings that have a field `kind`."""
     found = {}
     for path in sorted((OURS.home / "models").glob("[a-z]*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
-            match node:
-                case ast.AnnAssign(
-                    target=ast.Name("kind"),
-                    annotation=ast.Subscript(value=ast.Name("Literal"), slice=ast.Constant(str(kind))),
-                ):
-                    found[kind] = f"{OURS.name}.models.{path.stem}"
+            body = node.body if isinstance(node, ast.ClassDef) else []
+            fields = {field.target.id: field for field in body
+                      if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)}  # fmt: skip
+            match fields.get("kind"):
+                case ast.AnnAssign(annotation=ast.Subscript(value=ast.Name("Literal"), slice=ast.Constant(str(kind)))):
+                    reads = fields.get("needs_instances")
+                    needs = reads is not None and isinstance(reads.value, ast.Constant) and bool(reads.value.value)
+                    found[kind] = Own(f"{OURS.name}.models.{path.stem}", needs)
     return found
+
+
+def needs_instances(kind: str) -> bool:
+    """Whether a kind reads the instance store; only a kind of another distribution is imported to know."""
+    if kind in kinds():
+        return kinds()[kind].needs_instances
+    from hisac_lab.models.catalog import KINDS
+
+    return KINDS[kind].Config.needs_instances
 
 
 def _of_kind(name: str, kind: str) -> dict[str, Any]:
     if kind in kinds():
-        return {"kind": kind, "code": OURS.digest(kinds()[kind])}
+        return {"kind": kind, "code": OURS.digest(kinds()[kind].module)}
     if plugins.find(plugins.MODELS, kind) is None:
         what = f"{kind!r} is no kind of model"
         raise UserError(PARAMS_FILE, what, "mend it, or install the package that brings it", f"models.{name}.kind")

@@ -14,6 +14,7 @@ import numpy as np
 
 from hisac_lab.base.artifacts import Array, load_array
 from hisac_lab.base.errors import UserError
+from hisac_lab.base.progress import say
 from hisac_lab.events.records import InstancesMade
 
 NEGATIVE, POSITIVE, UNKNOWN = 0, 1, 2
@@ -21,6 +22,12 @@ NEGATIVE, POSITIVE, UNKNOWN = 0, 1, 2
 COLUMNS = ("times", "items", "labels", "arrived")
 BEFORE, AFTER = "before", "after"
 NONE = "none"
+
+
+def no_store(out: Path) -> None:
+    """The output of the stage `instances` for order none: a manifest that says there is no store."""
+    say("instances: order is none, no store is made")
+    InstancesMade(order=NONE, digest=NONE).save(out)
 
 
 @dataclass(frozen=True)

@@ -21,12 +21,12 @@ from torch import Tensor
 from hisac_lab.base import arithmetic
 from hisac_lab.base.artifacts import Array, load_array, save_arrays, sha256_tree, write_file
 from hisac_lab.base.errors import SETTINGS, UserError
-from hisac_lab.base.progress import say, track
+from hisac_lab.base.progress import track
 from hisac_lab.config.compute import ComputeConfig
 from hisac_lab.config.model import FrameConfig, InstancesConfig
 from hisac_lab.config.train import TrainConfig
 from hisac_lab.events.batches import Rows, epoch_order, group, in_order
-from hisac_lab.events.instances import AFTER, BEFORE, COLUMNS, NONE, InstanceQuery, InstanceStore
+from hisac_lab.events.instances import AFTER, BEFORE, COLUMNS, NONE, InstanceQuery, InstanceStore, no_store
 from hisac_lab.events.records import InstancesMade
 from hisac_lab.events.store import SPLITS, EventStore
 from hisac_lab.inference.bundle import save_model
@@ -70,8 +70,7 @@ def make_instances(
         UserError: The settings do not fit the data, or training diverges.
     """
     if config.order == NONE:
-        say("instances: order is none, no store is made")
-        InstancesMade(order=NONE, digest=NONE).save(out)
+        no_store(out)
         return
     store = EventStore.open(prepared)
     samples = {split: store.samples(split) for split in SPLITS}

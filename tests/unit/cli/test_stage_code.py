@@ -29,7 +29,7 @@ def _project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_each_kind_is_found_where_it_stands() -> None:
-    assert code.kinds() == {name: kind.__module__ for name, kind in OWN.items()}
+    assert code.kinds() == {name: code.Own(kind.__module__, kind.Config.needs_instances) for name, kind in OWN.items()}
 
 
 def test_models_of_one_kind_have_the_same_code_and_those_of_others_another() -> None:

@@ -6,13 +6,19 @@ from hisac_lab.config.base import load_section
 from hisac_lab.config.compute import ComputeConfig
 from hisac_lab.config.model import FrameConfig, InstancesConfig
 from hisac_lab.config.train import TrainConfig
-from hisac_lab.inference.items import load_items
-from hisac_lab.training.instances import make_instances
+from hisac_lab.events.instances import NONE, no_store
 
 
 def run() -> None:
     """Runs the stage in the current folder."""
     config = load_section("instances", InstancesConfig)
+    if config.order == NONE:
+        with stage_output(ARTIFACTS.instances) as out:
+            no_store(out)
+        return
+    from hisac_lab.inference.items import load_items  # from here on torch is needed
+    from hisac_lab.training.instances import make_instances
+
     frame = load_section("frame", FrameConfig)
     train = load_section("train", TrainConfig)
     compute = load_section("compute", ComputeConfig)

@@ -4,11 +4,10 @@ One small file a model, so that a new winner trains the swept model alone, and a
 """
 
 from hisac_lab.base.artifacts import stage_output
-from hisac_lab.cli.code import Experiment
+from hisac_lab.cli.code import Experiment, needs_instances
 from hisac_lab.cli.paths import ARTIFACTS
 from hisac_lab.cli.plan import Plan
 from hisac_lab.events.records import InstancesMade
-from hisac_lab.models.catalog import KINDS
 from hisac_lab.sweep.records import Best
 
 
@@ -17,6 +16,6 @@ def run() -> None:
     best, store = Best.open(ARTIFACTS.sweep), InstancesMade.open(ARTIFACTS.instances).digest
     with stage_output(ARTIFACTS.plan) as out:
         for name, coded in Experiment.read(ARTIFACTS.code / "experiment.json").models.items():
-            reads = KINDS[coded.kind].Config.needs_instances
+            reads = needs_instances(coded.kind)
             settings = best.settings if best.model == name else None
             Plan(settings=settings, instances=store if reads else None).write(out / f"{name}.json")
