@@ -79,7 +79,7 @@ def test_a_gpu_without_memory_names_what_to_lower(
     items: ItemSpace, rows: dict[str, Rows], gpu: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Ranker, "score", lambda *args: torch.empty(1 << 50, device="cuda"))
-    with says("params.yaml", "train.batch_requests", "out of memory in a step of 64 requests", "lower it"):
+    with says("settings", "train.batch_requests", "out of memory in a step of 64 requests", "lower it"):
         _losses("din-whole", items, rows, gpu, monkeypatch)
 
 

@@ -71,5 +71,7 @@ class Artifacts:
 
 
 STAGES = tuple(name for name, value in vars(Artifacts).items() if isinstance(value, _Output))
-SHOWN = tuple(name for name in STAGES if name not in ("code", "ingest", "shard", "plan"))
-"""The stages that people are shown; the others are steps on the way to `prepare`, or say what is stale."""
+JUDGES = ("code", "plan")
+"""These say of each model whether it is stale."""
+SHOWN = tuple(name for name in STAGES if name not in (*JUDGES, "ingest", "shard"))
+"""The stages that people are shown; `ingest` and `shard` are steps on the way to `prepare`."""

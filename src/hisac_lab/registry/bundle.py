@@ -12,7 +12,7 @@ from pathlib import Path
 
 from hisac_lab.abtest.records import ABTested, ABTests
 from hisac_lab.base.artifacts import digest_of, sha256_tree
-from hisac_lab.base.stages import STAGES, Artifacts
+from hisac_lab.base.stages import JUDGES, STAGES, Artifacts
 from hisac_lab.config.model import ExperimentConfig
 from hisac_lab.evaluation.records import Evaluated, Scores
 from hisac_lab.events.store import EventStore
@@ -82,6 +82,6 @@ def _ab_evidence(name: str, tests: ABTests, tested: ABTested) -> ABEvidence | No
 def _digests(artifacts: Artifacts, experiment: ExperimentConfig) -> dict[str, str]:
     """Digest of each stage's output; shards are left out, `prepare` holds them joined."""
     runs = [artifacts.run(name, seed) for name in experiment.models for seed in experiment.seeds]
-    above = [stage for stage in STAGES if stage not in ("code", "shard", "plan", "train", "register")]
+    above = [stage for stage in STAGES if stage not in (*JUDGES, "shard", "train", "register")]
     trained = digest_of({run.name: sha256_tree(run) for run in runs})
     return {stage: sha256_tree(artifacts.at(stage)) for stage in above} | {"train": trained}

@@ -69,7 +69,7 @@ def test_intervals_have_the_level_of_the_evaluation(stages: Stages, trained: Pat
 
 
 def test_slates_larger_than_the_catalogue_are_refused(stages: Stages, trained: Path, tmp_path: Path) -> None:
-    with says("params.yaml", "abtest.slate", "90 is more than the"):
+    with says("settings", "abtest.slate", "90 is more than the"):
         _run(tmp_path, stages, trained, CONFIG.model_copy(update={"slate": 90, "pool": 100}))
 
 

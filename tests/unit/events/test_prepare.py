@@ -107,7 +107,7 @@ def test_repeated_events_are_refused_or_dropped(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("threshold", "only"), [(6.0, "negative"), (0.5, "positive")])
 def test_labels_of_one_kind_are_refused(tmp_path: Path, threshold: float, only: str) -> None:
-    with says("params.yaml", "prepare.positive_from", f"{threshold:g}", f"every event is {only}"):
+    with says("settings", "prepare.positive_from", f"{threshold:g}", f"every event is {only}"):
         _prepare(tmp_path, _log(), PrepareConfig(positive_from=threshold))
 
 
@@ -123,7 +123,7 @@ def test_labels_of_one_kind_are_refused(tmp_path: Path, threshold: float, only: 
     ids=["no validation", "no training", "no test", "no history", "all on one day"],
 )
 def test_a_period_without_both_labels_is_refused(tmp_path: Path, config: PrepareConfig, split: str) -> None:
-    with says("params.yaml", f"the {split} period has", "prepare.train_share"):
+    with says("settings", f"the {split} period has", "prepare.train_share"):
         _prepare(tmp_path, _log(), config)
 
 

@@ -67,7 +67,7 @@ def test_the_processor_computes_in_single_precision_unless_told_otherwise(precis
 
 def test_a_missing_gpu_is_an_error_when_demanded_and_none_when_not(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runtime.torch.cuda, "is_available", lambda: False)
-    with pytest.raises(UserError, match=r"params\.yaml: compute\.device: is cuda, but no GPU"):
+    with pytest.raises(UserError, match=r"settings: compute\.device: is cuda, but no GPU"):
         Runtime.start(ComputeConfig(device="cuda"))
     assert Runtime.start(ComputeConfig(device="auto")).device.type == "cpu"
 

@@ -145,7 +145,7 @@ def test_features_of_user_and_request_are_those_of_the_formulas() -> None:
 
 def test_a_feature_of_the_time_without_a_time_is_refused() -> None:
     history = dataclasses.replace(make_history([3]), time=None)
-    with says("params.yaml", "frame.features", "'day' needs the time of the request"):
+    with says("settings", "frame.features", "'day' needs the time of the request"):
         context_features(history, ("length", "day"))
 
 

@@ -334,7 +334,7 @@ def test_a_depth_uses_the_first_levels_of_the_codebook(depth: int) -> None:
     ids=["too deep", "too many agents", "too many budgets", "too few budgets", "budgets too large", "heads"],
 )
 def test_settings_that_do_not_fit_are_refused(changes: dict[str, Any], parts: tuple[str, ...]) -> None:
-    with says("params.yaml", *parts):
+    with says("settings", *parts):
         _branch(**changes)
 
 

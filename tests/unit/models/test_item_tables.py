@@ -68,9 +68,7 @@ def test_a_million_items_fit_a_small_budget_and_are_shared_evenly() -> None:
 
 
 def test_a_budget_that_is_too_small_says_what_it_takes() -> None:
-    with says(
-        "params.yaml", "frame.table_mb", "0.1 MB hold 781 rows", "1,000,000 items", "give at least 0.257"
-    ) as found:
+    with says("settings", "frame.table_mb", "0.1 MB hold 781 rows", "1,000,000 items", "give at least 0.257") as found:
         item_table(MANY, 16, 0.1)
     enough = float(str(found.value).split("at least ")[1].split(",")[0])
     assert isinstance(item_table(MANY, 16, enough), SharedTable)

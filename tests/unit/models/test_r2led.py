@@ -192,5 +192,5 @@ def test_the_shuffled_control_searches_with_other_ids() -> None:
 
 
 def test_a_depth_beyond_the_codebook_is_refused() -> None:
-    with says("params.yaml", "models.*.depth", "4 levels", "the 3 of the codebook"):
+    with says("settings", "models.*.depth", "4 levels", "the 3 of the codebook"):
         _branch(depth=4)

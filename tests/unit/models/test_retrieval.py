@@ -132,10 +132,10 @@ def test_the_exact_unit_attends_to_chosen_events_alone(kind: str) -> None:
 
 
 def test_a_field_that_is_not_there_is_refused() -> None:
-    with says("params.yaml", "models.*.field", "field 2", "the 2 item fields", "prepare.columns.fields"):
+    with says("settings", "models.*.field", "field 2", "the 2 item fields", "prepare.columns.fields"):
         _sim("field", field=2)
 
 
 def test_heads_that_do_not_divide_the_width_are_refused() -> None:
-    with says("params.yaml", "models.*.heads", "3 heads", "frame.dim 8"):
+    with says("settings", "models.*.heads", "3 heads", "frame.dim 8"):
         _sim("code", heads=3)

@@ -111,7 +111,7 @@ def test_a_tampered_archive_never_becomes_input(archive: Path, tmp_path: Path) -
     body = bytearray(archive.read_bytes())
     body[100] ^= 1
     archive.write_bytes(body)
-    with says("params.yaml", "acquire.sources", "path: ml-100k.zip has sha256", "expected", "put ml-100k.zip"):
+    with says("settings", "acquire.sources", "path: ml-100k.zip has sha256", "expected", "put ml-100k.zip"):
         run_acquire(_config("path", path=archive), tmp_path)
     assert not (tmp_path / "acquire").exists()
 
@@ -139,7 +139,7 @@ def test_a_download_that_fails_leaves_nothing(
     tmp_path: Path, serve: Callable[[Any], list[str]], answer: Any, words: str
 ) -> None:
     serve(answer)
-    with says("params.yaml", "acquire.sources", words):
+    with says("settings", "acquire.sources", words):
         run_acquire(_config("archive"), tmp_path)
     assert left_in(tmp_path) == []
 
@@ -244,7 +244,7 @@ def test_an_empty_file_in_a_folder_is_refused(log: Path, tmp_path: Path) -> None
 
 
 def test_a_path_that_does_not_exist_is_an_error_not_a_fallback(tmp_path: Path) -> None:
-    with says("params.yaml", "acquire.path", "nowhere", "does not exist"):
+    with says("settings", "acquire.path", "nowhere", "does not exist"):
         run_acquire(_config("path", "wheel", path=tmp_path / "nowhere"), tmp_path)
 
 
@@ -282,23 +282,23 @@ def test_an_own_item_table_and_vectors_come_along(tmp_path: Path) -> None:
 
 
 def test_bad_paths_of_an_own_log_name_the_key(tmp_path: Path) -> None:
-    with says("params.yaml", "acquire.path", "is null"):
+    with says("settings", "acquire.path", "is null"):
         run_acquire(AcquireConfig(dataset="own"), tmp_path)
-    with says("params.yaml", "acquire.path", "gone.csv", "is no file"):
+    with says("settings", "acquire.path", "gone.csv", "is no file"):
         run_acquire(AcquireConfig(dataset="own", path=str(tmp_path / "gone.csv")), tmp_path)
-    with says("params.yaml", "acquire.path", "names no table"):
+    with says("settings", "acquire.path", "names no table"):
         run_acquire(AcquireConfig(dataset="own", path=str(tmp_path)), tmp_path)
-    with says("params.yaml", "acquire.path", "names no table"):
+    with says("settings", "acquire.path", "names no table"):
         run_acquire(AcquireConfig(dataset="own", path=str(tmp_path / "*.csv")), tmp_path)
-    with says("params.yaml", "acquire.items_path", "gone.csv", "is no file"):
+    with says("settings", "acquire.items_path", "gone.csv", "is no file"):
         _own(tmp_path, items_path=str(tmp_path / "gone.csv"))
-    with says("params.yaml", "acquire.items_path", "is no file"):
+    with says("settings", "acquire.items_path", "is no file"):
         _own(tmp_path, items_path=str(tmp_path))
-    with says("params.yaml", "acquire.vectors_path", "is no .npy file"):
+    with says("settings", "acquire.vectors_path", "is no .npy file"):
         _own(tmp_path, vectors_path=str(tmp_path / "log.csv"))
     with says("acquire.path", "is empty"):
         _own(tmp_path, content="")
-    with says("params.yaml", "acquire.path", "has no suffix", ".csv"):
+    with says("settings", "acquire.path", "has no suffix", ".csv"):
         _own(tmp_path, "log")
     assert not (tmp_path / "acquire").exists()
 
@@ -321,9 +321,9 @@ def test_a_published_file_alone_serves(tmp_path: Path, name: str) -> None:
 
 
 def test_a_published_set_says_what_it_misses(tmp_path: Path) -> None:
-    with says("params.yaml", "acquire.path", "is null", "kuairand does not bring itself"):
+    with says("settings", "acquire.path", "is null", "kuairand does not bring itself"):
         run_acquire(AcquireConfig(dataset="kuairand"), tmp_path)
-    with says("params.yaml", "acquire.path", "nowhere", "does not exist"):
+    with says("settings", "acquire.path", "nowhere", "does not exist"):
         run_acquire(AcquireConfig(dataset="kuairand", path=str(tmp_path / "nowhere")), tmp_path)
     (tmp_path / "data").mkdir()
     with says("data", "acquire.path", "holds no file of kuairand", "log_standard_*.csv"):

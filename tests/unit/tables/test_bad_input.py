@@ -213,7 +213,7 @@ BROKEN_TIMES = [
         GOOD + "u0,i0,5,1070\nu0,i0,5,1000\n", config=PrepareConfig(positive_from=4.0, order="refuse")),
     Bad("twice", ("events.csv: line 62: user", "'u0'", "'i0'", "1000 occurs twice",
                   "prepare.duplicates: drop"), GOOD + LINES[0]),
-    Bad("all at once", ("params.yaml: prepare", "train period has 0 samples", "give more data"),
+    Bad("all at once", ("settings: prepare", "train period has 0 samples", "give more data"),
         HEADER + "".join(f"u{n % 3},i{n},{5 - 3 * (n % 2)},100\n" for n in range(ROWS)),
         config=PrepareConfig(positive_from=4.0)),
 ]  # fmt: skip
@@ -226,7 +226,7 @@ BROKEN_LABELS = [
         parquet(rating=put(RATINGS, 59, None)), PARQUET),
     Bad("lists in Parquet", (f"{PARQUET}: row group 0, row 0: rating", "'[1]' is of type list", "plain column"),
         parquet(rating=[[1]] * ROWS), PARQUET),
-    Bad("no threshold", ("params.yaml: prepare.positive_from", "runs from 2 to 5", "say from where it is positive"),
+    Bad("no threshold", ("settings: prepare.positive_from", "runs from 2 to 5", "say from where it is positive"),
         config=PrepareConfig()),
     Bad("threshold too high", ("prepare.positive_from", "with 9 every event is negative", "inside that range"),
         config=PrepareConfig(positive_from=9.0)),
@@ -376,11 +376,11 @@ def test_users_of_the_test_period_only_are_kept_and_counted(tmp_path: Path) -> N
 
 
 ACQUIRED = {
-    "null": (None, ("params.yaml: acquire.path", "is null", "name your file")),
-    "nothing there": ("gone.csv", ("params.yaml: acquire.path", "gone.csv' is no file", "name an existing file")),
-    "a folder without tables": (".", ("params.yaml: acquire.path", "names no table", "name .csv, .tsv or .parquet")),
-    "no table": ("notes.doc", ("params.yaml: acquire.path", "notes.doc' has no suffix", "rename it")),
-    "a link to nothing": ("link.csv", ("params.yaml: acquire.path", "link.csv' is no file", "name an existing file")),
+    "null": (None, ("settings: acquire.path", "is null", "name your file")),
+    "nothing there": ("gone.csv", ("settings: acquire.path", "gone.csv' is no file", "name an existing file")),
+    "a folder without tables": (".", ("settings: acquire.path", "names no table", "name .csv, .tsv or .parquet")),
+    "no table": ("notes.doc", ("settings: acquire.path", "notes.doc' has no suffix", "rename it")),
+    "a link to nothing": ("link.csv", ("settings: acquire.path", "link.csv' is no file", "name an existing file")),
     "empty": ("empty.csv", ("empty.csv: acquire.path", "is empty", "name a file with a header and rows")),
 }
 

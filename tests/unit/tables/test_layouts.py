@@ -181,7 +181,7 @@ def test_changelog_items_are_words_of_the_path_and_the_unit_is_the_day(tmp_path:
     layouts.gcc_changelog(tmp_path)
     table = _items(_load(tmp_path, "gcc-changelog", time_unit="day"))
     assert table.loc["3"].tolist() == ["gcc config file 3 c", "gcc/config", "c", "gcc/config"]
-    with says("params.yaml", "prepare.time_unit", "'second'", "set it to day"):
+    with says("settings", "prepare.time_unit", "'second'", "set it to day"):
         _load(tmp_path, "gcc-changelog")
 
 

@@ -171,7 +171,7 @@ def test_the_gate_closes_with_measure_limit_and_mend(
     limit: str, changes: dict[str, Any], value: str, mend: str
 ) -> None:
     config = TokenizeConfig()
-    with says("params.yaml", f"tokenize.limits.{limit}", value, str(getattr(config.limits, limit)), mend):
+    with says("settings", f"tokenize.limits.{limit}", value, str(getattr(config.limits, limit)), mend):
         check_limits(_quality(**changes), config)
 
 

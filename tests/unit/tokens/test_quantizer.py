@@ -151,7 +151,7 @@ def test_a_number_that_is_none_is_told_by_its_row(tmp_path: Path, value: float) 
 
 def test_more_codes_than_distinct_vectors_are_refused(tmp_path: Path) -> None:
     vectors = np.tile(_vectors(5), (20, 1))
-    with says("params.yaml", "tokenize.widths", "6 codes", "5 distinct"):
+    with says("settings", "tokenize.widths", "6 codes", "5 distinct"):
         _tokenize(tmp_path, vectors, TokenizeConfig(widths=(2, 6), limits=OPEN))
     _tokenize(tmp_path, vectors, TokenizeConfig(widths=(2, 5), limits=OPEN))
 
@@ -180,7 +180,7 @@ def test_embeddings_of_other_items_are_refused(tmp_path: Path, shape: tuple[int,
 
 
 def test_the_gate_stops_the_stage(tmp_path: Path) -> None:
-    with says("params.yaml", "tokenize.limits.max_collision_rate", "the limit is 0.8"):
+    with says("settings", "tokenize.limits.max_collision_rate", "the limit is 0.8"):
         _tokenize(tmp_path, _vectors(), TokenizeConfig(widths=(4, 2)))
 
 

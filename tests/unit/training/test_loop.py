@@ -263,7 +263,7 @@ def test_the_validation_auc_is_that_of_the_final_model(fit: Callable[..., Traine
 @pytest.mark.parametrize("checks", [1, 1000], ids=["seen in the loss", "seen in the scores"])
 def test_a_diverging_run_names_the_learning_rate(checks: int, fit: Callable[..., Trained]) -> None:
     config = TrainConfig(learning_rate=1e20, batch_requests=64, checks_per_epoch=checks)
-    with says("params.yaml", "train.learning_rate", "step", "lower it"):
+    with says("settings", "train.learning_rate", "step", "lower it"):
         fit("hisac", config)
 
 
@@ -289,7 +289,7 @@ def test_a_step_without_memory_names_its_size_and_what_to_lower(
         raise error
 
     monkeypatch.setattr(Ranker, "score", fail)
-    parts = ("params.yaml: train.batch_requests", "out of memory in a step of", "requests, 4 candidates each, up to")
+    parts = ("settings: train.batch_requests", "out of memory in a step of", "requests, 4 candidates each, up to")
     with says(*parts, "events in 2 parts", "lower it, or raise train.accumulate", "prepare.history_limit", "frame.dim"):
         fit("din-whole", CONFIG.model_copy(update={"accumulate": 2}))
 
@@ -298,7 +298,7 @@ def test_an_allocation_that_is_really_too_large_is_explained(
     fit: Callable[..., Trained], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Ranker, "score", lambda *args: torch.empty(1 << 60))
-    with says("params.yaml", "out of memory in a step of"):
+    with says("settings", "out of memory in a step of"):
         fit("din-whole")
 
 
@@ -309,7 +309,7 @@ def test_scoring_without_memory_names_what_to_lower(
         raise MemoryError
 
     monkeypatch.setattr(loop, "score_rows", fail)
-    with says("params.yaml", "prepare.history_limit", "out of memory in scoring", "frame.dim"):
+    with says("settings", "prepare.history_limit", "out of memory in scoring", "frame.dim"):
         fit("din-whole")
 
 

@@ -64,7 +64,7 @@ def test_a_process_that_fails_ends_the_run_with_one_line_and_no_output(stages: S
     assert done.returncode != 0
     errors = [text for text in done.stderr.splitlines() if text.startswith("hisac-lab: error: ")]
     assert len(errors) == 1, done.stderr
-    assert "params.yaml: train.batch_requests: out of memory in a step of 96 requests" in errors[0]
+    assert "settings: train.batch_requests: out of memory in a step of 96 requests" in errors[0]
     assert [path.name for path in tmp_path.iterdir()] in ([], ["work"])
 
 

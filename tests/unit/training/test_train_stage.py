@@ -70,7 +70,7 @@ def test_a_killed_stage_ends_in_the_same_bytes(
 
 
 def test_settings_beyond_the_codebook_stop_the_stage(stages: Stages, items: ItemSpace, tmp_path: Path) -> None:
-    with says("params.yaml", "models.*.agents", "lower agents"):
+    with says("settings", "models.*.agents", "lower agents"):
         _run(stages, items, tmp_path, HiSACConfig(agents=1000))
 
 
