@@ -14,6 +14,8 @@ from typing import Any
 import yaml
 from tiny import write_movielens
 
+from hisac_lab.cli.params import defaults
+
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
 RULE = re.compile(r"^(?:local)?rule (\w+):", re.MULTILINE)
@@ -63,7 +65,10 @@ class Lab:
 
     @classmethod
     def found(cls, path: Path) -> Lab:
-        """Copies the project's own files (as git sees them), sets the tiny configuration and commits."""
+        """Copies the project's own files (as git sees them), sets the tiny configuration and commits.
+
+        Settings are the defaults but for `TINY`, whatever the project's own params.yaml says.
+        """
         listed = subprocess.run(
             ["git", "ls-files", "-co", "--exclude-standard", "-z"], cwd=ROOT, capture_output=True, check=True
         )
@@ -72,6 +77,7 @@ class Lab:
             if source.is_file() and name != "dvc.lock" and not name.startswith("tests/"):
                 (path / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(source, path / name)
+        (path / "params.yaml").write_text(defaults())
         lab = cls(path)
         write_movielens(path / "log")
         (path / ".gitignore").open("a").write("/remote/\n/events.log\n")
