@@ -165,11 +165,12 @@ def written(value: Any) -> tuple[str, list[str]]:
 
 def inline(value: Any) -> str:
     """A value as YAML in one line."""
-    text: str = yaml.safe_dump(_plain(value), default_flow_style=True, width=WIDE, allow_unicode=True, sort_keys=False)
+    text: str = yaml.safe_dump(plain(value), default_flow_style=True, width=WIDE, allow_unicode=True, sort_keys=False)
     return text.removesuffix("\n").removesuffix("\n...")
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """A value in lists and mappings of its own, as YAML has them."""
     if isinstance(value, tuple | list):
-        return [_plain(entry) for entry in value]
-    return {name: _plain(entry) for name, entry in value.items()} if isinstance(value, dict) else value
+        return [plain(entry) for entry in value]
+    return {name: plain(entry) for name, entry in value.items()} if isinstance(value, dict) else value

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import re
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -14,11 +13,9 @@ from pydantic.fields import FieldInfo
 from hisac_lab.base.artifacts import write_file
 from hisac_lab.base.errors import UserError
 from hisac_lab.cli import edit, reach
-from hisac_lab.cli.params import Params, inline, load_params, render
-from hisac_lab.config.base import PARAMS_FILE, parse, read_yaml
+from hisac_lab.cli.params import Params, inline, load_params, plain, render
+from hisac_lab.config.base import PARAMS_FILE, load_yaml, parse, read_yaml
 from hisac_lab.models.catalog import KINDS
-
-EXPONENT = re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+")
 
 
 class Absent:
@@ -88,7 +85,7 @@ def change(key: str, text: str) -> str:
     Raises:
         UserError: The file would not be right with it, or cannot be changed there; nothing is written.
     """
-    value, content = _value(key, text), read_yaml(PARAMS_FILE)
+    value, content = _value(key, text), plain(read_yaml(PARAMS_FILE))
     steps = key.split(".")
     if steps[0] != "models":
         _, present = _look_up(key, Params())
@@ -107,7 +104,7 @@ def change(key: str, text: str) -> str:
     setting = every(params).get(key)
     comment = (setting.field.description or "") if setting and setting.field else ""
     new = edit.replaced(old, steps, value, comment)
-    if new is None or yaml.safe_load(new) != content:
+    if new is None or load_yaml(new) != content:
         what = "cannot be changed without touching more than its value"
         raise UserError(PARAMS_FILE, what, "change it with an editor", key)
     write_file(PARAMS_FILE, new)
@@ -201,10 +198,8 @@ def _unknown(key: str, params: Params) -> UserError:
 
 
 def _value(key: str, text: str) -> Any:
-    if EXPONENT.fullmatch(text):  # YAML 1.1 would read 1e-3 as text
-        return float(text)
     try:
-        return yaml.safe_load(text)
+        return load_yaml(text)
     except yaml.YAMLError as error:
         raise UserError("hisac-lab params set", f"{text!r} is not YAML", "quote it for the shell", key) from error
 

@@ -147,11 +147,24 @@ def test_a_wrong_value_can_be_set_right_and_another_wrong_one_stays_in_the_way()
     assert PARAMS_FILE.read_text() == PLAIN
 
 
-def test_a_value_that_another_key_shares_is_left_to_an_editor() -> None:
-    shared = PLAIN.replace("epochs: 3", "epochs: &n 4").replace("top: 10", "top: *n")
+@pytest.mark.parametrize(
+    ("old", "new", "key"),
+    [
+        ({"epochs: 3": "epochs: &n 4", "top: 10": "top: *n"}, "5", "evaluate.top"),
+        (
+            {"  din_50:\n": "  din_50: &d\n", "\n\ninstances:": "\n  twin: *d\n\ninstances:"},
+            "true",
+            "models.twin.whole_history",
+        ),
+    ],
+)
+def test_a_value_that_another_key_shares_is_left_to_an_editor(old: dict[str, str], new: str, key: str) -> None:
+    shared = PLAIN
+    for one, other in old.items():
+        shared = shared.replace(one, other)
     PARAMS_FILE.write_text(shared)
-    with says("evaluate.top", "without touching more", "editor"):
-        settings.change("evaluate.top", "5")
+    with says(key, "without touching more", "editor"):
+        settings.change(key, new)
     assert PARAMS_FILE.read_text() == shared
 
 

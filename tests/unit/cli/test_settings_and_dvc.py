@@ -12,7 +12,7 @@ from dvc.repo import Repo
 from dvc.utils.hydra import apply_overrides
 
 from hisac_lab.cli import reach, settings
-from hisac_lab.cli.params import Params, defaults
+from hisac_lab.cli.params import Params, defaults, load_params
 from hisac_lab.config.base import PARAMS_FILE
 
 ROOT = Path(__file__).parents[3]
@@ -59,10 +59,12 @@ def test_what_params_set_writes_is_left_alone_as_well(tmp_path: Path, monkeypatc
         "prepare.columns.fields": "[genre]",
         "acquire.path": "a/b.csv",
         "train.learning_rate": "2e-4",
+        "train.weight_decay": "1e-5",
         "frame.dropout": "0.25",
     }.items():
         settings.change(key, value)
     apply_overrides(str(PARAMS_FILE), ["train.epochs=5"])
+    assert load_params().train.weight_decay == 1e-5  # in DVC's own spelling now, 1e-05
     settings.change("train.epochs", "3")
     before = PARAMS_FILE.read_text()
     apply_overrides(str(PARAMS_FILE), ["train.epochs=5"])

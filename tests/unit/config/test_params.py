@@ -82,7 +82,7 @@ MISTAKES: list[tuple[str, str, str | None, tuple[str, ...]]] = [
     ("truth for an integer", EPOCHS, "true", (EPOCHS, "True", "valid integer")),
     ("number in quotes", EPOCHS, '"3"', (EPOCHS, "'3'", "valid integer")),
     ("date for an integer", EPOCHS, "2020-01-01", (EPOCHS, "2020", "valid integer")),
-    ("YAML reads 1e-3 as text", RATE, "1e-3", (RATE, "'1e-3'", "with a point and a signed exponent")),
+    ("text like a number", RATE, "'1e-3'", (RATE, "'1e-3'", "valid number")),
     ("not a number", RATE, ".nan", (RATE, "nan", "finite")),
     ("infinite", RATE, ".inf", (RATE, "inf", "finite")),
     ("too small", EPOCHS, "0", (EPOCHS, "value 0", "greater than or equal to 1")),
@@ -163,6 +163,11 @@ def test_a_section_is_read_without_the_others(tmp_path: Path) -> None:
     path = tmp_path / "params.yaml"
     path.write_text("train: {epochs: 7}\nnonsense: 1\n")
     assert load_section("train", TrainConfig, path) == TrainConfig(epochs=7)
+
+
+@pytest.mark.parametrize("text", ["1e-05", "1E-05", "1.0e-05", "0.00001", "+1.e-5"])
+def test_a_number_is_one_however_it_is_written(tmp_path: Path, text: str) -> None:
+    assert load_params(_edit(tmp_path, {RATE: text})).train.learning_rate == 1e-5
 
 
 def test_anchors_and_merges_of_yaml_work(tmp_path: Path) -> None:
