@@ -19,6 +19,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+import yaml
+
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT / "workflow"), str(ROOT / "src")]
 
@@ -39,7 +41,7 @@ sys.argv = sys.argv[2:]
 sys.path.insert(0, "tests")
 runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
 """
-SHORTER = {"mirror": "false", "seeds": "[0]", "trials": "2", "round_size": "2"}
+SHORTER = {"mlflow.mirror": False, "experiment.seeds": [0], "sweep.trials": 2, "sweep.round_size": 2}
 SETTINGS = [name for name in arithmetic.PORTABLE if name not in arithmetic.THREADS]
 THREADS = ",".join(arithmetic.THREADS)
 
@@ -69,6 +71,15 @@ def stage(command: list[str]) -> list[str]:
     return ["-m", "hisac_lab.cli.main", *command[1:]]
 
 
+def shorter(text: str, kind: str) -> str:
+    """params.yaml for a short run with this arithmetic."""
+    chosen = yaml.safe_load(text)
+    for key, value in {**SHORTER, "compute.arithmetic": kind}.items():
+        section, _, name = key.partition(".")
+        chosen[section][name] = value
+    return str(yaml.safe_dump(chosen, sort_keys=False))
+
+
 def prices(folder: Path) -> tuple[list[str], dict[str, tuple[float, float]]]:
     """CPU seconds of every stage of the demo: portable, native. Outputs of the portable run stay.
 
@@ -77,10 +88,7 @@ def prices(folder: Path) -> tuple[list[str], dict[str, tuple[float, float]]]:
     """
     seconds: dict[str, tuple[float, float]] = {}
     params = folder / "params.yaml"
-    portable = params.read_text()
-    for setting, value in SHORTER.items():
-        portable = re.sub(rf"^  {setting}: [^ ]+( [^#\n]*)?", f"  {setting}: {value} ", portable, flags=re.MULTILINE)
-    native = portable.replace("arithmetic: portable", "arithmetic: native")
+    portable, native = shorter(params.read_text(), "portable"), shorter(params.read_text(), "native")
     os.chdir(folder)
     for address, command in plain.commands().items():
         params.write_text(native)

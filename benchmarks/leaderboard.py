@@ -2,7 +2,7 @@
 
     python benchmarks/leaderboard.py long-world [--write]
 
-Takes benchmarks/leaderboards/NAME.yaml, settings that differ from params.yaml or, where it names another such file in
+Takes benchmarks/leaderboards/NAME.yaml, settings that differ from the defaults or, where it names another such file in
 `like`, from that one, and runs the project's own graph with them in .work/leaderboards/NAME, a copy of this working
 tree. A second start goes on where the first one stopped. With --write the report goes to reports/leaderboards/NAME.md.
 """
@@ -19,6 +19,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+
+from hisac_lab.cli.params import defaults
 
 ROOT = Path(__file__).parents[1]
 SETTINGS = ROOT / "benchmarks" / "leaderboards"
@@ -38,7 +40,7 @@ def settings(name: str) -> dict[str, Any]:
     """All settings of a leaderboard."""
     changes = yaml.safe_load((SETTINGS / f"{name}.yaml").read_text())
     like = changes.pop("like", None)
-    base = yaml.safe_load((ROOT / "params.yaml").read_text()) if like is None else settings(like)
+    base = yaml.safe_load(defaults()) if like is None else settings(like)
     found: dict[str, Any] = merged(base, changes)
     return found
 

@@ -14,6 +14,8 @@ from typing import Any
 import yaml
 from tiny import write_movielens
 
+from hisac_lab.cli.params import defaults
+
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
 RULE = re.compile(r"^(?:local)?rule (\w+):", re.MULTILINE)
@@ -65,6 +67,7 @@ class Lab:
     def found(cls, path: Path) -> Lab:
         """Copies the project's own files (as git sees them), sets the tiny configuration and commits.
 
+        Settings are the defaults but for `TINY`, whatever the project's own params.yaml says.
         A stage has one process: here, starting torch in more of them takes longer than their work.
         """
         listed = subprocess.run(
@@ -75,6 +78,7 @@ class Lab:
             if source.is_file() and name != "dvc.lock" and not name.startswith("tests/"):
                 (path / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(source, path / name)
+        (path / "params.yaml").write_text(defaults())
         lab = cls(path)
         graph = path / "dvc.yaml"
         graph.write_text(graph.read_text().replace("{threads: 4,", "{threads: 1,"))

@@ -88,6 +88,41 @@ def params_default() -> None:
     print(defaults(), end="")
 
 
+@params_app.command("show")
+def params_show() -> None:
+    """Print params.yaml in full; what differs from its default is marked and says it."""
+    from hisac_lab.cli import settings
+
+    print(settings.show(), end="")
+
+
+@params_app.command("diff")
+def params_diff() -> None:
+    """Print only what differs from the defaults; nothing when all is as it comes."""
+    from hisac_lab.cli import settings
+
+    print(settings.diff(), end="")
+
+
+@params_app.command("set", context_settings={"ignore_unknown_options": True})
+def params_set(
+    key: Annotated[str, typer.Argument(help="Dotted, as in `train.epochs`.")],
+    value: Annotated[str, typer.Argument(help="As in YAML: 5, null, '[0, 1]'.")],
+) -> None:
+    """Change one value in params.yaml if the whole is right with it; all else in the file stays."""
+    from hisac_lab.cli import settings
+
+    print(settings.change(key, value))
+
+
+@app.command()
+def explain(key: Annotated[str, typer.Argument(help="A key of params.yaml, dotted, or a section.")]) -> None:
+    """Say what a setting does, what it takes, its value and default, and which stages it reaches."""
+    from hisac_lab.cli import settings
+
+    print(settings.explain(key), end="")
+
+
 @params_app.command("schema")
 def params_schema() -> None:
     """Print the JSON schema of params.yaml."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import yaml
 from pydantic import BaseModel, Field, model_validator
@@ -27,6 +28,8 @@ from hisac_lab.models.hisac import HiSACConfig
 from hisac_lab.models.iat import IATConfig
 
 SCHEMA_FILE = Path("workflow/params.schema.json")
+WIDE = 100_000
+Note: TypeAlias = Callable[[str, str], str]
 
 
 class Params(Section):
@@ -37,7 +40,6 @@ class Params(Section):
     prepare: PrepareConfig = Field(PrepareConfig(), description="histories, requests, samples, the split in time")
     embed: EmbedConfig = Field(EmbedConfig(), description="item embeddings: the frozen semantic space")
     tokenize: TokenizeConfig = Field(TokenizeConfig(), description="semantic IDs by residual k-means")
-    experiment: ExperimentConfig = Field(ExperimentConfig(), description="the matrix of training runs")
     frame: FrameConfig = Field(FrameConfig(), description="what every model shares")
     models: dict[str, AnyModel] = Field(
         {"din_50": DINConfig(whole_history=False), "din_whole": DINConfig(), "hisac": HiSACConfig()},
@@ -50,6 +52,7 @@ class Params(Section):
     abtest: ABTestConfig = Field(ABTestConfig(), description="the simulated A/B test")
     promotion: PromotionConfig = Field(PromotionConfig(), description="gates in front of the alias champion")
     mlflow: MLflowConfig = Field(MLflowConfig(), description="where runs and models are shown")
+    experiment: ExperimentConfig = Field(ExperimentConfig(), description="the matrix of training runs")
 
     @model_validator(mode="after")
     def _names_exist(self) -> Params:
@@ -102,36 +105,72 @@ def schema() -> str:
 
 
 def defaults() -> str:
-    """params.yaml with every default, each explained by the description of its field."""
+    """params.yaml with every default, each explained by the description of its field.
+
+    DVC's writer (`dvc exp run -S`) leaves its form alone: lists in lines of their own, nothing for null, comments
+    behind their keys. That writer loses a blank line or a comment below a list, so none stands there.
+    """
+    return render(Params())
+
+
+def render(params: Params, note: Note = lambda key, text: text) -> str:
+    """params.yaml with these settings; `note` makes a key's comment of the key and its field's description."""
     lines = [
         f"# yaml-language-server: $schema={SCHEMA_FILE.as_posix()}",
         "# Every choice a user can make. `hisac-lab params default` prints this file with its defaults.",
     ]
-    params = Params()
     for name, field in Params.model_fields.items():
-        lines += ["", f"{name}:  # {field.description}"]
-        lines += _render(getattr(params, name), 1)
+        lines += ["", _line(name, 0, note(name, field.description or ""))]
+        lines += _render(getattr(params, name), name, note)
     return "\n".join(lines) + "\n"
 
 
-def _render(value: BaseModel | dict[str, BaseModel], depth: int) -> list[str]:
-    pad = "  " * depth
-    lines: list[str] = []
+def _render(value: BaseModel | dict[str, BaseModel], place: str, note: Note) -> list[str]:
+    depth, lines = place.count(".") + 1, []
     if isinstance(value, dict):
         for name, entry in value.items():
-            lines += [f"{pad}{name}:", *_render(entry, depth + 1)]
+            key = f"{place}.{name}"
+            lines += [_line(name, depth, note(key, "")), *_render(entry, key, note)]
         return lines
-    for name, field in type(value).model_fields.items():
-        entry = getattr(value, name)
+    for name in _ordered(value):
+        entry, key, field = getattr(value, name), f"{place}.{name}", type(value).model_fields[name]
+        entry = field.default if entry == field.default else entry  # 200000 where it is read as 200000.0
+        text = note(key, field.description or "")
         if isinstance(entry, BaseModel):
-            lines += [f"{pad}{name}:  # {field.description}", *_render(entry, depth + 1)]
+            lines += [_line(name, depth, text), *_render(entry, key, note)]
         else:
-            lines.append(f"{pad}{name}: {_scalar(entry)}  # {field.description}")
+            beside, below = written(dict(sorted(entry.items())) if isinstance(entry, dict) else entry)
+            lines += [_line(name, depth, text, beside), *("  " * depth + line for line in below)]
     return lines
 
 
-def _scalar(value: Any) -> str:
-    if isinstance(value, tuple):
-        return "[" + ", ".join(_scalar(entry) for entry in value) + "]"
-    text: str = yaml.safe_dump(value, default_flow_style=True, width=1000, allow_unicode=True)
-    return text.replace("\n...\n", "").strip()
+def _ordered(section: BaseModel) -> list[str]:
+    """Its fields; lists at its end go to its front, for a blank line follows the end."""
+    names = list(type(section).model_fields)
+    end = next((at for at in range(len(names), 0, -1) if not isinstance(getattr(section, names[at - 1]), tuple)), 0)
+    return names[end:] + names[:end]
+
+
+def _line(name: str, depth: int, comment: str, value: str = "") -> str:
+    line = f"{'  ' * depth}{name}:{' ' if value else ''}{value}"
+    return f"{line}  # {comment}" if comment else line
+
+
+def written(value: Any) -> tuple[str, list[str]]:
+    """A value as YAML: what stands behind its key, and the lines below it, from the column of the key on."""
+    if isinstance(value, tuple | list) and value:
+        return "", [f"- {inline(entry)}" for entry in value]
+    return "" if value is None else inline(value), []
+
+
+def inline(value: Any) -> str:
+    """A value as YAML in one line."""
+    text: str = yaml.safe_dump(plain(value), default_flow_style=True, width=WIDE, allow_unicode=True, sort_keys=False)
+    return text.removesuffix("\n").removesuffix("\n...")
+
+
+def plain(value: Any) -> Any:
+    """A value in lists and mappings of its own, as YAML has them."""
+    if isinstance(value, tuple | list):
+        return [plain(entry) for entry in value]
+    return {name: plain(entry) for name, entry in value.items()} if isinstance(value, dict) else value

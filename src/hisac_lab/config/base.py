@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 from collections.abc import Hashable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -26,7 +27,7 @@ AnySection = TypeVar("AnySection", bound=BaseModel)
 
 
 class _UniqueKeys(yaml.SafeLoader):
-    """A YAML loader that refuses a key written twice."""
+    """A YAML loader that refuses a key written twice, and reads 1e-05, as DVC writes it, as a number."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[Any] = set()
@@ -42,6 +43,16 @@ class _UniqueKeys(yaml.SafeLoader):
         return super().construct_mapping(node, deep=deep)
 
 
+_UniqueKeys.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
+)
+
+
+def load_yaml(text: str) -> Any:
+    """What a YAML text means; errors of `yaml` pass."""
+    return yaml.load(text, Loader=_UniqueKeys)
+
+
 def read_yaml(path: Path) -> dict[str, Any]:
     """Reads a YAML mapping.
 
@@ -49,7 +60,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         UserError: Missing, empty, not YAML, not a mapping, or a key written twice.
     """
     try:
-        content = yaml.load(Path(path).read_text(), Loader=_UniqueKeys)
+        content = load_yaml(Path(path).read_text())
     except OSError as error:
         raise explain_os_error(error, path) from error
     except yaml.MarkedYAMLError as error:
@@ -121,18 +132,7 @@ def _explain(error: ValidationError, content: Any, where: Path | str, prefix: st
         rule, _, mend = str(first["ctx"]["error"]).partition(": ")
         return UserError(where, rule, mend or "change one of them", field or None)
     message = first["msg"][0].lower() + first["msg"][1:]
-    hint = ""
-    if isinstance(value, str) and "number" in message and _looks_like_float(value):
-        hint = f" (YAML reads {value} as text: write it with a point and a signed exponent)"
-    return UserError(where, f"value {value!r} is wrong", f"{message}{hint}", field)
-
-
-def _looks_like_float(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
+    return UserError(where, f"value {value!r} is wrong", message, field)
 
 
 def _known_keys(title: str) -> list[str]:

@@ -62,7 +62,7 @@ def test_an_item_that_is_not_there_is_answered_with_a_guess(lab: Path) -> None:
 @pytest.mark.parametrize("half_life", ["null", "10.0"])
 def test_a_users_agents_are_those_of_the_votes(lab: Path, stages: Stages, half_life: str) -> None:
     path = lab / "params.yaml"
-    path.write_text(path.read_text().replace("vote_half_life: null", f"vote_half_life: {half_life}"))
+    path.write_text(path.read_text().replace("vote_half_life:", f"vote_half_life: {half_life}"))
     store, book = EventStore.open(stages.prepare), Codebook.open(stages.codebook)
     user = int(np.diff(store.offsets).argmax())
     shown = run("agents", "show", str(store.user_ids[user]), "--pruned", "2").splitlines()

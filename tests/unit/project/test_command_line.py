@@ -12,11 +12,15 @@ from hisac_lab.cli.main import app
 COMMANDS = """
 agents show USER --model --pruned
 data check PATH --items --vectors
+explain KEY
 graph
 models
 params check
 params default
+params diff
 params schema
+params set KEY VALUE
+params show
 promote MODEL --version
 reproduce [THIS] [THAT] --json
 rollback MODEL

@@ -1,0 +1,98 @@
+"""Which stages of dvc.yaml a setting reaches: those that name it, those below them, and the runs that it decides on."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from typing import Any
+
+import yaml
+
+from hisac_lab.cli.paths import GRAPH
+
+HOLE = re.compile(r"\$\{([^}]+)\}")
+DIGESTS = "code"
+"""What reads this stage's output reads digests of code; a setting that picks other code is named by the reader too."""
+
+
+def lines(key: str, values: dict[str, Any]) -> list[str]:
+    """What `hisac-lab explain` says of it; nothing where there is no dvc.yaml.
+
+    Args:
+        key: A dotted key, or a section.
+        values: All settings, nested.
+    """
+    if not GRAPH.is_file():
+        return []
+    graph: dict[str, dict[str, Any]] = yaml.safe_load(GRAPH.read_text())["stages"]
+    direct = {name: found for name, stage in graph.items() if (found := _instances(name, stage, key, values))}
+    counted = [name for name, stage in graph.items() if _touch_any(key, _holes(stage.get("matrix", {})))]
+    below = _below(graph, {*direct, *counted} - {DIGESTS})
+    reached = [name for names in direct.values() for name in names]
+    said = [f"stages that depend on it: {', '.join(reached) if reached else 'none'}"]
+    if counted:
+        said.append(f"it says how often they run: {', '.join(counted)}")
+    last = [name for name in graph if name in below and name not in direct and name not in counted]
+    if last:
+        said.append(f"below these, where what they read has changed: {', '.join(last)}")
+    return said
+
+
+def _holes(part: Any) -> list[str]:
+    """The keys that a part of dvc.yaml takes values of."""
+    return HOLE.findall(yaml.safe_dump(part))
+
+
+def _instances(name: str, stage: dict[str, Any], key: str, values: dict[str, Any]) -> list[str]:
+    """The stage's name, or the names of its instances if it is not all of them that depend on the key."""
+    matrix = {axis: _filled(entries, values) for axis, entries in stage.get("matrix", {}).items()}
+    rest = {part: content for part, content in stage.items() if part != "matrix"}
+    found, total = [], 0
+    for chosen in itertools.product(*matrix.values()):
+        total += 1
+        known = {**values, "item": dict(zip(matrix, chosen, strict=True))}
+        named = [str(_filled(param, known)) for param in stage.get("params", ())]
+        if _touch_any(key, [*named, *_holes(rest)]):
+            found.append(f"{name}@{'-'.join(map(str, chosen))}")
+    return [name] if found and len(found) == total else found
+
+
+def _filled(text: Any, values: dict[str, Any]) -> Any:
+    if not isinstance(text, str):
+        return text
+
+    def look_up(path: str) -> Any:
+        value: Any = values
+        for step in path.split("."):
+            value = value[step]
+        return value
+
+    whole = HOLE.fullmatch(text)
+    return look_up(whole[1]) if whole else HOLE.sub(lambda match: str(look_up(match[1])), text)
+
+
+def _below(graph: dict[str, dict[str, Any]], start: set[str]) -> set[str]:
+    """Stages that read outputs of these, or of stages that do."""
+    reached, todo = set(start), list(start)
+    while todo:
+        stage = graph[todo.pop()]
+        made = [_path(out) for part in ("outs", "metrics") for out in stage.get(part, ())]
+        for name, other in graph.items():
+            if name not in reached and any(_beside(_path(dep), out) for dep in other.get("deps", ()) for out in made):
+                reached.add(name)
+                todo.append(name)
+    return reached - start
+
+
+def _path(entry: Any) -> str:
+    """A path of dvc.yaml up to its first value of a setting."""
+    text = next(iter(entry)) if isinstance(entry, dict) else str(entry)
+    return text.partition("${")[0].rstrip("/")
+
+
+def _beside(one: str, other: str) -> bool:
+    return f"{one}/".startswith(f"{other}/") or f"{other}/".startswith(f"{one}/")
+
+
+def _touch_any(key: str, names: list[str]) -> bool:
+    return any(f"{key}.".startswith(f"{name}.") or f"{name}.".startswith(f"{key}.") for name in names)
