@@ -19,7 +19,7 @@ from hisac_lab.evaluation.evaluate import evaluate as judge
 from hisac_lab.evaluation.records import Evaluated, ModelScores, Scores
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Comparison(Printed):
     """Scores of several models.
 

@@ -37,7 +37,7 @@ WORDS, TITLES = 4, 2
 CHUNK = 1024  # candidates scored in one row
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Ranking(Printed):
     """The best items for users, best first."""
 
@@ -48,7 +48,7 @@ class Ranking(Printed):
         return self.rows
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class AgentTable(Printed):
     """A user's interest-agents, most votes first.
 

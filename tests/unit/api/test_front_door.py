@@ -60,6 +60,7 @@ def test_models_are_compared_under_one_protocol(models: dict[str, hl.Model]) -> 
     )
     assert str(compared).splitlines()[0].startswith(f"{compared.protocol.test_samples:,} test samples")
     assert "<table" in compared._repr_html_()
+    assert repr(compared) == str(compared)
     assert list(compared.table("log_loss")["log_loss"]) == sorted(compared.table("log_loss")["log_loss"])
     with says("table(): metric", "there is no metric 'ndcg'", "auc"):
         compared.table("ndcg")
