@@ -32,7 +32,7 @@ flow: $(READY)  ## the real graph on a tiny configuration
 	$(BIN)/pytest -n 2 -m "not emulator" tests/flow
 
 emulate: $(READY)  ## the tiny graph on an emulated processor (Debian's qemu-user), to the same bytes; minutes
-	$(BIN)/pytest -m emulator tests/flow
+	$(BIN)/pytest -n 2 -m emulator tests/flow
 
 lowest:  ## unit tests with the lowest versions that pyproject.toml allows, in an environment of their own
 	test -x $(LOWEST)/bin/python || $(PYTHON) -m venv $(LOWEST)
