@@ -68,7 +68,7 @@ class Lab:
         """Copies the project's own files (as git sees them), sets the tiny configuration and commits.
 
         Settings are the defaults but for `TINY`, whatever the project's own params.yaml says.
-        A stage has one process: here, starting torch in more of them takes longer than their work.
+        `evaluate` has one process: here, starting torch in more of them takes longer than their work.
         """
         listed = subprocess.run(
             ["git", "ls-files", "-co", "--exclude-standard", "-z"], cwd=ROOT, capture_output=True, check=True
@@ -81,7 +81,8 @@ class Lab:
         (path / "params.yaml").write_text(defaults())
         lab = cls(path)
         graph = path / "dvc.yaml"
-        graph.write_text(graph.read_text().replace("{threads: 4,", "{threads: 1,"))
+        above, evaluate = graph.read_text().split("\n  evaluate:\n")
+        graph.write_text(above + "\n  evaluate:\n" + evaluate.replace("{threads: 4,", "{threads: 1,", 1))
         write_movielens(path / "log")
         (path / ".gitignore").open("a").write("/remote/\n/events.log\n")
         lab.set(**TINY)
