@@ -12,14 +12,13 @@ import numpy as np
 import pandas as pd
 
 from hisac_lab.api.data import Data
+from hisac_lab.api.look import votes_of
 from hisac_lab.api.settings import settings
 from hisac_lab.api.tables import Printed
 from hisac_lab.base.artifacts import load_array
 from hisac_lab.base.errors import UserError
-from hisac_lab.codebook.counting import FRESH, recency_weights
-from hisac_lab.codebook.portrait import portray, typical, words_of
+from hisac_lab.codebook.portrait import typical, words_of
 from hisac_lab.codebook.tree import Codebook
-from hisac_lab.codebook.votes import split_budget
 from hisac_lab.config.compute import ComputeConfig
 from hisac_lab.config.model import FrameConfig, ModelConfig
 from hisac_lab.config.train import TrainConfig
@@ -149,23 +148,15 @@ class Model:
         assert self.data.embedded is not None
         book = Codebook.open(self.data.codebook)
         vectors = load_array(self.data.embedded, "embeddings") if book.item_vectors is None else book.item_vectors
-        book = book.cut(config.depth or book.depth)
-        budgets, rule = config.budgets or split_budget(config.agents, book.depth, config.breadth), config.vote
-        if config.every_leaf:
-            budgets, rule = (len(book.parents[-1]),), "flat"
-        begin, end = int(store.offsets[number]), int(store.offsets[number + 1])
-        begin = max(begin, end - store.limit)
-        times = np.asarray(store.times[begin:end])
-        aged = config.vote_half_life is not None and len(times) > 0
-        weights = recency_weights(times[-1] - times, (config.vote_half_life or 0) * 86_400) if aged else None
-        found = portray(book, np.asarray(store.items[begin:end]), budgets, rule, weights)
+        votes = votes_of(config, book, store, number)
+        book, found = votes.book, votes.portrait
         table = self.data.items
         titles = table["title" if "title" in table else "text"].astype(str).tolist()
         texts, known = table["text"].astype(str).tolist(), np.flatnonzero(book.item_nodes[:, 0] >= 0)
         rows = [
             {
                 "agent": "-".join(map(str, book.path(one.node, one.level))),
-                "votes": one.votes / (FRESH if aged else 1),
+                "votes": one.votes / votes.unit,
                 "share": round(one.votes / found.votes, 3),
                 "words": ", ".join(words_of(texts, book.items_at(one.node, one.level), known, WORDS)),
                 "nearest": "; ".join(titles[at] for at in typical(book, vectors, one.node, one.level, TITLES)),

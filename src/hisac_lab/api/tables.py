@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-class Printed:
+class Printed(ABC):
     """A result that shows itself as its table.
 
     Attributes:
@@ -17,9 +18,9 @@ class Printed:
 
     caption: str = ""
 
+    @abstractmethod
     def table(self) -> pd.DataFrame:
         """The result, ready to read."""
-        raise NotImplementedError
 
     def __str__(self) -> str:
         lines = [self.caption] if self.caption else []

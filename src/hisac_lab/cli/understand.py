@@ -88,10 +88,9 @@ def show_user(
     """Show a user's interest-agents: votes, share of the history they cover, what was pruned."""
     import numpy as np
 
+    from hisac_lab.api.look import votes_of
     from hisac_lab.cli.params import load_params
-    from hisac_lab.codebook.counting import FRESH, recency_weights
-    from hisac_lab.codebook.portrait import portray, typical, words_of
-    from hisac_lab.codebook.votes import split_budget
+    from hisac_lab.codebook.portrait import typical, words_of
     from hisac_lab.events.store import EventStore
 
     name = model or load_params().sweep.model
@@ -100,22 +99,13 @@ def show_user(
     depth = config.depth or book.depth
     if depth > book.depth:
         raise UserError("params.yaml", f"{depth} levels are more than the codebook's {book.depth}", "lower it", "depth")
-    book = book.cut(depth)
-    budgets, rule = config.budgets or split_budget(config.agents, depth, config.breadth), config.vote
-    if config.every_leaf:
-        budgets, rule = (len(book.parents[-1]),), "flat"
     store = EventStore.open(ARTIFACTS.prepare)
     number = _find([str(one) for one in store.user_ids], user, ARTIFACTS.prepare / "users.parquet", "user")
-    begin, end = int(store.offsets[number]), int(store.offsets[number + 1])
-    begin = max(begin, end - store.limit)
-    times = np.asarray(store.times[begin:end])
-    weights = None
-    if config.vote_half_life is not None and len(times):
-        weights = recency_weights(times[-1] - times, config.vote_half_life * 86_400)
-    found = portray(book, np.asarray(store.items[begin:end]), budgets, rule, weights)
+    votes = votes_of(config, book, store, number)
+    book, found, times = votes.book, votes.portrait, votes.times
     print(f"user {user}: {found.behaviours:,} behaviours, {found.voting:,} of items with a semantic ID")
-    split = " x ".join(str(budget) for budget in budgets)
-    print(f"model {name}: at most {split} agents by levels, {rule} vote, codebook {book.digest}")
+    split = " x ".join(str(budget) for budget in votes.budgets)
+    print(f"model {name}: at most {split} agents by levels, {votes.rule} vote, codebook {book.digest}")
     print(f"{len(found.agents)} agents hold {found.covered:.1%} of the votes\n")
     titles, texts = _titles(table), table["text"].astype(str).tolist()
     everything = around_all(book)
@@ -125,8 +115,8 @@ def show_user(
         near = "; ".join(titles[row][:TITLE_WIDTH] for row in typical(book, vectors, node, level, TITLES - 1))
         return f"{words}: {near}" if words else near
 
-    def count(votes: int) -> str:
-        return f"{votes:,}" if weights is None else f"{votes / FRESH:,.2f}"
+    def count(number: int) -> str:
+        return f"{number:,}" if votes.unit == 1 else f"{number / votes.unit:,.2f}"
 
     def row(voted: Any) -> tuple[str, ...]:
         newest = str(np.datetime64(int(times[voted.last]), "s"))[:10]

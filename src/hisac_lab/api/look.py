@@ -1,0 +1,59 @@
+"""What a user's whole history votes for under a HiSAC model's settings, for the front door and the command line."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from hisac_lab.base.artifacts import Array
+from hisac_lab.codebook.counting import FRESH, recency_weights
+from hisac_lab.codebook.portrait import Portrait, portray
+from hisac_lab.codebook.tree import Codebook
+from hisac_lab.codebook.votes import split_budget
+from hisac_lab.events.store import EventStore
+from hisac_lab.models.hisac import HiSACConfig
+
+
+@dataclass(frozen=True)
+class Votes:
+    """One user's votes.
+
+    Attributes:
+        book: The codebook, cut to the depth in use.
+        budgets: k of each level.
+        rule: How agents are chosen.
+        portrait: Agents and pruned nodes.
+        times: Of the history's events, seconds; (n,) int64.
+        unit: What one fresh vote counts: above 1 where older ones count less.
+    """
+
+    book: Codebook
+    budgets: tuple[int, ...]
+    rule: str
+    portrait: Portrait
+    times: Array
+    unit: int
+
+
+def votes_of(config: HiSACConfig, book: Codebook, store: EventStore, user: int) -> Votes:
+    """Lets the history of the user with this number vote, its newest events up to the limit of the store.
+
+    Args:
+        config: Settings of the model; its depth fits the codebook.
+        book: The codebook.
+        store: The histories.
+        user: Number of the user.
+    """
+    book = book.cut(config.depth or book.depth)
+    budgets, rule = config.budgets or split_budget(config.agents, book.depth, config.breadth), config.vote
+    if config.every_leaf:
+        budgets, rule = (len(book.parents[-1]),), "flat"
+    begin, end = int(store.offsets[user]), int(store.offsets[user + 1])
+    begin = max(begin, end - store.limit)
+    times = np.asarray(store.times[begin:end])
+    weights = None
+    if config.vote_half_life is not None and len(times):
+        weights = recency_weights(times[-1] - times, config.vote_half_life * 86_400)
+    portrait = portray(book, np.asarray(store.items[begin:end]), budgets, rule, weights)
+    return Votes(book, budgets, rule, portrait, times, 1 if weights is None else FRESH)
