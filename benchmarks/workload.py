@@ -27,7 +27,7 @@ from hisac_lab.models.contract import History, ItemSpace
 from hisac_lab.models.frame import Ranker
 from hisac_lab.models.instances import Instances
 from hisac_lab.tokens.quantizer import ResidualQuantizer
-from hisac_lab.training.optimizers import optimizers
+from hisac_lab.training.optimizers import make_optimizers
 
 ITEMS, SEMANTIC = 100_000, 64
 CODES, SPREAD = (64, 16, 8), (1.0, 0.5, 0.25)
@@ -143,7 +143,7 @@ def trainer(
         UserError: The settings do not fit.
     """
     model = ranker(load, settings, space).to(device).train()
-    steppers = optimizers(model, TrainConfig())
+    optimizers = make_optimizers(model, TrainConfig())
     history = load.history(model, device)
     history = replace(history, agents=model.agents(history))
     candidates, labels = (torch.from_numpy(part).to(device) for part in (load.candidates, load.labels))
@@ -152,11 +152,11 @@ def trainer(
         with torch.autocast(device, torch.bfloat16, enabled=mixed):
             logits = model(history, candidates)
         losses = torch.nn.functional.binary_cross_entropy_with_logits(logits.float(), labels)
-        for stepper in steppers:
-            stepper.zero_grad(set_to_none=True)
+        for optimizer in optimizers:
+            optimizer.zero_grad(set_to_none=True)
         losses.backward()
-        for stepper in steppers:
-            stepper.step()
+        for optimizer in optimizers:
+            optimizer.step()
         return float(losses.detach())
 
     return step

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -92,3 +94,9 @@ def raw_log(folder: Path, events: pd.DataFrame | str, items: str | None = None) 
         (folder / "items.csv").write_text(items)
     write_manifest(folder, dataset="own", layout="own", files={"events/events.csv": sha256_file(path)})
     return folder
+
+
+def after(steps: int | None) -> Callable[[int, float], bool]:
+    """For `train(on_step=...)`: ends the run after so many steps of this call; None: never."""
+    taken = itertools.count(1)
+    return lambda step, loss: steps is not None and next(taken) >= steps

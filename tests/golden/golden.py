@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pytest
 import torch
 from kit import CPU
 
@@ -23,7 +21,7 @@ from hisac_lab.models.catalog import build
 from hisac_lab.models.contract import ItemSpace
 from hisac_lab.models.frame import Ranker
 from hisac_lab.tokens.quantizer import ResidualQuantizer
-from hisac_lab.training import loop
+from hisac_lab.training.loop import train
 
 STEPS = 20
 FRAME = FrameConfig(dim=16, short_window=10, attention_hidden=16, tower=(32, 16), dropout=0.1)
@@ -91,17 +89,14 @@ def train_briefly(name: str, steps: int = STEPS) -> tuple[list[float], Ranker]:
     random = np.random.default_rng(0)
     items, rows, valid = make_items(random), make_rows(random, 40, 16), make_rows(random, 10, 4)
     losses: list[float] = []
-    step = loop._step
 
-    def recording(*args: Any) -> float:
-        losses.append(step(*args))
-        return losses[-1]
+    def record(step: int, loss: float) -> bool:
+        losses.append(loss)
+        return len(losses) == steps
 
     if MODELS[name].needs_instances:
         view = make_instances(rows)
         rows, valid = dataclasses.replace(rows, view=view), dataclasses.replace(valid, user=valid.user * 0, view=view)
     model = build(MODELS[name], FRAME, items, seed=0)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loop, "_step", recording)
-        loop.train(model, rows, valid, TRAIN, CPU, 0, "golden", stop_after=steps)
+    train(model, rows, valid, TRAIN, CPU, 0, "golden", on_step=record)
     return losses, model

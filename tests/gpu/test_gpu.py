@@ -37,15 +37,16 @@ def _losses(
     items: ItemSpace,
     rows: dict[str, Rows],
     runtime: Runtime,
-    monkeypatch: pytest.MonkeyPatch,
     config: TrainConfig = TRAIN,
 ) -> list[float]:
     losses: list[float] = []
-    step = loop._step
-    with monkeypatch.context() as patch:
-        patch.setattr(loop, "_step", lambda *args: losses.append(step(*args)) or losses[-1])
-        model = build(MODELS[name], FRAME, items, seed=0)
-        loop.train(model, rows["train"], rows["valid"], config, runtime, 0, "gpu", stop_after=STEPS)
+
+    def record(step: int, loss: float) -> bool:
+        losses.append(loss)
+        return len(losses) == STEPS
+
+    model = build(MODELS[name], FRAME, items, seed=0)
+    loop.train(model, rows["train"], rows["valid"], config, runtime, 0, "gpu", on_step=record)
     return losses
 
 
@@ -55,12 +56,12 @@ def test_auto_takes_the_gpu_and_mixed_precision(gpu: Runtime) -> None:
 
 @pytest.mark.parametrize("name", MODELS)
 def test_mixed_precision_trains_near_single_precision(
-    name: str, items: ItemSpace, rows: dict[str, Rows], gpu: Runtime, monkeypatch: pytest.MonkeyPatch
+    name: str, items: ItemSpace, rows: dict[str, Rows], gpu: Runtime
 ) -> None:
-    found = _losses(name, items, rows, gpu, monkeypatch)
+    found = _losses(name, items, rows, gpu)
     assert len(found) == STEPS
     assert np.isfinite(found).all()
-    assert found == pytest.approx(_losses(name, items, rows, CPU, monkeypatch), rel=0.02)
+    assert found == pytest.approx(_losses(name, items, rows, CPU), rel=0.02)
 
 
 @pytest.mark.parametrize("name", ["din-whole", "hisac"])
@@ -68,11 +69,11 @@ def test_steps_in_parts_and_sparse_tables_train_like_plain_ones(
     name: str, items: ItemSpace, rows: dict[str, Rows], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     single = Runtime(torch.device("cuda"), mixed=False)
-    plain = _losses(name, items, rows, single, monkeypatch)
-    parts = _losses(name, items, rows, single, monkeypatch, TRAIN.model_copy(update={"accumulate": 3}))
+    plain = _losses(name, items, rows, single)
+    parts = _losses(name, items, rows, single, TRAIN.model_copy(update={"accumulate": 3}))
     assert parts == pytest.approx(plain, rel=1e-3)
     monkeypatch.setattr(tables, "SPARSE_ROWS", 16)
-    assert _losses(name, items, rows, single, monkeypatch) == pytest.approx(plain, rel=1e-3)
+    assert _losses(name, items, rows, single) == pytest.approx(plain, rel=1e-3)
 
 
 def test_a_gpu_without_memory_names_what_to_lower(
@@ -80,7 +81,7 @@ def test_a_gpu_without_memory_names_what_to_lower(
 ) -> None:
     monkeypatch.setattr(Ranker, "score", lambda *args: torch.empty(1 << 50, device="cuda"))
     with says("settings", "train.batch_requests", "out of memory in a step of 64 requests", "lower it"):
-        _losses("din-whole", items, rows, gpu, monkeypatch)
+        _losses("din-whole", items, rows, gpu)
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -104,6 +105,7 @@ class Data:
         frame: dict[str, Any] | None = None,
         train: dict[str, Any] | None = None,
         compute: dict[str, Any] | None = None,
+        on_step: Callable[[int, float], None] | None = None,
         **changes: Any,
     ) -> Model:
         """Trains a model; data without semantic IDs are tokenised first, as by default.
@@ -114,6 +116,7 @@ class Data:
             frame: Settings of the section `frame` that differ from the defaults.
             train: Settings of the section `train` that differ from the defaults, as `{"epochs": 3}`.
             compute: Settings of the section `compute` that differ from the defaults.
+            on_step: Told the number and the mean loss of every step; not called when the model is there already.
             changes: Settings of the model that differ from the defaults, as `agents=64`.
 
         Raises:
@@ -130,6 +133,7 @@ class Data:
             settings(FrameConfig, frame or {}, "fit", "frame"),
             settings(TrainConfig, train or {}, "fit", "train"),
             settings(ComputeConfig, compute or {}, "fit", "compute"),
+            on_step,
         )
 
     def instances(self, frame: FrameConfig, train: TrainConfig, compute: ComputeConfig) -> Path:

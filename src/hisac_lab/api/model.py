@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -205,6 +205,7 @@ def fit(
     frame: FrameConfig,
     train: TrainConfig,
     compute: ComputeConfig,
+    on_step: Callable[[int, float], None] | None = None,
 ) -> Model:
     """Trains one model with one seed; see `Data.fit`.
 
@@ -225,10 +226,14 @@ def fit(
     parts = [part.model_dump(mode="json") for part in (config, frame, train, compute)]
     key = [parts, seed, data.key(), None if instances is None else instances.name]
 
+    def watch(step: int, loss: float) -> None:
+        if on_step is not None:
+            on_step(step, loss)
+
     def build(out: Path) -> None:
         items = load_items(prepared=data.prepared, embedded=embedded, codebook=codebook)
         work = data.workspace.path / "work" / out.name
         train_model(config.kind, config, frame, train, compute, seed, items, prepared=data.prepared, out=out, work=work,
-                    instances=instances)  # fmt: skip
+                    instances=instances, on_step=watch)  # fmt: skip
 
     return Model(data, data.workspace.make("train", key, build), instances)

@@ -195,11 +195,11 @@ class ModelContract:
         model.train()
         frozen = {name: part.clone() for name, part in model.named_buffers()}
         learnt = {name: part.clone() for name, part in model.named_parameters()}
-        stepper = torch.optim.Adam(model.parameters(), lr=0.05)
+        optimizer = torch.optim.Adam(model.parameters(), lr=0.05)
         for seed in range(2):
-            stepper.zero_grad()
+            optimizer.zero_grad()
             model(make_history([40, 40, 30, 20, 0], seed=seed), CANDIDATES).square().mean().backward()
-            stepper.step()
+            optimizer.step()
         for name, part in model.named_buffers():
             if (
                 "running" not in name and "batches_tracked" not in name
@@ -334,13 +334,13 @@ class ModelContract:
 
         def losses(seed: int) -> list[float]:
             made = build(self.models[name], frame, SPACE, seed)
-            stepper = torch.optim.Adam(made.parameters(), lr=0.01)
+            optimizer = torch.optim.Adam(made.parameters(), lr=0.01)
             found = []
             for _ in range(3):
                 loss = nn.functional.binary_cross_entropy_with_logits(made(history, CANDIDATES), labels)
-                stepper.zero_grad()
+                optimizer.zero_grad()
                 loss.backward()  # type: ignore[no-untyped-call]
-                stepper.step()
+                optimizer.step()
                 found.append(float(loss.detach()))
             return found
 

@@ -48,23 +48,23 @@ class Checkpoint:
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def save(self, progress: Progress, model: nn.Module, steppers: list[torch.optim.Optimizer]) -> None:
+    def save(self, progress: Progress, model: nn.Module, optimizers: list[torch.optim.Optimizer]) -> None:
         """Writes everything a resumed run needs to end in the same bytes."""
         box = io.BytesIO()
         state = {
             "progress": asdict(progress),
             "model": model.state_dict(),
-            "optimizers": [stepper.state_dict() for stepper in steppers],
+            "optimizers": [optimizer.state_dict() for optimizer in optimizers],
         }
         torch.save(state, box)
         write_file(self.path, box.getvalue())
 
-    def resume(self, model: nn.Module, steppers: list[torch.optim.Optimizer]) -> Progress | None:
+    def resume(self, model: nn.Module, optimizers: list[torch.optim.Optimizer]) -> Progress | None:
         """Puts the last state into model and optimisers; None at a fresh start."""
         if not self.path.exists():
             return None
         state: dict[str, Any] = torch.load(self.path, map_location="cpu", weights_only=True)
         model.load_state_dict(state["model"])
-        for stepper, saved in zip(steppers, state["optimizers"], strict=True):
-            stepper.load_state_dict(saved)
+        for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
         return Progress(**state["progress"])

@@ -39,7 +39,7 @@ from hisac_lab.models.instances import Instances
 from hisac_lab.ops.auc import auc
 from hisac_lab.tables.read import UNIT_SECONDS
 from hisac_lab.training.loop import add_gradients, seed_dropout, update
-from hisac_lab.training.optimizers import optimizers
+from hisac_lab.training.optimizers import make_optimizers
 
 BLOCK = 1 << 20  # samples whose columns are written at once
 PAIRS = 1 << 22  # pairs of instances the transformer compares at once when it writes
@@ -235,7 +235,7 @@ class _Walk:
     ) -> None:
         self.config, self.table, self.train, self.runtime = config, table, train, runtime
         self.model = model.to(runtime.device)
-        self.steppers = optimizers(model, train)
+        self.optimizers = make_optimizers(model, train)
         self.step = 0
 
     @torch.inference_mode()
@@ -302,7 +302,7 @@ class _Walk:
             seed = [self.config.seed, stretch, epoch]
             for batch in self._batches(some, piece, seed):
                 few = some.take(batch)
-                with update(self.model, self.steppers):
+                with update(self.model, self.optimizers):
                     seed_dropout(self.config.seed, self.step)
                     loss = add_gradients(self._logits(few, piece[batch]), few, int(few.mask.sum()))
                 if not np.isfinite(loss):

@@ -6,10 +6,10 @@ is computed, not drawn, and dropout is seeded anew in every part of every step.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -27,22 +27,25 @@ from hisac_lab.ops.auc import auc
 from hisac_lab.ops.choice import higher
 from hisac_lab.training.checkpoint import Checkpoint, Progress
 from hisac_lab.training.meter import Meter
-from hisac_lab.training.optimizers import optimizers
+from hisac_lab.training.optimizers import make_optimizers
 from hisac_lab.training.parallel import ALONE, Team
 from hisac_lab.training.trouble import scoring_explained, step_explained
 
 RATE, MEND = "train.learning_rate", "lower it, or train.embedding_learning_rate"
 
+OnStep: TypeAlias = Callable[[int, float], bool | None]
+"""Told the number of a step, from 0, and its mean loss."""
+
 
 @contextmanager
-def update(model: Ranker, steppers: list[torch.optim.Optimizer]) -> Iterator[None]:
+def update(model: Ranker, optimizers: list[torch.optim.Optimizer]) -> Iterator[None]:
     """Steps by the gradients that are added inside; not at all, when something is raised there."""
     model.train()
-    for stepper in steppers:
-        stepper.zero_grad(set_to_none=True)
+    for optimizer in optimizers:
+        optimizer.zero_grad(set_to_none=True)
     yield
-    for stepper in steppers:
-        stepper.step()
+    for optimizer in optimizers:
+        optimizer.step()
 
 
 def seed_dropout(*seed: int) -> None:
@@ -75,8 +78,8 @@ def train(
     seed: int,
     what: str,
     work: Path | None = None,
-    stop_after: int | None = None,
     team: Team = ALONE,
+    on_step: OnStep | None = None,
 ) -> Progress:
     """Trains, validates, keeps the best weights: those of the first validation with the highest AUC, as rounded.
 
@@ -89,16 +92,17 @@ def train(
         seed: Seed of batch order and dropout.
         what: Name for progress lines.
         work: Folder for checkpoints; None trains without.
-        stop_after: Ends after so many steps of this call, as a kill would (for tests).
         team: The processes that share the batches; all end with the same weights.
+        on_step: Called after every step. When it gives True, the run ends there as a kill would end it: with the
+            weights of that step, and to be resumed from the last checkpoint.
 
     Raises:
         UserError: The loss is no longer finite, memory runs out, or another process of the team is gone.
     """
     model.to(runtime.device)
-    steppers = optimizers(model, config)
+    optimizers = make_optimizers(model, config)
     checkpoint = Checkpoint(work / "checkpoint.pt") if work else None
-    progress = (checkpoint and checkpoint.resume(model, steppers)) or Progress()
+    progress = (checkpoint and checkpoint.resume(model, optimizers)) or Progress()
     team.align(model, progress.step)
     with scoring_explained():
         cache = AgentCache.fill(model, train_rows, runtime)
@@ -121,7 +125,7 @@ def train(
             batches = epoch_order(train_rows.lengths, config.batch_requests, seed, epoch)
         with step_explained(train_rows, batches[at], config.accumulate):
             loss = _step(
-                model, train_rows, batches[at], steppers, runtime, cache, config.accumulate, team, (seed, step)
+                model, train_rows, batches[at], optimizers, runtime, cache, config.accumulate, team, (seed, step)
             )
         for rank in range(team.size):
             meter.add(np.array_split(team.share(batches[at], rank), config.accumulate))
@@ -133,8 +137,8 @@ def train(
         if (at + 1) * checks // per_epoch > at * checks // per_epoch:
             _validate(model, valid_rows, valid_cache, runtime, progress, team)
         if checkpoint and team.leads and progress.step % config.checkpoint_every == 0:
-            checkpoint.save(progress, model, steppers)
-        if stop_after is not None and progress.step - first >= stop_after:
+            checkpoint.save(progress, model, optimizers)
+        if on_step is not None and on_step(step, loss):
             return progress
     if team.leads and progress.step < total:
         say(f"{what}: stopped after {progress.step:,} batches, {progress.stale} validations without a better AUC")
@@ -146,7 +150,7 @@ def _step(
     model: Ranker,
     rows: Rows,
     index: Array,
-    steppers: list[torch.optim.Optimizer],
+    optimizers: list[torch.optim.Optimizer],
     runtime: Runtime,
     cache: AgentCache | None,
     accumulate: int,
@@ -156,7 +160,7 @@ def _step(
     """One step of the team on the rows at `index`, in parts; the mean loss over all real candidates."""
     candidates = int(rows.mask[index].sum())
     loss = 0.0
-    with update(model, steppers):
+    with update(model, optimizers):
         for part, few in enumerate(np.array_split(team.share(index), accumulate)):
             if len(few):
                 # The first part of the first process has the seed of an undivided step.

@@ -49,7 +49,7 @@ def _move_rows(table: Tensor, sums: Tensor, rows: Tensor, values: Tensor, group:
     table.index_add_(0, rows, values / (roots + group["eps"]), alpha=-group["lr"])
 
 
-def optimizers(model: nn.Module, config: TrainConfig) -> list[torch.optim.Optimizer]:
+def make_optimizers(model: nn.Module, config: TrainConfig) -> list[torch.optim.Optimizer]:
     """Adam with decoupled weight decay for dense parameters, Adagrad for embedding tables.
 
     Args:

@@ -19,7 +19,7 @@ from hisac_lab.inference.records import CURVE, Trained
 from hisac_lab.inference.runtime import Runtime, fed
 from hisac_lab.models.catalog import build
 from hisac_lab.models.contract import ItemSpace
-from hisac_lab.training.loop import train
+from hisac_lab.training.loop import OnStep, train
 from hisac_lab.training.parallel import join
 
 
@@ -44,6 +44,7 @@ def train_model(
     out: Path,
     work: Path,
     instances: Path | None = None,
+    on_step: OnStep | None = None,
 ) -> None:
     """Trains one model with one seed and writes it as safetensors and JSON.
 
@@ -59,6 +60,7 @@ def train_model(
         out: An empty directory; of several processes (see `parallel`) only the leader writes.
         work: Where checkpoints live until the run has ended well.
         instances: Output of the stage `instances`, for models that read it.
+        on_step: Called after every step (see `train`).
 
     Raises:
         UserError: The settings do not fit the data, or training diverges.
@@ -71,7 +73,9 @@ def train_model(
     view = rows["train"].view
     what = f"train {name} seed {seed}"
     with join(runtime.device) as team:
-        progress = train(model, rows["train"], rows["valid"], config, runtime, seed, what, work, team=team)
+        progress = train(
+            model, rows["train"], rows["valid"], config, runtime, seed, what, work, team=team, on_step=on_step
+        )
     if not team.leads:
         return
     save_model(out, model, model_config, items, None if view is None else view.store.digest)

@@ -49,6 +49,13 @@ def test_what_is_there_is_not_made_again(data: hl.Data, models: dict[str, hl.Mod
     assert again.fit("hisac", agents=8, seed=1, **BRIEF).path != models["HiSAC"].path
 
 
+def test_steps_can_be_watched(data: hl.Data) -> None:
+    seen: list[tuple[int, float]] = []
+    model = data.fit("mean", seed=3, on_step=lambda step, loss: seen.append((step, loss)), **BRIEF)
+    assert [step for step, _ in seen] == list(range(model.record.steps))
+    assert all(0 < loss < 2 for _, loss in seen)
+
+
 def test_models_are_compared_under_one_protocol(models: dict[str, hl.Model]) -> None:
     compared = hl.evaluate(models, bootstrap=20, compute={"device": "cpu"})
     table = compared.table()

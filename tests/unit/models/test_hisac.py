@@ -213,11 +213,11 @@ def test_frozen_parts_get_no_gradient() -> None:
     assert {name.split(".")[-1] for name in frozen} >= {"semantic", "fields", "leaf_vectors", "item_leaf", "parents_0"}
     history = _history()
     assert not branch.route(history, branch.agents(history)).requires_grad
-    stepper = torch.optim.Adam(model.parameters(), lr=0.1)
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.1)
     for _ in range(3):
-        stepper.zero_grad()
+        optimizer.zero_grad()
         model(history, torch.arange(20).view(5, 4)).square().mean().backward()
-        stepper.step()
+        optimizer.step()
     for name, part in model.named_buffers():
         assert not part.requires_grad
         assert part.grad is None

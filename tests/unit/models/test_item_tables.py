@@ -13,7 +13,7 @@ from hisac_lab.inference.bundle import load_model, save_model
 from hisac_lab.models.catalog import build
 from hisac_lab.models.frame import ItemEncoder
 from hisac_lab.models.tables import MEGABYTE, SPARSE_ROWS, SharedTable, draw, every, item_table, least_rows
-from hisac_lab.training.optimizers import optimizers
+from hisac_lab.training.optimizers import make_optimizers
 
 SPACE = make_items()
 MANY = 1_000_000
@@ -21,10 +21,10 @@ MANY = 1_000_000
 
 def _bytes_in_training(table: torch.nn.Module) -> int:
     """Weights and what Adagrad holds after a step."""
-    stepper = torch.optim.Adagrad(table.parameters())
+    optimizer = torch.optim.Adagrad(table.parameters())
     table(torch.tensor([0, 1])).sum().backward()
-    stepper.step()
-    held = [value for state in stepper.state.values() for value in state.values() if value.ndim]
+    optimizer.step()
+    held = [value for state in optimizer.state.values() for value in state.values() if value.ndim]
     return sum(part.numel() * part.element_size() for part in (*table.parameters(), *held))
 
 
@@ -108,7 +108,7 @@ def test_gradients_reach_both_rows_of_an_item_and_no_others(count: int) -> None:
 
 def test_the_table_is_trained_by_adagrad() -> None:
     model = build(MODELS["hisac"], FRAME.model_copy(update={"table_mb": 0.0014}), SPACE, 0)
-    held = {id(part) for group in optimizers(model, TrainConfig())[1].param_groups for part in group["params"]}
+    held = {id(part) for group in make_optimizers(model, TrainConfig())[1].param_groups for part in group["params"]}
     assert id(model.encoder.ids.rows.weight) in held
 
 

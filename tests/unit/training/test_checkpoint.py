@@ -14,23 +14,23 @@ from hisac_lab.config.train import TrainConfig
 from hisac_lab.models.catalog import build
 from hisac_lab.models.frame import Ranker
 from hisac_lab.training.checkpoint import Checkpoint, Progress
-from hisac_lab.training.optimizers import optimizers
+from hisac_lab.training.optimizers import make_optimizers
 
 SPACE = make_items()
 
 
 def _start(seed: int = 0) -> tuple[Ranker, list[torch.optim.Optimizer]]:
     model = build(MODELS["hisac"], FRAME, SPACE, seed)
-    return model, optimizers(model, TrainConfig())
+    return model, make_optimizers(model, TrainConfig())
 
 
-def _steps(model: Ranker, steppers: list[torch.optim.Optimizer], count: int) -> None:
+def _steps(model: Ranker, optimizers: list[torch.optim.Optimizer], count: int) -> None:
     for step in range(count):
         loss = model(make_history([5, 3], seed=step), torch.arange(4).view(2, 2)).square().mean()
         model.zero_grad()
         loss.backward()
-        for stepper in steppers:
-            stepper.step()
+        for optimizer in optimizers:
+            optimizer.step()
 
 
 def test_a_fresh_start_has_no_state(tmp_path: Path) -> None:
@@ -38,19 +38,19 @@ def test_a_fresh_start_has_no_state(tmp_path: Path) -> None:
 
 
 def test_weights_optimisers_and_position_come_back(tmp_path: Path) -> None:
-    model, steppers = _start()
-    _steps(model, steppers, 3)
+    model, optimizers = _start()
+    _steps(model, optimizers, 3)
     best = {"a": torch.arange(3.0)}
     progress = Progress(3, 1.5, 2, [{"step": 3, "valid_auc": 0.7}], 0.7, 4, best)
     box = Checkpoint(tmp_path / "deep" / "checkpoint.pt")
-    box.save(progress, model, steppers)
+    box.save(progress, model, optimizers)
     other, others = _start(1)
     found = box.resume(other, others)
     assert found is not None
     assert (found.step, found.loss_sum, found.loss_count, found.stale) == (3, 1.5, 2, 4)
     assert (found.curve, found.best_auc) == (progress.curve, 0.7)
     assert torch.equal(found.best["a"], best["a"])
-    for one, two in ((model, steppers), (other, others)):
+    for one, two in ((model, optimizers), (other, others)):
         _steps(one, two, 2)
     for part, again in zip(model.parameters(), other.parameters(), strict=True):
         assert torch.equal(part, again)
@@ -60,9 +60,9 @@ def test_weights_optimisers_and_position_come_back(tmp_path: Path) -> None:
 def test_a_checkpoint_cut_short_leaves_the_one_before(
     tmp_path: Path, trouble: BaseException, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model, steppers = _start()
+    model, optimizers = _start()
     box = Checkpoint(tmp_path / "checkpoint.pt")
-    box.save(Progress(step=1), model, steppers)
+    box.save(Progress(step=1), model, optimizers)
 
     def fail(number: int) -> None:
         raise trouble
@@ -70,8 +70,8 @@ def test_a_checkpoint_cut_short_leaves_the_one_before(
     monkeypatch.setattr(os, "fsync", fail)
     expected = says("checkpoint.pt", "no space left") if isinstance(trouble, OSError) else pytest.raises(type(trouble))
     with expected:
-        box.save(Progress(step=2), model, steppers)
-    found = box.resume(model, steppers)
+        box.save(Progress(step=2), model, optimizers)
+    found = box.resume(model, optimizers)
     assert found is not None
     assert found.step == 1
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint.pt"]

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from kit import CPU, FRAME, MODELS, says
+from kit import CPU, FRAME, MODELS, after, says
 
 from hisac_lab.config.base import parse
 from hisac_lab.config.train import TrainConfig
@@ -24,7 +24,7 @@ from hisac_lab.models.frame import Ranker
 from hisac_lab.training import loop
 from hisac_lab.training.checkpoint import Progress
 from hisac_lab.training.loop import train
-from hisac_lab.training.optimizers import optimizers
+from hisac_lab.training.optimizers import make_optimizers
 
 NAMES = ["din-short-only", "din-whole", "hisac"]
 DROPOUT = FRAME.model_copy(update={"dropout": 0.2})
@@ -73,7 +73,7 @@ def test_a_killed_run_resumes_to_the_same_bytes(
     whole = fit(name)
     assert whole[1].step > sum(stops)
     for stop in stops:
-        stopped = fit(name, work=tmp_path, stop_after=stop)[1]
+        stopped = fit(name, work=tmp_path, on_step=after(stop))[1]
         assert stopped.step < whole[1].step
     resumed = fit(name, work=tmp_path)
     assert _same(resumed, whole)
@@ -83,22 +83,15 @@ def test_a_resumed_run_goes_on_from_its_last_checkpoint(
     fit: Callable[..., Trained], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     done: list[int] = []
-    step = loop._step
-
-    def counting(*args: Any) -> float:
-        done.append(args[-1][1])
-        return step(*args)
-
-    monkeypatch.setattr(loop, "_step", counting)
-    fit("hisac", work=tmp_path, stop_after=7)
-    total = fit("hisac", work=tmp_path)[1].step
+    fit("hisac", work=tmp_path, on_step=lambda step, loss: done.append(step) or len(done) == 7)
+    total = fit("hisac", work=tmp_path, on_step=lambda step, loss: done.append(step))[1].step
     assert done == [*range(7), *range(6, total)]
 
 
 def test_a_finished_run_is_not_trained_again(fit: Callable[..., Trained], tmp_path: Path) -> None:
     config = CONFIG.model_copy(update={"checkpoint_every": 1})
     whole = fit("hisac", config, work=tmp_path)
-    assert _same(fit("hisac", config, work=tmp_path, stop_after=0), whole)
+    assert _same(fit("hisac", config, work=tmp_path, on_step=after(0)), whole)
 
 
 def test_the_best_weights_are_kept_not_the_last(fit: Callable[..., Trained], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -108,7 +101,7 @@ def test_the_best_weights_are_kept_not_the_last(fit: Callable[..., Trained], mon
     model, progress = fit("din-short-only", config)
     assert [point["valid_auc"] for point in progress.curve] == [0.6, 0.9, 0.7, 0.8]
     assert progress.best_auc == 0.9
-    half, _ = fit("din-short-only", config, stop_after=progress.curve[1]["step"])
+    half, _ = fit("din-short-only", config, on_step=after(progress.curve[1]["step"]))
     for name, part in half.state_dict().items():
         assert torch.equal(part, model.state_dict()[name])
 
@@ -121,7 +114,7 @@ def test_a_step_in_parts_is_the_undivided_step(parts: int, items: ItemSpace, row
     for accumulate in (1, parts):
         config = CONFIG.model_copy(update={"accumulate": accumulate, "learning_rate": 1e-4})
         model = build(MODELS["hisac"], FRAME, items, 0)
-        progress = train(model, rows["train"], rows["valid"], config, CPU, 0, "test", stop_after=6)
+        progress = train(model, rows["train"], rows["valid"], config, CPU, 0, "test", on_step=after(6))
         found.append((progress.loss_sum, *(part.detach() for part in model.parameters())))
     torch.testing.assert_close(found[0], found[1], atol=2e-4, rtol=1e-4)
 
@@ -140,7 +133,7 @@ def test_each_part_of_a_step_draws_its_own_dropout(
 
     monkeypatch.setattr(loop, "_backward", watching)
     for accumulate in (1, 2):
-        fit("din-short-only", CONFIG.model_copy(update={"accumulate": accumulate}), stop_after=2)
+        fit("din-short-only", CONFIG.model_copy(update={"accumulate": accumulate}), on_step=after(2))
     whole, halves = drawn[:2], drawn[2:]
     assert [size for size, _ in whole] == [first + second for (first, _), (second, _) in (halves[:2], halves[2:])]
     assert [draw for _, draw in whole] == [halves[0][1], halves[2][1]], "the first part has the undivided step's seed"
@@ -150,7 +143,7 @@ def test_each_part_of_a_step_draws_its_own_dropout(
 def test_a_killed_run_in_parts_resumes_to_the_same_bytes(fit: Callable[..., Trained], tmp_path: Path) -> None:
     config = CONFIG.model_copy(update={"accumulate": 3})
     whole = fit("hisac", config)
-    fit("hisac", config, work=tmp_path, stop_after=7)
+    fit("hisac", config, work=tmp_path, on_step=after(7))
     assert _same(fit("hisac", config, work=tmp_path), whole)
 
 
@@ -167,7 +160,7 @@ def test_a_killed_run_with_sparse_tables_resumes_to_the_same_bytes(
         return model, train(model, rows["train"], rows["valid"], CONFIG, CPU, 0, "test", **options)
 
     whole = start()
-    start(work=tmp_path, stop_after=7)
+    start(work=tmp_path, on_step=after(7))
     assert _same(start(work=tmp_path), whole)
 
 
@@ -179,7 +172,7 @@ def test_sparse_gradients_train_as_dense_ones_do(
         monkeypatch.setattr(tables, "SPARSE_ROWS", least)
         model = build(MODELS["din-whole"], FRAME, items, 0)
         assert model.encoder.ids.sparse == (least == 16)
-        progress = train(model, rows["train"], rows["valid"], CONFIG, CPU, 0, "test", stop_after=6)
+        progress = train(model, rows["train"], rows["valid"], CONFIG, CPU, 0, "test", on_step=after(6))
         found.append((progress.loss_sum, model.encoder.ids.weight.detach()))
     torch.testing.assert_close(found[0], found[1], atol=1e-4, rtol=1e-4)
 
@@ -199,7 +192,7 @@ def test_a_difference_in_the_fifth_decimal_neither_takes_the_weights_nor_restart
         for name, part in model.state_dict().items():
             assert torch.equal(part, found[0][0].state_dict()[name])
     monkeypatch.setattr(loop, "auc", lambda labels, scores: 0.7)
-    first, _ = fit("din-short-only", config, stop_after=found[0][1].curve[1]["step"])
+    first, _ = fit("din-short-only", config, on_step=after(found[0][1].curve[1]["step"]))
     assert all(torch.equal(part, found[0][0].state_dict()[name]) for name, part in first.state_dict().items())
 
 
@@ -239,11 +232,9 @@ def test_a_run_that_stopped_early_resumes_to_the_same_bytes(
     config = CONFIG.model_copy(update={"epochs": 8, "patience": 2, "checkpoint_every": 1})
     whole = fit("hisac", config)
     assert whole[1].curve[-1]["stopped_early"] == 1
-    fit("hisac", config, work=tmp_path, stop_after=stop)
+    fit("hisac", config, work=tmp_path, on_step=after(stop))
     steps: list[int] = []
-    step = loop._step
-    monkeypatch.setattr(loop, "_step", lambda *args: steps.append(args[-1][1]) or step(*args))
-    assert _same(fit("hisac", config, work=tmp_path), whole)
+    assert _same(fit("hisac", config, work=tmp_path, on_step=lambda step, loss: steps.append(step)), whole)
     assert steps == ([] if stop is None else [*range(stop, whole[1].step)])
 
 
@@ -333,7 +324,7 @@ def test_padded_candidates_do_not_enter_the_loss(items: ItemSpace, rows: dict[st
     weights = []
     for given in (train_rows, dirty):
         model = build(MODELS["din-whole"], FRAME, items, 0)
-        train(model, given, rows["valid"], CONFIG, CPU, 0, "test", stop_after=3)
+        train(model, given, rows["valid"], CONFIG, CPU, 0, "test", on_step=after(3))
         weights.append(model.encoder.ids.weight.detach().clone())
     torch.testing.assert_close(*weights, atol=1e-6, rtol=1e-5)
 
@@ -341,10 +332,10 @@ def test_padded_candidates_do_not_enter_the_loss(items: ItemSpace, rows: dict[st
 @pytest.mark.parametrize("name", NAMES)
 def test_tables_go_to_adagrad_and_all_else_to_adam_each_once(name: str, items: ItemSpace) -> None:
     model = build(MODELS[name], FRAME, items, 0)
-    dense, tables = optimizers(model, TrainConfig(learning_rate=0.5, embedding_learning_rate=0.25))
+    dense, tables = make_optimizers(model, TrainConfig(learning_rate=0.5, embedding_learning_rate=0.25))
     assert (type(dense).__name__, type(tables).__name__) == ("AdamW", "Adagrad")
     assert (dense.defaults["lr"], tables.defaults["lr"]) == (0.5, 0.25)
-    held = [part for stepper in (dense, tables) for group in stepper.param_groups for part in group["params"]]
+    held = [part for optimizer in (dense, tables) for group in optimizer.param_groups for part in group["params"]]
     assert sorted(map(id, held)) == sorted(map(id, model.parameters()))
     embeddings = [module.weight for module in model.modules() if isinstance(module, torch.nn.Embedding)]
     assert {id(part) for part in tables.param_groups[0]["params"]} == {id(part) for part in embeddings}
@@ -352,6 +343,6 @@ def test_tables_go_to_adagrad_and_all_else_to_adam_each_once(name: str, items: I
 
 def test_dropout_is_seeded_by_seed_and_step_not_by_what_ran_before(fit: Callable[..., Trained]) -> None:
     torch.manual_seed(99)
-    one = fit("din-short-only", stop_after=2)
+    one = fit("din-short-only", on_step=after(2))
     torch.rand(17)
-    assert _same(one, fit("din-short-only", stop_after=2))
+    assert _same(one, fit("din-short-only", on_step=after(2)))

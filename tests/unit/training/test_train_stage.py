@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from kit import FRAME, MODELS, Stages, says
+from kit import FRAME, MODELS, Stages, after, says
 
 from hisac_lab.base.artifacts import read_manifest, sha256_tree
 from hisac_lab.base.errors import UserError
@@ -57,7 +57,7 @@ def test_a_killed_stage_ends_in_the_same_bytes(
     whole = _run(stages, items, tmp_path / "whole")
 
     def killed(*args: object, **options: object) -> None:
-        train(*args, **options, stop_after=5)  # type: ignore[arg-type]
+        train(*args, **{**options, "on_step": after(5)})  # type: ignore[arg-type]
         raise KeyboardInterrupt
 
     monkeypatch.setattr(stage, "train", killed)
