@@ -29,8 +29,10 @@ from hisac_lab.evaluation.metrics import paired, user_resamples
 from hisac_lab.events.batches import group
 from hisac_lab.events.records import InstancesMade
 from hisac_lab.events.store import SPLITS, EventStore
+from hisac_lab.inference import loader
 from hisac_lab.inference.items import load_items
-from hisac_lab.inference.runtime import Runtime, fed, histories, score_rows
+from hisac_lab.inference.loader import Loader
+from hisac_lab.inference.runtime import Runtime
 from hisac_lab.models.catalog import build
 from hisac_lab.models.contract import ItemSpace
 from hisac_lab.models.din import DINConfig
@@ -128,14 +130,14 @@ def domain(store: EventStore, inside: Array) -> Domain:
 def score(part: Domain, plan: Plan, config: ModelConfig, what: str) -> list[Array]:
     """Test logits of each seed, in the order of the test samples."""
     found, settings = [], plan.params.train
-    plain = {split: group(part.store, part.samples[split], settings.max_candidates) for split in SPLITS}
+    requests = {split: group(part.store, part.samples[split], settings.max_candidates) for split in SPLITS}
     for seed in range(plan.seeds):
         model = build(config, plan.params.frame, plan.items, seed)
-        rows = {split: fed(model, one, plan.stored) for split, one in plain.items()}
-        train(model, rows["train"], rows["valid"], settings, plan.runtime, seed, f"{what}, seed {seed}")
+        loaders = {split: Loader.of(model, one, plan.runtime, plan.stored) for split, one in requests.items()}
+        train(model, loaders["train"], loaders["valid"], settings, seed, f"{what}, seed {seed}")
         logits = np.zeros(len(part.samples["test"]))
-        test = rows["test"]
-        logits[test.sample[test.mask]] = score_rows(model, test, plan.runtime)[test.mask]
+        test = requests["test"]
+        logits[test.sample[test.mask]] = loader.score(model, loaders["test"])[test.mask]
         found.append(logits)
     return found
 
@@ -144,12 +146,12 @@ def reached(part: Domain, plan: Plan) -> float:
     """Share of the test rows whose user has an instance before the request."""
     model = build(plan.models()["instances"], plan.params.frame, plan.items, 0)
     test = group(part.store, part.samples["test"], plan.params.train.max_candidates)
-    rows = fed(model, test, plan.stored)
-    some = 0
-    for index in np.array_split(np.arange(len(rows)), len(rows) // 512 + 1):
-        past = histories(rows, index, plan.runtime).instances
-        some += 0 if past is None else int(past.mask.any(dim=1).sum())
-    return some / len(rows)
+    requests = Loader.of(model, test, plan.runtime, plan.stored)
+    seen = 0
+    for index in np.array_split(np.arange(len(requests)), len(requests) // 512 + 1):
+        past = requests.batch(index).history.instances
+        seen += 0 if past is None else int(past.mask.any(dim=1).sum())
+    return seen / len(requests)
 
 
 def compare(board: str, seeds: int) -> list[str]:

@@ -22,7 +22,7 @@ from hisac_lab.config.compute import ComputeConfig
 from hisac_lab.config.events import PrepareConfig
 from hisac_lab.config.tokens import EmbedConfig, TokenizeConfig
 from hisac_lab.config.train import TrainConfig
-from hisac_lab.events.batches import Rows, group
+from hisac_lab.events.batches import Requests, group
 from hisac_lab.events.store import EventStore
 from hisac_lab.inference.items import load_items
 from hisac_lab.models.contract import ItemSpace
@@ -76,7 +76,7 @@ def items(stages: Stages) -> ItemSpace:
 
 
 @pytest.fixture(scope="session")
-def rows(store: EventStore) -> dict[str, Rows]:
+def rows(store: EventStore) -> dict[str, Requests]:
     """Requests of each split, at most four candidates a row."""
     return {split: group(store, store.samples(split), 4) for split in ("train", "valid", "test")}
 

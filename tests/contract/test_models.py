@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from kit import EVERY
 
-from hisac_lab.events.batches import Rows
+from hisac_lab.events.batches import Requests
 from hisac_lab.models.catalog import OWN
 from hisac_lab.models.contract import ItemSpace
 from hisac_lab.testing import ModelContract
@@ -22,7 +22,7 @@ class TestModels(ModelContract):
         return items
 
     @pytest.fixture
-    def requests(self, rows: dict[str, Rows]) -> Rows:
+    def requests(self, rows: dict[str, Requests]) -> Requests:
         """Requests of its test period."""
         return rows["test"]
 

@@ -12,10 +12,12 @@ from kit import CPU
 from hisac_lab.codebook.build import grow
 from hisac_lab.config.model import FrameConfig, ModelConfig
 from hisac_lab.config.train import TrainConfig
-from hisac_lab.events.batches import Rows
+from hisac_lab.events.batches import Requests
 from hisac_lab.events.instances import InstanceQuery, InstanceStore, InstanceView
 from hisac_lab.events.records import Prepared
 from hisac_lab.events.store import EventStore
+from hisac_lab.inference.loader import Loader
+from hisac_lab.inference.sides import Side, StoredInstances
 from hisac_lab.models import catalog
 from hisac_lab.models.catalog import build
 from hisac_lab.models.contract import ItemSpace
@@ -52,7 +54,7 @@ def make_items(random: np.random.Generator) -> ItemSpace:
     return ItemSpace(torch.from_numpy(vectors), torch.from_numpy(fields), (6, 4), grow(codes, ResidualQuantizer(words)))
 
 
-def make_rows(random: np.random.Generator, users: int, requests: int) -> Rows:
+def make_requests(random: np.random.Generator, users: int, requests: int) -> Requests:
     """Users who like one genre, with histories of up to 80 events; four candidates a request."""
     lengths = random.integers(5, 80, users)
     liked = random.integers(0, 6, users)
@@ -67,16 +69,16 @@ def make_rows(random: np.random.Generator, users: int, requests: int) -> Rows:
     time = np.where(end > offsets[user], times[np.maximum(end - 1, 0)], 10**9) + random.integers(1, 10**5, len(end))
     candidates = random.integers(0, 90, (len(end), 4))
     labels = (random.random(candidates.shape) < np.where(candidates % 6 == liked[user][:, None], 0.8, 0.2)).astype("f4")
-    return Rows(store, offsets[user], end, time, candidates, labels, candidates >= 0, candidates, user)
+    return Requests(store, offsets[user], end, time, candidates, labels, candidates >= 0, candidates, user)
 
 
-def make_instances(rows: Rows) -> InstanceView:
+def make_instances(requests: Requests) -> StoredInstances:
     """Each training request once as an instance, its vector drawn, its label a day late."""
-    order, random = np.argsort(rows.time, kind="stable"), np.random.default_rng(0)
+    order, random = np.argsort(requests.time, kind="stable"), np.random.default_rng(0)
     vectors = np.tanh(random.normal(size=(len(order), 16))).astype(np.float32)
-    users, times, labels = rows.user[order], rows.time[order], rows.labels[order, 0].astype(int)
-    store = InstanceStore.of(users, times, rows.candidates[order, 0], labels, times + 86_400, vectors)
-    return InstanceView(store, InstanceQuery(8, 16))
+    users, times, labels = requests.user[order], requests.time[order], requests.labels[order, 0].astype(int)
+    store = InstanceStore.of(users, times, requests.candidates[order, 0], labels, times + 86_400, vectors)
+    return StoredInstances(InstanceView(store, InstanceQuery(8, 16)))
 
 
 def train_briefly(name: str, steps: int = STEPS) -> tuple[list[float], Ranker]:
@@ -87,16 +89,16 @@ def train_briefly(name: str, steps: int = STEPS) -> tuple[list[float], Ranker]:
         steps: How many.
     """
     random = np.random.default_rng(0)
-    items, rows, valid = make_items(random), make_rows(random, 40, 16), make_rows(random, 10, 4)
+    items, requests, valid = make_items(random), make_requests(random, 40, 16), make_requests(random, 10, 4)
     losses: list[float] = []
 
     def record(step: int, loss: float) -> bool:
         losses.append(loss)
         return len(losses) == steps
 
+    sides: tuple[Side, ...] = ()
     if MODELS[name].needs_instances:
-        view = make_instances(rows)
-        rows, valid = dataclasses.replace(rows, view=view), dataclasses.replace(valid, user=valid.user * 0, view=view)
+        sides, valid = (make_instances(requests),), dataclasses.replace(valid, user=valid.user * 0)
     model = build(MODELS[name], FRAME, items, seed=0)
-    train(model, rows, valid, TRAIN, CPU, 0, "golden", on_step=record)
+    train(model, Loader(requests, CPU, sides), Loader(valid, CPU, sides), TRAIN, 0, "golden", on_step=record)
     return losses, model

@@ -9,9 +9,11 @@ from kit import CPU, FRAME, MODELS, says
 
 from hisac_lab.config.compute import ComputeConfig
 from hisac_lab.config.train import TrainConfig
-from hisac_lab.events.batches import Rows
+from hisac_lab.events.batches import Requests
 from hisac_lab.inference.bundle import load_model, save_model
-from hisac_lab.inference.runtime import AgentCache, Runtime, histories, score_rows
+from hisac_lab.inference.loader import Loader, score
+from hisac_lab.inference.runtime import Runtime
+from hisac_lab.inference.sides import CountedAgents
 from hisac_lab.models import tables
 from hisac_lab.models.catalog import build
 from hisac_lab.models.contract import ItemSpace
@@ -35,7 +37,7 @@ def gpu() -> Runtime:
 def _losses(
     name: str,
     items: ItemSpace,
-    rows: dict[str, Rows],
+    rows: dict[str, Requests],
     runtime: Runtime,
     config: TrainConfig = TRAIN,
 ) -> list[float]:
@@ -46,7 +48,8 @@ def _losses(
         return len(losses) == STEPS
 
     model = build(MODELS[name], FRAME, items, seed=0)
-    loop.train(model, rows["train"], rows["valid"], config, runtime, 0, "gpu", on_step=record)
+    train_loader, valid_loader = (Loader(rows[split], runtime) for split in ("train", "valid"))
+    loop.train(model, train_loader, valid_loader, config, 0, "gpu", on_step=record)
     return losses
 
 
@@ -56,7 +59,7 @@ def test_auto_takes_the_gpu_and_mixed_precision(gpu: Runtime) -> None:
 
 @pytest.mark.parametrize("name", MODELS)
 def test_mixed_precision_trains_near_single_precision(
-    name: str, items: ItemSpace, rows: dict[str, Rows], gpu: Runtime
+    name: str, items: ItemSpace, rows: dict[str, Requests], gpu: Runtime
 ) -> None:
     found = _losses(name, items, rows, gpu)
     assert len(found) == STEPS
@@ -66,7 +69,7 @@ def test_mixed_precision_trains_near_single_precision(
 
 @pytest.mark.parametrize("name", ["din-whole", "hisac"])
 def test_steps_in_parts_and_sparse_tables_train_like_plain_ones(
-    name: str, items: ItemSpace, rows: dict[str, Rows], monkeypatch: pytest.MonkeyPatch
+    name: str, items: ItemSpace, rows: dict[str, Requests], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     single = Runtime(torch.device("cuda"), mixed=False)
     plain = _losses(name, items, rows, single)
@@ -77,7 +80,7 @@ def test_steps_in_parts_and_sparse_tables_train_like_plain_ones(
 
 
 def test_a_gpu_without_memory_names_what_to_lower(
-    items: ItemSpace, rows: dict[str, Rows], gpu: Runtime, monkeypatch: pytest.MonkeyPatch
+    items: ItemSpace, rows: dict[str, Requests], gpu: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Ranker, "score", lambda *args: torch.empty(1 << 50, device="cuda"))
     with says("settings", "train.batch_requests", "out of memory in a step of 64 requests", "lower it"):
@@ -85,33 +88,35 @@ def test_a_gpu_without_memory_names_what_to_lower(
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_single_precision_scores_are_those_of_the_processor(name: str, items: ItemSpace, rows: dict[str, Rows]) -> None:
+def test_single_precision_scores_are_those_of_the_processor(
+    name: str, items: ItemSpace, rows: dict[str, Requests]
+) -> None:
     model = build(MODELS[name], FRAME, items, seed=0)
-    expected = score_rows(model, rows["test"], CPU)
+    expected = score(model, Loader(rows["test"], CPU))
     single = Runtime(torch.device("cuda"), mixed=False)
-    found = score_rows(model.to(single.device), rows["test"], single)
+    found = score(model.to(single.device), Loader(rows["test"], single))
     np.testing.assert_allclose(found, expected, atol=1e-3)
 
 
 @pytest.mark.parametrize("vote", ["tree", "flat"])
-def test_votes_are_equal_on_both_devices(vote: str, items: ItemSpace, rows: dict[str, Rows], gpu: Runtime) -> None:
+def test_votes_are_equal_on_both_devices(vote: str, items: ItemSpace, rows: dict[str, Requests], gpu: Runtime) -> None:
     model = build(MODELS["hisac"].model_copy(update={"vote": vote}), FRAME, items, seed=0)
     index = np.arange(len(rows["train"]))
-    here = model.agents(histories(rows["train"], index, CPU))
-    cached = AgentCache.fill(model, rows["train"], CPU)
+    here = model.agents(Loader(rows["train"], CPU).batch(index).history)
+    cached = CountedAgents.count(model, rows["train"], CPU)
     model.to(gpu.device)
-    there = model.agents(histories(rows["train"], index, gpu))
-    again = AgentCache.fill(model, rows["train"], gpu)
+    there = model.agents(Loader(rows["train"], gpu).batch(index).history)
+    again = CountedAgents.count(model, rows["train"], gpu)
     for part in ("nodes", "votes"):
         assert torch.equal(getattr(here, part), getattr(there, part).cpu())
         np.testing.assert_array_equal(getattr(cached, part), getattr(again, part))
 
 
 def test_a_model_saved_from_the_gpu_opens_on_the_processor(
-    items: ItemSpace, rows: dict[str, Rows], gpu: Runtime, tmp_path_factory: pytest.TempPathFactory
+    items: ItemSpace, rows: dict[str, Requests], gpu: Runtime, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     model = build(MODELS["hisac"], FRAME, items, seed=0)
-    expected = score_rows(model, rows["test"], CPU)
+    expected = score(model, Loader(rows["test"], CPU))
     out = tmp_path_factory.mktemp("bundle")
     save_model(out, model.to(gpu.device), MODELS["hisac"], items)
-    np.testing.assert_array_equal(score_rows(load_model(out)[0], rows["test"], CPU), expected)
+    np.testing.assert_array_equal(score(load_model(out)[0], Loader(rows["test"], CPU)), expected)

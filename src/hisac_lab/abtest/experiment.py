@@ -16,10 +16,11 @@ from hisac_lab.config.abtest import ABTestConfig
 from hisac_lab.config.compute import ComputeConfig
 from hisac_lab.config.model import ExperimentConfig
 from hisac_lab.evaluation.records import Evaluated, Scores
-from hisac_lab.events.batches import Rows
+from hisac_lab.events.batches import Requests
 from hisac_lab.events.store import EventStore
 from hisac_lab.inference.bundle import load_model
-from hisac_lab.inference.runtime import Runtime, fed, score_rows
+from hisac_lab.inference.loader import Loader, score
+from hisac_lab.inference.runtime import Runtime
 
 CHUNK = 20_000  # simulated users at once: memory does not grow with their number
 CAVEAT = (
@@ -126,8 +127,8 @@ def _slates(
     flat = pools.reshape(users, visits * size).astype(np.int64)
     full = np.ones(flat.shape, bool)
     labels, sample = full.astype(np.float32), np.zeros_like(flat)
-    rows = Rows(store, start, people.end, people.time, flat, labels, full, sample, people.user)
-    scores = score_rows(model, fed(model, rows, instances), runtime).reshape(users, visits, size)
+    requests = Requests(store, start, people.end, people.time, flat, labels, full, sample, people.user)
+    scores = score(model, Loader.of(model, requests, runtime, instances)).reshape(users, visits, size)
     best = np.argsort(-scores, axis=2, kind="stable")[:, :, :slate]
     chosen: Array = np.take_along_axis(pools, best, axis=2)
     return chosen

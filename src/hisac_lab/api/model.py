@@ -22,11 +22,12 @@ from hisac_lab.codebook.tree import Codebook
 from hisac_lab.config.compute import ComputeConfig
 from hisac_lab.config.model import FrameConfig, ModelConfig
 from hisac_lab.config.train import TrainConfig
-from hisac_lab.events.batches import Rows
+from hisac_lab.events.batches import Requests
 from hisac_lab.inference.bundle import load_model
 from hisac_lab.inference.items import load_items
+from hisac_lab.inference.loader import Loader, score
 from hisac_lab.inference.records import CURVE, Point, Trained
-from hisac_lab.inference.runtime import Runtime, fed, score_rows
+from hisac_lab.inference.runtime import Runtime
 from hisac_lab.models.catalog import KINDS
 from hisac_lab.models.frame import Ranker
 from hisac_lab.models.hisac import HiSACConfig
@@ -181,14 +182,14 @@ class Model:
         def same(value: int) -> Any:
             return np.full(rows, value, np.int64)
 
-        request = Rows(
+        request = Requests(
             self.data.store, same(start), same(end), same(when), candidates.reshape(shape),
             np.zeros(shape, np.float32), (np.arange(rows * CHUNK) < count).reshape(shape),
             np.full(shape, -1, np.int64), same(user),
         )  # fmt: skip
         runtime = Runtime.start(ComputeConfig())
         model.to(runtime.device)
-        logits: np.ndarray[Any, Any] = score_rows(model, fed(model, request, self.instances), runtime)
+        logits: np.ndarray[Any, Any] = score(model, Loader.of(model, request, runtime, self.instances))
         return logits.ravel()[:count]
 
     def __repr__(self) -> str:

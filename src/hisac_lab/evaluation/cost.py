@@ -13,8 +13,8 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from hisac_lab.evaluation.records import Seconds, ServingCost
-from hisac_lab.events.batches import Rows
-from hisac_lab.inference.runtime import Runtime, histories
+from hisac_lab.inference.loader import Loader
+from hisac_lab.inference.runtime import Runtime
 from hisac_lab.models.contract import History
 from hisac_lab.models.frame import Ranker
 
@@ -23,13 +23,13 @@ CANDIDATES = 100
 
 
 @torch.inference_mode()
-def count(model: Ranker, rows: Rows, runtime: Runtime) -> ServingCost:
+def count(model: Ranker, loader: Loader) -> ServingCost:
     """Counts over a fixed, even sample of requests, each alone in its batch."""
     model.eval()
     state_bytes, encode, candidate = [], [], []
-    candidates = torch.zeros(1, CANDIDATES, dtype=torch.int64, device=runtime.device)
-    for index in np.unique(np.linspace(0, len(rows) - 1, SAMPLE).astype(int)):
-        history = histories(rows, np.array([index]), runtime)
+    candidates = torch.zeros(1, CANDIDATES, dtype=torch.int64, device=loader.runtime.device)
+    for index in np.unique(np.linspace(0, len(loader) - 1, SAMPLE).astype(int)):
+        history = loader.batch(np.array([index])).history
         with FlopCounterMode(display=False) as counter:
             state = model.encode(history)
         encode.append(counter.get_total_flops() / 2)
@@ -58,22 +58,22 @@ def request_macs(model: Ranker, history: History, candidates: Tensor) -> float:
 
 
 @torch.inference_mode()
-def measure_time(model: Ranker, rows: Rows, runtime: Runtime, repeats: int = 5) -> Seconds:
+def measure_time(model: Ranker, loader: Loader, repeats: int = 5) -> Seconds:
     """Seconds on this machine: one user's request with 100 candidates, state cold and cached; medians."""
     model.eval()
-    candidates = torch.arange(CANDIDATES, device=runtime.device)[None] % model.encoder.semantic.shape[0]
+    candidates = torch.arange(CANDIDATES, device=loader.runtime.device)[None] % model.encoder.semantic.shape[0]
     encode, score = [], []
-    for index in np.unique(np.linspace(0, len(rows) - 1, SAMPLE).astype(int)):
-        history = histories(rows, np.array([index]), runtime)
+    for index in np.unique(np.linspace(0, len(loader) - 1, SAMPLE).astype(int)):
+        history = loader.batch(np.array([index])).history
         for _ in range(repeats):
-            begin = _now(runtime)
+            begin = _now(loader.runtime)
             state = model.encode(history)
-            middle = _now(runtime)
+            middle = _now(loader.runtime)
             model.score(state, candidates)
             encode.append(middle - begin)
-            score.append(_now(runtime) - middle)
+            score.append(_now(loader.runtime) - middle)
     return Seconds(
-        device=str(runtime.device),
+        device=str(loader.runtime.device),
         encode_us_per_request=round(float(np.median(encode)) * 1e6, 1),
         score_us_per_candidate=round(float(np.median(score)) * 1e6 / CANDIDATES, 3),
     )

@@ -16,11 +16,12 @@ from hisac_lab.config.evaluate import EvaluateConfig
 from hisac_lab.evaluation import metrics
 from hisac_lab.evaluation.cost import count, measure_time
 from hisac_lab.evaluation.records import Calibration, Seconds, ServingCost
-from hisac_lab.events.batches import Rows, group
+from hisac_lab.events.batches import Requests, group
 from hisac_lab.events.store import EventStore
 from hisac_lab.inference.bundle import load_model
+from hisac_lab.inference.loader import Loader, score
 from hisac_lab.inference.records import Trained
-from hisac_lab.inference.runtime import AgentCache, Runtime, fed, score_rows
+from hisac_lab.inference.runtime import Runtime
 from hisac_lab.models.frame import Ranker
 from hisac_lab.ops.auc import weighted_auc
 
@@ -70,7 +71,7 @@ class Judge:
         runtime: Device and number format.
         store: The events.
         samples: The test samples; (N,).
-        requests: The same as rows of one request and its candidates.
+        requests: The same, each with its candidates.
         labels: (N,) 0 or 1.
         user: Number of each sample's user, 0..U-1; (N,).
         resamples: Weights of the users, the first row all ones; (1 + B, U).
@@ -81,7 +82,7 @@ class Judge:
     runtime: Runtime
     store: EventStore
     samples: Array
-    requests: Rows
+    requests: Requests
     labels: Array
     user: Array
     resamples: Array
@@ -121,26 +122,26 @@ class Judge:
             UserError: The run is incomplete, or was trained with another instance store.
         """
         trained = Trained.open(run)
-        model, rows = self._load(run)
+        model, loader = self._load(run)
         logits = np.zeros(len(self.samples))
-        scored = score_rows(model, rows, self.runtime, AgentCache.fill(model, rows, self.runtime))
-        logits[rows.sample[rows.mask]] = scored[rows.mask]
+        real = self.requests.mask
+        logits[self.requests.sample[real]] = score(model, loader.counted(model))[real]
         series = metrics.all_metrics(self.labels, logits, self.user, self.resamples, self.task.config.top)
         for kind, bins in self.slices.items():
             for label, inside in bins.items():
                 area = weighted_auc(self.labels[inside], logits[inside], self.resamples, self.user[inside])
                 series[f"slice/{kind}/{label}"] = area
-        cost = count(model, rows, self.runtime) if first else None
+        cost = count(model, loader) if first else None
         return RunScores(trained, series, metrics.calibration(self.labels, logits), cost)
 
     def time(self, run: Path) -> Seconds:
         """Seconds that the run's model takes on this machine; see `measure_time`."""
-        return measure_time(*self._load(run), self.runtime)
+        return measure_time(*self._load(run))
 
-    def _load(self, run: Path) -> tuple[Ranker, Rows]:
+    def _load(self, run: Path) -> tuple[Ranker, Loader]:
         model, _ = load_model(run, instances=self.task.instances)
         model.to(self.runtime.device)
-        return model, fed(model, self.requests, self.task.instances)
+        return model, Loader.of(model, self.requests, self.runtime, self.task.instances)
 
 
 def score_run(task: JudgeTask, run: Path, first: bool) -> RunScores:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from hisac_lab.base.artifacts import Array
-from hisac_lab.events.instances import InstanceArrays, InstanceView
 from hisac_lab.events.store import EventStore
 
 SCORING_ROWS = 512
@@ -32,8 +31,8 @@ class HistoryArrays:
 
 
 @dataclass(frozen=True)
-class Rows:
-    """Requests with their candidates, at most C a row.
+class Requests:
+    """N requests with their candidates, at most C each; one with more stands in several rows.
 
     Attributes:
         store: Where the histories are.
@@ -45,7 +44,6 @@ class Rows:
         mask: True at real candidates; (N, C) bool.
         sample: Position of each candidate among the samples, -1 in the padding; (N, C) int64.
         user: Number of each row's user; (N,) int.
-        view: What the model that is to score these rows reads of an instance store, if it reads one.
     """
 
     store: EventStore
@@ -57,7 +55,6 @@ class Rows:
     mask: Array
     sample: Array
     user: Array
-    view: InstanceView | None = None
 
     def __len__(self) -> int:
         return len(self.start)
@@ -68,15 +65,11 @@ class Rows:
         lengths: Array = self.end - self.start
         return lengths
 
-    def take(self, index: Array) -> Rows:
+    def take(self, index: Array) -> Requests:
         """The rows at `index`."""
         parts = (self.start, self.end, self.time, self.candidates, self.labels, self.mask, self.sample, self.user)
         start, end, time, candidates, labels, mask, sample, user = (part[index] for part in parts)
-        return Rows(self.store, start, end, time, candidates, labels, mask, sample, user, self.view)
-
-    def instances(self) -> InstanceArrays | None:
-        """Stored instances of these rows' users before their requests; None where the model reads none."""
-        return None if self.view is None else self.view.fetch(self.user, self.time)
+        return Requests(self.store, start, end, time, candidates, labels, mask, sample, user)
 
     def histories(self) -> HistoryArrays:
         """Gathers the histories of these rows, padded to the longest (at least 1)."""
@@ -98,7 +91,7 @@ class Rows:
         return HistoryArrays(items, ages, mask)
 
 
-def group(store: EventStore, samples: Array, max_candidates: int) -> Rows:
+def group(store: EventStore, samples: Array, max_candidates: int) -> Requests:
     """Groups samples into rows by request; a request with more candidates becomes several rows.
 
     Args:
@@ -122,7 +115,7 @@ def group(store: EventStore, samples: Array, max_candidates: int) -> Rows:
     sample[row, column] = np.arange(len(samples))
     start, end = store.bounds(samples[heads])
     time, user = samples["time"][heads], samples["user"][heads]
-    return Rows(store, start, end, time, candidates, labels, sample >= 0, sample, user)
+    return Requests(store, start, end, time, candidates, labels, sample >= 0, sample, user)
 
 
 def epoch_order(lengths: Array, batch: int, seed: int, epoch: int) -> list[Array]:
@@ -140,14 +133,14 @@ def epoch_order(lengths: Array, batch: int, seed: int, epoch: int) -> list[Array
     return [batches[at] for at in random.permutation(len(batches))]
 
 
-def in_order(rows: Rows) -> Iterator[Array]:
-    """All rows in batches of like length for scoring, each small enough for target attention over its history."""
-    order = np.argsort(rows.lengths, kind="stable")
-    candidates = rows.candidates.shape[1]
+def in_order(requests: Requests) -> Iterator[Array]:
+    """All requests in batches of like length for scoring, each small enough for target attention over its history."""
+    order = np.argsort(requests.lengths, kind="stable")
+    candidates = requests.candidates.shape[1]
     at = 0
     while at < len(order):
         size = SCORING_ROWS
-        while size > 1 and size * candidates * rows.lengths[order[min(at + size, len(order)) - 1]] > SCORING_CELLS:
+        while size > 1 and size * candidates * requests.lengths[order[min(at + size, len(order)) - 1]] > SCORING_CELLS:
             size //= 2
         yield order[at : at + size]
         at += size

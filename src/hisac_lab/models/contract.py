@@ -14,7 +14,6 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from hisac_lab.base.artifacts import Array
 from hisac_lab.codebook.tree import Codebook
 from hisac_lab.codebook.votes import Agents
 from hisac_lab.config.model import FrameConfig, ModelConfig
@@ -31,9 +30,9 @@ class History:
         items: (R, L) int64, 0 in the padding.
         ages: Seconds from event to request; (R, L) int64.
         mask: True at real events; (R, L) bool.
-        agents: Votes counted beforehand, or None to count them in `encode`.
-        time: When each request is made, seconds since 1970; (R,) int64. None where nothing asks for it.
-        instances: Stored instances of each user, for the models that read them.
+        agents: Side input: votes counted beforehand, or None to count them in `encode`.
+        time: Side input: when each request is made, seconds since 1970; (R,) int64.
+        instances: Side input: stored instances of each user.
     """
 
     items: Tensor
@@ -44,10 +43,10 @@ class History:
     instances: Instances | None = None
 
     @classmethod
-    def of(cls, arrays: HistoryArrays, device: torch.device | str = "cpu", time: Array | None = None) -> History:
+    def of(cls, arrays: HistoryArrays, device: torch.device | str = "cpu") -> History:
         """Moves gathered arrays to `device`."""
         items, ages, mask = (torch.from_numpy(part).to(device) for part in (arrays.items, arrays.ages, arrays.mask))
-        return cls(items, ages, mask, time=None if time is None else torch.from_numpy(time.astype("int64")).to(device))
+        return cls(items, ages, mask)
 
     def last(self, count: int) -> History:
         """The most recent `count` events of each history."""
@@ -216,15 +215,17 @@ class LongBranch(Kind, nn.Module, ABC):
     Attributes:
         ordered: Whether the order of the events matters beyond their ages.
         lazy: Events reach `encode` without gradient; those that matter are embedded again in `attend`.
-        reads: Which stored instances come with a history; None: the branch reads no instance store.
+        sides: Side inputs that it reads, by the attribute of `History` that holds them.
+        reads: Which stored instances it reads, where `sides` names them.
     """
 
     ordered: bool = False
     lazy: bool = False
+    sides: frozenset[str] = frozenset()
     reads: InstanceQuery | None = None
 
     def agents(self, history: History) -> Agents | None:
-        """What depends on frozen artefacts alone and can be counted offline; None when there is nothing."""
+        """What depends on frozen artefacts alone and can be counted offline; None where `sides` names no agents."""
         return None
 
     @abstractmethod

@@ -91,6 +91,12 @@ class Ranker(nn.Module):
             layers += [nn.Linear(before, after), nn.ReLU(), nn.Dropout(frame.dropout)]
         self.tower = nn.Sequential(*layers, nn.Linear(widths[-1], 1))
 
+    @property
+    def sides(self) -> frozenset[str]:
+        """Side inputs that the model reads, by the attribute of `History` that holds them."""
+        own = {"time"} if any(name in PERIODS for name in self.frame.features) else set()
+        return frozenset(own) if self.long is None else self.long.sides | own
+
     def agents(self, history: History) -> Agents | None:
         """What can be counted offline for these histories (see `LongBranch.agents`)."""
         return None if self.long is None else self.long.agents(history)

@@ -50,6 +50,7 @@ class IATBranch(LongBranch):
     """Stage two: a transformer over the user's stored instances, read by the whole current request."""
 
     Config = IATConfig
+    sides = frozenset({"instances"})
     examples: ClassVar = {
         "iat": IATConfig(dim=8, window=4, heads=2),
         "iat-handmade": IATConfig(tokens="handmade", labels=False, dim=8, window=4, layers=1),

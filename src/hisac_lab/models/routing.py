@@ -31,6 +31,7 @@ class RoutedBranch(CompressedBranch):
         item_leaf: Leaf of each item, -1 without a semantic ID; (items,) int64.
     """
 
+    sides = frozenset({"agents"})
     config: HiSACConfig
     budgets: tuple[int, ...]
     semantic: Tensor

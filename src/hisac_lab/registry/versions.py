@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import mlflow
 from mlflow import MlflowClient
@@ -18,24 +19,15 @@ from hisac_lab.base import plugins
 from hisac_lab.base.errors import UserError
 from hisac_lab.evaluation.records import Metric
 from hisac_lab.inference.records import CARD, Claim, ModelFile
+from hisac_lab.inference.request import columns
 from hisac_lab.registry.records import ABEvidence, Evidence
 
 BUNDLE = "hisac_lab.bundle"
 CHAMPION, CHALLENGER = "champion", "challenger"
 PACKAGE = Path(__file__).parents[1]
 REQUIREMENTS = ["mlflow", "numpy", "pandas", "pydantic", "pyyaml", "rich", "safetensors", "torch"]
-REQUEST: list[ColSpec | TensorSpec] = [
-    ColSpec(Array(DataType.string), "history_items"),
-    ColSpec(Array(DataType.long), "history_times"),
-    ColSpec(DataType.long, "time"),
-    ColSpec(Array(DataType.string), "candidates"),
-]
-FETCHED: list[ColSpec | TensorSpec] = [
-    ColSpec(Array(DataType.string), "instance_items"),
-    ColSpec(Array(DataType.long), "instance_times"),
-    ColSpec(Array(DataType.long), "instance_labels"),
-    ColSpec(Array(Array(DataType.double)), "instance_vectors"),
-]
+KINDS: dict[str, Any] = {"id": DataType.string, "integer": DataType.long, "vector": Array(DataType.double)}
+"""MLflow's types of what stands in a request's columns."""
 
 
 class ModelVersions:
@@ -180,5 +172,9 @@ def _describe(name: str, card: tuple[Claim, ...]) -> str:
 
 def _signature(bundle: Path) -> ModelSignature:
     """What a request holds: a model trained with an instance store is also told what the store answers."""
-    columns = REQUEST if ModelFile.open(bundle).instances is None else REQUEST + FETCHED
-    return ModelSignature(inputs=Schema(columns), outputs=Schema([ColSpec(Array(DataType.double), "scores")]))
+    sides = () if ModelFile.open(bundle).instances is None else ("instances",)
+    kinds = [(KINDS[column.kind], column) for column in columns(sides)]
+    inputs: list[ColSpec | TensorSpec] = [
+        ColSpec(Array(kind) if column.many else kind, column.name) for kind, column in kinds
+    ]
+    return ModelSignature(inputs=Schema(inputs), outputs=Schema([ColSpec(Array(DataType.double), "scores")]))

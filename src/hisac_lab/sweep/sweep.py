@@ -24,7 +24,8 @@ from hisac_lab.evaluation.metrics import draw_users
 from hisac_lab.events.batches import group
 from hisac_lab.events.store import EventStore
 from hisac_lab.inference.items import load_items
-from hisac_lab.inference.runtime import AgentCache, Runtime, score_rows
+from hisac_lab.inference.loader import Loader, score
+from hisac_lab.inference.runtime import Runtime
 from hisac_lab.models.catalog import build
 from hisac_lab.models.contract import ItemSpace
 from hisac_lab.models.hisac import HiSACConfig
@@ -82,16 +83,17 @@ def run_trial(task: TrialTask, settings: Settings) -> TrialScores:
     samples = store.samples("train")
     begin = np.sort(samples["time"])[int(len(samples) * (1 - task.share))]
     samples = samples[samples["time"] >= begin]
-    rows = group(store, samples, task.train.max_candidates)
+    requests = group(store, samples, task.train.max_candidates)
     valid = group(store, store.samples("valid"), task.train.max_candidates)
     model = build(apply_settings(task.base, settings, items), task.frame, items, task.seed)
     what = "sweep " + ", ".join(f"{name} {value}" for name, value in settings.items())
-    train(model, rows, valid, task.train, runtime, task.seed, what)
-    logits = score_rows(model, valid, runtime, AgentCache.fill(model, valid, runtime))[valid.mask]
+    loader = Loader.of(model, valid, runtime)
+    train(model, Loader.of(model, requests, runtime), loader, task.train, task.seed, what)
+    logits = score(model, loader.counted(model))[valid.mask]
     names, user = np.unique(np.repeat(valid.user, valid.mask.sum(axis=1)), return_inverse=True)
     weights = draw_users(len(names), RESAMPLES, task.seed)
     aucs = weighted_auc(valid.labels[valid.mask], logits, weights, user)
-    cost = count(model, valid, runtime).candidate_macs
+    cost = count(model, loader).candidate_macs
     return TrialScores(tuple(round(float(auc), 6) for auc in aucs), round(cost))
 
 

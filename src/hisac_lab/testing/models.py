@@ -15,8 +15,8 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from hisac_lab.config.model import ModelConfig
-from hisac_lab.events.batches import Rows
-from hisac_lab.inference.runtime import histories
+from hisac_lab.events.batches import Requests
+from hisac_lab.inference.loader import Loader
 from hisac_lab.models.catalog import build
 from hisac_lab.models.contract import History, ItemSpace, LongBranch, UserState
 from hisac_lab.models.frame import Ranker
@@ -30,7 +30,7 @@ from hisac_lab.testing.samples import (
     lively,
     make_history,
     make_items,
-    make_rows,
+    make_requests,
     padded,
     pick,
 )
@@ -91,9 +91,9 @@ class ModelContract:
         return SPACE
 
     @pytest.fixture
-    def requests(self) -> Rows:
+    def requests(self) -> Requests:
         """Requests of users in a log."""
-        return make_rows()
+        return make_requests()
 
     @pytest.mark.parametrize("more", [1, 9])
     def test_padding_changes_nothing(self, model: Ranker, history: History, more: int) -> None:
@@ -159,6 +159,11 @@ class ModelContract:
         assert list(inspect.signature(model.encode).parameters) == ["history"]
         assert list(inspect.signature(model.score).parameters) == ["state", "candidates"]
 
+    def test_side_inputs_that_are_not_named_are_not_read(self, model: Ranker, history: History) -> None:
+        assert (model.long is not None and model.long.reads is not None) == ("instances" in model.sides)
+        without: dict[str, Any] = {name: None for name in ("time", "instances") if name not in model.sides}
+        assert torch.equal(model(dataclasses.replace(history, **without), CANDIDATES), model(history, CANDIDATES))
+
     def test_a_state_has_one_row_per_request_and_depends_on_it_alone(self, model: Ranker, history: History) -> None:
         state = model.encode(history)
         assert all(len(part) == len(LENGTHS) for part in state.parts.values())
@@ -172,8 +177,8 @@ class ModelContract:
 
     def test_agents_counted_beforehand_score_like_agents_counted_now(self, model: Ranker, history: History) -> None:
         agents = model.agents(history)
+        assert (agents is not None) == ("agents" in model.sides)
         if agents is None:
-            assert not hasattr(model.long, "budgets")
             return
         beforehand = dataclasses.replace(history, agents=agents)
         assert torch.equal(model(beforehand, CANDIDATES), model(history, CANDIDATES))
@@ -312,19 +317,19 @@ class ModelContract:
         assert {name for name, gradient in gradients.items() if gradient.any()} == reached
 
     @suits(lambda config, branch: not config.needs_instances)
-    def test_a_target_is_never_in_its_own_history(self, name: str, space: ItemSpace, requests: Rows) -> None:
+    def test_a_target_is_never_in_its_own_history(self, name: str, space: ItemSpace, requests: Requests) -> None:
         """Events at or after a request's time may be anything: nothing of them reaches its scores."""
         index = np.flatnonzero(requests.lengths > 0)[:: max(1, len(requests) // 8)][:8]
         model = build(self.models[name], FRAME, space, 0).eval()
         candidates = torch.from_numpy(requests.candidates[index])
         one = requests.take(index)
         assert (one.histories().ages[one.histories().mask] > 0).all()
-        expected = model(histories(requests, index, CPU), candidates)
+        expected = model(Loader.of(model, requests, CPU).batch(index).history, candidates)
         for place in range(len(index)):
             later = one.store.times >= one.time[place]
             other = np.where(later, (one.store.items + 1) % len(space.semantic), one.store.items).astype(np.int32)
             row = dataclasses.replace(requests, store=dataclasses.replace(one.store, items=other))
-            found = model(histories(row, index[[place]], CPU), candidates[[place]])
+            found = model(Loader.of(model, row, CPU).batch(index[[place]]).history, candidates[[place]])
             torch.testing.assert_close(found, expected[[place]], **CLOSE)
 
     def test_equal_seeds_give_equal_losses(self, name: str, history: History) -> None:

@@ -16,7 +16,7 @@ from hisac_lab.base.errors import UserError
 from hisac_lab.codebook.build import grow
 from hisac_lab.config.events import PrepareConfig
 from hisac_lab.config.model import FrameConfig, ModelConfig
-from hisac_lab.events.batches import Rows
+from hisac_lab.events.batches import Requests
 from hisac_lab.events.ingest import ingest
 from hisac_lab.events.instances import UNKNOWN
 from hisac_lab.events.prepare import prepare
@@ -88,7 +88,7 @@ def make_instances(lengths: list[int], seed: int = 0, dim: int = 8, items: int =
     return Instances(*(torch.from_numpy(part) for part in parts))
 
 
-def make_rows(users: int = 12, requests: int = 3, seed: int = 0) -> Rows:
+def make_requests(users: int = 12, requests: int = 3, seed: int = 0) -> Requests:
     """Requests of users with histories of up to thirty events, each asked between two of them; four candidates."""
     random = np.random.default_rng(seed)
     lengths = random.integers(4, 30, users)
@@ -101,7 +101,7 @@ def make_rows(users: int = 12, requests: int = 3, seed: int = 0) -> Rows:
     time = np.maximum(times[end], times[end - 1] + 1)
     candidates = random.integers(0, ITEMS, (len(end), 4))
     labels = random.integers(0, 2, candidates.shape).astype(np.float32)
-    return Rows(store, offsets[user], end, time, candidates, labels, candidates >= 0, candidates, user)
+    return Requests(store, offsets[user], end, time, candidates, labels, candidates >= 0, candidates, user)
 
 
 def padded(history: History, more: int) -> History:

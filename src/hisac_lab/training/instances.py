@@ -25,13 +25,14 @@ from hisac_lab.base.progress import track
 from hisac_lab.config.compute import ComputeConfig
 from hisac_lab.config.model import FrameConfig, InstancesConfig
 from hisac_lab.config.train import TrainConfig
-from hisac_lab.events.batches import Rows, epoch_order, group, in_order
+from hisac_lab.events.batches import Requests, epoch_order, group, in_order
 from hisac_lab.events.instances import AFTER, BEFORE, COLUMNS, NONE, InstanceQuery, InstanceStore, no_store
 from hisac_lab.events.records import InstancesMade
 from hisac_lab.events.store import SPLITS, EventStore
 from hisac_lab.inference.bundle import save_model
+from hisac_lab.inference.loader import Batch, Loader
 from hisac_lab.inference.records import CURVE
-from hisac_lab.inference.runtime import Runtime, histories
+from hisac_lab.inference.runtime import Runtime
 from hisac_lab.models.catalog import build
 from hisac_lab.models.contract import ItemSpace
 from hisac_lab.models.instance_source import IATSourceConfig, InstanceSource
@@ -106,14 +107,14 @@ def write_instances(
     model = build(IATSourceConfig.of(config), frame, items, config.seed)
     assert isinstance(model, InstanceSource)
     walk = _Walk(config, model, _table(config, out, unit), train, runtime)
-    rows = group(store, samples["train"], train.max_candidates)
-    places = _places(rows, shifts["train"])
-    written, learnt = _stretches(rows, config, unit)
+    requests = group(store, samples["train"], train.max_candidates)
+    places = _places(requests, shifts["train"])
+    written, learnt = _stretches(requests, config, unit)
     curve: list[dict[str, Any]] = []
     for stretch in track(range(config.stretches), config.stretches, "instances", "stretches"):
-        found = walk.write(rows, np.flatnonzero(written == stretch), places)
+        found = walk.write(requests, np.flatnonzero(written == stretch), places)
         curve.append({"stretch": stretch} | found.quality())
-        walk.learn(rows, np.flatnonzero(learnt == stretch), stretch)
+        walk.learn(requests, np.flatnonzero(learnt == stretch), stretch)
     for split in samples:
         if split != "train" and len(samples[split]):
             others = group(store, samples[split], train.max_candidates)
@@ -175,20 +176,20 @@ def _table(config: InstancesConfig, out: Path, unit: int) -> InstanceStore:
     return InstanceStore(offsets, times, items, labels, arrived, vectors, unit)
 
 
-def _places(rows: Rows, shift: Array) -> Array:
+def _places(requests: Requests, shift: Array) -> Array:
     """Place of each candidate in the store, anything in the padding; (N, C)."""
-    places: Array = rows.sample + shift[rows.user][:, None]
+    places: Array = requests.sample + shift[requests.user][:, None]
     return places
 
 
-def _stretches(rows: Rows, config: InstancesConfig, unit: int) -> tuple[Array, Array]:
+def _stretches(requests: Requests, config: InstancesConfig, unit: int) -> tuple[Array, Array]:
     """In which stretch each row is written, and in which its label has arrived and is learnt; two (N,).
 
     Stretches have equally many rows but for ties: a time unit is never cut. What arrives after the last stretch is
     learnt in it: all of it is of the training period.
     """
-    moments = rows.time // unit * unit
-    cuts = (np.arange(1, config.stretches) * len(rows)) // config.stretches
+    moments = requests.time // unit * unit
+    cuts = (np.arange(1, config.stretches) * len(requests)) // config.stretches
     edges = np.sort(moments)[cuts]
     written, learnt = (np.searchsorted(edges, when, side="right") for when in (moments, moments + config.label_delay))
     return written, learnt
@@ -239,83 +240,84 @@ class _Walk:
         self.step = 0
 
     @torch.inference_mode()
-    def write(self, rows: Rows, index: Array, places: Array) -> _Found:
-        """Stores the vectors of the rows at `index` with the weights as they are.
+    def write(self, requests: Requests, index: Array, places: Array) -> _Found:
+        """Stores the vectors of the requests at `index` with the weights as they are.
 
         Args:
-            rows: Requests of one split.
+            requests: Requests of one split.
             index: Which of them; rising.
             places: Where each candidate belongs in the store; (N, C).
         """
         self.model.eval()
-        some, where = rows.take(index), places[index]
-        own = np.sort(where[some.mask])
+        stretch, where = requests.take(index), places[index]
+        own = np.sort(where[stretch.mask])
         logits = np.zeros(len(own))
-        for batch in in_order(some):
-            mask = some.mask[batch]
-            candidates = torch.from_numpy(some.candidates[batch]).to(self.runtime.device)
+        loader = Loader.of(self.model, stretch, self.runtime)
+        for chunk in in_order(stretch):
+            mask = stretch.mask[chunk]
+            batch = loader.batch(chunk)
             with self.runtime.autocast():
-                vectors = self.model.instance(
-                    self.model.encode(histories(some, batch, self.runtime)), candidates
-                ).float()
-            here = where[batch][mask]
+                vectors = self.model.instance(self.model.encode(batch.history), batch.candidates).float()
+            here = where[chunk][mask]
             self.table.vectors[BEFORE][here] = vectors.cpu().numpy()[mask]
             if self.config.order == "temporal":
                 scored = self.model.decode(vectors).squeeze(-1)
                 logits[np.searchsorted(own, here)] = scored.cpu().numpy()[mask]
         if self.config.order == "user":
-            self._write_after(some, where, own, logits)
+            self._write_after(stretch, where, own, logits)
         return _Found(self.table.labels[own].astype(np.float64), logits)
 
-    def _write_after(self, rows: Rows, places: Array, own: Array, logits: Array) -> None:
+    def _write_after(self, requests: Requests, places: Array, own: Array, logits: Array) -> None:
         """Stores the rows after the transformer, which reads stored rows only; fills in the logits."""
         table, device = self.table, self.runtime.device
-        starts = pieces(rows.user, rows.mask.sum(axis=1), self.config.window)
+        starts = pieces(requests.user, requests.mask.sum(axis=1), self.config.window)
         firsts = places[starts, 0]
-        ends = firsts + np.add.reduceat(rows.mask.sum(axis=1), starts) if len(starts) else firsts
-        begins = np.maximum(table.offsets[rows.user[starts]], firsts - self.config.window + 1)
-        for some in _alike(ends - begins):
-            keys = begins[some][:, None] + np.arange((ends - begins)[some].max())
-            real = keys < ends[some][:, None]
+        ends = firsts + np.add.reduceat(requests.mask.sum(axis=1), starts) if len(starts) else firsts
+        begins = np.maximum(table.offsets[requests.user[starts]], firsts - self.config.window + 1)
+        for alike in _alike(ends - begins):
+            keys = begins[alike][:, None] + np.arange((ends - begins)[alike].max())
+            real = keys < ends[alike][:, None]
             keys = np.where(real, keys, 0)
             x = torch.from_numpy(table.vectors[BEFORE][keys].astype(np.float32)).to(device)
             times, there = torch.from_numpy(table.times[keys]).to(device), torch.from_numpy(real).to(device)
             with self.runtime.autocast():
                 outputs = self.model.sequence(x, times, there, table.unit).float()
             scored = self.model.decode(outputs).squeeze(-1).cpu().numpy()
-            mine = real & (keys >= firsts[some][:, None])
+            mine = real & (keys >= firsts[alike][:, None])
             table.vectors[AFTER][keys[mine]] = outputs.cpu().numpy()[mine]
             logits[np.searchsorted(own, keys[mine])] = scored[mine]
 
-    def learn(self, rows: Rows, index: Array, stretch: int) -> None:
-        """Passes over the rows at `index`, rising.
+    def learn(self, requests: Requests, index: Array, stretch: int) -> None:
+        """Passes over the requests at `index`, rising.
 
         Raises:
             UserError: The loss is no longer finite.
         """
         if not len(index):
             return
-        some = rows.take(index)
-        starts = pieces(some.user, some.mask.sum(axis=1), self.config.window)
-        piece = np.repeat(np.arange(len(starts)), np.diff(np.r_[starts, len(some)]))
+        seen = requests.take(index)
+        loader = Loader.of(self.model, seen, self.runtime)
+        starts = pieces(seen.user, seen.mask.sum(axis=1), self.config.window)
+        piece = np.repeat(np.arange(len(starts)), np.diff(np.r_[starts, len(seen)]))
         for epoch in range(self.train.epochs):
             seed = [self.config.seed, stretch, epoch]
-            for batch in self._batches(some, piece, seed):
-                few = some.take(batch)
+            for chunk in self._batches(seen, piece, seed):
+                batch = loader.batch(chunk)
                 with update(self.model, self.optimizers):
                     seed_dropout(self.config.seed, self.step)
-                    loss = add_gradients(self._logits(few, piece[batch]), few, int(few.mask.sum()))
+                    logits = self._logits(batch, seen.take(chunk), piece[chunk])
+                    loss = add_gradients(logits, batch.labels, batch.mask, int(seen.mask[chunk].sum()))
                 if not np.isfinite(loss):
                     what = f"the loss of the stage instances is {loss} at step {self.step}"
                     raise UserError(SETTINGS, what, "lower it", "train.learning_rate")
                 self.step += 1
 
-    def _batches(self, rows: Rows, piece: Array, seed: list[int]) -> list[Array]:
+    def _batches(self, requests: Requests, piece: Array, seed: list[int]) -> list[Array]:
         """Temporal order: any rows together. User order: whole pieces together, about as many rows."""
         size = self.train.batch_requests
         if self.config.order == "temporal":
             own, epoch = int(np.random.SeedSequence(seed[:2]).generate_state(1)[0]), seed[2]
-            return epoch_order(rows.lengths, size, own, epoch)
+            return epoch_order(requests.lengths, size, own, epoch)
         shuffled = np.random.default_rng(seed).permutation(int(piece[-1]) + 1)
         rank = np.empty_like(shuffled)
         rank[shuffled] = np.arange(len(shuffled))
@@ -323,20 +325,20 @@ class _Walk:
         part = np.cumsum(np.bincount(rank[piece]))[rank[piece[order]]] // size  # by the end of the row's piece
         return np.split(order, np.flatnonzero(np.diff(part)) + 1)
 
-    def _logits(self, rows: Rows, piece: Array) -> Tensor:
-        """Logits of all candidates, each row a part of the piece of this number; (R, C)."""
-        device = self.runtime.device
-        candidates, mask = (torch.from_numpy(part).to(device) for part in (rows.candidates, rows.mask))
-        history = histories(rows, np.arange(len(rows)), self.runtime)
+    def _logits(self, batch: Batch, requests: Requests, piece: Array) -> Tensor:
+        """Logits of all candidates of a batch of these requests, each a part of the piece of this number; (R, C)."""
         with self.runtime.autocast():
             if self.config.order == "temporal":
-                logits: Tensor = self.model(history, candidates)
+                logits: Tensor = self.model(batch.history, batch.candidates)
                 return logits
+            device = self.runtime.device
             first = np.unique(piece, return_index=True)[1]
             query = InstanceQuery(self.config.window - 1, self.config.dim)
-            past = Instances.of(self.table.fetch(rows.user[first], rows.time[first], query), device)
-            users, times = torch.from_numpy(piece).to(device), torch.from_numpy(rows.time).to(device)
-            return self.model.score_users(history, candidates, mask, users, times, past, self.table.unit)
+            past = Instances.of(self.table.fetch(requests.user[first], requests.time[first], query), device)
+            users, times = torch.from_numpy(piece).to(device), torch.from_numpy(requests.time).to(device)
+            return self.model.score_users(
+                batch.history, batch.candidates, batch.mask, users, times, past, self.table.unit
+            )
 
 
 def pieces(users: Array, sizes: Array, window: int) -> Array:

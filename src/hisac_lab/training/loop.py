@@ -20,8 +20,8 @@ from hisac_lab.base.artifacts import Array
 from hisac_lab.base.errors import SETTINGS, UserError
 from hisac_lab.base.progress import say, track
 from hisac_lab.config.train import TrainConfig
-from hisac_lab.events.batches import Rows, epoch_order
-from hisac_lab.inference.runtime import AgentCache, Runtime, histories, score_rows
+from hisac_lab.events.batches import epoch_order
+from hisac_lab.inference.loader import Loader, score
 from hisac_lab.models.frame import Ranker
 from hisac_lab.ops.auc import auc
 from hisac_lab.ops.choice import higher
@@ -53,15 +53,15 @@ def seed_dropout(*seed: int) -> None:
     torch.manual_seed(int(np.random.SeedSequence(seed).generate_state(1)[0]))
 
 
-def add_gradients(logits: Tensor, rows: Rows, candidates: int) -> float:
-    """Adds the gradients of these rows' share in a mean loss over `candidates` candidates; gives that share.
+def add_gradients(logits: Tensor, labels: Tensor, mask: Tensor, candidates: int) -> float:
+    """Adds the gradients of a batch's share in a mean loss over `candidates` candidates; gives that share.
 
     Args:
-        logits: Of all candidates of the rows; (R, C).
-        rows: R rows.
+        logits: Of all candidates of the batch; (R, C).
+        labels: 1 clicked, 0 not; (R, C) float32.
+        mask: True at real candidates; (R, C) bool.
         candidates: Real candidates of the whole step.
     """
-    labels, mask = (torch.from_numpy(part).to(logits.device) for part in (rows.labels, rows.mask))
     losses = nn.functional.binary_cross_entropy_with_logits(logits.float(), labels, reduction="none")
     loss = losses[mask].sum() / candidates
     loss.backward()  # type: ignore[no-untyped-call]
@@ -71,10 +71,9 @@ def add_gradients(logits: Tensor, rows: Rows, candidates: int) -> float:
 @arithmetic.one_thread()
 def train(
     model: Ranker,
-    train_rows: Rows,
-    valid_rows: Rows,
+    train_loader: Loader,
+    valid_loader: Loader,
     config: TrainConfig,
-    runtime: Runtime,
     seed: int,
     what: str,
     work: Path | None = None,
@@ -85,10 +84,9 @@ def train(
 
     Args:
         model: Trained in place; ends with the best weights loaded.
-        train_rows: Training requests.
-        valid_rows: Validation requests.
+        train_loader: Training requests.
+        valid_loader: Validation requests, on the same device.
         config: The section `train`.
-        runtime: Device and number format.
         seed: Seed of batch order and dropout.
         what: Name for progress lines.
         work: Folder for checkpoints; None trains without.
@@ -99,20 +97,20 @@ def train(
     Raises:
         UserError: The loss is no longer finite, memory runs out, or another process of the team is gone.
     """
-    model.to(runtime.device)
+    requests = train_loader.requests
+    model.to(train_loader.runtime.device)
     optimizers = make_optimizers(model, config)
     checkpoint = Checkpoint(work / "checkpoint.pt") if work else None
     progress = (checkpoint and checkpoint.resume(model, optimizers)) or Progress()
     team.align(model, progress.step)
     with scoring_explained():
-        cache = AgentCache.fill(model, train_rows, runtime)
-        valid_cache = AgentCache.fill(model, valid_rows, runtime)
-    per_epoch = len(epoch_order(train_rows.lengths, config.batch_requests, seed, 0))
+        train_loader, valid_loader = train_loader.counted(model), valid_loader.counted(model)
+    per_epoch = len(epoch_order(requests.lengths, config.batch_requests, seed, 0))
     checks = min(config.checks_per_epoch, per_epoch)
     total = per_epoch * config.epochs
     batches: list[Array] = []
     first = progress.step
-    meter = Meter(train_rows)
+    meter = Meter(requests)
     steps: Iterable[int] = range(first, total)
     if team.leads:
         steps = track(steps, total, what, "batches", first, meter.__str__)
@@ -122,11 +120,9 @@ def train(
             break
         epoch, at = divmod(step, per_epoch)
         if at == 0 or not batches:
-            batches = epoch_order(train_rows.lengths, config.batch_requests, seed, epoch)
-        with step_explained(train_rows, batches[at], config.accumulate):
-            loss = _step(
-                model, train_rows, batches[at], optimizers, runtime, cache, config.accumulate, team, (seed, step)
-            )
+            batches = epoch_order(requests.lengths, config.batch_requests, seed, epoch)
+        with step_explained(requests, batches[at], config.accumulate):
+            loss = _step(model, train_loader, batches[at], optimizers, config.accumulate, team, (seed, step))
         for rank in range(team.size):
             meter.add(np.array_split(team.share(batches[at], rank), config.accumulate))
         progress.step = step + 1
@@ -135,7 +131,7 @@ def train(
         if not np.isfinite(loss):
             raise UserError(SETTINGS, f"the loss is {loss} at step {step}", MEND, RATE)
         if (at + 1) * checks // per_epoch > at * checks // per_epoch:
-            _validate(model, valid_rows, valid_cache, runtime, progress, team)
+            _validate(model, valid_loader, progress, team)
         if checkpoint and team.leads and progress.step % config.checkpoint_every == 0:
             checkpoint.save(progress, model, optimizers)
         if on_step is not None and on_step(step, loss):
@@ -148,46 +144,40 @@ def train(
 
 def _step(
     model: Ranker,
-    rows: Rows,
+    loader: Loader,
     index: Array,
     optimizers: list[torch.optim.Optimizer],
-    runtime: Runtime,
-    cache: AgentCache | None,
     accumulate: int,
     team: Team,
     seed: tuple[int, int],
 ) -> float:
-    """One step of the team on the rows at `index`, in parts; the mean loss over all real candidates."""
-    candidates = int(rows.mask[index].sum())
+    """One step of the team on the requests at `index`, in parts; the mean loss over all real candidates."""
+    candidates = int(loader.requests.mask[index].sum())
     loss = 0.0
     with update(model, optimizers):
         for part, few in enumerate(np.array_split(team.share(index), accumulate)):
             if len(few):
                 # The first part of the first process has the seed of an undivided step.
                 seed_dropout(*seed, team.rank * accumulate + part)
-                loss += _backward(model, rows, few, runtime, cache, candidates)
+                loss += _backward(model, loader, few, candidates)
         loss = team.sum_gradients(model, loss)
     return loss
 
 
-def _backward(
-    model: Ranker, rows: Rows, index: Array, runtime: Runtime, cache: AgentCache | None, candidates: int
-) -> float:
-    """Scores the rows at `index` and adds their gradients; see `add_gradients`."""
-    batch = rows.take(index)
-    items = torch.from_numpy(batch.candidates).to(runtime.device)
-    with runtime.autocast():
-        logits = model(histories(rows, index, runtime, cache), items)
-    return add_gradients(logits, batch, candidates)
+def _backward(model: Ranker, loader: Loader, index: Array, candidates: int) -> float:
+    """Scores the requests at `index` and adds their gradients; see `add_gradients`."""
+    batch = loader.batch(index)
+    with loader.runtime.autocast():
+        logits = model(batch.history, batch.candidates)
+    return add_gradients(logits, batch.labels, batch.mask, candidates)
 
 
-def _validate(
-    model: Ranker, rows: Rows, cache: AgentCache | None, runtime: Runtime, progress: Progress, team: Team
-) -> None:
+def _validate(model: Ranker, loader: Loader, progress: Progress, team: Team) -> None:
     with scoring_explained():
-        scored = score_rows(model, rows, runtime, cache, (team.rank, team.size))
-    logits = team.sum(scored)[rows.mask].astype(np.float64)
-    labels = rows.labels[rows.mask]
+        scored = score(model, loader, (team.rank, team.size))
+    requests = loader.requests
+    logits = team.sum(scored)[requests.mask].astype(np.float64)
+    labels = requests.labels[requests.mask]
     if not np.isfinite(logits).all():
         what = f"the model's scores are no longer finite after step {progress.step - 1}"
         raise UserError(SETTINGS, what, MEND, RATE)

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterable
 
 from hisac_lab.base.artifacts import Array
-from hisac_lab.events.batches import Rows
+from hisac_lab.events.batches import Requests
 
 EVENT_BYTES = 17  # item and age, int64; mask
 CANDIDATE_BYTES = 13  # item, int64; label, float32; mask
@@ -21,11 +21,11 @@ class Meter:
         bytes: Gathered histories and candidates, padding included: what goes to the device.
 
     Args:
-        rows: What the batches are taken from.
+        requests: What the batches are taken from.
     """
 
-    def __init__(self, rows: Rows) -> None:
-        self.rows, self.start = rows, time.monotonic()
+    def __init__(self, requests: Requests) -> None:
+        self.requests, self.start = requests, time.monotonic()
         self.samples = self.events = self.bytes = 0
 
     def add(self, parts: Iterable[Array]) -> None:
@@ -37,10 +37,10 @@ class Meter:
         for index in parts:
             if not len(index):
                 continue
-            lengths = self.rows.lengths[index]
-            self.samples += int(self.rows.mask[index].sum())
+            lengths = self.requests.lengths[index]
+            self.samples += int(self.requests.mask[index].sum())
             self.events += int(lengths.sum())
-            cells = max(1, int(lengths.max())) * EVENT_BYTES + self.rows.candidates.shape[1] * CANDIDATE_BYTES
+            cells = max(1, int(lengths.max())) * EVENT_BYTES + self.requests.candidates.shape[1] * CANDIDATE_BYTES
             self.bytes += len(index) * cells
 
     def __str__(self) -> str:

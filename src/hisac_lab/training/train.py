@@ -15,8 +15,9 @@ from hisac_lab.config.train import TrainConfig
 from hisac_lab.events.batches import group
 from hisac_lab.events.store import EventStore
 from hisac_lab.inference.bundle import save_model
+from hisac_lab.inference.loader import Loader
 from hisac_lab.inference.records import CURVE, Trained
-from hisac_lab.inference.runtime import Runtime, fed
+from hisac_lab.inference.runtime import Runtime
 from hisac_lab.models.catalog import build
 from hisac_lab.models.contract import ItemSpace
 from hisac_lab.training.loop import OnStep, train
@@ -67,18 +68,15 @@ def train_model(
     """
     runtime = Runtime.start(compute)
     store = EventStore.open(prepared)
-    rows = {split: group(store, store.samples(split), config.max_candidates) for split in ("train", "valid")}
     model = build(model_config, frame, items, seed)
-    rows = {split: fed(model, part, instances) for split, part in rows.items()}
-    view = rows["train"].view
+    requests = [group(store, store.samples(split), config.max_candidates) for split in ("train", "valid")]
+    train_loader, valid_loader = (Loader.of(model, part, runtime, instances) for part in requests)
     what = f"train {name} seed {seed}"
     with join(runtime.device) as team:
-        progress = train(
-            model, rows["train"], rows["valid"], config, runtime, seed, what, work, team=team, on_step=on_step
-        )
+        progress = train(model, train_loader, valid_loader, config, seed, what, work, team=team, on_step=on_step)
     if not team.leads:
         return
-    save_model(out, model, model_config, items, None if view is None else view.store.digest)
+    save_model(out, model, model_config, items, train_loader.digests.get("instances"))
     curve = "".join(json.dumps(point, sort_keys=True) + "\n" for point in progress.curve)
     write_file(out / CURVE, curve)
     Trained(

@@ -9,7 +9,7 @@ import torch
 
 from hisac_lab.base.artifacts import Array
 from hisac_lab.base.errors import SETTINGS, UserError
-from hisac_lab.events.batches import Rows
+from hisac_lab.events.batches import Requests
 
 MEMORY = ("out of memory", "not enough memory", "allocate memory")  # GPU; the allocator of the processor; mmap
 
@@ -35,9 +35,9 @@ def memory_explained(doing: str, field: str, mend: str) -> Iterator[None]:
         raise UserError(SETTINGS, f"out of memory in {doing}", mend, field) from error
 
 
-def step_explained(rows: Rows, index: Array, parts: int) -> AbstractContextManager[None]:
-    """`memory_explained` for one step on the rows at `index`, taken in `parts` parts."""
-    events, candidates = int(rows.lengths[index].max()), rows.candidates.shape[1]
+def step_explained(requests: Requests, index: Array, parts: int) -> AbstractContextManager[None]:
+    """`memory_explained` for one step on the requests at `index`, taken in `parts` parts."""
+    events, candidates = int(requests.lengths[index].max()), requests.candidates.shape[1]
     split = f" in {parts} parts" if parts > 1 else ""
     doing = f"a step of {len(index):,} requests, {candidates:,} candidates each, up to {events:,} events{split}"
     mend = "lower it, or raise train.accumulate; prepare.history_limit and frame.dim count too"

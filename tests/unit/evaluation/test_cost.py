@@ -12,9 +12,9 @@ from kit import CPU, ITEMS, make_items
 from hisac_lab.config.model import FrameConfig
 from hisac_lab.evaluation.cost import CANDIDATES, count, measure_time, request_macs
 from hisac_lab.evaluation.records import ServingCost
-from hisac_lab.events.batches import Rows
+from hisac_lab.events.batches import Requests
 from hisac_lab.events.store import EventStore
-from hisac_lab.inference.runtime import histories
+from hisac_lab.inference.loader import Loader
 from hisac_lab.models.catalog import build
 from hisac_lab.models.contract import ItemSpace
 from hisac_lab.models.din import DINConfig
@@ -26,13 +26,13 @@ D, H, TOWER = 16, 8, 32
 CONFIGS = {"short": DINConfig(whole_history=False), "whole": DINConfig(), "hisac": HiSACConfig(agents=4, depth=2)}
 
 
-def _rows(length: int) -> Rows:
+def _loader(length: int) -> Loader:
     """Requests of one user whose histories all have this length."""
     items = np.random.default_rng(0).integers(0, ITEMS, length).astype(np.int32)
     store = EventStore(Path("nowhere"), {}, items, np.arange(length) * 1000, np.array([0, length]))
     one, shape = np.ones(3, np.int64), (3, 2)
     filled = np.ones(shape, bool)
-    return Rows(
+    requests = Requests(
         store,
         0 * one,
         length * one,
@@ -43,6 +43,7 @@ def _rows(length: int) -> Rows:
         filled * 0,
         0 * one,
     )
+    return Loader(requests, CPU)
 
 
 def _attention(length: int) -> float:
@@ -55,12 +56,12 @@ def _tower(branches: int) -> int:
 
 
 def _count(name: str, length: int, items: ItemSpace) -> ServingCost:
-    return count(build(CONFIGS[name], FRAME, items, 0), _rows(length), CPU)
+    return count(build(CONFIGS[name], FRAME, items, 0), _loader(length))
 
 
 def _agents(length: int) -> int:
     """Agents of these histories, at most four."""
-    agents = build(CONFIGS["hisac"], FRAME, SPACE, 0).agents(histories(_rows(length), np.array([0]), CPU))
+    agents = build(CONFIGS["hisac"], FRAME, SPACE, 0).agents(_loader(length).batch(np.array([0])).history)
     assert agents is not None
     return agents.nodes.shape[1]
 
@@ -102,23 +103,23 @@ def test_few_agents_cost_less_than_a_long_history_and_no_more_as_it_grows() -> N
 
 
 @pytest.mark.parametrize("name", CONFIGS)
-def test_counts_are_the_same_again(name: str, items: ItemSpace, rows: dict[str, Rows]) -> None:
-    model, some = build(CONFIGS[name], FRAME, items, 0), rows["test"].take(np.arange(9))
-    assert count(model, some, CPU) == count(model, some, CPU)
+def test_counts_are_the_same_again(name: str, items: ItemSpace, rows: dict[str, Requests]) -> None:
+    model, few = build(CONFIGS[name], FRAME, items, 0), Loader(rows["test"].take(np.arange(9)), CPU)
+    assert count(model, few) == count(model, few)
 
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_a_whole_request_costs_its_encoding_and_its_candidates(name: str) -> None:
-    model, rows = build(CONFIGS[name], FRAME, SPACE, 0), _rows(10)
-    found = count(model, rows, CPU)
+    model, loader = build(CONFIGS[name], FRAME, SPACE, 0), _loader(10)
+    found = count(model, loader)
     candidates = torch.zeros(1, CANDIDATES, dtype=torch.int64)
     table = len(SPACE.semantic) * SPACE.semantic.shape[1] * D  # of the candidates; `count` leaves it to the server
     expected = found.encode_macs + CANDIDATES * found.candidate_macs + table
-    assert request_macs(model, histories(rows, np.array([0]), CPU), candidates) == pytest.approx(expected, abs=10)
+    assert request_macs(model, loader.batch(np.array([0])).history, candidates) == pytest.approx(expected, abs=10)
 
 
-def test_times_are_measured_and_positive(items: ItemSpace, rows: dict[str, Rows]) -> None:
-    found = measure_time(build(CONFIGS["hisac"], FRAME, items, 0), rows["test"], CPU, repeats=1)
+def test_times_are_measured_and_positive(items: ItemSpace, rows: dict[str, Requests]) -> None:
+    found = measure_time(build(CONFIGS["hisac"], FRAME, items, 0), Loader(rows["test"], CPU), repeats=1)
     assert found.device == "cpu"
     assert found.encode_us_per_request > 0
     assert found.score_us_per_candidate > 0

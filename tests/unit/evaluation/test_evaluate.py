@@ -18,11 +18,11 @@ from hisac_lab.config.model import ExperimentConfig
 from hisac_lab.evaluation.evaluate import best_seed, evaluate, protocol_fingerprint, runs_of
 from hisac_lab.evaluation.judge import _bins
 from hisac_lab.evaluation.records import ModelScores, Scores, Timings
-from hisac_lab.events.batches import Rows
+from hisac_lab.events.batches import Requests
 from hisac_lab.events.store import EventStore
 from hisac_lab.inference.bundle import load_model
+from hisac_lab.inference.loader import Loader, score
 from hisac_lab.inference.records import Trained
-from hisac_lab.inference.runtime import score_rows
 from hisac_lab.ops.auc import auc
 
 CONFIG = EvaluateConfig(reference="din_50", bootstrap=30, top=3, slices=3)
@@ -53,14 +53,14 @@ def models(judged: Path) -> dict[str, ModelScores]:
 
 
 def test_auc_of_every_run_is_that_of_its_scores(
-    models: dict[str, ModelScores], trained: Path, store: EventStore, rows: dict[str, Rows]
+    models: dict[str, ModelScores], trained: Path, store: EventStore, rows: dict[str, Requests]
 ) -> None:
     labels, test = store.samples("test")["label"], rows["test"]
     for name in EXPERIMENT.models:
         aucs = []
         for seed in EXPERIMENT.seeds:
             logits = np.zeros(len(labels))
-            scores = score_rows(load_model(trained / f"{name}-{seed}")[0], test, CPU)
+            scores = score(load_model(trained / f"{name}-{seed}")[0], Loader(test, CPU))
             logits[test.sample[test.mask]] = scores[test.mask]
             aucs.append(roc_auc_score(labels, logits))
             assert models[name].seeds[seed].auc == pytest.approx(aucs[-1], abs=1e-6)
@@ -225,7 +225,7 @@ def test_bins_hold_every_value_once(values: list[int], labels: list[str]) -> Non
 
 
 def test_slice_values_are_aucs_inside_the_slice(
-    models: dict[str, ModelScores], trained: Path, store: EventStore, rows: dict[str, Rows]
+    models: dict[str, ModelScores], trained: Path, store: EventStore, rows: dict[str, Requests]
 ) -> None:
     samples, test = store.samples("test"), rows["test"]
     start, end = store.bounds(samples)
@@ -233,7 +233,7 @@ def test_slice_values_are_aucs_inside_the_slice(
     aucs: dict[str, list[float]] = {label: [] for label in inside}
     for seed in EXPERIMENT.seeds:
         logits = np.zeros(len(samples))
-        logits[test.sample[test.mask]] = score_rows(load_model(trained / f"hisac-{seed}")[0], test, CPU)[test.mask]
+        logits[test.sample[test.mask]] = score(load_model(trained / f"hisac-{seed}")[0], Loader(test, CPU))[test.mask]
         for label, where in inside.items():
             aucs[label].append(auc(samples["label"][where], logits[where]))
     for label, values in aucs.items():

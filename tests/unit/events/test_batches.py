@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hisac_lab.events import batches
-from hisac_lab.events.batches import Rows, epoch_order, group, in_order
+from hisac_lab.events.batches import Requests, epoch_order, group, in_order
 from hisac_lab.events.store import SAMPLE, SPLITS, EventStore
 
 
@@ -56,7 +56,7 @@ def test_no_samples_are_no_rows_but_an_error(store: EventStore) -> None:
 
 
 @pytest.mark.parametrize("take", [1, 7, 64])
-def test_histories_are_the_stores_events_padded_on_the_left(rows: dict[str, Rows], take: int) -> None:
+def test_histories_are_the_stores_events_padded_on_the_left(rows: dict[str, Requests], take: int) -> None:
     part = rows["train"].take(np.arange(take) * 3)
     found = part.histories()
     width = max(1, int(part.lengths.max()))
@@ -72,7 +72,7 @@ def test_histories_are_the_stores_events_padded_on_the_left(rows: dict[str, Rows
     assert (found.ages[found.mask] > 0).all()
 
 
-def test_an_empty_history_is_one_column_of_padding(store: EventStore, rows: dict[str, Rows]) -> None:
+def test_an_empty_history_is_one_column_of_padding(store: EventStore, rows: dict[str, Requests]) -> None:
     row = rows["train"].take(np.arange(1))
     empty = dataclasses.replace(row, start=row.end)
     assert empty.histories().mask.tolist() == [[False]]
@@ -118,7 +118,7 @@ def test_histories_of_a_batch_have_like_lengths() -> None:
 
 @pytest.mark.parametrize("cells", [1 << 19, 500, 1])
 def test_scoring_takes_every_row_once_in_batches_that_fit(
-    rows: dict[str, Rows], cells: int, monkeypatch: pytest.MonkeyPatch
+    rows: dict[str, Requests], cells: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(batches, "SCORING_CELLS", cells)
     test = rows["test"]

@@ -1,57 +1,15 @@
-"""Scoring many rows: in any batches, with or without cached agents, on the device that is asked for."""
+"""Where a model runs: the device, number format and threads that are asked for."""
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 import torch
-from kit import CPU, FRAME, MODELS, says
+from kit import says
 
 from hisac_lab.base.errors import UserError
 from hisac_lab.config.compute import ComputeConfig
-from hisac_lab.events import batches
-from hisac_lab.events.batches import Rows
 from hisac_lab.inference import runtime
-from hisac_lab.inference.runtime import AgentCache, Runtime, histories, score_rows
-from hisac_lab.models.catalog import build
-from hisac_lab.models.contract import ItemSpace
-
-
-@pytest.mark.parametrize("name", ["din-short-only", "din-whole", "hisac"])
-def test_scores_do_not_depend_on_batches_or_on_the_cache(
-    name: str, items: ItemSpace, rows: dict[str, Rows], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    model, test = build(MODELS[name], FRAME, items, 0), rows["test"]
-    plain = score_rows(model, test, CPU)
-    assert plain.shape == test.candidates.shape
-    monkeypatch.setattr(batches, "SCORING_ROWS", 7)
-    np.testing.assert_allclose(score_rows(model, test, CPU), plain, atol=1e-5)
-    cache = AgentCache.fill(model, test, CPU)
-    assert (cache is None) == (name != "hisac")
-    np.testing.assert_allclose(score_rows(model, test, CPU, cache), plain, atol=1e-5)
-
-
-def test_shares_of_the_scoring_add_up_to_the_whole_to_the_bit(
-    items: ItemSpace, rows: dict[str, Rows], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(batches, "SCORING_ROWS", 16)
-    model, test = build(MODELS["hisac"], FRAME, items, 0), rows["test"]
-    shares = [score_rows(model, test, CPU, share=(place, 3)) for place in range(3)]
-    assert all(share.any() for share in shares)
-    np.testing.assert_array_equal(sum(shares), score_rows(model, test, CPU))
-
-
-def test_the_cache_holds_the_agents_of_every_row(items: ItemSpace, rows: dict[str, Rows]) -> None:
-    model, valid = build(MODELS["hisac"], FRAME, items, 0), rows["valid"]
-    cache = AgentCache.fill(model, valid, CPU)
-    assert cache is not None
-    for index in (np.arange(5), np.array([17]), np.arange(len(valid) - 9, len(valid))[::-1]):
-        counted = model.agents(histories(valid, index, CPU))
-        cached = histories(valid, index, CPU, cache).agents
-        assert counted is not None
-        assert cached is not None
-        assert torch.equal(cached.nodes, counted.nodes)
-        assert torch.equal(cached.votes, counted.votes)
+from hisac_lab.inference.runtime import Runtime
 
 
 @pytest.mark.parametrize(

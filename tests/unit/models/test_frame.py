@@ -10,8 +10,8 @@ import pytest
 import torch
 from kit import CPU, DAY, EVERY, FRAME, ITEMS, MODELS, lively, make_history, make_items, says
 
-from hisac_lab.events.batches import Rows
-from hisac_lab.inference.runtime import histories, score_rows
+from hisac_lab.events.batches import Requests
+from hisac_lab.inference.loader import Loader, score
 from hisac_lab.models import tables
 from hisac_lab.models.catalog import build
 from hisac_lab.models.contract import History, ItemSpace, UserState
@@ -159,14 +159,16 @@ def test_every_feature_reaches_the_scores(name: str) -> None:
     assert not torch.equal(model(history, candidates), model(later, candidates))
 
 
-def test_a_request_takes_its_time_from_the_rows(items: ItemSpace, rows: dict[str, Rows]) -> None:
+def test_a_request_brings_its_time_where_a_feature_asks_for_it(items: ItemSpace, rows: dict[str, Requests]) -> None:
     index = np.array([2, 0])
-    found = histories(rows["test"], index, CPU)
-    assert found.time is not None
-    assert found.time.tolist() == rows["test"].time[index].tolist()
     frame = FRAME.model_copy(update={"features": ("length", "day")})
     model = build(MODELS["mean"], frame, items, 0).eval()
-    assert np.isfinite(score_rows(model, rows["valid"], CPU)).all()
+    found = Loader.of(model, rows["test"], CPU).batch(index).history.time
+    assert found is not None
+    assert found.tolist() == rows["test"].time[index].tolist()
+    assert np.isfinite(score(model, Loader.of(model, rows["valid"], CPU))).all()
+    timeless = build(MODELS["mean"], FRAME, items, 0)
+    assert Loader.of(timeless, rows["test"], CPU).batch(index).history.time is None
 
 
 def test_shuffled_ids_belong_to_other_items() -> None:

@@ -93,7 +93,7 @@ def test_only_a_model_that_reads_instances_asks_for_them(tmp_path: Path) -> None
         home = tmp_path / name
         home.mkdir()
         served = _served(name, home)
-        assert list(served.inputs) == wanted == _signature(home).inputs.input_names()
+        assert [column.name for column in served.reader.columns] == wanted == _signature(home).inputs.input_names()
     assert len(_scores(served, REQUEST)) == 3
     with says("instance_items", "column is missing"):
         _scores(_served("iat", tmp_path / "iat"), REQUEST)

@@ -25,13 +25,14 @@ from hisac_lab.config.model import ExperimentConfig, InstancesConfig
 from hisac_lab.config.train import TrainConfig
 from hisac_lab.evaluation.evaluate import evaluate, runs_of
 from hisac_lab.evaluation.records import Scores
-from hisac_lab.events.batches import Rows
+from hisac_lab.events.batches import Requests
 from hisac_lab.events.instances import AFTER, BEFORE, InstanceQuery, InstanceStore, InstanceView
 from hisac_lab.events.records import InstancesMade
 from hisac_lab.events.store import SPLITS, EventStore
 from hisac_lab.inference.bundle import load_model
+from hisac_lab.inference.loader import Loader, score
 from hisac_lab.inference.records import ModelFile
-from hisac_lab.inference.runtime import fed, histories, score_rows
+from hisac_lab.inference.sides import StoredInstances
 from hisac_lab.models.catalog import build
 from hisac_lab.models.contract import History, ItemSpace, UserState
 from hisac_lab.models.iat import IATConfig
@@ -250,11 +251,11 @@ def trained(stages: Stages, items: ItemSpace, made: Path, tmp_path_factory: pyte
     return home
 
 
-def _scored(run: Path, rows: Rows, made: InstanceStore) -> np.ndarray:
+def _scored(run: Path, rows: Requests, made: InstanceStore) -> np.ndarray:
     model, _ = load_model(run)
     reads = model.long.reads
     assert reads is not None
-    return score_rows(model, dataclasses.replace(rows, view=InstanceView(made, reads)), CPU)
+    return score(model, Loader(rows, CPU, (StoredInstances(InstanceView(made, reads)),)))
 
 
 def _changed(made: InstanceStore, where: np.ndarray, what: str) -> InstanceStore:
@@ -266,7 +267,7 @@ def _changed(made: InstanceStore, where: np.ndarray, what: str) -> InstanceStore
 
 
 def test_a_label_is_invisible_until_it_arrived_and_an_instance_until_it_was(
-    trained: Path, made: Path, rows: dict[str, Rows]
+    trained: Path, made: Path, rows: dict[str, Requests]
 ) -> None:
     """End to end: what had not arrived at a request changes no score of it; what had, does."""
     test, store = rows["test"], InstanceStore.open(made)
@@ -281,24 +282,24 @@ def test_a_label_is_invisible_until_it_arrived_and_an_instance_until_it_was(
         assert (_scored(trained / "iat-0", test, _changed(store, ~late, what)) != plain).mean() > 0.5
 
 
-def test_a_request_never_reads_itself(made: Path, rows: dict[str, Rows], items: ItemSpace) -> None:
+def test_a_request_never_reads_itself(made: Path, rows: dict[str, Requests], items: ItemSpace) -> None:
     model = build(IAT, FRAME, items, 0)
     for split in SPLITS:
-        given = fed(model, rows[split], made)
-        past = histories(given, np.arange(len(given)), CPU).instances
+        loader = Loader.of(model, rows[split], CPU, made)
+        past = loader.batch(np.arange(len(loader))).history.instances
         assert past is not None
         assert past.mask.any()
         assert (past.ages[past.mask] > 0).all()
 
 
 def test_a_saved_model_scores_and_refuses_another_store(
-    trained: Path, made: Path, make: Make, rows: dict[str, Rows]
+    trained: Path, made: Path, make: Make, rows: dict[str, Requests]
 ) -> None:
     run = trained / "iat-0"
     assert ModelFile.open(run).instances == InstancesMade.open(made).digest
     model, config = load_model(run, instances=made)
     assert config == IAT
-    scores = score_rows(model, fed(model, rows["test"], made), CPU)
+    scores = score(model, Loader.of(model, rows["test"], CPU, made))
     assert scores.std() > 0
     assert not np.array_equal(scores, _scored(trained / "shuffled-0", rows["test"], InstanceStore.open(made)))
     with says("model.json", "instances", "trained with instance store", "train it again"):
@@ -306,15 +307,15 @@ def test_a_saved_model_scores_and_refuses_another_store(
     with says("model.json", "instances", "none"):
         load_model(run, instances=make(order="none"))
     with says("no stored instances", "stage instances"):
-        fed(model, rows["test"], None)
+        Loader.of(model, rows["test"], CPU)
 
 
 def test_rows_after_the_transformer_are_refused_where_there_is_none(
-    make: Make, items: ItemSpace, rows: dict[str, Rows]
+    make: Make, items: ItemSpace, rows: dict[str, Requests]
 ) -> None:
     model = build(IAT.model_copy(update={"stored": "after"}), FRAME, items, 0)
     with says("instances.order", "holds no rows 'after'", "user"):
-        fed(model, rows["test"], make(order="temporal"))
+        Loader.of(model, rows["test"], CPU, make(order="temporal"))
 
 
 def test_evaluation_and_ab_test_feed_the_model(trained: Path, made: Path, stages: Stages, tmp_path: Path) -> None:

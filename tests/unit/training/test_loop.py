@@ -15,8 +15,8 @@ from kit import CPU, FRAME, MODELS, after, says
 
 from hisac_lab.config.base import parse
 from hisac_lab.config.train import TrainConfig
-from hisac_lab.events.batches import Rows
-from hisac_lab.inference.runtime import score_rows
+from hisac_lab.events.batches import Requests
+from hisac_lab.inference.loader import Loader, score
 from hisac_lab.models import tables
 from hisac_lab.models.catalog import build
 from hisac_lab.models.contract import ItemSpace
@@ -32,13 +32,20 @@ CONFIG = TrainConfig(epochs=2, batch_requests=128, checkpoint_every=3, checks_pe
 Trained = tuple[Ranker, Progress]
 
 
+def loaders(rows: dict[str, Requests]) -> list[Loader]:
+    """Requests for training and for validation."""
+    return [Loader(rows[split], CPU) for split in ("train", "valid")]
+
+
 @pytest.fixture
-def fit(items: ItemSpace, rows: dict[str, Rows]) -> Callable[..., Trained]:
+def fit(items: ItemSpace, rows: dict[str, Requests]) -> Callable[..., Trained]:
     """Trains a model by name; keywords are those of `train`."""
 
     def start(name: str, config: TrainConfig = CONFIG, seed: int = 0, **options: Any) -> Trained:
         model = build(MODELS[name], DROPOUT, items, seed)
-        return model, train(model, rows["train"], rows["valid"], config, CPU, seed, "test", **options)
+        return model, train(
+            model, Loader(rows["train"], CPU), Loader(rows["valid"], CPU), config, seed, "test", **options
+        )
 
     return start
 
@@ -107,14 +114,16 @@ def test_the_best_weights_are_kept_not_the_last(fit: Callable[..., Trained], mon
 
 
 @pytest.mark.parametrize("parts", [2, 3, 1000], ids=["halves", "uneven", "more parts than rows"])
-def test_a_step_in_parts_is_the_undivided_step(parts: int, items: ItemSpace, rows: dict[str, Rows]) -> None:
+def test_a_step_in_parts_is_the_undivided_step(parts: int, items: ItemSpace, rows: dict[str, Requests]) -> None:
     """Losses are weighted by real candidates, not by parts; without dropout the weights agree."""
     assert not rows["train"].mask.all()
     found = []
     for accumulate in (1, parts):
         config = CONFIG.model_copy(update={"accumulate": accumulate, "learning_rate": 1e-4})
         model = build(MODELS["hisac"], FRAME, items, 0)
-        progress = train(model, rows["train"], rows["valid"], config, CPU, 0, "test", on_step=after(6))
+        progress = train(
+            model, Loader(rows["train"], CPU), Loader(rows["valid"], CPU), config, 0, "test", on_step=after(6)
+        )
         found.append((progress.loss_sum, *(part.detach() for part in model.parameters())))
     torch.testing.assert_close(found[0], found[1], atol=2e-4, rtol=1e-4)
 
@@ -149,7 +158,7 @@ def test_a_killed_run_in_parts_resumes_to_the_same_bytes(fit: Callable[..., Trai
 
 @pytest.mark.parametrize("table_mb", [None, 0.004], ids=["own rows", "shared rows"])
 def test_a_killed_run_with_sparse_tables_resumes_to_the_same_bytes(
-    table_mb: float | None, items: ItemSpace, rows: dict[str, Rows], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    table_mb: float | None, items: ItemSpace, rows: dict[str, Requests], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tables, "SPARSE_ROWS", 16)
     frame = DROPOUT.model_copy(update={"table_mb": table_mb})
@@ -157,7 +166,7 @@ def test_a_killed_run_with_sparse_tables_resumes_to_the_same_bytes(
     def start(**options: Any) -> Trained:
         model = build(MODELS["hisac"], frame, items, 0)
         assert model.encoder.ids.sparse
-        return model, train(model, rows["train"], rows["valid"], CONFIG, CPU, 0, "test", **options)
+        return model, train(model, *loaders(rows), CONFIG, 0, "test", **options)
 
     whole = start()
     start(work=tmp_path, on_step=after(7))
@@ -165,14 +174,16 @@ def test_a_killed_run_with_sparse_tables_resumes_to_the_same_bytes(
 
 
 def test_sparse_gradients_train_as_dense_ones_do(
-    items: ItemSpace, rows: dict[str, Rows], monkeypatch: pytest.MonkeyPatch
+    items: ItemSpace, rows: dict[str, Requests], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = []
     for least in (10**6, 16):
         monkeypatch.setattr(tables, "SPARSE_ROWS", least)
         model = build(MODELS["din-whole"], FRAME, items, 0)
         assert model.encoder.ids.sparse == (least == 16)
-        progress = train(model, rows["train"], rows["valid"], CONFIG, CPU, 0, "test", on_step=after(6))
+        progress = train(
+            model, Loader(rows["train"], CPU), Loader(rows["valid"], CPU), CONFIG, 0, "test", on_step=after(6)
+        )
         found.append((progress.loss_sum, model.encoder.ids.weight.detach()))
     torch.testing.assert_close(found[0], found[1], atol=1e-4, rtol=1e-4)
 
@@ -243,10 +254,10 @@ def test_validation_comes_as_often_as_asked_and_at_the_end(fit: Callable[..., Tr
     assert [point["step"] for point in progress.curve] == [progress.step // 2, progress.step]
 
 
-def test_the_validation_auc_is_that_of_the_final_model(fit: Callable[..., Trained], rows: dict[str, Rows]) -> None:
+def test_the_validation_auc_is_that_of_the_final_model(fit: Callable[..., Trained], rows: dict[str, Requests]) -> None:
     model, progress = fit("din-whole")
     valid = rows["valid"]
-    scores, labels = score_rows(model, valid, CPU)[valid.mask], valid.labels[valid.mask]
+    scores, labels = score(model, Loader(valid, CPU))[valid.mask], valid.labels[valid.mask]
     above = scores[labels == 1][:, None] - scores[labels == 0]
     assert progress.best_auc == pytest.approx(float((above > 0).mean() + (above == 0).mean() / 2), abs=1e-9)
 
@@ -299,7 +310,7 @@ def test_scoring_without_memory_names_what_to_lower(
     def fail(*args: Any) -> None:
         raise MemoryError
 
-    monkeypatch.setattr(loop, "score_rows", fail)
+    monkeypatch.setattr(loop, "score", fail)
     with says("settings", "prepare.history_limit", "out of memory in scoring", "frame.dim"):
         fit("din-whole")
 
@@ -313,7 +324,7 @@ def test_other_errors_keep_their_names(fit: Callable[..., Trained], monkeypatch:
         fit("din-whole")
 
 
-def test_padded_candidates_do_not_enter_the_loss(items: ItemSpace, rows: dict[str, Rows]) -> None:
+def test_padded_candidates_do_not_enter_the_loss(items: ItemSpace, rows: dict[str, Requests]) -> None:
     train_rows = rows["train"]
     assert not train_rows.mask.all()
     dirty = dataclasses.replace(
@@ -324,7 +335,7 @@ def test_padded_candidates_do_not_enter_the_loss(items: ItemSpace, rows: dict[st
     weights = []
     for given in (train_rows, dirty):
         model = build(MODELS["din-whole"], FRAME, items, 0)
-        train(model, given, rows["valid"], CONFIG, CPU, 0, "test", on_step=after(3))
+        train(model, Loader(given, CPU), Loader(rows["valid"], CPU), CONFIG, 0, "test", on_step=after(3))
         weights.append(model.encoder.ids.weight.detach().clone())
     torch.testing.assert_close(*weights, atol=1e-6, rtol=1e-5)
 

@@ -6,19 +6,20 @@ import numpy as np
 import pytest
 from kit import CPU
 
-from hisac_lab.events.batches import Rows
-from hisac_lab.inference.runtime import histories
+from hisac_lab.events.batches import Requests
+from hisac_lab.inference.loader import Loader
 from hisac_lab.training import meter
 from hisac_lab.training.meter import Meter
 
 
-def test_samples_events_and_bytes_are_those_of_the_gathered_arrays(rows: dict[str, Rows]) -> None:
+def test_samples_events_and_bytes_are_those_of_the_gathered_arrays(rows: dict[str, Requests]) -> None:
     train, counter = rows["train"], Meter(rows["train"])
     parts = [np.arange(7), np.arange(20, 23), np.arange(0)]
     counter.add(parts)
     samples = events = size = 0
     for index in parts[:2]:
-        batch, history = train.take(index), histories(train, index, CPU)
+        batch = Loader(train, CPU).batch(index)
+        history = batch.history
         samples += int(batch.mask.sum())
         events += int(history.mask.sum())
         size += sum(part.nbytes for part in (history.items, history.ages, history.mask))
@@ -26,7 +27,7 @@ def test_samples_events_and_bytes_are_those_of_the_gathered_arrays(rows: dict[st
     assert (counter.samples, counter.events, counter.bytes) == (samples, events, size)
 
 
-def test_the_line_has_rates_since_the_start(rows: dict[str, Rows], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_line_has_rates_since_the_start(rows: dict[str, Requests], monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter([10.0, 14.0])
     monkeypatch.setattr(meter.time, "monotonic", lambda: next(clock))
     counter = Meter(rows["train"])

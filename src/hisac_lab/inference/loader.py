@@ -1,0 +1,114 @@
+"""Batches of requests on a device, and scoring by them: what training, evaluation, A/B test and front door share."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hisac_lab.base import arithmetic
+from hisac_lab.base.artifacts import Array
+from hisac_lab.events.batches import Requests, in_order
+from hisac_lab.inference.runtime import Runtime
+from hisac_lab.inference.sides import CountedAgents, RequestTime, Side, StoredInstances
+from hisac_lab.models.contract import History
+from hisac_lab.models.frame import Ranker
+
+
+@dataclass(frozen=True)
+class Batch:
+    """R requests on a device.
+
+    Attributes:
+        history: What the model reads of the users, side inputs among it.
+        candidates: Items, 0 in the padding; (R, C) int64.
+        labels: 1 clicked, 0 not; (R, C) float32.
+        mask: True at real candidates; (R, C) bool.
+    """
+
+    history: History
+    candidates: Tensor
+    labels: Tensor
+    mask: Tensor
+
+
+@dataclass(frozen=True)
+class Loader:
+    """Requests as one model reads them, in batches on its device.
+
+    Attributes:
+        requests: N requests.
+        runtime: Device and number format.
+        sides: The side inputs that come with a history.
+    """
+
+    requests: Requests
+    runtime: Runtime
+    sides: tuple[Side, ...] = ()
+
+    @classmethod
+    def of(cls, model: Ranker, requests: Requests, runtime: Runtime, instances: Path | None = None) -> Loader:
+        """Requests with the side inputs that the model names, but for agents, which `counted` adds.
+
+        Args:
+            model: It is about to score or learn these requests.
+            requests: N requests.
+            runtime: Device and number format.
+            instances: Output of the stage `instances`.
+
+        Raises:
+            UserError: The model reads instances, and there are none, or not of the kind or width it reads.
+        """
+        sides: list[Side] = []
+        if "time" in model.sides:
+            sides.append(RequestTime())
+        if "instances" in model.sides:
+            sides.append(StoredInstances.open(model, instances))
+        return cls(requests, runtime, tuple(sides))
+
+    def __len__(self) -> int:
+        return len(self.requests)
+
+    @property
+    def digests(self) -> Mapping[str, str]:
+        """Name of each side input with data of its own to their digest."""
+        return {side.name: side.digest for side in self.sides if side.digest is not None}
+
+    def counted(self, model: Ranker) -> Loader:
+        """The same with agents counted beforehand; as it is, for a model that reads none."""
+        if "agents" not in model.sides:
+            return self
+        return replace(self, sides=(*self.sides, CountedAgents.count(model, self.requests, self.runtime)))
+
+    def batch(self, index: Array) -> Batch:
+        """The requests at `index`, their histories padded to the longest."""
+        few, device = self.requests.take(index), self.runtime.device
+        history = History.of(few.histories(), device)
+        history = replace(history, **{side.name: side.fetch(self.requests, index, device) for side in self.sides})
+        parts = (torch.from_numpy(part).to(device) for part in (few.candidates, few.labels, few.mask))
+        return Batch(history, *parts)
+
+
+@arithmetic.one_thread()
+@torch.inference_mode()
+def score(model: Ranker, loader: Loader, share: tuple[int, int] = (0, 1)) -> Array:
+    """Logits of all candidates; (N, C) float32.
+
+    Args:
+        model: Put into evaluation mode.
+        loader: N requests with at most C candidates.
+        share: (k, n): scores every n-th batch from the k-th on, and leaves zeros elsewhere.
+    """
+    model.eval()
+    logits = np.zeros(loader.requests.candidates.shape, np.float32)
+    for index in itertools.islice(in_order(loader.requests), share[0], None, share[1]):
+        batch = loader.batch(index)
+        with loader.runtime.autocast():
+            scored: Tensor = model(batch.history, batch.candidates)
+        logits[index] = scored.float().cpu().numpy()
+    return logits

@@ -1,0 +1,126 @@
+"""Side inputs: what a model reads beside the events of a history, each with how it is fetched for a batch.
+
+A model names those it reads (`Ranker.sides`), by the attribute of `History` that holds them. Adding one is an attribute
+there and a class here.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hisac_lab.base.artifacts import Array
+from hisac_lab.base.errors import UserError
+from hisac_lab.codebook.votes import Agents
+from hisac_lab.events.batches import Requests, in_order
+from hisac_lab.events.instances import InstanceStore, InstanceView
+from hisac_lab.inference.runtime import Runtime
+from hisac_lab.models.contract import History
+from hisac_lab.models.frame import Ranker
+from hisac_lab.models.instances import Instances
+
+
+class Side(ABC):
+    """One side input.
+
+    Attributes:
+        name: The attribute of `History` that holds it.
+        digest: Of the data behind it, which a trained model remembers; None where requests themselves hold them.
+    """
+
+    name: ClassVar[str]
+    digest: str | None = None
+
+    @abstractmethod
+    def fetch(self, requests: Requests, index: Array, device: torch.device) -> Any:
+        """That of the requests at `index`, on `device`."""
+
+
+class RequestTime(Side):
+    """When each request is made, seconds since 1970; (R,) int64."""
+
+    name = "time"
+
+    def fetch(self, requests: Requests, index: Array, device: torch.device) -> Tensor:
+        """Times of the requests at `index`."""
+        return torch.from_numpy(requests.time[index].astype(np.int64)).to(device)
+
+
+@dataclass(frozen=True)
+class CountedAgents(Side):
+    """Agents of every request, counted once: what a serving system does offline.
+
+    Attributes:
+        nodes: (N, K) int32, -1 in the padding.
+        votes: (N, K) int32.
+    """
+
+    name = "agents"
+    nodes: Array
+    votes: Array
+
+    @classmethod
+    def count(cls, model: Ranker, requests: Requests, runtime: Runtime) -> CountedAgents:
+        """Counts the votes of all requests for a model that reads agents."""
+        parts: list[tuple[Array, Agents]] = []
+        for index in in_order(requests):
+            agents = model.agents(History.of(requests.take(index).histories(), runtime.device))
+            assert agents is not None, f"{type(model.long).__name__} names agents and counts none"
+            parts.append((index, agents))
+        width = max(agents.nodes.shape[1] for _, agents in parts)
+        nodes = np.full((len(requests), width), -1, np.int32)
+        votes = np.zeros((len(requests), width), np.int32)
+        for index, agents in parts:
+            nodes[index, : agents.nodes.shape[1]] = agents.nodes.cpu().numpy()
+            votes[index, : agents.nodes.shape[1]] = agents.votes.cpu().numpy()
+        return cls(nodes, votes)
+
+    def fetch(self, requests: Requests, index: Array, device: torch.device) -> Agents:
+        """Agents of the requests at `index`, no wider than they need."""
+        nodes = self.nodes[index]
+        width = max(1, int((nodes >= 0).sum(axis=1).max()))
+        parts = (nodes[:, :width], self.votes[index][:, :width])
+        return Agents(*(torch.from_numpy(part.astype(np.int64)).to(device) for part in parts))
+
+
+class StoredInstances(Side):
+    """Instances of the requests' users, strictly before each request.
+
+    Args:
+        view: The store and what the model reads of it.
+    """
+
+    name = "instances"
+
+    def __init__(self, view: InstanceView) -> None:
+        self.view, self.digest = view, view.store.digest
+
+    @classmethod
+    def open(cls, model: Ranker, path: Path | None) -> StoredInstances:
+        """Opens the output of the stage `instances` for a model.
+
+        Raises:
+            UserError: There is none, or not of the kind or width that the model reads.
+        """
+        assert model.long is not None
+        assert model.long.reads is not None, f"{type(model.long).__name__} names instances and asks for none"
+        reads = model.long.reads
+        if path is None:
+            raise UserError("model iat", "there are no stored instances", "run the stage instances")
+        store = InstanceStore.open(path)
+        if reads.row not in store.vectors:
+            raise UserError(path, f"holds no rows {reads.row!r}", "set it to user", "instances.order")
+        if reads.dim != store.dim:
+            hint = "set instances.dim and the model's dim to the same"
+            raise UserError(path, f"holds vectors of {store.dim} numbers, the model reads {reads.dim}", hint)
+        return cls(InstanceView(store, reads))
+
+    def fetch(self, requests: Requests, index: Array, device: torch.device) -> Instances:
+        """The newest instances before the requests at `index`."""
+        return Instances.of(self.view.fetch(requests.user[index], requests.time[index]), device)

@@ -1,0 +1,61 @@
+"""Batches on a device and scoring by them: in any batches, with or without agents counted beforehand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from kit import CPU, FRAME, MODELS
+
+from hisac_lab.events import batches
+from hisac_lab.events.batches import Requests
+from hisac_lab.inference.loader import Loader, score
+from hisac_lab.models.catalog import build
+from hisac_lab.models.contract import ItemSpace
+
+
+@pytest.mark.parametrize("name", ["din-short-only", "din-whole", "hisac"])
+def test_scores_do_not_depend_on_batches_or_on_agents_counted_beforehand(
+    name: str, items: ItemSpace, rows: dict[str, Requests], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, test = build(MODELS[name], FRAME, items, 0), rows["test"]
+    loader = Loader.of(model, test, CPU)
+    plain = score(model, loader)
+    assert plain.shape == test.candidates.shape
+    monkeypatch.setattr(batches, "SCORING_ROWS", 7)
+    np.testing.assert_allclose(score(model, loader), plain, atol=1e-5)
+    assert (loader.counted(model) is loader) == (name != "hisac")
+    np.testing.assert_allclose(score(model, loader.counted(model)), plain, atol=1e-5)
+
+
+def test_shares_of_the_scoring_add_up_to_the_whole_to_the_bit(
+    items: ItemSpace, rows: dict[str, Requests], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batches, "SCORING_ROWS", 16)
+    model, loader = build(MODELS["hisac"], FRAME, items, 0), Loader(rows["test"], CPU)
+    shares = [score(model, loader, share=(place, 3)) for place in range(3)]
+    assert all(share.any() for share in shares)
+    np.testing.assert_array_equal(sum(shares), score(model, loader))
+
+
+def test_agents_counted_beforehand_are_those_of_every_request(items: ItemSpace, rows: dict[str, Requests]) -> None:
+    model = build(MODELS["hisac"], FRAME, items, 0)
+    plain = Loader(rows["valid"], CPU)
+    beforehand, size = plain.counted(model), len(plain)
+    for index in (np.arange(5), np.array([17]), np.arange(size - 9, size)[::-1]):
+        counted = model.agents(plain.batch(index).history)
+        cached = beforehand.batch(index).history.agents
+        assert counted is not None
+        assert cached is not None
+        assert torch.equal(cached.nodes, counted.nodes)
+        assert torch.equal(cached.votes, counted.votes)
+
+
+def test_a_batch_is_the_requests_at_the_index(items: ItemSpace, rows: dict[str, Requests]) -> None:
+    train, index = rows["train"], np.array([5, 0, 17])
+    batch = Loader(train, CPU).batch(index)
+    few = train.take(index)
+    for name in ("candidates", "labels", "mask"):
+        np.testing.assert_array_equal(getattr(batch, name).numpy(), getattr(few, name))
+    np.testing.assert_array_equal(batch.history.items.numpy(), few.histories().items)
+    assert (batch.history.agents, batch.history.time, batch.history.instances) == (None, None, None)
