@@ -6,11 +6,19 @@ from pathlib import Path
 
 from hisac_lab.base.artifacts import write_file, write_json
 from hisac_lab.base.stages import Artifacts
-from hisac_lab.report import data_sections, leaderboard, result_sections, token_sections
 from hisac_lab.report.collect import collect
 from hisac_lab.report.document import Section
 from hisac_lab.report.facts import Facts
 from hisac_lab.report.render import to_html, to_markdown
+from hisac_lab.report.sections.abtest import abtest
+from hisac_lab.report.sections.data import data
+from hisac_lab.report.sections.fidelity import fidelity
+from hisac_lab.report.sections.headline import headline
+from hisac_lab.report.sections.leaderboard import leaderboard
+from hisac_lab.report.sections.provenance import provenance
+from hisac_lab.report.sections.sweep import sweep
+from hisac_lab.report.sections.tokens import tokens
+from hisac_lab.report.sections.training import training
 
 
 def build_report(artifacts: Artifacts, *, html: Path, markdown: Path, metrics: Path) -> None:
@@ -41,15 +49,15 @@ def build_report(artifacts: Artifacts, *, html: Path, markdown: Path, metrics: P
 def compose(facts: Facts) -> list[Section]:
     """The report's sections in reading order."""
     return [
-        result_sections.headline(facts),
-        data_sections.data(facts),
-        token_sections.tokens(facts),
-        data_sections.sweep(facts),
-        data_sections.training(facts),
-        leaderboard.leaderboard(facts),
-        result_sections.abtest(facts),
-        result_sections.fidelity(facts),
-        result_sections.provenance(facts),
+        headline(facts),
+        data(facts),
+        tokens(facts),
+        sweep(facts),
+        training(facts),
+        leaderboard(facts),
+        abtest(facts),
+        fidelity(facts),
+        provenance(facts),
     ]
 
 

@@ -16,7 +16,8 @@ from finished import Built, build, edit, make
 from hisac_lab.base.artifacts import write_json
 from hisac_lab.base.errors import UserError
 from hisac_lab.base.stages import Artifacts
-from hisac_lab.report.leaderboard import excludes_zero, is_sure
+from hisac_lab.report.sections.leaderboard import is_sure
+from hisac_lab.report.words import excludes_zero
 
 SECTIONS = ["Headline", "Data", "Semantic IDs", "Sweep", "Training", "Leaderboard", "A/B test", "Fidelity", "Lineage"]
 
