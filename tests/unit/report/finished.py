@@ -191,7 +191,7 @@ def make(root: Path) -> Artifacts:
 
 def build(inputs: Artifacts, out: Path) -> Built:
     paths = {"html": out / "report.html", "markdown": out / "report.md", "metrics": out / "metrics.json"}
-    build_report(inputs, **paths)
+    build_report(inputs, **paths, figures=out / "figures")
     page, twin, numbers = (path.read_text(encoding="utf-8") for path in paths.values())
     return page, twin, json.loads(numbers)
 
