@@ -46,7 +46,7 @@ class Figure:
     """A chart.
 
     Attributes:
-        name: The same in every report, unique in one; a file's name without its suffix.
+        name: Unique in a report and free of a run's own names; that of its file, without the suffix.
         svg: An <svg> element.
         title: What it shows.
         caption: One line on how to read it.
