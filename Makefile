@@ -60,4 +60,5 @@ $(READY): pyproject.toml constraints.txt
 	@touch $@
 
 clean:  ## remove everything that a run makes (dvc's cache stays)
-	rm -rf artifacts logs .work .snakemake mlruns mlflow.db reports/report.html reports/report.md reports/metrics.json
+	rm -rf artifacts logs .work .snakemake mlruns mlflow.db reports/report.html reports/report.md reports/figures \
+	  reports/metrics.json

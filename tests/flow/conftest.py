@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import fcntl
+import itertools
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from lab import Lab
+from forkserver import forkserver
+from lab import ROOT, Lab
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -14,6 +18,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if Path(__file__).parent in Path(item.fspath).parents:
             item.add_marker(pytest.mark.flow)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _commands_fork() -> Iterator[None]:
+    """Commands of a lab do not load their libraries anew."""
+    sources = itertools.chain((ROOT / "src").rglob("*.py"), (ROOT / "workflow").glob("*.py"))
+    home = tempfile.TemporaryDirectory()  # not pytest's: the path of a socket is short
+    with home, forkserver(Path(home.name) / "bin", sources) as commands, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Lab, "commands", commands)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import compileall
 import os
 import re
 import shutil
@@ -9,7 +10,8 @@ import subprocess
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from py_compile import PycInvalidationMode
+from typing import Any, ClassVar
 
 import yaml
 from tiny import write_movielens
@@ -58,10 +60,12 @@ class Lab:
     Attributes:
         path: Where it is.
         beside: What else is on the path of its processes, as if it were installed.
+        commands: Folder of `python`, `dvc`, `hisac-lab` and `snakemake`; the session's forkserver changes the default.
     """
 
     path: Path
     beside: tuple[Path, ...] = ()
+    commands: ClassVar[Path] = BIN
 
     @classmethod
     def found(cls, path: Path) -> Lab:
@@ -79,6 +83,8 @@ class Lab:
                 (path / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(source, path / name)
         (path / "params.yaml").write_text(defaults())
+        # Its processes write no bytecode: two edits in one second look alike, unless the content is compared.
+        compileall.compile_dir(path / "src", quiet=1, invalidation_mode=PycInvalidationMode.CHECKED_HASH)
         lab = cls(path)
         graph = path / "dvc.yaml"
         above, evaluate = graph.read_text().split("\n  evaluate:\n")
@@ -107,7 +113,7 @@ class Lab:
     def environment(self) -> dict[str, str]:
         """The clone's own code comes before the installed one."""
         python_path = os.pathsep.join(map(str, (self.path / "src", *self.beside)))
-        own = {"PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": python_path}
+        own = {"PATH": f"{self.commands}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": python_path}
         return {**os.environ, **own, "NO_COLOR": "1", "PYTHONDONTWRITEBYTECODE": "1", "HISAC_LAB_THREADS": "1"}
 
     def run(self, *command: str) -> Answer:
@@ -116,11 +122,11 @@ class Lab:
         return Answer(done.returncode, done.stdout + done.stderr)
 
     def start(self, *command: str) -> subprocess.Popen[str]:
-        """Starts a command as the leader of a process group of its own."""
+        """Starts a command as the leader of a process group of its own, to be killed: nothing of it is a fork."""
         return subprocess.Popen(
             command,
             cwd=self.path,
-            env=self.environment,
+            env=self.environment | {"PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

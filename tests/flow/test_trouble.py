@@ -25,6 +25,7 @@ def forget(lab: Lab) -> None:
     for name in (
         "artifacts",
         "reports/report.html",
+        "reports/figures",
         ".dvc/cache",
         ".dvc/tmp",
         ".snakemake",

@@ -54,10 +54,10 @@ def code_of(stage: str) -> list[str]:
     paths = {f"{SOURCE}/{PACKAGE}/{room}" for room in ROOMS} if stage == "code" else set()
     for module in OURS.reached([f"{PACKAGE}.cli.stages.{stage}"]) - DOORS:
         path = OURS.file_of(module)
-        room = path.relative_to(OURS.home).parts[0]
-        if f"{SOURCE}/{PACKAGE}/{room}" in paths or (path.name == "__init__.py" and path.read_text().count("\n") <= 1):
+        room = OURS.home / path.relative_to(OURS.home).parts[0]
+        if _relative(room) in paths or (path.name == "__init__.py" and path.read_text().count("\n") <= 1):
             continue
-        paths.add(_relative(path.parent if _holds_more_than_python(path.parent) else path))
+        paths.add(_relative(room if room.is_dir() and _holds_more_than_python(room) else path))
     return sorted(paths)
 
 

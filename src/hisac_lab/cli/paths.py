@@ -9,8 +9,8 @@ LOCK = Path("dvc.lock")
 
 ARTIFACTS = Artifacts(Path("artifacts"))
 
-
 REPORTS = Path("reports")
+FIGURES = REPORTS / "figures"
 LEDGER = REPORTS / "ledger.jsonl"
 
 WORK = Path(".work")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -18,13 +17,12 @@ from hisac_lab.base.errors import UserError
 from hisac_lab.base.progress import say
 from hisac_lab.cli import machine
 from hisac_lab.cli.params import Params, load_params
-from hisac_lab.cli.paths import ARTIFACTS, LEDGER, REPORTS, TIMINGS, WORK
+from hisac_lab.cli.paths import ARTIFACTS, FIGURES, LEDGER, REPORTS, TIMINGS, WORK
 from hisac_lab.config.base import PARAMS_FILE
 from hisac_lab.registry.mirror import Lineage
 from hisac_lab.registry.store import Registry
 
 ATTACHED = [PARAMS_FILE, REPORTS / "report.html", REPORTS / "report.md"]
-FIGURE = re.compile(r"<h3>([^<]+)</h3>\s*<svg (.*?</svg>)", re.DOTALL)
 
 
 def mirror_or_say(params: Params) -> None:
@@ -122,17 +120,8 @@ def _synced(params: Params) -> Iterator[tuple[Registry, str, bool]]:
 def _mirror(registry: Registry, params: Params) -> tuple[str, bool]:
     lineage = Lineage(_commit(), _flatten(params.model_dump(mode="json")), machine.records())
     top, new = registry.mirror(ARTIFACTS, lineage, TIMINGS)
-    registry.attach(top, ATTACHED, _figures())
+    registry.attach(top, ATTACHED, sorted(FIGURES.glob("*.svg")))
     return top, new
-
-
-def _figures() -> dict[str, str]:
-    """The report's charts, each a file that MLflow can show."""
-    report = REPORTS / "report.html"
-    found = FIGURE.findall(report.read_text()) if report.exists() else []
-    slugs = [re.sub(r"\W+", "_", title.lower()).strip("_") for title, _ in found]
-    head = '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" '
-    return {f"{slug}.svg": head + body for slug, (_, body) in zip(slugs, found, strict=True)}
 
 
 def _commit() -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import fcntl
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,10 +75,10 @@ class Registry:
         self.promoter.restore_aliases()
         return top, known is None
 
-    def attach(self, top: str, files: list[Path], figures: Mapping[str, str]) -> None:
-        """Adds files that exist, and figures by name, to a run; what is there already is replaced."""
+    def attach(self, top: str, files: list[Path], figures: list[Path]) -> None:
+        """Adds files that exist, and figures in a folder of their own, to a run; what is there already is replaced."""
         for file in files:
             if file.exists():
                 self.client.log_artifact(top, str(file))
-        for name, figure in figures.items():
-            self.client.log_text(top, figure, f"figures/{name}")
+        for figure in figures:
+            self.client.log_artifact(top, str(figure), "figures")

@@ -1,25 +1,34 @@
-"""The stage `report`: from the artefacts of a run to a page, its Markdown twin and the headline numbers."""
+"""The stage `report`: from a finished run to a page, its Markdown twin, its figures and the headline numbers."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from hisac_lab.base.artifacts import write_file, write_json
+from hisac_lab.base.artifacts import stage_output, write_file, write_json
 from hisac_lab.base.stages import Artifacts
-from hisac_lab.report import data_sections, leaderboard, result_sections, token_sections
 from hisac_lab.report.collect import collect
 from hisac_lab.report.document import Section
 from hisac_lab.report.facts import Facts
-from hisac_lab.report.render import to_html, to_markdown
+from hisac_lab.report.render import to_figures, to_html, to_markdown
+from hisac_lab.report.sections.abtest import abtest
+from hisac_lab.report.sections.data import data
+from hisac_lab.report.sections.fidelity import fidelity
+from hisac_lab.report.sections.headline import headline
+from hisac_lab.report.sections.leaderboard import leaderboard
+from hisac_lab.report.sections.provenance import provenance
+from hisac_lab.report.sections.sweep import sweep
+from hisac_lab.report.sections.tokens import tokens
+from hisac_lab.report.sections.training import training
 
 
-def build_report(artifacts: Artifacts, *, html: Path, markdown: Path, metrics: Path) -> None:
+def build_report(artifacts: Artifacts, *, html: Path, markdown: Path, figures: Path, metrics: Path) -> None:
     """Reads a finished run and writes the report; the same artefacts always give the same bytes.
 
     Args:
         artifacts: Outputs of the stages.
         html: One self-contained page: styles and charts inside, no scripts, no network.
         markdown: The same numbers as tables.
+        figures: A folder with each chart of the page as `NAME.svg`, and nothing else.
         metrics: Flat JSON of headline numbers, `MODEL.METRIC`, for `dvc metrics`.
 
     Raises:
@@ -35,21 +44,24 @@ def build_report(artifacts: Artifacts, *, html: Path, markdown: Path, metrics: P
     texts = to_html(sections, **page), to_markdown(sections, **page)
     for path, text in zip((html, markdown), texts, strict=True):
         write_file(path, text)
+    with stage_output(figures) as out:
+        for name, svg in to_figures(sections).items():
+            write_file(out / f"{name}.svg", svg)
     write_json(metrics, headline_numbers(facts))
 
 
 def compose(facts: Facts) -> list[Section]:
     """The report's sections in reading order."""
     return [
-        result_sections.headline(facts),
-        data_sections.data(facts),
-        token_sections.tokens(facts),
-        data_sections.sweep(facts),
-        data_sections.training(facts),
-        leaderboard.leaderboard(facts),
-        result_sections.abtest(facts),
-        result_sections.fidelity(facts),
-        result_sections.provenance(facts),
+        headline(facts),
+        data(facts),
+        tokens(facts),
+        sweep(facts),
+        training(facts),
+        leaderboard(facts),
+        abtest(facts),
+        fidelity(facts),
+        provenance(facts),
     ]
 
 

@@ -43,8 +43,16 @@ class Table:
 
 @dataclass(frozen=True)
 class Figure:
-    """An inline SVG with a title and one line on how to read it."""
+    """A chart.
 
+    Attributes:
+        name: Unique in a report and free of a run's own names; that of its file, without the suffix.
+        svg: An <svg> element.
+        title: What it shows.
+        caption: One line on how to read it.
+    """
+
+    name: str
     svg: str
     title: str
     caption: str

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from html import escape
-from itertools import pairwise
 from typing import Any
 
 import matplotlib
@@ -19,17 +19,23 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
 
+from hisac_lab.evaluation.records import Interval
 from hisac_lab.report.facts import Facts
 from hisac_lab.report.words import signed_percent
 
+Sheet = Figure
+"""What a chart is painted on; a figure of the document is a chart with its name and words."""
 WIDTH = 460
 INK, MUTED, GREY, FAINT, ACCENT = "#1f2430", "#5d6675", "#9aa3af", "#d9dde3", "#44546a"
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#B8519B", "#8A6D00", "#3FA3DC", "#7A4B2A", "#000000")
 """Okabe and Ito's colours, the light ones darkened for lines on white."""
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 OTHERS = "others"
+MOST_ROWS = 8
+"""Rows of a forest chart beyond which they stand closer."""
 THOUSANDS = FuncFormatter(lambda value, _: f"{value:,.0f}")
 SHARES = PercentFormatter(1, decimals=0, symbol=" %")
 LIFTS = FuncFormatter(lambda value, _: signed_percent(value, 1))
@@ -90,12 +96,12 @@ def styles(facts: Facts) -> dict[str, dict[str, Any]]:
     }
 
 
-def legend(figure: Figure, handles: Sequence[Artist] | None = None) -> None:
+def legend(sheet: Sheet, handles: Sequence[Artist] | None = None) -> None:
     """A legend above the axes: each label once, the others last."""
-    found, labels = figure.axes[0].get_legend_handles_labels()
+    found, labels = sheet.axes[0].get_legend_handles_labels()
     named = dict(zip(labels, found, strict=True))
     shown = [named[label] for label in sorted(named, key=OTHERS.__eq__)] if handles is None else handles
-    figure.legend(handles=shown, loc="outside upper left", ncols=3, columnspacing=1.4)
+    sheet.legend(handles=shown, loc="outside upper left", ncols=3, columnspacing=1.4)
 
 
 def note(axes: Axes, text: str, x: float, y: float, above: float = 4, side: str = "center") -> None:
@@ -109,7 +115,7 @@ def ticks(*axes: Axis, most: int = 5) -> None:
         axis.set_major_locator(MaxNLocator(most, steps=[1, 2, 2.5, 5, 10]))
 
 
-def draw(name: str, alt: str, height: float, paint: Callable[[Figure], None]) -> str:
+def draw(name: str, alt: str, height: float, paint: Callable[[Sheet], None]) -> str:
     """Draws one chart.
 
     Args:
@@ -125,11 +131,11 @@ def draw(name: str, alt: str, height: float, paint: Callable[[Figure], None]) ->
         matplotlib.rcdefaults()  # a user's matplotlibrc must not change an output
         settings: Any = STYLE | {"svg.hashsalt": name}
         matplotlib.rcParams.update(settings)
-        figure = Figure(figsize=(WIDTH / 72, height / 72), layout="constrained")
-        FigureCanvasSVG(figure)
-        paint(figure)
+        sheet = Sheet(figsize=(WIDTH / 72, height / 72), layout="constrained")
+        FigureCanvasSVG(sheet)
+        paint(sheet)
         buffer = io.StringIO()
-        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+        sheet.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     return inline(buffer.getvalue(), name, alt)
 
 
@@ -150,43 +156,71 @@ def inline(svg: str, name: str, alt: str) -> str:
     return head + body.strip()
 
 
-def lineage(stages: Iterable[tuple[str, str]], name: str = "lineage", per_row: int = 4) -> str:
-    """The order of the stages as boxes on a winding path.
+def interval(axes: Axes, place: float, ends: Interval, style: dict[str, Any]) -> None:
+    """An interval as an upright line, thin for one of the others."""
+    thin = style["label"] == OTHERS
+    axes.vlines(place, *ends, color=style["color"], zorder=style["zorder"], linewidth=0.8 if thin else 2)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One row of a forest chart.
+
+    Attributes:
+        label: Its name.
+        value: The estimate.
+        interval: Its interval.
+        colour: Of dot and line.
+        wide: A second interval, drawn behind, or None.
+        truth: A known true value, or None.
+    """
+
+    label: str
+    value: float
+    interval: Interval
+    colour: str
+    wide: Interval | None = None
+    truth: float | None = None
+
+
+def forest(
+    name: str, alt: str, readings: Sequence[Reading], show: Callable[[float], str], null: float | None = None
+) -> str:
+    """Estimates with intervals, one below the other.
 
     Args:
-        stages: Name and a short line below it.
-        name: Prefix of ids on the page.
-        per_row: Boxes in a row.
+        name: Prefix of ids.
+        alt: For screen readers.
+        readings: Top to bottom.
+        show: Writes an estimate.
+        null: Where a line marks "no difference"; None for no line.
     """
-    boxes = list(stages)
-    wide, high, gap, drop = 99, 44, 28, 30
-    rows = -(-len(boxes) // per_row)
-    places = []
-    for number in range(len(boxes)):
-        row, column = divmod(number, per_row)
-        column = column if row % 2 == 0 else per_row - 1 - column
-        places.append((column * (wide + gap) + 1, row * (high + drop) + 1))
-    parts = [
-        f'<defs><marker id="{name}-tip" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" '
-        f'orient="auto"><path d="M0 0.5L8 4L0 7.5z" fill="{MUTED}"/></marker></defs>'
-    ]
-    for (x, y), (to_x, to_y) in pairwise(places):
-        middle = high / 2
-        if y == to_y:
-            side = 1 if to_x > x else -1
-            begin, end = (x + wide, to_x - 2) if side > 0 else (x, to_x + wide + 2)
-            line = f"M{begin} {y + middle}H{end}"
-        else:
-            line = f"M{x + wide / 2} {y + high}V{to_y - 2}"
-        parts.append(f'<path d="{line}" fill="none" stroke="{MUTED}" marker-end="url(#{name}-tip)"/>')
-    for (x, y), (title, below) in zip(places, boxes, strict=True):
-        parts.append(
-            f'<rect x="{x}" y="{y}" width="{wide}" height="{high}" rx="5" fill="#f4f6f8" stroke="#c3cad3"/>'
-            f'<text x="{x + wide / 2}" y="{y + 19}" text-anchor="middle" font-size="12.5" font-weight="600" '
-            f'fill="{INK}">{escape(title)}</text>'
-            f'<text x="{x + wide / 2}" y="{y + 35}" text-anchor="middle" font-size="10.5" class="code" '
-            f'fill="{MUTED}">{escape(below)}</text>'
-        )
-    box = f"0 0 {per_row * (wide + gap) - gap + 2} {rows * (high + drop) - drop + 2}"
-    alt = "Stages in the order they run: " + ", ".join(title for title, _ in boxes)
-    return f'<svg viewBox="{box}" role="img" aria-label="{escape(alt)}">{"".join(parts)}</svg>'
+
+    def paint(sheet: Sheet) -> None:
+        axes = sheet.subplots()
+        axes.grid(axis="x")
+        axes.grid(False, axis="y")
+        if null is not None:
+            axes.axvline(null, color=INK, linewidth=0.9)
+        for row, reading in enumerate(readings):
+            if reading.wide:
+                axes.plot(reading.wide, [row, row], color=reading.colour, alpha=0.22, linewidth=7)
+            axes.plot(reading.interval, [row, row], color=reading.colour, linewidth=2.4)
+            axes.plot(reading.value, row, "o", color=reading.colour, markersize=7)
+            if reading.truth is not None:
+                axes.plot(reading.truth, row, "D", color="white", markeredgecolor=INK, markersize=5.5)
+            if reading.interval[0] < reading.interval[1]:
+                note(axes, show(reading.value), reading.value, row, above=9)
+        axes.set_yticks(range(len(readings)), [reading.label for reading in readings])
+        axes.set_ylim(len(readings) - 0.5, -0.7)
+        axes.tick_params(axis="y", length=0, labelcolor=INK)
+        axes.spines["left"].set_visible(False)
+        ticks(axes.xaxis)
+        if show is signed_percent:
+            axes.xaxis.set_major_formatter(LIFTS)
+        if any(reading.wide for reading in readings):
+            diamond = Line2D([], [], color="white", marker="D", markeredgecolor=INK, markersize=5.5, label="true lift")
+            sharp = Line2D([], [], color=MUTED, marker="o", linewidth=2.4, label="CUPED")
+            legend(sheet, [sharp, Line2D([], [], color=MUTED, alpha=0.3, linewidth=7, label="without CUPED"), diamond])
+
+    return draw(name, alt, 60 + (52 if len(readings) <= MOST_ROWS else 32) * len(readings), paint)

@@ -1,4 +1,4 @@
-"""The document as one HTML page and as Markdown."""
+"""The document as one HTML page, as Markdown, and its figures as files."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from hisac_lab.report.document import Section
+from hisac_lab.report.document import Figures, Section
 
 _CODE = re.compile(r"`([^`]*)`")
 _MARKUP = re.compile(r"[\\*|]|~~|\](?=[(\[:])|(?<!\w)_|_(?!\w)")
 """What Markdown would take for markup."""
+_NAMESPACES = 'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
 
 
 def to_html(sections: Sequence[Section], **page: Any) -> str:
@@ -29,6 +30,18 @@ def to_html(sections: Sequence[Section], **page: Any) -> str:
 def to_markdown(sections: Sequence[Section], **page: Any) -> str:
     """The twin: the same sections, numbers in place of charts."""
     return _environment(escaped=False).get_template("report.md.j2").render(sections=sections, **page)
+
+
+def to_figures(sections: Sequence[Section]) -> dict[str, str]:
+    """Each figure by its name, as an SVG file that stands alone."""
+    figures = [
+        figure
+        for section in sections
+        for block in section.blocks
+        if isinstance(block, Figures)
+        for figure in block.figures
+    ]
+    return {figure.name: figure.svg.replace("<svg", f"<svg {_NAMESPACES}", 1) for figure in figures}
 
 
 def _environment(escaped: bool) -> Environment:

@@ -11,7 +11,7 @@ from hisac_lab.base.errors import explain_os_error
 from hisac_lab.codebook.portrait import Voted, portray, typical, words_of
 from hisac_lab.codebook.tree import Codebook
 from hisac_lab.events.store import EventStore
-from hisac_lab.report.token_facts import Bar, Tile, UserPortrait
+from hisac_lab.report.facts import Bar, Tile, UserPortrait
 
 TITLES, WORDS, CUT = 5, 3, 8
 

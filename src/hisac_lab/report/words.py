@@ -7,6 +7,10 @@ from collections.abc import Callable
 import numpy as np
 
 from hisac_lab.evaluation.records import Interval
+from hisac_lab.ops.choice import rounded
+from hisac_lab.report.facts import Facts
+
+METRICS = {"auc": "AUC", "gauc": "GAUC", "log_loss": "log loss"}
 
 
 def whole(value: float) -> str:
@@ -58,3 +62,15 @@ def between(interval: Interval, show: Callable[[float], str] = fixed) -> str:
 def confidence(level: float) -> str:
     """95 %, 99.5 %."""
     return f"{100 * level:.6g} %"
+
+
+def excludes_zero(interval: Interval) -> bool:
+    """Whether both ends, as they are shown, are on the same side of zero."""
+    return rounded(interval[0]) > 0 or rounded(interval[1]) < 0
+
+
+def metric_names(facts: Facts) -> dict[str, str]:
+    """Metric keys and their names: pooled AUC, AUC per user, log loss, then the ranking metrics."""
+    found = facts.scores.models[facts.ranking[0]].metrics
+    keys = [key for key in METRICS if key in found] + sorted(set(found) - set(METRICS))
+    return {key: METRICS.get(key, key.replace("ndcg", "NDCG").replace("recall", "Recall")) for key in keys}

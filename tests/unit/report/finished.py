@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,12 @@ from hisac_lab.base.artifacts import write_json, write_manifest
 from hisac_lab.base.stages import STAGES, Artifacts
 from hisac_lab.report.build import build_report
 
+NAMES = [f"m{place:02}" for place in range(12)]
+"""A crowd of models, worst first; the reference `base` ranks below all of them."""
 NASTY = "<b>Bold</b> & co | `tick"
 
-Built = tuple[str, str, dict[str, float]]
+Built = tuple[str, str, dict[str, float], dict[str, str]]
+"""Page, twin, headline numbers, figures by name."""
 
 
 def metric(value: float, difference: float) -> dict[str, Any]:
@@ -189,11 +193,34 @@ def make(root: Path) -> Artifacts:
     return made
 
 
+def make_crowd(root: Path) -> Artifacts:
+    """Artefacts of twelve models of two seeds beside the reference, and a sweep of one trial."""
+    made = make(root)
+    write_run(made.train, "base", 1, 0.74, steps=(10, 20, 30))
+    for name in NAMES:
+        for seed in range(2):
+            write_run(made.train, name, seed, 0.75 + 0.01 * seed)
+    models = {"base": scores(0.7, 0.0)} | {name: scores(0.71 + 0.01 * at, 0.01) for at, name in enumerate(NAMES)}
+    for model in models.values():
+        model["seeds"]["1"] = model["seeds"]["0"]
+    edit(made.evaluate / "metrics.json", models=models)
+    verdicts = dict.fromkeys(NAMES, (0.001, "undecided")) | {"m03": (0.012, "won"), "m07": (-0.02, "lost")}
+    edit(made.abtest / "abtest.json", tests={name: ab_result(*verdict) for name, verdict in verdicts.items()})
+    (made.sweep / "trials.csv").write_text("number,agents,auc,standard_error,cost,on_front\n0,4,0.7,0,1000,True\n")
+    edit(made.sweep / "manifest.json", best=0, auc=0.7, standard_error=0.0)
+    return made
+
+
 def build(inputs: Artifacts, out: Path) -> Built:
     paths = {"html": out / "report.html", "markdown": out / "report.md", "metrics": out / "metrics.json"}
-    build_report(inputs, **paths)
+    build_report(inputs, **paths, figures=out / "figures")
     page, twin, numbers = (path.read_text(encoding="utf-8") for path in paths.values())
-    return page, twin, json.loads(numbers)
+    figures = {path.stem: path.read_text(encoding="utf-8") for path in sorted((out / "figures").iterdir())}
+    return page, twin, json.loads(numbers), figures
+
+
+def texts(chart: str) -> list[str]:
+    return re.findall(r"<text[^>]*>([^<]*)</text>", chart)
 
 
 def edit(path: Path, **changes: Any) -> None:

@@ -1,6 +1,6 @@
-"""Stage report: the page, its Markdown twin, the headline numbers."""
+"""Stage report: the page, its Markdown twin, its figures, the headline numbers."""
 
-from hisac_lab.cli.paths import ARTIFACTS, REPORTS
+from hisac_lab.cli.paths import ARTIFACTS, FIGURES, REPORTS
 from hisac_lab.report.build import build_report
 
 
@@ -10,5 +10,6 @@ def run() -> None:
         ARTIFACTS,
         html=REPORTS / "report.html",
         markdown=REPORTS / "report.md",
+        figures=FIGURES,
         metrics=REPORTS / "metrics.json",
     )

@@ -2,32 +2,37 @@
 
 from __future__ import annotations
 
-from hisac_lab.evaluation.records import Interval, Metric
+from hisac_lab.evaluation.records import Metric
 from hisac_lab.ops.choice import rounded
-from hisac_lab.report import result_charts as charts
-from hisac_lab.report.document import Block, Cell, Figure, Figures, Note, Row, Section, Table, table
-from hisac_lab.report.drawing import GREY, colours
+from hisac_lab.report.document import Block, Cell, Figures, Note, Row, Section, Table, table
+from hisac_lab.report.drawing import colours
 from hisac_lab.report.facts import Facts
-from hisac_lab.report.result_charts import Reading
-from hisac_lab.report.words import between, confidence, first_number, fixed, percent, signed, whole
+from hisac_lab.report.sections.leaderboard import charts
+from hisac_lab.report.words import (
+    between,
+    confidence,
+    excludes_zero,
+    first_number,
+    fixed,
+    metric_names,
+    percent,
+    signed,
+    whole,
+)
 
 LOWER_IS_BETTER = {"log_loss"}
 MOST_COLUMNS = 6
-METRICS = {"auc": "AUC", "gauc": "GAUC", "log_loss": "log loss"}
-
-
-def metric_names(facts: Facts) -> dict[str, str]:
-    """Metric keys and their names: pooled AUC, AUC per user, log loss, then the ranking metrics."""
-    found = facts.scores.models[facts.ranking[0]].metrics
-    keys = [key for key in METRICS if key in found] + sorted(set(found) - set(METRICS))
-    return {key: METRICS.get(key, key.replace("ndcg", "NDCG").replace("recall", "Recall")) for key in keys}
+CEILINGS = {
+    "probability_anywhere": "true probability: the ceiling",
+    "probability_recent_anywhere": "the same for who sees the last 50 clicks only: their ceiling",
+    "probability": "true probability, told the position in the slate",
+}
 
 
 def leaderboard(facts: Facts) -> Section:
     """Metrics with intervals, differences, slices, calibration, cost."""
     level = confidence(facts.evaluated.confidence)
     kinds = sorted(facts.scores.slices)
-    few = " Only models with a colour of their own; the table has all." if GREY in colours(facts).values() else ""
     blocks: list[Block] = [
         Note(
             f"{whole(facts.evaluated.test_samples)} test samples of {whole(facts.evaluated.test_users)} users; "
@@ -38,33 +43,13 @@ def leaderboard(facts: Facts) -> Section:
         *([_gaps(facts)] if len(facts.ranking) > 1 else []),
         *([_pairs(facts)] if len(facts.ranking) > 2 else []),
         *([_ceilings(facts)] if facts.scores.ceilings else []),
-        Figures(_forests(facts)),
+        Figures(charts.forests(facts)),
         _seeds(facts),
-        Figures(
-            tuple(
-                Figure(
-                    charts.slices(facts, kind, f"slices-{place}"),
-                    f"AUC by {kind}",
-                    f"Each group of marks is a bin of {kind}, from low to high; lines are {level} intervals.{few}",
-                )
-                for place, kind in enumerate(kinds)
-            )
-        ),
+        Figures(tuple(charts.sliced(facts, kind, f"slices-{place}") for place, kind in enumerate(kinds))),
         *(_slices(facts, kind) for kind in kinds),
         Figures(
-            (
-                Figure(
-                    charts.calibration(facts),
-                    "Calibration",
-                    "On the dashed line predictions are right on average; below it they are too high. Best seed.",
-                ),
-                Figure(
-                    charts.price(facts),
-                    "Quality and cost",
-                    f"Up is better, left is cheaper; vertical lines are {level} intervals.",
-                ),
-            ),
-            (_calibration(facts),),
+            (charts.calibration(facts), charts.quality_and_cost(facts)),
+            (_calibrations(facts),),
         ),
         _costs(facts),
         Note("Measured times differ between machines, so they are in `logs/timings.json` and MLflow, not here."),
@@ -142,11 +127,9 @@ def _pairs(facts: Facts) -> Table:
     )
 
 
-CEILINGS = {
-    "probability_anywhere": "true probability: the ceiling",
-    "probability_recent_anywhere": "the same for who sees the last 50 clicks only: their ceiling",
-    "probability": "true probability, told the position in the slate",
-}
+def is_sure(difference: float, p: float, level: float) -> bool:
+    """Whether a difference that is not shown as zero has a p-value, as rounded, below the level."""
+    return rounded(difference) != 0 and rounded(p) < rounded(level)
 
 
 def _ceilings(facts: Facts) -> Table:
@@ -166,16 +149,6 @@ def _ceilings(facts: Facts) -> Table:
     )
 
 
-def excludes_zero(interval: Interval) -> bool:
-    """Whether both ends, as they are shown, are on the same side of zero."""
-    return rounded(interval[0]) > 0 or rounded(interval[1]) < 0
-
-
-def is_sure(difference: float, p: float, level: float) -> bool:
-    """Whether a difference that is not shown as zero has a p-value, as rounded, below the level."""
-    return rounded(difference) != 0 and rounded(p) < rounded(level)
-
-
 def _seeds(facts: Facts) -> Table:
     rows: list[Row] = []
     for name in facts.ranking:
@@ -188,36 +161,6 @@ def _seeds(facts: Facts) -> Table:
         ("model", *metric_names(facts).values(), "AUC by seed", "best seed"),
         rows,
         ("model",),
-    )
-
-
-def _forests(facts: Facts) -> tuple[Figure, ...]:
-    colour = colours(facts)
-    aucs = [(name, facts.scores.models[name].metrics["auc"]) for name in facts.ranking]
-    reference = facts.evaluated.reference
-    return (
-        Figure(
-            charts.forest(
-                "auc",
-                "AUC of each model with its interval",
-                [Reading(name, metric.value, metric.interval, colour[name]) for name, metric in aucs],
-                fixed,
-            ),
-            "AUC on the test period",
-            f"Dots are means over seeds, lines {confidence(facts.evaluated.confidence)} intervals over users. All "
-            "models see the same users, so overlapping lines do not mean a tie.",
-        ),
-        Figure(
-            charts.forest(
-                "auc-gap",
-                "Paired difference in AUC to the reference with its interval",
-                [Reading(name, metric.difference, metric.difference_interval, colour[name]) for name, metric in aucs],
-                signed,
-                null=0.0,
-            ),
-            f"Difference in AUC to {reference}",
-            "Right of the line is better than the reference; a line that crosses zero is undecided.",
-        ),
     )
 
 
@@ -241,7 +184,7 @@ def _slices(facts: Facts, kind: str) -> Table:
     return table(f"AUC by {kind}: a column for each bin of {unit}.", ("model", *bins), rows, ("model",))
 
 
-def _calibration(facts: Facts) -> Table:
+def _calibrations(facts: Facts) -> Table:
     curves = {name: facts.scores.models[name].served.calibration.curve for name in facts.ranking}
     rows: list[Row] = []
     for place in range(max(len(curve) for curve in curves.values())):

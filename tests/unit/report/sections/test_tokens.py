@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hisac_lab.report.token_charts import squarify
+from hisac_lab.report.sections.tokens import squarify
 
 BOX = (10.0, 20.0, 300.0, 100.0)
 

@@ -1,0 +1,79 @@
+"""The headline: one sentence each on data, leader, A/B test and protocol."""
+
+from __future__ import annotations
+
+from hisac_lab.report.document import Points, Section
+from hisac_lab.report.facts import Facts
+from hisac_lab.report.words import between, confidence, excludes_zero, fixed, signed, signed_percent, whole
+
+VERDICTS = ("won", "lost", "undecided")
+MOST_TESTS = 4
+
+
+def headline(facts: Facts) -> Section:
+    """One sentence each: data, leader, A/B, protocol."""
+    prepared, evaluated = facts.prepared, facts.evaluated
+    return Section(
+        "headline",
+        "Headline",
+        (
+            Points(
+                (
+                    (
+                        "Data",
+                        f"{facts.acquired.dataset}: {whole(prepared.events)} events of {whole(prepared.users)} users "
+                        f"on {whole(prepared.items)} items; labels: {evaluated.negatives}.",
+                    ),
+                    ("Offline", _leader(facts)),
+                    ("A/B test", _verdicts(facts)),
+                    (
+                        "Protocol",
+                        f"Fingerprint `{evaluated.fingerprint}`: split, candidates, negatives, history limit and "
+                        "metrics. Numbers with another fingerprint do not belong beside these.",
+                    ),
+                )
+            ),
+        ),
+    )
+
+
+def _leader(facts: Facts) -> str:
+    reference = facts.evaluated.reference
+    best = facts.ranking[0]
+    auc = facts.scores.models[best].metrics["auc"]
+    text = (
+        f"`{best}` has the highest AUC, {fixed(auc.value)} ({confidence(facts.evaluated.confidence)} interval "
+        f"{between(auc.interval)})"
+    )
+    if best == reference:
+        return text + "; it is the reference that the others are compared with."
+    verb = "excludes" if excludes_zero(auc.difference_interval) else "includes"
+    return (
+        f"{text}; paired difference to the reference `{reference}`: {signed(auc.difference)} "
+        f"{between(auc.difference_interval, signed)}, the interval {verb} zero."
+    )
+
+
+def _verdicts(facts: Facts) -> str:
+    control = facts.tests.control
+    if not facts.tests.tests:
+        return f"There is no model beside the control `{control}`."
+    tests = sorted(facts.tests.tests.items())
+    if len(tests) <= MOST_TESTS:
+        found = [
+            f"`{name}` {test.verdict}, {signed_percent(test.lift_cuped.value)} CTR "
+            f"{between(test.lift_cuped.interval, signed_percent)}"
+            for name, test in tests
+        ]
+    else:
+        named = {
+            verdict: [
+                f"`{name}`" + (f" {signed_percent(test.lift_cuped.value)} CTR" if verdict != "undecided" else "")
+                for name, test in tests
+                if test.verdict == verdict
+            ]
+            for verdict in VERDICTS
+        }
+        found = [f"{len(names)} {verdict}: {', '.join(names)}" for verdict, names in named.items() if names]
+        found.append(f"{len(tests)} tests, none corrected for their number")
+    return f"Simulated, against the control `{control}`: {'; '.join(found)}."

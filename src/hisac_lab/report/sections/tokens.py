@@ -1,0 +1,312 @@
+"""The section on semantic IDs: their gate, the codebook as a map, one user's agents."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Callable, Sequence
+
+from matplotlib.patches import Rectangle
+
+from hisac_lab.report.document import Block, Counts, Figure, Figures, Note, Points, Section, Table, table
+from hisac_lab.report.drawing import (
+    ACCENT,
+    FAINT,
+    GREY,
+    INK,
+    MUTED,
+    PALETTE,
+    SHARES,
+    WIDTH,
+    Sheet,
+    draw,
+    legend,
+    note,
+    ticks,
+)
+from hisac_lab.report.facts import Facts
+from hisac_lab.report.words import fixed, percent, whole
+from hisac_lab.tokens.records import Level, Refit
+
+SOURCES = {
+    "text": "the words of the items' texts (static word vectors)",
+    "supplied": "the vectors that came with the data",
+    "sentence_transformers": "the items' texts (a sentence-transformers model)",
+    "cooccurrence": "the items that stand close in training histories",
+}
+
+METHODS = {
+    "residual_kmeans": "Residual k-means turns an embedding into a code per level",
+    "rqvae": "An RQ-VAE turns an embedding into a code per level of its latent space",
+    "random": "Codes are RANDOM, a control: they mean nothing",
+}
+
+Box = tuple[float, float, float, float]
+"""Left, bottom, width, height."""
+TREEMAP_HEIGHT, LINE, LETTER = 420, 11.0, 5.6
+MOST_AGENTS = 20
+
+
+def tokens(facts: Facts) -> Section:
+    """Quality of the semantic IDs, the codebook as a map, one user's agents."""
+    quality, book = facts.tokenized.quality, facts.book
+    measures: tuple[tuple[str, Callable[[Level], str]], ...] = (
+        ("codes", lambda level: whole(level.width)),
+        ("in use", lambda level: percent(level.use)),
+        ("perplexity", lambda level: fixed(level.perplexity, 1)),
+        ("entropy, bits", lambda level: fixed(level.entropy_bits, 2)),
+        ("explained variance", lambda level: percent(level.explained_variance)),
+        ("nodes", lambda level: whole(level.prefixes)),
+        ("children per parent", lambda level: fixed(level.fan_out, 2)),
+        ("purity", lambda level: "–" if level.purity is None else percent(level.purity)),
+        ("seed agreement", lambda level: "–" if level.seed_agreement is None else fixed(level.seed_agreement, 3)),
+    )
+    columns = ("", *(f"level {place + 1}" for place in range(len(quality.levels))))
+    levels = [(name, *map(show, quality.levels)) for name, show in measures]
+    missing = facts.embedded.items_without_embedding
+    source = " and by ".join(SOURCES.get(part, part) for part in sorted(facts.embedded.parts))
+    blocks: list[Block] = [
+        Note(
+            f"Items are embedded by {source}, {whole(facts.embedded.dim)} numbers each"
+            + (f"; {whole(missing)} have no embedding and so no ID. " if missing else "; every item has one. ")
+            + f"{METHODS.get(facts.tokenized.method, facts.tokenized.method)}; the prefixes in use form the codebook "
+            f"`{book.digest}`."
+        ),
+        table("Levels of the IDs and of the codebook.", columns, levels, ("",)),
+        Counts(
+            (
+                ("distinct full IDs", whole(quality.ids)),
+                ("of items share their full ID", percent(quality.collision_rate)),
+                ("items on the most crowded ID", whole(quality.largest_bucket)),
+                ("of items are on that ID", percent(quality.max_bucket_share, 2)),
+                ("of nearest neighbours are kept", percent(quality.neighbour_overlap)),
+                ("items without an ID", whole(book.items_without_id)),
+            )
+        ),
+        Points(_readings(facts)),
+        Figures((_explained(facts), _code_use(facts))),
+        Figures((_treemap(facts), _agents(facts)), (_tiles(facts), _votes(facts))),
+    ]
+    return Section("tokens", "Semantic IDs", tuple(blocks))
+
+
+def _readings(facts: Facts) -> tuple[tuple[str, str], ...]:
+    """The measures that a table of levels cannot hold, in words."""
+    quality, refit, portrait = facts.tokenized.quality, facts.tokenized.refit, facts.portrait
+    found = [
+        (
+            "Neighbours",
+            f"Of an item's nearest by ID, {percent(quality.neighbour_overlap)} are among its nearest by embedding; "
+            f"an ID stands at a mean cosine of {fixed(quality.cosine, 3)} to its items.",
+        )
+    ]
+    if quality.purity_by_chance is not None and quality.purity_lift is not None:
+        found.append(
+            (
+                "Purity",
+                f"The share of pairs of items with one prefix that share their `{facts.tokenized.category}`; by chance "
+                f"{percent(quality.purity_by_chance)}, so the first level is {fixed(quality.purity_lift, 1)} times as "
+                "pure.",
+            )
+        )
+    if quality.levels[0].seed_agreement is not None:
+        found.append(
+            (
+                "Seeds",
+                "Agreement is the adjusted Rand index of the prefixes of two fits with different seeds: 1 is equal, 0 "
+                "unrelated.",
+            )
+        )
+    if isinstance(refit, Refit):
+        found.append(
+            (
+                "Refit",
+                f"Started from an earlier fit with {whole(refit.new_items)} new items: of {whole(refit.old_items)} old "
+                f"ones {percent(refit.changed_ids, 2)} have another ID.",
+            )
+        )
+    cut = sum(votes for _, votes in portrait.cut_by_level)
+    found.append(
+        (
+            "Votes",
+            f"User {portrait.user} has {whole(portrait.behaviours)} behaviours, {whole(portrait.voting)} of items with "
+            f"an ID; {whole(len(portrait.agents))} agents hold {percent(portrait.covered)} of the votes, "
+            f"{whole(cut)} votes were pruned.",
+        )
+    )
+    return tuple(found)
+
+
+def _tiles(facts: Facts) -> Table:
+    return table(
+        "First-level nodes, those with most items first, each with its words and the titles nearest to its centre.",
+        ("code", "items", "words", "nearest titles"),
+        [(str(tile.code), whole(tile.items), ", ".join(tile.words), " · ".join(tile.titles)) for tile in facts.tiles],
+        ("words", "nearest titles"),
+    )
+
+
+def _votes(facts: Facts) -> Table:
+    portrait = facts.portrait
+    return table(
+        f"Agents of user {portrait.user}, and the largest of the nodes that were pruned.",
+        ("path", "level", "votes", "", "what it is"),
+        [
+            (bar.path, str(bar.level), whole(bar.votes), "agent" if bar.kept else "pruned", bar.name)
+            for bar in (*portrait.agents, *portrait.cut)
+        ],
+        ("path", "", "what it is"),
+    )
+
+
+def _explained(facts: Facts) -> Figure:
+    """Explained variance of the embeddings by depth."""
+    values = [level.explained_variance for level in facts.tokenized.quality.levels]
+
+    def paint(sheet: Sheet) -> None:
+        axes = sheet.subplots()
+        axes.bar(range(len(values)), values, width=0.5, color=ACCENT)
+        for place, value in enumerate(values):
+            note(axes, f"{100 * value:.1f} %", place, value)
+        axes.set_ylim(0, 1)
+        axes.yaxis.set_major_formatter(SHARES)
+        axes.set_xticks(
+            range(len(values)), [f"{count} level{'s' * (count > 1)}" for count in range(1, len(values) + 1)]
+        )
+
+    svg = draw("explained", "Explained variance by depth", 240, paint)
+    return Figure(
+        "explained_variance",
+        svg,
+        "Explained variance",
+        "Higher is closer: how much of the embeddings' variance is kept by the first levels of the ID.",
+    )
+
+
+def _code_use(facts: Facts) -> Figure:
+    """Width, codes in use and perplexity of each level."""
+    levels = facts.tokenized.quality.levels
+
+    def paint(sheet: Sheet) -> None:
+        axes = sheet.subplots()
+        place = range(len(levels))
+        axes.bar(place, [level.width for level in levels], width=0.62, color="white", edgecolor=GREY, label="codes")
+        axes.bar(place, [level.use * level.width for level in levels], width=0.62, color=FAINT, label="in use")
+        axes.bar(place, [level.perplexity for level in levels], width=0.34, color=ACCENT, label="perplexity")
+        for x, level in enumerate(levels):
+            note(axes, f"{level.perplexity:.1f}", x, level.perplexity)
+        axes.set_xticks(place, [f"level {x + 1}" for x in place])
+        legend(sheet)
+
+    svg = draw("code-use", "Codes in use and perplexity by level", 240, paint)
+    return Figure(
+        "use_of_the_codes",
+        svg,
+        "Use of the codes",
+        "Perplexity is the number of equally used codes that would be as even; near the width is good.",
+    )
+
+
+def squarify(sizes: Sequence[float], box: Box) -> list[Box]:
+    """Rectangles of these areas that fill a box and are nearly square (Bruls, Huizing and van Wijk 2000).
+
+    Args:
+        sizes: Positive, largest first.
+        box: What they fill.
+    """
+    left, bottom, width, height = box
+    scale = width * height / sum(sizes) if sizes else 0.0
+    areas = [size * scale for size in sizes]
+    found: list[Box] = []
+    while areas:
+        side = min(width, height)
+        row = areas[:1]
+        while len(row) < len(areas) and _worst([*row, areas[len(row)]], side) <= _worst(row, side):
+            row.append(areas[len(row)])
+        thick, at = sum(row) / side, 0.0
+        for area in row:
+            long = area / thick
+            found.append((left, bottom + at, thick, long) if width >= height else (left + at, bottom, long, thick))
+            at += long
+        if width >= height:
+            left, width = left + thick, width - thick
+        else:
+            bottom, height = bottom + thick, height - thick
+        areas = areas[len(row) :]
+    return found
+
+
+def _worst(row: Sequence[float], side: float) -> float:
+    total = sum(row)
+    return max(max(side**2 * area / total**2, total**2 / (side**2 * area)) for area in row)
+
+
+def _treemap(facts: Facts) -> Figure:
+    """First-level nodes by number of items, each with its second-level nodes, words and a typical title."""
+
+    def paint(sheet: Sheet) -> None:
+        axes = sheet.subplots()
+        axes.set_axis_off()
+        axes.set_xlim(0, WIDTH)
+        axes.set_ylim(0, TREEMAP_HEIGHT)
+        boxes = squarify([tile.items for tile in facts.tiles], (0, 0, WIDTH, TREEMAP_HEIGHT))
+        for place, (tile, box) in enumerate(zip(facts.tiles, boxes, strict=True)):
+            colour = PALETTE[place % (len(PALETTE) - 1)]
+            axes.add_patch(Rectangle(box[:2], *box[2:], facecolor=colour, alpha=0.13, linewidth=0))
+            for part in squarify(tile.children, box):
+                axes.add_patch(Rectangle(part[:2], *part[2:], fill=False, edgecolor=colour, alpha=0.25, linewidth=0.5))
+            axes.add_patch(Rectangle(box[:2], *box[2:], fill=False, edgecolor="white", linewidth=2))
+            room, lines = int((box[2] - 8) / LETTER), int((box[3] - 5) / LINE)
+            texts = [f"{tile.code}: {', '.join(tile.words)}", *tile.titles[:2]]
+            written = 0
+            for number, text in enumerate(texts):
+                for line in textwrap.wrap(text, room, max_lines=2, placeholder="…") if room > 4 else []:
+                    if written < lines:
+                        weight = "bold" if number == 0 else "normal"
+                        top = box[1] + box[3] - 5 - LINE * written
+                        axes.text(box[0] + 4, top, line, va="top", fontsize=8.5, color=INK, fontweight=weight)
+                        written += 1
+
+    svg = draw("treemap", "The first-level nodes of the codebook by number of items", TREEMAP_HEIGHT, paint)
+    return Figure(
+        "the_codebook",
+        svg,
+        "The codebook",
+        "Areas count items; each field is a first-level node with its second-level nodes, the words that "
+        "tell it from the others and the titles nearest to its centre.",
+    )
+
+
+def _agents(facts: Facts) -> Figure:
+    """One user's agents as bars, most votes first, and the largest of what was pruned."""
+    portrait = facts.portrait
+    bars = [*portrait.agents[:MOST_AGENTS], *portrait.cut]
+
+    def paint(sheet: Sheet) -> None:
+        axes = sheet.subplots()
+        places = range(len(bars))
+        colours = [ACCENT if bar.kept else FAINT for bar in bars]
+        axes.barh(places, [bar.votes for bar in bars], height=0.72, color=colours)
+        most = max((bar.votes for bar in bars), default=1)
+        for place, bar in enumerate(bars):
+            label = textwrap.shorten(bar.name, 36, placeholder="…") or "–"
+            axes.text(
+                bar.votes + most * 0.015, place, label, va="center", fontsize=9.5, color=INK if bar.kept else MUTED
+            )
+        if portrait.cut and portrait.agents:
+            axes.axhline(min(len(portrait.agents), MOST_AGENTS) - 0.5, color=GREY, linewidth=0.8, linestyle=":")
+        axes.set_yticks(list(places), [bar.path for bar in bars], fontsize=9.5)
+        axes.set_ylim(len(bars) - 0.4, -0.6)
+        axes.set_xlim(0, most * 1.9)
+        axes.grid(axis="y", visible=False)
+        axes.grid(axis="x")
+        axes.set_xlabel("Votes")
+        ticks(axes.xaxis)
+
+    svg = draw("agents", "Votes of one user's agents and of what was pruned", 60 + 17 * len(bars), paint)
+    return Figure(
+        "agents",
+        svg,
+        f"Agents of user {portrait.user}",
+        "The longest history. Dark: interest-agents, most votes first; light: the largest nodes that the "
+        "budgets cut, a shorter path at a higher level.",
+    )

@@ -1,0 +1,54 @@
+"""The leaderboard: what is sure, what is known of the truth, tables that stay narrow."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+from finished import NAMES, Built, build, edit, texts
+
+from hisac_lab.base.stages import Artifacts
+from hisac_lab.report.sections.leaderboard import is_sure
+
+
+def test_known_truth_stands_beside_the_models(built: Built, inputs: Artifacts, tmp_path: Path) -> None:
+    assert "ceiling" not in built[1]
+    truth = {"value": 0.8, "interval": [0.79, 0.81]}
+    recent = {"value": 0.75, "interval": [0.74, 0.76]}
+    edit(
+        inputs.evaluate / "metrics.json",
+        ceilings={"probability_anywhere": truth, "probability_recent_anywhere": recent},
+    )
+    twin = build(inputs, tmp_path)[1]
+    assert "| true probability: the ceiling | 0.8000 [0.7900, 0.8100] |" in twin
+    assert "| new | 0.7100 [0.7000, 0.7200] | 70.0 % |" in twin  # 0.21 of 0.30
+
+
+def test_what_is_shown_as_zero_is_no_difference() -> None:
+    assert is_sure(0.001, 0.0499, 0.05)
+    assert not is_sure(0.001, 0.04996, 0.05)
+    assert not is_sure(0.00001, 0.0, 0.05)
+
+
+def test_slices_are_sorted_by_their_first_number(built: Built) -> None:
+    twin = built[1]
+    found = re.findall(r"^\| (\d+ to \d+) ", twin, re.MULTILINE)
+    assert found == ["1 to 15", "16 to 40", "154 to 405", "0 to 3"]
+
+
+def test_slices_have_a_row_per_model(crowd: Built) -> None:
+    twin = crowd[1]
+    table = twin[twin.index("AUC by history length:") :].split("\n\n")[1].splitlines()
+    assert table[0] == "| model | 1 to 15 | 16 to 40 | 154 to 405 |"
+    assert table[2] == "| samples | 30 | 30 | 40 |"
+    assert [row.split(" | ")[0][2:] for row in table[3:]] == [*NAMES[::-1], "base"]
+    assert table[-1] == "| base |" + " 0.7000 [0.6800, 0.7200] |" * 3
+
+
+def test_costs_far_apart_stand_on_a_logarithmic_axis(inputs: Artifacts, tmp_path: Path) -> None:
+    assert "logarithmic" not in build(inputs, tmp_path)[0]
+    models = json.loads((inputs.evaluate / "metrics.json").read_text())["models"]
+    models["new"]["cost"]["candidate_macs"] *= 20
+    edit(inputs.evaluate / "metrics.json", models=models)
+    assert "Multiply-adds per candidate, logarithmic" in texts(build(inputs, tmp_path)[3]["quality_and_cost"])
