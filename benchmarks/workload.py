@@ -100,9 +100,12 @@ class Workload:
     def history(self, model: Ranker, device: torch.device | str = "cpu") -> History:
         """All histories as this model gets them."""
         arrays = HistoryArrays(self.items, self.ages, np.ones(self.items.shape, bool))
-        history = History.of(arrays, device, np.full(len(self.items), NOW))
-        reads = None if model.long is None else model.long.reads
-        return history if reads is None else replace(history, instances=Instances.of(self.instances(reads), device))
+        history = History.of(arrays, device)
+        if "time" in model.sides:
+            history = replace(history, time=torch.full((len(self.items),), NOW, device=device))
+        if model.reads is None:
+            return history
+        return replace(history, instances=Instances.of(self.instances(model.reads), device))
 
     def instances(self, query: InstanceQuery) -> InstanceArrays:
         """An instance of each of the newest events, as if fetched: any vectors and labels, those of a day unknown."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -52,7 +52,14 @@ class Loader:
     sides: tuple[Side, ...] = ()
 
     @classmethod
-    def of(cls, model: Ranker, requests: Requests, runtime: Runtime, instances: Path | None = None) -> Loader:
+    def of(
+        cls,
+        model: Ranker,
+        requests: Requests,
+        runtime: Runtime,
+        instances: Path | None = None,
+        names: Collection[str] | None = None,
+    ) -> Loader:
         """Requests with the side inputs that the model names, but for agents, which `counted` adds.
 
         Args:
@@ -60,14 +67,15 @@ class Loader:
             requests: N requests.
             runtime: Device and number format.
             instances: Output of the stage `instances`.
+            names: Which of the model's side inputs to bring; None: all.
 
         Raises:
             UserError: The model reads instances, and there are none, or not of the kind or width it reads.
         """
-        sides: list[Side] = []
-        if "time" in model.sides:
+        wanted, sides = model.sides if names is None else names, list[Side]()
+        if "time" in wanted:
             sides.append(RequestTime())
-        if "instances" in model.sides:
+        if "instances" in wanted:
             sides.append(StoredInstances.open(model, instances))
         return cls(requests, runtime, tuple(sides))
 

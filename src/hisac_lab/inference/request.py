@@ -59,7 +59,7 @@ class RequestReader:
 
     def __init__(self, model: Ranker, items: list[str], limit: int) -> None:
         self.sides, self.limit = model.sides, limit
-        self.reads = None if model.long is None else model.long.reads
+        self.reads = model.reads
         self.columns = columns(model.sides)
         self.number = {item: place for place, item in enumerate(items)}
 

@@ -108,9 +108,8 @@ class StoredInstances(Side):
         Raises:
             UserError: There is none, or not of the kind or width that the model reads.
         """
-        assert model.long is not None
-        assert model.long.reads is not None, f"{type(model.long).__name__} names instances and asks for none"
-        reads = model.long.reads
+        reads = model.reads
+        assert reads is not None, f"{type(model.long).__name__} names instances and asks for none"
         if path is None:
             raise UserError("model iat", "there are no stored instances", "run the stage instances")
         store = InstanceStore.open(path)

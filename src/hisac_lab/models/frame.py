@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from hisac_lab.base.errors import SETTINGS, UserError
 from hisac_lab.codebook.votes import Agents
 from hisac_lab.config.model import FrameConfig
+from hisac_lab.events.instances import InstanceQuery
 from hisac_lab.models.contract import Candidates, History, ItemSpace, LongBranch, UserState
 from hisac_lab.models.din import TargetAttention
 from hisac_lab.models.tables import Embedding, draw, every, item_table
@@ -96,6 +97,11 @@ class Ranker(nn.Module):
         """Side inputs that the model reads, by the attribute of `History` that holds them."""
         own = {"time"} if any(name in PERIODS for name in self.frame.features) else set()
         return frozenset(own) if self.long is None else self.long.sides | own
+
+    @property
+    def reads(self) -> InstanceQuery | None:
+        """Which stored instances the model reads, where `sides` names them."""
+        return None if self.long is None else self.long.reads
 
     def agents(self, history: History) -> Agents | None:
         """What can be counted offline for these histories (see `LongBranch.agents`)."""

@@ -13,6 +13,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from hisac_lab.config.model import FrameConfig, InstancesConfig, ModelConfig, SourceConfig
+from hisac_lab.events.instances import InstanceQuery
 from hisac_lab.models.contract import CardLine, History, ItemSpace, Kind, UserState
 from hisac_lab.models.frame import Ranker
 from hisac_lab.models.instances import Instances
@@ -156,6 +157,16 @@ class InstanceSource(Ranker, Kind):
         self.decode = nn.Sequential(*layers, nn.Linear(widths[-1], 1))
         wanted = config.order == "user"
         self.reader = Stack(config.dim, config.heads, config.layers, config.window) if wanted else None
+
+    @property
+    def sides(self) -> frozenset[str]:
+        """In user order, stored instances too; the stage that writes them fetches them by itself."""
+        return super().sides if self.reads is None else super().sides | {"instances"}
+
+    @property
+    def reads(self) -> InstanceQuery | None:
+        """In user order, instances before the one that is scored."""
+        return None if self.reader is None else InstanceQuery(self.config.window - 1, self.config.dim)
 
     def encode(self, history: History) -> UserState:
         """The ranker's state; in user order also keys and values of the stored instances."""

@@ -160,7 +160,7 @@ class ModelContract:
         assert list(inspect.signature(model.score).parameters) == ["state", "candidates"]
 
     def test_side_inputs_that_are_not_named_are_not_read(self, model: Ranker, history: History) -> None:
-        assert (model.long is not None and model.long.reads is not None) == ("instances" in model.sides)
+        assert (model.reads is not None) == ("instances" in model.sides)
         without: dict[str, Any] = {name: None for name in ("time", "instances") if name not in model.sides}
         assert torch.equal(model(dataclasses.replace(history, **without), CANDIDATES), model(history, CANDIDATES))
 

@@ -26,7 +26,7 @@ from hisac_lab.config.compute import ComputeConfig
 from hisac_lab.config.model import FrameConfig, InstancesConfig
 from hisac_lab.config.train import TrainConfig
 from hisac_lab.events.batches import Requests, epoch_order, group, in_order
-from hisac_lab.events.instances import AFTER, BEFORE, COLUMNS, NONE, InstanceQuery, InstanceStore, no_store
+from hisac_lab.events.instances import AFTER, BEFORE, COLUMNS, NONE, InstanceStore, no_store
 from hisac_lab.events.records import InstancesMade
 from hisac_lab.events.store import SPLITS, EventStore
 from hisac_lab.inference.bundle import save_model
@@ -239,6 +239,10 @@ class _Walk:
         self.optimizers = make_optimizers(model, train)
         self.step = 0
 
+    def _loader(self, requests: Requests) -> Loader:
+        """Without stored instances: those of a piece are fetched together."""
+        return Loader.of(self.model, requests, self.runtime, names=self.model.sides - {"instances"})
+
     @torch.inference_mode()
     def write(self, requests: Requests, index: Array, places: Array) -> _Found:
         """Stores the vectors of the requests at `index` with the weights as they are.
@@ -252,7 +256,7 @@ class _Walk:
         stretch, where = requests.take(index), places[index]
         own = np.sort(where[stretch.mask])
         logits = np.zeros(len(own))
-        loader = Loader.of(self.model, stretch, self.runtime)
+        loader = self._loader(stretch)
         for chunk in in_order(stretch):
             mask = stretch.mask[chunk]
             batch = loader.batch(chunk)
@@ -296,7 +300,7 @@ class _Walk:
         if not len(index):
             return
         seen = requests.take(index)
-        loader = Loader.of(self.model, seen, self.runtime)
+        loader = self._loader(seen)
         starts = pieces(seen.user, seen.mask.sum(axis=1), self.config.window)
         piece = np.repeat(np.arange(len(starts)), np.diff(np.r_[starts, len(seen)]))
         for epoch in range(self.train.epochs):
@@ -333,8 +337,9 @@ class _Walk:
                 return logits
             device = self.runtime.device
             first = np.unique(piece, return_index=True)[1]
-            query = InstanceQuery(self.config.window - 1, self.config.dim)
-            past = Instances.of(self.table.fetch(requests.user[first], requests.time[first], query), device)
+            assert self.model.reads is not None
+            fetched = self.table.fetch(requests.user[first], requests.time[first], self.model.reads)
+            past = Instances.of(fetched, device)
             users, times = torch.from_numpy(piece).to(device), torch.from_numpy(requests.time).to(device)
             return self.model.score_users(
                 batch.history, batch.candidates, batch.mask, users, times, past, self.table.unit

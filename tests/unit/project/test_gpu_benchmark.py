@@ -89,7 +89,7 @@ def test_every_form_of_the_routing_is_the_same_function(
 def test_the_reference_is_the_routing_of_the_model(bench: SimpleNamespace, axis: str) -> None:
     load = bench.workload.Workload.make(3, 40, 2, seed=0)
     branch = bench.workload.ranker(load, {"kind": "hisac", "agents": 8, "softmax_over": axis}).long
-    history = load.history(SimpleNamespace(long=branch))
+    history = load.history(SimpleNamespace(sides=branch.sides, reads=branch.reads))
     history.mask[1, :25] = False
     agents = branch.agents(history)
     task = bench.gpu_routing.Task(
