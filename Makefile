@@ -43,7 +43,7 @@ lowest:  ## unit tests with the lowest versions that pyproject.toml allows, in a
 bench-prepare: $(READY)  ## data preparation side by side with FuxiCTR; minutes, the first time with PyPI
 	@$(BIN)/python benchmarks/prepare.py $(ARGS)
 
-bench-tokens: $(READY)  ## the tokeniser side by side with faiss and semantic-id; minutes, the first time with PyPI
+bench-tokens: $(READY)  ## the tokenizer side by side with faiss and semantic-id; minutes, the first time with PyPI
 	@$(BIN)/python benchmarks/tokens.py $(ARGS)
 
 bench-models: $(READY)  ## training and serving side by side with deepctr-torch and torch-rechub; minutes, the first time with PyPI

@@ -218,7 +218,7 @@ def report(
         f"Peaks of this machine in this run, float32: {peaks.arithmetic / 1e9:,.0f} G operations per second (matrix"
         f" product), {peaks.bandwidth / 1e9:,.1f} GB per second (copy, bytes read and written).",
         "",
-        f"Training: forward, backward, optimisers; requests of {CANDIDATES} candidates, batches of"
+        f"Training: forward, backward, optimizers; requests of {CANDIDATES} candidates, batches of"
         f" {EVENTS:,} events, {MOST_REQUESTS} requests at most; HiSAC's",
         "votes counted beforehand. Step MiB: the most memory that tensors of one step take, gradients with them."
         f" Cold: one user with {SLATE} candidates",

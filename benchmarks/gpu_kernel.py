@@ -116,7 +116,7 @@ def route(
         values: Vector of each event, of the queries' format; (R, L, D).
         tile: How the work is cut.
         items: Rows of the table; (R, L) int64.
-        over_agents: The softmax runs over agents, not over behaviours.
+        over_agents: The softmax runs over agents, not over behaviors.
 
     Returns:
         (R, K, D); zeros where no agent is.

@@ -212,7 +212,7 @@ TRAINING = Section(
     "Training in bf16",
     0.3,
     [
-        "Forward, backward, optimisers, under autocast; five candidates a request, HiSAC's votes counted beforehand;"
+        "Forward, backward, optimizers, under autocast; five candidates a request, HiSAC's votes counted beforehand;"
         " settings are the defaults, 100,000 items, width",
         "16. TFLOP/s count the matrix products of a step; GB/s the bytes it has to move at least: three times the"
         " history and the vectors of events and",

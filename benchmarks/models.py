@@ -149,7 +149,7 @@ def report(
         f"`python benchmarks/models.py --requests {options.requests} --rounds {options.rounds}"
         f" --repeats {options.repeats} --write` on {machine}, torch {version('torch')}.",
         "",
-        f"**Training**, history {LENGTH:,}: forward, backward, optimiser on {samples} samples"
+        f"**Training**, history {LENGTH:,}: forward, backward, optimizer on {samples} samples"
         f" ({len(load.items)} requests",
         f"of {CANDIDATES} candidates), CPU seconds of the process with one thread, medians of all steps over"
         f" {options.rounds} turns.",
@@ -174,9 +174,9 @@ def report(
         "  The peers know the item id alone.",
         "- The peers' attention networks read query, key, difference and product; ours has no"
         " difference, which is linear",
-        "  in the others. torch-rechub normalises each layer over the batch and has Dice in its"
+        "  in the others. torch-rechub normalizes each layer over the batch and has Dice in its"
         " tower (fixed in its code).",
-        "- Optimisers: Adam in both peers, regularisation off; AdamW and, for tables, Adagrad in ours.",
+        "- Optimizers: Adam in both peers, regularization off; AdamW and, for tables, Adagrad in ours.",
         "- HiSAC's votes are counted once per run, as the stage `train` does, and not in the step.",
         "",
         f"{ITEMS:,} items, of which a history of {LENGTH:,} events holds {load.distinct:,.0f}"

@@ -1,9 +1,9 @@
-"""The gate's table for every quantiser on the data sets that bring themselves, and how stable a refit is.
+"""The gate's table for every quantizer on the data sets that bring themselves, and how stable a refit is.
 
     python benchmarks/quantizers.py [--datasets movielens-100k gcc-changelog] [--home FOLDER] [--write]
 
 Runs the stages acquire to embed once per data set (kept in --home, where one is named) and `tokenize` once per
-quantiser, its limits wide open. A refit starts from a fit on 100 of 101 parts of the items and sees them all. With
+quantizer, its limits wide open. A refit starts from a fit on 100 of 101 parts of the items and sees them all. With
 --write the tables go to reports/quantizers.md.
 """
 
@@ -46,7 +46,7 @@ OPEN = TokenizeLimits(
     max_collision_rate=1,
     max_bucket_share=1,
     min_explained_variance=-1e9,
-    min_neighbour_overlap=0,
+    min_neighbor_overlap=0,
     min_purity_lift=0,
     min_seed_agreement=-1,
 )
@@ -105,7 +105,7 @@ def gate(dataset: str, names: list[str], home: Path) -> list[str]:
         f"the pairs of items with one prefix that share their `{category}`; by chance {chance:.1%}.",
         "",
         "| | use | perplexity | distinct IDs | items that share | largest bucket | explained variance | "
-        "neighbours kept | purity by level | seeds agree (ARI by level) | IDs changed by a refit | seconds |",
+        "neighbors kept | purity by level | seeds agree (ARI by level) | IDs changed by a refit | seconds |",
         "|---|---|---|---:|---:|---:|---:|---:|---|---|---:|---:|",
         *rows,
         "",
@@ -125,7 +125,7 @@ def _row(name: str, quality: Quality, changed: float, seconds: float) -> str:
         f"{quality.collision_rate:.1%}",
         f"{quality.largest_bucket:,}",
         f"{quality.explained_variance:.1%}",
-        f"{quality.neighbour_overlap:.1%}",
+        f"{quality.neighbor_overlap:.1%}",
         each("purity", ".1%"),
         each("seed_agreement", ".2f"),
         f"{changed:.2%}",
@@ -152,11 +152,11 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help="write reports/quantizers.md")
     options = parser.parse_args()
     lines = [
-        "# Quantisers",
+        "# Quantizers",
         "",
         f"`python benchmarks/quantizers.py --datasets {' '.join(options.datasets)} --write`",
         "",
-        "Explained variance and neighbours kept are of the full ID. Random codes are drawn from the vector, so that "
+        "Explained variance and neighbors kept are of the full ID. Random codes are drawn from the vector, so that "
         "equal vectors share an ID: nearly all pairs that share a full random ID are such, and its last level says "
         "nothing about the codes. Seconds are for orientation; both fits of `compare_seeds` and the gate are in them.",
         "",

@@ -1,8 +1,8 @@
-"""The tokeniser side by side with faiss and semantic-id, and the throughput of votes, in one run.
+"""The tokenizer side by side with faiss and semantic-id, and the throughput of votes, in one run.
 
     make bench-tokens          or  python benchmarks/tokens.py [--items 1000000] [--rounds 2] [--write]
 
-A seeded set of clustered unit vectors is quantised to three levels of 256 codes by both sides in turn, each in a
+A seeded set of clustered unit vectors is quantized to three levels of 256 codes by both sides in turn, each in a
 process of its own with the same two threads; the cheaper round counts, in CPU seconds of all threads, so that a busy
 machine disturbs it little. The semantic-id package gets the first 20,000.
 Votes are those of long histories over the codebook that came out. The last line printed is JSON; with --write the
@@ -43,11 +43,11 @@ MAIN_HISTORY = 1_000
 def make_vectors(path: Path, items: int, seed: int, dim: int = 128) -> None:
     """Clusters in clusters (200 x 40), unit rows, written block by block."""
     random = np.random.default_rng(seed)
-    centres = np.repeat(random.normal(size=(200, dim)), 40, axis=0) + 0.6 * random.normal(size=(8000, dim))
+    centers = np.repeat(random.normal(size=(200, dim)), 40, axis=0) + 0.6 * random.normal(size=(8000, dim))
     rows = np.lib.format.open_memmap(path, "w+", np.float32, (items, dim))
     for start in range(0, items, 65536):
         size = min(65536, items - start)
-        block = centres[random.integers(0, 8000, size)] + 0.5 * random.normal(size=(size, dim))
+        block = centers[random.integers(0, 8000, size)] + 0.5 * random.normal(size=(size, dim))
         rows[start : start + size] = block / np.linalg.norm(block, axis=1, keepdims=True)
     rows.flush()
 
@@ -101,7 +101,7 @@ def vote_speeds(book: Codebook, seed: int) -> dict[int, tuple[float, int]]:
 
 
 def steps_per_second(book: Codebook, seed: int) -> float:
-    """Behaviours added and expired per second by the incremental form, one user, one core."""
+    """Behaviors added and expired per second by the incremental form, one user, one core."""
     ballot, items = Ballot(book), np.random.default_rng(seed).integers(0, len(book.item_nodes), 20_000).tolist()
     begin = time.process_time()
     for place, item in enumerate(items):
@@ -175,7 +175,7 @@ def report(
 
     machine = f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
     return [
-        "# Tokeniser: side by side",
+        "# Tokenizer: side by side",
         "",
         f"`python benchmarks/tokens.py --items {options.items} --rounds {options.rounds} --write` on {machine}.",
         f"Unit vectors of width 128, three levels of 256 codes, {THREADS} threads on every side; CPU seconds of all",
@@ -202,7 +202,7 @@ def report(
         "|---:|---:|---:|",
         *(f"| {length:,} | {leaves:,} | {speed:,.0f} |" for length, (speed, leaves) in speeds.items()),
         "",
-        f"The incremental form takes {steps:,.0f} behaviours in or out per second (one user, one core).",
+        f"The incremental form takes {steps:,.0f} behaviors in or out per second (one user, one core).",
     ]
 
 

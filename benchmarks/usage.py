@@ -42,7 +42,7 @@ def run(command: Sequence[str | Path], folder: Path, environment: Mapping[str, s
 
     The kernel counts what the command and the processes it waited for used. Daemons that nobody waits for (Ray's
     workers) are missing there, so the tree is also looked at while it runs; the larger of the two sums is taken. What a
-    daemon used after the last look is lost, in its favour.
+    daemon used after the last look is lost, in its favor.
 
     Args:
         command: Program and arguments.

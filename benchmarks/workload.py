@@ -1,6 +1,6 @@
-"""Made-up requests for the benchmarks of models: a catalogue with semantic IDs, histories that repeat items, slates.
+"""Made-up requests for the benchmarks of models: a catalog with semantic IDs, histories that repeat items, slates.
 
-A user's events are drawn from a ranking of the catalogue of their own by Zipf's law, so 1,000 events hold about 560
+A user's events are drawn from a ranking of the catalog of their own by Zipf's law, so 1,000 events hold about 560
 distinct items and 10,000 about 3,500. Semantic IDs are three levels of a tree of 64 x 16 x 8 codes.
 """
 
@@ -138,7 +138,7 @@ def trainer(
     space: ItemSpace | None = None,
     mixed: bool = False,
 ) -> Callable[[], float]:
-    """One training step of a model on the whole workload as one batch: forward, backward, optimisers; the loss.
+    """One training step of a model on the whole workload as one batch: forward, backward, optimizers; the loss.
 
     Votes are counted beforehand, as the stage `train` does. Mixed: bf16 for matrix products, fp32 for weights.
 

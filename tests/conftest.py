@@ -1,4 +1,4 @@
-"""Artefacts shared by all tests: the stages up to the codebook, run once per session on a made-up log."""
+"""Artifacts shared by all tests: the stages up to the codebook, run once per session on a made-up log."""
 
 from __future__ import annotations
 

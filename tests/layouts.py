@@ -164,13 +164,13 @@ def taobao_mm(folder: Path) -> pd.DataFrame:
 def taobao_userbehavior(folder: Path) -> pd.DataFrame:
     """`UserBehavior.csv` without a header; some rows are no views, and two timestamps are absurd."""
     events = make_events(WINDOW[0] + HOUR).drop(columns="label")
-    behaviour = np.where(np.arange(len(events)) % 7 == 3, "buy", "pv")
+    behavior = np.where(np.arange(len(events)) % 7 == 3, "buy", "pv")
     events.loc[5, "time"], events.loc[6, "time"] = -2_134_949_234, 2_122_867_355
     rows = pd.DataFrame({"user": events["user"], "item": events["item"], "category": events["item"] % 3})
-    rows["behaviour"], rows["time"] = behaviour, events["time"]
+    rows["behavior"], rows["time"] = behavior, events["time"]
     _csv(rows, folder / "UserBehavior.csv", header=False)
     inside = (events["time"] >= WINDOW[0]) & (events["time"] < WINDOW[1])
-    return _expected(events[(behaviour == "pv") & inside])
+    return _expected(events[(behavior == "pv") & inside])
 
 
 def amazon_ratings(folder: Path) -> pd.DataFrame:

@@ -1,7 +1,7 @@
 """One side of the models' benchmark, in a process of its own: SIDE FILE STEPS; prints one JSON line.
 
 SIDE is deepctr or rechub, whose DIN runs in the environment of `deepctr.txt` or `rechub.txt`, or the settings of one of
-our models as JSON. FILE holds the requests. A step is forward, backward and optimiser on one batch that lies ready as
+our models as JSON. FILE holds the requests. A step is forward, backward and optimizer on one batch that lies ready as
 tensors; CPU seconds of each step are printed, two warm-up steps left out, one thread.
 """
 

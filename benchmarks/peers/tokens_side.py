@@ -1,4 +1,4 @@
-"""One side of the tokeniser's benchmark, in a process of its own: SIDE FILE CODES THREADS; prints one JSON line.
+"""One side of the tokenizer's benchmark, in a process of its own: SIDE FILE CODES THREADS; prints one JSON line.
 
 SIDE is faiss, semantic-id or ours. FILE holds the vectors, (n, D) float32; the codes go to CODES, and the codewords are
 judged by what the codes leave of the vectors. Seconds are CPU seconds of all threads, and wall clock for both steps;

@@ -47,7 +47,7 @@ def lab(plugin: Path, tmp_path: Path) -> Lab:
             "embed.cooccurrence_dim": 16,
             "tokenize.method": "brief",
             "tokenize.limits.min_explained_variance": -1.0,
-            "tokenize.limits.min_neighbour_overlap": 0.0,
+            "tokenize.limits.min_neighbor_overlap": 0.0,
             "models.peak": {"kind": "peak", "window": 20},
             "experiment.models": ["din_50", "peak"],
         }

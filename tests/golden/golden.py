@@ -45,8 +45,8 @@ def make_items(random: np.random.Generator) -> ItemSpace:
     number = np.arange(90)
     codes = np.stack([number % 6, number // 6 % 3, random.integers(0, 3, 90)], axis=1)
     codes[::29] = -1
-    centres = (random.normal(size=(size, 12)) * weight for size, weight in ((6, 1.0), (3, 0.5), (3, 0.3)))
-    words = tuple(centre.astype(np.float32) for centre in centres)
+    centers = (random.normal(size=(size, 12)) * weight for size, weight in ((6, 1.0), (3, 0.5), (3, 0.3)))
+    words = tuple(center.astype(np.float32) for center in centers)
     known = codes[:, 0] >= 0
     vectors = sum(word[codes[:, level]] for level, word in enumerate(words)) + random.normal(0, 0.2, (90, 12))
     vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True) * known[:, None]).astype(np.float32)

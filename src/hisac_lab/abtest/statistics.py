@@ -46,7 +46,7 @@ def verdict(lift: Lift) -> str:
 
 
 def cuped(values: Array, before: Array) -> tuple[Array, float]:
-    """Values less what the same user's behaviour before the test explains (Deng et al., WSDM 2013, section 3).
+    """Values less what the same user's behavior before the test explains (Deng et al., WSDM 2013, section 3).
 
     Args:
         values: One value per user, both arms.

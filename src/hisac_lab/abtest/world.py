@@ -1,6 +1,6 @@
 """A world of clicks fitted on what users did after the moment of the test: data no candidate saw.
 
-It is a logistic matrix factorisation, p = sigmoid(b + b_u + b_i + <p_u, q_i>), of the exposures each test user had at
+It is a logistic matrix factorization, p = sigmoid(b + b_u + b_i + <p_u, q_i>), of the exposures each test user had at
 or after their own moment, the middle of their test exposures. No candidate was fitted or selected on them, and the
 histories that policies read end before the moment.
 """

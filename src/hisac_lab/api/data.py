@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Data:
-    """Histories, requests and samples; with semantic IDs once tokenised.
+    """Histories, requests and samples; with semantic IDs once tokenized.
 
     Attributes:
         workspace: Where outputs go.
@@ -86,7 +86,7 @@ class Data:
         return replace(self, embedded=embedded, codebook=codebook)
 
     def semantic_ids(self) -> pd.DataFrame:
-        """One row per item with a semantic ID: its id, text and semantic ID, neighbours in the codebook together."""
+        """One row per item with a semantic ID: its id, text and semantic ID, neighbors in the codebook together."""
         import pandas as pd
 
         table, book = self.items, self._codebook()
@@ -108,7 +108,7 @@ class Data:
         on_step: Callable[[int, float], None] | None = None,
         **changes: Any,
     ) -> Model:
-        """Trains a model; data without semantic IDs are tokenised first, as by default.
+        """Trains a model; data without semantic IDs are tokenized first, as by default.
 
         Args:
             model: A kind, as "hisac", "din" or "sim", or its settings.

@@ -96,7 +96,7 @@ class Model:
     def rank(
         self, users: str | int | Sequence[str | int], k: int = 10, *, seen: bool = False, at: int | None = None
     ) -> Ranking:
-        """Ranks the catalogue for users by their histories.
+        """Ranks the catalog for users by their histories.
 
         Args:
             users: A user's id, or several.
@@ -165,7 +165,7 @@ class Model:
             for one in found.agents
         ]
         held = f"{len(rows)} agents hold {found.covered:.0%} of the votes"
-        return AgentTable(pd.DataFrame(rows), found.covered, f"user {user}: {found.behaviours:,} behaviours, {held}")
+        return AgentTable(pd.DataFrame(rows), found.covered, f"user {user}: {found.behaviors:,} behaviors, {held}")
 
     @cached_property
     def _loaded(self) -> tuple[Ranker, ModelConfig]:

@@ -1,1 +1,1 @@
-"""What every room stands on: errors for people, artefacts on disk, progress."""
+"""What every room stands on: errors for people, artifacts on disk, progress."""

@@ -1,4 +1,4 @@
-"""Artefacts on disk: one directory per stage, whole or not there at all.
+"""Artifacts on disk: one directory per stage, whole or not there at all.
 
 Every stage writes one directory with a `manifest.json`. It is written beside its final place and
 renamed at the end, so a killed or failed stage leaves nothing that could be taken for whole.

@@ -37,9 +37,9 @@ def _agents() -> None:
 @sid.command("show")
 def show_item(
     item: Annotated[str, typer.Argument(help="The item's own id.")],
-    neighbours: Annotated[int, typer.Option(min=1, help="Nearest items to list.")] = 5,
+    neighbors: Annotated[int, typer.Option(min=1, help="Nearest items to list.")] = 5,
 ) -> None:
-    """Show an item's semantic ID: its path, what each level means in the items' own words, its neighbours."""
+    """Show an item's semantic ID: its path, what each level means in the items' own words, its neighbors."""
     import numpy as np
 
     from hisac_lab.codebook.portrait import typical, words_of
@@ -64,7 +64,7 @@ def show_item(
         rows.append((str(level + 1), code, f"{len(group):,}", ", ".join(words_of(texts, group, around, WORDS)), near))
         around = group
     _print(
-        ("level", "code", "items", "told apart by", "nearest to its centre"),
+        ("level", "code", "items", "told apart by", "nearest to its center"),
         [(*row[:4], "; ".join(row[4])) for row in rows],
     )
     distance = ((np.asarray(vectors) - vectors[number]) ** 2).sum(axis=1)
@@ -72,11 +72,11 @@ def show_item(
     distance[number] = np.inf
     print()
     found = []
-    for row in np.argsort(distance, kind="stable")[: min(neighbours, len(around_all(book)) - 1)].tolist():
+    for row in np.argsort(distance, kind="stable")[: min(neighbors, len(around_all(book)) - 1)].tolist():
         same = int(np.logical_and.accumulate(book.item_nodes[row] == path).sum())
         own = _text(book.path(int(book.item_nodes[row, -1]), book.depth - 1))
         found.append((str(table["item"].iloc[row]), titles[row][:TITLE_WIDTH], own, f"{same} of {book.depth}"))
-    _print(("neighbour", "title", "semantic ID", "levels shared"), found)
+    _print(("neighbor", "title", "semantic ID", "levels shared"), found)
 
 
 @agents.command("show")
@@ -103,7 +103,7 @@ def show_user(
     number = _find([str(one) for one in store.user_ids], user, ARTIFACTS.prepare / "users.parquet", "user")
     votes = votes_of(config, book, store, number)
     book, found, times = votes.book, votes.portrait, votes.times
-    print(f"user {user}: {found.behaviours:,} behaviours, {found.voting:,} of items with a semantic ID")
+    print(f"user {user}: {found.behaviors:,} behaviors, {found.voting:,} of items with a semantic ID")
     split = " x ".join(str(budget) for budget in votes.budgets)
     print(f"model {name}: at most {split} agents by levels, {votes.rule} vote, codebook {book.digest}")
     print(f"{len(found.agents)} agents hold {found.covered:.1%} of the votes\n")

@@ -1,4 +1,4 @@
-"""Votes of one user, kept up to date: a new behaviour is one step up its path, an old one that leaves one step down.
+"""Votes of one user, kept up to date: a new behavior is one step up its path, an old one that leaves one step down.
 
 Counts are additive (docs/papers/hisac.md#hierarchical-voting), so this equals counting again, at the cost of one path
 per event. It needs neither torch nor the histories of others.
@@ -25,7 +25,7 @@ class Tally:
     Attributes:
         level: Level of the node, from 0.
         node: Its number in that level.
-        votes: Behaviours below it.
+        votes: Behaviors below it.
         last: Number of the newest of them in the order they were added.
         kept: Whether the node and all above it survived the pruning.
     """
@@ -56,7 +56,7 @@ class Ballot:
         return len(self._events)
 
     def add(self, item: int) -> None:
-        """A new behaviour."""
+        """A new behavior."""
         above: Node = (-1, 0)
         for level, node in enumerate(self.book.item_nodes[item].tolist()):
             if node < 0:
@@ -70,12 +70,12 @@ class Ballot:
         self._added += 1
 
     def add_all(self, items: Iterable[int]) -> None:
-        """New behaviours, oldest first."""
+        """New behaviors, oldest first."""
         for item in items:
             self.add(item)
 
     def expire(self) -> None:
-        """The oldest behaviour leaves.
+        """The oldest behavior leaves.
 
         Raises:
             IndexError: There is none.

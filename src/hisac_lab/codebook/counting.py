@@ -20,7 +20,7 @@ Rule = Literal["tree", "flat"]
 EVENTS_AT_ONCE = 1 << 17
 BITS = 63  # of a packed integer, its sign left out
 FRESH = 1 << 10
-"""Votes of a behaviour at the moment of the request, when older ones count less; the oldest still has one."""
+"""Votes of a behavior at the moment of the request, when older ones count less; the oldest still has one."""
 
 
 class Entries(NamedTuple):
@@ -30,7 +30,7 @@ class Entries(NamedTuple):
         owner: Request; (n,) int64.
         node: Number of the node in its level; (n,) int64.
         votes: Votes of the request for it; (n,) int64.
-        last: Place of the newest behaviour below it among all events of the batch; (n,) int64.
+        last: Place of the newest behavior below it among all events of the batch; (n,) int64.
         above: Which entry of the level above it hangs under, at the first level the request; (n,) int64.
     """
 
@@ -54,16 +54,16 @@ def count_agents(
     weights: Array | None = None,
     threads: int = 1,
 ) -> tuple[Array, Array]:
-    """Lets the behaviours of R histories vote.
+    """Lets the behaviors of R histories vote.
 
     Args:
-        leaf: Leaf of each behaviour, -1 without a semantic ID, a request's behaviours together, oldest first; (E,) int.
-        heads: Where each request's behaviours begin, and the end; (R + 1,) int64.
+        leaf: Leaf of each behavior, -1 without a semantic ID, a request's behaviors together, oldest first; (E,) int.
+        heads: Where each request's behaviors begin, and the end; (R + 1,) int64.
         parents: Per level, the parent of each node (`Codebook.parents`); the last level holds the leaves.
         budgets: k of each level; K is at most their product.
         rule: "tree" keeps the k best under each kept parent (stated); "flat" the leaves with most votes of all,
             as many as the product of the budgets (control).
-        weights: Votes of each behaviour, positive; (E,) int64. None: one each (stated).
+        weights: Votes of each behavior, positive; (E,) int64. None: one each (stated).
         threads: Blocks of requests counted at once; the result does not depend on it.
 
     Returns:
@@ -92,12 +92,12 @@ def count_agents(
 
 
 def recency_weights(ages: Array, half_life: float) -> Array:
-    """Votes of behaviours by age: `FRESH` halved with every half-life, at least 1; int64 of the same shape.
+    """Votes of behaviors by age: `FRESH` halved with every half-life, at least 1; int64 of the same shape.
 
-    The paper counts behaviours and mentions no weighting; this is one of docs/papers/hisac.md#additions-of-ours.
+    The paper counts behaviors and mentions no weighting; this is one of docs/papers/hisac.md#additions-of-ours.
 
     Args:
-        ages: Seconds from behaviour to request.
+        ages: Seconds from behavior to request.
         half_life: Seconds.
     """
     votes: Array = np.rint(FRESH * np.exp2(-np.asarray(ages, np.float64) / half_life)).astype(np.int64)
@@ -191,7 +191,7 @@ def _best(entries: Entries, group: Array, budget: int, events: int) -> Array:
 def _ranking(group: Array, votes: Array, last: Array, events: int) -> Array:
     """Positions sorted by group (ascending already), then most votes, then most recent.
 
-    `last` names one behaviour, and two entries of one level never share it, so it also tells which entry a packed
+    `last` names one behavior, and two entries of one level never share it, so it also tells which entry a packed
     integer came from.
     """
     if not len(group):

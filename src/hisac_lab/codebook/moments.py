@@ -29,7 +29,7 @@ def agents_at(
         book: The codebook, cut to the depth in use.
         budgets: k of each level.
         rule: As of `vote`.
-        half_life: Seconds after which a behaviour counts half; None: all count one.
+        half_life: Seconds after which a behavior counts half; None: all count one.
         threads: Blocks counted at once.
 
     Returns:

@@ -24,7 +24,7 @@ class Voted:
         level: Its level, from 0.
         node: Its number in that level.
         votes: What it has.
-        last: Place of the newest behaviour below it in the history.
+        last: Place of the newest behavior below it in the history.
     """
 
     level: int
@@ -38,14 +38,14 @@ class Portrait:
     """One user's votes.
 
     Attributes:
-        behaviours: Events in the history.
+        behaviors: Events in the history.
         voting: Those whose item has a semantic ID.
         votes: Votes in all; as many as those events, unless older ones count less.
         agents: The interest-agents, most votes first.
         cut: Nodes that were pruned while the node above them was kept, most votes first.
     """
 
-    behaviours: int
+    behaviors: int
     voting: int
     votes: int
     agents: tuple[Voted, ...]
@@ -67,7 +67,7 @@ def portray(
         items: Items of the history, oldest first; (n,) int.
         budgets: k of each level.
         rule: As of `count_agents`.
-        weights: Votes of each behaviour; (n,) int64. None: one each.
+        weights: Votes of each behavior; (n,) int64. None: one each.
     """
     leaf = book.item_nodes[items, -1]
     heads = np.array([0, len(leaf)])

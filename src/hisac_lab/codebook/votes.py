@@ -1,6 +1,6 @@
-"""Hierarchical voting: from a user's behaviours to a sparse set of interest-agents.
+"""Hierarchical voting: from a user's behaviors to a sparse set of interest-agents.
 
-Bottom-up, a leaf's votes are the behaviours on it and an inner node's votes the sum over its children; top-down, each
+Bottom-up, a leaf's votes are the behaviors on it and an inner node's votes the sum over its children; top-down, each
 kept parent keeps its k best children. Ties go to the most recently visited child, then to the lower code. What of this
 is stated and what inferred: docs/papers/hisac.md#hierarchical-voting. Votes are frozen facts of a history, so they are
 counted on the processor, wherever the model runs; `counting` does it for all requests at once.
@@ -25,16 +25,16 @@ class Agents:
 
     Attributes:
         nodes: Leaf of each agent, -1 in the padding; (R, K) int64.
-        votes: Behaviours on that leaf, or the sum of their weights, 0 in the padding; (R, K) int64.
+        votes: Behaviors on that leaf, or the sum of their weights, 0 in the padding; (R, K) int64.
     """
 
     nodes: Tensor
     votes: Tensor
 
     def weights(self, temperature: float = 1.0) -> Tensor:
-        """Soft-normalised votes: softmax(log votes / temperature), 0 in the padding; (R, K) float32.
+        """Soft-normalized votes: softmax(log votes / temperature), 0 in the padding; (R, K) float32.
 
-        At temperature 1 this is the share of the kept votes ("soft-normalised" is stated, its form inferred).
+        At temperature 1 this is the share of the kept votes ("soft-normalized" is stated, its form inferred).
         """
         scores = torch.log(self.votes.float()) / temperature
         return torch.nan_to_num(torch.softmax(scores, dim=1))
@@ -67,17 +67,17 @@ def vote(
     ages: Tensor | None = None,
     half_life: float | None = None,
 ) -> Agents:
-    """Lets the behaviours of R padded histories vote.
+    """Lets the behaviors of R padded histories vote.
 
     Args:
-        nodes: Leaf of each behaviour, oldest first, -1 without a semantic ID; (R, L) int64.
-        mask: True at real behaviours; (R, L) bool.
+        nodes: Leaf of each behavior, oldest first, -1 without a semantic ID; (R, L) int64.
+        mask: True at real behaviors; (R, L) bool.
         parents: Per level, the parent of each node (`Codebook.parents`); the last level holds the leaves.
         budgets: k of each level; K is at most their product.
         rule: "tree" keeps the k best under each kept parent (stated); "flat" the leaves with most votes of all,
             as many as the product of the budgets (control).
-        ages: Seconds from behaviour to request, needed with a half-life; (R, L) int64.
-        half_life: Seconds after which a behaviour counts half; None: all count one (stated).
+        ages: Seconds from behavior to request, needed with a half-life; (R, L) int64.
+        half_life: Seconds after which a behavior counts half; None: all count one (stated).
 
     Returns:
         The agents; K is the largest number any request has, at least 1.

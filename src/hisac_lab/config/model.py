@@ -46,7 +46,7 @@ class FrameConfig(Section):
     tower: tuple[int, ...] = Field((64, 32), min_length=1, description="hidden widths of the tower")
     dropout: float = Field(0.1, ge=0, lt=1, description="dropout in the tower")
     table_mb: float | None = Field(
-        None, gt=0, description="MB the item table and its optimiser state may take; more items share rows; null: any"
+        None, gt=0, description="MB the item table and its optimizer state may take; more items share rows; null: any"
     )
 
 
@@ -70,7 +70,7 @@ class ValueConfig(ModelConfig):
     decay: Literal["exponential", "power", "none"] = Field(
         "exponential", description="how an event's value shrinks: e^(-rate days), (1 + days)^-rate, or not"
     )
-    decay_rate: float = Field(0.01815, gt=0, description="where the learnt rate starts")
+    decay_rate: float = Field(0.01815, gt=0, description="where the learned rate starts")
     reader: Literal["attention", "transformer"] = Field(
         "attention", description="target attention, at once or after a transformer block over the compressed sequence"
     )

@@ -25,9 +25,9 @@ class EmbedConfig(Section):
         {"text": 1.0, "cooccurrence": 1.0}, min_length=1, description="concat only: weight of each part, unit rows each"
     )
     cooccurrence_dim: int = Field(64, ge=2, description="width of cooccurrence vectors")
-    cooccurrence_window: int = Field(10, ge=1, description="events that count as neighbours")
+    cooccurrence_window: int = Field(10, ge=1, description="events that count as neighbors")
     cooccurrence_shift: float = Field(1.0, ge=1, description="k of shifted PPMI: log k is taken off; 1 is plain PPMI")
-    seed: int = Field(0, ge=0, description="seed of the randomised SVD")
+    seed: int = Field(0, ge=0, description="seed of the randomized SVD")
 
     @model_validator(mode="after")
     def _a_model_is_named(self) -> EmbedConfig:
@@ -40,14 +40,14 @@ class EmbedConfig(Section):
 
 
 class RQVAEConfig(Section):
-    """The autoencoder whose latent space is quantised."""
+    """The autoencoder whose latent space is quantized."""
 
     latent: int = Field(32, ge=2, description="width of the latent space")
     hidden: tuple[Annotated[int, Field(ge=1)], ...] = Field((128,), description="hidden widths of the encoder")
     steps: int = Field(3000, ge=1, description="training steps")
     batch: int = Field(512, ge=1, description="items per step")
     learning_rate: float = Field(0.001, gt=0, description="Adam")
-    commitment: float = Field(0.25, ge=0, description="beta: weight of the pull of latents towards their codewords")
+    commitment: float = Field(0.25, ge=0, description="beta: weight of the pull of latents toward their codewords")
     revive_every: int = Field(100, ge=1, description="steps after which unused codes move to badly served items")
 
 
@@ -60,7 +60,7 @@ class TokenizeLimits(Section):
     max_collision_rate: float = Field(0.8, ge=0, le=1, description="share of items whose full ID is not theirs alone")
     max_bucket_share: float = Field(0.05, gt=0, le=1, description="share of items on the most crowded ID")
     min_explained_variance: float = Field(0.1, le=1, description="of the embeddings, by the full ID")
-    min_neighbour_overlap: float = Field(0.02, ge=0, le=1, description="share of nearest neighbours that the ID keeps")
+    min_neighbor_overlap: float = Field(0.02, ge=0, le=1, description="share of nearest neighbors that the ID keeps")
     min_purity_lift: float = Field(
         1.0, ge=0, description="how much likelier two items of a first code share their category than any two"
     )
@@ -75,11 +75,11 @@ else:
 
 
 class TokenizeConfig(Section):
-    """The quantiser of the item embeddings."""
+    """The quantizer of the item embeddings."""
 
     method: Method = Field(
         "residual_kmeans",
-        description="residual_kmeans: of the embeddings themselves; rqvae: of a learnt latent space; random: a control",
+        description="residual_kmeans: of the embeddings; rqvae: of a learned latent space; random: a control",
     )
     widths: tuple[Width, ...] = Field(
         (32, 32, 32), min_length=1, description="codes per level; their number is the depth"
@@ -96,7 +96,7 @@ class TokenizeConfig(Section):
     )
     seed: int = Field(0, ge=0, description="seed of starts, samples and batches")
     rqvae: RQVAEConfig = Field(RQVAEConfig(), description="rqvae only: the autoencoder")
-    neighbours: int = Field(10, ge=1, description="the gate: nearest neighbours that are compared")
-    probes: int = Field(1000, ge=1, description="the gate: items whose neighbours are compared")
+    neighbors: int = Field(10, ge=1, description="the gate: nearest neighbors that are compared")
+    probes: int = Field(1000, ge=1, description="the gate: items whose neighbors are compared")
     compare_seeds: bool = Field(True, description="the gate: fit once more with the next seed and compare")
     limits: TokenizeLimits = Field(TokenizeLimits(), description="the quality gate")

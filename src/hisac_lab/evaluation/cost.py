@@ -36,9 +36,9 @@ def count(model: Ranker, loader: Loader) -> ServingCost:
         with FlopCounterMode(display=False) as counter:
             model.score(state, candidates)
         # The encoder's table of items is the same for any number of candidates: a server keeps it. Here it has one
-        # row, or all of them in a catalogue no larger than the slate (see `ItemEncoder`).
-        catalogue, width = model.encoder.semantic.shape
-        table = width * model.frame.dim * (catalogue if candidates.numel() >= catalogue else 1)
+        # row, or all of them in a catalog no larger than the slate (see `ItemEncoder`).
+        catalog, width = model.encoder.semantic.shape
+        table = width * model.frame.dim * (catalog if candidates.numel() >= catalog else 1)
         candidate.append((counter.get_total_flops() / 2 - table) / CANDIDATES)
         state_bytes.append(state.bytes)
     return ServingCost(

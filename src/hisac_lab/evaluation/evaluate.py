@@ -199,7 +199,7 @@ def _seed_scores(scores: RunScores) -> SeedScores:
 
 
 def _ceilings(judge: Judge) -> dict[str, Sliced]:
-    """AUC of the truth, where the data set knows it: nothing that is learnt from the log can be expected above it.
+    """AUC of the truth, where the data set knows it: nothing that is learned from the log can be expected above it.
 
     `probability_anywhere` is the true probability of a click, whatever the position in the slate, which no model here
     is told; `probability_recent_anywhere` is what is left of it for who sees the last events only; `probability` knows

@@ -1,4 +1,4 @@
-"""Metrics of click models, exact and vectorised, each with weights for the bootstrap over users.
+"""Metrics of click models, exact and vectorized, each with weights for the bootstrap over users.
 
 A user's resample weight multiplies all of the user's exposures, so one sort serves every resample.
 """

@@ -89,8 +89,8 @@ def ingest(config: PrepareConfig, *, raw: Path, out: Path) -> None:
         out, {"user_codes": user_codes, "user_hashes": hashes[order], "item_codes": item_codes, "births": births}
     )
     cuts = _cuts(pass_, config, out)
-    labelled = pass_.labels is not None
-    if not labelled and config.negatives_by == "popularity":
+    labeled = pass_.labels is not None
+    if not labeled and config.negatives_by == "popularity":
         save_arrays(out, _timeline(out, config, item_codes))
     shard_users = np.bincount(shard_of(hashes, len(config.shards)), minlength=len(config.shards))
     Ingested(
@@ -101,7 +101,7 @@ def ingest(config: PrepareConfig, *, raw: Path, out: Path) -> None:
         items_described=described,
         events=pass_.rows,
         events_outside=pass_.outside,
-        labelled=labelled,
+        labeled=labeled,
         positive_from=_threshold(pass_, log, config, raw),
         extras=list(log.extras),
         roles=sorted(set(pass_.schema.names) - {"user", "item", "time", "row"}),

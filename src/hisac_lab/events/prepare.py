@@ -74,7 +74,7 @@ def prepare(config: PrepareConfig, *, ingested: Path, shards: list[Path], out: P
         samples_without_history=sum(part.samples_without_history for part in parts),
         samples_not_kept=sum(part.samples_not_kept for part in parts),
         positive_from=facts.positive_from,
-        negatives="real exposures" if facts.labelled else drawn,
+        negatives="real exposures" if facts.labeled else drawn,
         time_unit=config.time_unit,
         history_limit=config.history_limit,
         fields=facts.fields,
@@ -83,12 +83,12 @@ def prepare(config: PrepareConfig, *, ingested: Path, shards: list[Path], out: P
         splits=splits,
         leaks=leaks,
         protocol=digest_of({"config": settings, "raw": facts.source.files, "cuts": facts.cuts}),
-        profile=profile(counts, facts.labelled, np.diff(offsets), new_users),
+        profile=profile(counts, facts.labeled, np.diff(offsets), new_users),
     ).save(out)
 
 
 def require_both_labels(splits: dict[str, dict[str, float]]) -> None:
-    """A period without samples of both labels can be neither learnt from nor judged by.
+    """A period without samples of both labels can be neither learned from nor judged by.
 
     Raises:
         UserError: Names the period.

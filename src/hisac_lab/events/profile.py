@@ -110,12 +110,12 @@ def describe(counts: ShardCounts, name: str) -> dict[str, float]:
     return facts | {f"history_p{q}": value for q, value in zip(QUANTILES, lengths, strict=True)}
 
 
-def profile(counts: ShardCounts, labelled: bool, user_lengths: Array, new_users: int) -> dict[str, Any]:
+def profile(counts: ShardCounts, labeled: bool, user_lengths: Array, new_users: int) -> dict[str, Any]:
     """The page of a prepared data set.
 
     Args:
         counts: Of all shards.
-        labelled: Whether the log has feedback.
+        labeled: Whether the log has feedback.
         user_lengths: Length of each user's whole history; (users,).
         new_users: Test samples of users without a training sample.
     """
@@ -124,7 +124,7 @@ def profile(counts: ShardCounts, labelled: bool, user_lengths: Array, new_users:
     unseen = int(test[counts.arrays["shown_train"] == 0].sum())
     months = {
         month: {"events": row["events"]}
-        | ({"positive_share": round(row["positives"] / row["events"], 4)} if labelled else {})
+        | ({"positive_share": round(row["positives"] / row["events"], 4)} if labeled else {})
         for month, row in counts.months.items()
     }
     ages = quantiles(counts.arrays["item_ages"], (10, 50, 90))

@@ -37,7 +37,7 @@ class Ingested(Output):
         raw: Its files.
         items_described: Items that its item table describes.
         events_outside: Events outside the bounds.
-        labelled: Whether the log has feedback.
+        labeled: Whether the log has feedback.
         positive_from: The least feedback that is positive; None without feedback.
         extras: Columns kept beside the samples.
         roles: Columns of an event beside user, item and time.
@@ -52,7 +52,7 @@ class Ingested(Output):
     items_described: int
     events: int
     events_outside: int
-    labelled: bool
+    labeled: bool
     positive_from: float | None
     extras: list[str]
     roles: list[str]
@@ -155,7 +155,7 @@ class InstancesMade(Digested):
     """Manifest of `instances`; for order none there are order and digest alone.
 
     Attributes:
-        order: In which the source model has learnt; "none": there is no store.
+        order: In which the source model has learned; "none": there is no store.
         rows: Vectors of each instance.
         unit: Seconds of a time unit.
         instances: Number by split.

@@ -38,7 +38,7 @@ def shard(config: PrepareConfig, *, ingested: Path, index: int, out: Path) -> No
     begin, end = facts.shard_begins[index : index + 2]
     users = end - begin
     events["user"] -= begin
-    if facts.labelled:
+    if facts.labeled:
         events["label"] = (events["label"] >= facts.positive_from).astype(np.int8)
     in_history = _history_mask(events, config)
     offsets = np.zeros(users + 1, np.int64)

@@ -1,4 +1,4 @@
-"""Linear-time compressors to set HiSAC against: k-means, LSH, time patches, learnt queries.
+"""Linear-time compressors to set HiSAC against: k-means, LSH, time patches, learned queries.
 
 The paper names them and gives no settings: docs/papers/hisac.md#compared-compressors.
 """
@@ -21,8 +21,8 @@ from hisac_lab.ops.jagged import distinct, segment_sum
 from hisac_lab.ops.select import take_rows
 
 MARGIN = 1e-5
-"""Distances nearer than this are ties, so that rounding does not decide between equal centres."""
-CELLS = 1 << 20  # distances from points to centres at once: they should stay in the cache
+"""Distances nearer than this are ties, so that rounding does not decide between equal centers."""
+CELLS = 1 << 20  # distances from points to centers at once: they should stay in the cache
 
 
 class CompressConfig(ValueConfig):
@@ -32,7 +32,7 @@ class CompressConfig(ValueConfig):
     by: Literal["kmeans", "lsh", "patches", "queries"] = Field(
         "kmeans",
         description="kmeans and lsh: clusters of frozen embeddings; patches: equal stretches of the sequence; "
-        "queries: attention of K learnt queries",
+        "queries: attention of K learned queries",
     )
     size: int = Field(32, ge=1, description="vectors K; lsh: the power of two at or below it")
     iterations: int = Field(5, ge=1, description="kmeans only: Lloyd iterations")
@@ -89,7 +89,7 @@ class CompressBranch(CompressedBranch):
             "queries: attention of K learned queries over the events, for the paper's aggregator",
             "inferred",
             "docs/papers/hisac.md#compared-compressors",
-            "test_learnt_queries_are_attention",
+            "test_learned_queries_are_attention",
         ),
         CardLine(
             "groups weigh by the log of their share of the events",
@@ -164,22 +164,22 @@ class CompressBranch(CompressedBranch):
         weight = counts[..., None].to(points.dtype)
         weighted = points * weight
         steps = torch.arange(self.size, device=values.device)
-        # More groups than distinct items: the surplus has no centre.
+        # More groups than distinct items: the surplus has no center.
         start = torch.where(count >= self.size, steps * count // self.size, steps.minimum(count - 1).clamp(min=0))
         alive = steps < count
-        centres = points.gather(1, start[..., None].expand(-1, -1, points.shape[2]))  # (R, K, S)
-        group = self._nearest(points, centres, alive, there)
+        centers = points.gather(1, start[..., None].expand(-1, -1, points.shape[2]))  # (R, K, S)
+        group = self._nearest(points, centers, alive, there)
         for _ in range(self.config.iterations):
             mass = segment_sum(weight, group, self.size)
-            centres = torch.where(mass > 0, segment_sum(weighted, group, self.size) / mass.clamp(min=1), centres)
-            group = self._nearest(points, centres, alive, there)
+            centers = torch.where(mass > 0, segment_sum(weighted, group, self.size) / mass.clamp(min=1), centers)
+            group = self._nearest(points, centers, alive, there)
         return group
 
-    def _nearest(self, points: Tensor, centres: Tensor, alive: Tensor, there: Tensor) -> Tensor:
-        """Place of the nearest living centre to each point that is there, the first of equals, else -1; (R, U)."""
+    def _nearest(self, points: Tensor, centers: Tensor, alive: Tensor, there: Tensor) -> Tensor:
+        """Place of the nearest living center to each point that is there, the first of equals, else -1; (R, U)."""
         steps = torch.arange(self.size, device=points.device, dtype=points.dtype)
-        square = (centres**2).sum(dim=2).masked_fill(~alive, -FLOOR)
-        distance = torch.bmm(points, -2 * centres.transpose(1, 2)).float()  # (R, U, K), written over from here on
+        square = (centers**2).sum(dim=2).masked_fill(~alive, -FLOOR)
+        distance = torch.bmm(points, -2 * centers.transpose(1, 2)).float()  # (R, U, K), written over from here on
         distance.add_(square[:, None]).add_(MARGIN * steps)
         # The place of the least, faster than `argmin` on a processor: all others are lifted far beyond K.
         distance.sub_(distance.amin(dim=2, keepdim=True))
@@ -187,7 +187,7 @@ class CompressBranch(CompressedBranch):
         return torch.where(there, nearest.long(), -1)
 
     def compress(self, history: History, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Means of groups and the log of their share of events, or answers of learnt queries."""
+        """Means of groups and the log of their share of events, or answers of learned queries."""
         if self.config.by == "queries":
             scores = (self.match(values) @ self.queries.T).transpose(1, 2).float() / math.sqrt(self.dim)  # (R, K, L)
             mask = history.mask[:, None, :]

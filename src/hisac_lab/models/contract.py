@@ -117,7 +117,7 @@ class ItemSpace:
     """What is known of the items before training: all of it frozen.
 
     Attributes:
-        semantic: L2-normalised embeddings, zero rows for items without one; (items, S) float32.
+        semantic: L2-normalized embeddings, zero rows for items without one; (items, S) float32.
         fields: Codes of categorical fields; (items, F) int64.
         field_sizes: Cardinality of each field.
         codebook: The global hierarchical codebook.
@@ -225,7 +225,7 @@ class LongBranch(Kind, nn.Module, ABC):
     reads: InstanceQuery | None = None
 
     def agents(self, history: History) -> Agents | None:
-        """What depends on frozen artefacts alone and can be counted offline; None where `sides` names no agents."""
+        """What depends on frozen artifacts alone and can be counted offline; None where `sides` names no agents."""
         return None
 
     @abstractmethod

@@ -76,7 +76,7 @@ class DINBranch(LongBranch):
             "activation unit on query, key and their product",
             "stated",
             "docs/papers/baselines.md#din",
-            "test_attention_is_factorised",
+            "test_attention_is_factorized",
         ),
         CardLine(
             "a softmax normalizes the weights; the paper sums raw activations",

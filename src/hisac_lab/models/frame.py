@@ -42,7 +42,7 @@ class ItemEncoder(nn.Module):
     def forward(self, items: Tensor) -> Tensor:
         """Item numbers of any shape to (..., D); each distinct item is computed once.
 
-        A catalogue's worth of numbers is looked up in the whole catalogue, unless its gradient had to be sparse.
+        A catalog's worth of numbers is looked up in the whole catalog, unless its gradient had to be sparse.
         """
         if items.numel() >= len(self.semantic) and not (self.ids.sparse and torch.is_grad_enabled()):
             return take_rows(self._encode(slice(None)), items)
@@ -51,8 +51,8 @@ class ItemEncoder(nn.Module):
 
     def cost(self, items: Tensor) -> int:
         """Multiply-adds of encoding these items."""
-        catalogue, width = self.semantic.shape
-        rows = catalogue if items.numel() >= catalogue else len(torch.unique(items))
+        catalog, width = self.semantic.shape
+        rows = catalog if items.numel() >= catalog else len(torch.unique(items))
         return rows * width * self.ids.embedding_dim
 
     def _encode(self, items: Tensor | slice) -> Tensor:

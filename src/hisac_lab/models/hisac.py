@@ -47,7 +47,7 @@ class HiSACConfig(ValueConfig):
     )
     every_leaf: bool = Field(False, description="no pruning: every leaf with a vote is an agent (ablation)")
     vote_half_life: float | None = Field(
-        None, gt=0, description="days after which a behaviour counts half; null: all count one"
+        None, gt=0, description="days after which a behavior counts half; null: all count one"
     )
     routing: Literal["soft", "hard"] = Field("soft", description="hard: each event goes to its own leaf's agent")
     route_by: Literal["events", "items", "leaves"] = Field(
@@ -60,7 +60,7 @@ class HiSACConfig(ValueConfig):
     ids: Literal["own", "shuffled"] = Field(
         "own", description="shuffled: semantic IDs and routing vectors change places among items (control)"
     )
-    softmax_over: Literal["behaviours", "agents"] = Field("behaviours", description="axis of the routing softmax")
+    softmax_over: Literal["behaviors", "agents"] = Field("behaviors", description="axis of the routing softmax")
     weight: Literal["bias", "factor", "none"] = Field(
         "bias", description="how an agent's votes enter: log-weight on the attention score, factor, or not"
     )
@@ -86,7 +86,7 @@ GOLDEN = HiSACConfig(
     routing="soft",
     route_by="events",
     ids="own",
-    softmax_over="behaviours",
+    softmax_over="behaviors",
     weight="bias",
     weight_temperature=1.0,
 )
@@ -152,7 +152,7 @@ class HiSACBranch(RoutedBranch):
             "a vote halves with age (switch `vote_half_life`, off by default)",
             "inferred",
             "docs/papers/hisac.md#additions-of-ours",
-            "test_old_behaviours_can_count_less",
+            "test_old_behaviors_can_count_less",
         ),
         CardLine(
             "ties go to the most recent child, then to the lower code",
@@ -194,7 +194,7 @@ class HiSACBranch(RoutedBranch):
             "all behaviors take part, also those whose ID is pruned",
             "stated",
             "docs/papers/hisac.md#soft-routing-attention",
-            "test_pruned_behaviours_still_count",
+            "test_pruned_behaviors_still_count",
         ),
         CardLine(
             "no gradient reaches embeddings, codewords or routing",

@@ -114,7 +114,7 @@ class IATBranch(LongBranch):
             "users without instances get a learned answer",
             "inferred",
             "docs/papers/iat.md#downstream-model",
-            "test_users_without_instances_get_the_learnt_answer",
+            "test_users_without_instances_get_the_learned_answer",
         ),
         CardLine(
             "stored instances are frozen",

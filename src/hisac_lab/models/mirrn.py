@@ -25,7 +25,7 @@ ROUTES = ("target", "local", "global")
 
 
 class FourierFilter(nn.Module):
-    """Mixes a short sequence by a learnt product with its frequencies, in blocks of the width.
+    """Mixes a short sequence by a learned product with its frequencies, in blocks of the width.
 
     Args:
         dim: D.

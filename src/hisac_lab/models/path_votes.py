@@ -1,6 +1,6 @@
 """The votes of a candidate's own path: how often, and how lately, a history was at each node above it.
 
-Hierarchical voting (docs/papers/hisac.md#hierarchical-voting) counts a user's behaviours at every node of the codebook
+Hierarchical voting (docs/papers/hisac.md#hierarchical-voting) counts a user's behaviors at every node of the codebook
 to choose the agents. The counts themselves say much about a candidate: this hands them to the tower. Not of
 the paper: a switch of HiSAC, off by default, and a model by itself, the control that asks what else is needed.
 """

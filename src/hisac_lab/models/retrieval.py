@@ -89,7 +89,7 @@ class SIMConfig(ModelConfig):
     search: Literal["code", "field", "embedding", "semantic"] = Field(
         "code",
         description="hard: events of the candidate's first semantic code, or of its field; "
-        "soft: largest product of learnt embeddings, or cosine of frozen ones",
+        "soft: largest product of learned embeddings, or cosine of frozen ones",
     )
     field: int = Field(0, ge=0, description="search field only: which item field, counted from 0")
     top: int = Field(50, ge=1, description="events kept per candidate")
@@ -173,7 +173,7 @@ class SIMBranch(SearchBranch):
             self.register_buffer("item_key", items.semantic if config.search == "semantic" else unused)
 
     def index(self, history: History, events: Tensor) -> dict[str, Tensor]:
-        """Categories, or distinct items whose frozen vectors are looked up; nothing for learnt embeddings."""
+        """Categories, or distinct items whose frozen vectors are looked up; nothing for learned embeddings."""
         if self.hard:
             return {"long_key": self.item_key[history.items]}
         if self.how == "embedding":

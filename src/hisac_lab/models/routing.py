@@ -46,7 +46,7 @@ class RoutedBranch(CompressedBranch):
         return [getattr(self, f"parents_{level}") for level in range(len(self.budgets))]
 
     def agents(self, history: History) -> Agents:
-        """Votes of these histories: depends on frozen artefacts alone, so it can be done offline."""
+        """Votes of these histories: depends on frozen artifacts alone, so it can be done offline."""
         leaf = self.item_leaf[history.items]
         half_life = None if self.config.vote_half_life is None else self.config.vote_half_life * DAY
         if self.config.every_leaf:
@@ -67,8 +67,8 @@ class RoutedBranch(CompressedBranch):
     def shares(self, units: Distinct, agents: Agents) -> Tensor:
         """Share of each unit in each agent, fp32; (R, K, U), rows sum to one, zeros in the padding.
 
-        A behaviour's share is the softmax over i (or a) of -|z_a - e_i|^2 / tau, or membership when routing is hard;
-        a unit of n equal behaviours has n such shares.
+        A behavior's share is the softmax over i (or a) of -|z_a - e_i|^2 / tau, or membership when routing is hard;
+        a unit of n equal behaviors has n such shares.
         """
         by_leaf = self.config.route_by == "leaves"
         number = units.values.clamp(min=0)
@@ -84,17 +84,17 @@ class RoutedBranch(CompressedBranch):
             vectors, squares = (self.leaf_vectors, self.leaf_square) if by_leaf else (self.semantic, self.item_square)
             z = take_rows(self.leaf_vectors, leaves)  # (R, K, S)
             e = take_rows(vectors, number)  # (R, U, S)
-            # -|z - e|^2 / tau without |z|^2, of which a softmax over behaviours knows nothing, plus log n.
+            # -|z - e|^2 / tau without |z|^2, of which a softmax over behaviors knows nothing, plus log n.
             own = torch.log(times) - squares[number][:, None, :] / heat
             scores = torch.baddbmm(own.clamp(min=FLOOR), z * (2 / heat), e.transpose(1, 2))
-            if self.config.softmax_over == "behaviours":
+            if self.config.softmax_over == "behaviors":
                 return torch.softmax(scores, dim=2) * real
             scores = (scores - self.leaf_square[leaves][:, :, None] / heat).masked_fill(~real, FLOOR)
             mass = torch.softmax(scores, dim=1) * real * times
             return mass / mass.sum(dim=2, keepdim=True).clamp(min=1e-9)
 
     def route(self, history: History, agents: Agents) -> Tensor:
-        """Weight of each behaviour in each agent, zeros in the padding, to look at; (R, K, L)."""
+        """Weight of each behavior in each agent, zeros in the padding, to look at; (R, K, L)."""
         units = self.units(history)
         slots = units.slots[:, None, :]
         weights = self.shares(units, agents) / units.counts[:, None, :].clamp(min=1)

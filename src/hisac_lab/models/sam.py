@@ -60,7 +60,7 @@ class SAMConfig(ModelConfig):
     hidden: int = Field(8, ge=1, description="width of the attention network")
     weight_features: int = Field(16, ge=0, description="features made of the attention weights by place; 0: none")
     positions: int = Field(1000, ge=1, description="newest places those features look at")
-    norm: Literal["batch", "layer", "none"] = Field("batch", description="normalisation of the output without enhance")
+    norm: Literal["batch", "layer", "none"] = Field("batch", description="normalization of the output without enhance")
     scale_sum: bool = Field(False, description="divide the sum over L events by the square root of L")
 
 
@@ -96,7 +96,7 @@ class SAMBranch(LongBranch):
             "gates come from a network on differences and products of candidate, memory and event",
             "stated",
             "docs/papers/sam.md#dual-query-attention",
-            "test_gates_are_factorised",
+            "test_gates_are_factorized",
         ),
         CardLine(
             "gates are sigmoids; their sum over raw events is not normalized",
@@ -138,7 +138,7 @@ class SAMBranch(LongBranch):
             "2P, 3P: batch normalization of the output (switch `norm`)",
             "stated",
             "docs/papers/sam.md#output-of-the-module",
-            "test_two_and_three_passes_are_normalised",
+            "test_two_and_three_passes_are_normalized",
         ),
         CardLine(
             "the gates' last bias starts at -3, since the sum grows with the length",
@@ -216,15 +216,15 @@ class SAMBranch(LongBranch):
         parts = [self._by_place(*pair) for pair in zip(self.places, gates, strict=True)] if self.places else []
         found = torch.cat([*parts, *memories], dim=-1)
         if isinstance(self.norm, nn.BatchNorm1d):
-            found = self._standardise(self.norm, found.flatten(0, 1)).view_as(found)
+            found = self._standardize(self.norm, found.flatten(0, 1)).view_as(found)
         elif self.norm is not None:
             found = self.norm(found)
         out: Tensor = self.merge(found)
         return out
 
     @staticmethod
-    def _standardise(norm: nn.BatchNorm1d, rows: Tensor) -> Tensor:
-        """A batch of one row has no spread of its own: it is normalised with what was learnt so far."""
+    def _standardize(norm: nn.BatchNorm1d, rows: Tensor) -> Tensor:
+        """A batch of one row has no spread of its own: it is normalized with what was learned so far."""
         if norm.training and len(rows) == 1:
             return nn.functional.batch_norm(rows, norm.running_mean, norm.running_var, norm.weight, norm.bias)
         out: Tensor = norm(rows)

@@ -20,7 +20,7 @@ class SDIMConfig(ModelConfig):
     kind: Literal["sdim"] = Field("sdim", description="SDIM")
     groups: int = Field(16, ge=1, description="independent hashes; the answer is their mean")
     bits: int = Field(3, ge=1, le=16, description="bits of one hash")
-    normalise: bool = Field(True, description="scale each hash's sum to unit length")
+    normalize: bool = Field(True, description="scale each hash's sum to unit length")
     seed: int = Field(0, ge=0, description="seed of the random planes")
 
 
@@ -33,10 +33,10 @@ class SDIMBranch(LongBranch):
     Config = SDIMConfig
     examples: ClassVar = {
         "sdim": SDIMConfig(groups=4, bits=2),
-        "sdim-sum": SDIMConfig(groups=3, bits=3, normalise=False),
+        "sdim-sum": SDIMConfig(groups=3, bits=3, normalize=False),
     }
     golden: ClassVar = {
-        "sdim": SDIMConfig(groups=8, bits=3, normalise=True, seed=0),
+        "sdim": SDIMConfig(groups=8, bits=3, normalize=True, seed=0),
     }
     card = (
         CardLine(
@@ -46,7 +46,7 @@ class SDIMBranch(LongBranch):
             "test_a_bucket_holds_the_colliding_events",
         ),
         CardLine(
-            "each group's sum has unit length, and groups are averaged (switch `normalise`)",
+            "each group's sum has unit length, and groups are averaged (switch `normalize`)",
             "inferred",
             "docs/papers/baselines.md#sdim",
             "test_groups_are_unit_length_and_averaged",
@@ -91,7 +91,7 @@ class SDIMBranch(LongBranch):
         rows = torch.arange(len(buckets), device=buckets.device)[:, None, None]
         groups = torch.arange(self.config.groups, device=buckets.device)
         found = state["tables"][rows, groups, buckets]  # (R, C, G, D)
-        if self.config.normalise:
+        if self.config.normalize:
             found = torch.nn.functional.normalize(found.float(), dim=-1)
         return found.mean(dim=2).to(candidates.vectors.dtype)
 

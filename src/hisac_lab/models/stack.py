@@ -88,7 +88,7 @@ class HSTUBlock(nn.Module):
         return nn.functional.silu(torch.where(there, scores, 0.0)) * there / self.window
 
     def finish(self, x: Tensor, mixed: Tensor, parts: tuple[Tensor, ...]) -> Tensor:
-        """Normalised, gated, projected, with a residual; (R, N, D)."""
+        """Normalized, gated, projected, with a residual; (R, N, D)."""
         out: Tensor = x + self.out(self.norm_mixed(join_heads(mixed)) * join_heads(parts[3]))
         return out
 

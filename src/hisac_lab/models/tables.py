@@ -1,6 +1,6 @@
-"""Embedding tables: plain where they fit, two shared rows an item where they must not grow with the catalogue.
+"""Embedding tables: plain where they fit, two shared rows an item where they must not grow with the catalog.
 
-Large tables get sparse gradients, so that a step costs what its batch touches and not what the catalogue holds:
+Large tables get sparse gradients, so that a step costs what its batch touches and not what the catalog holds:
 the numbers are those of a dense step but for rounding.
 """
 

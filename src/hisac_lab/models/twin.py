@@ -24,7 +24,7 @@ class TWINConfig(ModelConfig):
     kind: Literal["twin"] = Field("twin", description="TWIN")
     top: int = Field(50, ge=1, description="events kept per candidate and head")
     heads: int = Field(4, ge=1, description="heads of the attention")
-    cross: bool = Field(True, description="a learnt bias per head and age: the cross feature of an event")
+    cross: bool = Field(True, description="a learned bias per head and age: the cross feature of an event")
 
 
 class TWINBranch(LongBranch):

@@ -22,7 +22,7 @@ from hisac_lab.report.sections.training import training
 
 
 def build_report(artifacts: Artifacts, *, html: Path, markdown: Path, figures: Path, metrics: Path) -> None:
-    """Reads a finished run and writes the report; the same artefacts always give the same bytes.
+    """Reads a finished run and writes the report; the same artifacts always give the same bytes.
 
     Args:
         artifacts: Outputs of the stages.

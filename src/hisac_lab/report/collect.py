@@ -1,4 +1,4 @@
-"""Reads the artefacts of a finished run into one frozen structure."""
+"""Reads the artifacts of a finished run into one frozen structure."""
 
 from __future__ import annotations
 

@@ -18,15 +18,15 @@ class Cell:
     Attributes:
         text: What it says.
         muted: Said more quietly after it: an interval.
-        badge: Colour class of a badge around the text: good, bad, mid or plain.
-        colour: Colour of the swatch before the text: a model's.
+        badge: Color class of a badge around the text: good, bad, mid or plain.
+        color: Color of the swatch before the text: a model's.
         strong: Whether the text stands out.
     """
 
     text: str
     muted: str = ""
     badge: str = ""
-    colour: str = ""
+    color: str = ""
     strong: bool = False
 
 
@@ -77,7 +77,7 @@ class Note:
 
 @dataclass(frozen=True)
 class Points:
-    """Short labelled sentences."""
+    """Short labeled sentences."""
 
     kind: ClassVar[str] = "points"
     points: tuple[tuple[str, str], ...]

@@ -29,9 +29,9 @@ from hisac_lab.report.words import signed_percent
 Sheet = Figure
 """What a chart is painted on; a figure of the document is a chart with its name and words."""
 WIDTH = 460
-INK, MUTED, GREY, FAINT, ACCENT = "#1f2430", "#5d6675", "#9aa3af", "#d9dde3", "#44546a"
+INK, MUTED, GRAY, FAINT, ACCENT = "#1f2430", "#5d6675", "#9aa3af", "#d9dde3", "#44546a"
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#B8519B", "#8A6D00", "#3FA3DC", "#7A4B2A", "#000000")
-"""Okabe and Ito's colours, the light ones darkened for lines on white."""
+"""Okabe and Ito's colors, the light ones darkened for lines on white."""
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 OTHERS = "others"
 MOST_ROWS = 8
@@ -45,7 +45,7 @@ STYLE: dict[str, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": 12,
     "text.color": INK,
-    "axes.edgecolor": GREY,
+    "axes.edgecolor": GRAY,
     "axes.labelcolor": MUTED,
     "axes.labelsize": 12,
     "axes.titlesize": 12,
@@ -59,8 +59,8 @@ STYLE: dict[str, Any] = {
     "axes.grid.axis": "y",
     "grid.color": "#e8ebef",
     "grid.linewidth": 0.8,
-    "xtick.color": GREY,
-    "ytick.color": GREY,
+    "xtick.color": GRAY,
+    "ytick.color": GRAY,
     "xtick.labelcolor": MUTED,
     "ytick.labelcolor": MUTED,
     "xtick.labelsize": 11.5,
@@ -75,24 +75,24 @@ STYLE: dict[str, Any] = {
 }
 
 
-def colours(facts: Facts) -> dict[str, str]:
-    """One colour per model, the same in every chart and table.
+def colors(facts: Facts) -> dict[str, str]:
+    """One color per model, the same in every chart and table.
 
-    Where models are more than colours, the reference and the best ones have a colour of their own, all others are grey.
+    Where models are more than colors, the reference and the best ones have a color of their own, all others are gray.
     """
     first = sorted(facts.ranking, key=lambda name: name != facts.evaluated.reference)[: len(PALETTE)]
     own = dict(zip(sorted(first), PALETTE, strict=False))
-    return {name: own.get(name, GREY) for name in sorted(facts.ranking)}
+    return {name: own.get(name, GRAY) for name in sorted(facts.ranking)}
 
 
 def styles(facts: Facts) -> dict[str, dict[str, Any]]:
-    """How each model is drawn: the marker is for eyes and printers that see no colours; grey ones lie below."""
+    """How each model is drawn: the marker is for eyes and printers that see no colors; gray ones lie below."""
     marks = iter(MARKERS)
     return {
-        name: {"color": GREY, "marker": ".", "label": OTHERS, "zorder": 1.9}
-        if colour == GREY
-        else {"color": colour, "marker": next(marks), "label": name, "zorder": 2}
-        for name, colour in colours(facts).items()
+        name: {"color": GRAY, "marker": ".", "label": OTHERS, "zorder": 1.9}
+        if color == GRAY
+        else {"color": color, "marker": next(marks), "label": name, "zorder": 2}
+        for name, color in colors(facts).items()
     }
 
 
@@ -105,7 +105,7 @@ def legend(sheet: Sheet, handles: Sequence[Artist] | None = None) -> None:
 
 
 def note(axes: Axes, text: str, x: float, y: float, above: float = 4, side: str = "center") -> None:
-    """Small text above a point: centred, or with its right or left end there."""
+    """Small text above a point: centered, or with its right or left end there."""
     axes.annotate(text, (x, y), (0, above), textcoords="offset points", ha=side, color=INK, fontsize=11.5)
 
 
@@ -170,7 +170,7 @@ class Reading:
         label: Its name.
         value: The estimate.
         interval: Its interval.
-        colour: Of dot and line.
+        color: Of dot and line.
         wide: A second interval, drawn behind, or None.
         truth: A known true value, or None.
     """
@@ -178,7 +178,7 @@ class Reading:
     label: str
     value: float
     interval: Interval
-    colour: str
+    color: str
     wide: Interval | None = None
     truth: float | None = None
 
@@ -204,9 +204,9 @@ def forest(
             axes.axvline(null, color=INK, linewidth=0.9)
         for row, reading in enumerate(readings):
             if reading.wide:
-                axes.plot(reading.wide, [row, row], color=reading.colour, alpha=0.22, linewidth=7)
-            axes.plot(reading.interval, [row, row], color=reading.colour, linewidth=2.4)
-            axes.plot(reading.value, row, "o", color=reading.colour, markersize=7)
+                axes.plot(reading.wide, [row, row], color=reading.color, alpha=0.22, linewidth=7)
+            axes.plot(reading.interval, [row, row], color=reading.color, linewidth=2.4)
+            axes.plot(reading.value, row, "o", color=reading.color, markersize=7)
             if reading.truth is not None:
                 axes.plot(reading.truth, row, "D", color="white", markeredgecolor=INK, markersize=5.5)
             if reading.interval[0] < reading.interval[1]:

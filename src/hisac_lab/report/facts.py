@@ -59,7 +59,7 @@ class UserPortrait:
 
     Attributes:
         user: The user's own id.
-        behaviours: Events of the history.
+        behaviors: Events of the history.
         voting: Those whose item has a semantic ID.
         covered: Share of the votes that the agents hold.
         agents: All agents, most votes first.
@@ -68,7 +68,7 @@ class UserPortrait:
     """
 
     user: str
-    behaviours: int
+    behaviors: int
     voting: int
     covered: float
     agents: tuple[Bar, ...]
@@ -92,7 +92,7 @@ class Facts:
         trials: In number order.
         runs: By model, then seed.
         cards: Fidelity cards by model; empty before the stage `register` has run.
-        digests: SHA-256 of each artefact directory by the stage's (or run's) name, in the order of the graph; None
+        digests: SHA-256 of each artifact directory by the stage's (or run's) name, in the order of the graph; None
             for a stage that has not run.
         arithmetic: That of each stage or run, by the same names.
     """

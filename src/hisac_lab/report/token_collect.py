@@ -76,7 +76,7 @@ class CodebookReader:
         levels = [[node for node in found.cut if node.level == level] for level in range(book.depth)]
         return UserPortrait(
             user=str(self.store.user_ids[number]),
-            behaviours=found.behaviours,
+            behaviors=found.behaviors,
             voting=found.voting,
             covered=found.covered,
             agents=tuple(self._bar(agent, kept=True) for agent in found.agents),

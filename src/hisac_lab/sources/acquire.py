@@ -192,7 +192,7 @@ def _take_changelogs(found: Path, out: Path, is_local: bool) -> Facts:
             raise SourceUnavailable("its ChangeLogs are not those of GCC 12.2.0")
         say("acquire: these are not the ChangeLogs of GCC 12.2.0, so the counts are not those of the benchmark")
     counts = changelog.write_log(logs.items(), out)
-    source = {"changelogs": len(logs), "sha256": digest.hexdigest(), "licence": changelog.LICENCE}
+    source = {"changelogs": len(logs), "sha256": digest.hexdigest(), "license": changelog.LICENSE}
     return {"layout": "gcc-changelog", "source": source, "counts": counts}
 
 

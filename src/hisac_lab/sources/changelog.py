@@ -25,7 +25,7 @@ import pyarrow.parquet as pq
 DAY_SECONDS = 86_400
 TEXT_LIMIT = 120  # characters kept of what was said
 COMPONENT_DEPTH = 3  # folders that name the part of the project a file belongs to
-LICENCE = (
+LICENSE = (
     "From the ChangeLogs of GCC. Copyright (C) Free Software Foundation, Inc. Copying and distribution of this file, "
     "with or without modification, are permitted in any medium without royalty provided the copyright notice and this "
     "notice are preserved. Changed: parsed into tables, authors numbered, e-mail addresses removed, texts cut."

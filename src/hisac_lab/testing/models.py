@@ -199,7 +199,7 @@ class ModelContract:
     def test_training_leaves_what_is_frozen_as_it_is(self, model: Ranker, history: History) -> None:
         model.train()
         frozen = {name: part.clone() for name, part in model.named_buffers()}
-        learnt = {name: part.clone() for name, part in model.named_parameters()}
+        learned = {name: part.clone() for name, part in model.named_parameters()}
         optimizer = torch.optim.Adam(model.parameters(), lr=0.05)
         for seed in range(2):
             optimizer.zero_grad()
@@ -210,7 +210,7 @@ class ModelContract:
                 "running" not in name and "batches_tracked" not in name
             ):  # statistics of batches, which are meant to move
                 assert torch.equal(part, frozen[name]), name
-        assert all(not torch.equal(part, learnt[name]) for name, part in model.named_parameters())
+        assert all(not torch.equal(part, learned[name]) for name, part in model.named_parameters())
 
     @suits(lambda config, branch: branch is not None)
     def test_the_order_of_events_matters_only_where_it_is_declared(self, model: Ranker) -> None:

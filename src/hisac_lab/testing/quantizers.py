@@ -38,7 +38,7 @@ def _fitted(settings: str) -> ResidualQuantizer:
 
 
 def save(quantizer: ResidualQuantizer, path: Path) -> Path:
-    """The parts of a stage's output that a quantiser needs to be opened again."""
+    """The parts of a stage's output that a quantizer needs to be opened again."""
     path.mkdir()
     quantizer.save(path)
     save_arrays(path, {"codes": quantizer.encode(VECTORS)})

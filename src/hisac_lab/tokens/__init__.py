@@ -1,1 +1,1 @@
-"""Item embeddings, quantisers, semantic IDs and their quality."""
+"""Item embeddings, quantizers, semantic IDs and their quality."""

@@ -17,11 +17,11 @@ EVENTS_AT_ONCE = 1 << 20
 
 
 def cooccurrence_vectors(config: EmbedConfig, prepared: Path) -> Iterator[Array]:
-    """Shifted positive PMI of items that stand close in training histories, by randomised SVD; (b, D) float32.
+    """Shifted positive PMI of items that stand close in training histories, by randomized SVD; (b, D) float32.
 
     Only events before the validation period count: the embedding is fitted, so it obeys the split. Items without
     such an event get the zero vector: they neither vote nor are routed. Pairs are counted in blocks of events; the
-    factorisation itself holds one row per item.
+    factorization itself holds one row per item.
 
     PMI(i, j) - log k, nothing below zero (Levy and Goldberg 2014); a pair at distance g counts 1 / g.
     """

@@ -1,8 +1,8 @@
-"""Item embeddings: the frozen semantic space in which quantisers and routing work.
+"""Item embeddings: the frozen semantic space in which quantizers and routing work.
 
-Every method ends in centred, L2-normalised rows, so that squared distances lie in [0, 4] and one temperature fits
-all (the papers leave the normalisation open: inferred). Rows are made, written and normalised a batch at a time: memory
-does not grow with the items, but for the factorisation of `cooccurrence`.
+Every method ends in centered, L2-normalized rows, so that squared distances lie in [0, 4] and one temperature fits
+all (the papers leave the normalization open: inferred). Rows are made, written and normalized a batch at a time: memory
+does not grow with the items, but for the factorization of `cooccurrence`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ SAME = 1e-5  # a row this much shorter without the mean, relative to itself, is 
 
 @arithmetic.one_thread()
 def embed(config: EmbedConfig, *, prepared: Path, out: Path) -> None:
-    """Writes `embeddings.npy`, (items, D) float32, centred and L2-normalised; zero rows for items without one.
+    """Writes `embeddings.npy`, (items, D) float32, centered and L2-normalized; zero rows for items without one.
 
     Args:
         config: The section `embed`.

@@ -1,7 +1,7 @@
 """k-means on a few cores: blocks that stay in the cache, one matrix product per block, nothing left to chance.
 
 Distances come from one single-precision product per block of vectors; sums are kept in double precision. Threads take
-whole blocks, whose results are put together in their order, so the same vectors and seed give the same centres to the
+whole blocks, whose results are put together in their order, so the same vectors and seed give the same centers to the
 bit, whatever the number of threads (`compute.math_threads`).
 """
 
@@ -19,7 +19,7 @@ from hisac_lab.base.artifacts import Array
 
 BLOCK = 4096  # vectors of one matrix product
 START_PER_CODE = 32  # vectors per code among which the start is drawn
-BALANCING_ROUNDS, BALANCING_STEPS = 6, 25  # moves of the centres, and steps of the prices before each
+BALANCING_ROUNDS, BALANCING_STEPS = 6, 25  # moves of the centers, and steps of the prices before each
 
 
 Result = TypeVar("Result")
@@ -34,18 +34,18 @@ class Rows(Protocol):
 
 
 @arithmetic.one_thread()
-def nearest(vectors: Array, centres: Array, prices: Array | None = None) -> tuple[Array, Array]:
-    """The centre nearest to each vector; ties go to the lower index.
+def nearest(vectors: Array, centers: Array, prices: Array | None = None) -> tuple[Array, Array]:
+    """The center nearest to each vector; ties go to the lower index.
 
     Args:
         vectors: (n, D) float32, may be memory-mapped.
-        centres: (M, D) float32.
-        prices: Added to the squared distance to each centre (a power diagram); (M,) float32.
+        centers: (M, D) float32.
+        prices: Added to the squared distance to each center (a power diagram); (M,) float32.
 
     Returns:
         Index (n,) int32 and squared distance, price left out, (n,) float32.
     """
-    table = _table(centres, prices)
+    table = _table(centers, prices)
 
     def block(start: int) -> tuple[Array, Array]:
         return _nearest(np.asarray(vectors[start : start + BLOCK], np.float32), table, prices)
@@ -87,96 +87,96 @@ def kmeans(
 
     Args:
         vectors: (n, D) float32.
-        width: Number of centres M.
+        width: Number of centers M.
         iterations: Passes at most; it ends early when no vector changes its cell.
         random: Source of the start.
-        start: Centres to begin from, in their order; (M, D). Empty cells of a given start keep their place.
-        damping: How far a centre moves towards the mean of its cell, in (0, 1].
+        start: Centers to begin from, in their order; (M, D). Empty cells of a given start keep their place.
+        damping: How far a center moves toward the mean of its cell, in (0, 1].
 
     Returns:
-        Centres, (M, D) float32.
+        Centers, (M, D) float32.
     """
-    centres = plus_plus(vectors, width, random) if start is None else np.array(start, np.float32)
+    centers = plus_plus(vectors, width, random) if start is None else np.array(start, np.float32)
     before = None
     for _ in range(iterations):
-        codes, distance, sums, counts = _step(vectors, centres)
+        codes, distance, sums, counts = _step(vectors, centers)
         if start is None:
             _fill_empty(vectors, distance, sums, counts)
         used = counts > 0
         means = sums[used] / counts[used, None]
-        centres[used] += (damping * (means - centres[used])).astype(np.float32)
+        centers[used] += (damping * (means - centers[used])).astype(np.float32)
         if before is not None and np.array_equal(codes, before):
             break
         before = codes
-    return centres
+    return centers
 
 
 @arithmetic.one_thread()
 def mini_batch_kmeans(vectors: Rows, width: int, steps: int, batch: int, random: np.random.Generator) -> Array:
-    """Mini-batch k-means (Sculley 2010): each step draws a batch and moves a centre by one over its count so far.
+    """Mini-batch k-means (Sculley 2010): each step draws a batch and moves a center by one over its count so far.
 
     Args:
         vectors: (n, D) float32; only drawn rows are read.
-        width: Number of centres M.
+        width: Number of centers M.
         steps: Batches.
         batch: Vectors per batch.
         random: Source of start and batches.
 
     Returns:
-        Centres, (M, D) float32. A centre that no batch has used for a whole round takes a worst-served vector.
+        Centers, (M, D) float32. A center that no batch has used for a whole round takes a worst-served vector.
     """
 
     def draw(size: int) -> Array:
         rows = np.sort(random.choice(len(vectors), min(size, len(vectors)), replace=False, shuffle=False))
         return np.asarray(vectors[rows], np.float32)
 
-    centres = plus_plus(draw(START_PER_CODE * width), width, random)
+    centers = plus_plus(draw(START_PER_CODE * width), width, random)
     seen = np.zeros(width, np.int64)
     for step in range(steps):
         drawn = draw(batch)
-        _, distance, sums, counts = _step(drawn, centres)
+        _, distance, sums, counts = _step(drawn, centers)
         seen += counts
         used = counts > 0
         means = sums[used] / counts[used, None]
-        centres[used] += ((counts[used] / seen[used])[:, None] * (means - centres[used])).astype(np.float32)
+        centers[used] += ((counts[used] / seen[used])[:, None] * (means - centers[used])).astype(np.float32)
         if (step + 1) % max(1, steps // 4) == 0 and step + 1 < steps:
             worst = np.argsort(-distance, kind="stable")
             idle = np.flatnonzero(seen == 0)[: len(worst)]
-            centres[idle] = drawn[worst[: len(idle)]]
-    return centres
+            centers[idle] = drawn[worst[: len(idle)]]
+    return centers
 
 
 @arithmetic.one_thread()
-def balance(vectors: Array, centres: Array) -> tuple[Array, Array]:
+def balance(vectors: Array, centers: Array) -> tuple[Array, Array]:
     """Evens out the cells by prices: the duals of a balanced transport, so that the cells form a power diagram.
 
-    A price belongs to a centre, not to a vector, hence a vector seen later is encoded by the same rule. Centres follow
+    A price belongs to a center, not to a vector, hence a vector seen later is encoded by the same rule. Centers follow
     the means of their cells.
 
     Args:
         vectors: (n, D) float32.
-        centres: (M, D) float32.
+        centers: (M, D) float32.
 
     Returns:
-        Centres (M, D) and prices (M,), mean zero, float32.
+        Centers (M, D) and prices (M,), mean zero, float32.
     """
-    prices = np.zeros(len(centres), np.float32)
+    prices = np.zeros(len(centers), np.float32)
     for _ in range(BALANCING_ROUNDS):
-        prices = _even_prices(vectors, centres, prices)
-        _, _, sums, counts = _step(vectors, centres, prices)
-        used, centres = counts > 0, centres.copy()
-        centres[used] = sums[used] / counts[used, None]
-    return centres, _even_prices(vectors, centres, prices)
+        prices = _even_prices(vectors, centers, prices)
+        _, _, sums, counts = _step(vectors, centers, prices)
+        used, centers = counts > 0, centers.copy()
+        centers[used] = sums[used] / counts[used, None]
+    return centers, _even_prices(vectors, centers, prices)
 
 
-def _even_prices(vectors: Array, centres: Array, prices: Array) -> Array:
-    """Steps of dual ascent: crowded centres become dearer; gives the prices with the smallest largest cell."""
+def _even_prices(vectors: Array, centers: Array, prices: Array) -> Array:
+    """Steps of dual ascent: crowded centers become dearer; gives the prices with the smallest largest cell."""
     few = vectors[:: -(-len(vectors) // BLOCK)]
-    two = np.partition((centres**2).sum(axis=1) - 2.0 * few @ centres.T, 1, axis=1)[:, :2]
-    scale = float((two[:, 1] - two[:, 0]).mean()) or 1.0  # what it takes to move a vector to its next centre
-    target, least, best = len(vectors) / len(centres), len(vectors) + 1, prices
+    two = np.partition((centers**2).sum(axis=1) - 2.0 * few @ centers.T, 1, axis=1)[:, :2]
+    scale = float((two[:, 1] - two[:, 0]).mean()) or 1.0  # what it takes to move a vector to its next center
+    target, least, best = len(vectors) / len(centers), len(vectors) + 1, prices
     for step in range(BALANCING_STEPS):
-        counts = np.bincount(nearest(vectors, centres, prices)[0], minlength=len(centres))
+        counts = np.bincount(nearest(vectors, centers, prices)[0], minlength=len(centers))
         if counts.max() < least:
             least, best = int(counts.max()), prices
         push = np.clip(counts / target - 1, -1, 1) * scale / (1 + step / 4)
@@ -185,16 +185,16 @@ def _even_prices(vectors: Array, centres: Array, prices: Array) -> Array:
 
 
 def plus_plus(vectors: Array, width: int, random: np.random.Generator) -> Array:
-    """Greedy k-means++ start among at most `START_PER_CODE` vectors per centre.
+    """Greedy k-means++ start among at most `START_PER_CODE` vectors per center.
 
-    Each next centre is the best of 2 + ln M vectors drawn by their squared distance (Arthur and Vassilvitskii 2007).
-    Where all distances are zero (fewer distinct vectors than centres) the rest repeats earlier vectors.
+    Each next center is the best of 2 + ln M vectors drawn by their squared distance (Arthur and Vassilvitskii 2007).
+    Where all distances are zero (fewer distinct vectors than centers) the rest repeats earlier vectors.
     """
     if len(vectors) > START_PER_CODE * width:
         vectors = vectors[np.sort(random.choice(len(vectors), START_PER_CODE * width, replace=False, shuffle=False))]
     squares = np.einsum("nd,nd->n", vectors, vectors)
     trials = 2 + int(np.log(width))
-    centres = np.empty((width, vectors.shape[1]), np.float32)
+    centers = np.empty((width, vectors.shape[1]), np.float32)
     drawn = random.integers(len(vectors), size=1)
     distance = np.full((len(vectors), 1), np.inf, np.float32)
     for cell in range(width):
@@ -202,18 +202,18 @@ def plus_plus(vectors: Array, width: int, random: np.random.Generator) -> Array:
         fresh[drawn, np.arange(len(drawn))] = 0
         fresh = np.minimum(distance, np.maximum(fresh, 0))
         best = int(fresh.sum(axis=0, dtype=np.float64).argmin())
-        centres[cell], distance = vectors[drawn[best]], fresh[:, [best]]
+        centers[cell], distance = vectors[drawn[best]], fresh[:, [best]]
         heap = np.cumsum(distance, dtype=np.float64)
         places = np.searchsorted(heap, random.random(trials) * heap[-1], side="right")
         drawn = places if heap[-1] > 0 else random.integers(len(vectors), size=trials)
         drawn = np.minimum(drawn, len(vectors) - 1)
-    return centres
+    return centers
 
 
-def _table(centres: Array, prices: Array | None) -> Array:
+def _table(centers: Array, prices: Array | None) -> Array:
     """What a vector with a one behind it is multiplied by to give |c|^2 - 2 x.c plus the price; (D + 1, M)."""
-    squares = (centres**2).sum(axis=1)
-    table: Array = np.vstack([-2 * centres.T, squares if prices is None else squares + prices]).astype(np.float32)
+    squares = (centers**2).sum(axis=1)
+    table: Array = np.vstack([-2 * centers.T, squares if prices is None else squares + prices]).astype(np.float32)
     return table
 
 
@@ -229,23 +229,23 @@ def _nearest(block: Array, table: Array, prices: Array | None) -> tuple[Array, A
     return codes, np.maximum(distance, 0)
 
 
-def _step(vectors: Array, centres: Array, prices: Array | None = None) -> tuple[Array, Array, Array, Array]:
+def _step(vectors: Array, centers: Array, prices: Array | None = None) -> tuple[Array, Array, Array, Array]:
     """Codes, distances, sums (M, D) float64 and counts of the cells, in one walk over the vectors."""
-    table = _table(centres, prices)
+    table = _table(centers, prices)
 
     def block(start: int) -> tuple[Array, Array, Array]:
         rows = vectors[start : start + BLOCK]
         own, far = _nearest(rows, table, prices)
         ones = np.ones(len(rows), np.float32)
-        member = sparse.csr_matrix((ones, own, np.arange(len(rows) + 1)), shape=(len(rows), len(centres)))
+        member = sparse.csr_matrix((ones, own, np.arange(len(rows) + 1)), shape=(len(rows), len(centers)))
         return own, far, member.T @ rows
 
     codes, distance = np.empty(len(vectors), np.int32), np.empty(len(vectors), np.float32)
-    sums = np.zeros(centres.shape, np.float64)
+    sums = np.zeros(centers.shape, np.float64)
     for start, (own, far, part) in in_blocks(block, len(vectors)):
         codes[start : start + BLOCK], distance[start : start + BLOCK] = own, far
         sums += part
-    return codes, distance, sums, np.bincount(codes, minlength=len(centres))
+    return codes, distance, sums, np.bincount(codes, minlength=len(centers))
 
 
 def _fill_empty(vectors: Array, distance: Array, sums: Array, counts: Array) -> None:

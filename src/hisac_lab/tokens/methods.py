@@ -33,7 +33,7 @@ METHODS: dict[str, type[ResidualQuantizer]] = OWN | plugins.load(plugins.QUANTIZ
 
 
 def fit_quantizer(config: TokenizeConfig, vectors: Array, seed: int) -> ResidualQuantizer:
-    """Fits the quantiser of `config`.
+    """Fits the quantizer of `config`.
 
     Args:
         config: The section `tokenize`.
@@ -62,7 +62,7 @@ def refit_quantizer(
     autoencoder and prices stay as they are.
 
     Args:
-        previous: The earlier quantiser.
+        previous: The earlier quantizer.
         config: The section `tokenize`.
         vectors: (n, D) float32 embeddings of all items; may be memory-mapped.
         fresh: Share of the items that the earlier fit did not have.
@@ -90,7 +90,7 @@ def sample(vectors: Array, config: TokenizeConfig, seed: int) -> Array:
 
 
 def open_quantizer(path: Path) -> ResidualQuantizer:
-    """Opens the quantiser in the output of the stage `tokenize`.
+    """Opens the quantizer in the output of the stage `tokenize`.
 
     Raises:
         UserError: The stage has not run.
@@ -99,7 +99,7 @@ def open_quantizer(path: Path) -> ResidualQuantizer:
 
 
 def open_previous(path: Path, config: TokenizeConfig, dim: int) -> ResidualQuantizer:
-    """Opens an earlier quantiser to start from.
+    """Opens an earlier quantizer to start from.
 
     Args:
         path: A copy of an earlier output of the stage `tokenize`.

@@ -1,7 +1,7 @@
 """Quality of semantic IDs, and the gate that stops the graph when it is poor.
 
 Use alone proves nothing: three levels at 98 % use can still put 20,000 items on 250 IDs. So collisions, crowding, what
-is left of the embedding, of its neighbourhoods and of the items' categories are measured beside it, and what a second
+is left of the embedding, of its neighborhoods and of the items' categories are measured beside it, and what a second
 seed would have said.
 """
 
@@ -19,7 +19,7 @@ from hisac_lab.tokens.prefixes import Prefixes, prefixes
 from hisac_lab.tokens.quantizer import ResidualQuantizer
 
 BLOCK = 16384
-CORPUS = 100_000  # items among which neighbours are sought, at most
+CORPUS = 100_000  # items among which neighbors are sought, at most
 PROBES_AT_ONCE = 64
 
 
@@ -27,7 +27,7 @@ def measure(
     vectors: Array,
     codes: Array,
     quantizer: ResidualQuantizer,
-    neighbours: int,
+    neighbors: int,
     probes: int,
     categories: Array | None = None,
     other_codes: Array | None = None,
@@ -38,8 +38,8 @@ def measure(
         vectors: (n, D) embeddings of the items that have one; may be memory-mapped.
         codes: (n, L) semantic IDs.
         quantizer: Where they come from.
-        neighbours: k of the neighbour overlap.
-        probes: Items whose neighbours are compared, at most.
+        neighbors: k of the neighbor overlap.
+        probes: Items whose neighbors are compared, at most.
         categories: Category of each item, or None; (n,) int.
         other_codes: Semantic IDs of a fit with another seed, or None; (n, L).
 
@@ -48,7 +48,7 @@ def measure(
         fan-out, explained variance, purity of prefixes (share of pairs of items with that prefix that share their
         category; None without such pairs) and seed agreement (adjusted Rand index).
         For the full ID: `ids`, `collision_rate` (share of items that share their ID), `largest_bucket`,
-        `max_bucket_share`, `explained_variance`, `mean_squared_error`, `cosine`, `neighbour_overlap`.
+        `max_bucket_share`, `explained_variance`, `mean_squared_error`, `cosine`, `neighbor_overlap`.
         With categories `purity_by_chance` and `purity_lift` (first level over chance).
     """
     tree = prefixes(codes)
@@ -83,7 +83,7 @@ def measure(
         "explained_variance": levels[-1]["explained_variance"],
         "mean_squared_error": errors[-1] / len(codes),
         "cosine": cosine,
-        "neighbour_overlap": overlap(vectors, tree[-1], codes, quantizer, neighbours, probes),
+        "neighbor_overlap": overlap(vectors, tree[-1], codes, quantizer, neighbors, probes),
     }
     if categories is not None:
         chance = purity(np.zeros(len(codes), np.int64), categories)
@@ -128,7 +128,7 @@ def agreement(one: Array, other: Array) -> float:
 
 
 def overlap(
-    vectors: Array, leaves: Prefixes, codes: Array, quantizer: ResidualQuantizer, neighbours: int, probes: int
+    vectors: Array, leaves: Prefixes, codes: Array, quantizer: ResidualQuantizer, neighbors: int, probes: int
 ) -> float:
     """Share of an item's k nearest by ID that are among its k nearest by embedding.
 
@@ -141,7 +141,7 @@ def overlap(
         leaves: The full IDs.
         codes: (n, L) semantic IDs.
         quantizer: Gives the distance between IDs.
-        neighbours: k.
+        neighbors: k.
         probes: Items compared, at most.
     """
     corpus = _spaced(len(vectors), CORPUS)
@@ -150,7 +150,7 @@ def overlap(
     places = quantizer.decode(codes[corpus[first]])
     members = np.argsort(leaf, kind="stable")
     begins = np.cumsum(count) - count
-    nearest = min(neighbours, len(corpus) - 1)
+    nearest = min(neighbors, len(corpus) - 1)
     if nearest < 1:
         return 1.0
     asked = _spaced(len(corpus), probes)
@@ -199,7 +199,7 @@ def check_limits(quality: dict[str, Any], config: TokenizeConfig) -> None:
     if config.method != "random":
         rules += [
             ("min_explained_variance", quality["explained_variance"], more),
-            ("min_neighbour_overlap", quality["neighbour_overlap"], more),
+            ("min_neighbor_overlap", quality["neighbor_overlap"], more),
             ("min_purity_lift", quality.get("purity_lift"), "choose another embed.method"),
             ("min_seed_agreement", levels[0].get("seed_agreement"), "lower the first of tokenize.widths"),
         ]

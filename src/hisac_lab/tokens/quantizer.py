@@ -1,8 +1,8 @@
-"""Residual quantisers: semantic IDs as paths of codewords, coarse to fine.
+"""Residual quantizers: semantic IDs as paths of codewords, coarse to fine.
 
-The residual k-means works on the L2-normalised embedding without an encoder, as HiSAC's Figure 1 draws it;
+The residual k-means works on the L2-normalized embedding without an encoder, as HiSAC's Figure 1 draws it;
 that distances to sums of codewords mean something there is inferred (docs/papers/hisac.md#semantic-ids). Every
-quantiser keeps two promises, tested by one suite: depth-l codes are the first l levels of depth-L codes, and the sum of
+quantizer keeps two promises, tested by one suite: depth-l codes are the first l levels of depth-L codes, and the sum of
 the codewords on a path lives in the space into which `project` puts the items, so that distances between the two mean
 something.
 """
@@ -22,7 +22,7 @@ from hisac_lab.tokens.kmeans import BLOCK, balance, in_blocks, kmeans, mini_batc
 
 @dataclass(frozen=True)
 class ResidualQuantizer:
-    """Codewords of each level, in the space of the embeddings; other quantisers replace what differs.
+    """Codewords of each level, in the space of the embeddings; other quantizers replace what differs.
 
     Attributes:
         codewords: One (M_l, S) float32 array per level.
@@ -47,7 +47,7 @@ class ResidualQuantizer:
         return tuple(len(words) for words in self.codewords)
 
     def cut(self, depth: int) -> Self:
-        """The quantiser of the first `depth` levels: its codes are the first levels of these."""
+        """The quantizer of the first `depth` levels: its codes are the first levels of these."""
         return replace(self, codewords=self.codewords[:depth], prices=self.prices[:depth])
 
     def project(self, vectors: Array) -> Array:
@@ -82,7 +82,7 @@ class ResidualQuantizer:
         return self.decode(codes)
 
     def with_codewords(self, codewords: tuple[Array, ...]) -> Self:
-        """The same quantiser with other codewords, as many as before."""
+        """The same quantizer with other codewords, as many as before."""
         return replace(self, codewords=codewords)
 
     def facts(self) -> dict[str, Any]:
@@ -125,12 +125,12 @@ def fit(
     residual = np.array(vectors, np.float32)
     words, prices = [], []
     for level, width in track(enumerate(widths), len(widths), "tokenize", "levels"):
-        centres = kmeans(residual, width, iterations, np.random.default_rng([seed, level]))
+        centers = kmeans(residual, width, iterations, np.random.default_rng([seed, level]))
         if balanced:
-            centres, price = balance(residual, centres)
+            centers, price = balance(residual, centers)
             prices.append(price)
-        words.append(centres)
-        residual -= centres[nearest(residual, centres, prices[-1] if balanced else None)[0]]
+        words.append(centers)
+        residual -= centers[nearest(residual, centers, prices[-1] if balanced else None)[0]]
     return ResidualQuantizer(tuple(words), tuple(prices))
 
 

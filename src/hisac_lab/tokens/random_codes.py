@@ -1,4 +1,4 @@
-"""Random codes: the control that any quantiser has to beat.
+"""Random codes: the control that any quantizer has to beat.
 
 An item's code at each level is a hash of its embedding, so equal items share it and later items have one too, but
 nearness is gone. Codewords are the means of what is left over, as in residual k-means.
@@ -87,7 +87,7 @@ def row_hash(block: Array, seed: int = 0) -> Array:
 
 
 def _mix(state: Array) -> Array:
-    """The finaliser of splitmix64 (Steele, Lea and Flood 2014)."""
+    """The finalizer of splitmix64 (Steele, Lea and Flood 2014)."""
     state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     mixed: Array = state ^ (state >> np.uint64(31))

@@ -45,7 +45,7 @@ class Quality(Record):
     explained_variance: float
     mean_squared_error: float
     cosine: float
-    neighbour_overlap: float
+    neighbor_overlap: float
     purity_by_chance: float | None = None
     purity_lift: float | None = None
 

@@ -1,8 +1,8 @@
-"""RQ-VAE: residual quantisation in a learnt latent space (Lee et al. 2022, as TIGER uses it for semantic IDs).
+"""RQ-VAE: residual quantization in a learned latent space (Lee et al. 2022, as TIGER uses it for semantic IDs).
 
-Latents are L2-normalised, and codewords are sums towards them, so routing compares agents and items in the latent
+Latents are L2-normalized, and codewords are sums toward them, so routing compares agents and items in the latent
 space (`project`), where one temperature fits as it does for the embeddings themselves. Loss: squared error of the
-reconstruction plus, per level, |sg(r) - c|^2 + beta |r - sg(c)|^2, straight-through past the quantiser; beta and the
+reconstruction plus, per level, |sg(r) - c|^2 + beta |r - sg(c)|^2, straight-through past the quantizer; beta and the
 form are TIGER's (inferred for HiSAC: docs/papers/hisac.md#semantic-ids). Codewords start by residual k-means on the
 first latents, and unused ones move to badly served items. Only the training needs torch; what is kept are plain
 matrices.

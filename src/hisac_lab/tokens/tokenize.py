@@ -1,4 +1,4 @@
-"""The stage `tokenize`: embeddings in, quantiser, semantic IDs and their quality out."""
+"""The stage `tokenize`: embeddings in, quantizer, semantic IDs and their quality out."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ IDS, LATENTS = "ids.parquet", "latents"
 
 @arithmetic.one_thread()
 def tokenize(config: TokenizeConfig, *, prepared: Path, embedded: Path, out: Path) -> None:
-    """Fits the quantiser on the items' embeddings and writes it with codes and their quality.
+    """Fits the quantizer on the items' embeddings and writes it with codes and their quality.
 
     Items without an embedding get the code -1 at every level: they neither vote nor are routed. Where the codewords
     live in a space of their own, `latents.npy` (items, S) float32 holds the items there.
@@ -53,7 +53,7 @@ def tokenize(config: TokenizeConfig, *, prepared: Path, embedded: Path, out: Pat
         other = fit_quantizer(config, rows, config.seed + 1).encode(rows)
     fields = Prepared.open(prepared).fields
     categories = np.asarray(load_array(prepared, "item_fields"))[known, 0].astype(np.int64) if fields else None
-    quality = measure(rows, codes[known], quantizer, config.neighbours, config.probes, categories, other)
+    quality = measure(rows, codes[known], quantizer, config.neighbors, config.probes, categories, other)
     check_limits(quality, config)
     if quantizer.moves:
         latents = np.zeros((len(vectors), quantizer.codewords[0].shape[1]), np.float32)
@@ -103,7 +103,7 @@ def changes(now: Path, then: Path) -> dict[str, Any]:
 
 
 def _fit(config: TokenizeConfig, rows: Array, names: list[str]) -> tuple[ResidualQuantizer, dict[str, Any]]:
-    """The quantiser and, where it starts from an earlier one, how many items are new."""
+    """The quantizer and, where it starts from an earlier one, how many items are new."""
     if config.previous is None:
         return fit_quantizer(config, rows, config.seed), {}
     path = Path(config.previous)

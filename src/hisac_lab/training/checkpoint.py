@@ -1,4 +1,4 @@
-"""Checkpoints: weights, optimisers and the position in the data, whole or not there at all."""
+"""Checkpoints: weights, optimizers and the position in the data, whole or not there at all."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Checkpoint:
         write_file(self.path, box.getvalue())
 
     def resume(self, model: nn.Module, optimizers: list[torch.optim.Optimizer]) -> Progress | None:
-        """Puts the last state into model and optimisers; None at a fresh start."""
+        """Puts the last state into model and optimizers; None at a fresh start."""
         if not self.path.exists():
             return None
         state: dict[str, Any] = torch.load(self.path, map_location="cpu", weights_only=True)

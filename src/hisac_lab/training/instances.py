@@ -1,6 +1,6 @@
 """The stage `instances`: IAT's source model walks through time, and every sample's vector is stored.
 
-The training period is cut into stretches of time. Each stretch is compressed first and learnt from afterwards, so no
+The training period is cut into stretches of time. Each stretch is compressed first and learned from afterwards, so no
 stored vector was made by weights that had seen its label, nor any later one (rule 3 of docs/papers/iat.md#leak-rules).
 Validation and test samples are compressed by the final weights, frozen. No row is ever written again.
 """
@@ -109,12 +109,12 @@ def write_instances(
     walk = _Walk(config, model, _table(config, out, unit), train, runtime)
     requests = group(store, samples["train"], train.max_candidates)
     places = _places(requests, shifts["train"])
-    written, learnt = _stretches(requests, config, unit)
+    written, learned = _stretches(requests, config, unit)
     curve: list[dict[str, Any]] = []
     for stretch in track(range(config.stretches), config.stretches, "instances", "stretches"):
         found = walk.write(requests, np.flatnonzero(written == stretch), places)
         curve.append({"stretch": stretch} | found.quality())
-        walk.learn(requests, np.flatnonzero(learnt == stretch), stretch)
+        walk.learn(requests, np.flatnonzero(learned == stretch), stretch)
     for split in samples:
         if split != "train" and len(samples[split]):
             others = group(store, samples[split], train.max_candidates)
@@ -183,16 +183,16 @@ def _places(requests: Requests, shift: Array) -> Array:
 
 
 def _stretches(requests: Requests, config: InstancesConfig, unit: int) -> tuple[Array, Array]:
-    """In which stretch each row is written, and in which its label has arrived and is learnt; two (N,).
+    """In which stretch each row is written, and in which its label has arrived and is learned; two (N,).
 
     Stretches have equally many rows but for ties: a time unit is never cut. What arrives after the last stretch is
-    learnt in it: all of it is of the training period.
+    learned in it: all of it is of the training period.
     """
     moments = requests.time // unit * unit
     cuts = (np.arange(1, config.stretches) * len(requests)) // config.stretches
     edges = np.sort(moments)[cuts]
-    written, learnt = (np.searchsorted(edges, when, side="right") for when in (moments, moments + config.label_delay))
-    return written, learnt
+    written, learned = (np.searchsorted(edges, when, side="right") for when in (moments, moments + config.label_delay))
+    return written, learned
 
 
 @dataclass(frozen=True)

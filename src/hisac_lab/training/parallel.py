@@ -3,7 +3,7 @@
     torchrun --nproc-per-node 2 $(command -v hisac-lab) stage train --model hisac --seed 0
 
 Each process takes its share of the rows of every batch, and gradients are summed, so a run is the same as in one
-process but for rounding, and but for dropout: each process draws its own masks. Batch normalisation sees the share.
+process but for rounding, and but for dropout: each process draws its own masks. Batch normalization sees the share.
 The first process (the leader) alone shows progress and writes; all must see the same files.
 """
 
@@ -71,7 +71,7 @@ class Team:
                 dist.broadcast(part.data, 0)
 
     def sum_gradients(self, model: nn.Module, loss: float) -> float:
-        """Sums the gradients of all processes in place, and the loss; statistics of batch normalisation are averaged.
+        """Sums the gradients of all processes in place, and the loss; statistics of batch normalization are averaged.
 
         A parameter without a gradient anywhere stays without.
         """

@@ -1,4 +1,4 @@
-"""One training run as a stage: settings and artefacts in, a model bundle out."""
+"""One training run as a stage: settings and artifacts in, a model bundle out."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from hisac_lab.base.artifacts import Array
 from hisac_lab.config.world import FOCUS, World
-from hisac_lab.world.catalogue import Catalogue
+from hisac_lab.world.catalog import Catalog
 
 WEAKEST, STRONGEST = 2.5, 5.0
 """Range of the strength of a new interest, in logits."""
@@ -49,10 +49,10 @@ class Life:
     ready: Array
 
 
-def make_life(random: np.random.Generator, catalogue: Catalogue, world: World) -> Life:
+def make_life(random: np.random.Generator, catalog: Catalog, world: World) -> Life:
     """Draws the interests of one user and the subjects of their requests."""
     count, requests = world.interests, world.requests
-    subtopic = random.permutation(len(catalogue.subtopic_bounds) - 1)[: 2 * count]
+    subtopic = random.permutation(len(catalog.subtopic_bounds) - 1)[: 2 * count]
     birth, passed = np.zeros((2, 2 * count), np.int64)
     birth[FOCUS:count] = np.sort(random.integers(1, requests, count - FOCUS))
     passed[:count] = np.r_[birth[FOCUS:count], np.full(FOCUS, requests)]
@@ -69,7 +69,7 @@ def make_life(random: np.random.Generator, catalogue: Catalogue, world: World) -
     pairs = random.permuted(np.flatnonzero(lasts)[:, None] + np.array([0, count]), axis=1)
     _return(subject, wanted.tolist(), passed[lasts].tolist(), pairs.tolist(), gap(world))
     return Life(
-        leaf=subtopic * catalogue.themes + random.integers(0, catalogue.themes, 2 * count),
+        leaf=subtopic * catalog.themes + random.integers(0, catalog.themes, 2 * count),
         subtopic=subtopic,
         strength=strength,
         slope=world.drift * random.standard_normal(2 * count),

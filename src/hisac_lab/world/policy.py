@@ -1,7 +1,7 @@
 """The logging policy: which items a request shows, and with what probability.
 
 A request has a subject (see `life`). Each position takes an item of the subject's leaf, of its subtopic, of the whole
-catalogue (all three by popularity), of the whole catalogue uniformly, or one of the user's familiar items, with the
+catalog (all three by popularity), of the whole catalog uniformly, or one of the user's familiar items, with the
 shares below; an item that is shown higher up is drawn again. So a slate is a Plackett-Luce draw from the mixture q, and
 
     propensity = q(item) / (1 - sum of q over the items above):
@@ -15,7 +15,7 @@ from __future__ import annotations
 import numpy as np
 
 from hisac_lab.base.artifacts import Array
-from hisac_lab.world.catalogue import Catalogue
+from hisac_lab.world.catalog import Catalog
 from hisac_lab.world.life import Life
 
 SHARES = {"leaf": 0.5, "subtopic": 0.2, "popular": 0.15, "uniform": 0.05, "familiar": 0.1}
@@ -26,23 +26,23 @@ _POPULAR, _UNIFORM = 2, 3
 
 
 class Policy:
-    """The logging policy towards one user.
+    """The logging policy toward one user.
 
     Args:
         random: The user's generator.
-        catalogue: The items.
+        catalog: The items.
         life: The user.
     """
 
-    def __init__(self, random: np.random.Generator, catalogue: Catalogue, life: Life) -> None:
-        self._random, self._catalogue = random, catalogue
+    def __init__(self, random: np.random.Generator, catalog: Catalog, life: Life) -> None:
+        self._random, self._catalog = random, catalog
         self._leaf, self._subtopic = life.leaf[life.subject], life.subtopic[life.subject]
-        bounds = (catalogue.leaf_bounds, self._leaf), (catalogue.subtopic_bounds, self._subtopic)
+        bounds = (catalog.leaf_bounds, self._leaf), (catalog.subtopic_bounds, self._subtopic)
         whole = np.zeros(len(self._leaf))
         self._start = np.stack([*(bound[one] for bound, one in bounds), whole], axis=1)
-        self._width = np.stack([*(bound[one + 1] for bound, one in bounds), whole + catalogue.ends[-1]], axis=1)
+        self._width = np.stack([*(bound[one + 1] for bound, one in bounds), whole + catalog.ends[-1]], axis=1)
         self._width -= self._start
-        self.familiar = np.unique(self._by_popularity(0.0, catalogue.ends[-1], random.random(FAMILIAR)))
+        self.familiar = np.unique(self._by_popularity(0.0, catalog.ends[-1], random.random(FAMILIAR)))
 
     def slates(self, slate: int) -> Array:
         """Draws the items of all R requests; (R, slate)."""
@@ -64,13 +64,13 @@ class Policy:
 
     def mixture(self, items: Array) -> Array:
         """Probability q of each item in a single draw of its request; (R, n) to (R, n)."""
-        catalogue, own = self._catalogue, self.familiar
+        catalog, own = self._catalog, self.familiar
         place = np.minimum(np.searchsorted(own, items), len(own) - 1)
         familiar = np.where(own[place] == items, 1 / len(own), 0.0)
-        in_leaf = np.where(catalogue.leaf[items] == self._leaf[:, None], catalogue.in_leaf[items], 0.0)
-        in_subtopic = np.where(catalogue.subtopic[items] == self._subtopic[:, None], catalogue.in_subtopic[items], 0.0)
-        uniform = np.full(items.shape, 1 / len(catalogue.leaf))
-        parts = (in_leaf, in_subtopic, catalogue.weight[items], uniform, familiar)
+        in_leaf = np.where(catalog.leaf[items] == self._leaf[:, None], catalog.in_leaf[items], 0.0)
+        in_subtopic = np.where(catalog.subtopic[items] == self._subtopic[:, None], catalog.in_subtopic[items], 0.0)
+        uniform = np.full(items.shape, 1 / len(catalog.leaf))
+        parts = (in_leaf, in_subtopic, catalog.weight[items], uniform, familiar)
         chance = np.zeros(items.shape)
         for share, part in zip(SHARES.values(), parts, strict=True):
             chance += share * part
@@ -90,12 +90,12 @@ class Policy:
         part = np.minimum(source, _POPULAR)
         items = self._by_popularity(self._start[request, part], self._width[request, part], where)
         uniform = source == _UNIFORM
-        items[uniform] = where[uniform] * len(self._catalogue.leaf)
+        items[uniform] = where[uniform] * len(self._catalog.leaf)
         familiar = source > _UNIFORM
         items[familiar] = self.familiar[(where[familiar] * len(self.familiar)).astype(np.int64)]
         return items
 
     def _by_popularity(self, start: Array | float, width: Array | float, where: Array) -> Array:
-        items = np.searchsorted(self._catalogue.ends, start + width * where, side="right")
-        found: Array = np.minimum(items, len(self._catalogue.leaf) - 1)
+        items = np.searchsorted(self._catalog.ends, start + width * where, side="right")
+        found: Array = np.minimum(items, len(self._catalog.leaf) - 1)
         return found

@@ -16,7 +16,7 @@ from hisac_lab.base.artifacts import Array
 from hisac_lab.base.progress import track
 from hisac_lab.config.world import World, WorldConfig, resolve
 from hisac_lab.world import truth
-from hisac_lab.world.catalogue import make_catalogue, write_catalogue
+from hisac_lab.world.catalog import make_catalog, write_catalog
 from hisac_lab.world.ceiling import Ceiling
 from hisac_lab.world.life import make_life
 from hisac_lab.world.policy import FAMILIAR, SHARES, Policy
@@ -60,7 +60,7 @@ def simulate(config: WorldConfig, *, out: Path) -> dict[str, Any]:
     """
     world = resolve(config)
     simulator = Simulator(world)
-    write_catalogue(simulator.catalogue, world, out)
+    write_catalog(simulator.catalog, world, out)
     late = START + world.days * DAY * 4 // 5
     whole, last_fifth = Ceiling(simulator.examined), Ceiling(simulator.examined)
     for folder in ("events", "truth"):
@@ -102,37 +102,37 @@ class Simulator:
 
     def __init__(self, world: World) -> None:
         self.world = world
-        self.catalogue = make_catalogue(world)
+        self.catalog = make_catalog(world)
         self.examined = truth.examined(world)
-        self._unrevealed = truth.Unrevealed(self.catalogue, world)
+        self._unrevealed = truth.Unrevealed(self.catalog, world)
 
     def user(self, number: int) -> dict[str, Array]:
         """The log of one user and its truth: columns of `events_per_user` rows.
 
         It depends on the seed, the number and the settings except `users`.
         """
-        world, catalogue = self.world, self.catalogue
+        world, catalog = self.world, self.catalog
         random = np.random.default_rng([world.seed, 2, number])
         requests, slate = world.requests, world.slate
-        life = make_life(random, catalogue, world)
+        life = make_life(random, catalog, world)
         # Distinct seconds: a request is told by its user and time.
         seconds = np.sort(random.integers(0, world.days * DAY - requests, requests)) + np.arange(requests)
         times = START + seconds
-        policy = Policy(random, catalogue, life)
+        policy = Policy(random, catalog, life)
         items = policy.slates(slate)
         again = np.ones(items.size, bool)
         again[np.unique(items, return_index=True)[1]] = False
 
-        plain = truth.logits(catalogue, world, items, times, again.reshape(items.shape))
-        interest, focus = truth.interest(catalogue, life, items)
+        plain = truth.logits(catalog, world, items, times, again.reshape(items.shape))
+        interest, focus = truth.interest(catalog, life, items)
         full = truth.sigmoid(plain + interest)
         probability = (self.examined * full).astype(np.float32)
         clicks = random.random(items.shape) < probability
-        known = focus | truth.revealed(catalogue.subtopic[items], clicks)
+        known = focus | truth.revealed(catalog.subtopic[items], clicks)
         recent = np.where(known, full, self._unrevealed.probability(plain, life, items))
         columns = {
             "user": np.full(items.size, number),
-            "item": catalogue.number[items],
+            "item": catalog.number[items],
             "time": np.repeat(times, slate),
             "click": clicks,
             "position": np.tile(np.arange(slate), requests),

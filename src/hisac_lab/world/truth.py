@@ -28,7 +28,7 @@ from numpy.typing import ArrayLike
 
 from hisac_lab.base.artifacts import Array
 from hisac_lab.config.world import World
-from hisac_lab.world.catalogue import Catalogue
+from hisac_lab.world.catalog import Catalog
 from hisac_lab.world.life import STRONGEST, WEAKEST, Life, gap
 from hisac_lab.world.policy import SHARES
 
@@ -44,31 +44,31 @@ def examined(world: World) -> Array:
     return chance
 
 
-def logits(catalogue: Catalogue, world: World, items: Array, times: Array, again: Array) -> Array:
+def logits(catalog: Catalog, world: World, items: Array, times: Array, again: Array) -> Array:
     """Click logits without interests of items (R, n), at times (R,), shown before or not (R, n); (R, n)."""
     # Two waves per topic and request, then each item takes its topic's.
     angle = times[:, None] * (2 * np.pi / np.array([_WEEK, _YEAR]))
-    waves = np.sin(angle[:, None, :] + catalogue.phase).sum(axis=2)
-    topic = catalogue.subtopic[items] // catalogue.subtopics
+    waves = np.sin(angle[:, None, :] + catalog.phase).sum(axis=2)
+    topic = catalog.subtopic[items] // catalog.subtopics
     season = world.season * np.take_along_axis(waves, topic, axis=1)
-    plain: Array = BASE + catalogue.appeal[items] + season + world.repeat * again
+    plain: Array = BASE + catalog.appeal[items] + season + world.repeat * again
     return plain
 
 
-def interest(catalogue: Catalogue, life: Life, items: Array) -> tuple[Array, Array]:
+def interest(catalog: Catalog, life: Life, items: Array) -> tuple[Array, Array]:
     """What the user's interests add to the logits of items (R, n).
 
     Returns:
         Logits, and whether they come from an interest in focus; both (R, n).
     """
     requests = np.arange(len(items))[:, None]
-    own = np.full(len(catalogue.subtopic_bounds) - 1, -1)
+    own = np.full(len(catalog.subtopic_bounds) - 1, -1)
     own[life.subtopic] = np.arange(len(life.subtopic))
-    which = own[catalogue.subtopic[items]]
+    which = own[catalog.subtopic[items]]
     age = requests - life.birth[which]
     born = (which >= 0) & (age >= 0)
     focus = born & (requests < life.passed[which])
-    near = np.where(catalogue.leaf[items] == life.leaf[which], 1.0, SIBLING)
+    near = np.where(catalog.leaf[items] == life.leaf[which], 1.0, SIBLING)
     gain = near * life.strength[which] * np.exp(life.slope[which] * age / len(items))
     return np.where(focus | (born & life.lasts[which]), gain, 0.0), focus
 
@@ -83,19 +83,19 @@ class Unrevealed:
     """What can be known of an exposure when its subtopic is not revealed.
 
     Args:
-        catalogue: The items.
+        catalog: The items.
         world: The world.
     """
 
-    def __init__(self, catalogue: Catalogue, world: World) -> None:
-        themes, subtopics = catalogue.themes, len(catalogue.subtopic_bounds) - 1
+    def __init__(self, catalog: Catalog, world: World) -> None:
+        themes, subtopics = catalog.themes, len(catalog.subtopic_bounds) - 1
         self._subtopics = subtopics
         self._near = np.array([1 / themes, 1 - 1 / themes])  # the leaf is the item's, or another
         # Chance that a slate about a random subtopic shows the item, by its own leaf or by the others.
-        in_subtopic = SHARES["subtopic"] * catalogue.in_subtopic
-        by_subject = _in_slate([SHARES["leaf"] * catalogue.in_leaf + in_subtopic, in_subtopic], world)
+        in_subtopic = SHARES["subtopic"] * catalog.in_subtopic
+        by_subject = _in_slate([SHARES["leaf"] * catalog.in_leaf + in_subtopic, in_subtopic], world)
         self._shown = self._near[:, None] * by_subject / subtopics
-        popular = (SHARES["popular"] + SHARES["familiar"]) * catalogue.weight
+        popular = (SHARES["popular"] + SHARES["familiar"]) * catalog.weight
         # Chance that a slate about something else shows it.
         self._plain = _in_slate(popular + SHARES["uniform"] / len(popular), world)
         self._share_old, self._ripe = world.share_old, gap(world) / 2

@@ -68,7 +68,7 @@ def test_intervals_have_the_level_of_the_evaluation(stages: Stages, trained: Pat
     assert wide.low < narrow.low < narrow.high < wide.high
 
 
-def test_slates_larger_than_the_catalogue_are_refused(stages: Stages, trained: Path, tmp_path: Path) -> None:
+def test_slates_larger_than_the_catalog_are_refused(stages: Stages, trained: Path, tmp_path: Path) -> None:
     with says("settings", "abtest.slate", "90 is more than the"):
         _run(tmp_path, stages, trained, CONFIG.model_copy(update={"slate": 90, "pool": 100}))
 
@@ -128,7 +128,7 @@ def test_a_policy_against_itself_wins_or_loses_no_more_often_than_said() -> None
     assert decided < len(found) * 0.05 + 4 * np.sqrt(len(found) * 0.05 * 0.95)
 
 
-def test_behaviour_before_the_test_removes_variance() -> None:
+def test_behavior_before_the_test_removes_variance() -> None:
     removed = [test.cuped_variance_removed for test in _results(lifted=True, rounds=20)]
     assert np.mean(removed) > 0.02
 

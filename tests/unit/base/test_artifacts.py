@@ -1,4 +1,4 @@
-"""Artefacts: whole or not there at all, and the same bytes for the same value."""
+"""Artifacts: whole or not there at all, and the same bytes for the same value."""
 
 from __future__ import annotations
 

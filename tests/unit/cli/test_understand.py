@@ -40,7 +40,7 @@ def run(*words: str) -> str:
 
 def test_an_items_id_is_shown_level_by_level(lab: Path, stages: Stages) -> None:
     codes, table = load_array(stages.tokenize, "codes"), EventStore.open(stages.prepare).item_table
-    shown = run("sid", "show", str(table["item"].iloc[7]), "--neighbours", "3")
+    shown = run("sid", "show", str(table["item"].iloc[7]), "--neighbors", "3")
     assert f"semantic ID {'-'.join(map(str, codes[7]))}" in shown
     lines = shown.splitlines()
     head = next(place for place, line in enumerate(lines) if line.startswith("level"))
@@ -48,7 +48,7 @@ def test_an_items_id_is_shown_level_by_level(lab: Path, stages: Stages) -> None:
         cells = re.split(r"\s{2,}", lines[head + 1 + level])
         inside = int((codes[:, : level + 1] == codes[7, : level + 1]).all(axis=1).sum())
         assert cells[:3] == [str(level + 1), str(codes[7, level]), str(inside)]
-    near = lines[next(place for place, line in enumerate(lines) if line.startswith("neighbour")) + 1 :]
+    near = lines[next(place for place, line in enumerate(lines) if line.startswith("neighbor")) + 1 :]
     vectors = load_array(stages.embed, "embeddings")
     order = np.argsort(((vectors - vectors[7]) ** 2).sum(axis=1), kind="stable")
     assert [line.split()[0] for line in near] == [str(table["item"].iloc[row]) for row in order[order != 7][:3]]
@@ -67,7 +67,7 @@ def test_a_users_agents_are_those_of_the_votes(lab: Path, stages: Stages, half_l
     user = int(np.diff(store.offsets).argmax())
     shown = run("agents", "show", str(store.user_ids[user]), "--pruned", "2").splitlines()
     history = np.asarray(store.items[store.offsets[user] : store.offsets[user + 1]])
-    assert shown[0].startswith(f"user {store.user_ids[user]}: {len(history)} behaviours")
+    assert shown[0].startswith(f"user {store.user_ids[user]}: {len(history)} behaviors")
     assert book.digest in shown[1]
     head = next(place for place, line in enumerate(shown) if line.startswith("agent"))
     agents = [line.split()[:2] for line in shown[head + 1 : shown.index("", head)]]
@@ -79,7 +79,7 @@ def test_a_users_agents_are_those_of_the_votes(lab: Path, stages: Stages, half_l
         covered = sum(one.votes for one in expected) / len(history)
         assert f"{len(expected)} agents hold {covered:.1%} of the votes" in shown
     else:
-        # In behaviours of this moment: the newest counts one, all others less.
+        # In behaviors of this moment: the newest counts one, all others less.
         assert 1 <= float(agents[0][1]) < len(history) / 2
         assert all(re.fullmatch(r"\d+\.\d\d", votes) for _, votes in agents)
     assert sum(line.startswith("pruned") for line in shown) == 2

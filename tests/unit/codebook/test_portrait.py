@@ -23,7 +23,7 @@ def test_a_portrait_is_the_ballots_agents_and_what_was_cut_right_below_them(
     ballot.add_all(items)
     found = portray(BOOK, np.array(items, np.int64), budgets)
     assert [(one.node, one.votes) for one in found.agents] == [(one.node, one.votes) for one in ballot.agents(budgets)]
-    assert found.behaviours == len(items)
+    assert found.behaviors == len(items)
     assert found.voting == found.votes == sum(item != 5 for item in items)
     # Every vote is either an agent's or lost at exactly one place.
     assert sum(one.votes for one in (*found.agents, *found.cut)) == found.votes

@@ -106,7 +106,7 @@ def test_the_stage_writes_a_tree_that_opens_again(stages: Stages, tmp_path: Path
 
 
 def test_the_table_leads_both_ways(stages: Stages) -> None:
-    """From an item to its ID and from an ID to its items, by the artefact and by the opened tree."""
+    """From an item to its ID and from an ID to its items, by the artifact and by the opened tree."""
     table = pd.read_parquet(stages.codebook / "semantic_ids.parquet")
     codes, book = load_array(stages.tokenize, "codes"), Codebook.open(stages.codebook)
     names = pd.read_parquet(stages.prepare / "items.parquet")["item"]

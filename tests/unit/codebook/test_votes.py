@@ -229,7 +229,7 @@ def test_a_history_without_any_vote_has_no_agent() -> None:
     assert agents.votes.tolist() == [[0], [0]]
 
 
-def test_old_behaviours_can_count_less() -> None:
+def test_old_behaviors_can_count_less() -> None:
     """Two old events on leaf 0 against one fresh one on leaf 1: who wins depends on the half-life."""
     leaves, ages = torch.tensor([[0, 0, 1]]), torch.tensor([[100, 90, 1]])
     parents = [torch.from_numpy(parent) for parent in LINE.parents]

@@ -78,7 +78,7 @@ def test_multiply_adds_per_candidate_are_those_of_the_formulas(length: int) -> N
         assert _count(name, length, SPACE).candidate_macs == pytest.approx(macs, abs=0.2), name
 
 
-def test_multiply_adds_per_candidate_do_not_depend_on_the_size_of_the_catalogue() -> None:
+def test_multiply_adds_per_candidate_do_not_depend_on_the_size_of_the_catalog() -> None:
     large = ItemSpace.blank(**SPACE.shape() | {"items": 300})
     for name in ("short", "whole"):
         assert _count(name, 20, large).candidate_macs == pytest.approx(_count(name, 20, SPACE).candidate_macs, abs=0.2)

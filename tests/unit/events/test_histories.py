@@ -236,15 +236,15 @@ def _fitted(events: pd.DataFrame, config: PrepareConfig, method: Any) -> dict[st
         }
 
 
-@given(events=logs(), config=CHOICES, labelled=st.booleans(), by=BY, method=st.sampled_from(["text", "cooccurrence"]))
+@given(events=logs(), config=CHOICES, labeled=st.booleans(), by=BY, method=st.sampled_from(["text", "cooccurrence"]))
 @GENTLY
-def test_no_fitted_artefact_changes_when_everything_after_the_training_cut_is_deleted(
-    events: pd.DataFrame, config: PrepareConfig, labelled: bool, by: Any, method: Any
+def test_no_fitted_artifact_changes_when_everything_after_the_training_cut_is_deleted(
+    events: pd.DataFrame, config: PrepareConfig, labeled: bool, by: Any, method: Any
 ) -> None:
     times = np.sort(events["time"].to_numpy())
     cuts = int(times[int(0.6 * len(times))]), int(times[int(0.8 * len(times))])
     update: dict[str, Any] = {"cuts": cuts, "negatives_by": by}
-    if not labelled:
+    if not labeled:
         events, update = events.drop(columns="rating"), update | {"columns": ColumnsConfig(label=None)}
     config = config.model_copy(update=update)
     unit = UNIT_SECONDS[config.time_unit]

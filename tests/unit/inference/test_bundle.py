@@ -29,7 +29,7 @@ def _save(name: str, out: Path, seed: int = 3) -> torch.nn.Module:
 
 
 @pytest.mark.parametrize("name", EVERY)
-def test_a_saved_model_gives_the_same_logits_without_the_artefacts(name: str, tmp_path: Path) -> None:
+def test_a_saved_model_gives_the_same_logits_without_the_artifacts(name: str, tmp_path: Path) -> None:
     model = _save(name, tmp_path)
     again, config = load_model(tmp_path)
     assert config == EVERY[name]

@@ -53,13 +53,13 @@ def test_k_means_lowers_the_distortion() -> None:
     assert many < one < patches
     settled = _branch("kmeans", size=6, iterations=30).slots(history)
     assert torch.equal(settled, _branch("kmeans", size=6, iterations=31).slots(history))
-    centres = {
+    centers = {
         group: SPACE.semantic[history.items[0]][settled[0] == group].mean(dim=0)
         for group in set(settled[0].tolist()) - {-1}
     }
     for place, group in enumerate(settled[0].tolist()):
         if group >= 0:
-            distance = {g: (SPACE.semantic[history.items[0, place]] - c).norm() for g, c in centres.items()}
+            distance = {g: (SPACE.semantic[history.items[0, place]] - c).norm() for g, c in centers.items()}
             assert distance[group] <= min(distance.values()) + 1e-3
 
 
@@ -68,17 +68,17 @@ def _plain_k_means(items: Tensor, size: int, iterations: int) -> list[int]:
     known = [int(item) for item in items if SPACE.semantic[item].any()]
     distinct = sorted(set(known))
     count = min(size, len(distinct))
-    centres = [SPACE.semantic[distinct[place * len(distinct) // count]] for place in range(count)]
+    centers = [SPACE.semantic[distinct[place * len(distinct) // count]] for place in range(count)]
 
     def nearest(item: int) -> int:
-        apart = [float((SPACE.semantic[item] - centre).square().sum()) + MARGIN * n for n, centre in enumerate(centres)]
+        apart = [float((SPACE.semantic[item] - center).square().sum()) + MARGIN * n for n, center in enumerate(centers)]
         return apart.index(min(apart))
 
     for _ in range(iterations):
         group = [nearest(item) for item in known]
         for number in set(group):
             own = [item for item, found in zip(known, group, strict=True) if found == number]
-            centres[number] = SPACE.semantic[own].mean(dim=0)
+            centers[number] = SPACE.semantic[own].mean(dim=0)
     return [nearest(int(item)) if int(item) in distinct else -1 for item in items]
 
 
@@ -158,7 +158,7 @@ def test_a_group_is_the_mean_of_its_events_and_weighs_its_share(by: str) -> None
                 assert bias[row, group] == FLOOR
 
 
-def test_learnt_queries_are_attention() -> None:
+def test_learned_queries_are_attention() -> None:
     branch, history = _branch("queries"), make_history([6, 0])
     values = _values(history)
     with torch.no_grad():

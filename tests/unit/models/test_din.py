@@ -1,4 +1,4 @@
-"""DIN's activation unit: the factorised form equals the plain one."""
+"""DIN's activation unit: the factorized form equals the plain one."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def _plain(unit: TargetAttention, queries: Tensor, events: Tensor, mask: Tensor)
 
 
 @pytest.mark.parametrize("lengths", [[7], [7, 1, 4], [5, 0]], ids=["full", "padded", "one empty"])
-def test_attention_is_factorised(lengths: list[int]) -> None:
+def test_attention_is_factorized(lengths: list[int]) -> None:
     unit, mask = _unit(), make_history(lengths).mask
     queries = torch.randn(len(lengths), 3, 6, dtype=torch.float64)
     events = torch.randn(*mask.shape, 6, dtype=torch.float64)

@@ -31,7 +31,7 @@ def test_an_item_is_the_sum_of_its_id_fields_and_projected_embedding() -> None:
 
 
 def test_few_items_and_many_are_encoded_alike() -> None:
-    """Up to a catalogue's worth only distinct items are computed, above it the whole table."""
+    """Up to a catalog's worth only distinct items are computed, above it the whole table."""
     encoder = ItemEncoder(SPACE, 8)
     some = torch.tensor([[5, 9, 5], [0, 59, 9]])
     many = some.repeat(20, 1)

@@ -19,7 +19,7 @@ from hisac_lab.models.hisac import HiSACBranch, HiSACConfig
 SPACE = make_items()
 LENGTHS = [12, 1, 7, 0, 12]
 SWITCHES: dict[str, dict[str, Any]] = {
-    "over behaviours": {},
+    "over behaviors": {},
     "over agents": {"softmax_over": "agents"},
     "hard": {"routing": "hard"},
 }
@@ -47,7 +47,7 @@ def _routed(history: History) -> Tensor:
 
 
 def _cells(branch: HiSACBranch, history: History) -> list[tuple[int, list[tuple[int, int]], list[tuple[int, int]]]]:
-    """Per request its number, its agents (column, leaf) and its routed behaviours (column, item)."""
+    """Per request its number, its agents (column, leaf) and its routed behaviors (column, item)."""
     agents, routed = branch.agents(history), _routed(history)
     return [
         (
@@ -69,12 +69,12 @@ def _by_hand(branch: HiSACBranch, history: History) -> Tensor:
         gap = branch.leaf_vectors[leaf].double() - SPACE.semantic[item].double()
         return math.exp(-float(gap @ gap) / tau)
 
-    for row, mine, behaviours in _cells(branch, history):
+    for row, mine, behaviors in _cells(branch, history):
         for a, leaf in mine:
-            for i, item in behaviours:
+            for i, item in behaviors:
                 if branch.config.routing == "hard":
                     alpha[row, a, i] = float(leaf_of[item] == leaf)
-                elif branch.config.softmax_over == "behaviours":
+                elif branch.config.softmax_over == "behaviors":
                     alpha[row, a, i] = score(leaf, item)
                 else:
                     alpha[row, a, i] = score(leaf, item) / sum(score(other, item) for _, other in mine)
@@ -104,19 +104,19 @@ def test_padding_and_items_without_id_are_not_routed(switch: str) -> None:
     branch, history = _branch(**SWITCHES[switch]), _history()
     alpha = branch.route(history, branch.agents(history))
     assert not alpha.transpose(1, 2)[~_routed(history)].any()
-    if switch == "over behaviours":
+    if switch == "over behaviors":
         rows = (branch.agents(history).nodes >= 0).any(dim=1)
         assert (alpha[rows].sum(dim=1)[_routed(history)[rows]] > 0).all()
 
 
-def test_with_the_softmax_over_agents_every_behaviour_spends_mass_one() -> None:
-    """Undoing the division by an agent's mass, the shares of a behaviour sum to one."""
+def test_with_the_softmax_over_agents_every_behavior_spends_mass_one() -> None:
+    """Undoing the division by an agent's mass, the shares of a behavior sum to one."""
     branch, history = _branch(softmax_over="agents", temperature=0.4), _history()
     alpha = branch.route(history, branch.agents(history)).double()
-    for row, mine, behaviours in _cells(branch, history):
+    for row, mine, behaviors in _cells(branch, history):
         if not mine:
             continue
-        columns = [column for column, _ in behaviours]
+        columns = [column for column, _ in behaviors]
         matrix = alpha[row, : len(mine)][:, columns]  # alpha[a, i] = s[a, i] / mass[a]
         mass = torch.linalg.lstsq(matrix.T, torch.ones(len(columns), 1, dtype=torch.float64)).solution
         assert float(mass.sum()) == pytest.approx(len(columns), rel=1e-3)
@@ -138,7 +138,7 @@ def test_hard_routing_is_the_mean_over_an_agents_own_leaf() -> None:
                 assert not mixed[row, a].any()
 
 
-@pytest.mark.parametrize("switch", ["over behaviours", "over agents"])
+@pytest.mark.parametrize("switch", ["over behaviors", "over agents"])
 def test_a_hot_temperature_gives_every_agent_the_plain_mean(switch: str) -> None:
     branch, history = _branch(**SWITCHES[switch], temperature=1e7), _history()
     agents, events, routed = branch.agents(history), _events(history), _routed(history)
@@ -149,13 +149,13 @@ def test_a_hot_temperature_gives_every_agent_the_plain_mean(switch: str) -> None
             torch.testing.assert_close(agent, mean, atol=1e-5, rtol=1e-4)
 
 
-def test_a_cold_temperature_picks_the_nearest_behaviour() -> None:
+def test_a_cold_temperature_picks_the_nearest_behavior() -> None:
     branch, history = _branch(temperature=1e-4), make_history([9])
     alpha = branch.route(history, branch.agents(history))
     assert (alpha.max(dim=2).values > 0.3).all()  # at most a few repeats of one item share an agent
 
 
-@pytest.mark.parametrize("switch", ["over behaviours", "over agents"])
+@pytest.mark.parametrize("switch", ["over behaviors", "over agents"])
 def test_the_order_of_the_history_does_not_matter_without_decay(switch: str) -> None:
     branch = _branch(**SWITCHES[switch], agents=1, depth=1, budgets=None)
     history = make_history([11])
@@ -170,8 +170,8 @@ def test_the_order_of_the_history_does_not_matter_without_decay(switch: str) -> 
         torch.testing.assert_close(one[name], other[name])
 
 
-def test_pruned_behaviours_still_count() -> None:
-    """One agent is left; behaviours on other leaves reach it all the same, unless routing is hard."""
+def test_pruned_behaviors_still_count() -> None:
+    """One agent is left; behaviors on other leaves reach it all the same, unless routing is hard."""
     history = make_history([12])
     reach = {}
     for routing in ("soft", "hard"):
@@ -189,7 +189,7 @@ def test_pruned_behaviours_still_count() -> None:
 
 @pytest.mark.parametrize("days", [1, 30, 365])
 def test_old_events_decay(days: int) -> None:
-    """A history that is older by some days reaches the agents weaker by exp(-rate * days), and the rate is learnt."""
+    """A history that is older by some days reaches the agents weaker by exp(-rate * days), and the rate is learned."""
     branch, history = _branch(), make_history([8, 5])
     older = dataclasses.replace(history, ages=history.ages + days * DAY * history.mask)
     events = _events(history)

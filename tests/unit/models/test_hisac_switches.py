@@ -19,7 +19,7 @@ SPACE = make_items()
 HEADS = HiSACConfig().heads
 LENGTHS = [12, 1, 7, 0, 12]
 SWITCHES: dict[str, dict[str, Any]] = {
-    "over behaviours": {},
+    "over behaviors": {},
     "over agents": {"softmax_over": "agents"},
     "hard": {"routing": "hard"},
 }
@@ -54,7 +54,7 @@ def _repeating() -> History:
 @pytest.mark.parametrize("switch", SWITCHES)
 @pytest.mark.parametrize("weight", ["bias", "factor"])
 def test_routing_each_item_once_gives_the_same_numbers(switch: str, weight: str) -> None:
-    """Equal items are routed alike, so a unit of n equal behaviours takes part n times."""
+    """Equal items are routed alike, so a unit of n equal behaviors takes part n times."""
     history = _repeating()
     states, routes = [], []
     for by in ("events", "items"):
@@ -127,7 +127,7 @@ def test_agents_can_stand_in_front_of_a_transformer_block() -> None:
 
 
 def test_a_candidate_is_told_the_votes_of_its_own_path() -> None:
-    """Per level: whether a behaviour was there, the log of how many, the log of the days since the newest."""
+    """Per level: whether a behavior was there, the log of how many, the log of the days since the newest."""
     branch = _branch(path_votes=True)
     history = make_history([40, 0, 9], items=7)
     items = torch.tensor([[3, WITHOUT_ID[0], 20]]).expand(3, -1)

@@ -245,7 +245,7 @@ def test_the_query_knows_the_request() -> None:
     assert branch.query.in_features == 2 * FRAME.dim + 1
 
 
-def test_users_without_instances_get_the_learnt_answer() -> None:
+def test_users_without_instances_get_the_learned_answer() -> None:
     branch, history = _branch(), make_history([0, 8])
     answers = _answer(branch, history)
     torch.testing.assert_close(answers[0], branch.none.expand(2, -1))

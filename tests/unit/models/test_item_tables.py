@@ -29,7 +29,7 @@ def _bytes_in_training(table: torch.nn.Module) -> int:
 
 
 @given(items=st.integers(2, 5_000), dim=st.integers(1, 32), scale=st.floats(1.0, 40.0))
-def test_the_budget_holds_with_the_optimisers_state(items: int, dim: int, scale: float) -> None:
+def test_the_budget_holds_with_the_optimizers_state(items: int, dim: int, scale: float) -> None:
     megabytes = scale * (least_rows(items) + 1) * dim * 8 / MEGABYTE
     table = item_table(items, dim, megabytes)
     used = _bytes_in_training(table)
@@ -96,7 +96,7 @@ def test_the_same_seed_draws_the_same_table_and_it_survives_saving(tmp_path_fact
     assert torch.equal(load_model(out)[0](history, candidates), one.eval()(history, candidates))
 
 
-@pytest.mark.parametrize("count", [4, 200], ids=["some items", "the whole catalogue"])
+@pytest.mark.parametrize("count", [4, 200], ids=["some items", "the whole catalog"])
 def test_gradients_reach_both_rows_of_an_item_and_no_others(count: int) -> None:
     encoder = ItemEncoder(SPACE, 8, 0.0014)
     assert isinstance(encoder.ids, SharedTable)

@@ -1,4 +1,4 @@
-"""SAM: the factorised gates against the paper's form, the memory's steps, and the variants."""
+"""SAM: the factorized gates against the paper's form, the memory's steps, and the variants."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def _plain_gates(unit: DualQueryAttention, v: Tensor, q: Tensor, events: Tensor,
     return torch.sigmoid(hidden @ unit.out + unit.out_bias) * mask[:, None, :]
 
 
-def test_gates_are_factorised() -> None:
+def test_gates_are_factorized() -> None:
     unit, mask = DualQueryAttention(6, 5), make_history(LENGTHS).mask
     v, q, events = torch.randn(3, 2, 6), torch.randn(3, 2, 6), torch.randn(3, 9, 6)
     expected = _plain_gates(unit, v, q, events, mask)
@@ -145,7 +145,7 @@ def test_weight_features_look_at_places_from_the_newest(positions: int) -> None:
 
 
 @pytest.mark.parametrize(("norm", "kind"), [("batch", nn.BatchNorm1d), ("layer", nn.LayerNorm), ("none", type(None))])
-def test_two_and_three_passes_are_normalised(norm: str, kind: type) -> None:
+def test_two_and_three_passes_are_normalized(norm: str, kind: type) -> None:
     for passes in (2, 3):
         branch = _branch(passes=passes, norm=norm)
         assert type(branch.norm) is kind
@@ -159,7 +159,7 @@ def test_two_and_three_passes_are_normalised(norm: str, kind: type) -> None:
     if axes is not None:
         assert seen[0].mean(dim=axes).abs().max() < 1e-4
     one = UserState({name: part[:1] for name, part in state.parts.items()})
-    assert torch.isfinite(branch.attend(one, ask(v[:1, :1]))).all()  # one row has no spread to normalise by
+    assert torch.isfinite(branch.attend(one, ask(v[:1, :1]))).all()  # one row has no spread to normalize by
 
 
 def test_gates_start_small() -> None:

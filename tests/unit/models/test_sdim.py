@@ -14,8 +14,8 @@ from hisac_lab.ops.hashing import sign_bits
 GROUPS, BITS = 4, 2
 
 
-def _branch(normalise: bool) -> SDIMBranch:
-    return SDIMBranch(SDIMConfig(groups=GROUPS, bits=BITS, normalise=normalise), FRAME, make_items())
+def _branch(normalize: bool) -> SDIMBranch:
+    return SDIMBranch(SDIMConfig(groups=GROUPS, bits=BITS, normalize=normalize), FRAME, make_items())
 
 
 def _sums(branch: SDIMBranch, events: Tensor, mask: Tensor, query: Tensor) -> list[Tensor]:
@@ -32,22 +32,22 @@ def _sums(branch: SDIMBranch, events: Tensor, mask: Tensor, query: Tensor) -> li
     return found
 
 
-@pytest.mark.parametrize("normalise", [False, True])
-def test_a_bucket_holds_the_colliding_events(normalise: bool) -> None:
-    branch, history = _branch(normalise), make_history([12, 3, 0])
+@pytest.mark.parametrize("normalize", [False, True])
+def test_a_bucket_holds_the_colliding_events(normalize: bool) -> None:
+    branch, history = _branch(normalize), make_history([12, 3, 0])
     events, queries = torch.randn(3, 12, FRAME.dim), torch.randn(3, 5, FRAME.dim)
     answers = branch.attend(UserState(branch.encode(history, events)), ask(queries))
     for row in range(3):
         for column in range(5):
             sums = _sums(branch, events[row], history.mask[row], queries[row, column])
-            if normalise:
+            if normalize:
                 sums = [one / one.norm().clamp(min=1e-12) for one in sums]
             torch.testing.assert_close(answers[row, column], torch.stack(sums).mean(dim=0), atol=1e-5, rtol=1e-4)
 
 
 def test_groups_are_unit_length_and_averaged() -> None:
     """One event, met in some groups and not in others: the answer's length is the share of groups it is met in."""
-    branch, history = _branch(normalise=True), make_history([1])
+    branch, history = _branch(normalize=True), make_history([1])
     event = torch.randn(1, 1, FRAME.dim) * 7
     state = UserState(branch.encode(history, event))
     queries = torch.cat([event, -event, torch.randn(1, 6, FRAME.dim)], dim=1)
@@ -59,7 +59,7 @@ def test_groups_are_unit_length_and_averaged() -> None:
 
 
 def test_hash_tables_do_not_grow_with_the_history() -> None:
-    branch = _branch(normalise=True)
+    branch = _branch(normalize=True)
     sizes = {
         branch.encode(make_history([length]), torch.randn(1, length, FRAME.dim))["tables"].shape for length in (3, 70)
     }

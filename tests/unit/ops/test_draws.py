@@ -22,7 +22,7 @@ def test_another_seed_and_another_order_of_keys_give_other_draws() -> None:
     assert (mix(1, users)[2:] != mix(users, 1)[2:]).all()
 
 
-def test_draws_are_uniform_and_not_correlated_with_their_neighbours() -> None:
+def test_draws_are_uniform_and_not_correlated_with_their_neighbors() -> None:
     draws = uniform(0, np.arange(200_000))
     counts = np.bincount((draws * 50).astype(int), minlength=50)
     assert ((counts - 4_000) ** 2 / 4_000).sum() < 90  # chi-square with 49 degrees of freedom, p about 0.0003

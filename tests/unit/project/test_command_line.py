@@ -24,7 +24,7 @@ params show
 promote MODEL --version
 reproduce [THIS] [THAT] --json
 rollback MODEL
-sid show ITEM --neighbours
+sid show ITEM --neighbors
 stage NAME --index --model --seed
 summary
 sync

@@ -85,7 +85,7 @@ def test_every_form_of_the_routing_is_the_same_function(
     torch.testing.assert_close(answer, expected, atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("axis", ["behaviours", "agents"])
+@pytest.mark.parametrize("axis", ["behaviors", "agents"])
 def test_the_reference_is_the_routing_of_the_model(bench: SimpleNamespace, axis: str) -> None:
     load = bench.workload.Workload.make(3, 40, 2, seed=0)
     branch = bench.workload.ranker(load, {"kind": "hisac", "agents": 8, "softmax_over": axis}).long

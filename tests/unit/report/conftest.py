@@ -12,7 +12,7 @@ from hisac_lab.base.stages import Artifacts
 
 @pytest.fixture
 def inputs(tmp_path: Path) -> Artifacts:
-    """Artefacts that a test may change."""
+    """Artifacts that a test may change."""
     return make(tmp_path / "artifacts")
 
 

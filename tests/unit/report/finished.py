@@ -1,4 +1,4 @@
-"""A finished run, made by hand: the artefacts that the report reads, and the report built from them."""
+"""A finished run, made by hand: the artifacts that the report reads, and the report built from them."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def write_run(train: Path, name: str, seed: int, auc: float, steps: tuple[int, .
 
 
 def make(root: Path) -> Artifacts:
-    """Artefacts of a finished run with two models, a control and a challenger."""
+    """Artifacts of a finished run with two models, a control and a challenger."""
     made = Artifacts(root)
     for stage in STAGES:
         made.at(stage).mkdir(parents=True)
@@ -138,7 +138,7 @@ def make(root: Path) -> Artifacts:
     level = {"width": 2, "use": 1.0, "perplexity": 1.9, "explained_variance": 0.4, "prefixes": 2, "fan_out": 2.0}
     level |= {"evenness": 0.95, "entropy_bits": 0.93, "purity": 0.6, "seed_agreement": 0.35}
     quality = {"levels": [level], "ids": 2, "collision_rate": 1.0, "largest_bucket": 2, "max_bucket_share": 0.5}
-    quality |= {"explained_variance": 0.4, "mean_squared_error": 0.1, "cosine": 0.8, "neighbour_overlap": 0.3}
+    quality |= {"explained_variance": 0.4, "mean_squared_error": 0.1, "cosine": 0.8, "neighbor_overlap": 0.3}
     quality |= {"purity_by_chance": 0.2, "purity_lift": 3.0}
     tokenization = {"method": "residual_kmeans", "category": "genre", "quality": quality, "refit": {}}
     tokenization |= {"widths": [2], "depth": 1, "dim": 2, "items": 4, "items_without_id": 1}
@@ -194,7 +194,7 @@ def make(root: Path) -> Artifacts:
 
 
 def make_crowd(root: Path) -> Artifacts:
-    """Artefacts of twelve models of two seeds beside the reference, and a sweep of one trial."""
+    """Artifacts of twelve models of two seeds beside the reference, and a sweep of one trial."""
     made = make(root)
     write_run(made.train, "base", 1, 0.74, steps=(10, 20, 30))
     for name in NAMES:

@@ -1,4 +1,4 @@
-"""The report on small hand-made artefacts: whole, deterministic, with the numbers of the artefacts."""
+"""The report on small hand-made artifacts: whole, deterministic, with the numbers of the artifacts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hisac_lab.base.stages import Artifacts
 SECTIONS = ["Headline", "Data", "Semantic IDs", "Sweep", "Training", "Leaderboard", "A/B test", "Fidelity", "Lineage"]
 
 
-def test_same_artefacts_give_same_bytes(built: Built, inputs: Artifacts, tmp_path: Path) -> None:
+def test_same_artifacts_give_same_bytes(built: Built, inputs: Artifacts, tmp_path: Path) -> None:
     with matplotlib.rc_context({"font.size": 30, "svg.hashsalt": "other"}):  # what a user's matplotlibrc may hold
         assert build(inputs, tmp_path) == built
 
@@ -25,7 +25,7 @@ def test_sections_stand_in_order(built: Built) -> None:
     assert re.findall(r"^## (.*)$", twin, re.MULTILINE) == SECTIONS
 
 
-def test_numbers_are_those_of_the_artefacts(built: Built) -> None:
+def test_numbers_are_those_of_the_artifacts(built: Built) -> None:
     _, twin, metrics, _ = built
     assert "| new | 0.7100 [0.7000, 0.7200] |" in twin
     assert "| new | **+0.0100** [+0.0070, +0.0130] |" in twin

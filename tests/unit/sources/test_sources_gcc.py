@@ -91,7 +91,7 @@ def test_every_form_of_the_changelogs_gives_the_same_bytes(release: Path, packag
     assert manifests[0]["layout"] == "gcc-changelog"
     assert manifests[0]["counts"] == {"events": 2, "users": 2, "items": 2}
     assert manifests[0]["source"]["changelogs"] == 2
-    assert "any medium without royalty" in manifests[0]["source"]["licence"]
+    assert "any medium without royalty" in manifests[0]["source"]["license"]
     assert left_in(tmp_path / "acquire") == ["events.parquet", "items.parquet", "manifest.json"]
 
 

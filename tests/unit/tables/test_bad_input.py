@@ -92,7 +92,7 @@ class Bad:
 
 PARQUET, QUOTE = "events.parquet", "close the quote"
 UNIT = "give one unit throughout and name it in prepare.columns.time_format"
-UNLABELLED = {"config": PrepareConfig(columns=ColumnsConfig(label=None))}
+UNLABELED = {"config": PrepareConfig(columns=ColumnsConfig(label=None))}
 RANGE = {"config": mapped(label_range=(1, 5))}
 MILLIS = {"config": mapped(time_format="milliseconds")}
 ISO = {"config": mapped(time_format="iso")}

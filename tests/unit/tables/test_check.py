@@ -332,7 +332,7 @@ def test_levels_of_the_feedback_are_counted_up_to_a_bound(tmp_path: Path, monkey
 
 
 @pytest.mark.parametrize("whole", [True, False])
-def test_official_layouts_are_recognised(tmp_path: Path, whole: bool) -> None:
+def test_official_layouts_are_recognized(tmp_path: Path, whole: bool) -> None:
     write_atomic(tmp_path / "atomic")
     write_movielens(tmp_path / "official")
     for folder, log in (("atomic", "ml-100k.inter"), ("official", "u.data")):

@@ -151,7 +151,7 @@ BAD: list[tuple[str, str, Write, Spoil, tuple[str, ...]]] = [
     ),
     ("cut file", "taobao-mm", taobao_mm, lambda f: _cut(f / MM_USERS), (MM_USERS, "no whole Parquet file")),
     (
-        "behaviour",
+        "behavior",
         "taobao-userbehavior",
         taobao_userbehavior,
         lambda f: _edit(f / "UserBehavior.csv", ",buy,", ",look,"),

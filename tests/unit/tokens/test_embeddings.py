@@ -1,4 +1,4 @@
-"""Item embeddings: centred unit rows, near where words are shared, zero where nothing is known."""
+"""Item embeddings: centered unit rows, near where words are shared, zero where nothing is known."""
 
 from __future__ import annotations
 
@@ -110,9 +110,9 @@ def test_supplied_vectors_are_taken_as_they_came(stages: Stages, tmp_path: Path)
     np.save(prepared / "vectors.npy", given)
     vectors = _embed(EmbedConfig(method="supplied"), prepared, tmp_path / "embed")
     assert not vectors[9].any()
-    centred = given - given[np.arange(80) != 9].mean(axis=0)
-    centred[9] = 0
-    cosine = (vectors * centred).sum(axis=1) / np.linalg.norm(centred, axis=1).clip(1)
+    centered = given - given[np.arange(80) != 9].mean(axis=0)
+    centered[9] = 0
+    cosine = (vectors * centered).sum(axis=1) / np.linalg.norm(centered, axis=1).clip(1)
     np.testing.assert_allclose(np.delete(cosine, 9), 1, atol=1e-5)
     assert read_manifest(tmp_path / "embed")["items_without_embedding"] == 1
 
@@ -234,7 +234,7 @@ def test_a_missing_package_is_named(stages: Stages, tmp_path: Path, monkeypatch:
         _embed(EmbedConfig(), stages.prepare, tmp_path / "embed")
 
 
-def test_neighbours_count_inside_the_window_and_inside_a_user_only(tmp_path: Path) -> None:
+def test_neighbors_count_inside_the_window_and_inside_a_user_only(tmp_path: Path) -> None:
     """Short histories in two worlds of items that share no user: their vectors share nothing."""
     rows = [
         (f"{user:02}", 4 * (user % 2) + (user + step) % 4, 5 if step % 2 else 1, 1000 + 97 * user + step)

@@ -27,7 +27,7 @@ VECTORS = np.array([[4, 1], [4, 1], [4, -1], [-4, 1]], np.float32)
 def _quality(**changes: Any) -> dict[str, Any]:
     level = {"use": 0.9, "evenness": 0.6, "fan_out": 3.0, "seed_agreement": 0.4}
     good = {"levels": [level, level | {"use": 0.8}], "collision_rate": 0.3, "max_bucket_share": 0.02}
-    return good | {"explained_variance": 0.5, "neighbour_overlap": 0.3, "purity_lift": 4.0} | changes
+    return good | {"explained_variance": 0.5, "neighbor_overlap": 0.3, "purity_lift": 4.0} | changes
 
 
 def _level(**changes: float) -> dict[str, Any]:
@@ -121,7 +121,7 @@ def _overlap_by_hand(vectors: np.ndarray, codes: np.ndarray, quantizer: Residual
 
 @pytest.mark.parametrize("k", [1, 3])
 @pytest.mark.parametrize("widths", [(3, 2), (12, 6)])
-def test_neighbour_overlap_is_what_a_plain_count_says(k: int, widths: tuple[int, int]) -> None:
+def test_neighbor_overlap_is_what_a_plain_count_says(k: int, widths: tuple[int, int]) -> None:
     vectors = np.random.default_rng(1).normal(size=(40, 5)).astype(np.float32)
     quantizer = fit(vectors, widths, 20, 0)
     codes = quantizer.encode(vectors)
@@ -129,7 +129,7 @@ def test_neighbour_overlap_is_what_a_plain_count_says(k: int, widths: tuple[int,
     assert found == pytest.approx(_overlap_by_hand(vectors, codes, quantizer, k), abs=1e-6)
 
 
-def test_codes_keep_neighbours_and_categories_that_random_codes_lose() -> None:
+def test_codes_keep_neighbors_and_categories_that_random_codes_lose() -> None:
     random = np.random.default_rng(0)
     kinds = np.arange(300) % 6
     vectors = (random.normal(size=(6, 16))[kinds] + random.normal(0, 0.4, (300, 16))).astype(np.float32)
@@ -137,7 +137,7 @@ def test_codes_keep_neighbours_and_categories_that_random_codes_lose() -> None:
     for name, quantizer in (("kmeans", fit(vectors, (8, 8), 20, 0)), ("random", fit_random(vectors, (8, 8), 0))):
         codes = quantizer.encode(vectors)
         found[name] = measure(vectors, codes, quantizer, 10, 1000, kinds, codes)
-    assert found["kmeans"]["neighbour_overlap"] > 4 * found["random"]["neighbour_overlap"]
+    assert found["kmeans"]["neighbor_overlap"] > 4 * found["random"]["neighbor_overlap"]
     assert found["kmeans"]["purity_lift"] > 3 > 1.3 > found["random"]["purity_lift"]
     assert [level["seed_agreement"] for level in found["kmeans"]["levels"]] == [1, 1]
 
@@ -160,7 +160,7 @@ CASES: list[tuple[str, dict[str, Any], str, str]] = [
     ("max_collision_rate", {"collision_rate": 0.81}, "0.810", "raise tokenize.widths"),
     ("max_bucket_share", {"max_bucket_share": 0.5}, "0.500", "different texts"),
     ("min_explained_variance", {"explained_variance": 0.01}, "0.010", "add a level"),
-    ("min_neighbour_overlap", {"neighbour_overlap": 0.01}, "0.010", "add a level"),
+    ("min_neighbor_overlap", {"neighbor_overlap": 0.01}, "0.010", "add a level"),
     ("min_purity_lift", {"purity_lift": 0.9}, "0.900", "embed.method"),
     ("min_seed_agreement", _level(seed_agreement=-0.1), "-0.100", "lower the first"),
 ]
@@ -187,7 +187,7 @@ def test_a_measure_that_was_not_taken_is_not_judged() -> None:
 
 
 def test_random_codes_are_judged_by_use_and_crowding_alone() -> None:
-    poor = _quality(explained_variance=0.0, neighbour_overlap=0.0, purity_lift=0.5)
+    poor = _quality(explained_variance=0.0, neighbor_overlap=0.0, purity_lift=0.5)
     check_limits(poor, TokenizeConfig(method="random"))
     with says("max_collision_rate"):
         check_limits(poor | {"collision_rate": 1.0}, TokenizeConfig(method="random"))

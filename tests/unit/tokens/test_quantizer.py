@@ -26,7 +26,7 @@ OPEN = TokenizeLimits(
     max_collision_rate=1,
     max_bucket_share=1,
     min_explained_variance=-1,
-    min_neighbour_overlap=0,
+    min_neighbor_overlap=0,
     min_seed_agreement=-1,
 )
 
@@ -49,7 +49,7 @@ def _tokenize(home: Path, vectors: np.ndarray, config: TokenizeConfig, out: str 
 
 @given(seed=st.integers(0, 1000), depth=st.integers(1, 3), count=st.integers(12, 80))
 @settings(max_examples=25, deadline=None)
-def test_codes_of_a_shallow_quantiser_are_the_first_levels_of_a_deep_one(seed: int, depth: int, count: int) -> None:
+def test_codes_of_a_shallow_quantizer_are_the_first_levels_of_a_deep_one(seed: int, depth: int, count: int) -> None:
     vectors, widths = _vectors(count, seed), (5, 4, 3, 2)
     deep, shallow = fit(vectors, widths, 20, seed), fit(vectors, widths[:depth], 20, seed)
     np.testing.assert_array_equal(deep.encode(vectors)[:, :depth], shallow.encode(vectors))

@@ -37,7 +37,7 @@ def test_a_fresh_start_has_no_state(tmp_path: Path) -> None:
     assert Checkpoint(tmp_path / "checkpoint.pt").resume(*_start()) is None
 
 
-def test_weights_optimisers_and_position_come_back(tmp_path: Path) -> None:
+def test_weights_optimizers_and_position_come_back(tmp_path: Path) -> None:
     model, optimizers = _start()
     _steps(model, optimizers, 3)
     best = {"a": torch.arange(3.0)}

@@ -9,7 +9,7 @@ import pytest
 
 from hisac_lab.config.world import PRESETS
 from hisac_lab.world import truth
-from hisac_lab.world.catalogue import Catalogue, make_catalogue
+from hisac_lab.world.catalog import Catalog, make_catalog
 from hisac_lab.world.life import Life, make_life
 from hisac_lab.world.policy import SHARES, Policy
 
@@ -17,36 +17,36 @@ WORLD = replace(PRESETS["tiny"], items=260, slate=5, events_per_user=1_000, topi
 
 
 @pytest.fixture(scope="module")
-def catalogue() -> Catalogue:
-    return make_catalogue(WORLD)
+def catalog() -> Catalog:
+    return make_catalog(WORLD)
 
 
 @pytest.fixture(scope="module")
-def life(catalogue: Catalogue) -> Life:
-    return make_life(np.random.default_rng(5), catalogue, WORLD)
+def life(catalog: Catalog) -> Life:
+    return make_life(np.random.default_rng(5), catalog, WORLD)
 
 
-def test_the_mixture_is_a_distribution_with_full_support(catalogue: Catalogue, life: Life) -> None:
-    policy = Policy(np.random.default_rng(0), catalogue, life)
+def test_the_mixture_is_a_distribution_with_full_support(catalog: Catalog, life: Life) -> None:
+    policy = Policy(np.random.default_rng(0), catalog, life)
     chance = policy.mixture(np.broadcast_to(np.arange(WORLD.items), (WORLD.requests, WORLD.items)))
     np.testing.assert_allclose(chance.sum(axis=1), 1, rtol=1e-9)
     assert chance.min() >= SHARES["uniform"] / WORLD.items
-    inside = catalogue.subtopic == life.subtopic[life.subject][:, None]
+    inside = catalog.subtopic == life.subtopic[life.subject][:, None]
     assert (np.where(inside, chance, 0).sum(axis=1) > SHARES["leaf"] + SHARES["subtopic"]).all()
 
 
-def test_no_item_is_twice_in_a_slate(catalogue: Catalogue, life: Life) -> None:
+def test_no_item_is_twice_in_a_slate(catalog: Catalog, life: Life) -> None:
     for slate in (1, 5, 60):
-        items = Policy(np.random.default_rng(1), catalogue, life).slates(slate)
+        items = Policy(np.random.default_rng(1), catalog, life).slates(slate)
         assert items.shape == (WORLD.requests, slate)
         assert (np.diff(np.sort(items, axis=1), axis=1) > 0).all()
 
 
-def test_propensities_are_the_frequencies_of_simulation(catalogue: Catalogue, life: Life) -> None:
+def test_propensities_are_the_frequencies_of_simulation(catalog: Catalog, life: Life) -> None:
     """The same request 40,000 times: each position's frequencies are the mean of the conditional probabilities."""
     draws = 40_000
     same = replace(life, subject=np.full(draws, life.subject[7]))
-    policy = Policy(np.random.default_rng(2), catalogue, same)
+    policy = Policy(np.random.default_rng(2), catalog, same)
     items = policy.slates(WORLD.slate)
     everything = np.arange(WORLD.items)
     chance = policy.mixture(np.broadcast_to(everything, (draws, WORLD.items)))
@@ -65,21 +65,19 @@ def test_propensities_are_the_frequencies_of_simulation(catalogue: Catalogue, li
 
 
 @pytest.mark.parametrize("target", ["uniform", "popular", "one topic"])
-def test_importance_weighting_recovers_the_value_of_another_policy(
-    catalogue: Catalogue, life: Life, target: str
-) -> None:
+def test_importance_weighting_recovers_the_value_of_another_policy(catalog: Catalog, life: Life, target: str) -> None:
     """Another policy for the top position, known exactly: its clicks are estimated from the logged ones."""
     requests = 60_000
     long = replace(life, subject=np.resize(life.subject, requests))
     random = np.random.default_rng(3)
-    policy = Policy(random, catalogue, long)
+    policy = Policy(random, catalog, long)
     items = policy.slates(1)
     everything = np.broadcast_to(np.arange(WORLD.items), (requests, WORLD.items))
-    chance = truth.sigmoid(truth.BASE + catalogue.appeal[everything] + truth.interest(catalogue, long, everything)[0])
+    chance = truth.sigmoid(truth.BASE + catalog.appeal[everything] + truth.interest(catalog, long, everything)[0])
     wanted = {
         "uniform": np.ones(WORLD.items),
-        "popular": catalogue.weight,
-        "one topic": (catalogue.subtopic < catalogue.subtopics).astype(float),
+        "popular": catalog.weight,
+        "one topic": (catalog.subtopic < catalog.subtopics).astype(float),
     }[target]
     wanted = wanted / wanted.sum()
     value = (chance @ wanted).mean()

@@ -73,7 +73,7 @@ def test_popular_items_make_the_tail_of_the_log() -> None:
     assert shares[1] > 0.15
     # Item by item the log follows the weights, flattened by what is shown uniformly and only once in a slate.
     weight = np.empty(5_000)
-    weight[simulator.catalogue.number] = simulator.catalogue.weight
+    weight[simulator.catalog.number] = simulator.catalog.weight
     bins = np.array_split(np.argsort(weight), 12)
     counts = np.bincount(items, minlength=5_000)
     slope = np.polyfit(*(np.log([column[part].mean() for part in bins]) for column in (weight, counts)), 1)[0]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hisac_lab.config.world import PRESETS, World
 from hisac_lab.ops.auc import auc
 from hisac_lab.world import truth
-from hisac_lab.world.catalogue import make_catalogue
+from hisac_lab.world.catalog import make_catalog
 from hisac_lab.world.life import make_life
 from hisac_lab.world.simulate import DAY, START, Simulator
 
@@ -77,12 +77,12 @@ def test_an_item_shown_before_gains_what_repeat_says(repeat: float) -> None:
 
 def test_seasons_swing_by_the_week_and_by_the_year() -> None:
     world = replace(WORLD, season=0.5)
-    catalogue = make_catalogue(world)
+    catalog = make_catalog(world)
     item = np.array([0, world.items - 1])
     hours = START + np.arange(0, 3 * 365 * 24) * 3_600
     items = np.broadcast_to(item, (len(hours), 2))
-    plain = truth.logits(catalogue, world, items, hours, np.zeros(items.shape, bool))
-    flat = truth.logits(catalogue, replace(world, season=0.0), items, hours, np.zeros(items.shape, bool))
+    plain = truth.logits(catalog, world, items, hours, np.zeros(items.shape, bool))
+    flat = truth.logits(catalog, replace(world, season=0.0), items, hours, np.zeros(items.shape, bool))
     assert (flat == flat[0]).all()
     season = plain - flat
     periods = np.array([7, 365.25]) * DAY
@@ -97,15 +97,15 @@ def test_seasons_swing_by_the_week_and_by_the_year() -> None:
 
 def test_interests_are_felt_from_birth_until_they_fade_or_for_good() -> None:
     world = replace(WORLD, drift=0.0)
-    catalogue = make_catalogue(world)
-    life = make_life(np.random.default_rng(1), catalogue, world)
+    catalog = make_catalog(world)
+    life = make_life(np.random.default_rng(1), catalog, world)
     shape = (world.requests, world.items)
-    gain, focus = truth.interest(catalogue, life, np.broadcast_to(np.arange(world.items), shape))
+    gain, focus = truth.interest(catalog, life, np.broadcast_to(np.arange(world.items), shape))
     expected, in_focus = np.zeros(shape), np.zeros(shape, bool)
     for number in range(world.interests):
         until = world.requests if life.lasts[number] else life.passed[number]
-        own = catalogue.subtopic == life.subtopic[number]
-        strength = life.strength[number] * np.where(catalogue.leaf == life.leaf[number], 1, truth.SIBLING)
+        own = catalog.subtopic == life.subtopic[number]
+        strength = life.strength[number] * np.where(catalog.leaf == life.leaf[number], 1, truth.SIBLING)
         expected[life.birth[number] : until] += np.where(own, strength, 0)
         in_focus[life.birth[number] : life.passed[number], own] = True
     np.testing.assert_allclose(gain, expected, rtol=1e-12)
@@ -116,11 +116,11 @@ def test_interests_are_felt_from_birth_until_they_fade_or_for_good() -> None:
 
 def test_strengths_drift_with_age() -> None:
     world = replace(WORLD, drift=0.8)
-    catalogue = make_catalogue(world)
-    life = make_life(np.random.default_rng(1), catalogue, world)
+    catalog = make_catalog(world)
+    life = make_life(np.random.default_rng(1), catalog, world)
     number = int(np.flatnonzero(life.lasts)[0])
-    item = np.flatnonzero(catalogue.leaf == life.leaf[number])[0]
-    gain = truth.interest(catalogue, life, np.full((world.requests, 1), item))[0][life.birth[number] :, 0]
+    item = np.flatnonzero(catalog.leaf == life.leaf[number])[0]
+    gain = truth.interest(catalog, life, np.full((world.requests, 1), item))[0][life.birth[number] :, 0]
     steps = np.diff(np.log(gain))
     np.testing.assert_allclose(steps, life.slope[number] / world.requests, rtol=1e-6)
     assert gain[0] == pytest.approx(life.strength[number])
@@ -149,9 +149,9 @@ def test_a_subtopic_is_revealed_by_the_last_clicks_of_earlier_requests_only(
 
 def test_what_is_revealed_or_in_focus_is_known_and_the_rest_is_right_on_average(log: Log) -> None:
     hidden = log["probability"] != log["probability_recent"]
-    catalogue = make_catalogue(WORLD)
+    catalog = make_catalog(WORLD)
     subtopic = np.empty(WORLD.items, np.int64)
-    subtopic[catalogue.number] = catalogue.subtopic
+    subtopic[catalog.number] = catalog.subtopic
     for user in range(0, WORLD.users, 20):
         own = log["user"] == user
         shape = (WORLD.requests, WORLD.slate)
@@ -182,16 +182,16 @@ def test_the_older_the_signal_the_more_a_short_memory_loses() -> None:
 
 def test_only_a_long_memory_finds_the_old_signal(log: Log) -> None:
     """A rule without any fit: clicks on the item's subtopic, counted in the last 50 clicks or in all of them."""
-    catalogue = make_catalogue(WORLD)
+    catalog = make_catalog(WORLD)
     subtopic = np.empty(WORLD.items, np.int64)
-    subtopic[catalogue.number] = catalogue.subtopic
+    subtopic[catalog.number] = catalog.subtopic
     short, long = (np.zeros(len(log["user"])) for _ in range(2))
     groups = subtopic[log["item"]]
     for user in range(WORLD.users):
         rows = np.flatnonzero(log["user"] == user).reshape(WORLD.requests, WORLD.slate)
         history: list[int] = []
         for request in rows:
-            counts = np.bincount(history, minlength=len(catalogue.subtopic_bounds))
+            counts = np.bincount(history, minlength=len(catalog.subtopic_bounds))
             last = np.bincount(history[-50:], minlength=len(counts))
             long[request], short[request] = counts[groups[request]], last[groups[request]]
             history += groups[request][log["click"][request] > 0].tolist()

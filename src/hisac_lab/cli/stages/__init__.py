@@ -1,1 +1,1 @@
-"""One module per stage of dvc.yaml: read settings, open artefacts, call the room, write one output."""
+"""One module per stage of dvc.yaml: read settings, open artifacts, call the room, write one output."""

@@ -9,7 +9,7 @@ from hisac_lab.report.drawing import (
     MUTED,
     Reading,
     Sheet,
-    colours,
+    colors,
     draw,
     forest,
     interval,
@@ -26,8 +26,8 @@ BADGES = {"won": "good", "lost": "bad", "undecided": "plain"}
 def abtest(facts: Facts) -> Section:
     """Lifts, tests, world, caveat."""
     tests, world = facts.tests, facts.abtested.world
-    colour = colours(facts)
-    shown = [(name, test, colour.get(name, MUTED)) for name, test in sorted(tests.tests.items())]
+    color = colors(facts)
+    shown = [(name, test, color.get(name, MUTED)) for name, test in sorted(tests.tests.items())]
     shown.append((f"A/A: {tests.control}", tests.aa, MUTED))
     readings = [
         Reading(
@@ -44,7 +44,7 @@ def abtest(facts: Facts) -> Section:
     lifts: list[Row] = []
     checks: list[Row] = []
     for name, test, tint in shown:
-        treatment = Cell(name, colour=tint)
+        treatment = Cell(name, color=tint)
         lifts.append(
             (
                 treatment,

@@ -18,7 +18,7 @@ def provenance(facts: Facts) -> Section:
     digests = facts.digests
     runs = sum(name.startswith("train ") for name in digests)
     below = {name: _short(digests.get(name), 7) for name in SHOWN} | {"train": f"{runs} runs"}
-    artefacts: list[Row] = [
+    artifacts: list[Row] = [
         (name, f"`{_short(digest, 12)}`", facts.arithmetic.get(name, "–")) for name, digest in digests.items()
     ]
     return Section(
@@ -36,11 +36,11 @@ def provenance(facts: Facts) -> Section:
                 )
             ),
             table(
-                "Artefacts: SHA-256 over names and contents of each directory, first 12 digits, and the "
+                "Artifacts: SHA-256 over names and contents of each directory, first 12 digits, and the "
                 "arithmetic that made it.",
-                ("artefact", "SHA-256", "arithmetic"),
-                artefacts,
-                ("artefact", "SHA-256", "arithmetic"),
+                ("artifact", "SHA-256", "arithmetic"),
+                artifacts,
+                ("artifact", "SHA-256", "arithmetic"),
             ),
             Note(
                 "In portable arithmetic these bytes do not depend on the machine, so this page names none. Which "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from hisac_lab.report.document import Cell, Figure, Figures, Note, Row, Section, table
-from hisac_lab.report.drawing import ACCENT, GREY, INK, THOUSANDS, Sheet, draw, legend, ticks
+from hisac_lab.report.drawing import ACCENT, GRAY, INK, THOUSANDS, Sheet, draw, legend, ticks
 from hisac_lab.report.facts import Facts
 from hisac_lab.report.words import fixed, signed, whole
 
@@ -59,7 +59,7 @@ def _quality_and_cost(facts: Facts) -> Figure:
         chosen = next(trial for trial in facts.trials if trial.number == facts.swept.chosen)
         axes.grid(axis="x")
         costs, aucs = [trial.cost for trial in facts.trials], [trial.auc for trial in facts.trials]
-        axes.plot(costs, aucs, "o", color=GREY, markersize=6.5, label="trial")
+        axes.plot(costs, aucs, "o", color=GRAY, markersize=6.5, label="trial")
         axes.step(*zip(*front, strict=True), "o-", where="post", color=ACCENT, markersize=7.5, label="Pareto front")
         axes.plot(
             chosen.cost, chosen.auc, "o", mfc="none", mec=INK, ms=15, mew=1.8, label=f"chosen, trial {chosen.number}"
@@ -90,7 +90,7 @@ def _by_setting(facts: Facts) -> Figure:
             values = sorted({trial.settings[name] for trial in facts.trials}, key=float)
             for place, value in enumerate(values):
                 aucs = [trial.auc for trial in facts.trials if trial.settings[name] == value]
-                axes.plot([place] * len(aucs), aucs, "o", color=GREY, markersize=5)
+                axes.plot([place] * len(aucs), aucs, "o", color=GRAY, markersize=5)
                 axes.plot([place - 0.3, place + 0.3], [np.mean(aucs)] * 2, color=ACCENT, linewidth=2.4)
             axes.set_xticks(range(len(values)), values, fontsize=10)
             axes.set_xlim(-0.6, len(values) - 0.4)

@@ -11,7 +11,7 @@ from hisac_lab.report.document import Block, Counts, Figure, Figures, Note, Poin
 from hisac_lab.report.drawing import (
     ACCENT,
     FAINT,
-    GREY,
+    GRAY,
     INK,
     MUTED,
     PALETTE,
@@ -78,7 +78,7 @@ def tokens(facts: Facts) -> Section:
                 ("of items share their full ID", percent(quality.collision_rate)),
                 ("items on the most crowded ID", whole(quality.largest_bucket)),
                 ("of items are on that ID", percent(quality.max_bucket_share, 2)),
-                ("of nearest neighbours are kept", percent(quality.neighbour_overlap)),
+                ("of nearest neighbors are kept", percent(quality.neighbor_overlap)),
                 ("items without an ID", whole(book.items_without_id)),
             )
         ),
@@ -94,8 +94,8 @@ def _readings(facts: Facts) -> tuple[tuple[str, str], ...]:
     quality, refit, portrait = facts.tokenized.quality, facts.tokenized.refit, facts.portrait
     found = [
         (
-            "Neighbours",
-            f"Of an item's nearest by ID, {percent(quality.neighbour_overlap)} are among its nearest by embedding; "
+            "Neighbors",
+            f"Of an item's nearest by ID, {percent(quality.neighbor_overlap)} are among its nearest by embedding; "
             f"an ID stands at a mean cosine of {fixed(quality.cosine, 3)} to its items.",
         )
     ]
@@ -128,7 +128,7 @@ def _readings(facts: Facts) -> tuple[tuple[str, str], ...]:
     found.append(
         (
             "Votes",
-            f"User {portrait.user} has {whole(portrait.behaviours)} behaviours, {whole(portrait.voting)} of items with "
+            f"User {portrait.user} has {whole(portrait.behaviors)} behaviors, {whole(portrait.voting)} of items with "
             f"an ID; {whole(len(portrait.agents))} agents hold {percent(portrait.covered)} of the votes, "
             f"{whole(cut)} votes were pruned.",
         )
@@ -138,7 +138,7 @@ def _readings(facts: Facts) -> tuple[tuple[str, str], ...]:
 
 def _tiles(facts: Facts) -> Table:
     return table(
-        "First-level nodes, those with most items first, each with its words and the titles nearest to its centre.",
+        "First-level nodes, those with most items first, each with its words and the titles nearest to its center.",
         ("code", "items", "words", "nearest titles"),
         [(str(tile.code), whole(tile.items), ", ".join(tile.words), " · ".join(tile.titles)) for tile in facts.tiles],
         ("words", "nearest titles"),
@@ -189,7 +189,7 @@ def _code_use(facts: Facts) -> Figure:
     def paint(sheet: Sheet) -> None:
         axes = sheet.subplots()
         place = range(len(levels))
-        axes.bar(place, [level.width for level in levels], width=0.62, color="white", edgecolor=GREY, label="codes")
+        axes.bar(place, [level.width for level in levels], width=0.62, color="white", edgecolor=GRAY, label="codes")
         axes.bar(place, [level.use * level.width for level in levels], width=0.62, color=FAINT, label="in use")
         axes.bar(place, [level.perplexity for level in levels], width=0.34, color=ACCENT, label="perplexity")
         for x, level in enumerate(levels):
@@ -250,10 +250,10 @@ def _treemap(facts: Facts) -> Figure:
         axes.set_ylim(0, TREEMAP_HEIGHT)
         boxes = squarify([tile.items for tile in facts.tiles], (0, 0, WIDTH, TREEMAP_HEIGHT))
         for place, (tile, box) in enumerate(zip(facts.tiles, boxes, strict=True)):
-            colour = PALETTE[place % (len(PALETTE) - 1)]
-            axes.add_patch(Rectangle(box[:2], *box[2:], facecolor=colour, alpha=0.13, linewidth=0))
+            color = PALETTE[place % (len(PALETTE) - 1)]
+            axes.add_patch(Rectangle(box[:2], *box[2:], facecolor=color, alpha=0.13, linewidth=0))
             for part in squarify(tile.children, box):
-                axes.add_patch(Rectangle(part[:2], *part[2:], fill=False, edgecolor=colour, alpha=0.25, linewidth=0.5))
+                axes.add_patch(Rectangle(part[:2], *part[2:], fill=False, edgecolor=color, alpha=0.25, linewidth=0.5))
             axes.add_patch(Rectangle(box[:2], *box[2:], fill=False, edgecolor="white", linewidth=2))
             room, lines = int((box[2] - 8) / LETTER), int((box[3] - 5) / LINE)
             texts = [f"{tile.code}: {', '.join(tile.words)}", *tile.titles[:2]]
@@ -272,7 +272,7 @@ def _treemap(facts: Facts) -> Figure:
         svg,
         "The codebook",
         "Areas count items; each field is a first-level node with its second-level nodes, the words that "
-        "tell it from the others and the titles nearest to its centre.",
+        "tell it from the others and the titles nearest to its center.",
     )
 
 
@@ -284,8 +284,8 @@ def _agents(facts: Facts) -> Figure:
     def paint(sheet: Sheet) -> None:
         axes = sheet.subplots()
         places = range(len(bars))
-        colours = [ACCENT if bar.kept else FAINT for bar in bars]
-        axes.barh(places, [bar.votes for bar in bars], height=0.72, color=colours)
+        colors = [ACCENT if bar.kept else FAINT for bar in bars]
+        axes.barh(places, [bar.votes for bar in bars], height=0.72, color=colors)
         most = max((bar.votes for bar in bars), default=1)
         for place, bar in enumerate(bars):
             label = textwrap.shorten(bar.name, 36, placeholder="…") or "–"
@@ -293,7 +293,7 @@ def _agents(facts: Facts) -> Figure:
                 bar.votes + most * 0.015, place, label, va="center", fontsize=9.5, color=INK if bar.kept else MUTED
             )
         if portrait.cut and portrait.agents:
-            axes.axhline(min(len(portrait.agents), MOST_AGENTS) - 0.5, color=GREY, linewidth=0.8, linestyle=":")
+            axes.axhline(min(len(portrait.agents), MOST_AGENTS) - 0.5, color=GRAY, linewidth=0.8, linestyle=":")
         axes.set_yticks(list(places), [bar.path for bar in bars], fontsize=9.5)
         axes.set_ylim(len(bars) - 0.4, -0.6)
         axes.set_xlim(0, most * 1.9)

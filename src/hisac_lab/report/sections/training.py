@@ -8,7 +8,7 @@ import numpy as np
 
 from hisac_lab.inference.records import Point
 from hisac_lab.report.document import Block, Cell, Figure, Figures, Row, Section, Table, table
-from hisac_lab.report.drawing import THOUSANDS, Sheet, colours, draw, legend, styles, ticks
+from hisac_lab.report.drawing import THOUSANDS, Sheet, colors, draw, legend, styles, ticks
 from hisac_lab.report.facts import Facts
 from hisac_lab.report.words import fixed, whole
 
@@ -17,12 +17,12 @@ MOST_LINES = 12
 
 def training(facts: Facts) -> Section:
     """Curves and runs."""
-    colour = colours(facts)
+    color = colors(facts)
     lines = _lines(facts)
     averaged = len(lines) < len(facts.runs)
 
     def model(name: str) -> Cell:
-        return Cell(name, colour=colour[name])
+        return Cell(name, color=color[name])
 
     validations = table(
         "Validations, means over the seeds of a model." if averaged else "Validations of all runs.",
@@ -66,14 +66,14 @@ def training(facts: Facts) -> Section:
 
 
 def _runs(facts: Facts) -> Table:
-    colour = colours(facts)
+    color = colors(facts)
     rows: list[Row] = []
     for name in facts.ranking:
         runs = [run for run in facts.runs if run.name == name]
         steps = sorted({run.steps for run in runs})
         rows.append(
             (
-                Cell(name, colour=colour[name]),
+                Cell(name, color=color[name]),
                 " to ".join(whole(count) for count in dict.fromkeys((steps[0], steps[-1]))),
                 whole(runs[0].parameters),
                 fixed(sum(run.valid_auc for run in runs) / len(runs)),

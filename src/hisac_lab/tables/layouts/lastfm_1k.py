@@ -1,6 +1,6 @@
 """Last.fm-1K: every track that a thousand people listened to, over years.
 
-Provenance: size and licence verified on Zenodo record 6090214; file name and columns from memory.
+Provenance: size and license verified on Zenodo record 6090214; file name and columns from memory.
 """
 
 from __future__ import annotations

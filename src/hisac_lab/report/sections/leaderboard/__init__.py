@@ -5,7 +5,7 @@ from __future__ import annotations
 from hisac_lab.evaluation.records import Metric
 from hisac_lab.ops.choice import rounded
 from hisac_lab.report.document import Block, Cell, Figures, Note, Row, Section, Table, table
-from hisac_lab.report.drawing import colours
+from hisac_lab.report.drawing import colors
 from hisac_lab.report.facts import Facts
 from hisac_lab.report.sections.leaderboard import charts
 from hisac_lab.report.words import (
@@ -58,7 +58,7 @@ def leaderboard(facts: Facts) -> Section:
 
 
 def _model(facts: Facts, name: str) -> Cell:
-    return Cell(name, colour=colours(facts)[name])
+    return Cell(name, color=colors(facts)[name])
 
 
 def _metrics(facts: Facts, model: str) -> list[Metric]:

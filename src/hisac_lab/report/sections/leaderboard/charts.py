@@ -7,12 +7,12 @@ from matplotlib.ticker import LogLocator, NullLocator
 
 from hisac_lab.report.document import Figure
 from hisac_lab.report.drawing import (
-    GREY,
+    GRAY,
     OTHERS,
     THOUSANDS,
     Reading,
     Sheet,
-    colours,
+    colors,
     draw,
     forest,
     interval,
@@ -29,7 +29,7 @@ WIDE = 10
 
 def forests(facts: Facts) -> tuple[Figure, ...]:
     """AUCs and their differences to the reference."""
-    colour = colours(facts)
+    color = colors(facts)
     aucs = [(name, facts.scores.models[name].metrics["auc"]) for name in facts.ranking]
     reference = facts.evaluated.reference
     return (
@@ -38,7 +38,7 @@ def forests(facts: Facts) -> tuple[Figure, ...]:
             forest(
                 "auc",
                 "AUC of each model with its interval",
-                [Reading(name, metric.value, metric.interval, colour[name]) for name, metric in aucs],
+                [Reading(name, metric.value, metric.interval, color[name]) for name, metric in aucs],
                 fixed,
             ),
             "AUC on the test period",
@@ -50,7 +50,7 @@ def forests(facts: Facts) -> tuple[Figure, ...]:
             forest(
                 "auc-gap",
                 "Paired difference in AUC to the reference with its interval",
-                [Reading(name, metric.difference, metric.difference_interval, colour[name]) for name, metric in aucs],
+                [Reading(name, metric.difference, metric.difference_interval, color[name]) for name, metric in aucs],
                 signed,
                 null=0.0,
             ),
@@ -61,7 +61,7 @@ def forests(facts: Facts) -> tuple[Figure, ...]:
 
 
 def sliced(facts: Facts, kind: str, name: str) -> Figure:
-    """AUC of each model that has a colour of its own in each bin, with intervals.
+    """AUC of each model that has a color of its own in each bin, with intervals.
 
     Args:
         facts: All facts.
@@ -69,7 +69,7 @@ def sliced(facts: Facts, kind: str, name: str) -> Figure:
         name: Prefix of ids.
     """
     style, level = styles(facts), confidence(facts.evaluated.confidence)
-    few = " Only models with a colour of their own; the table has all." if GREY in colours(facts).values() else ""
+    few = " Only models with a color of their own; the table has all." if GRAY in colors(facts).values() else ""
     models = [model for model in facts.ranking if style[model]["label"] != OTHERS]
     bins = sorted(facts.scores.slices[kind], key=first_number)
     shifts = (np.arange(len(models)) - (len(models) - 1) / 2) * 0.6 / len(models)
@@ -102,7 +102,7 @@ def calibration(facts: Facts) -> Figure:
 
     def paint(sheet: Sheet) -> None:
         axes = sheet.subplots()
-        axes.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle="--")
+        axes.plot([0, 1], [0, 1], color=GRAY, linewidth=1, linestyle="--")
         for model in facts.ranking:
             bins = facts.scores.models[model].served.calibration.curve
             predicted, observed = [each.predicted for each in bins], [each.observed for each in bins]

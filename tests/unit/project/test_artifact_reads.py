@@ -1,4 +1,4 @@
-"""Artefacts have types: files are read by records, stages are listed once, stage functions take paths by name."""
+"""Artifacts have types: files are read by records, stages are listed once, stage functions take paths by name."""
 
 from __future__ import annotations
 

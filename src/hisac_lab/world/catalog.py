@@ -21,7 +21,7 @@ LEVEL_SCALES = (1.0, 0.8, 0.5)
 
 
 @dataclass(frozen=True)
-class Catalogue:
+class Catalog:
     """N items in the order of their leaves: any topic, subtopic or leaf is a contiguous range.
 
     A leaf is a (topic, subtopic, theme); G subtopics, and `themes` leaves in each.
@@ -57,7 +57,7 @@ class Catalogue:
     subtopics: int
 
 
-def make_catalogue(world: World) -> Catalogue:
+def make_catalog(world: World) -> Catalog:
     """Draws the items; the same seed gives the same items."""
     random = np.random.default_rng([world.seed, 0])
     topics, subtopics, themes = world.topics
@@ -72,7 +72,7 @@ def make_catalogue(world: World) -> Catalogue:
     first = np.searchsorted(leaf, np.arange(leaves + 1))
     leaf_bounds = np.r_[0.0, ends][first]
     subtopic, subtopic_bounds = leaf // themes, leaf_bounds[::themes]
-    return Catalogue(
+    return Catalog(
         number=random.permutation(world.items).astype(np.int32),
         leaf=leaf,
         subtopic=subtopic,
@@ -89,14 +89,14 @@ def make_catalogue(world: World) -> Catalogue:
     )
 
 
-def write_catalogue(catalogue: Catalogue, world: World, out: Path) -> None:
+def write_catalog(catalog: Catalog, world: World, out: Path) -> None:
     """Writes `items.parquet` (item, text, topic, subtopic, theme) and `vectors.npy`, (N, dim), rows of length 1.
 
     Rows of both are in the order of the items' numbers.
     """
     random = np.random.default_rng([world.seed, 1])
-    order = np.argsort(catalogue.number)
-    leaf = catalogue.leaf[order]
+    order = np.argsort(catalog.number)
+    leaf = catalog.leaf[order]
     topic, subtopic, theme = np.unravel_index(leaf, world.topics)
     names = list(TOPICS)
     # A filler, two words of the theme, the subtopic and two words of it, the topic.

@@ -11,7 +11,7 @@ import pytest
 from hisac_lab.config.tokens import EmbedConfig
 from hisac_lab.config.world import World, WorldConfig, resolve
 from hisac_lab.tokens.text import static_vectors
-from hisac_lab.world.catalogue import Catalogue, make_catalogue, write_catalogue
+from hisac_lab.world.catalog import Catalog, make_catalog, write_catalog
 from hisac_lab.world.words import FILLERS, THEMES, TOPICS
 
 
@@ -21,14 +21,14 @@ def world() -> World:
 
 
 @pytest.fixture(scope="module")
-def catalogue(world: World) -> Catalogue:
-    return make_catalogue(world)
+def catalog(world: World) -> Catalog:
+    return make_catalog(world)
 
 
 @pytest.fixture(scope="module")
-def written(world: World, catalogue: Catalogue, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def written(world: World, catalog: Catalog, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("items")
-    write_catalogue(catalogue, world, out)
+    write_catalog(catalog, world, out)
     return out
 
 
@@ -42,42 +42,42 @@ def test_words_are_plenty_and_belong_to_one_topic_each() -> None:
     assert [len(theme) for theme in THEMES] == [4] * 8
 
 
-def test_every_range_of_the_running_sum_holds_the_popularity_of_its_items(catalogue: Catalogue, world: World) -> None:
-    assert sorted(catalogue.number) == list(range(world.items))
-    assert (np.diff(catalogue.leaf) >= 0).all()
+def test_every_range_of_the_running_sum_holds_the_popularity_of_its_items(catalog: Catalog, world: World) -> None:
+    assert sorted(catalog.number) == list(range(world.items))
+    assert (np.diff(catalog.leaf) >= 0).all()
     leaves = np.prod(world.topics)
-    assert set(catalogue.leaf) == set(range(leaves))
-    weight = np.bincount(catalogue.leaf, catalogue.weight)
-    np.testing.assert_allclose(np.diff(catalogue.leaf_bounds), weight, rtol=1e-9)
-    np.testing.assert_allclose(np.bincount(catalogue.leaf, catalogue.in_leaf), 1, rtol=1e-9)
-    np.testing.assert_allclose(np.bincount(catalogue.subtopic, catalogue.in_subtopic), 1, rtol=1e-9)
-    np.testing.assert_array_equal(catalogue.subtopic, catalogue.leaf // world.topics[2])
+    assert set(catalog.leaf) == set(range(leaves))
+    weight = np.bincount(catalog.leaf, catalog.weight)
+    np.testing.assert_allclose(np.diff(catalog.leaf_bounds), weight, rtol=1e-9)
+    np.testing.assert_allclose(np.bincount(catalog.leaf, catalog.in_leaf), 1, rtol=1e-9)
+    np.testing.assert_allclose(np.bincount(catalog.subtopic, catalog.in_subtopic), 1, rtol=1e-9)
+    np.testing.assert_array_equal(catalog.subtopic, catalog.leaf // world.topics[2])
 
 
 @pytest.mark.parametrize("exponent", [0.0, 0.8, 2.0])
 def test_popularity_is_a_power_of_the_rank(exponent: float) -> None:
-    weight = make_catalogue(resolve(WorldConfig(popularity=exponent))).weight
+    weight = make_catalog(resolve(WorldConfig(popularity=exponent))).weight
     ranks = np.arange(1, len(weight) + 1)
     slope = np.polyfit(np.log(ranks), np.log(np.sort(weight)[::-1]), 1)[0]
     assert slope == pytest.approx(-exponent, abs=1e-4)
     assert weight.sum() == pytest.approx(1)
 
 
-def test_the_seed_decides_the_items(world: World, catalogue: Catalogue) -> None:
-    again = make_catalogue(world)
-    other = make_catalogue(resolve(WorldConfig(preset="small", items=3_000, popularity=0.8, seed=1)))
-    np.testing.assert_array_equal(catalogue.weight, again.weight)
-    np.testing.assert_array_equal(catalogue.number, again.number)
-    assert (catalogue.number != other.number).mean() > 0.9
+def test_the_seed_decides_the_items(world: World, catalog: Catalog) -> None:
+    again = make_catalog(world)
+    other = make_catalog(resolve(WorldConfig(preset="small", items=3_000, popularity=0.8, seed=1)))
+    np.testing.assert_array_equal(catalog.weight, again.weight)
+    np.testing.assert_array_equal(catalog.number, again.number)
+    assert (catalog.number != other.number).mean() > 0.9
 
 
 def test_the_table_is_in_the_order_of_the_numbers_and_says_the_topics(
-    world: World, catalogue: Catalogue, written: Path
+    world: World, catalog: Catalog, written: Path
 ) -> None:
     table = pd.read_parquet(written / "items.parquet")
     assert table["item"].tolist() == list(range(world.items))
     leaf = np.empty(world.items, np.int64)
-    leaf[catalogue.number] = catalogue.leaf
+    leaf[catalog.number] = catalog.leaf
     # One leaf, one triple of words, and the other way round.
     triples = table[["topic", "subtopic", "theme"]].agg("/".join, axis=1)
     assert pd.Series(leaf).groupby(triples).nunique().max() == 1
@@ -121,10 +121,10 @@ def test_noise_is_what_items_of_a_leaf_do_not_share(tmp_path: Path) -> None:
     spread = []
     for noise in (0.0, 0.3, 1.0):
         world = resolve(WorldConfig(noise=noise))
-        catalogue = make_catalogue(world)
-        write_catalogue(catalogue, world, tmp_path)
-        vectors = np.load(tmp_path / "vectors.npy")[catalogue.number]
-        first = np.searchsorted(catalogue.leaf, catalogue.leaf)
+        catalog = make_catalog(world)
+        write_catalog(catalog, world, tmp_path)
+        vectors = np.load(tmp_path / "vectors.npy")[catalog.number]
+        first = np.searchsorted(catalog.leaf, catalog.leaf)
         spread.append(float(np.linalg.norm(vectors - vectors[first], axis=1).mean()))
     assert spread[0] == 0
     assert 0 < 2 * spread[1] < spread[2]
