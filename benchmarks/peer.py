@@ -39,8 +39,8 @@ def python_of(peer: str) -> Path:
         if answer.returncode:
             errors = [line for line in answer.stderr.splitlines() if line.startswith("ERROR")]
             last = (errors or answer.stderr.strip().splitlines() or ["no reason given"])[-1]
-            mend = "connect to PyPI, or name a folder with these wheels in PIP_FIND_LINKS"
-            raise UserError(wanted, f"cannot be installed ({last})", mend)
+            hint = "connect to PyPI, or name a folder with these wheels in PIP_FIND_LINKS"
+            raise UserError(wanted, f"cannot be installed ({last})", hint)
         (folder / "lib" / version / "site-packages" / "shared.pth").write_text(f"{packages}\n")
     done.write_text(stamp)
     return python

@@ -77,7 +77,7 @@ def run(command: Sequence[str | Path], folder: Path, environment: Mapping[str, s
     if child.returncode:
         last = (text.strip().splitlines() or ["it printed nothing"])[-1]
         name = " ".join([Path(words[0]).name, *(Path(word).name for word in words[1:])])
-        raise UserError(name, f"ended with {child.returncode} ({last})", "mend that and run again")
+        raise UserError(name, f"ended with {child.returncode} ({last})", "fix that and run again")
     unit = 1 if sys.platform == "darwin" else 1024
     cpu = max(used.ru_utime + used.ru_stime, sum(seen.values()))
     return Usage(wall, cpu, used.ru_maxrss * unit, text)

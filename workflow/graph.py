@@ -27,7 +27,7 @@ from dvc.exceptions import DvcException
 from dvc.repo import Repo, lock_repo
 from dvc.stage import Stage
 from job import run
-from mend import mend_lockfile, mend_rwlock
+from repair import repair_lockfile, repair_rwlock
 
 from hisac_lab.base.errors import UserError
 from hisac_lab.cli import code, door
@@ -88,7 +88,7 @@ def load(judge: bool) -> list[Step]:
             if BUSY in line:  # a `dvc repro` beside this run: its result is about to be there
                 time.sleep(1)
             elif TORN in line:
-                mend_rwlock()
+                repair_rwlock()
             else:
                 _refuse(line)
 
@@ -143,7 +143,7 @@ def _run_first(name: str) -> None:
 
 def _steps(judge: bool) -> list[Step]:
     with Repo(_wait_for_lock=True) as repo, lock_repo(repo):  # DVC holds this lock whenever it writes dvc.lock
-        mend_lockfile()
+        repair_lockfile()
         graph: nx.DiGraph[Stage] = repo.index.graph  # edges run from a stage to what it depends on
         changed = set(repo.status()) if judge else set()
         if judge and not code.is_current():

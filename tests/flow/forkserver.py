@@ -38,7 +38,7 @@ HERE = Path(__file__).parent
 BIN = Path(sys.executable).parent
 SCRIPTS = ("dvc", "hisac-lab", "snakemake")
 ENGINES = ("dvc.cli", "dvc.commands.checkout", "dvc.commands.repro", "dvc.repo", "snakemake.cli", "snakemake.workflow")
-OWN = ("hisac_lab", "job", "mend", "graph")
+OWN = ("hisac_lab", "job", "repair", "graph")
 SIZE = 1 << 20  # the longest request: words and environment
 
 

@@ -84,8 +84,8 @@ def write_json(path: Path, value: Any) -> None:
     try:
         text = dump_json(value)
     except ValueError as error:
-        mend = "the data are too few for it: give more users or a longer test period"
-        raise UserError(path, "a number is not finite", mend) from error
+        hint = "the data are too few for it: give more users or a longer test period"
+        raise UserError(path, "a number is not finite", hint) from error
     write_file(path, text)
 
 

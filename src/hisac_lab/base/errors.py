@@ -10,33 +10,33 @@ SETTINGS = "settings"
 
 
 class UserError(Exception):
-    """Bad input or a full disk: one line that names the place, the field, the value and the mend.
+    """Bad input or a full disk: one line that names the place, the field, the value and a hint.
 
     Args:
         where: The file (or table) at fault.
         what: What is wrong there, with the value.
-        mend: What the user can do about it.
+        hint: What the user can do about it.
         field: Column, key or row inside the file.
     """
 
-    def __init__(self, where: str | Path, what: str, mend: str, field: str | None = None) -> None:
-        self.where, self.field, self.what, self.mend = str(where), field, what, mend
+    def __init__(self, where: str | Path, what: str, hint: str, field: str | None = None) -> None:
+        self.where, self.field, self.what, self.hint = str(where), field, what, hint
         place = f"{where}: {field}" if field else f"{where}"
-        super().__init__(" ".join(f"{place}: {what}; {mend}".split()))
+        super().__init__(" ".join(f"{place}: {what}; {hint}".split()))
 
     def told(self, settings: str | Path) -> UserError:
         """The same, with the place the settings came from."""
         if self.where != SETTINGS:
             return self
-        return UserError(settings, self.what, self.mend, self.field)
+        return UserError(settings, self.what, self.hint, self.field)
 
     def __reduce__(self) -> tuple[type[UserError], tuple[str, str, str, str | None]]:
         """Travels from worker processes."""
-        return type(self), (self.where, self.what, self.mend, self.field)
+        return type(self), (self.where, self.what, self.hint, self.field)
 
 
 def explain_os_error(error: OSError, where: str | Path) -> UserError:
-    """Turns an `OSError` of reading or writing `where` into one line with a mend."""
+    """Turns an `OSError` of reading or writing `where` into one line with a hint."""
     path = error.filename or where
     # NumPy reports a short write without an error number.
     if error.errno in (errno.ENOSPC, errno.EDQUOT) or (error.errno is None and " requested and " in str(error)):

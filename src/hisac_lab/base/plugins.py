@@ -53,9 +53,9 @@ def load(group: str, taken: Collection[str], fault: Callable[[str, Any], str | N
             value = point.load()
         except Exception as error:
             what = f"{point.value} cannot be imported ({type(error).__name__}: {error})"
-            raise _refuse(point, what, "mend or uninstall the package") from error
+            raise _refuse(point, what, "fix or uninstall the package") from error
         if said := fault(point.name, value):
-            raise _refuse(point, f"{point.value} {said}", "mend or uninstall the package")
+            raise _refuse(point, f"{point.value} {said}", "fix or uninstall the package")
         loaded[point.name] = value
     return loaded
 
@@ -87,7 +87,7 @@ def code(point: EntryPoint) -> Package:
     homes = [*(spec.submodule_search_locations or ()), spec.origin] if spec else []
     if not homes or homes[0] is None:
         what = f"{point.value} cannot be imported (there is no package {top!r})"
-        raise _refuse(point, what, "mend or uninstall the package")
+        raise _refuse(point, what, "fix or uninstall the package")
     return Package(top, Path(homes[0]))
 
 
@@ -124,5 +124,5 @@ def _name(requirement: str) -> str:
     return re.split(r"[^\w.-]", requirement, maxsplit=1)[0].replace("_", "-").lower()
 
 
-def _refuse(point: EntryPoint, what: str, mend: str) -> UserError:
-    return UserError(f"package {package(point)}", what, mend, f"entry point {point.name} of {point.group}")
+def _refuse(point: EntryPoint, what: str, hint: str) -> UserError:
+    return UserError(f"package {package(point)}", what, hint, f"entry point {point.name} of {point.group}")

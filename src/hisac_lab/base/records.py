@@ -16,7 +16,7 @@ from hisac_lab.base import arithmetic
 from hisac_lab.base.artifacts import MANIFEST, read_json, write_json
 from hisac_lab.base.errors import UserError, explain_os_error
 
-MEND = "run the stage that makes it again"
+HINT = "run the stage that makes it again"
 
 
 class Record(BaseModel):
@@ -36,7 +36,7 @@ class Record(BaseModel):
         except ValidationError as error:
             first = error.errors()[0]
             field = ".".join(str(step) for step in first["loc"])
-            raise UserError(where, first["msg"].lower(), MEND, field or None) from error
+            raise UserError(where, first["msg"].lower(), HINT, field or None) from error
 
     @classmethod
     def read(cls, path: Path) -> Self:
@@ -68,7 +68,7 @@ class Record(BaseModel):
         except OSError as error:
             raise explain_os_error(error, path) from error
         except ValueError as error:
-            raise UserError(path, f"is not JSON lines ({error})", MEND) from error
+            raise UserError(path, f"is not JSON lines ({error})", HINT) from error
 
     def write(self, path: Path) -> None:
         """Writes a JSON file, whole or not at all.
@@ -139,7 +139,7 @@ class Output(Stored):
         """
         found = super().open(path)
         if "arithmetic" not in found.model_fields_set:
-            raise UserError(Path(path) / MANIFEST, "field required", MEND, "arithmetic")
+            raise UserError(Path(path) / MANIFEST, "field required", HINT, "arithmetic")
         return found
 
     def facts(self) -> dict[str, Any]:

@@ -110,7 +110,7 @@ def _of_kind(name: str, kind: str) -> dict[str, Any]:
         return {"kind": kind, "code": OURS.digest(kinds()[kind].module)}
     if plugins.find(plugins.MODELS, kind) is None:
         what = f"{kind!r} is no kind of model"
-        raise UserError(PARAMS_FILE, what, "mend it, or install the package that brings it", f"models.{name}.kind")
+        raise UserError(PARAMS_FILE, what, "fix it, or install the package that brings it", f"models.{name}.kind")
     return {"kind": kind, **_brought(plugins.MODELS, kind)}
 
 

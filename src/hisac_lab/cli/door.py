@@ -26,7 +26,7 @@ def check() -> None:
     """Checks params.yaml in the current folder, and the plug-ins.
 
     Raises:
-        UserError: One line that names the first field at fault, its value and the mend, or the plug-in at fault.
+        UserError: One line that names the first field at fault, its value and a hint, or the plug-in at fault.
     """
     key = _key()
     if key is not None and NOTE.is_file() and NOTE.read_text() == key:

@@ -218,14 +218,14 @@ def main() -> None:
         extra = EXTRAS.get((error.name or "").partition(".")[0])
         if extra is None:
             raise
-        mend = f"pip install 'hisac-lab[{extra}]'"
-        print(f"hisac-lab: error: environment: package {error.name} is missing; {mend}", file=sys.stderr)
+        hint = f"pip install 'hisac-lab[{extra}]'"
+        print(f"hisac-lab: error: environment: package {error.name} is missing; {hint}", file=sys.stderr)
         sys.exit(1)
     except (MemoryError, RuntimeError) as error:
         if not isinstance(error, MemoryError) and "out of memory" not in str(error).lower():
             raise
-        mend = "lower train.batch_requests or prepare.history_limit, or give the machine more memory"
-        print(f"hisac-lab: error: {Path.cwd()}: out of memory; {mend}", file=sys.stderr)
+        hint = "lower train.batch_requests or prepare.history_limit, or give the machine more memory"
+        print(f"hisac-lab: error: {Path.cwd()}: out of memory; {hint}", file=sys.stderr)
         sys.exit(1)
 
 

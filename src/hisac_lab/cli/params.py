@@ -94,7 +94,7 @@ def load_params(path: Path = PARAMS_FILE) -> Params:
     """Reads and checks the whole file.
 
     Raises:
-        UserError: One line that names the first field at fault, its value and the mend.
+        UserError: One line that names the first field at fault, its value and a hint.
     """
     return parse(Params, read_yaml(path), path)
 

@@ -66,7 +66,7 @@ def promote(model: str, version: str | None) -> None:
         raise UserError(
             f"{model} version {chosen}",
             f"not promoted, {len(failed)} of {len(gates)} gates failed ({', '.join(failed)})",
-            "mend the model, or the gates in params.yaml: promotion",
+            "fix the model, or the gates in params.yaml: promotion",
         )
     print(f"{model} version {chosen} is champion: load it with models:/{model}@champion")
 

@@ -193,8 +193,8 @@ def _unknown(key: str, params: Params) -> UserError:
     close = difflib.get_close_matches(key, known, n=1, cutoff=0.8)
     close = close or [name for name in known if name.rpartition(".")[2] == last][:3]
     close = close or difflib.get_close_matches(key, known, n=1)
-    mend = f"did you mean {' or '.join(f'`{name}`' for name in close)}?" if close else "see `hisac-lab params show`"
-    return UserError(PARAMS_FILE, "there is no such setting", mend, key)
+    hint = f"did you mean {' or '.join(f'`{name}`' for name in close)}?" if close else "see `hisac-lab params show`"
+    return UserError(PARAMS_FILE, "there is no such setting", hint, key)
 
 
 def _value(key: str, text: str) -> Any:

@@ -193,8 +193,8 @@ def _find(names: list[str], wanted: str, where: Path, what: str) -> int:
         return names.index(wanted)
     except ValueError:
         close = difflib.get_close_matches(wanted, names, n=3)
-        mend = f"did you mean {', '.join(close)}?" if close else f"name one of the column {what!r} of that file"
-        raise UserError(where, f"there is no {what} {wanted!r}", mend, what) from None
+        hint = f"did you mean {', '.join(close)}?" if close else f"name one of the column {what!r} of that file"
+        raise UserError(where, f"there is no {what} {wanted!r}", hint, what) from None
 
 
 def _text(path: tuple[int, ...]) -> str:

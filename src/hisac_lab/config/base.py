@@ -65,7 +65,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         raise explain_os_error(error, path) from error
     except yaml.MarkedYAMLError as error:
         line = f"line {error.problem_mark.line + 1}" if error.problem_mark else None
-        raise UserError(path, str(error.problem or error), "mend the YAML there", line) from error
+        raise UserError(path, str(error.problem or error), "fix the YAML there", line) from error
     except (UnicodeDecodeError, yaml.YAMLError) as error:
         raise UserError(path, f"is not YAML in UTF-8 ({error})", "save it as plain UTF-8 text") from error
     if not isinstance(content, dict):
@@ -77,7 +77,7 @@ def parse(model: type[AnySection], content: dict[str, Any], where: Path | str, p
     """Checks `content` against a section class.
 
     Raises:
-        UserError: One line that names the first field at fault, its value and the mend.
+        UserError: One line that names the first field at fault, its value and a hint.
     """
     try:
         return model.model_validate_json(json.dumps(content, default=str))
@@ -124,13 +124,13 @@ def _explain(error: ValidationError, content: Any, where: Path | str, prefix: st
     if kind == "extra_forbidden" and last is not None:
         given = value.get(last) if isinstance(value, dict) else None
         close = difflib.get_close_matches(last, _known_keys(error.title), n=1)
-        mend = f"did you mean `{close[0]}`?" if close else "remove it, or see `hisac-lab params default`"
-        return UserError(where, f"unknown key (value {given!r})", mend, field)
+        hint = f"did you mean `{close[0]}`?" if close else "remove it, or see `hisac-lab params default`"
+        return UserError(where, f"unknown key (value {given!r})", hint, field)
     if kind == "missing":
         return UserError(where, "is missing", "see `hisac-lab params default` for its meaning and default", field)
     if kind == "value_error":  # a rule between fields: the message names them and their values
-        rule, _, mend = str(first["ctx"]["error"]).partition(": ")
-        return UserError(where, rule, mend or "change one of them", field or None)
+        rule, _, hint = str(first["ctx"]["error"]).partition(": ")
+        return UserError(where, rule, hint or "change one of them", field or None)
     message = first["msg"][0].lower() + first["msg"][1:]
     return UserError(where, f"value {value!r} is wrong", message, field)
 

@@ -111,7 +111,7 @@ def resolve(config: WorldConfig) -> World:
     """The preset with the given knobs in place of its own.
 
     Raises:
-        ValueError: The knobs contradict each other; `rule: mend`.
+        ValueError: The knobs contradict each other; `rule: hint`.
     """
     given = {field.name: getattr(config, field.name) for field in fields(World)}
     world = replace(PRESETS[config.preset], **{name: value for name, value in given.items() if value is not None})

@@ -57,7 +57,7 @@ def ingest(config: PrepareConfig, *, raw: Path, out: Path) -> None:
         out: An empty directory.
 
     Raises:
-        UserError: One line that names the file, the line or row group, the field, the value and the mend.
+        UserError: One line that names the file, the line or row group, the field, the value and a hint.
     """
     acquired = Acquired.open(raw)
     log = LOADERS[acquired.layout](raw, config)
@@ -71,7 +71,7 @@ def ingest(config: PrepareConfig, *, raw: Path, out: Path) -> None:
         pass_.add(block)
     pass_.close()
     if not pass_.rows:
-        raise UserError(raw, "no event lies inside the bounds", "mend prepare.since and prepare.until", "time")
+        raise UserError(raw, "no event lies inside the bounds", "fix prepare.since and prepare.until", "time")
     if len(items) < 2:
         what = f"the log has one item ({items.ids[0]!r}): there is nothing to rank"
         raise UserError(raw, what, "give a log of more items", "item")
@@ -165,7 +165,7 @@ class _Pass:
         if self.config.outside == "refuse" and not ours.all():
             bad = int(np.argmin(ours))
             side = f"before prepare.since {since}" if time[bad] < since else f"not before prepare.until {until}"
-            raise block.refuse(bad, "time", f"value {time[bad]} is {side}", "mend it or set prepare.outside: drop")
+            raise block.refuse(bad, "time", f"value {time[bad]} is {side}", "fix it or set prepare.outside: drop")
         return inside & ours
 
     def _count(self, columns: dict[str, Any]) -> None:
@@ -230,10 +230,10 @@ def _threshold(pass_: _Pass, log: RawLog, config: PrepareConfig, raw: Path) -> f
     if not low < threshold <= high:
         only = "positive" if threshold <= low else "negative"
         what = f"with {threshold:g} every event is {only} (the feedback runs from {low:g} to {high:g})"
-        mend = "set a threshold inside that range"
+        hint = "set a threshold inside that range"
         if low == high:
-            mend = "set prepare.columns.label: null (then negatives are drawn), or give a log with negatives"
-        raise UserError(SETTINGS, what, mend, "prepare.positive_from")
+            hint = "set prepare.columns.label: null (then negatives are drawn), or give a log with negatives"
+        raise UserError(SETTINGS, what, hint, "prepare.positive_from")
     return threshold
 
 

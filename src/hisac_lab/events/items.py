@@ -66,7 +66,7 @@ def _vectors(parts: Vectors, position: pd.Series[int]) -> Array:
         finite = np.isfinite(vectors).all(axis=1)
         if not finite.all():
             name = ids[int(np.argmin(finite))]
-            raise UserError("item vectors", "holds NaN or infinity", "mend the vector of that item", f"item {name!r}")
+            raise UserError("item vectors", "holds NaN or infinity", "fix the vector of that item", f"item {name!r}")
         if vectors.shape[1] != table.shape[1]:
             what = f"has {vectors.shape[1]} numbers, the ones before have {table.shape[1]}"
             raise UserError("item vectors", what, "give all vectors one width", f"item {ids[0]!r}")

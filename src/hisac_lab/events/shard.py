@@ -101,8 +101,8 @@ def _sorted_events(
             names = pq.read_table(ingested / "items.parquet", columns=["item"]).column("item")
             user, item = ids[int(events["user"][first])].as_py(), names[int(events["item"][first])].as_py()
             what = f"user {user!r}, item {item!r}, time {events['time'][first]} occurs twice"
-            mend = "remove it or set prepare.duplicates: drop"
-            raise _refuse(facts, int(events["row"][first]), "user, item, time", what, mend)
+            hint = "remove it or set prepare.duplicates: drop"
+            raise _refuse(facts, int(events["row"][first]), "user, item, time", what, hint)
         left = np.ones(len(events["user"]), bool)
         left[again] = False
         events = {role: values[left] for role, values in events.items()}
@@ -121,12 +121,12 @@ def _repeated(events: dict[str, Array]) -> Array:
     return again
 
 
-def _refuse(facts: Ingested, row: int, field: str, what: str, mend: str) -> UserError:
+def _refuse(facts: Ingested, row: int, field: str, what: str, hint: str) -> UserError:
     file = max((file for file in facts.raw if file.first_row <= row), key=lambda file: file.first_row)
     layout = None if file.layout is None else Layout(**file.layout)
     where = Path(file.path)
     names = ", ".join(file.names.get(role, role) for role in field.split(", "))
-    return UserError(where, what, mend, f"{place(where, layout, row - file.first_row)}: {names}")
+    return UserError(where, what, hint, f"{place(where, layout, row - file.first_row)}: {names}")
 
 
 def _history_mask(events: dict[str, Array], config: PrepareConfig) -> Array:

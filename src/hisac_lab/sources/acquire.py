@@ -105,12 +105,12 @@ class Brought:
         finders: By source, what puts a folder or an archive at hand.
         take: Takes the data out of it into the stage's output; told whether the source is a local path. Gives the
             layout and other facts for the manifest.
-        mend: What a user can do when no source serves.
+        hint: What a user can do when no source serves.
     """
 
     finders: dict[str, Finder]
     take: Callable[[Path, Path, bool], Facts]
-    mend: str
+    hint: str
 
 
 def _brought(data_set: Brought, config: AcquireConfig, out: Path) -> Facts:
@@ -129,7 +129,7 @@ def _brought(data_set: Brought, config: AcquireConfig, out: Path) -> Facts:
         say(f"acquire: {config.dataset} from {source} ({facts['layout']})")
         return facts
     what = f"no source of {config.dataset} serves ({'; '.join(refusals)})"
-    raise UserError(SETTINGS, what, data_set.mend, "acquire.sources")
+    raise UserError(SETTINGS, what, data_set.hint, "acquire.sources")
 
 
 def _local(config: AcquireConfig, draft: Path) -> Path:
@@ -137,7 +137,7 @@ def _local(config: AcquireConfig, draft: Path) -> Path:
         raise SourceUnavailable("acquire.path is null")
     path = Path(config.path)
     if not path.exists():
-        raise UserError(SETTINGS, f"{config.path!r} does not exist", "mend it or set null", "acquire.path")
+        raise UserError(SETTINGS, f"{config.path!r} does not exist", "fix it or set null", "acquire.path")
     return path
 
 
@@ -291,8 +291,8 @@ def _table(path: Path, key: str, given: str) -> None:
     if not path.is_file():
         raise UserError(SETTINGS, f"{given!r} is no file", "name an existing file", f"acquire.{key}")
     if not _suffix(path):
-        mend = "rename it to .csv, .tsv or .parquet"
-        raise UserError(SETTINGS, f"{given!r} has no suffix of a table", mend, f"acquire.{key}")
+        hint = "rename it to .csv, .tsv or .parquet"
+        raise UserError(SETTINGS, f"{given!r} has no suffix of a table", hint, f"acquire.{key}")
     if path.stat().st_size == 0:
         raise UserError(path, "is empty", "name a file with a header and rows", f"acquire.{key}")
 

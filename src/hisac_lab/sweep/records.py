@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from hisac_lab.base.errors import UserError, explain_os_error
-from hisac_lab.base.records import MEND, Output, Record, Stored
+from hisac_lab.base.records import HINT, Output, Record, Stored
 
 TRIALS = "trials.csv"
 
@@ -86,5 +86,5 @@ class Trial(Record):
             try:
                 facts: dict[str, Any] = {name: row.pop(name) for name in scores}
             except KeyError as error:
-                raise UserError(path, "is missing", MEND, str(error.args[0])) from error
+                raise UserError(path, "is missing", HINT, str(error.args[0])) from error
             yield cls.of(facts | {"settings": row}, path)  # every column that is no score is a setting

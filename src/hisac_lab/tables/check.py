@@ -65,9 +65,9 @@ class Check:
         counts = np.cumsum([self.survey.labels[level] for level in levels])
         return levels[max(int(np.searchsorted(counts, counts[-1] / 2)), 1)]
 
-    def say(self, where: Path, what: str, mend: str, field: str | None = None, stops: bool = True) -> None:
+    def say(self, where: Path, what: str, hint: str, field: str | None = None, stops: bool = True) -> None:
         """Adds a problem."""
-        self.problems.append(Problem([str(UserError(where, what, mend, field))], stops=stops))
+        self.problems.append(Problem([str(UserError(where, what, hint, field))], stops=stops))
 
     @contextmanager
     def catching(self) -> Iterator[None]:
@@ -180,13 +180,13 @@ def _readable(found: Check, log: Guess) -> bool:
         return whole
     for role in ("user", "item", "time"):
         if role not in log.roles:
-            mend = f"add such a column, or name it in prepare.columns.{role}"
-            found.say(log.path, f"no column looks like the {role}", mend, "header")
+            hint = f"add such a column, or name it in prepare.columns.{role}"
+            found.say(log.path, f"no column looks like the {role}", hint, "header")
     if not log.has_header:
         found.say(log.path, "is no header", f"put a line before it, like {log.missing_header!r}", "line 1")
     if not _is_table(log.path):
-        mend = "rename it to .csv or .tsv, with .gz, .zst or .bz2 behind it when it is compressed"
-        found.say(log.path, f"has the suffix {log.path.suffix!r}", mend)
+        hint = "rename it to .csv or .tsv, with .gz, .zst or .bz2 behind it when it is compressed"
+        found.say(log.path, f"has the suffix {log.path.suffix!r}", hint)
     for role in log.by_value:
         what = f"is taken for the {role} because of its values"
         found.say(log.path, what, "name another column in the mapping if it is not", log.roles[role], stops=False)

@@ -55,14 +55,14 @@ class Fault:
         rows: Positions of the values, rising; (n,) int64.
         values: The first of them as they stand in the file; None: missing.
         what: What is wrong with them.
-        mend: What the user can do about it.
+        hint: What the user can do about it.
     """
 
     field: str
     rows: Array
     values: tuple[Any, ...]
     what: str
-    mend: str
+    hint: str
 
     def say(self, index: int) -> str:
         """What is wrong with one of `values`."""
@@ -111,13 +111,13 @@ class _Finder:
         self.faults: list[Fault] = []
         self.good = np.ones(len(values), bool)
 
-    def check(self, wrong: Array, what: str, mend: str) -> None:
+    def check(self, wrong: Array, what: str, hint: str) -> None:
         """Records the rows that are `wrong` and were good so far."""
         rows = np.flatnonzero(wrong & self.good)
         if len(rows):
             self.good[rows] = False
             shown = tuple(self.values.take(pa.array(rows[:VALUES_SHOWN])).to_pylist())
-            self.faults.append(Fault(self.column.name, rows, shown, what, mend))
+            self.faults.append(Fault(self.column.name, rows, shown, what, hint))
 
     def missing(self) -> None:
         """Records missing values."""
@@ -132,13 +132,13 @@ class _Finder:
         if pa.types.is_floating(kind):  # the one that turned integers to floats is what to show
             nan = np.isnan(self.values.to_numpy(zero_copy_only=False))
         first = np.arange(len(self.values)) == int(nan.argmax())
-        mend = "write it as a plain column of integers, numbers or text"
+        hint = "write it as a plain column of integers, numbers or text"
         if nan.any():
-            mend = "fill the missing id or remove its row, and write ids as integers or text"
+            hint = "fill the missing id or remove its row, and write ids as integers or text"
         what = f"is of type {kind}, and {wanted.get(self.column.kind, 'a number is wanted')}"
         row = np.flatnonzero(first)
         shown = self.values[int(row[0])].as_py() if len(row) else None
-        self.faults.append(Fault(self.column.name, row, ("nan" if shown is None else shown,), what, mend))
+        self.faults.append(Fault(self.column.name, row, ("nan" if shown is None else shown,), what, hint))
         self.good[:] = False
         empty = pa.array([""] * len(self.values), pa.string())
         if self.column.kind in ("id", "text"):
@@ -152,13 +152,13 @@ def _ids(array: pa.Array, found: _Finder) -> pa.DictionaryArray:
     found.missing()
     empty = pc.is_in(pc.utf8_lower(pc.utf8_trim_whitespace(words)), value_set=pa.array(NO_ID))
     broken = pc.match_substring_regex(words, r"[\x00\r\n]")
-    for bad, what, mend in (
+    for bad, what, hint in (
         (empty, "is no id", "fill it or remove the row"),
-        (broken, "is no id: it holds a line end or a zero byte", "mend it and the quotes before it"),
+        (broken, "is no id: it holds a line end or a zero byte", "fix it and the quotes before it"),
     ):
         if pc.any(bad).as_py():
             wrong = np.append(bad.to_numpy(zero_copy_only=False), False)  # the last stands for a missing id
-            found.check(wrong[pc.fill_null(encoded.indices, len(words)).to_numpy()], what, mend)
+            found.check(wrong[pc.fill_null(encoded.indices, len(words)).to_numpy()], what, hint)
     return pa.DictionaryArray.from_arrays(encoded.indices, words)
 
 
@@ -166,7 +166,7 @@ def _numbers(array: pa.Array, found: _Finder) -> Array:
     """Numbers; int64 where a time is stored as integers."""
     column = found.column
     hint = ", or name the format in prepare.columns.time_format" if column.kind == "time" else ""
-    mend = f"mend or remove that row{hint}"
+    hint = f"fix or remove that row{hint}"
     if not column.optional:
         found.missing()
     try:
@@ -178,15 +178,15 @@ def _numbers(array: pa.Array, found: _Finder) -> Array:
         words = array.to_pandas()
         numbers = pd.to_numeric(words, errors="coerce").to_numpy("float64")
         empty = (words.isna() | words.astype(str).str.strip().eq("")).to_numpy()
-        found.check(np.isnan(numbers) & ~(empty & column.optional), "is no number", mend)
+        found.check(np.isnan(numbers) & ~(empty & column.optional), "is no number", hint)
     finite = np.isfinite(numbers)
     if column.optional:
         finite |= np.isnan(numbers)
-    found.check(~finite, "is no finite number", mend)
+    found.check(~finite, "is no finite number", hint)
     if column.low is not None:
-        found.check(numbers < column.low, f"is below {column.low:g}", "mend it, or prepare.columns.label_range")
+        found.check(numbers < column.low, f"is below {column.low:g}", "fix it, or prepare.columns.label_range")
     if column.high is not None:
-        found.check(numbers > column.high, f"is above {column.high:g}", "mend it, or prepare.columns.label_range")
+        found.check(numbers > column.high, f"is above {column.high:g}", "fix it, or prepare.columns.label_range")
     result: Array = numbers
     return result
 
@@ -195,16 +195,16 @@ def _seconds(numbers: Array, found: _Finder) -> Array:
     """Whole seconds since 1970; a value that betrays another unit is a fault."""
     unit = found.column.time_format
     scale = TIME_UNITS[unit]
-    mend = "give one unit throughout and name it in prepare.columns.time_format"
+    hint = "give one unit throughout and name it in prepare.columns.time_format"
     numbers = np.where(found.good, numbers, 0)
     if numbers.dtype.kind == "f":
         found.check(numbers != np.round(numbers), "has a fraction", f"give whole {unit}")
     found.check(numbers < 0, "is before 1970", f"give {unit} since 1970")
     late = "is in milliseconds or beyond the year 2100" if scale == 1 else "is beyond the year 2100"
-    found.check(numbers > MAX_SECONDS * scale, late, mend)
+    found.check(numbers > MAX_SECONDS * scale, late, hint)
     if scale > 1:
         small = (numbers > 0) & (numbers <= MAX_SECONDS * scale // 1000)
-        found.check(small, f"is too small for {unit}: it looks like another unit", mend)
+        found.check(small, f"is too small for {unit}: it looks like another unit", hint)
     seconds: Array = np.where(found.good, numbers, 0).astype(np.int64) // scale
     return seconds
 
@@ -230,6 +230,6 @@ def _iso(array: pa.Array, found: _Finder) -> Array:
 
 
 def _bounded(seconds: Array, found: _Finder) -> Array:
-    found.check(seconds < 0, "is before 1970", "mend or remove that row")
-    found.check(seconds > MAX_SECONDS, "is beyond the year 2100", "mend or remove that row")
+    found.check(seconds < 0, "is before 1970", "fix or remove that row")
+    found.check(seconds > MAX_SECONDS, "is beyond the year 2100", "fix or remove that row")
     return np.where(found.good, seconds, 0)

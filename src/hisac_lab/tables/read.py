@@ -83,11 +83,11 @@ class Block:
         before = np.asarray(self.skipped, np.int64) - np.arange(len(self.skipped))  # rows kept before each skipped one
         return kept + np.searchsorted(before, kept, side="right")
 
-    def refuse(self, index: int, field: str, what: str, mend: str) -> UserError:
+    def refuse(self, index: int, field: str, what: str, hint: str) -> UserError:
         """The error for the value of the role or column `field` at `index` in this block."""
         name = self.names.get(field, field)
         return UserError(
-            self.path, what, mend, f"{place(self.path, self.layout, int(self.positions(np.asarray(index))))}: {name}"
+            self.path, what, hint, f"{place(self.path, self.layout, int(self.positions(np.asarray(index))))}: {name}"
         )
 
 
@@ -116,7 +116,7 @@ def read(
             another number of values are then left out, other bad values are arbitrary in the blocks.
 
     Raises:
-        UserError: One line that names the file, the line or row group, the field, the value and the mend.
+        UserError: One line that names the file, the line or row group, the field, the value and a hint.
     """
     rows = 0
     names = {role: column.name for role, column in columns.items()}
@@ -133,7 +133,7 @@ def read(
             faults += found
         if faults and report is None:
             first = min(faults, key=lambda fault: int(fault.rows[0]))
-            raise block.refuse(int(first.rows[0]), first.field, first.say(0), first.mend)
+            raise block.refuse(int(first.rows[0]), first.field, first.say(0), first.hint)
         for fault in faults:
             report(replace(fault, rows=block.positions(fault.rows)))  # type: ignore[misc]
         rows += table.num_rows
@@ -181,7 +181,7 @@ def lines(path: Path, layout: Layout) -> Iterator[tuple[int, list[str]]]:
         ended = True
 
     quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if layout.quoting else csv.QUOTE_NONE
-    mend = "close the quote, or double a quote that belongs to the value"
+    hint = "close the quote, or double a quote that belongs to the value"
     try:
         with _open(path, layout) as stream:
             text = io.TextIOWrapper(stream, encoding=layout.encoding, errors="surrogateescape", newline="")
@@ -189,14 +189,14 @@ def lines(path: Path, layout: Layout) -> Iterator[tuple[int, list[str]]]:
             for row in reader:
                 if ended and row:  # a whole row ends with its line, before the reader asks for another
                     what = f"a quote opens in {','.join(row)[:40]!r} and is never closed"
-                    raise UserError(path, what, mend, f"line {begin}")
+                    raise UserError(path, what, hint, f"line {begin}")
                 if row:
                     yield begin, row
                 begin = reader.line_num + 1
     except OSError as error:
         raise _broken(path, error) from error
     except csv.Error as error:
-        raise UserError(path, f"a quote opens and is not closed for long ({error})", mend, f"line {begin}") from error
+        raise UserError(path, f"a quote opens and is not closed for long ({error})", hint, f"line {begin}") from error
 
 
 def place(path: Path, layout: Layout | None, row: int) -> str:
@@ -253,8 +253,8 @@ def _open(path: Path, layout: Layout) -> pa.NativeFile:
     if kind == "zip":
         raise UserError(path, "is a zip archive", "unpack it, or compress the file as .gz or .zst")
     if begin and kind != promised:
-        mend = "give the file the suffix of what it is (.gz, .zst, .bz2, .parquet)"
-        raise UserError(path, f"begins with {ascii(begin)[2:-1]}: it is {kind}, not {promised}", mend)
+        hint = "give the file the suffix of what it is (.gz, .zst, .bz2, .parquet)"
+        raise UserError(path, f"begins with {ascii(begin)[2:-1]}: it is {kind}, not {promised}", hint)
     stream = pa.input_stream(str(path), compression=COMPRESSION.get(path.suffix))
     if len(layout.separator) > 1:
         return pa.BufferReader(stream.read().replace(layout.separator.encode(), b"\t"))
@@ -317,7 +317,7 @@ def _text(
 
 def _count_differs(actual: int, expected: int) -> tuple[str, str]:
     what = f"has {actual} values, the header names {expected} columns"
-    return what, "mend that line, its quotes or the delimiter"
+    return what, "fix that line, its quotes or the delimiter"
 
 
 def _explain(path: Path, layout: Layout, names: list[str], wanted: list[str], error: Exception) -> UserError:
@@ -327,16 +327,16 @@ def _explain(path: Path, layout: Layout, names: list[str], wanted: list[str], er
         if found is not None or (position == 0 and layout.names is None):
             continue
         if len(row) != len(names):
-            what, mend = _count_differs(len(row), len(names))
-            found = UserError(path, f"{_single(layout).join(row)[:40]!r} {what}", mend, f"line {line}")
+            what, hint = _count_differs(len(row), len(names))
+            found = UserError(path, f"{_single(layout).join(row)[:40]!r} {what}", hint, f"line {line}")
             continue
         for name, value in zip(names, row, strict=True):
             if name in wanted and any("\udc80" <= sign <= "\udcff" for sign in value):
                 what = f"value {value[:20].encode(layout.encoding, 'surrogateescape')!r} is not {layout.encoding}"
                 found = UserError(path, what, "convert it to UTF-8", f"line {line}: {name}")
     if "straddling" in str(error):
-        return UserError(path, f"a row is longer than {BLOCK_BYTES} bytes", "split it, or mend its quotes")
-    return found or UserError(path, " ".join(str(error).split()), "mend that line or the delimiter")
+        return UserError(path, f"a row is longer than {BLOCK_BYTES} bytes", "split it, or fix its quotes")
+    return found or UserError(path, " ".join(str(error).split()), "fix that line or the delimiter")
 
 
 def _present(path: Path, names: list[str], columns: Mapping[str, Column], layout: Layout | None) -> list[str]:

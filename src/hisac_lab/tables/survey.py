@@ -81,10 +81,10 @@ class Collector:
         """Takes a fault of the reader."""
         self.bad.append(fault.rows)
         texts = [fault.say(index) for index in range(min(SHOWN, len(fault.values)))]
-        self.add(fault.rows, fault.field, fault.what, fault.mend, texts)
+        self.add(fault.rows, fault.field, fault.what, fault.hint, texts)
 
     def add(
-        self, rows: Array, field: str, what: str, mend: str, texts: list[str] | None = None, stops: bool = True
+        self, rows: Array, field: str, what: str, hint: str, texts: list[str] | None = None, stops: bool = True
     ) -> None:
         """Takes problems of one kind at some rows of the file; `texts` tells the first of them apart."""
         if not len(rows):
@@ -92,7 +92,7 @@ class Collector:
         kind = self._kinds.setdefault((field, what), Problem([], 0, stops))
         shown = self._shown.setdefault((field, what), [])
         few = [int(row) for row in rows[: SHOWN - len(shown)]]
-        shown += [(row, text, mend) for row, text in zip(few, texts or [what] * len(few), strict=False)]
+        shown += [(row, text, hint) for row, text in zip(few, texts or [what] * len(few), strict=False)]
         kind.count += len(rows)
 
     def take_bad(self, block: Block) -> Array:
@@ -111,9 +111,9 @@ class Collector:
         rows = sorted({row for shown in self._shown.values() for row, _, _ in shown})
         where = places(self.path, self.layout, rows) if rows else {}
         for (name, what), kind in self._kinds.items():
-            for row, text, mend in self._shown[name, what]:
+            for row, text, hint in self._shown[name, what]:
                 place = f"{where[row]}: {name}" if name else where[row]
-                kind.lines.append(str(UserError(self.path, text, mend, place)))
+                kind.lines.append(str(UserError(self.path, text, hint, place)))
         return list(self._kinds.values())
 
 
@@ -156,17 +156,17 @@ class Surveyor:
         self._count(user, time, block.columns["label"][index] if "label" in block.columns else None)
         names = {role: column.name for role, column in self.columns.items()}
         back = self._backwards(user, time)
-        what, mend = "is earlier than the same user's event before it", "prepare.order: sort puts it right"
+        what, hint = "is earlier than the same user's event before it", "prepare.order: sort puts it right"
         texts = [f"time {at} {what}" for at in time[back[:SHOWN]]]
         rows = block.positions(index[back])
-        collector.add(rows, names["time"], what, mend, texts, stops=False)
+        collector.add(rows, names["time"], what, hint, texts, stops=False)
         order = np.lexsort((item, time, user))
         same = (np.diff(user[order]) == 0) & (np.diff(time[order]) == 0) & (np.diff(item[order]) == 0)
         again = np.sort(order[1:][same])
         self.survey.repeated += len(again)
-        what, mend = "the same user, item and time occur again", "prepare.duplicates: drop leaves it out"
+        what, hint = "the same user, item and time occur again", "prepare.duplicates: drop leaves it out"
         field = ", ".join(names[role] for role in ("user", "item", "time"))
-        collector.add(block.positions(index[again]), field, what, mend, stops=False)
+        collector.add(block.positions(index[again]), field, what, hint, stops=False)
 
     def _count(self, user: Array, time: Array, label: Array | None) -> None:
         survey = self.survey

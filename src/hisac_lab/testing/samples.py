@@ -147,6 +147,6 @@ def prepare_log(config: PrepareConfig, raw: Path, out: Path) -> None:
 
 
 def says(*parts: str) -> pytest.RaisesExc[UserError]:
-    """Expects a `UserError` of one line that holds `parts` in this order, and a mend after a semicolon."""
+    """Expects a `UserError` of one line that holds `parts` in this order, and a hint after a semicolon."""
     pattern = ".*".join(re.escape(part) for part in parts)
     return pytest.raises(UserError, match=rf"\A(?=[^\n]*; [^\n]+\Z)[^\n]*{pattern}")

@@ -85,7 +85,7 @@ def supplied_vectors(config: EmbedConfig, prepared: Path) -> Iterator[Array]:
         block = np.asarray(vectors[start : start + BATCH], np.float32)
         if not np.isfinite(block).all():
             row = start + int(np.argwhere(~np.isfinite(block))[0, 0])
-            raise UserError(path, f"row {row} is not finite", "mend the vector of that item")
+            raise UserError(path, f"row {row} is not finite", "fix the vector of that item")
         yield block
 
 

@@ -203,7 +203,7 @@ def check_limits(quality: dict[str, Any], config: TokenizeConfig) -> None:
             ("min_purity_lift", quality.get("purity_lift"), "choose another embed.method"),
             ("min_seed_agreement", levels[0].get("seed_agreement"), "lower the first of tokenize.widths"),
         ]
-    for name, measured, mend in rules:
+    for name, measured, hint in rules:
         if measured is None:
             continue
         value, limit = rounded(measured), getattr(limits, name)
@@ -211,7 +211,7 @@ def check_limits(quality: dict[str, Any], config: TokenizeConfig) -> None:
             raise UserError(
                 SETTINGS,
                 f"the semantic IDs reach {value:.{DIGITS}f}, the limit is {limit}",
-                mend,
+                hint,
                 f"tokenize.limits.{name}",
             )
 

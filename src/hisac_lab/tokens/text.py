@@ -31,8 +31,8 @@ def static_vectors(config: EmbedConfig, prepared: Path) -> Iterator[Array]:
     """
     spec = find_spec("wordllama")
     if spec is None or spec.origin is None:
-        mend = "pip install 'hisac-lab[text]', or set embed.method: cooccurrence"
-        raise UserError("environment", "package wordllama is missing", mend)
+        hint = "pip install 'hisac-lab[text]', or set embed.method: cooccurrence"
+        raise UserError("environment", "package wordllama is missing", hint)
     from tokenizers import Tokenizer
 
     home = Path(spec.origin).parent
@@ -57,8 +57,8 @@ def transformer_vectors(config: EmbedConfig, prepared: Path) -> Iterator[Array]:
     if not path.is_dir():
         raise UserError(SETTINGS, f"{path} is no folder", "name the folder of a model", "embed.model_path")
     if find_spec("sentence_transformers") is None:
-        mend = "pip install sentence-transformers, or choose another embed.method"
-        raise UserError("environment", "package sentence-transformers is missing", mend)
+        hint = "pip install sentence-transformers, or choose another embed.method"
+        raise UserError("environment", "package sentence-transformers is missing", hint)
     library = import_module("sentence_transformers")  # optional, and slow to import
     try:
         model = library.SentenceTransformer(str(path), device="cpu", local_files_only=True)

@@ -124,7 +124,7 @@ def _check(vectors: Array, items: int, config: TokenizeConfig, where: Path) -> N
         block = np.asarray(vectors[start : start + BLOCK])
         if not np.isfinite(block).all():
             row = start + int(np.argwhere(~np.isfinite(block))[0, 0])
-            raise UserError(where, f"row {row} is not finite", "mend the embedding of that item")
+            raise UserError(where, f"row {row} is not finite", "fix the embedding of that item")
         hashes.append(row_hash(block[block.any(axis=1)]))
     distinct = len(np.unique(np.concatenate(hashes))) if hashes else 0
     if distinct < 2:

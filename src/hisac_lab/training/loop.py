@@ -31,7 +31,7 @@ from hisac_lab.training.optimizers import make_optimizers
 from hisac_lab.training.parallel import ALONE, Team
 from hisac_lab.training.trouble import scoring_explained, step_explained
 
-RATE, MEND = "train.learning_rate", "lower it, or train.embedding_learning_rate"
+RATE, HINT = "train.learning_rate", "lower it, or train.embedding_learning_rate"
 
 OnStep: TypeAlias = Callable[[int, float], bool | None]
 """Told the number of a step, from 0, and its mean loss."""
@@ -129,7 +129,7 @@ def train(
         progress.loss_sum += loss
         progress.loss_count += 1
         if not np.isfinite(loss):
-            raise UserError(SETTINGS, f"the loss is {loss} at step {step}", MEND, RATE)
+            raise UserError(SETTINGS, f"the loss is {loss} at step {step}", HINT, RATE)
         if (at + 1) * checks // per_epoch > at * checks // per_epoch:
             _validate(model, valid_loader, progress, team)
         if checkpoint and team.leads and progress.step % config.checkpoint_every == 0:
@@ -180,7 +180,7 @@ def _validate(model: Ranker, loader: Loader, progress: Progress, team: Team) -> 
     labels = requests.labels[requests.mask]
     if not np.isfinite(logits).all():
         what = f"the model's scores are no longer finite after step {progress.step - 1}"
-        raise UserError(SETTINGS, what, MEND, RATE)
+        raise UserError(SETTINGS, what, HINT, RATE)
     quality = auc(labels, logits)
     loss = float((np.logaddexp(0, logits) - labels * logits).mean())
     point: dict[str, Any] = {

@@ -15,13 +15,13 @@ MEMORY = ("out of memory", "not enough memory", "allocate memory")  # GPU; the a
 
 
 @contextmanager
-def memory_explained(doing: str, field: str, mend: str) -> Iterator[None]:
+def memory_explained(doing: str, field: str, hint: str) -> Iterator[None]:
     """Names the setting to lower when memory runs out, of a GPU or of the machine.
 
     Args:
         doing: What was under way, with its size.
         field: The setting that decides it.
-        mend: What to do.
+        hint: What to do.
 
     Raises:
         UserError: Memory has run out.
@@ -32,7 +32,7 @@ def memory_explained(doing: str, field: str, mend: str) -> Iterator[None]:
         text = str(error).lower()
         if not isinstance(error, MemoryError | torch.OutOfMemoryError) and not any(sign in text for sign in MEMORY):
             raise
-        raise UserError(SETTINGS, f"out of memory in {doing}", mend, field) from error
+        raise UserError(SETTINGS, f"out of memory in {doing}", hint, field) from error
 
 
 def step_explained(requests: Requests, index: Array, parts: int) -> AbstractContextManager[None]:
@@ -40,8 +40,8 @@ def step_explained(requests: Requests, index: Array, parts: int) -> AbstractCont
     events, candidates = int(requests.lengths[index].max()), requests.candidates.shape[1]
     split = f" in {parts} parts" if parts > 1 else ""
     doing = f"a step of {len(index):,} requests, {candidates:,} candidates each, up to {events:,} events{split}"
-    mend = "lower it, or raise train.accumulate; prepare.history_limit and frame.dim count too"
-    return memory_explained(doing, "train.batch_requests", mend)
+    hint = "lower it, or raise train.accumulate; prepare.history_limit and frame.dim count too"
+    return memory_explained(doing, "train.batch_requests", hint)
 
 
 def scoring_explained() -> AbstractContextManager[None]:

@@ -11,8 +11,8 @@ from hisac_lab.base.errors import UserError, explain_os_error
 
 
 def test_an_error_is_one_line_with_place_field_trouble_and_mend() -> None:
-    error = UserError("log.csv", "value 'x'\nis no   number", "mend it", "line 3: time")
-    assert str(error) == "log.csv: line 3: time: value 'x' is no number; mend it"
+    error = UserError("log.csv", "value 'x'\nis no   number", "fix it", "line 3: time")
+    assert str(error) == "log.csv: line 3: time: value 'x' is no number; fix it"
     assert str(UserError("log.csv", "is empty", "fill it")) == "log.csv: is empty; fill it"
 
 

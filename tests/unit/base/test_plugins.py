@@ -63,7 +63,7 @@ def test_what_is_brought_is_loaded_and_its_origin_known(bring: Bring) -> None:
 def test_what_cannot_be_used_is_one_line(bring: Bring, tmp_path: Path, value: str, words: str) -> None:
     (tmp_path / "broken_package.py").write_text("1 / 0\n")
     bring(MODELS, "my-models", mine=value)
-    with says("package my-models==1.0", "entry point mine of hisac_lab.models", words, "mend or uninstall the package"):
+    with says("package my-models==1.0", "entry point mine of hisac_lab.models", words, "fix or uninstall the package"):
         load(MODELS)
 
 

@@ -108,7 +108,7 @@ MISTAKES: list[tuple[str, str, str | None, tuple[str, ...]]] = [
     ("control not trained", "abtest.control", "x", ("abtest.control", "'x'", "experiment.models")),
     ("sweep deeper than codes", "sweep.depth", "[1, 99]", ("sweep.depth", "99", "levels")),
     ("key twice", EPOCHS, "3\n  epochs: 4", ("line", "'epochs' is written twice")),
-    ("broken YAML", EPOCHS, "[3", ("line", "mend the YAML")),
+    ("broken YAML", EPOCHS, "[3", ("line", "fix the YAML")),
     ("a list as key", EPOCHS, "3\n  ? [epochs]\n  : 3", ("line", "cannot be a key")),
 ]
 

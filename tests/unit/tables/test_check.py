@@ -181,11 +181,11 @@ u,c,2,881250955
 u,a,3,881250952
 """
 SEEN = (
-    ("line 3: timestamp: value 'noon' is no number; mend or remove that row", 2),
-    ("line 4: value 'u,c' has 2 values, the header names 4 columns; mend that line", 1),
+    ("line 3: timestamp: value 'noon' is no number; fix or remove that row", 2),
+    ("line 4: value 'u,c' has 2 values, the header names 4 columns; fix that line", 1),
     ("line 5: user_id: value '' is no id; fill it or remove the row", 1),
     ("line 6: timestamp: value '881250948000' is in milliseconds or beyond the year 2100; give one unit", 1),
-    ("line 7: rating: value 'bad' is no number; mend or remove that row", 1),
+    ("line 7: rating: value 'bad' is no number; fix or remove that row", 1),
     ("line 10: user_id, item_id, timestamp: the same user, item and time occur again; prepare.duplicates: drop", 1),
     ("line 11: timestamp: time 881250952 is earlier than the same user's event before it; prepare.order: sort", 1),
 )
@@ -259,7 +259,7 @@ PROBLEMS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
                                           ("items.csv: its separator is '|' and that of the log ','",)),
     "vectors with NaN": ({"log.csv": LINES, "items.csv": "item_id,title\na,Red\nb,Blue\n",
                           "items.npy": np.array([[1, 2], [3, np.nan]])},
-                         ("items.npy: row 1, column 1: item 'b' has the value nan; mend",)),
+                         ("items.npy: row 1, column 1: item 'b' has the value nan; fix",)),
     "vectors without items": ({"log.csv": LINES, "items.npy": np.ones((2, 2))}, ("items.npy: has no item table",)),
     "one file of another kind": ({"log/1.csv": LINES, "log/2.csv": LINES.replace("rating", "stars")},
                                  ("2.csv: rating: column is missing",)),

@@ -148,7 +148,7 @@ def test_a_row_left_out_still_counts_for_the_line_of_the_next(tmp_path: Path) ->
     rows = ["1,1,1,buy,1511600000", "1,1,1,pv,1511600000", "1,2,1,cart,1511600000", "1,2,1,pv,1511600001"]
     (tmp_path / "UserBehavior.csv").write_text("\n".join(rows) + "\n")
     block = next(iter(_load(tmp_path, "taobao-userbehavior").blocks()))
-    assert "line 4: timestamp" in str(block.refuse(1, "time", "odd", "mend it"))
+    assert "line 4: timestamp" in str(block.refuse(1, "time", "odd", "fix it"))
 
 
 def test_amazon_products_are_described_by_their_page(tmp_path: Path) -> None:

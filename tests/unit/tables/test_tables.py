@@ -58,11 +58,11 @@ def test_blocks_of_any_size_give_the_same_values_and_places(
     assert [block.row for block in blocks] == np.cumsum([0, *map(len, blocks)])[:-1].tolist()
     physical = path.read_text().split("\n")
     for block in blocks:
-        error = block.refuse(len(block) - 1, "user", "is bad", "mend it")
+        error = block.refuse(len(block) - 1, "user", "is bad", "fix it")
         number = int(str(error).split("line ")[1].split(":")[0])
         last = frame.iloc[block.row + len(block) - 1]
         assert physical[number - 1].startswith(f"{last.user},{last.time},")
-        assert f"line {number}: user: is bad; mend it" in str(error)
+        assert f"line {number}: user: is bad; fix it" in str(error)
 
 
 def test_values_have_the_type_their_kind_says(tmp_path: Path) -> None:
@@ -208,7 +208,7 @@ def test_with_a_report_reading_goes_on_and_all_faults_are_told(tmp_path: Path) -
     }
     assert sum(map(len, blocks)) == 5
     assert blocks[0].positions(np.arange(5)).tolist() == [0, 2, 3, 5, 6]
-    assert "line 8: user" in str(blocks[0].refuse(4, "user", "is bad", "mend it"))
+    assert "line 8: user" in str(blocks[0].refuse(4, "user", "is bad", "fix it"))
 
 
 @given(

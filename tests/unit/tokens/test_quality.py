@@ -166,12 +166,12 @@ CASES: list[tuple[str, dict[str, Any], str, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("limit", "changes", "value", "mend"), CASES, ids=[case[0] for case in CASES])
+@pytest.mark.parametrize(("limit", "changes", "value", "hint"), CASES, ids=[case[0] for case in CASES])
 def test_the_gate_closes_with_measure_limit_and_mend(
-    limit: str, changes: dict[str, Any], value: str, mend: str
+    limit: str, changes: dict[str, Any], value: str, hint: str
 ) -> None:
     config = TokenizeConfig()
-    with says("settings", f"tokenize.limits.{limit}", value, str(getattr(config.limits, limit)), mend):
+    with says("settings", f"tokenize.limits.{limit}", value, str(getattr(config.limits, limit)), hint):
         check_limits(_quality(**changes), config)
 
 

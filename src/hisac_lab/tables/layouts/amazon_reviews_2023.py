@@ -127,7 +127,7 @@ def _explain(path: Path, schema: pa.Schema, error: Exception) -> UserError:
                     pa.RecordBatch.from_pylist([json.loads(line)], schema)
                 except (ValueError, TypeError, AttributeError, pa.ArrowException) as fault:
                     what = f"{line[:40].rstrip()!a} is no object with these fields ({fault})"
-                    return UserError(path, what, "mend or remove that line", f"line {number}")
+                    return UserError(path, what, "fix or remove that line", f"line {number}")
     except OSError:
         pass
     return UserError(path, " ".join(str(error).split())[:120], "fetch it again")

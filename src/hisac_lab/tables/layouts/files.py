@@ -79,7 +79,7 @@ def block_of(
         values[role], faults = convert(pa.chunked_array(table.column(column.name)), column)
         if faults:
             first = min(faults, key=lambda fault: int(fault.rows[0]))
-            raise block.refuse(int(first.rows[0]), role, first.say(0), first.mend)
+            raise block.refuse(int(first.rows[0]), role, first.say(0), first.hint)
     return block
 
 

@@ -82,18 +82,18 @@ def read_vectors(path: Path, ids: pd.Series[str]) -> Vectors:
     Raises:
         UserError: The file is broken, or its shape, type or a value cannot be used.
     """
-    mend = "write one row of numbers per row of the item table, with numpy.save"
+    hint = "write one row of numbers per row of the item table, with numpy.save"
     try:
         vectors = np.load(path, mmap_mode="r", allow_pickle=False)
     except (ValueError, EOFError) as error:
         what = f"is no whole .npy file of numbers ({' '.join(str(error).split())[:80]})"
-        raise UserError(path, what, mend) from error
+        raise UserError(path, what, hint) from error
     except OSError as error:
         raise explain_os_error(error, path) from error
     if not isinstance(vectors, np.ndarray):
-        raise UserError(path, "is an archive of arrays (.npz)", mend)
+        raise UserError(path, "is an archive of arrays (.npz)", hint)
     if vectors.ndim != 2 or vectors.dtype.kind not in "fiu" or not vectors.shape[1]:
-        raise UserError(path, f"has shape {vectors.shape} and type {vectors.dtype}", mend, "shape")
+        raise UserError(path, f"has shape {vectors.shape} and type {vectors.dtype}", hint, "shape")
     if len(vectors) != len(ids):
         what = f"has {len(vectors)} rows, the item table has {len(ids)}"
         raise UserError(path, what, "give one vector per row of the item table", "rows")
@@ -103,5 +103,5 @@ def read_vectors(path: Path, ids: pd.Series[str]) -> Vectors:
         if not finite.all():
             row, column = np.argwhere(~finite)[0]
             what = f"item {ids.iloc[begin + row]!r} has the value {part[row, column]}"
-            raise UserError(path, what, "mend the vector of that item", f"row {begin + row}, column {column}")
+            raise UserError(path, what, "fix the vector of that item", f"row {begin + row}, column {column}")
         yield ids.iloc[begin : begin + VECTOR_ROWS].tolist(), part

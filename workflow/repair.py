@@ -24,12 +24,12 @@ HEAD = "schema: '2.0'\nstages:\n"
 STAGE = re.compile(r"^  (?=\S)", re.MULTILINE)  # where the record of a stage begins
 
 
-def mend_rwlock() -> None:
+def repair_rwlock() -> None:
     """Drops a torn list of DVC's locks; DVC reads it only when it may write it."""
     RWLOCK.unlink(missing_ok=True)
 
 
-def mend_lockfile() -> None:
+def repair_lockfile() -> None:
     """Drops the last record of a torn dvc.lock, with one line; to be called while no DVC process may write the file.
 
     Raises:

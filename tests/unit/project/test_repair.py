@@ -1,4 +1,4 @@
-"""workflow/mend.py: a dvc.lock that a kill tore, wherever it was torn."""
+"""workflow/repair.py: a dvc.lock that a kill tore, wherever it was torn."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from hisac_lab.base.errors import UserError
 
 ROOT = Path(__file__).parents[3]
 sys.path.insert(0, str(ROOT / "workflow"))
-from mend import HEAD, mend_lockfile  # noqa: E402
+from repair import HEAD, repair_lockfile  # noqa: E402
 
 
 def record(name: str) -> dict[str, object]:
@@ -50,20 +50,20 @@ def lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @example(len(WHOLE))
 def test_a_torn_lock_keeps_every_whole_record(lock: Path, cut: int) -> None:
     lock.write_text(WHOLE[:cut])
-    mend_lockfile()
+    repair_lockfile()
     kept = lock.read_text() if lock.exists() else HEAD
     assert WHOLE.startswith(kept)
     lost = WHOLE[len(kept) : cut]
     assert len([line for line in lost.split("\n") if line[:2] == "  " and line[2:3].strip()]) <= 1
     stages = YAML(typ="safe").load(kept).get("stages") or {}  # DVC takes a head without stages
     assert all("cmd" in stage for stage in stages.values())
-    mend_lockfile()  # a second time there is nothing to mend
+    repair_lockfile()  # a second time there is nothing to repair
     assert (lock.read_text() if lock.exists() else HEAD) == kept
 
 
 def test_what_is_dropped_is_named(lock: Path, capsys: pytest.CaptureFixture[str]) -> None:
     lock.write_text(WHOLE[: WHOLE.index("  prepare:\n") + len("  prepare:\n    cm")])
-    mend_lockfile()
+    repair_lockfile()
     (line,) = capsys.readouterr().err.splitlines()
     assert line == "hisac-lab: dvc.lock: DVC was killed while it wrote it; prepare is judged anew"
     assert not list(lock.parent.glob(".*"))
@@ -84,10 +84,10 @@ def test_what_is_dropped_is_named(lock: Path, capsys: pytest.CaptureFixture[str]
 def test_what_a_kill_cannot_leave_is_left_as_it_is(lock: Path, broken: str) -> None:
     lock.write_text(broken)
     with pytest.raises(UserError, match=r"^dvc.lock: .*git checkout dvc.lock"):
-        mend_lockfile()
+        repair_lockfile()
     assert lock.read_text() == broken
 
 
 def test_no_lock_is_no_trouble(lock: Path) -> None:
-    mend_lockfile()
+    repair_lockfile()
     assert not lock.exists()
