@@ -8,8 +8,6 @@ import graph
 # Jobs find dvc and hisac-lab beside this Python, also when the environment is not activated.
 os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
 
-if workflow.is_main_process:
-    os.environ["HISAC_LAB_ECHO"] = graph.echo()
 if workflow.is_main_process and not workflow.dryrun:
     LOCK = graph.hold_lock()
 if workflow.local_exec and "mem_mb" not in workflow.global_resources:

@@ -134,7 +134,7 @@ def cell(
         state=serving.bytes,
         declared=declared,
         macs=macs,
-        moved=moved_bytes(serving.history, model.frame.dim, serving.bytes, SLATE),
+        moved=moved_bytes(serving.history, model.backbone.dim, serving.bytes, SLATE),
     )
     return found, max(slowest, first)
 

@@ -82,7 +82,7 @@ def steps(lab: Lab, name: str, workload: Any, requests: int, length: int) -> Out
     flops = counter.get_total_flops()
     model = ranker(load, SETTINGS[name], space)
     history = load.history(model)
-    dim = model.frame.dim
+    dim = model.backbone.dim
     moved = PASSES * moved_bytes(history, dim, 0, load.candidates.size) + TABLE_MOVES * 4 * (ITEMS + 1) * dim
     product, copy = lab.of_product(flops, seconds), lab.of_copy(moved, seconds)
     row = [
@@ -116,7 +116,7 @@ def score(lab: Lab, name: str, length: int) -> Outcome:
         one = Serving.of(ranker(load, SETTINGS[name], space), load, lab.device)
         take_turns([one], 1 if lab.small else 15)
     macs = request_macs(one.model, one.history, one.candidates)
-    moved = moved_bytes(one.history, one.model.frame.dim, one.bytes, SLATE)
+    moved = moved_bytes(one.history, one.model.backbone.dim, one.bytes, SLATE)
     row = [
         name,
         f"{length:,}",

@@ -31,7 +31,7 @@ from usage import Usage, run
 from hisac_lab.base.artifacts import Array, write_file
 from hisac_lab.base.errors import UserError
 from hisac_lab.base.progress import say
-from hisac_lab.events.batches import group
+from hisac_lab.events.batches import Requests
 from hisac_lab.events.store import EventStore
 
 REPORT = Path(__file__).parents[1] / "reports" / "bench-prepare.md"
@@ -103,7 +103,7 @@ def run_ours(log: synthetic.Log, folder: Path) -> Ours:
         found, wanted = len(store.samples(name)), len(log.split(name))
         if found != wanted:
             raise UserError(store.path, f"has {found} {name} samples, the peer gets {wanted}", "report this as a bug")
-    rows = group(store, store.samples("test"), 1)
+    rows = Requests.of(store, store.samples("test"), 1)
     order = np.argsort(rows.time)  # the order in which the peer reads
     parts = np.array_split(order, range(BATCH, len(order), BATCH))
     costs = []

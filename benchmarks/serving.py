@@ -12,8 +12,8 @@ import torch
 from machine import settle
 from workload import Workload
 
+from hisac_lab.models.backbone import Ranker
 from hisac_lab.models.contract import History, UserState
-from hisac_lab.models.frame import Ranker
 
 CELLS = 1 << 16  # candidates times events of one slice, where the state grows with the history
 LEAST = 0.004  # seconds that one look at the clock spans at least
@@ -48,7 +48,7 @@ class Serving:
         count, length = candidates.shape[1], history.items.shape[1]
         one = cls(model, history, candidates, model.encode(history), count)
         part = max(1, CELLS // length)
-        if device == "cpu" and part < count and one.bytes > 4 * model.frame.dim * length:
+        if device == "cpu" and part < count and one.bytes > 4 * model.backbone.dim * length:
             cost = {size: min(_seconds(partial(one.score, size), device) for _ in range(2)) for size in (count, part)}
             one.slices = min(cost, key=lambda size: cost[size])
         return one

@@ -26,7 +26,7 @@ from hisac_lab.base.progress import say
 from hisac_lab.cli.params import Params
 from hisac_lab.config.model import ModelConfig
 from hisac_lab.evaluation.metrics import paired, user_resamples
-from hisac_lab.events.batches import group
+from hisac_lab.events.batches import Requests
 from hisac_lab.events.records import InstancesMade
 from hisac_lab.events.store import SPLITS, EventStore
 from hisac_lab.inference import loader
@@ -130,9 +130,9 @@ def domain(store: EventStore, inside: Array) -> Domain:
 def score(part: Domain, plan: Plan, config: ModelConfig, what: str) -> list[Array]:
     """Test logits of each seed, in the order of the test samples."""
     found, settings = [], plan.params.train
-    requests = {split: group(part.store, part.samples[split], settings.max_candidates) for split in SPLITS}
+    requests = {split: Requests.of(part.store, part.samples[split], settings.max_candidates) for split in SPLITS}
     for seed in range(plan.seeds):
-        model = build(config, plan.params.frame, plan.items, seed)
+        model = build(config, plan.params.backbone, plan.items, seed)
         loaders = {split: Loader.of(model, one, plan.runtime, plan.stored) for split, one in requests.items()}
         train(model, loaders["train"], loaders["valid"], settings, seed, f"{what}, seed {seed}")
         logits = np.zeros(len(part.samples["test"]))
@@ -144,8 +144,8 @@ def score(part: Domain, plan: Plan, config: ModelConfig, what: str) -> list[Arra
 
 def reached(part: Domain, plan: Plan) -> float:
     """Share of the test rows whose user has an instance before the request."""
-    model = build(plan.models()["instances"], plan.params.frame, plan.items, 0)
-    test = group(part.store, part.samples["test"], plan.params.train.max_candidates)
+    model = build(plan.models()["instances"], plan.params.backbone, plan.items, 0)
+    test = Requests.of(part.store, part.samples["test"], plan.params.train.max_candidates)
     requests = Loader.of(model, test, plan.runtime, plan.stored)
     seen = 0
     for index in np.array_split(np.arange(len(requests)), len(requests) // 512 + 1):
@@ -171,7 +171,7 @@ def compare(board: str, seeds: int) -> list[str]:
     source = parts["A"]
     with stage_output(plan.stored) as out:
         write_instances(
-            params.instances, params.frame, params.train, runtime, plan.items, source.store, source.samples, out=out
+            params.instances, params.backbone, params.train, runtime, plan.items, source.store, source.samples, out=out
         )
     facts = InstancesMade.open(plan.stored)
     lines = [

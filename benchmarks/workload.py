@@ -18,13 +18,13 @@ from pydantic import TypeAdapter
 
 from hisac_lab.base.artifacts import Array
 from hisac_lab.codebook.build import grow
-from hisac_lab.config.model import FrameConfig
+from hisac_lab.config.model import BackboneConfig
 from hisac_lab.config.train import TrainConfig
 from hisac_lab.events.batches import HistoryArrays
 from hisac_lab.events.instances import UNKNOWN, InstanceArrays, InstanceQuery
+from hisac_lab.models.backbone import Ranker
 from hisac_lab.models.catalog import AnyModel, build
 from hisac_lab.models.contract import History, ItemSpace
-from hisac_lab.models.frame import Ranker
 from hisac_lab.models.instances import Instances
 from hisac_lab.tokens.quantizer import ResidualQuantizer
 from hisac_lab.training.optimizers import make_optimizers
@@ -122,13 +122,13 @@ class Workload:
 
 
 def ranker(load: Workload, settings: dict[str, Any], space: ItemSpace | None = None) -> Ranker:
-    """A model of these settings over the items of the workload, the frame as it comes.
+    """A model of these settings over the items of the workload, the backbone as it comes.
 
     Raises:
         UserError: The settings do not fit.
     """
     config = TypeAdapter(AnyModel).validate_json(json.dumps(settings))
-    return build(config, FrameConfig(), space or load.space(), 0)
+    return build(config, BackboneConfig(), space or load.space(), 0)
 
 
 def trainer(

@@ -12,7 +12,7 @@ import hisac_lab  # noqa: F401 - first of all: it sets portable arithmetic befor
 import pytest
 import torch
 from hypothesis import settings
-from kit import FRAME, MODELS, Stages, prepare_log
+from kit import BACKBONE, MODELS, Stages, prepare_log
 from tiny import write_movielens
 
 from hisac_lab.base.artifacts import stage_output
@@ -22,7 +22,7 @@ from hisac_lab.config.compute import ComputeConfig
 from hisac_lab.config.events import PrepareConfig
 from hisac_lab.config.tokens import EmbedConfig, TokenizeConfig
 from hisac_lab.config.train import TrainConfig
-from hisac_lab.events.batches import Requests, group
+from hisac_lab.events.batches import Requests
 from hisac_lab.events.store import EventStore
 from hisac_lab.inference.items import load_items
 from hisac_lab.models.contract import ItemSpace
@@ -78,7 +78,7 @@ def items(stages: Stages) -> ItemSpace:
 @pytest.fixture(scope="session")
 def rows(store: EventStore) -> dict[str, Requests]:
     """Requests of each split, at most four candidates a row."""
-    return {split: group(store, store.samples(split), 4) for split in ("train", "valid", "test")}
+    return {split: Requests.of(store, store.samples(split), 4) for split in ("train", "valid", "test")}
 
 
 @pytest.fixture(scope="session")
@@ -92,7 +92,7 @@ def trained(stages: Stages, items: ItemSpace, tmp_path_factory: pytest.TempPathF
                 train_model(
                     name,
                     MODELS[key],
-                    FRAME,
+                    BACKBONE,
                     config,
                     compute,
                     seed,

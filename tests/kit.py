@@ -16,13 +16,13 @@ from hisac_lab.codebook.build import grow
 from hisac_lab.codebook.tree import Codebook
 from hisac_lab.config.model import ModelConfig
 from hisac_lab.models import catalog
+from hisac_lab.models.backbone import Ranker
 from hisac_lab.models.contract import Candidates, ItemSpace
-from hisac_lab.models.frame import Ranker
 from hisac_lab.testing import samples
 from hisac_lab.testing.samples import (  # noqa: F401 - for the tests
+    BACKBONE,
     CPU,
     DAY,
-    FRAME,
     ITEMS,
     WITHOUT_ID,
     asked,

@@ -15,7 +15,6 @@ from __future__ import annotations
 import fcntl
 import os
 import re
-import stat
 import sys
 import time
 from dataclasses import dataclass
@@ -116,17 +115,6 @@ def hold_lock() -> IO[str]:
 def memory_mb() -> int:
     """Memory of this machine, in megabytes: jobs whose declared needs exceed it together take turns."""
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 1_000_000
-
-
-def echo() -> str:
-    """Where the jobs' plain progress lines are to be heard: this process's terminal or pipe, if it has one.
-
-    A regular file is left alone: two writers with positions of their own would write over each other.
-    """
-    here = Path(f"/proc/{os.getpid()}/fd/2")
-    if here.exists() and (os.isatty(2) or stat.S_ISFIFO(os.fstat(2).st_mode)):
-        return f"{os.uname().nodename}:{here}"
-    return ""
 
 
 def _refuse(line: str) -> Any:

@@ -7,17 +7,17 @@ import json
 from lab import Lab
 
 
-def test_a_simulated_world_ends_in_a_report_with_its_ceiling(lab: Lab) -> None:
+def test_a_simulated_world_ends_in_a_report_with_its_oracle(lab: Lab) -> None:
     lab.set(**{"acquire.dataset": "world", "acquire.world.users": 40, "embed.method": "supplied"})
     lab.set(**{"prepare.shards": [0, 1, 2], "experiment.models": ["din_50", "hisac"]})
     computed = lab.snakemake()
     assert {"acquire", "ingest", "shard@0", "shard@1", "shard@2", "prepare", "evaluate", "report"} <= set(computed)
     metrics = json.loads((lab.path / "artifacts/evaluate/metrics.json").read_text())
-    ceilings = {name: entry["value"] for name, entry in metrics["ceilings"].items()}
-    assert ceilings["probability"] > ceilings["probability_anywhere"] > ceilings["probability_recent_anywhere"] > 0.6
+    oracles = {name: entry["value"] for name, entry in metrics["oracles"].items()}
+    assert oracles["probability"] > oracles["probability_anywhere"] > oracles["probability_recent_anywhere"] > 0.6
     for model in metrics["models"].values():
-        assert model["metrics"]["auc"]["value"] < ceilings["probability_anywhere"]
-    assert "true probability: the ceiling" in (lab.path / "reports/report.md").read_text()
+        assert model["metrics"]["auc"]["value"] < oracles["probability_anywhere"]
+    assert "true probability: the oracle" in (lab.path / "reports/report.md").read_text()
     assert lab.both_idle()
 
 

@@ -53,7 +53,7 @@ def test_an_edit_of_a_model_runs_it_again_alone_in_both_doors(lab: Lab, tmp_path
 
 
 def test_another_instance_store_trains_no_model_that_reads_none(lab: Lab) -> None:
-    lab.set(**{"instances.order": "temporal", "instances.dim": 8, "instances.stretches": 2})
+    lab.set(**{"instances.order": "temporal", "instances.dim": 8, "instances.chunks": 2})
     assert lab.snakemake(*TRAINED, "--cores", "2") == ["instances", "plan"]
 
 

@@ -10,7 +10,7 @@ import torch
 from kit import CPU
 
 from hisac_lab.codebook.build import grow
-from hisac_lab.config.model import FrameConfig, ModelConfig
+from hisac_lab.config.model import BackboneConfig, ModelConfig
 from hisac_lab.config.train import TrainConfig
 from hisac_lab.events.batches import Requests
 from hisac_lab.events.instances import InstanceQuery, InstanceStore, InstanceView
@@ -19,14 +19,14 @@ from hisac_lab.events.store import EventStore
 from hisac_lab.inference.loader import Loader
 from hisac_lab.inference.sides import Side, StoredInstances
 from hisac_lab.models import catalog
+from hisac_lab.models.backbone import Ranker
 from hisac_lab.models.catalog import build
 from hisac_lab.models.contract import ItemSpace
-from hisac_lab.models.frame import Ranker
 from hisac_lab.tokens.quantizer import ResidualQuantizer
 from hisac_lab.training.loop import train
 
 STEPS = 20
-FRAME = FrameConfig(dim=16, short_window=10, attention_hidden=16, tower=(32, 16), dropout=0.1)
+BACKBONE = BackboneConfig(dim=16, short_window=10, attention_hidden=16, tower=(32, 16), dropout=0.1)
 TRAIN = TrainConfig(
     epochs=2,
     batch_requests=64,
@@ -99,6 +99,6 @@ def train_briefly(name: str, steps: int = STEPS) -> tuple[list[float], Ranker]:
     sides: tuple[Side, ...] = ()
     if MODELS[name].needs_instances:
         sides, valid = (make_instances(requests),), dataclasses.replace(valid, user=valid.user * 0)
-    model = build(MODELS[name], FRAME, items, seed=0)
+    model = build(MODELS[name], BACKBONE, items, seed=0)
     train(model, Loader(requests, CPU, sides), Loader(valid, CPU, sides), TRAIN, 0, "golden", on_step=record)
     return losses, model

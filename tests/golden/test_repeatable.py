@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 from golden import MODELS, train_briefly
-from kit import FRAME, Stages
+from kit import BACKBONE, Stages
 from threadpoolctl import threadpool_limits
 
 from hisac_lab.base import arithmetic
@@ -68,8 +68,10 @@ def jobs(stages: Stages, tmp_path: Path) -> dict[str, Callable[[], str]]:
 
     def instances(out: Path) -> None:
         items = load_items(prepared=stages.prepare, embedded=stages.embed, codebook=stages.codebook)
-        config = InstancesConfig(order="user", dim=8, decoder=(8,), window=16, layers=1, heads=2, stretches=3)
-        make_instances(config, FRAME, TrainConfig(epochs=1), ComputeConfig(), items, prepared=stages.prepare, out=out)
+        config = InstancesConfig(order="user", dim=8, decoder=(8,), window=16, layers=1, heads=2, chunks=3)
+        make_instances(
+            config, BACKBONE, TrainConfig(epochs=1), ComputeConfig(), items, prepared=stages.prepare, out=out
+        )
 
     return {
         "text": tree(lambda out: embed(EmbedConfig(), prepared=stages.prepare, out=out)),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from kit import CPU, FRAME, MODELS, says
+from kit import BACKBONE, CPU, MODELS, says
 
 from hisac_lab.config.compute import ComputeConfig
 from hisac_lab.config.train import TrainConfig
@@ -15,9 +15,9 @@ from hisac_lab.inference.loader import Loader, score
 from hisac_lab.inference.runtime import Runtime
 from hisac_lab.inference.sides import CountedAgents
 from hisac_lab.models import tables
+from hisac_lab.models.backbone import Ranker
 from hisac_lab.models.catalog import build
 from hisac_lab.models.contract import ItemSpace
-from hisac_lab.models.frame import Ranker
 from hisac_lab.training import loop
 
 pytestmark = [
@@ -47,7 +47,7 @@ def _losses(
         losses.append(loss)
         return len(losses) == STEPS
 
-    model = build(MODELS[name], FRAME, items, seed=0)
+    model = build(MODELS[name], BACKBONE, items, seed=0)
     train_loader, valid_loader = (Loader(rows[split], runtime) for split in ("train", "valid"))
     loop.train(model, train_loader, valid_loader, config, 0, "gpu", on_step=record)
     return losses
@@ -91,7 +91,7 @@ def test_a_gpu_without_memory_names_what_to_lower(
 def test_single_precision_scores_are_those_of_the_processor(
     name: str, items: ItemSpace, rows: dict[str, Requests]
 ) -> None:
-    model = build(MODELS[name], FRAME, items, seed=0)
+    model = build(MODELS[name], BACKBONE, items, seed=0)
     expected = score(model, Loader(rows["test"], CPU))
     single = Runtime(torch.device("cuda"), mixed=False)
     found = score(model.to(single.device), Loader(rows["test"], single))
@@ -100,7 +100,7 @@ def test_single_precision_scores_are_those_of_the_processor(
 
 @pytest.mark.parametrize("vote", ["tree", "flat"])
 def test_votes_are_equal_on_both_devices(vote: str, items: ItemSpace, rows: dict[str, Requests], gpu: Runtime) -> None:
-    model = build(MODELS["hisac"].model_copy(update={"vote": vote}), FRAME, items, seed=0)
+    model = build(MODELS["hisac"].model_copy(update={"vote": vote}), BACKBONE, items, seed=0)
     index = np.arange(len(rows["train"]))
     here = model.agents(Loader(rows["train"], CPU).batch(index).history)
     cached = CountedAgents.count(model, rows["train"], CPU)
@@ -115,7 +115,7 @@ def test_votes_are_equal_on_both_devices(vote: str, items: ItemSpace, rows: dict
 def test_a_model_saved_from_the_gpu_opens_on_the_processor(
     items: ItemSpace, rows: dict[str, Requests], gpu: Runtime, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    model = build(MODELS["hisac"], FRAME, items, seed=0)
+    model = build(MODELS["hisac"], BACKBONE, items, seed=0)
     expected = score(model, Loader(rows["test"], CPU))
     out = tmp_path_factory.mktemp("bundle")
     save_model(out, model.to(gpu.device), MODELS["hisac"], items)

@@ -16,7 +16,7 @@ from hisac_lab.base.artifacts import MANIFEST, sha256_file
 from hisac_lab.codebook.build import build_codebook
 from hisac_lab.codebook.tree import Codebook
 from hisac_lab.config.compute import ComputeConfig
-from hisac_lab.config.model import FrameConfig, InstancesConfig
+from hisac_lab.config.model import BackboneConfig, InstancesConfig
 from hisac_lab.config.tokens import EmbedConfig, TokenizeConfig
 from hisac_lab.config.train import TrainConfig
 from hisac_lab.events.records import Prepared
@@ -102,7 +102,7 @@ class Data:
         model: str | ModelConfig = "hisac",
         *,
         seed: int = 0,
-        frame: dict[str, Any] | None = None,
+        backbone: dict[str, Any] | None = None,
         train: dict[str, Any] | None = None,
         compute: dict[str, Any] | None = None,
         on_step: Callable[[int, float], None] | None = None,
@@ -113,7 +113,7 @@ class Data:
         Args:
             model: A kind, as "hisac", "din" or "sim", or its settings.
             seed: Of weights, order and dropout.
-            frame: Settings of the section `frame` that differ from the defaults.
+            backbone: Settings of the section `backbone` that differ from the defaults.
             train: Settings of the section `train` that differ from the defaults, as `{"epochs": 3}`.
             compute: Settings of the section `compute` that differ from the defaults.
             on_step: Told the number and the mean loss of every step; not called when the model is there already.
@@ -130,13 +130,13 @@ class Data:
             model,
             changes,
             seed,
-            settings(FrameConfig, frame or {}, "fit", "frame"),
+            settings(BackboneConfig, backbone or {}, "fit", "backbone"),
             settings(TrainConfig, train or {}, "fit", "train"),
             settings(ComputeConfig, compute or {}, "fit", "compute"),
             on_step,
         )
 
-    def instances(self, frame: FrameConfig, train: TrainConfig, compute: ComputeConfig) -> Path:
+    def instances(self, backbone: BackboneConfig, train: TrainConfig, compute: ComputeConfig) -> Path:
         """The store of training instances that IAT reads, made once."""
         from hisac_lab.inference.items import load_items
         from hisac_lab.training.instances import make_instances
@@ -145,12 +145,12 @@ class Data:
         assert self.codebook is not None
         embedded, codebook = self.embedded, self.codebook
         config = InstancesConfig(order="temporal")
-        parts = [part.model_dump(mode="json") for part in (config, frame, train, compute)]
+        parts = [part.model_dump(mode="json") for part in (config, backbone, train, compute)]
         key = [parts, _made(self.prepared), _made(embedded), _made(codebook)]
 
         def build(out: Path) -> None:
             items = load_items(prepared=self.prepared, embedded=embedded, codebook=codebook)
-            make_instances(config, frame, train, compute, items, prepared=self.prepared, out=out)
+            make_instances(config, backbone, train, compute, items, prepared=self.prepared, out=out)
 
         return self.workspace.make("instances", key, build)
 

@@ -20,7 +20,7 @@ from hisac_lab.base.errors import UserError
 from hisac_lab.codebook.portrait import typical, words_of
 from hisac_lab.codebook.tree import Codebook
 from hisac_lab.config.compute import ComputeConfig
-from hisac_lab.config.model import FrameConfig, ModelConfig
+from hisac_lab.config.model import BackboneConfig, ModelConfig
 from hisac_lab.config.train import TrainConfig
 from hisac_lab.events.batches import Requests
 from hisac_lab.inference.bundle import load_model
@@ -28,8 +28,8 @@ from hisac_lab.inference.items import load_items
 from hisac_lab.inference.loader import Loader, score
 from hisac_lab.inference.records import CURVE, Point, Trained
 from hisac_lab.inference.runtime import Runtime
+from hisac_lab.models.backbone import Ranker
 from hisac_lab.models.catalog import KINDS
-from hisac_lab.models.frame import Ranker
 from hisac_lab.models.hisac import HiSACConfig
 from hisac_lab.training.train import train_model
 
@@ -203,7 +203,7 @@ def fit(
     model: str | ModelConfig,
     changes: dict[str, Any],
     seed: int,
-    frame: FrameConfig,
+    backbone: BackboneConfig,
     train: TrainConfig,
     compute: ComputeConfig,
     on_step: Callable[[int, float], None] | None = None,
@@ -223,8 +223,8 @@ def fit(
     assert data.embedded is not None
     assert data.codebook is not None
     embedded, codebook = data.embedded, data.codebook
-    instances = data.instances(frame, train, compute) if config.needs_instances else None
-    parts = [part.model_dump(mode="json") for part in (config, frame, train, compute)]
+    instances = data.instances(backbone, train, compute) if config.needs_instances else None
+    parts = [part.model_dump(mode="json") for part in (config, backbone, train, compute)]
     key = [parts, seed, data.key(), None if instances is None else instances.name]
 
     def watch(step: int, loss: float) -> None:
@@ -234,7 +234,7 @@ def fit(
     def build(out: Path) -> None:
         items = load_items(prepared=data.prepared, embedded=embedded, codebook=codebook)
         work = data.workspace.path / "work" / out.name
-        train_model(config.kind, config, frame, train, compute, seed, items, prepared=data.prepared, out=out, work=work,
-                    instances=instances, on_step=watch)  # fmt: skip
+        train_model(config.kind, config, backbone, train, compute, seed, items, prepared=data.prepared, out=out,
+                    work=work, instances=instances, on_step=watch)  # fmt: skip
 
     return Model(data, data.workspace.make("train", key, build), instances)

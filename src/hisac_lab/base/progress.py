@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
 from typing import TypeVar
 
 from rich.console import Console
@@ -35,17 +32,9 @@ class _Rate(ProgressColumn):
         return Text(f"{task.speed or 0:,.1f} {self.unit}/s")
 
 
-ECHO = "HISAC_LAB_ECHO"
-"""HOST:PATH of a terminal or pipe that hears every plain line too; Snakemake sends a job's output to its log file."""
-
-
 def say(message: str) -> None:
-    """One plain line for the log, and for the terminal that started the graph."""
+    """One plain line on standard error; workflow/job.py passes it on to the terminal that started the graph."""
     print(message, file=sys.stderr, flush=True)
-    host, _, path = os.environ.get(ECHO, "").partition(":")
-    if path and host == os.uname().nodename:
-        with contextlib.suppress(OSError), Path(path).open("a") as terminal:
-            print(message, file=terminal, flush=True)
 
 
 def track(

@@ -17,7 +17,7 @@ from hisac_lab.config.compute import ComputeConfig
 from hisac_lab.config.evaluate import EvaluateConfig
 from hisac_lab.config.events import PrepareConfig
 from hisac_lab.config.mlflow import MLflowConfig
-from hisac_lab.config.model import ExperimentConfig, FrameConfig, InstancesConfig, ModelConfig
+from hisac_lab.config.model import BackboneConfig, ExperimentConfig, InstancesConfig, ModelConfig
 from hisac_lab.config.promotion import PromotionConfig
 from hisac_lab.config.sweep import SweepConfig
 from hisac_lab.config.tokens import EmbedConfig, TokenizeConfig
@@ -40,7 +40,7 @@ class Params(Section):
     prepare: PrepareConfig = Field(PrepareConfig(), description="histories, requests, samples, the split in time")
     embed: EmbedConfig = Field(EmbedConfig(), description="item embeddings: the frozen semantic space")
     tokenize: TokenizeConfig = Field(TokenizeConfig(), description="semantic IDs by residual k-means")
-    frame: FrameConfig = Field(FrameConfig(), description="what every model shares")
+    backbone: BackboneConfig = Field(BackboneConfig(), description="what every model shares")
     models: dict[str, AnyModel] = Field(
         {"din_50": DINConfig(whole_history=False), "din_whole": DINConfig(), "hisac": HiSACConfig()},
         description="models by name; a variant is one more entry",

@@ -1,4 +1,4 @@
-"""Sections `experiment`, `frame` and `instances`, and what the settings of models share.
+"""Sections `experiment`, `backbone` and `instances`, and what the settings of models share.
 
 The settings of each model stand beside its branch, in `hisac_lab.models`.
 """
@@ -27,7 +27,7 @@ class ExperimentConfig(Section):
         return self
 
 
-class FrameConfig(Section):
+class BackboneConfig(Section):
     """What every model shares: item encoder, short branch, tower."""
 
     dim: int = Field(16, ge=4, description="width of item representations and of both branches")
@@ -96,7 +96,7 @@ class InstancesConfig(SourceConfig):
         description="none: no store; temporal: each instance is compressed alone; "
         "user: a transformer over the user's earlier instances shapes the compressor",
     )
-    stretches: int = Field(
+    chunks: int = Field(
         16, ge=1, description="parts of the training period; each is compressed before the compressor learns from it"
     )
     label_delay: int = Field(3600, ge=0, description="seconds after which an instance's label is known")

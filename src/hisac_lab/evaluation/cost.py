@@ -15,8 +15,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from hisac_lab.evaluation.records import Seconds, ServingCost
 from hisac_lab.inference.loader import Loader
 from hisac_lab.inference.runtime import Runtime
+from hisac_lab.models.backbone import Ranker
 from hisac_lab.models.contract import History
-from hisac_lab.models.frame import Ranker
 
 SAMPLE = 32
 CANDIDATES = 100
@@ -38,7 +38,7 @@ def count(model: Ranker, loader: Loader) -> ServingCost:
         # The encoder's table of items is the same for any number of candidates: a server keeps it. Here it has one
         # row, or all of them in a catalog no larger than the slate (see `ItemEncoder`).
         catalog, width = model.encoder.semantic.shape
-        table = width * model.frame.dim * (catalog if candidates.numel() >= catalog else 1)
+        table = width * model.backbone.dim * (catalog if candidates.numel() >= catalog else 1)
         candidate.append((counter.get_total_flops() / 2 - table) / CANDIDATES)
         state_bytes.append(state.bytes)
     return ServingCost(

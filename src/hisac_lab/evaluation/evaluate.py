@@ -20,7 +20,7 @@ from hisac_lab.config.compute import ComputeConfig
 from hisac_lab.config.evaluate import EvaluateConfig
 from hisac_lab.config.model import ExperimentConfig
 from hisac_lab.evaluation import metrics
-from hisac_lab.evaluation.judge import Judge, JudgeTask, RunScores, score_run
+from hisac_lab.evaluation.evaluator import EvaluationTask, Evaluator, RunScores, score_run
 from hisac_lab.evaluation.records import (
     Evaluated,
     Metric,
@@ -85,14 +85,16 @@ def evaluate(
     Raises:
         UserError: A run is missing.
     """
-    judge = Judge.open(JudgeTask(config, compute, prepared=prepared, instances=instances))
+    evaluator = Evaluator.open(EvaluationTask(config, compute, prepared=prepared, instances=instances))
     names = [name for name, paths in runs.items() for _ in paths]
     scored: dict[str, list[RunScores]] = {name: [] for name in runs}
-    for scores, name in zip(track(_score(judge, runs, workers), len(names), "evaluate", "runs"), names, strict=True):
+    for scores, name in zip(
+        track(_score(evaluator, runs, workers), len(names), "evaluate", "runs"), names, strict=True
+    ):
         scored[name].append(scores)
     resampled = {name: _by_metric(of_model) for name, of_model in scored.items()}
     reference = resampled[config.reference]
-    fingerprint = protocol_fingerprint(judge.store, config)
+    fingerprint = protocol_fingerprint(evaluator.store, config)
     Scores(
         models={
             name: _model_scores(of_model, resampled[name], reference, config.confidence)
@@ -102,33 +104,34 @@ def evaluate(
             {name: np.mean(series["auc"], axis=0) for name, series in resampled.items()}, config.confidence
         ),
         slices={
-            kind: {label: int(inside.sum()) for label, inside in bins.items()} for kind, bins in judge.slices.items()
+            kind: {label: int(inside.sum()) for label, inside in bins.items()}
+            for kind, bins in evaluator.slices.items()
         },
-        ceilings=_ceilings(judge),
+        oracles=_oracles(evaluator),
     ).save(out)
     Evaluated(
         fingerprint=fingerprint,
         reference=config.reference,
         confidence=config.confidence,
-        negatives=judge.store.manifest.negatives,
-        test_samples=len(judge.samples),
-        test_users=judge.resamples.shape[1],
+        negatives=evaluator.store.manifest.negatives,
+        test_samples=len(evaluator.samples),
+        test_users=evaluator.resamples.shape[1],
     ).save(out)
     # The workers have ended: none of them disturbs the clock.
-    seconds = {name: judge.time(paths[0]) for name, paths in track(runs.items(), len(runs), "time", "models")}
+    seconds = {name: evaluator.time(paths[0]) for name, paths in track(runs.items(), len(runs), "time", "models")}
     timings.parent.mkdir(parents=True, exist_ok=True)
     Timings(fingerprint=fingerprint, models=seconds).write(timings)
 
 
-def _score(judge: Judge, runs: dict[str, list[Path]], workers: int) -> Iterator[RunScores]:
+def _score(evaluator: Evaluator, runs: dict[str, list[Path]], workers: int) -> Iterator[RunScores]:
     """Scores of all runs in their order; each model's first run counts its cost."""
     first = [run == paths[0] for paths in runs.values() for run in paths]
     folders = list(itertools.chain(*runs.values()))
-    if workers == 1 or judge.runtime.device.type == "cuda":
-        yield from map(judge.score, folders, first)
+    if workers == 1 or evaluator.runtime.device.type == "cuda":
+        yield from map(evaluator.score, folders, first)
         return
     with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-        yield from pool.map(functools.partial(score_run, judge.task), folders, first)
+        yield from pool.map(functools.partial(score_run, evaluator.task), folders, first)
 
 
 def protocol_fingerprint(store: EventStore, config: EvaluateConfig) -> str:
@@ -198,7 +201,7 @@ def _seed_scores(scores: RunScores) -> SeedScores:
     return SeedScores(valid_auc=scores.run.valid_auc, calibration=scores.calibration, **values)
 
 
-def _ceilings(judge: Judge) -> dict[str, Sliced]:
+def _oracles(evaluator: Evaluator) -> dict[str, Sliced]:
     """AUC of the truth, where the data set knows it: nothing that is learned from the log can be expected above it.
 
     `probability_anywhere` is the true probability of a click, whatever the position in the slate, which no model here
@@ -207,10 +210,10 @@ def _ceilings(judge: Judge) -> dict[str, Sliced]:
     """
     found = {}
     for name in TRUTHS:
-        if name in judge.store.manifest.extras:
-            truth = np.asarray(judge.store.extra(name, "test"), np.float64)
-            series = weighted_auc(judge.labels, truth, judge.resamples, judge.user)
-            interval = metrics.interval(series[1:], judge.task.config.confidence)
+        if name in evaluator.store.manifest.extras:
+            truth = np.asarray(evaluator.store.extra(name, "test"), np.float64)
+            series = weighted_auc(evaluator.labels, truth, evaluator.resamples, evaluator.user)
+            interval = metrics.interval(series[1:], evaluator.task.config.confidence)
             found[name] = Sliced(value=_round(series[0]), interval=interval)
     return found
 

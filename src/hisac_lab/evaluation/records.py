@@ -95,14 +95,14 @@ class Pair(Record):
 
 
 class Scores(Stored):
-    """What every model scores; `slices` counts test samples per bin, `ceilings` are AUCs of the known truth."""
+    """What every model scores; `slices` counts test samples per bin, `oracles` are AUCs of the known truth."""
 
     FILE: ClassVar[str] = "metrics.json"
 
     models: dict[str, ModelScores]
     pairs: list[Pair] = Field(default_factory=list)
     slices: dict[str, dict[str, int]]
-    ceilings: dict[str, Sliced] = Field(default_factory=dict)
+    oracles: dict[str, Sliced] = Field(default_factory=dict)
 
 
 class Evaluated(Output):

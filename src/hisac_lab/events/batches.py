@@ -56,6 +56,33 @@ class Requests:
     sample: Array
     user: Array
 
+    @classmethod
+    def of(cls, store: EventStore, samples: Array, max_candidates: int) -> Requests:
+        """Groups samples into rows by request; a request with more candidates becomes several rows.
+
+        Args:
+            store: The event store the samples point into.
+            samples: (N,) of `SAMPLE`, those of a request together, as the store has them.
+            max_candidates: C.
+        """
+        if not len(samples):
+            raise ValueError("no samples to group")
+        request = samples["request"]
+        begins = np.flatnonzero(np.r_[True, request[1:] != request[:-1]])
+        within = np.arange(len(samples)) - np.repeat(begins, np.diff(np.r_[begins, len(samples)]))
+        column = within % max_candidates
+        heads = np.flatnonzero(column == 0)
+        row = np.cumsum(column == 0) - 1
+        shape = (len(heads), int(column.max()) + 1)
+        candidates, labels = np.zeros(shape, np.int64), np.zeros(shape, np.float32)
+        sample = np.full(shape, -1, np.int64)
+        candidates[row, column] = samples["item"]
+        labels[row, column] = samples["label"]
+        sample[row, column] = np.arange(len(samples))
+        start, end = store.bounds(samples[heads])
+        time, user = samples["time"][heads], samples["user"][heads]
+        return cls(store, start, end, time, candidates, labels, sample >= 0, sample, user)
+
     def __len__(self) -> int:
         return len(self.start)
 
@@ -89,33 +116,6 @@ class Requests:
                 np.subtract(time, stored_times[start:end], out=ages[row, at:])
                 mask[row, at:] = True
         return HistoryArrays(items, ages, mask)
-
-
-def group(store: EventStore, samples: Array, max_candidates: int) -> Requests:
-    """Groups samples into rows by request; a request with more candidates becomes several rows.
-
-    Args:
-        store: The event store the samples point into.
-        samples: (N,) of `SAMPLE`, those of a request together, as the store has them.
-        max_candidates: C.
-    """
-    if not len(samples):
-        raise ValueError("no samples to group")
-    request = samples["request"]
-    begins = np.flatnonzero(np.r_[True, request[1:] != request[:-1]])
-    within = np.arange(len(samples)) - np.repeat(begins, np.diff(np.r_[begins, len(samples)]))
-    column = within % max_candidates
-    heads = np.flatnonzero(column == 0)
-    row = np.cumsum(column == 0) - 1
-    shape = (len(heads), int(column.max()) + 1)
-    candidates, labels = np.zeros(shape, np.int64), np.zeros(shape, np.float32)
-    sample = np.full(shape, -1, np.int64)
-    candidates[row, column] = samples["item"]
-    labels[row, column] = samples["label"]
-    sample[row, column] = np.arange(len(samples))
-    start, end = store.bounds(samples[heads])
-    time, user = samples["time"][heads], samples["user"][heads]
-    return Requests(store, start, end, time, candidates, labels, sample >= 0, sample, user)
 
 
 def epoch_order(lengths: Array, batch: int, seed: int, epoch: int) -> list[Array]:

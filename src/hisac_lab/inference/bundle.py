@@ -13,11 +13,11 @@ from hisac_lab.base.artifacts import write_file
 from hisac_lab.base.errors import UserError, explain_os_error
 from hisac_lab.base.records import Digested
 from hisac_lab.config.base import parse
-from hisac_lab.config.model import FrameConfig, ModelConfig
+from hisac_lab.config.model import BackboneConfig, ModelConfig
 from hisac_lab.inference.records import ModelFile
+from hisac_lab.models.backbone import Ranker
 from hisac_lab.models.catalog import KINDS, build, config_of
 from hisac_lab.models.contract import ItemSpace
-from hisac_lab.models.frame import Ranker
 
 WEIGHTS, MODEL = "weights.safetensors", ModelFile.FILE
 
@@ -33,14 +33,14 @@ def save_model(out: Path, model: Ranker, config: ModelConfig, items: ItemSpace, 
         instances: Digest of the instance store it was trained with, for a model that reads one.
     """
     tensors = {name: part.detach().cpu().clone().contiguous() for name, part in model.state_dict().items()}
-    twins = _twins({name: tensors[name] for name, _ in model.named_buffers(remove_duplicate=False) if name in tensors})
+    twins = _tied({name: tensors[name] for name, _ in model.named_buffers(remove_duplicate=False) if name in tensors})
     write_file(out / WEIGHTS, save({name: part for name, part in tensors.items() if name not in twins}))
     facts = {
         "model": config.model_dump(mode="json"),
-        "frame": model.frame.model_dump(mode="json"),
+        "backbone": model.backbone.model_dump(mode="json"),
         "items": items.shape(),
         "codebook": items.codebook.digest,
-        "twins": twins,
+        "tied": twins,
         **plugins.origin(plugins.MODELS, config.kind),
     }
     ModelFile.of(facts if instances is None else facts | {"instances": instances}, out / MODEL).save(out)
@@ -67,29 +67,29 @@ def load_model(path: Path, codebook: Path | None = None, instances: Path | None 
         package = facts.package or "another version of hisac-lab"
         raise UserError(path / MODEL, f"{kind!r} comes from {package}, which is not here", "install it", "model.kind")
     config = config_of(facts.model)
-    frame = parse(FrameConfig, facts.frame, path / MODEL, "frame")
-    model = build(config, frame, ItemSpace.blank(**facts.items), seed=0)
+    backbone = parse(BackboneConfig, facts.backbone, path / MODEL, "backbone")
+    model = build(config, backbone, ItemSpace.blank(**facts.items), seed=0)
     try:
         tensors = load_file(str(path / WEIGHTS))
     except OSError as error:
         raise explain_os_error(error, path / WEIGHTS) from error
-    model.load_state_dict(tensors | {name: tensors[kept] for name, kept in facts.twins.items()})
+    model.load_state_dict(tensors | {name: tensors[kept] for name, kept in facts.tied.items()})
     model.eval()
     return model, config
 
 
-def _twins(buffers: dict[str, Tensor]) -> dict[str, str]:
+def _tied(buffers: dict[str, Tensor]) -> dict[str, str]:
     """Frozen tensors that hold the same numbers as an earlier one, with its name; they are stored once."""
     kept: list[str] = []
-    twins: dict[str, str] = {}
+    tied: dict[str, str] = {}
     for name, part in buffers.items():
         alike = (other for other in kept if buffers[other].dtype == part.dtype and torch.equal(buffers[other], part))
         first = next(alike, None)
         if first is None:
             kept.append(name)
         else:
-            twins[name] = first
-    return twins
+            tied[name] = first
+    return tied
 
 
 def check_codebook(path: Path, codebook: Path) -> None:

@@ -16,8 +16,8 @@ from hisac_lab.base.artifacts import Array
 from hisac_lab.events.batches import Requests, in_order
 from hisac_lab.inference.runtime import Runtime
 from hisac_lab.inference.sides import CountedAgents, RequestTime, Side, StoredInstances
+from hisac_lab.models.backbone import Ranker
 from hisac_lab.models.contract import History
-from hisac_lab.models.frame import Ranker
 
 
 @dataclass(frozen=True)

@@ -16,22 +16,22 @@ class ModelFile(Stored):
 
     Attributes:
         model: Its settings.
-        frame: The section `frame`.
+        backbone: The section `backbone`.
         items: Shapes of what it knows of the items.
         codebook: Digest of the codebook it was trained with.
         instances: Digest of the instance store it was trained with; None for a model that reads none.
-        twins: Names of frozen tensors that are stored once, under another name.
+        tied: Names of frozen tensors that are stored once, under another name.
         package: Distribution and version that brought the model; None for a kind of this package.
     """
 
     FILE: ClassVar[str] = "model.json"
 
     model: dict[str, Any]
-    frame: dict[str, Any]
+    backbone: dict[str, Any]
     items: dict[str, Any]
     codebook: str
     instances: str | None = None
-    twins: dict[str, str] = Field(default_factory=dict)
+    tied: dict[str, str] = Field(default_factory=dict)
     package: str | None = None
 
 

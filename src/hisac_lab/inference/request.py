@@ -14,8 +14,8 @@ from torch import Tensor
 from hisac_lab.base.errors import UserError
 from hisac_lab.events.batches import HistoryArrays
 from hisac_lab.events.instances import NEGATIVE, POSITIVE, UNKNOWN, InstanceArrays
+from hisac_lab.models.backbone import Ranker
 from hisac_lab.models.contract import History
-from hisac_lab.models.frame import Ranker
 from hisac_lab.models.instances import Instances
 
 MODEL_INPUT = "model input"

@@ -21,8 +21,8 @@ from hisac_lab.codebook.votes import Agents
 from hisac_lab.events.batches import Requests, in_order
 from hisac_lab.events.instances import InstanceStore, InstanceView
 from hisac_lab.inference.runtime import Runtime
+from hisac_lab.models.backbone import Ranker
 from hisac_lab.models.contract import History
-from hisac_lab.models.frame import Ranker
 from hisac_lab.models.instances import Instances
 
 

@@ -20,9 +20,9 @@ from pydantic import ConfigDict, Field, RootModel, TypeAdapter
 from hisac_lab import models
 from hisac_lab.base import plugins
 from hisac_lab.base.errors import SETTINGS, UserError
-from hisac_lab.config.model import FrameConfig, ModelConfig
+from hisac_lab.config.model import BackboneConfig, ModelConfig
+from hisac_lab.models.backbone import Ranker
 from hisac_lab.models.contract import CardLine, ItemSpace, Kind, LongBranch
-from hisac_lab.models.frame import Ranker
 
 MODULES = sorted(f"{models.__name__}.{module.name}" for module in pkgutil.iter_modules(models.__path__))
 
@@ -83,18 +83,18 @@ def config_of(settings: dict[str, Any]) -> ModelConfig:
     return adapter.validate_json(json.dumps(settings))
 
 
-def build(config: ModelConfig, frame: FrameConfig, items: ItemSpace, seed: int) -> Ranker:
+def build(config: ModelConfig, backbone: BackboneConfig, items: ItemSpace, seed: int) -> Ranker:
     """Builds a model with weights drawn from `seed`.
 
     Raises:
-        UserError: The configuration asks for more than codebook, items or frame can give.
+        UserError: The configuration asks for more than codebook, items or backbone can give.
     """
     torch.manual_seed(seed)
-    made = KINDS[config.kind].make(config, frame, items)
+    made = KINDS[config.kind].make(config, backbone, items)
     if isinstance(made, Ranker):
         return made
     assert made is None or isinstance(made, LongBranch)
-    return Ranker(frame, items, made)
+    return Ranker(backbone, items, made)
 
 
 def fidelity_card(config: ModelConfig) -> tuple[CardLine, ...]:

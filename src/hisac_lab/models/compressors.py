@@ -12,7 +12,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from hisac_lab.config.model import FrameConfig, ValueConfig
+from hisac_lab.config.model import BackboneConfig, ValueConfig
 from hisac_lab.models.compress import CompressedBranch
 from hisac_lab.models.contract import CardLine, Cost, History, ItemSpace
 from hisac_lab.ops import hashing
@@ -112,8 +112,8 @@ class CompressBranch(CompressedBranch):
     semantic: Tensor
     item_bucket: Tensor
 
-    def __init__(self, config: CompressConfig, frame: FrameConfig, items: ItemSpace) -> None:
-        super().__init__(config, frame.dim)
+    def __init__(self, config: CompressConfig, backbone: BackboneConfig, items: ItemSpace) -> None:
+        super().__init__(config, backbone.dim)
         self.config = config
         self.ordered = config.by == "patches"
         self.size = config.size
@@ -126,8 +126,8 @@ class CompressBranch(CompressedBranch):
             buckets = (signs * (1 << torch.arange(bits))).sum(dim=1)
             self.register_buffer("item_bucket", torch.where(items.semantic.any(dim=1), buckets, -1))
         if config.by == "queries":
-            self.queries = nn.Parameter(torch.randn(config.size, frame.dim) * frame.dim**-0.5)
-            self.match = nn.Linear(frame.dim, frame.dim, bias=False)
+            self.queries = nn.Parameter(torch.randn(config.size, backbone.dim) * backbone.dim**-0.5)
+            self.match = nn.Linear(backbone.dim, backbone.dim, bias=False)
 
     def slots(self, history: History) -> Tensor:
         """Group of each event, -1 for none; (R, L) int64."""

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from hisac_lab.codebook.tree import Codebook
 from hisac_lab.codebook.votes import Agents
-from hisac_lab.config.model import FrameConfig, ModelConfig
+from hisac_lab.config.model import BackboneConfig, ModelConfig
 from hisac_lab.events.batches import HistoryArrays
 from hisac_lab.events.instances import InstanceQuery
 from hisac_lab.models.instances import Instances
@@ -204,9 +204,9 @@ class Kind:
     golden: ClassVar[Mapping[str, ModelConfig]] = {}
 
     @classmethod
-    def make(cls, config: Any, frame: FrameConfig, items: ItemSpace) -> nn.Module | None:
+    def make(cls, config: Any, backbone: BackboneConfig, items: ItemSpace) -> nn.Module | None:
         """What these settings build: a long branch, None for the short branch alone, or a whole ranker."""
-        return cls(config, frame, items)  # type: ignore[call-arg, return-value]
+        return cls(config, backbone, items)  # type: ignore[call-arg, return-value]
 
 
 class LongBranch(Kind, nn.Module, ABC):

@@ -8,7 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from hisac_lab.config.model import FrameConfig, ModelConfig
+from hisac_lab.config.model import BackboneConfig, ModelConfig
 from hisac_lab.models.contract import Candidates, CardLine, Cost, History, ItemSpace, LongBranch, UserState
 from hisac_lab.ops.activation import unit_scores
 
@@ -92,14 +92,14 @@ class DINBranch(LongBranch):
     )
 
     @classmethod
-    def make(cls, config: ModelConfig, frame: FrameConfig, items: ItemSpace) -> DINBranch | None:
+    def make(cls, config: ModelConfig, backbone: BackboneConfig, items: ItemSpace) -> DINBranch | None:
         """The branch, or None where the short branch shall stand alone."""
         assert isinstance(config, DINConfig)
-        return cls(config, frame, items) if config.whole_history else None
+        return cls(config, backbone, items) if config.whole_history else None
 
-    def __init__(self, config: DINConfig, frame: FrameConfig, items: ItemSpace) -> None:
+    def __init__(self, config: DINConfig, backbone: BackboneConfig, items: ItemSpace) -> None:
         super().__init__()
-        self.attention = TargetAttention(frame.dim, frame.attention_hidden)
+        self.attention = TargetAttention(backbone.dim, backbone.attention_hidden)
 
     def encode(self, history: History, events: Tensor) -> dict[str, Tensor]:
         """Keeps everything: (R, L, D) and its mask."""

@@ -15,7 +15,7 @@ def check_heads(heads: int, dim: int) -> None:
         UserError: They do not.
     """
     if dim % heads:
-        raise UserError(SETTINGS, f"{heads} heads do not divide frame.dim {dim}", "change one", "models.*.heads")
+        raise UserError(SETTINGS, f"{heads} heads do not divide backbone.dim {dim}", "change one", "models.*.heads")
 
 
 class TargetHeads(nn.Module):

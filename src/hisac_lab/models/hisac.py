@@ -15,7 +15,7 @@ from torch import Tensor
 
 from hisac_lab.base.errors import SETTINGS, UserError
 from hisac_lab.codebook.votes import split_budget
-from hisac_lab.config.model import FrameConfig, ValueConfig
+from hisac_lab.config.model import BackboneConfig, ValueConfig
 from hisac_lab.models.contract import Candidates, CardLine, Cost, History, ItemSpace, UserState
 from hisac_lab.models.path_votes import PathVotes
 from hisac_lab.models.routing import RoutedBranch
@@ -100,7 +100,7 @@ class HiSACBranch(RoutedBranch):
 
     Args:
         config: Switches; each inferred choice has one.
-        frame: Widths shared by all models.
+        backbone: Widths shared by all models.
         items: Frozen embeddings and the codebook.
 
     Raises:
@@ -304,8 +304,8 @@ class HiSACBranch(RoutedBranch):
         ),
     )
 
-    def __init__(self, config: HiSACConfig, frame: FrameConfig, items: ItemSpace) -> None:
-        super().__init__(config, frame.dim)
+    def __init__(self, config: HiSACConfig, backbone: BackboneConfig, items: ItemSpace) -> None:
+        super().__init__(config, backbone.dim)
         self.config = config
         depth = config.depth or items.codebook.depth
         if depth > items.codebook.depth:
@@ -340,7 +340,7 @@ class HiSACBranch(RoutedBranch):
         self.register_buffer("leaf_square", torch.from_numpy(book.vectors[-1]).square().sum(dim=1))
         self.register_buffer("item_leaf", torch.from_numpy(book.item_nodes[:, -1].copy()))
         nodes = torch.from_numpy(book.item_nodes.astype("int64"))
-        self.path = PathVotes(nodes, frame.dim) if config.path_votes else None
+        self.path = PathVotes(nodes, backbone.dim) if config.path_votes else None
         for level, parent in enumerate(book.parents):
             self.register_buffer(f"parents_{level}", torch.from_numpy(parent))
 

@@ -14,10 +14,10 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from hisac_lab.base.errors import UserError
-from hisac_lab.config.model import FrameConfig, ModelConfig
+from hisac_lab.config.model import BackboneConfig, ModelConfig
 from hisac_lab.events.instances import InstanceQuery
+from hisac_lab.models.backbone import ItemEncoder, context_width
 from hisac_lab.models.contract import Candidates, CardLine, Cost, History, ItemSpace, LongBranch, UserState
-from hisac_lab.models.frame import ItemEncoder, context_width
 from hisac_lab.models.instances import LABELS
 from hisac_lab.models.stack import Stack
 from hisac_lab.models.tables import Embedding
@@ -141,7 +141,7 @@ class IATBranch(LongBranch):
         ),
     )
 
-    def __init__(self, config: IATConfig, frame: FrameConfig, items: ItemSpace) -> None:
+    def __init__(self, config: IATConfig, backbone: BackboneConfig, items: ItemSpace) -> None:
         super().__init__()
         self.config = config
         self.reads = InstanceQuery(config.window, config.dim, config.stored, config.instances == "shuffled")
@@ -154,10 +154,10 @@ class IATBranch(LongBranch):
         for table in (self.age, *([] if self.label is None else [self.label])):
             nn.init.normal_(table.weight, std=0.02)
         self.token = nn.Linear(dim * (3 if config.labels else 2), dim)
-        self.query = nn.Linear(2 * frame.dim + context_width(frame.features), dim)
+        self.query = nn.Linear(2 * backbone.dim + context_width(backbone.features), dim)
         self.stack = Stack(dim, config.heads, config.layers, config.window)
-        self.none = nn.Parameter(torch.zeros(frame.dim))
-        self.merge = nn.Linear(dim, frame.dim)
+        self.none = nn.Parameter(torch.zeros(backbone.dim))
+        self.merge = nn.Linear(dim, backbone.dim)
 
     def encode(self, history: History, events: Tensor) -> dict[str, Tensor]:
         """Keys and values of every block, (R, layers, 2, T, E), and which tokens are there.
@@ -190,7 +190,7 @@ class IATBranch(LongBranch):
     def cost(self, history: History) -> Cost:
         """Quadratic in the instances once per request, linear in them per candidate."""
         assert history.instances is not None
-        dim, frame = self.config.dim, self.merge.out_features
+        dim, backbone = self.config.dim, self.merge.out_features
         count = min(history.instances.mask.shape[1], self.config.window)
         tokens, query = self.stack.cost(count)
         adapt = count * dim * dim if self.items is None else self.items.cost(history.instances.last(count).items)
@@ -199,5 +199,5 @@ class IATBranch(LongBranch):
             state,
             tokens + adapt + count * self.token.in_features * dim,
             0,
-            query + self.query.in_features * dim + dim * frame,
+            query + self.query.in_features * dim + dim * backbone,
         )

@@ -12,10 +12,10 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from hisac_lab.config.model import FrameConfig, InstancesConfig, ModelConfig, SourceConfig
+from hisac_lab.config.model import BackboneConfig, InstancesConfig, ModelConfig, SourceConfig
 from hisac_lab.events.instances import InstanceQuery
+from hisac_lab.models.backbone import Ranker
 from hisac_lab.models.contract import CardLine, History, ItemSpace, Kind, UserState
-from hisac_lab.models.frame import Ranker
 from hisac_lab.models.instances import Instances
 from hisac_lab.models.stack import Stack
 
@@ -48,7 +48,7 @@ class InstanceSource(Ranker, Kind):
 
     Args:
         config: Order and widths.
-        frame: Widths shared by all models.
+        backbone: Widths shared by all models.
         items: Frozen knowledge of the items.
     """
 
@@ -117,7 +117,7 @@ class InstanceSource(Ranker, Kind):
             "test_no_vector_depends_on_its_own_or_a_later_label",
         ),
         CardLine(
-            "user order trains by stretches of time: whole users inside one, stored instances before it",
+            "user order trains by chunks of time: whole users inside one, stored instances before it",
             "inferred",
             "docs/papers/iat.md#leak-rules",
             "test_stored_instances_before_a_batch_read_like_a_longer_batch",
@@ -140,16 +140,16 @@ class InstanceSource(Ranker, Kind):
     )
 
     @classmethod
-    def make(cls, config: ModelConfig, frame: FrameConfig, items: ItemSpace) -> Ranker:
+    def make(cls, config: ModelConfig, backbone: BackboneConfig, items: ItemSpace) -> Ranker:
         """A whole ranker: it brings a tower of its own."""
         assert isinstance(config, IATSourceConfig)
-        return cls(config, frame, items)
+        return cls(config, backbone, items)
 
-    def __init__(self, config: IATSourceConfig, frame: FrameConfig, items: ItemSpace) -> None:
-        super().__init__(frame, items, None)
+    def __init__(self, config: IATSourceConfig, backbone: BackboneConfig, items: ItemSpace) -> None:
+        super().__init__(backbone, items, None)
         self.config = config
         self.tower = nn.Sequential(*list(self.tower)[:-1])
-        self.squeeze = nn.Linear(frame.tower[-1], config.dim)
+        self.squeeze = nn.Linear(backbone.tower[-1], config.dim)
         widths = [config.dim, *config.decoder]
         layers: list[nn.Module] = []
         for before, after in itertools.pairwise(widths):

@@ -12,7 +12,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from hisac_lab.config.model import FrameConfig, ModelConfig
+from hisac_lab.config.model import BackboneConfig, ModelConfig
 from hisac_lab.models.contract import Candidates, CardLine, Cost, History, ItemSpace, LongBranch, UserState
 from hisac_lab.models.heads import TargetHeads, check_heads
 from hisac_lab.models.retrieval import chosen_events, event_state
@@ -114,13 +114,13 @@ class MIRRNBranch(LongBranch):
     )
     planes: Tensor
 
-    def __init__(self, config: MIRRNConfig, frame: FrameConfig, items: ItemSpace) -> None:
+    def __init__(self, config: MIRRNConfig, backbone: BackboneConfig, items: ItemSpace) -> None:
         super().__init__()
         self.config = config
-        self.register_buffer("planes", hashing.planes(frame.dim, config.bits, config.seed))
-        self.place = Embedding(PLACES, frame.dim)
-        self.filters = nn.ModuleList(FourierFilter(frame.dim, config.heads) for _ in ROUTES)
-        self.fuse = TargetHeads(frame.dim, config.heads)
+        self.register_buffer("planes", hashing.planes(backbone.dim, config.bits, config.seed))
+        self.place = Embedding(PLACES, backbone.dim)
+        self.filters = nn.ModuleList(FourierFilter(backbone.dim, config.heads) for _ in ROUTES)
+        self.fuse = TargetHeads(backbone.dim, config.heads)
 
     def _sign(self, vectors: Tensor) -> Tensor:
         return hashing.pack(hashing.sign_bits(vectors, self.planes))

@@ -13,7 +13,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from hisac_lab.config.model import FrameConfig, ModelConfig
+from hisac_lab.config.model import BackboneConfig, ModelConfig
 from hisac_lab.models.contract import Candidates, CardLine, Cost, History, ItemSpace, LongBranch, UserState
 from hisac_lab.ops.jagged import distinct
 
@@ -88,7 +88,7 @@ class VotesBranch(LongBranch):
 
     Args:
         config: The control.
-        frame: Widths shared by all models.
+        backbone: Widths shared by all models.
         items: The codebook.
     """
 
@@ -119,9 +119,9 @@ class VotesBranch(LongBranch):
         ),
     )
 
-    def __init__(self, config: VotesConfig, frame: FrameConfig, items: ItemSpace) -> None:
+    def __init__(self, config: VotesConfig, backbone: BackboneConfig, items: ItemSpace) -> None:
         super().__init__()
-        self.path = PathVotes(torch.from_numpy(items.codebook.item_nodes.astype("int64")), frame.dim)
+        self.path = PathVotes(torch.from_numpy(items.codebook.item_nodes.astype("int64")), backbone.dim)
 
     def encode(self, history: History, events: Tensor) -> dict[str, Tensor]:
         """The history's nodes with their votes and ages."""

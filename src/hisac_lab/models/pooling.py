@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 from pydantic import Field
 from torch import Tensor
 
-from hisac_lab.config.model import FrameConfig, ModelConfig
+from hisac_lab.config.model import BackboneConfig, ModelConfig
 from hisac_lab.models.contract import Candidates, CardLine, Cost, History, ItemSpace, LongBranch, UserState
 
 
@@ -47,9 +47,9 @@ class MeanBranch(LongBranch):
         ),
     )
 
-    def __init__(self, config: MeanConfig, frame: FrameConfig, items: ItemSpace) -> None:
+    def __init__(self, config: MeanConfig, backbone: BackboneConfig, items: ItemSpace) -> None:
         super().__init__()
-        self.dim = frame.dim
+        self.dim = backbone.dim
 
     def encode(self, history: History, events: Tensor) -> dict[str, Tensor]:
         """(R, L, D) to (R, D)."""

@@ -13,7 +13,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from hisac_lab.base.errors import SETTINGS, UserError
-from hisac_lab.config.model import FrameConfig, ModelConfig
+from hisac_lab.config.model import BackboneConfig, ModelConfig
 from hisac_lab.models.contract import Candidates, CardLine, Cost, History, ItemSpace, LongBranch, UserState
 from hisac_lab.models.heads import TargetHeads
 from hisac_lab.models.mirrn import means
@@ -184,7 +184,7 @@ class R2LEDBranch(LongBranch):
     item_nodes: Tensor
     level_weights: Tensor
 
-    def __init__(self, config: R2LEDConfig, frame: FrameConfig, items: ItemSpace) -> None:
+    def __init__(self, config: R2LEDConfig, backbone: BackboneConfig, items: ItemSpace) -> None:
         super().__init__()
         self.config = config
         depth = config.depth or items.codebook.depth
@@ -197,7 +197,7 @@ class R2LEDBranch(LongBranch):
             )
         space = items.shuffled(config.seed) if config.ids == "shuffled" else items
         book = space.codebook.cut(depth)
-        dim, heads = frame.dim, config.heads
+        dim, heads = backbone.dim, config.heads
         self.depth = depth
         self.register_buffer("planes", hashing.planes(dim, config.bits, config.seed))
         self.register_buffer("item_nodes", torch.from_numpy(book.item_nodes.copy()).int())

@@ -14,7 +14,7 @@ from pydantic import Field
 from torch import Tensor
 
 from hisac_lab.base.errors import SETTINGS, UserError
-from hisac_lab.config.model import FrameConfig, ModelConfig
+from hisac_lab.config.model import BackboneConfig, ModelConfig
 from hisac_lab.models.contract import Candidates, CardLine, Cost, History, ItemSpace, LongBranch, UserState
 from hisac_lab.models.heads import TargetHeads
 from hisac_lab.ops import hashing
@@ -152,8 +152,8 @@ class SIMBranch(SearchBranch):
     )
     item_key: Tensor
 
-    def __init__(self, config: SIMConfig, frame: FrameConfig, items: ItemSpace) -> None:
-        super().__init__(frame.dim, config.heads, config.top)
+    def __init__(self, config: SIMConfig, backbone: BackboneConfig, items: ItemSpace) -> None:
+        super().__init__(backbone.dim, config.heads, config.top)
         self.how = config.search
         self.hard = config.search in ("code", "field")
         self.ordered = config.search != "embedding"  # equal scores, which equal items have, go to the newest
@@ -257,9 +257,9 @@ class ETABranch(SearchBranch):
     )
     planes: Tensor
 
-    def __init__(self, config: ETAConfig, frame: FrameConfig, items: ItemSpace) -> None:
-        super().__init__(frame.dim, config.heads, config.top)
-        self.register_buffer("planes", hashing.planes(frame.dim, config.bits, config.seed))
+    def __init__(self, config: ETAConfig, backbone: BackboneConfig, items: ItemSpace) -> None:
+        super().__init__(backbone.dim, config.heads, config.top)
+        self.register_buffer("planes", hashing.planes(backbone.dim, config.bits, config.seed))
 
     @torch.no_grad()
     def index(self, history: History, events: Tensor) -> dict[str, Tensor]:

@@ -12,7 +12,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from hisac_lab.config.model import FrameConfig, ModelConfig
+from hisac_lab.config.model import BackboneConfig, ModelConfig
 from hisac_lab.models.contract import Candidates, CardLine, Cost, History, ItemSpace, LongBranch, UserState
 
 REFINEMENTS = 3
@@ -164,10 +164,10 @@ class SAMBranch(LongBranch):
         ),
     )
 
-    def __init__(self, config: SAMConfig, frame: FrameConfig, items: ItemSpace) -> None:
+    def __init__(self, config: SAMConfig, backbone: BackboneConfig, items: ItemSpace) -> None:
         super().__init__()
         self.config = config
-        dim, extra = frame.dim, config.weight_features
+        dim, extra = backbone.dim, config.weight_features
         self.ordered = extra > 0
         self.passes = nn.ModuleList(DualQueryAttention(dim, config.hidden) for _ in range(config.passes))
         self.memory = nn.GRUCell(dim, dim)

@@ -8,7 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from hisac_lab.config.model import FrameConfig, ModelConfig
+from hisac_lab.config.model import BackboneConfig, ModelConfig
 from hisac_lab.models.contract import Candidates, CardLine, Cost, History, ItemSpace, LongBranch, UserState
 from hisac_lab.ops import hashing
 from hisac_lab.ops.jagged import segment_sum
@@ -65,10 +65,10 @@ class SDIMBranch(LongBranch):
     )
     planes: Tensor
 
-    def __init__(self, config: SDIMConfig, frame: FrameConfig, items: ItemSpace) -> None:
+    def __init__(self, config: SDIMConfig, backbone: BackboneConfig, items: ItemSpace) -> None:
         super().__init__()
         self.config = config
-        self.register_buffer("planes", hashing.planes(frame.dim, config.groups * config.bits, config.seed))
+        self.register_buffer("planes", hashing.planes(backbone.dim, config.groups * config.bits, config.seed))
 
     @torch.no_grad()
     def buckets(self, vectors: Tensor) -> Tensor:

@@ -114,8 +114,8 @@ def item_table(items: int, dim: int, megabytes: float | None) -> Table:
     least = least_rows(items)
     if rows < least:
         what = f"{megabytes:g} MB hold {rows:,} rows of width {dim}, too few to tell {items:,} items apart"
-        hint = f"give at least {math.ceil(least * row / MEGABYTE * 1000) / 1000:g}, or lower frame.dim"
-        raise UserError(SETTINGS, what, hint, "frame.table_mb")
+        hint = f"give at least {math.ceil(least * row / MEGABYTE * 1000) / 1000:g}, or lower backbone.dim"
+        raise UserError(SETTINGS, what, hint, "backbone.table_mb")
     return SharedTable(items, rows, dim)
 
 

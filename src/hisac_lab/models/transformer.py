@@ -8,7 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from hisac_lab.config.model import FrameConfig, ModelConfig
+from hisac_lab.config.model import BackboneConfig, ModelConfig
 from hisac_lab.models.contract import Candidates, CardLine, Cost, History, ItemSpace, LongBranch, UserState
 from hisac_lab.models.stack import Stack
 
@@ -81,12 +81,12 @@ class TransformerBranch(LongBranch):
         ),
     )
 
-    def __init__(self, config: TransformerConfig, frame: FrameConfig, items: ItemSpace) -> None:
+    def __init__(self, config: TransformerConfig, backbone: BackboneConfig, items: ItemSpace) -> None:
         super().__init__()
         self.config = config
         hstu = config.block == "hstu"
-        self.stack = Stack(frame.dim, config.heads, config.layers, config.window, config.block, gaps=hstu)
-        self.place = None if hstu else nn.Embedding(config.window + 1, frame.dim)
+        self.stack = Stack(backbone.dim, config.heads, config.layers, config.window, config.block, gaps=hstu)
+        self.place = None if hstu else nn.Embedding(config.window + 1, backbone.dim)
         if self.place is not None:
             nn.init.normal_(self.place.weight, std=0.02)
 

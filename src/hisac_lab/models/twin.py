@@ -9,7 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from hisac_lab.config.model import FrameConfig, ModelConfig
+from hisac_lab.config.model import BackboneConfig, ModelConfig
 from hisac_lab.models.contract import Candidates, CardLine, Cost, History, ItemSpace, LongBranch, UserState
 from hisac_lab.models.heads import TargetHeads
 from hisac_lab.models.retrieval import chosen_events, event_state
@@ -77,10 +77,10 @@ class TWINBranch(LongBranch):
         ),
     )
 
-    def __init__(self, config: TWINConfig, frame: FrameConfig, items: ItemSpace) -> None:
+    def __init__(self, config: TWINConfig, backbone: BackboneConfig, items: ItemSpace) -> None:
         super().__init__()
         self.top = config.top
-        self.heads = TargetHeads(frame.dim, config.heads)
+        self.heads = TargetHeads(backbone.dim, config.heads)
         self.cross = nn.Parameter(torch.zeros(config.heads, AGE_BUCKETS)) if config.cross else None
 
     def encode(self, history: History, events: Tensor) -> dict[str, Tensor]:

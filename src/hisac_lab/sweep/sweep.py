@@ -16,12 +16,12 @@ import pandas as pd
 from hisac_lab.base.progress import say
 from hisac_lab.codebook.votes import split_budget
 from hisac_lab.config.compute import ComputeConfig
-from hisac_lab.config.model import FrameConfig
+from hisac_lab.config.model import BackboneConfig
 from hisac_lab.config.sweep import SweepConfig
 from hisac_lab.config.train import TrainConfig
 from hisac_lab.evaluation.cost import count
 from hisac_lab.evaluation.metrics import draw_users
-from hisac_lab.events.batches import group
+from hisac_lab.events.batches import Requests
 from hisac_lab.events.store import EventStore
 from hisac_lab.inference.items import load_items
 from hisac_lab.inference.loader import Loader, score
@@ -44,7 +44,7 @@ class TrialTask:
 
     Attributes:
         base: The swept model's settings.
-        frame: The section `frame`.
+        backbone: The section `backbone`.
         train: The section `train`, with the sweep's number of epochs.
         compute: The section `compute`.
         share: Share of the training requests, the latest.
@@ -55,7 +55,7 @@ class TrialTask:
     """
 
     base: HiSACConfig
-    frame: FrameConfig
+    backbone: BackboneConfig
     train: TrainConfig
     compute: ComputeConfig
     share: float
@@ -83,9 +83,9 @@ def run_trial(task: TrialTask, settings: Settings) -> TrialScores:
     samples = store.samples("train")
     begin = np.sort(samples["time"])[int(len(samples) * (1 - task.share))]
     samples = samples[samples["time"] >= begin]
-    requests = group(store, samples, task.train.max_candidates)
-    valid = group(store, store.samples("valid"), task.train.max_candidates)
-    model = build(apply_settings(task.base, settings, items), task.frame, items, task.seed)
+    requests = Requests.of(store, samples, task.train.max_candidates)
+    valid = Requests.of(store, store.samples("valid"), task.train.max_candidates)
+    model = build(apply_settings(task.base, settings, items), task.backbone, items, task.seed)
     what = "sweep " + ", ".join(f"{name} {value}" for name, value in settings.items())
     loader = Loader.of(model, valid, runtime)
     train(model, Loader.of(model, requests, runtime), loader, task.train, task.seed, what)

@@ -17,13 +17,13 @@ from torch.utils.flop_counter import FlopCounterMode
 from hisac_lab.config.model import ModelConfig
 from hisac_lab.events.batches import Requests
 from hisac_lab.inference.loader import Loader
+from hisac_lab.models.backbone import Ranker
 from hisac_lab.models.catalog import build
 from hisac_lab.models.contract import History, ItemSpace, LongBranch, UserState
-from hisac_lab.models.frame import Ranker
 from hisac_lab.ops.select import gather_events
 from hisac_lab.testing.samples import (
+    BACKBONE,
     CPU,
-    FRAME,
     ITEMS,
     WITHOUT_ID,
     asked,
@@ -70,7 +70,7 @@ class ModelContract:
         """Runs each law with every model that it is for."""
         if "name" in metafunc.fixturenames:
             fits = getattr(metafunc.function, "suits", lambda config, branch: True)
-            built = {name: build(config, FRAME, SPACE, 0).long for name, config in self.models.items()}
+            built = {name: build(config, BACKBONE, SPACE, 0).long for name, config in self.models.items()}
             metafunc.parametrize("name", [name for name, branch in built.items() if fits(self.models[name], branch)])
 
     @pytest.fixture
@@ -320,7 +320,7 @@ class ModelContract:
     def test_a_target_is_never_in_its_own_history(self, name: str, space: ItemSpace, requests: Requests) -> None:
         """Events at or after a request's time may be anything: nothing of them reaches its scores."""
         index = np.flatnonzero(requests.lengths > 0)[:: max(1, len(requests) // 8)][:8]
-        model = build(self.models[name], FRAME, space, 0).eval()
+        model = build(self.models[name], BACKBONE, space, 0).eval()
         candidates = torch.from_numpy(requests.candidates[index])
         one = requests.take(index)
         assert (one.histories().ages[one.histories().mask] > 0).all()
@@ -334,11 +334,11 @@ class ModelContract:
 
     def test_equal_seeds_give_equal_losses(self, name: str, history: History) -> None:
         """Three steps with dropout: the same from one seed, other numbers from another."""
-        frame = FRAME.model_copy(update={"dropout": 0.3})
+        backbone = BACKBONE.model_copy(update={"dropout": 0.3})
         labels = (CANDIDATES % 3 == 0).float()
 
         def losses(seed: int) -> list[float]:
-            made = build(self.models[name], frame, SPACE, seed)
+            made = build(self.models[name], backbone, SPACE, seed)
             optimizer = torch.optim.Adam(made.parameters(), lr=0.01)
             found = []
             for _ in range(3):

@@ -15,7 +15,7 @@ from hisac_lab.base.artifacts import stage_output
 from hisac_lab.base.errors import UserError
 from hisac_lab.codebook.build import grow
 from hisac_lab.config.events import PrepareConfig
-from hisac_lab.config.model import FrameConfig, ModelConfig
+from hisac_lab.config.model import BackboneConfig, ModelConfig
 from hisac_lab.events.batches import Requests
 from hisac_lab.events.ingest import ingest
 from hisac_lab.events.instances import UNKNOWN
@@ -24,15 +24,15 @@ from hisac_lab.events.records import Prepared
 from hisac_lab.events.shard import shard
 from hisac_lab.events.store import EventStore
 from hisac_lab.inference.runtime import Runtime
+from hisac_lab.models.backbone import Ranker
 from hisac_lab.models.catalog import build
 from hisac_lab.models.contract import Candidates, History, ItemSpace, UserState
-from hisac_lab.models.frame import Ranker
 from hisac_lab.models.instances import Instances
 from hisac_lab.tokens.quantizer import fit
 
 CPU = Runtime(torch.device("cpu"), mixed=False)
 DAY = 86_400
-FRAME = FrameConfig(dim=8, short_window=5, attention_hidden=8, tower=(16,), dropout=0.0)
+BACKBONE = BackboneConfig(dim=8, short_window=5, attention_hidden=8, tower=(16,), dropout=0.0)
 ITEMS, WITHOUT_ID = 60, (3, 17)
 """Items of the made-up space; those numbers have no embedding, hence no semantic ID."""
 
@@ -53,7 +53,7 @@ def make_items(seed: int = 0) -> ItemSpace:
 
 def lively(config: ModelConfig, items: ItemSpace, seed: int = 0) -> Ranker:
     """A model whose embedding tables are drawn wide, so that scores differ before any training."""
-    model = build(config, FRAME, items, seed)
+    model = build(config, BACKBONE, items, seed)
     for part in model.modules():
         if isinstance(part, torch.nn.Embedding):
             torch.nn.init.normal_(part.weight)
@@ -125,7 +125,7 @@ def pick(history: History, rows: list[int]) -> History:
 
 
 def asked(model: Ranker, state: UserState, candidates: torch.Tensor) -> Candidates:
-    """What the frame hands to a long branch."""
+    """What the backbone hands to a long branch."""
     vectors = model.encoder(candidates)
     return Candidates(
         candidates, vectors, model.short(vectors, state["short_events"], state["short_mask"]), model.embed

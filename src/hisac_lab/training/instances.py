@@ -1,6 +1,6 @@
 """The stage `instances`: IAT's source model walks through time, and every sample's vector is stored.
 
-The training period is cut into stretches of time. Each stretch is compressed first and learned from afterwards, so no
+The training period is cut into chunks of time. Each chunk is compressed first and learned from afterwards, so no
 stored vector was made by weights that had seen its label, nor any later one (rule 3 of docs/papers/iat.md#leak-rules).
 Validation and test samples are compressed by the final weights, frozen. No row is ever written again.
 """
@@ -23,9 +23,9 @@ from hisac_lab.base.artifacts import Array, load_array, save_arrays, sha256_tree
 from hisac_lab.base.errors import SETTINGS, UserError
 from hisac_lab.base.progress import track
 from hisac_lab.config.compute import ComputeConfig
-from hisac_lab.config.model import FrameConfig, InstancesConfig
+from hisac_lab.config.model import BackboneConfig, InstancesConfig
 from hisac_lab.config.train import TrainConfig
-from hisac_lab.events.batches import Requests, epoch_order, group, in_order
+from hisac_lab.events.batches import Requests, epoch_order, in_order
 from hisac_lab.events.instances import AFTER, BEFORE, COLUMNS, NONE, InstanceStore, no_store
 from hisac_lab.events.records import InstancesMade
 from hisac_lab.events.store import SPLITS, EventStore
@@ -48,7 +48,7 @@ PAIRS = 1 << 22  # pairs of instances the transformer compares at once when it w
 
 def make_instances(
     config: InstancesConfig,
-    frame: FrameConfig,
+    backbone: BackboneConfig,
     train: TrainConfig,
     compute: ComputeConfig,
     items: ItemSpace,
@@ -60,8 +60,8 @@ def make_instances(
 
     Args:
         config: The section `instances`.
-        frame: The section `frame`.
-        train: The section `train`; its epochs are passes over each stretch.
+        backbone: The section `backbone`.
+        train: The section `train`; its epochs are passes over each chunk.
         compute: The section `compute`.
         items: Frozen knowledge of the items.
         prepared: Output of the stage `prepare`.
@@ -75,13 +75,13 @@ def make_instances(
         return
     store = EventStore.open(prepared)
     samples = {split: store.samples(split) for split in SPLITS}
-    write_instances(config, frame, train, Runtime.start(compute), items, store, samples, out=out)
+    write_instances(config, backbone, train, Runtime.start(compute), items, store, samples, out=out)
 
 
 @arithmetic.one_thread()
 def write_instances(
     config: InstancesConfig,
-    frame: FrameConfig,
+    backbone: BackboneConfig,
     train: TrainConfig,
     runtime: Runtime,
     items: ItemSpace,
@@ -94,7 +94,7 @@ def write_instances(
 
     Args:
         config: The section `instances`, its order not none.
-        frame: Widths shared by all models.
+        backbone: Widths shared by all models.
         train: Batches, learning rates, passes.
         runtime: Device and number format.
         items: Frozen knowledge of the items.
@@ -104,21 +104,21 @@ def write_instances(
     """
     unit = UNIT_SECONDS[store.manifest.time_unit]
     shifts = _lay_out(config, samples, len(store.offsets) - 1, out)
-    model = build(IATSourceConfig.of(config), frame, items, config.seed)
+    model = build(IATSourceConfig.of(config), backbone, items, config.seed)
     assert isinstance(model, InstanceSource)
-    walk = _Walk(config, model, _table(config, out, unit), train, runtime)
-    requests = group(store, samples["train"], train.max_candidates)
+    source = _SourceTraining(config, model, _table(config, out, unit), train, runtime)
+    requests = Requests.of(store, samples["train"], train.max_candidates)
     places = _places(requests, shifts["train"])
-    written, learned = _stretches(requests, config, unit)
+    written, learned = _chunks(requests, config, unit)
     curve: list[dict[str, Any]] = []
-    for stretch in track(range(config.stretches), config.stretches, "instances", "stretches"):
-        found = walk.write(requests, np.flatnonzero(written == stretch), places)
-        curve.append({"stretch": stretch} | found.quality())
-        walk.learn(requests, np.flatnonzero(learned == stretch), stretch)
+    for chunk in track(range(config.chunks), config.chunks, "instances", "chunks"):
+        found = source.write(requests, np.flatnonzero(written == chunk), places)
+        curve.append({"chunk": chunk} | found.quality())
+        source.learn(requests, np.flatnonzero(learned == chunk), chunk)
     for split in samples:
         if split != "train" and len(samples[split]):
-            others = group(store, samples[split], train.max_candidates)
-            found = walk.write(others, np.arange(len(others)), _places(others, shifts[split]))
+            others = Requests.of(store, samples[split], train.max_candidates)
+            found = source.write(others, np.arange(len(others)), _places(others, shifts[split]))
             if split == "valid":
                 curve.append({"split": split} | found.quality())
     (out / "source").mkdir()
@@ -128,12 +128,12 @@ def write_instances(
         digest=sha256_tree(out)[:16],
         order=config.order,
         settings=config.model_dump(mode="json"),
-        rows=list(walk.table.vectors),
+        rows=list(source.table.vectors),
         unit=unit,
         instances={split: len(part) for split, part in samples.items()},
-        vector_bytes=sum(rows.nbytes for rows in walk.table.vectors.values()),
+        vector_bytes=sum(rows.nbytes for rows in source.table.vectors.values()),
         parameters=sum(part.numel() for part in model.parameters()),
-        steps=walk.step,
+        steps=source.step,
         source_valid_auc=next((point["auc"] for point in curve if point.get("split") == "valid"), None),
     ).save(out)
 
@@ -182,14 +182,14 @@ def _places(requests: Requests, shift: Array) -> Array:
     return places
 
 
-def _stretches(requests: Requests, config: InstancesConfig, unit: int) -> tuple[Array, Array]:
-    """In which stretch each row is written, and in which its label has arrived and is learned; two (N,).
+def _chunks(requests: Requests, config: InstancesConfig, unit: int) -> tuple[Array, Array]:
+    """In which chunk each row is written, and in which its label has arrived and is learned; two (N,).
 
-    Stretches have equally many rows but for ties: a time unit is never cut. What arrives after the last stretch is
+    Chunks have equally many rows but for ties: a time unit is never cut. What arrives after the last chunk is
     learned in it: all of it is of the training period.
     """
     moments = requests.time // unit * unit
-    cuts = (np.arange(1, config.stretches) * len(requests)) // config.stretches
+    cuts = (np.arange(1, config.chunks) * len(requests)) // config.chunks
     edges = np.sort(moments)[cuts]
     written, learned = (np.searchsorted(edges, when, side="right") for when in (moments, moments + config.label_delay))
     return written, learned
@@ -220,8 +220,8 @@ class _Found:
         }
 
 
-class _Walk:
-    """The source model on its way through time.
+class _SourceTraining:
+    """The source model trained chunk by chunk.
 
     Args:
         config: The section `instances`.
@@ -253,22 +253,22 @@ class _Walk:
             places: Where each candidate belongs in the store; (N, C).
         """
         self.model.eval()
-        stretch, where = requests.take(index), places[index]
-        own = np.sort(where[stretch.mask])
+        requests, where = requests.take(index), places[index]
+        own = np.sort(where[requests.mask])
         logits = np.zeros(len(own))
-        loader = self._loader(stretch)
-        for chunk in in_order(stretch):
-            mask = stretch.mask[chunk]
-            batch = loader.batch(chunk)
+        loader = self._loader(requests)
+        for batch_index in in_order(requests):
+            mask = requests.mask[batch_index]
+            batch = loader.batch(batch_index)
             with self.runtime.autocast():
                 vectors = self.model.instance(self.model.encode(batch.history), batch.candidates).float()
-            here = where[chunk][mask]
+            here = where[batch_index][mask]
             self.table.vectors[BEFORE][here] = vectors.cpu().numpy()[mask]
             if self.config.order == "temporal":
                 scored = self.model.decode(vectors).squeeze(-1)
                 logits[np.searchsorted(own, here)] = scored.cpu().numpy()[mask]
         if self.config.order == "user":
-            self._write_after(stretch, where, own, logits)
+            self._write_after(requests, where, own, logits)
         return _Found(self.table.labels[own].astype(np.float64), logits)
 
     def _write_after(self, requests: Requests, places: Array, own: Array, logits: Array) -> None:
@@ -291,7 +291,7 @@ class _Walk:
             table.vectors[AFTER][keys[mine]] = outputs.cpu().numpy()[mine]
             logits[np.searchsorted(own, keys[mine])] = scored[mine]
 
-    def learn(self, requests: Requests, index: Array, stretch: int) -> None:
+    def learn(self, requests: Requests, index: Array, chunk: int) -> None:
         """Passes over the requests at `index`, rising.
 
         Raises:
@@ -304,13 +304,13 @@ class _Walk:
         starts = pieces(seen.user, seen.mask.sum(axis=1), self.config.window)
         piece = np.repeat(np.arange(len(starts)), np.diff(np.r_[starts, len(seen)]))
         for epoch in range(self.train.epochs):
-            seed = [self.config.seed, stretch, epoch]
-            for chunk in self._batches(seen, piece, seed):
-                batch = loader.batch(chunk)
+            seed = [self.config.seed, chunk, epoch]
+            for batch_index in self._batches(seen, piece, seed):
+                batch = loader.batch(batch_index)
                 with update(self.model, self.optimizers):
                     seed_dropout(self.config.seed, self.step)
-                    logits = self._logits(batch, seen.take(chunk), piece[chunk])
-                    loss = add_gradients(logits, batch.labels, batch.mask, int(seen.mask[chunk].sum()))
+                    logits = self._logits(batch, seen.take(batch_index), piece[batch_index])
+                    loss = add_gradients(logits, batch.labels, batch.mask, int(seen.mask[batch_index].sum()))
                 if not np.isfinite(loss):
                     what = f"the loss of the stage instances is {loss} at step {self.step}"
                     raise UserError(SETTINGS, what, "lower it", "train.learning_rate")

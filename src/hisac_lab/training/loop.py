@@ -22,14 +22,14 @@ from hisac_lab.base.progress import say, track
 from hisac_lab.config.train import TrainConfig
 from hisac_lab.events.batches import epoch_order
 from hisac_lab.inference.loader import Loader, score
-from hisac_lab.models.frame import Ranker
+from hisac_lab.models.backbone import Ranker
 from hisac_lab.ops.auc import auc
 from hisac_lab.ops.choice import higher
 from hisac_lab.training.checkpoint import Checkpoint, Progress
-from hisac_lab.training.meter import Meter
+from hisac_lab.training.errors import scoring_explained, step_explained
 from hisac_lab.training.optimizers import make_optimizers
-from hisac_lab.training.parallel import ALONE, Team
-from hisac_lab.training.trouble import scoring_explained, step_explained
+from hisac_lab.training.parallel import ALONE, ProcessGroup
+from hisac_lab.training.throughput import ThroughputMeter
 
 RATE, HINT = "train.learning_rate", "lower it, or train.embedding_learning_rate"
 
@@ -77,7 +77,7 @@ def train(
     seed: int,
     what: str,
     work: Path | None = None,
-    team: Team = ALONE,
+    group: ProcessGroup = ALONE,
     on_step: OnStep | None = None,
 ) -> Progress:
     """Trains, validates, keeps the best weights: those of the first validation with the highest AUC, as rounded.
@@ -90,19 +90,19 @@ def train(
         seed: Seed of batch order and dropout.
         what: Name for progress lines.
         work: Folder for checkpoints; None trains without.
-        team: The processes that share the batches; all end with the same weights.
+        group: The processes that share the batches; all end with the same weights.
         on_step: Called after every step. When it gives True, the run ends there as a kill would end it: with the
             weights of that step, and to be resumed from the last checkpoint.
 
     Raises:
-        UserError: The loss is no longer finite, memory runs out, or another process of the team is gone.
+        UserError: The loss is no longer finite, memory runs out, or another process of the process group is gone.
     """
     requests = train_loader.requests
     model.to(train_loader.runtime.device)
     optimizers = make_optimizers(model, config)
     checkpoint = Checkpoint(work / "checkpoint.pt") if work else None
     progress = (checkpoint and checkpoint.resume(model, optimizers)) or Progress()
-    team.align(model, progress.step)
+    group.align(model, progress.step)
     with scoring_explained():
         train_loader, valid_loader = train_loader.counted(model), valid_loader.counted(model)
     per_epoch = len(epoch_order(requests.lengths, config.batch_requests, seed, 0))
@@ -110,9 +110,9 @@ def train(
     total = per_epoch * config.epochs
     batches: list[Array] = []
     first = progress.step
-    meter = Meter(requests)
+    meter = ThroughputMeter(requests)
     steps: Iterable[int] = range(first, total)
-    if team.leads:
+    if group.is_main:
         steps = track(steps, total, what, "batches", first, meter.__str__)
     for step in steps:
         if config.patience is not None and progress.stale >= config.patience:
@@ -122,21 +122,21 @@ def train(
         if at == 0 or not batches:
             batches = epoch_order(requests.lengths, config.batch_requests, seed, epoch)
         with step_explained(requests, batches[at], config.accumulate):
-            loss = _step(model, train_loader, batches[at], optimizers, config.accumulate, team, (seed, step))
-        for rank in range(team.size):
-            meter.add(np.array_split(team.share(batches[at], rank), config.accumulate))
+            loss = _step(model, train_loader, batches[at], optimizers, config.accumulate, group, (seed, step))
+        for rank in range(group.world_size):
+            meter.add(np.array_split(group.shard(batches[at], rank), config.accumulate))
         progress.step = step + 1
         progress.loss_sum += loss
         progress.loss_count += 1
         if not np.isfinite(loss):
             raise UserError(SETTINGS, f"the loss is {loss} at step {step}", HINT, RATE)
         if (at + 1) * checks // per_epoch > at * checks // per_epoch:
-            _validate(model, valid_loader, progress, team)
-        if checkpoint and team.leads and progress.step % config.checkpoint_every == 0:
+            _validate(model, valid_loader, progress, group)
+        if checkpoint and group.is_main and progress.step % config.checkpoint_every == 0:
             checkpoint.save(progress, model, optimizers)
         if on_step is not None and on_step(step, loss):
             return progress
-    if team.leads and progress.step < total:
+    if group.is_main and progress.step < total:
         say(f"{what}: stopped after {progress.step:,} batches, {progress.stale} validations without a better AUC")
     model.load_state_dict(progress.best)
     return progress
@@ -148,19 +148,19 @@ def _step(
     index: Array,
     optimizers: list[torch.optim.Optimizer],
     accumulate: int,
-    team: Team,
+    group: ProcessGroup,
     seed: tuple[int, int],
 ) -> float:
-    """One step of the team on the requests at `index`, in parts; the mean loss over all real candidates."""
+    """One step of the process group on the requests at `index`, in parts; the mean loss over all real candidates."""
     candidates = int(loader.requests.mask[index].sum())
     loss = 0.0
     with update(model, optimizers):
-        for part, few in enumerate(np.array_split(team.share(index), accumulate)):
+        for part, few in enumerate(np.array_split(group.shard(index), accumulate)):
             if len(few):
                 # The first part of the first process has the seed of an undivided step.
-                seed_dropout(*seed, team.rank * accumulate + part)
+                seed_dropout(*seed, group.rank * accumulate + part)
                 loss += _backward(model, loader, few, candidates)
-        loss = team.sum_gradients(model, loss)
+        loss = group.sum_gradients(model, loss)
     return loss
 
 
@@ -172,11 +172,11 @@ def _backward(model: Ranker, loader: Loader, index: Array, candidates: int) -> f
     return add_gradients(logits, batch.labels, batch.mask, candidates)
 
 
-def _validate(model: Ranker, loader: Loader, progress: Progress, team: Team) -> None:
+def _validate(model: Ranker, loader: Loader, progress: Progress, group: ProcessGroup) -> None:
     with scoring_explained():
-        scored = score(model, loader, (team.rank, team.size))
+        scored = score(model, loader, (group.rank, group.world_size))
     requests = loader.requests
-    logits = team.sum(scored)[requests.mask].astype(np.float64)
+    logits = group.sum(scored)[requests.mask].astype(np.float64)
     labels = requests.labels[requests.mask]
     if not np.isfinite(logits).all():
         what = f"the model's scores are no longer finite after step {progress.step - 1}"

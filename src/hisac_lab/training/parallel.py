@@ -4,7 +4,7 @@
 
 Each process takes its share of the rows of every batch, and gradients are summed, so a run is the same as in one
 process but for rounding, and but for dropout: each process draws its own masks. Batch normalization sees the share.
-The first process (the leader) alone shows progress and writes; all must see the same files.
+The first process (the main process) alone shows progress and writes; all must see the same files.
 """
 
 from __future__ import annotations
@@ -32,35 +32,35 @@ PLACE = "torchrun"
 
 
 @dataclass(frozen=True)
-class Team:
+class ProcessGroup:
     """The processes of one run, as one of them sees them.
 
     Attributes:
-        rank: Which one this is; 0 leads.
-        size: How many there are.
+        rank: Which one this is; 0 is the main one.
+        world_size: How many there are.
         device: Where tensors must lie to be exchanged.
     """
 
     rank: int = 0
-    size: int = 1
+    world_size: int = 1
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
     @property
-    def leads(self) -> bool:
+    def is_main(self) -> bool:
         """Whether this process shows progress and writes."""
         return self.rank == 0
 
-    def share(self, index: Array, rank: int | None = None) -> Array:
+    def shard(self, index: Array, rank: int | None = None) -> Array:
         """The part of a batch that falls to this process, or to another; histories are of like length in each."""
-        return index[self.rank if rank is None else rank :: self.size]
+        return index[self.rank if rank is None else rank :: self.world_size]
 
     def align(self, model: nn.Module, step: int) -> None:
-        """Gives all processes the leader's weights.
+        """Gives all processes the main process's weights.
 
         Raises:
             UserError: They have found different checkpoints.
         """
-        if self.size == 1:
+        if self.world_size == 1:
             return
         with _all_there():
             steps = self._gather(torch.tensor([step], device=self.device)).tolist()
@@ -75,7 +75,7 @@ class Team:
 
         A parameter without a gradient anywhere stays without.
         """
-        if self.size == 1:
+        if self.world_size == 1:
             return loss
         sparse = {id(m.weight): m.weight for m in model.modules() if isinstance(m, nn.Embedding) and m.sparse}
         dense: list[Tensor] = [part for part in model.parameters() if id(part) not in sparse]
@@ -83,7 +83,7 @@ class Team:
         moving = [part for m in norms for part in (m.running_mean, m.running_var) if part is not None]
         grads = [torch.zeros_like(part) if part.grad is None else part.grad for part in dense]
         facts = torch.tensor([loss, *(float(part.grad is not None) for part in dense)], device=self.device)
-        flat = torch.cat([facts, *(part.flatten() for part in grads), *(part / self.size for part in moving)])
+        flat = torch.cat([facts, *(part.flatten() for part in grads), *(part / self.world_size for part in moving)])
         with _all_there():
             dist.all_reduce(flat)
             facts, *sums = torch.split(flat, [len(facts), *(part.numel() for part in grads + moving)])
@@ -98,7 +98,7 @@ class Team:
 
     def sum(self, numbers: Array) -> Array:
         """Sum of the arrays of all processes; any shape."""
-        if self.size == 1:
+        if self.world_size == 1:
             return numbers
         whole = torch.from_numpy(numbers).to(self.device)
         with _all_there():
@@ -119,21 +119,21 @@ class Team:
 
     def _gather(self, rows: Tensor) -> Tensor:
         """Rows of one process after another, each with as many as it has; (n, ...) to (sum of n, ...)."""
-        counts = [torch.zeros(1, dtype=torch.int64, device=rows.device) for _ in range(self.size)]
+        counts = [torch.zeros(1, dtype=torch.int64, device=rows.device) for _ in range(self.world_size)]
         dist.all_gather(counts, torch.tensor([len(rows)], device=rows.device))
         widest = max(int(count) for count in counts)
         padded = torch.cat([rows, rows.new_zeros(widest - len(rows), *rows.shape[1:])])
-        boxes = [torch.empty_like(padded) for _ in range(self.size)]
+        boxes = [torch.empty_like(padded) for _ in range(self.world_size)]
         dist.all_gather(boxes, padded)
         return torch.cat([box[: int(count)] for box, count in zip(boxes, counts, strict=True)])
 
 
-ALONE = Team()
+ALONE = ProcessGroup()
 
 
 @contextmanager
-def join(device: torch.device) -> Iterator[Team]:
-    """The team that `torchrun` has started, or one process alone.
+def join(device: torch.device) -> Iterator[ProcessGroup]:
+    """The process group that `torchrun` has started, or one process alone.
 
     The first process that fails says so, with its error; all others end quietly, with exit code 1.
 
@@ -148,7 +148,7 @@ def join(device: torch.device) -> Iterator[Team]:
     dist.init_process_group(backend, store=store, rank=rank, world_size=size)
     before = signal.signal(signal.SIGTERM, _told_to_end)
     try:
-        yield Team(rank, size, device)
+        yield ProcessGroup(rank, size, device)
         with _all_there():
             dist.barrier()
     except BaseException:
@@ -162,8 +162,8 @@ def join(device: torch.device) -> Iterator[Team]:
 
 
 @contextmanager
-def team_output(path: Path) -> Iterator[Path]:
-    """`stage_output` for the leader; the others get the path alone and write nothing there."""
+def main_output(path: Path) -> Iterator[Path]:
+    """`stage_output` for the main process; the others get the path alone and write nothing there."""
     if int(os.environ.get("RANK", "0")) > 0:
         yield path
     else:

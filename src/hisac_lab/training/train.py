@@ -10,9 +10,9 @@ from typing import Any
 from hisac_lab.base import plugins
 from hisac_lab.base.artifacts import digest_of, write_file
 from hisac_lab.config.compute import ComputeConfig
-from hisac_lab.config.model import FrameConfig, ModelConfig
+from hisac_lab.config.model import BackboneConfig, ModelConfig
 from hisac_lab.config.train import TrainConfig
-from hisac_lab.events.batches import group
+from hisac_lab.events.batches import Requests
 from hisac_lab.events.store import EventStore
 from hisac_lab.inference.bundle import save_model
 from hisac_lab.inference.loader import Loader
@@ -35,7 +35,7 @@ def work_folder(home: Path, key: Any) -> Path:
 def train_model(
     name: str,
     model_config: ModelConfig,
-    frame: FrameConfig,
+    backbone: BackboneConfig,
     config: TrainConfig,
     compute: ComputeConfig,
     seed: int,
@@ -52,13 +52,13 @@ def train_model(
     Args:
         name: Its name in the section `models`.
         model_config: Its settings, after the sweep.
-        frame: The section `frame`.
+        backbone: The section `backbone`.
         config: The section `train`.
         compute: The section `compute`.
         seed: Seed of weights, order and dropout.
         items: Frozen knowledge of the items.
         prepared: Output of the stage `prepare`.
-        out: An empty directory; of several processes (see `parallel`) only the leader writes.
+        out: An empty directory; of several processes (see `parallel`) only the main process writes.
         work: Where checkpoints live until the run has ended well.
         instances: Output of the stage `instances`, for models that read it.
         on_step: Called after every step (see `train`).
@@ -68,13 +68,13 @@ def train_model(
     """
     runtime = Runtime.start(compute)
     store = EventStore.open(prepared)
-    model = build(model_config, frame, items, seed)
-    requests = [group(store, store.samples(split), config.max_candidates) for split in ("train", "valid")]
+    model = build(model_config, backbone, items, seed)
+    requests = [Requests.of(store, store.samples(split), config.max_candidates) for split in ("train", "valid")]
     train_loader, valid_loader = (Loader.of(model, part, runtime, instances) for part in requests)
     what = f"train {name} seed {seed}"
-    with join(runtime.device) as team:
-        progress = train(model, train_loader, valid_loader, config, seed, what, work, team=team, on_step=on_step)
-    if not team.leads:
+    with join(runtime.device) as group:
+        progress = train(model, train_loader, valid_loader, config, seed, what, work, group=group, on_step=on_step)
+    if not group.is_main:
         return
     save_model(out, model, model_config, items, train_loader.digests.get("instances"))
     curve = "".join(json.dumps(point, sort_keys=True) + "\n" for point in progress.curve)

@@ -17,8 +17,8 @@ from hisac_lab.base.progress import track
 from hisac_lab.config.world import World, WorldConfig, resolve
 from hisac_lab.world import truth
 from hisac_lab.world.catalog import make_catalog, write_catalog
-from hisac_lab.world.ceiling import Ceiling
 from hisac_lab.world.life import make_life
+from hisac_lab.world.oracle import Oracle
 from hisac_lab.world.policy import FAMILIAR, SHARES, Policy
 
 START = 1_577_836_800
@@ -56,13 +56,13 @@ def simulate(config: WorldConfig, *, out: Path) -> dict[str, Any]:
 
     Returns:
         Facts for the manifest: the settings in full, the policy, sizes, and the AUCs of the truth on the whole log
-        (`ceiling`) and on the last fifth of its time (`ceiling_last_fifth`).
+        (`oracle`) and on the last fifth of its time (`oracle_last_fifth`).
     """
     world = resolve(config)
     simulator = Simulator(world)
     write_catalog(simulator.catalog, world, out)
     late = START + world.days * DAY * 4 // 5
-    whole, last_fifth = Ceiling(simulator.examined), Ceiling(simulator.examined)
+    whole, last_fifth = Oracle(simulator.examined), Oracle(simulator.examined)
     for folder in ("events", "truth"):
         (out / folder).mkdir()
     groups = enumerate(simulator.blocks(GROUP_ROWS))
@@ -88,8 +88,8 @@ def simulate(config: WorldConfig, *, out: Path) -> dict[str, Any]:
         "recent": truth.RECENT,
         "from": START,
         "to": START + world.days * DAY,
-        "ceiling": whole.facts(),
-        "ceiling_last_fifth": {"from": late, **last_fifth.facts()},
+        "oracle": whole.facts(),
+        "oracle_last_fifth": {"from": late, **last_fifth.facts()},
     }
 
 

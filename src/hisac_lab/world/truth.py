@@ -16,7 +16,7 @@ it is not revealed, old interests, decoys and plain exposures look alike, and th
 `liked` being the posterior, by Bayes and the shares of the policy, that a random user who is shown this item and has
 not revealed its subtopic has an old interest in it. (It takes the draws of a slate for independent, which overstates
 `liked` a little; the order, and so the AUC, hardly depends on it.) All the rest (position, item, season, repetition)
-counts as known. A real model knows less in each of these points, so the AUC of `probability_recent` is a ceiling for
+counts as known. A real model knows less in each of these points, so the AUC of `probability_recent` is a oracle for
 all that see the last 50 clicks only. Its distance to the AUC of `probability` comes from old interests alone; without
 them it is 0.
 """

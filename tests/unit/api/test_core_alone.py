@@ -20,7 +20,7 @@ import hisac_lab as hl
 
 data = hl.load("movielens-100k", path="log").prepare()
 data = data.tokenize(widths=[8, 8, 8], embed_by={"method": "cooccurrence", "cooccurrence_dim": 16})
-brief = {"train": {"epochs": 1}, "frame": {"dim": 8, "tower": [8]}}
+brief = {"train": {"epochs": 1}, "backbone": {"dim": 8, "tower": [8]}}
 models = {"DIN": data.fit("din", **brief), "HiSAC": data.fit("hisac", agents=8, **brief)}
 print(hl.evaluate(models, bootstrap=20))
 print(models["HiSAC"].rank(data.users[0], k=2))

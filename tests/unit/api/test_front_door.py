@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from kit import FRAME, Stages, says
+from kit import BACKBONE, Stages, says
 from tiny import write_movielens
 
 import hisac_lab as hl
 from hisac_lab.base.artifacts import sha256_tree
 
 BRIEF = {
-    "frame": FRAME.model_dump(mode="json"),
+    "backbone": BACKBONE.model_dump(mode="json"),
     "train": {"epochs": 1, "batch_requests": 64},
     "compute": {"device": "cpu"},
 }

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from kit import FRAME, MODELS, make_items, says
+from kit import BACKBONE, MODELS, make_items, says
 
 from hisac_lab.base import artifacts
 from hisac_lab.inference.bundle import save_model
@@ -107,7 +107,7 @@ def test_a_full_disk_in_a_stage_names_the_place(tmp_path: Path, number: int) -> 
 
 def _model(out: Path) -> None:
     items = make_items()
-    save_model(out, build(MODELS["hisac"], FRAME, items, 0), MODELS["hisac"], items)
+    save_model(out, build(MODELS["hisac"], BACKBONE, items, 0), MODELS["hisac"], items)
 
 
 WRITERS: dict[str, Callable[[Path], object]] = {

@@ -141,7 +141,7 @@ def test_a_wrong_value_can_be_set_right_and_another_wrong_one_stays_in_the_way()
     broken = PLAIN.replace("epochs: 3", "epochs: x")
     PARAMS_FILE.write_text(broken)
     with says("train.epochs", "'x'"):
-        settings.change("frame.dim", "8")
+        settings.change("backbone.dim", "8")
     assert PARAMS_FILE.read_text() == broken
     settings.change("train.epochs", "3")
     assert PARAMS_FILE.read_text() == PLAIN

@@ -30,7 +30,7 @@ def diff(before: str) -> list[str]:
         ("train.epochs=5", ["-  epochs: 3  # passes", "+  epochs: 5  # passes"]),
         ("train.patience=5", ["-  patience:  # training ends", "+  patience: 5 # training ends"]),
         ("evaluate.reference=din_whole", ["-  reference: din_50  #", "+  reference: din_whole #"]),
-        ("frame.table_mb=2.5", ["-  table_mb:  # MB", "+  table_mb: 2.5 # MB"]),
+        ("backbone.table_mb=2.5", ["-  table_mb:  # MB", "+  table_mb: 2.5 # MB"]),
         ("experiment.seeds=[0,1,2]", ["+  - 2"]),
         ("tokenize.widths=[32,32]", ["-  - 32"]),
         ("prepare.shards=[0]", ["-  - 1"]),
@@ -60,7 +60,7 @@ def test_what_params_set_writes_is_left_alone_as_well(tmp_path: Path, monkeypatc
         "acquire.path": "a/b.csv",
         "train.learning_rate": "2e-4",
         "train.weight_decay": "1e-5",
-        "frame.dropout": "0.25",
+        "backbone.dropout": "0.25",
     }.items():
         settings.change(key, value)
     apply_overrides(str(PARAMS_FILE), ["train.epochs=5"])

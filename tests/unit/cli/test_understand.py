@@ -95,7 +95,9 @@ def test_a_model_without_pruning_has_every_leaf_as_an_agent(lab: Path) -> None:
 
 def test_a_model_trained_with_another_codebook_is_refused(lab: Path) -> None:
     (lab / "artifacts" / "train" / "hisac-0").mkdir(parents=True)
-    ModelFile(model={}, frame={}, items={}, codebook="0123456789abcdef").save(lab / "artifacts" / "train" / "hisac-0")
+    ModelFile(model={}, backbone={}, items={}, codebook="0123456789abcdef").save(
+        lab / "artifacts" / "train" / "hisac-0"
+    )
     with says("model.json", "codebook", "0123456789abcdef", "train it again"):
         run("agents", "show", "1")
 

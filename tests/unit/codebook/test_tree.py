@@ -15,7 +15,7 @@ from kit import Stages, make_items, says
 from hisac_lab.base.artifacts import load_array, read_manifest, save_arrays, sha256_tree, write_manifest
 from hisac_lab.codebook.build import build_codebook, grow
 from hisac_lab.codebook.tree import Codebook
-from hisac_lab.config.model import FrameConfig
+from hisac_lab.config.model import BackboneConfig
 from hisac_lab.models.hisac import HiSACBranch, HiSACConfig
 from hisac_lab.tokens.quantizer import ResidualQuantizer
 
@@ -69,7 +69,7 @@ def test_a_nodes_vector_is_the_sum_of_the_codewords_on_its_path(ids: list[tuple[
 def test_agent_is_the_sum_of_its_codewords(stages: Stages, depth: int) -> None:
     """The vector that routing compares with is the sum of the first codewords of the items on that leaf."""
     items = make_items()
-    branch = HiSACBranch(HiSACConfig(agents=2, depth=depth), FrameConfig(), items)
+    branch = HiSACBranch(HiSACConfig(agents=2, depth=depth), BackboneConfig(), items)
     np.testing.assert_array_equal(branch.leaf_vectors, items.codebook.vectors[depth - 1])
     quantizer, codes = ResidualQuantizer.load(stages.tokenize), load_array(stages.tokenize, "codes")
     book = Codebook.open(stages.codebook).cut(depth)

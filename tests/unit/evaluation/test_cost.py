@@ -9,7 +9,7 @@ import pytest
 import torch
 from kit import CPU, ITEMS, make_items
 
-from hisac_lab.config.model import FrameConfig
+from hisac_lab.config.model import BackboneConfig
 from hisac_lab.evaluation.cost import CANDIDATES, count, measure_time, request_macs
 from hisac_lab.evaluation.records import ServingCost
 from hisac_lab.events.batches import Requests
@@ -21,7 +21,7 @@ from hisac_lab.models.din import DINConfig
 from hisac_lab.models.hisac import HiSACConfig
 
 SPACE = make_items()
-FRAME = FrameConfig(dim=16, short_window=10, attention_hidden=8, tower=(32,))
+BACKBONE = BackboneConfig(dim=16, short_window=10, attention_hidden=8, tower=(32,))
 D, H, TOWER = 16, 8, 32
 CONFIGS = {"short": DINConfig(whole_history=False), "whole": DINConfig(), "hisac": HiSACConfig(agents=4, depth=2)}
 
@@ -56,19 +56,19 @@ def _tower(branches: int) -> int:
 
 
 def _count(name: str, length: int, items: ItemSpace) -> ServingCost:
-    return count(build(CONFIGS[name], FRAME, items, 0), _loader(length))
+    return count(build(CONFIGS[name], BACKBONE, items, 0), _loader(length))
 
 
 def _agents(length: int) -> int:
     """Agents of these histories, at most four."""
-    agents = build(CONFIGS["hisac"], FRAME, SPACE, 0).agents(_loader(length).batch(np.array([0])).history)
+    agents = build(CONFIGS["hisac"], BACKBONE, SPACE, 0).agents(_loader(length).batch(np.array([0])).history)
     assert agents is not None
     return agents.nodes.shape[1]
 
 
 @pytest.mark.parametrize("length", [4, 10, 80])
 def test_multiply_adds_per_candidate_are_those_of_the_formulas(length: int) -> None:
-    short, kept = min(length, FRAME.short_window), _agents(length)
+    short, kept = min(length, BACKBONE.short_window), _agents(length)
     expected = {
         "short": _attention(short) + _tower(1),
         "whole": _attention(short) + _attention(length) + _tower(2),
@@ -86,7 +86,7 @@ def test_multiply_adds_per_candidate_do_not_depend_on_the_size_of_the_catalog() 
 
 @pytest.mark.parametrize("length", [4, 10, 80])
 def test_bytes_of_state_are_those_of_its_tensors(length: int) -> None:
-    short, kept = min(length, FRAME.short_window), _agents(length)
+    short, kept = min(length, BACKBONE.short_window), _agents(length)
     own = {"short": 0, "whole": length * D * 4 + length, "hisac": kept * (2 * D + 1) * 4}
     for name, long in own.items():
         assert _count(name, length, SPACE).state_bytes == short * D * 4 + short + 4 + long, name
@@ -104,13 +104,13 @@ def test_few_agents_cost_less_than_a_long_history_and_no_more_as_it_grows() -> N
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_counts_are_the_same_again(name: str, items: ItemSpace, rows: dict[str, Requests]) -> None:
-    model, few = build(CONFIGS[name], FRAME, items, 0), Loader(rows["test"].take(np.arange(9)), CPU)
+    model, few = build(CONFIGS[name], BACKBONE, items, 0), Loader(rows["test"].take(np.arange(9)), CPU)
     assert count(model, few) == count(model, few)
 
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_a_whole_request_costs_its_encoding_and_its_candidates(name: str) -> None:
-    model, loader = build(CONFIGS[name], FRAME, SPACE, 0), _loader(10)
+    model, loader = build(CONFIGS[name], BACKBONE, SPACE, 0), _loader(10)
     found = count(model, loader)
     candidates = torch.zeros(1, CANDIDATES, dtype=torch.int64)
     table = len(SPACE.semantic) * SPACE.semantic.shape[1] * D  # of the candidates; `count` leaves it to the server
@@ -119,7 +119,7 @@ def test_a_whole_request_costs_its_encoding_and_its_candidates(name: str) -> Non
 
 
 def test_times_are_measured_and_positive(items: ItemSpace, rows: dict[str, Requests]) -> None:
-    found = measure_time(build(CONFIGS["hisac"], FRAME, items, 0), Loader(rows["test"], CPU), repeats=1)
+    found = measure_time(build(CONFIGS["hisac"], BACKBONE, items, 0), Loader(rows["test"], CPU), repeats=1)
     assert found.device == "cpu"
     assert found.encode_us_per_request > 0
     assert found.score_us_per_candidate > 0

@@ -16,7 +16,7 @@ from hisac_lab.config.compute import ComputeConfig
 from hisac_lab.config.evaluate import EvaluateConfig
 from hisac_lab.config.model import ExperimentConfig
 from hisac_lab.evaluation.evaluate import best_seed, evaluate, protocol_fingerprint, runs_of
-from hisac_lab.evaluation.judge import _bins
+from hisac_lab.evaluation.evaluator import _bins
 from hisac_lab.evaluation.records import ModelScores, Scores, Timings
 from hisac_lab.events.batches import Requests
 from hisac_lab.events.store import EventStore

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hisac_lab.events import batches
-from hisac_lab.events.batches import Requests, epoch_order, group, in_order
+from hisac_lab.events.batches import Requests, epoch_order, in_order
 from hisac_lab.events.store import SAMPLE, SPLITS, EventStore
 
 
@@ -26,7 +26,7 @@ def test_grouping_keeps_every_sample_exactly_once_and_requests_apart(
     samples["time"] = samples["request"] * 10
     samples["end"] = store.offsets[samples["user"]] + samples["request"] % 4
     samples["item"], samples["label"] = random.integers(0, 80, count), random.integers(0, 2, count)
-    rows = group(store, samples, limit)
+    rows = Requests.of(store, samples, limit)
     assert sorted(rows.sample[rows.mask]) == list(range(count))
     assert (rows.sample[~rows.mask] == -1).all()
     assert rows.candidates.shape[1] <= limit
@@ -45,14 +45,14 @@ def test_grouping_keeps_every_sample_exactly_once_and_requests_apart(
 @pytest.mark.parametrize("split", SPLITS)
 def test_candidates_of_a_request_stay_together_as_far_as_they_fit(store: EventStore, split: str) -> None:
     samples = store.samples(split)
-    wide = group(store, samples, 100)
+    wide = Requests.of(store, samples, 100)
     assert len(wide) == len(np.unique(samples["request"]))
     assert sorted(wide.sample[wide.mask]) == list(range(len(samples)))
 
 
 def test_no_samples_are_no_rows_but_an_error(store: EventStore) -> None:
     with pytest.raises(ValueError, match="no samples"):
-        group(store, store.samples("train")[:0], 4)
+        Requests.of(store, store.samples("train")[:0], 4)
 
 
 @pytest.mark.parametrize("take", [1, 7, 64])

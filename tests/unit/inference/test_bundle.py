@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from kit import EVERY, FRAME, ITEMS, make_history, make_items, says
+from kit import BACKBONE, EVERY, ITEMS, make_history, make_items, says
 
 from hisac_lab.base.artifacts import sha256_tree, write_json, write_manifest
 from hisac_lab.codebook.build import grow
@@ -23,7 +23,7 @@ SPACE = make_items()
 
 def _save(name: str, out: Path, seed: int = 3) -> torch.nn.Module:
     out.mkdir(exist_ok=True)
-    model = build(EVERY[name], FRAME, SPACE, seed).eval()
+    model = build(EVERY[name], BACKBONE, SPACE, seed).eval()
     save_model(out, model, EVERY[name], SPACE)
     return model
 
@@ -45,7 +45,7 @@ def test_a_bundle_is_two_files_without_pickles(tmp_path: Path) -> None:
     size = int.from_bytes(head[:8], "little")
     assert "encoder.ids.weight" in json.loads(head[8 : 8 + size])
     facts = json.loads((tmp_path / "model.json").read_text())
-    assert set(facts) == {"model", "frame", "items", "codebook", "twins"}
+    assert set(facts) == {"model", "backbone", "items", "codebook", "tied"}
     assert facts["items"] == SPACE.shape()
 
 
@@ -53,7 +53,7 @@ def test_what_is_frozen_is_stored_once(tmp_path: Path) -> None:
     """Routing reads the vectors that the item encoder projects: the largest part of a bundle, once."""
     model = _save("hisac", tmp_path)
     facts = json.loads((tmp_path / "model.json").read_text())
-    assert facts["twins"]["long.semantic"] == "encoder.semantic"
+    assert facts["tied"]["long.semantic"] == "encoder.semantic"
     head = (tmp_path / "weights.safetensors").read_bytes()
     stored = json.loads(head[8 : 8 + int.from_bytes(head[:8], "little")])
     assert "encoder.semantic" in stored
@@ -93,7 +93,7 @@ def test_a_codebook_with_a_space_of_its_own_is_routed_there_and_saved(tmp_path: 
     latents = quantizer.project(SPACE.semantic.numpy())
     space = dataclasses.replace(SPACE, codebook=grow(quantizer.encode(SPACE.semantic.numpy()), quantizer, latents))
     config = HiSACConfig(agents=4)
-    model = build(config, FRAME, space, 0).eval()
+    model = build(config, BACKBONE, space, 0).eval()
     assert model.long.semantic.shape == (ITEMS, 4)
     assert model.encoder.semantic.shape == SPACE.semantic.shape
     save_model(tmp_path, model, config, space)

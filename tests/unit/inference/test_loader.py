@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from kit import CPU, FRAME, MODELS
+from kit import BACKBONE, CPU, MODELS
 
 from hisac_lab.events import batches
 from hisac_lab.events.batches import Requests
@@ -18,7 +18,7 @@ from hisac_lab.models.contract import ItemSpace
 def test_scores_do_not_depend_on_batches_or_on_agents_counted_beforehand(
     name: str, items: ItemSpace, rows: dict[str, Requests], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model, test = build(MODELS[name], FRAME, items, 0), rows["test"]
+    model, test = build(MODELS[name], BACKBONE, items, 0), rows["test"]
     loader = Loader.of(model, test, CPU)
     plain = score(model, loader)
     assert plain.shape == test.candidates.shape
@@ -32,14 +32,14 @@ def test_shares_of_the_scoring_add_up_to_the_whole_to_the_bit(
     items: ItemSpace, rows: dict[str, Requests], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(batches, "SCORING_ROWS", 16)
-    model, loader = build(MODELS["hisac"], FRAME, items, 0), Loader(rows["test"], CPU)
+    model, loader = build(MODELS["hisac"], BACKBONE, items, 0), Loader(rows["test"], CPU)
     shares = [score(model, loader, share=(place, 3)) for place in range(3)]
     assert all(share.any() for share in shares)
     np.testing.assert_array_equal(sum(shares), score(model, loader))
 
 
 def test_agents_counted_beforehand_are_those_of_every_request(items: ItemSpace, rows: dict[str, Requests]) -> None:
-    model = build(MODELS["hisac"], FRAME, items, 0)
+    model = build(MODELS["hisac"], BACKBONE, items, 0)
     plain = Loader(rows["valid"], CPU)
     beforehand, size = plain.counted(model), len(plain)
     for index in (np.arange(5), np.array([17]), np.arange(size - 9, size)[::-1]):

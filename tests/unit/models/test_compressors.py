@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from kit import DAY, FRAME, WITHOUT_ID, ask, make_history, make_items
+from kit import BACKBONE, DAY, WITHOUT_ID, ask, make_history, make_items
 from torch import Tensor
 
 from hisac_lab.models import compressors
@@ -23,7 +23,7 @@ KINDS = ["kmeans", "lsh", "patches", "queries"]
 
 def _branch(by: str, **changes: Any) -> CompressBranch:
     torch.manual_seed(0)
-    return CompressBranch(CompressConfig.model_validate({"by": by, "size": 4} | changes), FRAME, SPACE)
+    return CompressBranch(CompressConfig.model_validate({"by": by, "size": 4} | changes), BACKBONE, SPACE)
 
 
 def _history() -> History:
@@ -33,7 +33,7 @@ def _history() -> History:
 
 
 def _values(history: History) -> Tensor:
-    return torch.randn(*history.items.shape, FRAME.dim, generator=torch.Generator().manual_seed(1))
+    return torch.randn(*history.items.shape, BACKBONE.dim, generator=torch.Generator().manual_seed(1))
 
 
 def _distortion(branch: CompressBranch, history: History) -> float:
@@ -165,7 +165,7 @@ def test_learned_queries_are_attention() -> None:
         found, bias = branch.compress(history, values)
         keys = branch.match(values[0])
         for number, query in enumerate(branch.queries):
-            weights = torch.softmax(keys @ query / math.sqrt(FRAME.dim), dim=0)
+            weights = torch.softmax(keys @ query / math.sqrt(BACKBONE.dim), dim=0)
             torch.testing.assert_close(found[0, number], weights @ values[0], atol=1e-6, rtol=1e-4)
     assert bias.tolist() == [[0.0] * 4, [FLOOR] * 4]
 
@@ -175,7 +175,7 @@ def test_learned_queries_are_attention() -> None:
 def test_groups_are_read_by_attention(by: str, reader: str) -> None:
     """Target attention over the groups, which a transformer block may have mixed: each group sees those that exist."""
     branch, history = _branch(by, reader=reader, decay="none"), _history()
-    events, queries = _values(history), torch.randn(4, 3, FRAME.dim)
+    events, queries = _values(history), torch.randn(4, 3, BACKBONE.dim)
     with torch.no_grad():
         answers = branch.attend(UserState(branch.encode(history, events)), ask(queries))
         groups, bias = branch.compress(history, branch.value(events))

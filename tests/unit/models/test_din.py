@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from kit import FRAME, ask, make_history, make_items
+from kit import BACKBONE, ask, make_history, make_items
 from torch import Tensor
 
 from hisac_lab.models.contract import UserState
@@ -61,13 +61,13 @@ def test_the_unit_prefers_some_events_and_depends_on_the_candidate() -> None:
 
 
 def test_the_state_of_the_branch_is_the_whole_history() -> None:
-    branch = DINBranch(DINConfig(), FRAME, make_items())
+    branch = DINBranch(DINConfig(), BACKBONE, make_items())
     history = make_history([9, 4])
-    events = torch.randn(2, 9, FRAME.dim)
+    events = torch.randn(2, 9, BACKBONE.dim)
     state = branch.encode(history, events)
     assert state["long_events"] is events
     assert torch.equal(state["long_mask"], history.mask)
     assert branch.agents(history) is None
-    queries = torch.randn(2, 3, FRAME.dim)
+    queries = torch.randn(2, 3, BACKBONE.dim)
     expected = _plain(branch.attention, queries, events, history.mask)[1]
     torch.testing.assert_close(branch.attend(UserState(state), ask(queries)), expected, atol=1e-5, rtol=1e-4)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from kit import DAY, FRAME, ITEMS, WITHOUT_ID, ask, make_history, make_items, says
+from kit import BACKBONE, DAY, ITEMS, WITHOUT_ID, ask, make_history, make_items, says
 from torch import Tensor
 
 from hisac_lab.codebook.votes import Agents
@@ -28,7 +28,7 @@ SWITCHES: dict[str, dict[str, Any]] = {
 def _branch(**changes: Any) -> HiSACBranch:
     torch.manual_seed(0)
     settings = {"agents": 6, "depth": 2} | changes
-    return HiSACBranch(HiSACConfig.model_validate(settings), FRAME, SPACE)
+    return HiSACBranch(HiSACConfig.model_validate(settings), BACKBONE, SPACE)
 
 
 def _history() -> History:
@@ -39,7 +39,7 @@ def _history() -> History:
 
 def _events(history: History, seed: int = 0) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
-    return torch.randn(*history.items.shape, FRAME.dim, generator=generator)
+    return torch.randn(*history.items.shape, BACKBONE.dim, generator=generator)
 
 
 def _routed(history: History) -> Tensor:
@@ -206,7 +206,7 @@ def test_old_events_decay(days: int) -> None:
 
 def test_frozen_parts_get_no_gradient() -> None:
     """Embeddings, codewords and the tree are buffers; routing carries no gradient; training leaves them as they are."""
-    model = build(HiSACConfig(agents=6), FRAME, SPACE, 0)
+    model = build(HiSACConfig(agents=6), BACKBONE, SPACE, 0)
     branch = model.long
     assert isinstance(branch, HiSACBranch)
     frozen = {name: part.clone() for name, part in model.named_buffers()}
@@ -226,7 +226,7 @@ def test_frozen_parts_get_no_gradient() -> None:
 
 def _plain_attention(branch: HiSACBranch, state: dict[str, Tensor], queries: Tensor, repeats: Tensor | None) -> Tensor:
     """Multi-head attention by loops, each key and value repeated instead of biased when `repeats` is given."""
-    heads, width = branch.config.heads, FRAME.dim // branch.config.heads
+    heads, width = branch.config.heads, BACKBONE.dim // branch.config.heads
     out = torch.zeros_like(queries)
     for row in range(len(queries)):
         real = torch.isfinite(state["bias"][row]) & (state["bias"][row] > -1e30)
@@ -251,10 +251,10 @@ def _plain_attention(branch: HiSACBranch, state: dict[str, Tensor], queries: Ten
 def test_candidates_see_the_history_through_agents_only(weight: str, heads: int) -> None:
     """The state is K agents however long the history, and the answer is plain multi-head attention over them."""
     branch = _branch(weight=weight, heads=heads)
-    history, queries = _history(), torch.randn(5, 3, FRAME.dim)
+    history, queries = _history(), torch.randn(5, 3, BACKBONE.dim)
     state = branch.encode(history, _events(history))
     assert set(state) == {"keys", "values", "bias"}
-    long = branch.encode(make_history([200]), torch.randn(1, 200, FRAME.dim))
+    long = branch.encode(make_history([200]), torch.randn(1, 200, BACKBONE.dim))
     for name, part in state.items():
         assert part.shape[1] <= 6, name
         assert long[name].shape[1] <= 6
@@ -270,7 +270,7 @@ def test_vote_weight_is_a_bias() -> None:
     shares = agents.votes / agents.votes.sum(dim=1, keepdim=True)
     torch.testing.assert_close(state["bias"][real], torch.log(shares)[real])
     assert (state["bias"][~real] < -1e30).all()
-    queries = torch.randn(5, 3, FRAME.dim)
+    queries = torch.randn(5, 3, BACKBONE.dim)
     repeated = _plain_attention(branch, state, queries, agents.votes)
     torch.testing.assert_close(branch.attend(UserState(state), ask(queries)), repeated, atol=1e-5, rtol=1e-4)
 
@@ -303,7 +303,7 @@ def test_a_history_without_agents_answers_like_no_history() -> None:
     history = make_history([3, 0])
     history.items[0] = WITHOUT_ID[0]
     state = branch.encode(history, _events(history))
-    answers = branch.attend(UserState(state), ask(torch.randn(2, 2, FRAME.dim)))
+    answers = branch.attend(UserState(state), ask(torch.randn(2, 2, BACKBONE.dim)))
     torch.testing.assert_close(answers, branch.reader.merge.bias.expand(2, 2, -1))
 
 
@@ -329,7 +329,7 @@ def test_a_depth_uses_the_first_levels_of_the_codebook(depth: int) -> None:
         ({"budgets": (2, 3, 1), "depth": 2}, ("models.*.budgets", "[2, 3, 1]", "2 levels", "one k per level")),
         ({"budgets": (2, 3), "depth": None}, ("models.*.budgets", "[2, 3]", "3 levels")),
         ({"budgets": (50, 50), "depth": 2}, ("models.*.agents", "2500 agents", "leaves at depth 2")),
-        ({"heads": 3}, ("models.*.heads", "3 heads", "frame.dim 8")),
+        ({"heads": 3}, ("models.*.heads", "3 heads", "backbone.dim 8")),
     ],
     ids=["too deep", "too many agents", "too many budgets", "too few budgets", "budgets too large", "heads"],
 )

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from kit import FRAME, WITHOUT_ID, make_history, make_items
+from kit import BACKBONE, WITHOUT_ID, make_history, make_items
 from torch import Tensor
 
 from hisac_lab.models.contract import Candidates, History, UserState
@@ -27,7 +27,7 @@ SWITCHES: dict[str, dict[str, Any]] = {
 
 def _branch(**changes: Any) -> HiSACBranch:
     torch.manual_seed(0)
-    return HiSACBranch(HiSACConfig.model_validate({"agents": 6, "depth": 2} | changes), FRAME, SPACE)
+    return HiSACBranch(HiSACConfig.model_validate({"agents": 6, "depth": 2} | changes), BACKBONE, SPACE)
 
 
 def _history() -> History:
@@ -37,7 +37,7 @@ def _history() -> History:
 
 
 def _events(history: History) -> Tensor:
-    return torch.randn(*history.items.shape, FRAME.dim, generator=torch.Generator().manual_seed(0))
+    return torch.randn(*history.items.shape, BACKBONE.dim, generator=torch.Generator().manual_seed(0))
 
 
 def _routed(history: History) -> Tensor:
@@ -152,13 +152,16 @@ def test_a_candidate_is_told_the_votes_of_its_own_path() -> None:
 def test_votes_alone_answer_from_the_path_alone() -> None:
     """Other events at the same nodes change nothing, and no candidate vector is looked at."""
     torch.manual_seed(0)
-    branch = VotesBranch(VotesConfig(), FRAME, SPACE)
+    branch = VotesBranch(VotesConfig(), BACKBONE, SPACE)
     history = make_history([9, 4])
     items = torch.arange(6).view(2, 3)
     answers = []
     for seed in (0, 1):
         drawn = torch.Generator().manual_seed(seed)
-        events, vectors = torch.randn(2, 9, FRAME.dim, generator=drawn), torch.randn(2, 3, FRAME.dim, generator=drawn)
+        events, vectors = (
+            torch.randn(2, 9, BACKBONE.dim, generator=drawn),
+            torch.randn(2, 3, BACKBONE.dim, generator=drawn),
+        )
         state = UserState(branch.encode(history, events))
         answers.append(branch.attend(state, Candidates(items, vectors, vectors, lambda items, ages: items)))
     assert torch.equal(*answers)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from kit import EVERY, FRAME, ITEMS, ask, lively, make_history, make_items, pick
+from kit import BACKBONE, EVERY, ITEMS, ask, lively, make_history, make_items, pick
 from torch import Tensor
 
 from hisac_lab.base.errors import UserError
@@ -29,7 +29,7 @@ TIMES = torch.tensor([100, 100, 300, 200, 300, 50])  # requests 2 and 4 of one u
 
 def _source(order: str = "user", window: int = 64) -> InstanceSource:
     config = IATSourceConfig.model_validate({"order": order, "dim": 8, "decoder": (8,), "window": window, "heads": 2})
-    model = build(config, FRAME, SPACE, 0)
+    model = build(config, BACKBONE, SPACE, 0)
     assert isinstance(model, InstanceSource)
     for part in model.modules():
         if isinstance(part, torch.nn.Embedding):
@@ -195,7 +195,7 @@ def test_only_the_window_of_instances_is_read() -> None:
 def _branch(**changes: Any) -> IATBranch:
     torch.manual_seed(0)
     settings = {"dim": 8, "window": 6, "heads": 2} | changes
-    branch = IATBranch(IATConfig.model_validate(settings), FRAME, SPACE)
+    branch = IATBranch(IATConfig.model_validate(settings), BACKBONE, SPACE)
     for part in branch.modules():
         if isinstance(part, torch.nn.Embedding):
             torch.nn.init.normal_(part.weight)
@@ -204,9 +204,9 @@ def _branch(**changes: Any) -> IATBranch:
 
 
 def _answer(branch: IATBranch, history: History, context: Tensor | None = None) -> Tensor:
-    state = branch.encode(history, torch.zeros(len(history.items), 1, FRAME.dim))
+    state = branch.encode(history, torch.zeros(len(history.items), 1, BACKBONE.dim))
     state["context"] = torch.ones(len(history.items), 1) if context is None else context
-    queries = torch.randn(len(history.items), 2, FRAME.dim, generator=torch.Generator().manual_seed(0))
+    queries = torch.randn(len(history.items), 2, BACKBONE.dim, generator=torch.Generator().manual_seed(0))
     return branch.attend(UserState(state), ask(queries))
 
 
@@ -242,7 +242,7 @@ def test_handmade_tokens_know_the_item_and_not_the_vector() -> None:
 def test_the_query_knows_the_request() -> None:
     branch, history = _branch(), make_history([9, 7])
     assert not torch.allclose(_answer(branch, history), _answer(branch, history, torch.zeros(2, 1)))
-    assert branch.query.in_features == 2 * FRAME.dim + 1
+    assert branch.query.in_features == 2 * BACKBONE.dim + 1
 
 
 def test_users_without_instances_get_the_learned_answer() -> None:

@@ -6,12 +6,12 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from kit import FRAME, MODELS, make_history, make_items, says
+from kit import BACKBONE, MODELS, make_history, make_items, says
 
 from hisac_lab.config.train import TrainConfig
 from hisac_lab.inference.bundle import load_model, save_model
+from hisac_lab.models.backbone import ItemEncoder
 from hisac_lab.models.catalog import build
-from hisac_lab.models.frame import ItemEncoder
 from hisac_lab.models.tables import MEGABYTE, SPARSE_ROWS, SharedTable, draw, every, item_table, least_rows
 from hisac_lab.training.optimizers import make_optimizers
 
@@ -68,7 +68,9 @@ def test_a_million_items_fit_a_small_budget_and_are_shared_evenly() -> None:
 
 
 def test_a_budget_that_is_too_small_says_what_it_takes() -> None:
-    with says("settings", "frame.table_mb", "0.1 MB hold 781 rows", "1,000,000 items", "give at least 0.257") as found:
+    with says(
+        "settings", "backbone.table_mb", "0.1 MB hold 781 rows", "1,000,000 items", "give at least 0.257"
+    ) as found:
         item_table(MANY, 16, 0.1)
     enough = float(str(found.value).split("at least ")[1].split(",")[0])
     assert isinstance(item_table(MANY, 16, enough), SharedTable)
@@ -86,8 +88,8 @@ def test_an_item_is_the_sum_of_its_two_rows_and_varies_like_a_plain_one() -> Non
 
 
 def test_the_same_seed_draws_the_same_table_and_it_survives_saving(tmp_path_factory: pytest.TempPathFactory) -> None:
-    frame = FRAME.model_copy(update={"table_mb": 0.0014})
-    one, two = (build(MODELS["hisac"], frame, SPACE, 0) for _ in range(2))
+    backbone = BACKBONE.model_copy(update={"table_mb": 0.0014})
+    one, two = (build(MODELS["hisac"], backbone, SPACE, 0) for _ in range(2))
     assert isinstance(one.encoder.ids, SharedTable)
     assert torch.equal(one.encoder.ids.rows.weight, two.encoder.ids.rows.weight)
     out = tmp_path_factory.mktemp("bundle")
@@ -107,7 +109,7 @@ def test_gradients_reach_both_rows_of_an_item_and_no_others(count: int) -> None:
 
 
 def test_the_table_is_trained_by_adagrad() -> None:
-    model = build(MODELS["hisac"], FRAME.model_copy(update={"table_mb": 0.0014}), SPACE, 0)
+    model = build(MODELS["hisac"], BACKBONE.model_copy(update={"table_mb": 0.0014}), SPACE, 0)
     held = {id(part) for group in make_optimizers(model, TrainConfig())[1].param_groups for part in group["params"]}
     assert id(model.encoder.ids.rows.weight) in held
 

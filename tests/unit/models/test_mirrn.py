@@ -6,7 +6,7 @@ import dataclasses
 import math
 
 import torch
-from kit import FRAME, ask, asked, lively, make_history, make_items, padded
+from kit import BACKBONE, ask, asked, lively, make_history, make_items, padded
 from torch import Tensor
 
 from hisac_lab.models.contract import UserState
@@ -19,7 +19,7 @@ SPACE = make_items()
 
 def _branch() -> MIRRNBranch:
     torch.manual_seed(0)
-    return MIRRNBranch(MIRRNConfig(top=TOP, recent=RECENT, heads=2), FRAME, SPACE)
+    return MIRRNBranch(MIRRNConfig(top=TOP, recent=RECENT, heads=2), BACKBONE, SPACE)
 
 
 def _nearest(branch: MIRRNBranch, query: Tensor, events: Tensor, mask: Tensor) -> list[int]:
@@ -32,7 +32,7 @@ def _nearest(branch: MIRRNBranch, query: Tensor, events: Tensor, mask: Tensor) -
 
 def test_three_queries_search_for_themselves() -> None:
     branch, history = _branch(), make_history([15, 9])
-    events, queries = torch.randn(2, 15, FRAME.dim), torch.randn(2, 2, FRAME.dim)
+    events, queries = torch.randn(2, 15, BACKBONE.dim), torch.randn(2, 2, BACKBONE.dim)
     with torch.no_grad():
         state = UserState(branch.encode(history, events))
     places, valid = branch.retrieve(state, ask(queries))
@@ -93,7 +93,7 @@ def test_places_are_counted_from_the_newest_event() -> None:
 def test_an_answer_without_events_is_silent() -> None:
     branch, history = _branch(), make_history([0, 4])
     with torch.no_grad():
-        state = UserState(branch.encode(history, torch.randn(2, 4, FRAME.dim)))
-        answers = branch.attend(state, ask(torch.randn(2, 3, FRAME.dim)))
+        state = UserState(branch.encode(history, torch.randn(2, 4, BACKBONE.dim)))
+        answers = branch.attend(state, ask(torch.randn(2, 3, BACKBONE.dim)))
     torch.testing.assert_close(answers[0], branch.fuse.merge.bias.expand(3, -1))
     assert not torch.allclose(answers[1, 0], answers[1, 1])

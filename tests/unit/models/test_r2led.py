@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from kit import FRAME, ask, make_history, make_items, says
+from kit import BACKBONE, ask, make_history, make_items, says
 from torch import Tensor
 
 from hisac_lab.models.contract import History, UserState
@@ -22,7 +22,7 @@ NODES = torch.from_numpy(SPACE.codebook.item_nodes)
 def _branch(**changes: Any) -> R2LEDBranch:
     torch.manual_seed(0)
     settings = {"top": TOP, "recent": RECENT, "heads": 2} | changes
-    branch = R2LEDBranch(R2LEDConfig.model_validate(settings), FRAME, SPACE)
+    branch = R2LEDBranch(R2LEDConfig.model_validate(settings), BACKBONE, SPACE)
     for table in branch.tables:
         torch.nn.init.normal_(table.weight)
     return branch
@@ -31,10 +31,10 @@ def _branch(**changes: Any) -> R2LEDBranch:
 def _setting(branch: R2LEDBranch) -> tuple[History, Tensor, UserState, Tensor]:
     history = make_history([14, 6], seed=2)
     generator = torch.Generator().manual_seed(1)
-    events = torch.randn(2, 14, FRAME.dim, generator=generator)
+    events = torch.randn(2, 14, BACKBONE.dim, generator=generator)
     with torch.no_grad():
         state = UserState(branch.encode(history, events))
-    return history, events, state, torch.randn(2, 2, FRAME.dim, generator=generator)
+    return history, events, state, torch.randn(2, 2, BACKBONE.dim, generator=generator)
 
 
 def _views(
@@ -129,7 +129,7 @@ def test_the_random_control_knows_neither_view_nor_padding() -> None:
 
 def test_the_gate_weighs_levels() -> None:
     branch, plain = _branch(), _branch(level_gate=False)
-    vectors, queries = torch.randn(5, FRAME.dim), torch.randn(5, FRAME.dim)
+    vectors, queries = torch.randn(5, BACKBONE.dim), torch.randn(5, BACKBONE.dim)
     nodes = NODES[torch.tensor([4, 9, 30, 41, 3])].int()
     with torch.no_grad():
         levels = torch.stack([table.weight[nodes[:, level].long() + 1] for level, table in enumerate(branch.tables)])

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from kit import FRAME, WITHOUT_ID, ask, make_history, make_items, says
+from kit import BACKBONE, WITHOUT_ID, ask, make_history, make_items, says
 from torch import Tensor
 
 from hisac_lab.models.contract import History, UserState
@@ -21,16 +21,16 @@ CANDIDATES = torch.tensor([[4, 9, 17], [30, 3, 41]])
 
 def _sim(search: str, **changes: Any) -> SIMBranch:
     torch.manual_seed(0)
-    return SIMBranch(SIMConfig.model_validate({"search": search, "top": TOP} | changes), FRAME, SPACE)
+    return SIMBranch(SIMConfig.model_validate({"search": search, "top": TOP} | changes), BACKBONE, SPACE)
 
 
 def _setting(branch: SearchBranch, lengths: list[int], seed: int = 0) -> tuple[History, Tensor, UserState, Tensor]:
     history = make_history(lengths, seed)
     generator = torch.Generator().manual_seed(seed)
-    events = torch.randn(*history.items.shape, FRAME.dim, generator=generator)
+    events = torch.randn(*history.items.shape, BACKBONE.dim, generator=generator)
     with torch.no_grad():
         state = UserState(branch.encode(history, events))
-    return history, events, state, torch.randn(2, 3, FRAME.dim, generator=generator)
+    return history, events, state, torch.randn(2, 3, BACKBONE.dim, generator=generator)
 
 
 def _found(branch: SearchBranch, state: UserState, queries: Tensor) -> list[list[int]]:
@@ -61,9 +61,9 @@ def test_an_item_without_an_id_has_no_category() -> None:
     branch = _sim("code")
     history = make_history([4, 4])
     history.items[:] = torch.tensor(WITHOUT_ID[::1] * 2)
-    state = UserState(branch.encode(history, torch.randn(2, 4, FRAME.dim)))
+    state = UserState(branch.encode(history, torch.randn(2, 4, BACKBONE.dim)))
     unknown = torch.tensor(WITHOUT_ID).repeat(2, 1)
-    _, valid = branch.retrieve(state, ask(torch.randn(2, 2, FRAME.dim), unknown))
+    _, valid = branch.retrieve(state, ask(torch.randn(2, 2, BACKBONE.dim), unknown))
     assert not valid.any()
 
 
@@ -83,7 +83,7 @@ def test_soft_search_finds_the_largest_products(search: str) -> None:
 
 
 def test_hamming_search_finds_the_nearest_signatures() -> None:
-    branch = ETABranch(ETAConfig(bits=6, top=TOP), FRAME, SPACE)
+    branch = ETABranch(ETAConfig(bits=6, top=TOP), BACKBONE, SPACE)
     history, events, state, queries = _setting(branch, [9, 2])
     distance = plain_hamming(sign_bits(queries, branch.planes), sign_bits(events, branch.planes))
     expected = []
@@ -96,10 +96,10 @@ def test_hamming_search_finds_the_nearest_signatures() -> None:
 
 
 def test_equal_distances_go_to_the_newest() -> None:
-    branch = ETABranch(ETAConfig(top=TOP), FRAME, SPACE)
+    branch = ETABranch(ETAConfig(top=TOP), BACKBONE, SPACE)
     history = make_history([7, 5])
-    state = UserState(branch.encode(history, torch.ones(2, 7, FRAME.dim)))
-    assert _found(branch, state, torch.randn(2, 3, FRAME.dim)) == [[4, 5, 6]] * 6
+    state = UserState(branch.encode(history, torch.ones(2, 7, BACKBONE.dim)))
+    assert _found(branch, state, torch.randn(2, 3, BACKBONE.dim)) == [[4, 5, 6]] * 6
 
 
 def test_equal_items_tie_whatever_stands_beside_them() -> None:
@@ -108,13 +108,13 @@ def test_equal_items_tie_whatever_stands_beside_them() -> None:
     for length in (5, 18, 33):
         history = make_history([length, length])
         history.items[:] = 11
-        state = UserState(branch.encode(history, torch.zeros(2, length, FRAME.dim)))
-        assert _found(branch, state, torch.zeros(2, 3, FRAME.dim)) == [[length - 3, length - 2, length - 1]] * 6
+        state = UserState(branch.encode(history, torch.zeros(2, length, BACKBONE.dim)))
+        assert _found(branch, state, torch.zeros(2, 3, BACKBONE.dim)) == [[length - 3, length - 2, length - 1]] * 6
 
 
 @pytest.mark.parametrize("kind", ["code", "embedding", "eta"])
 def test_the_exact_unit_attends_to_chosen_events_alone(kind: str) -> None:
-    branch = ETABranch(ETAConfig(top=TOP), FRAME, SPACE) if kind == "eta" else _sim(kind)
+    branch = ETABranch(ETAConfig(top=TOP), BACKBONE, SPACE) if kind == "eta" else _sim(kind)
     _, events, state, queries = _setting(branch, [20, 2])
     candidates = ask(queries, CANDIDATES)
     with torch.no_grad():
@@ -137,5 +137,5 @@ def test_a_field_that_is_not_there_is_refused() -> None:
 
 
 def test_heads_that_do_not_divide_the_width_are_refused() -> None:
-    with says("settings", "models.*.heads", "3 heads", "frame.dim 8"):
+    with says("settings", "models.*.heads", "3 heads", "backbone.dim 8"):
         _sim("code", heads=3)

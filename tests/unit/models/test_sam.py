@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from kit import FRAME, ask, make_history, make_items
+from kit import BACKBONE, ask, make_history, make_items
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -18,13 +18,13 @@ LENGTHS = [9, 4, 0]
 
 def _branch(**changes: Any) -> SAMBranch:
     torch.manual_seed(0)
-    return SAMBranch(SAMConfig.model_validate({"positions": 12} | changes), FRAME, make_items()).eval()
+    return SAMBranch(SAMConfig.model_validate({"positions": 12} | changes), BACKBONE, make_items()).eval()
 
 
 def _setting(branch: SAMBranch, candidates: int = 2) -> tuple[UserState, Tensor]:
     torch.manual_seed(1)
     history = make_history(LENGTHS)
-    return UserState(branch.encode(history, torch.randn(3, 9, FRAME.dim))), torch.randn(3, candidates, FRAME.dim)
+    return UserState(branch.encode(history, torch.randn(3, 9, BACKBONE.dim))), torch.randn(3, candidates, BACKBONE.dim)
 
 
 def _plain_gates(unit: DualQueryAttention, v: Tensor, q: Tensor, events: Tensor, mask: Tensor) -> Tensor:
@@ -149,7 +149,7 @@ def test_two_and_three_passes_are_normalized(norm: str, kind: type) -> None:
     for passes in (2, 3):
         branch = _branch(passes=passes, norm=norm)
         assert type(branch.norm) is kind
-        assert branch.merge.in_features == passes * (16 + FRAME.dim)
+        assert branch.merge.in_features == passes * (16 + BACKBONE.dim)
     state, v = _setting(branch, candidates=40)
     branch.train()
     seen: list[Tensor] = []

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from kit import FRAME, ask, make_history, make_items, padded
+from kit import BACKBONE, ask, make_history, make_items, padded
 from torch import Tensor
 
 from hisac_lab.models.contract import History, UserState
@@ -22,14 +22,14 @@ BLOCKS = ["softmax", "hstu"]
 def _branch(**changes: Any) -> TransformerBranch:
     torch.manual_seed(0)
     settings = {"window": 10, "heads": 2} | changes
-    branch = TransformerBranch(TransformerConfig.model_validate(settings), FRAME, make_items())
+    branch = TransformerBranch(TransformerConfig.model_validate(settings), BACKBONE, make_items())
     if branch.stack.gaps is not None:
         torch.nn.init.normal_(branch.stack.gaps)
     return branch
 
 
 def _events(history: History) -> Tensor:
-    return torch.randn(*history.items.shape, FRAME.dim, generator=torch.Generator().manual_seed(3))
+    return torch.randn(*history.items.shape, BACKBONE.dim, generator=torch.Generator().manual_seed(3))
 
 
 @pytest.mark.parametrize("block", BLOCKS)
@@ -69,7 +69,7 @@ def test_a_candidate_reads_like_the_next_event(block: str) -> None:
 @pytest.mark.parametrize("readout", ["candidate", "last"])
 def test_places_are_counted_from_the_newest_event(readout: str) -> None:
     branch, history = _branch(readout=readout), make_history([7])
-    events, queries = _events(history), torch.randn(1, 2, FRAME.dim)
+    events, queries = _events(history), torch.randn(1, 2, BACKBONE.dim)
     answer = branch.attend(UserState(branch.encode(history, events)), ask(queries))
     wide = torch.nn.functional.pad(events, (0, 0, 2, 0))
     torch.testing.assert_close(
@@ -82,7 +82,7 @@ def test_places_are_counted_from_the_newest_event(readout: str) -> None:
 @pytest.mark.parametrize("block", BLOCKS)
 def test_only_the_window_is_read(block: str) -> None:
     branch, history = _branch(block=block, window=4), make_history([9])
-    events, queries = _events(history), torch.randn(1, 2, FRAME.dim)
+    events, queries = _events(history), torch.randn(1, 2, BACKBONE.dim)
     answer = branch.attend(UserState(branch.encode(history, events)), ask(queries))
     near = dataclasses.replace(history.last(4), agents=None)
     again = branch.attend(UserState(branch.encode(near, events[:, -4:])), ask(queries))

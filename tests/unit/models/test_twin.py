@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from kit import FRAME, ask, make_history, make_items
+from kit import BACKBONE, ask, make_history, make_items
 from torch import Tensor
 
 from hisac_lab.models.contract import UserState
@@ -19,7 +19,7 @@ LENGTHS = [11, 2, 0]
 def _scores(branch: TWINBranch, events: Tensor, ages: Tensor, queries: Tensor) -> Tensor:
     """Scores by definition; (R, H, C, L)."""
     heads = branch.heads.heads
-    width = FRAME.dim // heads
+    width = BACKBONE.dim // heads
     q, k = branch.heads.to_query(queries), branch.heads.to_key(events)
     parts = []
     for head in range(heads):
@@ -33,11 +33,11 @@ def _scores(branch: TWINBranch, events: Tensor, ages: Tensor, queries: Tensor) -
 
 def _setting(top: int, cross: bool = True) -> tuple[TWINBranch, UserState, Tensor, Tensor, Tensor]:
     torch.manual_seed(0)
-    branch = TWINBranch(TWINConfig(top=top, heads=2, cross=cross), FRAME, make_items())
+    branch = TWINBranch(TWINConfig(top=top, heads=2, cross=cross), BACKBONE, make_items())
     if branch.cross is not None:
         torch.nn.init.normal_(branch.cross)
     history = make_history(LENGTHS)
-    events, queries = torch.randn(3, 11, FRAME.dim), torch.randn(3, 4, FRAME.dim)
+    events, queries = torch.randn(3, 11, BACKBONE.dim), torch.randn(3, 4, BACKBONE.dim)
     with torch.no_grad():
         state = UserState(branch.encode(history, events))
         return branch, state, events, queries, _scores(branch, events, history.ages, queries)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from kit import FRAME, Stages, make_items
+from kit import BACKBONE, Stages, make_items
 
 from hisac_lab.base.artifacts import read_json, read_manifest, sha256_tree
 from hisac_lab.config.base import parse
@@ -29,7 +29,7 @@ def task(stages: Stages) -> TrialTask:
     """A quick trial on a third of the training requests."""
     return TrialTask(
         base=HiSACConfig(),
-        frame=FRAME,
+        backbone=BACKBONE,
         train=TrainConfig(epochs=1, batch_requests=128),
         compute=ComputeConfig(device="cpu"),
         share=0.3,

@@ -48,15 +48,15 @@ def events(**names: str) -> pd.DataFrame:
     return make_log()[0].rename(columns=names)
 
 
-def write(path: Path, frame: pd.DataFrame, separator: str = ",", header: bool = True) -> None:
-    frame.to_csv(path, sep=separator, index=False, header=header, lineterminator="\n")
+def write(path: Path, backbone: pd.DataFrame, separator: str = ",", header: bool = True) -> None:
+    backbone.to_csv(path, sep=separator, index=False, header=header, lineterminator="\n")
 
 
 @dataclass(frozen=True)
 class Written:
     """A way to write the made-up log, and what of the mapping must follow from it."""
 
-    frame: pd.DataFrame
+    backbone: pd.DataFrame
     columns: dict[str, Any]
     settings: dict[str, Any] = field(default_factory=dict)
     file: str = "log.csv"
@@ -64,13 +64,13 @@ class Written:
 
 
 def milliseconds() -> pd.DataFrame:
-    frame = events(user="visitorid", item="itemid", time="time_ms", rating="is_click")
-    return frame.assign(time_ms=frame["time_ms"] * 1000 + 7, is_click=(frame["is_click"] > 3).astype(int))
+    backbone = events(user="visitorid", item="itemid", time="time_ms", rating="is_click")
+    return backbone.assign(time_ms=backbone["time_ms"] * 1000 + 7, is_click=(backbone["is_click"] > 3).astype(int))
 
 
 def dated(form: str) -> pd.DataFrame:
-    frame = events(user="uid", item="asin", time="date", rating="stars")
-    return frame.assign(date=pd.to_datetime(frame["date"], unit="s").dt.strftime(form))
+    backbone = events(user="uid", item="asin", time="date", rating="stars")
+    return backbone.assign(date=pd.to_datetime(backbone["date"], unit="s").dt.strftime(form))
 
 
 FORMS = {
@@ -112,7 +112,7 @@ FORMS = {
     ),
     "Parquet": Written(
         events(user="user_id", item="sku", time="timestamp").assign(
-            timestamp=lambda frame: pd.to_datetime(frame["timestamp"], unit="s")
+            timestamp=lambda backbone: pd.to_datetime(backbone["timestamp"], unit="s")
         ),
         {"user": "user_id", "item": "sku", "separator": None, "time_format": "seconds"},
         file="log.parquet",
@@ -125,18 +125,18 @@ def test_the_printed_mapping_is_right_and_runs(tmp_path: Path, name: str) -> Non
     form = FORMS[name]
     path = tmp_path / form.file
     if form.file.endswith("parquet"):
-        form.frame.to_parquet(path)
+        form.backbone.to_parquet(path)
     else:
-        write(path, form.frame, form.separator)
+        write(path, form.backbone, form.separator)
     answer = run(path)
     assert answer.exit_code == 0, answer.output
     prepare = yaml.safe_load(answer.output)["prepare"]
     assert {key: prepare["columns"][key] for key in form.columns} == form.columns
     assert {key: prepare[key] for key in form.settings} == form.settings
     store = pasted(answer.output, tmp_path)
-    whole = form.frame.drop_duplicates()
+    whole = form.backbone.drop_duplicates()
     assert store.manifest.events == len(whole)
-    assert f"events    {len(form.frame):,}\n" in answer.output
+    assert f"events    {len(form.backbone):,}\n" in answer.output
     assert f"users     {store.manifest.users:,};" in answer.output
     assert f"items     {store.manifest.items:,}\n" in answer.output
     assert f"order     {store.manifest.events_out_of_order:,} events" in answer.output
@@ -144,7 +144,7 @@ def test_the_printed_mapping_is_right_and_runs(tmp_path: Path, name: str) -> Non
 
 def test_items_and_vectors_are_mapped_too(tmp_path: Path) -> None:
     write(tmp_path / "log.csv", events(user="userId", item="movieId", time="timestamp", rating="score"))
-    table = make_log()[1].rename(columns={"item": "movieId"}).assign(imdb_id=lambda frame: frame["movieId"] * 31)
+    table = make_log()[1].rename(columns={"item": "movieId"}).assign(imdb_id=lambda backbone: backbone["movieId"] * 31)
     write(tmp_path / "films.csv", table)
     np.save(tmp_path / "films.npy", np.ones((len(table), 3), np.float32))
     answer = run(tmp_path / "log.csv", "--items", tmp_path / "films.csv", "--vectors", tmp_path / "films.npy")
@@ -160,12 +160,12 @@ def test_items_and_vectors_are_mapped_too(tmp_path: Path) -> None:
 
 def test_a_folder_of_files_is_one_log(tmp_path: Path) -> None:
     (tmp_path / "log").mkdir()
-    frame = events(user="user_id", item="item_id", time="timestamp")
+    backbone = events(user="user_id", item="item_id", time="timestamp")
     for part in range(3):
-        write(tmp_path / "log" / f"{part}.csv", frame.iloc[part::3])
+        write(tmp_path / "log" / f"{part}.csv", backbone.iloc[part::3])
     answer = run(tmp_path / "log")
     assert "files     3, text" in answer.output
-    assert pasted(answer.output, tmp_path).manifest.events == len(frame)
+    assert pasted(answer.output, tmp_path).manifest.events == len(backbone)
 
 
 BAD_ROWS = """user_id,item_id,rating,timestamp
@@ -225,13 +225,13 @@ def test_what_is_counted_does_not_depend_on_the_size_of_blocks(tmp_path: Path, m
     whole = check(path)
     monkeypatch.setattr(tables, "BLOCK_BYTES", 2000)
     parts = check(path)
-    frame = events()
+    backbone = events()
     for found in (whole, parts):
-        assert sorted(found.survey.lengths.tolist()) == sorted(frame["user"].value_counts().tolist())
-        assert found.survey.labels == frame["rating"].astype(float).value_counts().to_dict()
-        assert (found.survey.first, found.survey.last) == (frame["time"].min(), frame["time"].max())
-    before = frame.groupby("user")["time"].shift()
-    assert parts.survey.backwards == whole.survey.backwards == int((frame["time"] < before).sum())
+        assert sorted(found.survey.lengths.tolist()) == sorted(backbone["user"].value_counts().tolist())
+        assert found.survey.labels == backbone["rating"].astype(float).value_counts().to_dict()
+        assert (found.survey.first, found.survey.last) == (backbone["time"].min(), backbone["time"].max())
+    before = backbone.groupby("user")["time"].shift()
+    assert parts.survey.backwards == whole.survey.backwards == int((backbone["time"] < before).sum())
     assert [problem.lines for problem in parts.problems] == [problem.lines for problem in whole.problems]
 
 

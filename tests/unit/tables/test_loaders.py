@@ -22,7 +22,7 @@ from hisac_lab.tables.layouts.movielens_100k import official, recbole
 from hisac_lab.tables.layouts.own import own
 
 
-def frame(log: RawLog) -> pd.DataFrame:
+def backbone(log: RawLog) -> pd.DataFrame:
     """All events of a log; ids are text."""
     parts = [{role: np.asarray(values.tolist()) for role, values in block.columns.items()} for block in log.blocks()]
     return pd.concat([pd.DataFrame(part) for part in parts], ignore_index=True)
@@ -88,7 +88,7 @@ def test_every_layout_gives_the_same_log(tmp_path: Path, name: str) -> None:
     log = load(tmp_path / "raw", tmp_path / "out")
     events, table = make_log()
     for _ in range(2):  # the blocks can be read anew
-        found = frame(log)
+        found = backbone(log)
         assert found["user"].tolist() == events["user"].astype(str).tolist()
         assert found["item"].tolist() == events["item"].astype(str).tolist()
         assert found["label"].tolist() == events["rating"].tolist()
@@ -180,7 +180,7 @@ def test_columns_and_texts_are_taken_by_the_names_in_the_settings(tmp_path: Path
     config = mapped(user="who", item="what", time="when", label=None, text=("title", "blurb"), fields=("shop", "brand"))
     items = "what,title,blurb,shop,brand\na,Red,warm,north,x\n"
     log = own(raw_log(tmp_path, "what,when,who\na,3,u\n", items), config)
-    assert frame(log).to_dict("list") == {"user": ["u"], "item": ["a"], "time": [3]}
+    assert backbone(log).to_dict("list") == {"user": ["u"], "item": ["a"], "time": [3]}
     assert log.items is not None
     assert log.items().to_dict("list") == {"item": ["a"], "text": ["Red. warm"], "shop": ["north"], "brand": ["x"]}
 
@@ -189,12 +189,12 @@ def test_a_separator_of_the_settings_serves_log_and_items(tmp_path: Path) -> Non
     log = own(raw_log(tmp_path, "user_id;item_id;timestamp\nu;a;1\n", "item_id;title\na;R, G\n"),
               mapped(label=None, separator=";"))  # fmt: skip
     assert log.items is not None
-    assert frame(log)["item"].tolist() == ["a"]
+    assert backbone(log)["item"].tolist() == ["a"]
     assert log.items()["text"].tolist() == ["R, G"]
 
 
 def test_ids_stay_text_so_leading_zeros_and_na_survive(tmp_path: Path) -> None:
-    found = frame(own(raw_log(tmp_path, HEADER + "007,NA,4,100\n1.0,01,4,101\n"), PrepareConfig()))
+    found = backbone(own(raw_log(tmp_path, HEADER + "007,NA,4,100\n1.0,01,4,101\n"), PrepareConfig()))
     assert found["user"].tolist() == ["007", "1.0"]
     assert found["item"].tolist() == ["NA", "01"]
 

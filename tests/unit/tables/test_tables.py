@@ -36,12 +36,12 @@ def values(blocks: Any, role: str) -> list[Any]:
 
 
 def table(path: Path, rows: int) -> pd.DataFrame:
-    """Writes a CSV file with quoted separators, quotes and line ends in its text; the frame it came from."""
+    """Writes a CSV file with quoted separators, quotes and line ends in its text; the backbone it came from."""
     number = np.arange(rows)
     texts = [["plain", "with, comma", 'with "quotes"', "two\nlines", ""][n % 5] for n in number]
-    frame = pd.DataFrame({"user": [f"u{n % 7}" for n in number], "time": number, "label": number / 4, "text": texts})
-    frame.to_csv(path, index=False, lineterminator="\n")
-    return frame
+    backbone = pd.DataFrame({"user": [f"u{n % 7}" for n in number], "time": number, "label": number / 4, "text": texts})
+    backbone.to_csv(path, index=False, lineterminator="\n")
+    return backbone
 
 
 @pytest.mark.parametrize("size", [64, 1000, 1 << 20])
@@ -49,18 +49,18 @@ def test_blocks_of_any_size_give_the_same_values_and_places(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
 ) -> None:
     path = tmp_path / "log.csv"
-    frame = table(path, 200)
+    backbone = table(path, 200)
     monkeypatch.setattr(tables, "BLOCK_BYTES", size)
     blocks = list(read(path, COLUMNS, layout_of(path)))
     assert (len(blocks) > 1) == (size < 1 << 20)
     for role in COLUMNS:
-        assert values(blocks, role) == frame[role].tolist()
+        assert values(blocks, role) == backbone[role].tolist()
     assert [block.row for block in blocks] == np.cumsum([0, *map(len, blocks)])[:-1].tolist()
     physical = path.read_text().split("\n")
     for block in blocks:
         error = block.refuse(len(block) - 1, "user", "is bad", "fix it")
         number = int(str(error).split("line ")[1].split(":")[0])
-        last = frame.iloc[block.row + len(block) - 1]
+        last = backbone.iloc[block.row + len(block) - 1]
         assert physical[number - 1].startswith(f"{last.user},{last.time},")
         assert f"line {number}: user: is bad; fix it" in str(error)
 
@@ -87,13 +87,13 @@ def test_one_column_may_serve_two_roles_and_others_are_ignored(tmp_path: Path) -
 @pytest.mark.parametrize("suffix", [".gz", ".bz2", ".zst"])
 def test_compressed_text_is_read_and_placed(tmp_path: Path, suffix: str) -> None:
     plain, packed = tmp_path / "log.csv", tmp_path / f"log.csv{suffix}"
-    frame = table(plain, 50)
+    backbone = table(plain, 50)
     if suffix == ".zst":
         with pa.output_stream(str(packed), compression="zstd") as stream:
             stream.write(plain.read_bytes())
     else:
         packed.write_bytes({".gz": gzip.compress, ".bz2": bz2.compress}[suffix](plain.read_bytes()))
-    assert values(read(packed, COLUMNS, layout_of(packed)), "time") == frame["time"].tolist()
+    assert values(read(packed, COLUMNS, layout_of(packed)), "time") == backbone["time"].tolist()
     assert place(packed, layout_of(packed), 49) == place(plain, layout_of(plain), 49)
 
 
@@ -123,8 +123,8 @@ INTEGERS = ["int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uin
 @pytest.mark.parametrize("kind", INTEGERS)
 def test_integers_of_any_width_are_ids_times_and_numbers(tmp_path: Path, kind: str) -> None:
     top = int(np.iinfo(kind).max)
-    frame = pa.table({"id": pa.array([top, 0], kind), "time": pa.array([min(top, 4_000_000_000), 0], kind)})
-    pq.write_table(frame, tmp_path / "log.parquet")
+    backbone = pa.table({"id": pa.array([top, 0], kind), "time": pa.array([min(top, 4_000_000_000), 0], kind)})
+    pq.write_table(backbone, tmp_path / "log.parquet")
     columns = {"id": Column("id", "id"), "time": Column("time", "time"), "number": Column("id", "number")}
     (block,) = read(tmp_path / "log.parquet", columns, None)
     assert block.columns["id"].to_pylist() == [str(top), "0"]

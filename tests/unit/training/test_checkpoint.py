@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from kit import FRAME, MODELS, make_history, make_items, says
+from kit import BACKBONE, MODELS, make_history, make_items, says
 
 from hisac_lab.config.train import TrainConfig
+from hisac_lab.models.backbone import Ranker
 from hisac_lab.models.catalog import build
-from hisac_lab.models.frame import Ranker
 from hisac_lab.training.checkpoint import Checkpoint, Progress
 from hisac_lab.training.optimizers import make_optimizers
 
@@ -20,7 +20,7 @@ SPACE = make_items()
 
 
 def _start(seed: int = 0) -> tuple[Ranker, list[torch.optim.Optimizer]]:
-    model = build(MODELS["hisac"], FRAME, SPACE, seed)
+    model = build(MODELS["hisac"], BACKBONE, SPACE, seed)
     return model, make_optimizers(model, TrainConfig())
 
 

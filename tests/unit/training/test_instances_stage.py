@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from kit import CPU, DAY, FRAME, Stages, says
+from kit import BACKBONE, CPU, DAY, Stages, says
 
 from hisac_lab.abtest.experiment import _pools, _slates, abtest
 from hisac_lab.abtest.records import ABTests
@@ -41,7 +41,7 @@ from hisac_lab.models.instances import Instances
 from hisac_lab.training.instances import make_instances, pieces
 from hisac_lab.training.train import train_model
 
-CONFIG = InstancesConfig(order="user", dim=8, decoder=(8,), window=16, layers=1, heads=2, stretches=4)
+CONFIG = InstancesConfig(order="user", dim=8, decoder=(8,), window=16, layers=1, heads=2, chunks=4)
 TRAIN = TrainConfig(epochs=1, batch_requests=64)
 COMPUTE = ComputeConfig(device="cpu")
 IAT = IATConfig(dim=8, window=12, layers=1, heads=2)
@@ -55,7 +55,7 @@ def make(stages: Stages, items: ItemSpace, tmp_path_factory: pytest.TempPathFact
     def run(prepared: Path = stages.prepare, train: TrainConfig = TRAIN, **changes: object) -> Path:
         out = tmp_path_factory.mktemp("instances")
         config = InstancesConfig.model_validate(CONFIG.model_dump() | changes)
-        make_instances(config, FRAME, train, COMPUTE, items, prepared=prepared, out=out)
+        make_instances(config, BACKBONE, train, COMPUTE, items, prepared=prepared, out=out)
         return out
 
     return run
@@ -110,9 +110,9 @@ def test_the_stage_gives_the_same_bytes_again(make: Make, made: Path) -> None:
 
 
 def test_the_curve_says_how_well_unseen_instances_are_ranked(make: Make) -> None:
-    out = make(train=TrainConfig(epochs=6, batch_requests=16), stretches=8)
+    out = make(train=TrainConfig(epochs=6, batch_requests=16), chunks=8)
     curve = [json.loads(line) for line in (out / "curve.jsonl").read_text().splitlines()]
-    assert [point.get("stretch") for point in curve] == [*range(8), None]
+    assert [point.get("chunk") for point in curve] == [*range(8), None]
     assert curve[-1]["split"] == "valid"
     assert curve[-1]["auc"] == InstancesMade.open(out).source_valid_auc > 0.6
     assert np.mean([point["log_loss"] for point in curve[-3:]]) < curve[0]["log_loss"]
@@ -238,7 +238,7 @@ def trained(stages: Stages, items: ItemSpace, made: Path, tmp_path_factory: pyte
         train_model(
             name,
             config,
-            FRAME,
+            BACKBONE,
             TRAIN,
             COMPUTE,
             0,
@@ -283,7 +283,7 @@ def test_a_label_is_invisible_until_it_arrived_and_an_instance_until_it_was(
 
 
 def test_a_request_never_reads_itself(made: Path, rows: dict[str, Requests], items: ItemSpace) -> None:
-    model = build(IAT, FRAME, items, 0)
+    model = build(IAT, BACKBONE, items, 0)
     for split in SPLITS:
         loader = Loader.of(model, rows[split], CPU, made)
         past = loader.batch(np.arange(len(loader))).history.instances
@@ -313,7 +313,7 @@ def test_a_saved_model_scores_and_refuses_another_store(
 def test_rows_after_the_transformer_are_refused_where_there_is_none(
     make: Make, items: ItemSpace, rows: dict[str, Requests]
 ) -> None:
-    model = build(IAT.model_copy(update={"stored": "after"}), FRAME, items, 0)
+    model = build(IAT.model_copy(update={"stored": "after"}), BACKBONE, items, 0)
     with says("instances.order", "holds no rows 'after'", "user"):
         Loader.of(model, rows["test"], CPU, make(order="temporal"))
 

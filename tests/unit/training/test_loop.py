@@ -11,23 +11,23 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from kit import CPU, FRAME, MODELS, after, says
+from kit import BACKBONE, CPU, MODELS, after, says
 
 from hisac_lab.config.base import parse
 from hisac_lab.config.train import TrainConfig
 from hisac_lab.events.batches import Requests
 from hisac_lab.inference.loader import Loader, score
 from hisac_lab.models import tables
+from hisac_lab.models.backbone import Ranker
 from hisac_lab.models.catalog import build
 from hisac_lab.models.contract import ItemSpace
-from hisac_lab.models.frame import Ranker
 from hisac_lab.training import loop
 from hisac_lab.training.checkpoint import Progress
 from hisac_lab.training.loop import train
 from hisac_lab.training.optimizers import make_optimizers
 
 NAMES = ["din-short-only", "din-whole", "hisac"]
-DROPOUT = FRAME.model_copy(update={"dropout": 0.2})
+DROPOUT = BACKBONE.model_copy(update={"dropout": 0.2})
 CONFIG = TrainConfig(epochs=2, batch_requests=128, checkpoint_every=3, checks_per_epoch=2)
 Trained = tuple[Ranker, Progress]
 
@@ -120,7 +120,7 @@ def test_a_step_in_parts_is_the_undivided_step(parts: int, items: ItemSpace, row
     found = []
     for accumulate in (1, parts):
         config = CONFIG.model_copy(update={"accumulate": accumulate, "learning_rate": 1e-4})
-        model = build(MODELS["hisac"], FRAME, items, 0)
+        model = build(MODELS["hisac"], BACKBONE, items, 0)
         progress = train(
             model, Loader(rows["train"], CPU), Loader(rows["valid"], CPU), config, 0, "test", on_step=after(6)
         )
@@ -161,10 +161,10 @@ def test_a_killed_run_with_sparse_tables_resumes_to_the_same_bytes(
     table_mb: float | None, items: ItemSpace, rows: dict[str, Requests], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tables, "SPARSE_ROWS", 16)
-    frame = DROPOUT.model_copy(update={"table_mb": table_mb})
+    backbone = DROPOUT.model_copy(update={"table_mb": table_mb})
 
     def start(**options: Any) -> Trained:
-        model = build(MODELS["hisac"], frame, items, 0)
+        model = build(MODELS["hisac"], backbone, items, 0)
         assert model.encoder.ids.sparse
         return model, train(model, *loaders(rows), CONFIG, 0, "test", **options)
 
@@ -179,7 +179,7 @@ def test_sparse_gradients_train_as_dense_ones_do(
     found = []
     for least in (10**6, 16):
         monkeypatch.setattr(tables, "SPARSE_ROWS", least)
-        model = build(MODELS["din-whole"], FRAME, items, 0)
+        model = build(MODELS["din-whole"], BACKBONE, items, 0)
         assert model.encoder.ids.sparse == (least == 16)
         progress = train(
             model, Loader(rows["train"], CPU), Loader(rows["valid"], CPU), CONFIG, 0, "test", on_step=after(6)
@@ -292,7 +292,9 @@ def test_a_step_without_memory_names_its_size_and_what_to_lower(
 
     monkeypatch.setattr(Ranker, "score", fail)
     parts = ("settings: train.batch_requests", "out of memory in a step of", "requests, 4 candidates each, up to")
-    with says(*parts, "events in 2 parts", "lower it, or raise train.accumulate", "prepare.history_limit", "frame.dim"):
+    with says(
+        *parts, "events in 2 parts", "lower it, or raise train.accumulate", "prepare.history_limit", "backbone.dim"
+    ):
         fit("din-whole", CONFIG.model_copy(update={"accumulate": 2}))
 
 
@@ -311,7 +313,7 @@ def test_scoring_without_memory_names_what_to_lower(
         raise MemoryError
 
     monkeypatch.setattr(loop, "score", fail)
-    with says("settings", "prepare.history_limit", "out of memory in scoring", "frame.dim"):
+    with says("settings", "prepare.history_limit", "out of memory in scoring", "backbone.dim"):
         fit("din-whole")
 
 
@@ -334,7 +336,7 @@ def test_padded_candidates_do_not_enter_the_loss(items: ItemSpace, rows: dict[st
     )
     weights = []
     for given in (train_rows, dirty):
-        model = build(MODELS["din-whole"], FRAME, items, 0)
+        model = build(MODELS["din-whole"], BACKBONE, items, 0)
         train(model, Loader(given, CPU), Loader(rows["valid"], CPU), CONFIG, 0, "test", on_step=after(3))
         weights.append(model.encoder.ids.weight.detach().clone())
     torch.testing.assert_close(*weights, atol=1e-6, rtol=1e-5)
@@ -342,7 +344,7 @@ def test_padded_candidates_do_not_enter_the_loss(items: ItemSpace, rows: dict[st
 
 @pytest.mark.parametrize("name", NAMES)
 def test_tables_go_to_adagrad_and_all_else_to_adam_each_once(name: str, items: ItemSpace) -> None:
-    model = build(MODELS[name], FRAME, items, 0)
+    model = build(MODELS[name], BACKBONE, items, 0)
     dense, tables = make_optimizers(model, TrainConfig(learning_rate=0.5, embedding_learning_rate=0.25))
     assert (type(dense).__name__, type(tables).__name__) == ("AdamW", "Adagrad")
     assert (dense.defaults["lr"], tables.defaults["lr"]) == (0.5, 0.25)

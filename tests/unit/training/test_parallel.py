@@ -12,13 +12,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from kit import FRAME, MODELS, Stages, says
+from kit import BACKBONE, MODELS, Stages, says
 from together import Job
 
 from hisac_lab.config.train import TrainConfig
 from hisac_lab.inference.bundle import load_model
 from hisac_lab.models import tables
-from hisac_lab.training.parallel import ALONE, Team, _all_there, join, team_output
+from hisac_lab.training.parallel import ALONE, ProcessGroup, _all_there, join, main_output
 
 CONFIG = TrainConfig(epochs=2, batch_requests=96, accumulate=2, checkpoint_every=3)
 WORKER = Path(__file__).with_name("together.py")
@@ -26,8 +26,8 @@ WORKER = Path(__file__).with_name("together.py")
 
 def _job(stages: Stages, home: Path, trouble: str | None = None) -> Job:
     folders = [str(path) for path in (stages.prepare, stages.embed, stages.codebook)]
-    frame, model, train = (part.model_dump(mode="json") for part in (FRAME, MODELS["hisac"], CONFIG))
-    return Job(folders, str(home / "out"), str(home / "work"), frame, model, train, 16, trouble)
+    backbone, model, train = (part.model_dump(mode="json") for part in (BACKBONE, MODELS["hisac"], CONFIG))
+    return Job(folders, str(home / "out"), str(home / "work"), backbone, model, train, 16, trouble)
 
 
 def _torchrun(job: Job) -> subprocess.CompletedProcess[str]:
@@ -44,7 +44,7 @@ def test_two_processes_train_like_one(stages: Stages, tmp_path: Path, monkeypatc
     _job(stages, one).run()
     done = _torchrun(_job(stages, two))
     assert done.returncode == 0, done.stderr
-    assert done.stderr.count("batches done") == 1, "only the leader shows progress"
+    assert done.stderr.count("batches done") == 1, "only the main process shows progress"
     files = [sorted(path.name for path in (home / "out").iterdir()) for home in (one, two)]
     assert files[0] == files[1]
     assert not (two / "work").exists()
@@ -75,23 +75,23 @@ def test_the_loss_of_another_process_is_one_line() -> None:
 
 def test_every_row_of_a_batch_falls_to_one_process() -> None:
     index = np.arange(100, 111)
-    team = Team(rank=1, size=3)
-    shares = [team.share(index, rank) for rank in range(3)]
+    group = ProcessGroup(rank=1, world_size=3)
+    shares = [group.shard(index, rank) for rank in range(3)]
     assert sorted(np.concatenate(shares)) == sorted(index)
     assert max(map(len, shares)) - min(map(len, shares)) <= 1
-    np.testing.assert_array_equal(team.share(index), shares[1])
-    np.testing.assert_array_equal(ALONE.share(index), index)
+    np.testing.assert_array_equal(group.shard(index), shares[1])
+    np.testing.assert_array_equal(ALONE.shard(index), index)
 
 
 def test_without_torchrun_a_process_is_alone_and_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("TORCHELASTIC_RUN_ID", raising=False)
     monkeypatch.delenv("RANK", raising=False)
-    with join(torch.device("cpu")) as team:
-        assert (team, team.leads) == (ALONE, True)
-    with team_output(tmp_path / "out") as out:
+    with join(torch.device("cpu")) as group:
+        assert (group, group.is_main) == (ALONE, True)
+    with main_output(tmp_path / "out") as out:
         (out / "a").touch()
     assert (tmp_path / "out" / "a").exists()
     monkeypatch.setenv("RANK", "1")
-    with team_output(tmp_path / "other") as out:
+    with main_output(tmp_path / "other") as out:
         assert not out.exists()
     assert not (tmp_path / "other").exists()

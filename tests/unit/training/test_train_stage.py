@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from kit import FRAME, MODELS, Stages, after, says
+from kit import BACKBONE, MODELS, Stages, after, says
 
 from hisac_lab.base.artifacts import read_manifest, sha256_tree
 from hisac_lab.base.errors import UserError
@@ -27,7 +27,7 @@ def _run(stages: Stages, items: ItemSpace, home: Path, config: HiSACConfig | Non
     out = home / "out"
     out.mkdir(parents=True)
     model = config or MODELS["hisac"]
-    train_model("hisac", model, FRAME, CONFIG, CPU, 3, items, prepared=stages.prepare, out=out, work=home / "work")
+    train_model("hisac", model, BACKBONE, CONFIG, CPU, 3, items, prepared=stages.prepare, out=out, work=home / "work")
     return out
 
 

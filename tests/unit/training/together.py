@@ -11,13 +11,13 @@ from typing import Any
 
 from hisac_lab.base.errors import UserError
 from hisac_lab.config.compute import ComputeConfig
-from hisac_lab.config.model import FrameConfig
+from hisac_lab.config.model import BackboneConfig
 from hisac_lab.config.train import TrainConfig
 from hisac_lab.inference.items import load_items
 from hisac_lab.models import tables
 from hisac_lab.models.hisac import HiSACConfig
 from hisac_lab.training import loop
-from hisac_lab.training.parallel import team_output
+from hisac_lab.training.parallel import main_output
 from hisac_lab.training.train import train_model
 
 FAIL_AT = 3
@@ -31,7 +31,7 @@ class Job:
         folders: Outputs of prepare, embed and codebook.
         out: Where the model goes.
         work: Where checkpoints go.
-        frame: Settings.
+        backbone: Settings.
         model: Settings.
         train: Settings.
         sparse_rows: Rows from which tables are sparse.
@@ -41,7 +41,7 @@ class Job:
     folders: list[str]
     out: str
     work: str
-    frame: dict[str, Any]
+    backbone: dict[str, Any]
     model: dict[str, Any]
     train: dict[str, Any]
     sparse_rows: int
@@ -53,13 +53,13 @@ class Job:
         tables.SPARSE_ROWS = self.sparse_rows
         if self.trouble and os.environ.get("RANK") == "1":
             _spoil()
-        sections = [(FrameConfig, self.frame), (HiSACConfig, self.model), (TrainConfig, self.train)]
-        frame, model, train = (kind.model_validate_json(json.dumps(given)) for kind, given in sections)
+        sections = [(BackboneConfig, self.backbone), (HiSACConfig, self.model), (TrainConfig, self.train)]
+        backbone, model, train = (kind.model_validate_json(json.dumps(given)) for kind, given in sections)
         compute = ComputeConfig(device="cpu")
-        with team_output(Path(self.out)) as out:
+        with main_output(Path(self.out)) as out:
             items = load_items(prepared=prepared, embedded=embedded, codebook=codebook)
             train_model(
-                "hisac", model, frame, train, compute, 0, items, prepared=prepared, out=out, work=Path(self.work)
+                "hisac", model, backbone, train, compute, 0, items, prepared=prepared, out=out, work=Path(self.work)
             )
 
 

@@ -44,8 +44,8 @@ def test_the_log_is_slates_by_user_and_time_and_the_truth_lies_elsewhere(tmp_pat
     ]
     events = pd.read_parquet(tmp_path / "events")
     truth = pd.read_parquet(tmp_path / "truth")
-    assert len(events) == len(truth) == world.users * world.events_per_user == facts["ceiling"]["events"]
-    assert events["click"].sum() == facts["ceiling"]["clicks"]
+    assert len(events) == len(truth) == world.users * world.events_per_user == facts["oracle"]["events"]
+    assert events["click"].sum() == facts["oracle"]["clicks"]
     keys = events["user"].to_numpy().astype(np.int64) * 10**10 + events["time"].to_numpy()
     assert (np.diff(keys) >= 0).all()
     slates = events.groupby(["user", "time"])
@@ -57,8 +57,8 @@ def test_the_log_is_slates_by_user_and_time_and_the_truth_lies_elsewhere(tmp_pat
     assert set(events["click"]) == {0, 1}
     assert events["propensity"].between(0, 1, inclusive="right").all()
     assert truth["probability"].between(0, 1, inclusive="neither").all()
-    assert truth["old"].mean() == pytest.approx(facts["ceiling"]["old"] / len(truth))
-    assert facts["ceiling_last_fifth"]["auc"]["probability"] > facts["ceiling_last_fifth"]["auc"]["probability_recent"]
+    assert truth["old"].mean() == pytest.approx(facts["oracle"]["old"] / len(truth))
+    assert facts["oracle_last_fifth"]["auc"]["probability"] > facts["oracle_last_fifth"]["auc"]["probability_recent"]
     assert facts["world"] == {"preset": "tiny", **{k: getattr(world, k) for k in facts["world"] if k != "preset"}}
 
 

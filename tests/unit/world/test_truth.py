@@ -199,9 +199,9 @@ def test_only_a_long_memory_finds_the_old_signal(log: Log) -> None:
     clicks = log["click"][use]
     old = use & (log["old"] > 0)
     areas = {name: auc(clicks, scores[use]) for name, scores in (("short", short), ("long", long))}
-    ceilings = [auc(clicks, log[name][use]) for name in ("probability_recent", "probability")]
-    assert areas["short"] + 0.02 < areas["long"] < ceilings[1]
-    assert areas["short"] < ceilings[0]
+    oracles = [auc(clicks, log[name][use]) for name in ("probability_recent", "probability")]
+    assert areas["short"] + 0.02 < areas["long"] < oracles[1]
+    assert areas["short"] < oracles[0]
     # On what returns after long, the short memory knows next to nothing.
     assert abs(auc(log["click"][old], short[old]) - 0.5) < 0.05
     assert auc(log["click"][old], long[old]) > 0.6

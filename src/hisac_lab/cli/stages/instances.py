@@ -4,7 +4,7 @@ from hisac_lab.base.artifacts import stage_output
 from hisac_lab.cli.paths import ARTIFACTS
 from hisac_lab.config.base import load_section
 from hisac_lab.config.compute import ComputeConfig
-from hisac_lab.config.model import FrameConfig, InstancesConfig
+from hisac_lab.config.model import BackboneConfig, InstancesConfig
 from hisac_lab.config.train import TrainConfig
 from hisac_lab.events.instances import NONE, no_store
 
@@ -19,9 +19,9 @@ def run() -> None:
     from hisac_lab.inference.items import load_items  # from here on torch is needed
     from hisac_lab.training.instances import make_instances
 
-    frame = load_section("frame", FrameConfig)
+    backbone = load_section("backbone", BackboneConfig)
     train = load_section("train", TrainConfig)
     compute = load_section("compute", ComputeConfig)
     with stage_output(ARTIFACTS.instances) as out:
         items = load_items(prepared=ARTIFACTS.prepare, embedded=ARTIFACTS.embed, codebook=ARTIFACTS.codebook)
-        make_instances(config, frame, train, compute, items, prepared=ARTIFACTS.prepare, out=out)
+        make_instances(config, backbone, train, compute, items, prepared=ARTIFACTS.prepare, out=out)

@@ -9,7 +9,7 @@ from hisac_lab.cli.paths import ARTIFACTS, WORK
 from hisac_lab.codebook.records import CodebookFacts
 from hisac_lab.config.base import load_section
 from hisac_lab.config.compute import ComputeConfig
-from hisac_lab.config.model import FrameConfig
+from hisac_lab.config.model import BackboneConfig
 from hisac_lab.config.sweep import SweepConfig
 from hisac_lab.config.train import TrainConfig
 from hisac_lab.models.catalog import Models
@@ -38,7 +38,7 @@ def run() -> None:
         )
     task = TrialTask(
         base=base,
-        frame=load_section("frame", FrameConfig),
+        backbone=load_section("backbone", BackboneConfig),
         train=load_section("train", TrainConfig).model_copy(update={"epochs": config.epochs}),
         compute=load_section("compute", ComputeConfig),
         share=config.train_share,
@@ -49,7 +49,7 @@ def run() -> None:
     )
     inputs = [sha256_tree(path) for path in (ARTIFACTS.prepare, ARTIFACTS.embed, ARTIFACTS.codebook)]
     inputs += [OURS.digest(__name__), sha256_file(ARTIFACTS.code_of(config.model))]
-    settings = [part.model_dump(mode="json") for part in (task.base, task.frame, task.train, task.compute)]
+    settings = [part.model_dump(mode="json") for part in (task.base, task.backbone, task.train, task.compute)]
     work = work_folder(WORK / "sweep", [config.train_share, config.seed, settings, inputs])
     workers = min(config.round_size, int(os.environ.get("HISAC_LAB_THREADS") or os.cpu_count() or 1))
     with stage_output(ARTIFACTS.sweep) as out:

@@ -6,11 +6,11 @@ from hisac_lab.cli.paths import ARTIFACTS, WORK
 from hisac_lab.cli.plan import Plan
 from hisac_lab.config.base import load_section, parse
 from hisac_lab.config.compute import ComputeConfig
-from hisac_lab.config.model import FrameConfig
+from hisac_lab.config.model import BackboneConfig
 from hisac_lab.config.train import TrainConfig
 from hisac_lab.inference.items import load_items
 from hisac_lab.models.catalog import Models
-from hisac_lab.training.parallel import team_output
+from hisac_lab.training.parallel import main_output
 from hisac_lab.training.train import train_model, work_folder
 
 
@@ -25,19 +25,19 @@ def run(model: str, seed: int) -> None:
     plan = Plan.read(ARTIFACTS.plan_of(model))
     if plan.settings is not None:
         config = parse(type(config), plan.settings, ARTIFACTS.plan_of(model))
-    frame = load_section("frame", FrameConfig)
+    backbone = load_section("backbone", BackboneConfig)
     train = load_section("train", TrainConfig)
     compute = load_section("compute", ComputeConfig)
     inputs = [sha256_tree(path) for path in (ARTIFACTS.prepare, ARTIFACTS.embed, ARTIFACTS.codebook)]
     inputs += [OURS.digest(__name__), sha256_file(ARTIFACTS.code_of(model))]
-    settings = [part.model_dump(mode="json") for part in (config, frame, train, compute)]
+    settings = [part.model_dump(mode="json") for part in (config, backbone, train, compute)]
     work = work_folder(WORK / "train" / f"{model}-{seed}", [settings, inputs, plan.instances])
-    with team_output(ARTIFACTS.run(model, seed)) as out:
+    with main_output(ARTIFACTS.run(model, seed)) as out:
         items = load_items(prepared=ARTIFACTS.prepare, embedded=ARTIFACTS.embed, codebook=ARTIFACTS.codebook)
         train_model(
             model,
             config,
-            frame,
+            backbone,
             train,
             compute,
             seed,

@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 from pydantic import Field
 from torch import Tensor
 
-from hisac_lab.config.model import FrameConfig, ModelConfig
+from hisac_lab.config.model import BackboneConfig, ModelConfig
 from hisac_lab.models.contract import Candidates, CardLine, Cost, History, ItemSpace, LongBranch, UserState
 
 
@@ -26,9 +26,9 @@ class PeakBranch(LongBranch):
     card = (CardLine("maximum over the latest events", "inferred", "https://example.org/peak", "test_laws"),)
     ordered = True
 
-    def __init__(self, config: PeakConfig, frame: FrameConfig, items: ItemSpace) -> None:
+    def __init__(self, config: PeakConfig, backbone: BackboneConfig, items: ItemSpace) -> None:
         super().__init__()
-        self.window, self.dim = config.window, frame.dim
+        self.window, self.dim = config.window, backbone.dim
 
     def encode(self, history: History, events: Tensor) -> dict[str, Tensor]:
         """(R, L, D) to (R, D); no event gives zeros."""

@@ -13,15 +13,15 @@ from hisac_lab.report.sections.leaderboard import is_sure
 
 
 def test_known_truth_stands_beside_the_models(built: Built, inputs: Artifacts, tmp_path: Path) -> None:
-    assert "ceiling" not in built[1]
+    assert "oracle" not in built[1]
     truth = {"value": 0.8, "interval": [0.79, 0.81]}
     recent = {"value": 0.75, "interval": [0.74, 0.76]}
     edit(
         inputs.evaluate / "metrics.json",
-        ceilings={"probability_anywhere": truth, "probability_recent_anywhere": recent},
+        oracles={"probability_anywhere": truth, "probability_recent_anywhere": recent},
     )
     twin = build(inputs, tmp_path)[1]
-    assert "| true probability: the ceiling | 0.8000 [0.7900, 0.8100] |" in twin
+    assert "| true probability: the oracle | 0.8000 [0.7900, 0.8100] |" in twin
     assert "| new | 0.7100 [0.7000, 0.7200] | 70.0 % |" in twin  # 0.21 of 0.30
 
 

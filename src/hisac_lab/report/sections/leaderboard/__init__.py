@@ -23,8 +23,8 @@ from hisac_lab.report.words import (
 LOWER_IS_BETTER = {"log_loss"}
 MOST_COLUMNS = 6
 CEILINGS = {
-    "probability_anywhere": "true probability: the ceiling",
-    "probability_recent_anywhere": "the same for who sees the last 50 clicks only: their ceiling",
+    "probability_anywhere": "true probability: the oracle",
+    "probability_recent_anywhere": "the same for who sees the last 50 clicks only: their oracle",
     "probability": "true probability, told the position in the slate",
 }
 
@@ -42,7 +42,7 @@ def leaderboard(facts: Facts) -> Section:
         _values(facts),
         *([_gaps(facts)] if len(facts.ranking) > 1 else []),
         *([_pairs(facts)] if len(facts.ranking) > 2 else []),
-        *([_ceilings(facts)] if facts.scores.ceilings else []),
+        *([_oracles(facts)] if facts.scores.oracles else []),
         Figures(charts.forests(facts)),
         _seeds(facts),
         Figures(tuple(charts.sliced(facts, kind, f"slices-{place}") for place, kind in enumerate(kinds))),
@@ -132,9 +132,9 @@ def is_sure(difference: float, p: float, level: float) -> bool:
     return rounded(difference) != 0 and rounded(p) < rounded(level)
 
 
-def _ceilings(facts: Facts) -> Table:
+def _oracles(facts: Facts) -> Table:
     """AUCs of the known truth, and the share of the way from a coin to it that each model goes."""
-    known = facts.scores.ceilings
+    known = facts.scores.oracles
     rows: list[Row] = [(CEILINGS[key], Cell(fixed(top.value), between(top.interval)), "") for key, top in known.items()]
     top = known["probability_anywhere"].value
     for name in facts.ranking:
@@ -142,8 +142,8 @@ def _ceilings(facts: Facts) -> Table:
         share = percent((auc.value - 0.5) / (top - 0.5))
         rows.append((_model(facts, name), Cell(fixed(auc.value), between(auc.interval)), share))
     return table(
-        "The data set is simulated, so the truth is known: no model can be expected above its ceiling.",
-        ("who scores", "AUC ↑", "share of the ceiling ↑"),
+        "The data set is simulated, so the truth is known: no model can be expected above its oracle.",
+        ("who scores", "AUC ↑", "share of the oracle ↑"),
         rows,
         ("who scores",),
     )

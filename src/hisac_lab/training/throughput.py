@@ -12,7 +12,7 @@ EVENT_BYTES = 17  # item and age, int64; mask
 CANDIDATE_BYTES = 13  # item, int64; label, float32; mask
 
 
-class Meter:
+class ThroughputMeter:
     """Adds up what was read since it was made.
 
     Attributes:

@@ -8,12 +8,12 @@ from kit import CPU
 
 from hisac_lab.events.batches import Requests
 from hisac_lab.inference.loader import Loader
-from hisac_lab.training import meter
-from hisac_lab.training.meter import Meter
+from hisac_lab.training import throughput
+from hisac_lab.training.throughput import ThroughputMeter
 
 
 def test_samples_events_and_bytes_are_those_of_the_gathered_arrays(rows: dict[str, Requests]) -> None:
-    train, counter = rows["train"], Meter(rows["train"])
+    train, counter = rows["train"], ThroughputMeter(rows["train"])
     parts = [np.arange(7), np.arange(20, 23), np.arange(0)]
     counter.add(parts)
     samples = events = size = 0
@@ -29,7 +29,7 @@ def test_samples_events_and_bytes_are_those_of_the_gathered_arrays(rows: dict[st
 
 def test_the_line_has_rates_since_the_start(rows: dict[str, Requests], monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter([10.0, 14.0])
-    monkeypatch.setattr(meter.time, "monotonic", lambda: next(clock))
-    counter = Meter(rows["train"])
+    monkeypatch.setattr(throughput.time, "monotonic", lambda: next(clock))
+    counter = ThroughputMeter(rows["train"])
     counter.samples, counter.events, counter.bytes = 8_000, 4_000_000, 10_000_000
     assert str(counter) == "2,000 samples/s, 1,000,000 events/s, 2.5 MB/s"

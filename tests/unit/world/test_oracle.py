@@ -1,4 +1,4 @@
-"""The ceiling: exact areas from a stream, on any part of the log."""
+"""The oracle: exact areas from a stream, on any part of the log."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hisac_lab.base.errors import UserError
 from hisac_lab.config.world import WorldConfig
 from hisac_lab.ops.auc import auc
-from hisac_lab.world.ceiling import StreamingAUC, ceiling, read_truth
+from hisac_lab.world.oracle import StreamingAUC, oracle, read_truth
 from hisac_lab.world.simulate import simulate
 
 
@@ -39,7 +39,7 @@ def test_the_ceiling_of_a_period_is_that_of_its_exposures(tmp_path: Path) -> Non
     facts = simulate(WorldConfig(users=20), out=tmp_path)
     (columns,) = read_truth(tmp_path)
     begin, end = np.quantile(columns["time"], [0.5, 0.9]).astype(int)
-    found = ceiling(tmp_path, facts["examined"], begin, end)
+    found = oracle(tmp_path, facts["examined"], begin, end)
     use = (columns["time"] >= begin) & (columns["time"] < end)
     assert found["events"] == use.sum()
     assert found["clicks"] == columns["click"][use].sum()
@@ -48,8 +48,8 @@ def test_the_ceiling_of_a_period_is_that_of_its_exposures(tmp_path: Path) -> Non
         scores = columns[name][use]
         assert found["auc"][name] == pytest.approx(auc(columns["click"][use], scores), abs=2e-4)
         assert found["auc"][f"{name}_anywhere"] == pytest.approx(auc(columns["click"][use], scores / seen), abs=2e-4)
-    assert ceiling(tmp_path, facts["examined"], facts["from"], facts["to"]) == facts["ceiling"]
-    assert ceiling(tmp_path, facts["examined"], 0, 1)["auc"]["probability"] is None
+    assert oracle(tmp_path, facts["examined"], facts["from"], facts["to"]) == facts["oracle"]
+    assert oracle(tmp_path, facts["examined"], 0, 1)["auc"]["probability"] is None
 
 
 def test_a_log_without_its_truth_or_cut_short_is_one_clear_line(tmp_path: Path) -> None:

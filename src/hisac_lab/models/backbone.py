@@ -1,4 +1,4 @@
-"""The frame every model stands in: item encoder, short branch, the long branch under test, one tower."""
+"""The backbone every model stands in: item encoder, short branch, the long branch under test, one tower."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from hisac_lab.base.errors import SETTINGS, UserError
 from hisac_lab.codebook.votes import Agents
-from hisac_lab.config.model import FrameConfig
+from hisac_lab.config.model import BackboneConfig
 from hisac_lab.events.instances import InstanceQuery
 from hisac_lab.models.contract import Candidates, History, ItemSpace, LongBranch, UserState
 from hisac_lab.models.din import TargetAttention
@@ -68,34 +68,34 @@ class Ranker(nn.Module):
     """A click model: short branch (target attention on the last events), optional long branch, tower.
 
     Args:
-        frame: Widths shared by all models.
+        backbone: Widths shared by all models.
         items: Frozen knowledge of the items.
         long: The long branch under test; None leaves the short branch alone.
     """
 
-    def __init__(self, frame: FrameConfig, items: ItemSpace, long: LongBranch | None) -> None:
+    def __init__(self, backbone: BackboneConfig, items: ItemSpace, long: LongBranch | None) -> None:
         super().__init__()
-        self.frame = frame
-        self.encoder = ItemEncoder(items, frame.dim, frame.table_mb)
-        if frame.semantic_std is not None:
-            nn.init.normal_(self.encoder.project.weight, std=frame.semantic_std)
-        self.age = Embedding(AGE_BUCKETS, frame.dim)
+        self.backbone = backbone
+        self.encoder = ItemEncoder(items, backbone.dim, backbone.table_mb)
+        if backbone.semantic_std is not None:
+            nn.init.normal_(self.encoder.project.weight, std=backbone.semantic_std)
+        self.age = Embedding(AGE_BUCKETS, backbone.dim)
         nn.init.normal_(self.age.weight, std=0.02)
-        self.short = TargetAttention(frame.dim, frame.attention_hidden)
+        self.short = TargetAttention(backbone.dim, backbone.attention_hidden)
         self.long = long
         # The long branch starts nearly silent and earns its weight: short histories lose nothing by it.
-        self.gate = None if long is None else nn.Parameter(torch.full((frame.dim,), 0.1))
+        self.gate = None if long is None else nn.Parameter(torch.full((backbone.dim,), 0.1))
         branches = 1 if long is None else 2
-        widths = [frame.dim * (1 + 2 * branches) + context_width(frame.features), *frame.tower]
+        widths = [backbone.dim * (1 + 2 * branches) + context_width(backbone.features), *backbone.tower]
         layers: list[nn.Module] = []
         for before, after in itertools.pairwise(widths):
-            layers += [nn.Linear(before, after), nn.ReLU(), nn.Dropout(frame.dropout)]
+            layers += [nn.Linear(before, after), nn.ReLU(), nn.Dropout(backbone.dropout)]
         self.tower = nn.Sequential(*layers, nn.Linear(widths[-1], 1))
 
     @property
     def sides(self) -> frozenset[str]:
         """Side inputs that the model reads, by the attribute of `History` that holds them."""
-        own = {"time"} if any(name in PERIODS for name in self.frame.features) else set()
+        own = {"time"} if any(name in PERIODS for name in self.backbone.features) else set()
         return frozenset(own) if self.long is None else self.long.sides | own
 
     @property
@@ -114,7 +114,7 @@ class Ranker(nn.Module):
 
     def encode(self, history: History) -> UserState:
         """Once per request: histories to user states; knows no candidate."""
-        width = self.frame.short_window
+        width = self.backbone.short_window
         whole = history if self.long is not None else history.last(width)
         if self.long is not None and self.long.lazy and torch.is_grad_enabled():
             with torch.no_grad():
@@ -126,7 +126,7 @@ class Ranker(nn.Module):
         parts = {
             "short_events": newest,
             "short_mask": whole.mask[:, -width:],
-            "context": context_features(history, self.frame.features),
+            "context": context_features(history, self.backbone.features),
         }
         if self.long is not None:
             parts |= self.long.encode(whole, events)
@@ -172,7 +172,7 @@ def context_features(history: History, names: Sequence[str]) -> Tensor:
         if name in PERIODS:
             if history.time is None:
                 raise UserError(SETTINGS, f"{name!r} needs the time of the request", "leave it out",
-                                "frame.features")  # fmt: skip
+                                "backbone.features")  # fmt: skip
             phase = (history.time % PERIODS[name])[:, None].float() * (2 * math.pi / PERIODS[name])
             columns += [torch.sin(phase), torch.cos(phase)]
         elif name == "length":

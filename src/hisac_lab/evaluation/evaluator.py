@@ -16,21 +16,21 @@ from hisac_lab.config.evaluate import EvaluateConfig
 from hisac_lab.evaluation import metrics
 from hisac_lab.evaluation.cost import count, measure_time
 from hisac_lab.evaluation.records import Calibration, Seconds, ServingCost
-from hisac_lab.events.batches import Requests, group
+from hisac_lab.events.batches import Requests
 from hisac_lab.events.store import EventStore
 from hisac_lab.inference.bundle import load_model
 from hisac_lab.inference.loader import Loader, score
 from hisac_lab.inference.records import Trained
 from hisac_lab.inference.runtime import Runtime
-from hisac_lab.models.frame import Ranker
+from hisac_lab.models.backbone import Ranker
 from hisac_lab.ops.auc import weighted_auc
 
 ROW_CANDIDATES = 16
 
 
 @dataclass(frozen=True)
-class JudgeTask:
-    """Everything a judge is made of, in a form that travels to a worker process.
+class EvaluationTask:
+    """Everything an evaluator is made of, in a form that travels to a worker process.
 
     Attributes:
         config: The section `evaluate`.
@@ -63,7 +63,7 @@ class RunScores:
 
 
 @dataclass(frozen=True)
-class Judge:
+class Evaluator:
     """The test exposures and what all runs have in common.
 
     Attributes:
@@ -78,7 +78,7 @@ class Judge:
         slices: Masks of the samples by kind and bin; (N,) each.
     """
 
-    task: JudgeTask
+    task: EvaluationTask
     runtime: Runtime
     store: EventStore
     samples: Array
@@ -89,7 +89,7 @@ class Judge:
     slices: dict[str, dict[str, Array]]
 
     @classmethod
-    def open(cls, task: JudgeTask) -> Judge:
+    def open(cls, task: EvaluationTask) -> Evaluator:
         """Reads the test period.
 
         Raises:
@@ -104,7 +104,7 @@ class Judge:
             runtime,
             store,
             samples,
-            requests=group(store, samples, ROW_CANDIDATES),
+            requests=Requests.of(store, samples, ROW_CANDIDATES),
             labels=samples["label"].astype(float),
             user=user,
             resamples=metrics.user_resamples(int(user.max()) + 1, task.config.bootstrap, task.config.seed),
@@ -144,12 +144,12 @@ class Judge:
         return model, Loader.of(model, self.requests, self.runtime, self.task.instances)
 
 
-def score_run(task: JudgeTask, run: Path, first: bool) -> RunScores:
-    """`Judge.score` in a worker process, which makes its judge once."""
+def score_run(task: EvaluationTask, run: Path, first: bool) -> RunScores:
+    """`Evaluator.score` in a worker process, which makes its evaluator once."""
     return _open_once(task).score(run, first)
 
 
-_open_once = functools.lru_cache(maxsize=1)(Judge.open)
+_open_once = functools.lru_cache(maxsize=1)(Evaluator.open)
 
 
 def _slices(store: EventStore, samples: Array, bins: int) -> dict[str, dict[str, Array]]:

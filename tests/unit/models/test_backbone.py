@@ -1,4 +1,4 @@
-"""The frame around every model: item encoder, age buckets, short branch, what a history's end is."""
+"""The backbone around every model: item encoder, age buckets, short branch, what a history's end is."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ import math
 import numpy as np
 import pytest
 import torch
-from kit import CPU, DAY, EVERY, FRAME, ITEMS, MODELS, lively, make_history, make_items, says
+from kit import BACKBONE, CPU, DAY, EVERY, ITEMS, MODELS, lively, make_history, make_items, says
 
 from hisac_lab.events.batches import Requests
 from hisac_lab.inference.loader import Loader, score
 from hisac_lab.models import tables
+from hisac_lab.models.backbone import ItemEncoder, context_features, context_width
 from hisac_lab.models.catalog import build
 from hisac_lab.models.contract import History, ItemSpace, UserState
 from hisac_lab.models.din import DINConfig
-from hisac_lab.models.frame import ItemEncoder, context_features, context_width
 
 SPACE = make_items()
 
@@ -58,7 +58,7 @@ def test_a_large_table_keeps_its_gradient_sparse_however_many_items_are_asked(mo
 
 def test_the_last_events_of_a_history_drop_its_agents() -> None:
     history = make_history([6, 2])
-    model = build(MODELS["hisac"], FRAME, SPACE, 0)
+    model = build(MODELS["hisac"], BACKBONE, SPACE, 0)
     full = dataclasses.replace(history, agents=model.agents(history))
     last = full.last(4)
     assert torch.equal(last.items, history.items[:, -4:])
@@ -72,13 +72,13 @@ def test_the_short_model_sees_the_window_and_the_length_of_what_lies_before_it()
     model = lively("din-short-only", SPACE)
     history, candidates = make_history([12]), torch.arange(6)[None]
     items = history.items.clone()
-    items[:, : -FRAME.short_window] = (items[:, : -FRAME.short_window] + 1) % ITEMS
+    items[:, : -BACKBONE.short_window] = (items[:, : -BACKBONE.short_window] + 1) % ITEMS
     before = dataclasses.replace(history, items=items)
     torch.testing.assert_close(model(history, candidates), model(before, candidates))
-    state, last = model.encode(history), model.encode(history.last(FRAME.short_window))
+    state, last = model.encode(history), model.encode(history.last(BACKBONE.short_window))
     assert state["context"].item() == pytest.approx(math.log(13))
     torch.testing.assert_close(state["short_events"], last["short_events"])
-    items[:, -FRAME.short_window] = (items[:, -FRAME.short_window] + 1) % ITEMS
+    items[:, -BACKBONE.short_window] = (items[:, -BACKBONE.short_window] + 1) % ITEMS
     assert not torch.allclose(model(history, candidates), model(before, candidates))
 
 
@@ -100,7 +100,7 @@ def test_the_short_window_and_its_mask_are_those_of_the_same_events(name: str) -
     for grad in (True, False):  # a lazy branch embeds the window by itself while training
         with torch.set_grad_enabled(grad):
             state = model.encode(history)
-        width = FRAME.short_window
+        width = BACKBONE.short_window
         assert torch.equal(state["short_mask"], history.mask[:, -width:])
         expected = model.embed(history.items[:, -width:], history.ages[:, -width:])
         torch.testing.assert_close(state["short_events"], expected)
@@ -145,14 +145,14 @@ def test_features_of_user_and_request_are_those_of_the_formulas() -> None:
 
 def test_a_feature_of_the_time_without_a_time_is_refused() -> None:
     history = dataclasses.replace(make_history([3]), time=None)
-    with says("settings", "frame.features", "'day' needs the time of the request"):
+    with says("settings", "backbone.features", "'day' needs the time of the request"):
         context_features(history, ("length", "day"))
 
 
 @pytest.mark.parametrize("name", ["din-short-only", "hisac", "iat"])
 def test_every_feature_reaches_the_scores(name: str) -> None:
-    frame = FRAME.model_copy(update={"features": ("recency", "pace", "day", "week")})
-    model, candidates = build(EVERY[name], frame, SPACE, 0).eval(), torch.arange(4)[None]
+    backbone = BACKBONE.model_copy(update={"features": ("recency", "pace", "day", "week")})
+    model, candidates = build(EVERY[name], backbone, SPACE, 0).eval(), torch.arange(4)[None]
     history = make_history([6])
     assert history.time is not None
     later = dataclasses.replace(history, time=history.time + 3 * 3600)
@@ -161,13 +161,13 @@ def test_every_feature_reaches_the_scores(name: str) -> None:
 
 def test_a_request_brings_its_time_where_a_feature_asks_for_it(items: ItemSpace, rows: dict[str, Requests]) -> None:
     index = np.array([2, 0])
-    frame = FRAME.model_copy(update={"features": ("length", "day")})
-    model = build(MODELS["mean"], frame, items, 0).eval()
+    backbone = BACKBONE.model_copy(update={"features": ("length", "day")})
+    model = build(MODELS["mean"], backbone, items, 0).eval()
     found = Loader.of(model, rows["test"], CPU).batch(index).history.time
     assert found is not None
     assert found.tolist() == rows["test"].time[index].tolist()
     assert np.isfinite(score(model, Loader.of(model, rows["valid"], CPU))).all()
-    timeless = build(MODELS["mean"], FRAME, items, 0)
+    timeless = build(MODELS["mean"], BACKBONE, items, 0)
     assert Loader.of(timeless, rows["test"], CPU).batch(index).history.time is None
 
 
@@ -193,7 +193,7 @@ def test_shuffled_ids_belong_to_other_items() -> None:
 
 def test_the_spread_of_the_first_weights_on_the_frozen_vector_can_be_set() -> None:
     wide, usual = (
-        build(DINConfig(), FRAME.model_copy(update={"semantic_std": std}), SPACE, 0).encoder.project.weight
+        build(DINConfig(), BACKBONE.model_copy(update={"semantic_std": std}), SPACE, 0).encoder.project.weight
         for std in (3.0, None)
     )
     assert wide.std().item() == pytest.approx(3.0, rel=0.3)

@@ -40,10 +40,10 @@ def step_explained(requests: Requests, index: Array, parts: int) -> AbstractCont
     events, candidates = int(requests.lengths[index].max()), requests.candidates.shape[1]
     split = f" in {parts} parts" if parts > 1 else ""
     doing = f"a step of {len(index):,} requests, {candidates:,} candidates each, up to {events:,} events{split}"
-    hint = "lower it, or raise train.accumulate; prepare.history_limit and frame.dim count too"
+    hint = "lower it, or raise train.accumulate; prepare.history_limit and backbone.dim count too"
     return memory_explained(doing, "train.batch_requests", hint)
 
 
 def scoring_explained() -> AbstractContextManager[None]:
     """`memory_explained` for counting votes and scoring, whose batches have a size of their own."""
-    return memory_explained("scoring", "prepare.history_limit", "lower it, or frame.dim")
+    return memory_explained("scoring", "prepare.history_limit", "lower it, or backbone.dim")

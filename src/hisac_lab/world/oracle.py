@@ -42,7 +42,7 @@ class StreamingAUC:
         return float(positive @ below / pairs)
 
 
-class Ceiling:
+class Oracle:
     """AUCs of the truth.
 
     `probability` knows the user, `probability_recent` only what the last 50 clicks reveal (see `truth`); the two
@@ -79,7 +79,7 @@ class Ceiling:
         return {"events": self._events, "clicks": self._clicks, "old": self._old, "auc": areas}
 
 
-def ceiling(folder: Path, examined: list[float], begin: int, end: int) -> dict[str, Any]:
+def oracle(folder: Path, examined: list[float], begin: int, end: int) -> dict[str, Any]:
     """AUCs of the truth on the exposures with begin <= time < end, in the memory of one row group.
 
     Args:
@@ -91,7 +91,7 @@ def ceiling(folder: Path, examined: list[float], begin: int, end: int) -> dict[s
     Raises:
         UserError: The log or its truth cannot be read.
     """
-    areas = Ceiling(np.asarray(examined))
+    areas = Oracle(np.asarray(examined))
     for columns in read_truth(folder):
         areas.add(columns, (columns["time"] >= begin) & (columns["time"] < end))
     return areas.facts()

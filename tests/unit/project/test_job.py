@@ -1,0 +1,36 @@
+"""workflow/job.py: one log of all that a stage says, progress on the terminal, and patience with another DVC."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+JOB = Path(__file__).parents[3] / "workflow" / "job.py"
+DVC = """#!/bin/sh
+echo "Running stage '$4'"
+echo "train: 3 of 9 batches" >&2
+if [ ! -e tried ]; then touch tried; echo "ERROR: 'out' is busy, it is being blocked by: {'pid': 1}" >&2; exit 255; fi
+echo "hisac-lab: warning: slow" >&2
+echo 'done'
+exit ${CODE:-0}
+"""
+
+
+@pytest.mark.parametrize("code", [0, 3])
+def test_a_busy_stage_is_asked_for_again_and_its_progress_is_heard(code: int, tmp_path: Path) -> None:
+    (tmp_path / "dvc").write_text(DVC)
+    (tmp_path / "dvc").chmod(0o755)
+    environment = os.environ | {"PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}", "CODE": str(code)}
+    command = [sys.executable, str(JOB), "train@din-0", "logs/train.log"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == code
+    assert done.stdout == ""
+    assert done.stderr.splitlines() == ["train: 3 of 9 batches", "train: 3 of 9 batches", "hisac-lab: warning: slow"]
+    log = (tmp_path / "logs" / "train.log").read_text().splitlines()
+    assert sorted(log) == sorted(
+        ["Running stage 'train@din-0'", "done", "train: 3 of 9 batches", "hisac-lab: warning: slow"]
+    )
