@@ -94,8 +94,11 @@ class Cell:
 
 
 def moved_bytes(history: History, dim: int, state: int, slate: int) -> int:
-    """Bytes a cold request has to move at least: history read, an item vector per event read and written, instances
-    read, the state written and read, an item vector per candidate read, logits written."""
+    """Bytes a cold request has to move at least.
+
+    History read, an item vector per event read and written, instances read, the state written and read, an item vector
+    per candidate read, logits written.
+    """
     past = history.instances
     stored = 0 if past is None else past.mask.numel() * (4 * past.vectors.shape[-1] + 8 + 8 + 8 + 1)
     return history.items.numel() * (8 + 8 + 1 + 2 * 4 * dim) + stored + 2 * state + slate * 4 * (dim + 1)

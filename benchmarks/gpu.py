@@ -20,6 +20,7 @@ import datetime
 import gc
 import importlib.util
 import json
+import math
 import os
 import platform
 import subprocess
@@ -118,7 +119,7 @@ def run(options: argparse.Namespace, begin: float, sections: Sequence[object] | 
         except ModuleNotFoundError as error:
             hint = f" ({PACKAGES[error.name]} is one of those that --fetch brings)" if error.name in PACKAGES else ""
             return {"absent": f"no {error.name} here{hint}"}
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - one cell that fails costs no other
             return {"failed": one_line(error)}
 
     for at, part in enumerate(parts):
@@ -142,7 +143,7 @@ def run(options: argparse.Namespace, begin: float, sections: Sequence[object] | 
                 torch.cuda.empty_cache()
     page.close()
     failed = page.named("failed")
-    numbers = {name: float(f"{value:.4g}") for name, value in page.numbers.items() if value == value}
+    numbers = {name: float(f"{value:.4g}") for name, value in page.numbers.items() if not math.isnan(value)}
     left = [f"{part.title}: {name}" for part in parts for name in page.open(part.title)]
     print(json.dumps({
         "seconds": round(time.monotonic() - begin, 1), "failed": failed, "absent": page.named("absent"),

@@ -97,7 +97,7 @@ def steps(lab: Lab, name: str, workload: Any, requests: int, length: int) -> Out
         f"{moved / seconds / 1e9:,.1f}",
         percent(copy),
     ]
-    key = f"train_{name.split(',')[0]}_{length}"
+    key = f"train_{name.split(',', maxsplit=1)[0]}_{length}"
     return {"rows": [row], "numbers": {f"{key}_samples_s": load.labels.size / seconds, f"{key}_mib": memory / 2**20}}
 
 
@@ -126,7 +126,7 @@ def score(lab: Lab, name: str, length: int) -> Outcome:
         percent(lab.of_product(2 * macs, one.cold)),
         percent(lab.of_copy(moved, one.cold)),
     ]
-    return {"rows": [row], "numbers": {f"score_{name.split(',')[0]}_{length}_ms": one.cached * 1e3}}
+    return {"rows": [row], "numbers": {f"score_{name.split(',', maxsplit=1)[0]}_{length}_ms": one.cached * 1e3}}
 
 
 def run_tests(lab: Lab, target: str = "tests/gpu") -> Outcome:

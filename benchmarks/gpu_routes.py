@@ -75,7 +75,7 @@ def measure(
     ]
     numbers = {}
     if not over_agents and length == max(LENGTHS):
-        key = f"routing_{agents}_{name.split(':')[0].replace(', ', '_').replace(' ', '_')}"
+        key = f"routing_{agents}_{name.split(':', maxsplit=1)[0].replace(', ', '_').replace(' ', '_')}"
         numbers = {f"{key}_us": seconds * 1e6 / users, f"{key}_share": copy if agents == min(AGENTS) else product}
     return {"rows": [row], "numbers": numbers}
 

@@ -113,7 +113,7 @@ class Task:
 
     @cached_property
     def own(self) -> Tensor:
-        """log n - |e|^2 / tau, `ABSENT` in the padding; (R, L) float32."""
+        """Sum log n - |e|^2 / tau, `ABSENT` in the padding; (R, L) float32."""
         heat = self.counts.log() - self.table.square().sum(dim=1)[self.items] / self.tau
         return heat.clamp(min=ABSENT)
 

@@ -102,8 +102,7 @@ def main() -> None:
         "| output | `--cores 2` | `--cores 1` | killed |",
         "|---|---|---|---|",
     ]
-    for path in sorted(found[0]):
-        lines.append(f"| {path} | " + " | ".join(str(one.get(path))[:12] for one in found) + " |")
+    lines += [f"| {path} | " + " | ".join(str(one.get(path))[:12] for one in found) + " |" for path in sorted(found[0])]
     same = found[0] == found[1] == found[2]
     lines += ["", f"All equal: **{'yes' if same else 'NO'}**."]
     print("\n".join(lines))

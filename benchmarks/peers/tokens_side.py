@@ -51,7 +51,7 @@ def our_side(width: int, threads: int) -> Codec:
     def train(vectors: Any) -> None:
         fitted.append(fit_quantizer(config, vectors, 0))
 
-    return train, lambda vectors: fitted[0].encode(vectors), lambda codes: fitted[0].decode(codes)
+    return train, fitted[0].encode, fitted[0].decode
 
 
 def main() -> None:

@@ -72,7 +72,7 @@ class Comparison(Printed):
                 "state bytes": round(found.cost.state_bytes),
                 "parameters": found.parameters,
             })  # fmt: skip
-        rising = metric in ("log_loss",)
+        rising = metric == "log_loss"
         return pd.DataFrame(rows).sort_values(metric, ascending=rising, kind="stable", ignore_index=True).round(4)
 
 

@@ -2,8 +2,8 @@
 
 NumPy, OpenBLAS, torch, MKL and oneDNN each look at the processor and pick code for it, and codes round differently.
 They also cut long sums by the number of threads. In portable arithmetic each is held to the code that all such
-processors share, on one thread. Every variable in `PORTABLE` is there because removing it changes bytes
-(benchmarks/arithmetic.py removes them one by one and prints what each costs).
+processors share, on one thread. Removing a variable from `PORTABLE` changes bytes, but for those of threads: torch
+and threadpoolctl hold them too (benchmarks/arithmetic.py removes one after the other and prints what it changes).
 
 The libraries read these variables once, when they are loaded or first used. So `import hisac_lab` sets them, and
 `choose`, which every stage calls with `compute.arithmetic`, takes them back for native arithmetic. This module imports
@@ -169,7 +169,7 @@ def one_thread() -> Iterator[None]:
 
 
 def _controller() -> Any:
-    """threadpoolctl's view of the libraries; looked up again whenever another one of these packages is loaded."""
+    """The libraries as threadpoolctl sees them; looked up again whenever another one of these packages is loaded."""
     return _controller_of(tuple(name for name in ("numpy", "scipy.linalg", "sklearn", "torch") if name in sys.modules))
 
 

@@ -63,7 +63,7 @@ def recorded(name: str) -> Iterator[None]:
             output=digest(name),
             **dict(describe()),
         ).write(RECORDS / f"{name}.json")
-    except Exception as error:  # whatever a full disk or a foreign library throws
+    except Exception as error:  # noqa: BLE001 - whatever a full disk or a foreign library throws
         say(f"which machine made {name} was not recorded ({type(error).__name__}: {error})")
 
 

@@ -63,7 +63,9 @@ class Params(Section):
             if name not in self.models:
                 raise ValueError(f"{place} names {name!r}, which is not in the section models")
         if not isinstance(self.models[self.sweep.model], HiSACConfig):
-            raise ValueError(f"sweep.model names {self.sweep.model!r}, but only a model of kind hisac can be swept")
+            raise ValueError(  # noqa: TRY004 - pydantic takes this one
+                f"sweep.model names {self.sweep.model!r}, but only a model of kind hisac can be swept"
+            )
         for place, name in [
             ("evaluate.reference", self.evaluate.reference),
             ("abtest.control", self.abtest.control),

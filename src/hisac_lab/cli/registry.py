@@ -30,7 +30,7 @@ def mirror_or_say(params: Params) -> None:
     try:
         with _open(params) as registry:
             _mirror(registry, params)
-    except Exception as error:  # whatever a foreign store throws
+    except Exception as error:  # noqa: BLE001 - whatever a foreign store throws
         say(f"MLflow at {params.mlflow.tracking_uri} was not updated ({type(error).__name__}: {error})")
         say("the files are whole; `hisac-lab sync` tries again")
 

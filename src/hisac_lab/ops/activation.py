@@ -12,7 +12,7 @@ BUFFER = 1 << 18  # numbers: what a processor's cache holds
 
 
 def unit_scores(scaled: Tensor, shift: Tensor, events: Tensor, out: Tensor) -> Tensor:
-    """out . relu(scaled e + shift) of every candidate and event.
+    """Values out . relu(scaled e + shift) of every candidate and event.
 
     On the processor it goes by a few candidates at once, in a buffer that stays in the cache and is computed again for
     the gradient: faster than `plain_unit_scores` on long histories, and its memory does not grow with the batch.

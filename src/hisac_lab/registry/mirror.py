@@ -192,7 +192,7 @@ class Mirror:
         values = [Metric(_legal(key), float(value), self.now, 0) for key, value in {**metrics, **measured}.items()]
         for at in range(0, len(values), 900):
             self.client.log_batch(identifier, metrics=values[at : at + 900])
-        self.client.log_batch(identifier, tags=[RunTag("hisac_lab.kind", name.split()[0])])
+        self.client.log_batch(identifier, tags=[RunTag("hisac_lab.kind", name.split(maxsplit=1)[0])])
         self.client.set_terminated(identifier)
         return identifier
 

@@ -51,7 +51,7 @@ def moment(seconds: int) -> str:
 
 def first_number(label: str) -> float:
     """Key to sort bins such as "16 to 40" by their lower end."""
-    return float(label.split()[0])
+    return float(label.split(maxsplit=1)[0])
 
 
 def between(interval: Interval, show: Callable[[float], str] = fixed) -> str:

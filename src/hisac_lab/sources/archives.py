@@ -146,7 +146,7 @@ def _package(stream: IO[bytes]) -> IO[bytes]:
     """The member `data.tar...` of a Debian package.
 
     An `ar` archive is a magic string, then members: a header of 60 bytes (name in the first 16, size in decimal in the
-    10 from byte 48, the mark "`\\n" at its end) and the content, padded to an even length.
+    10 from byte 48, a mark at its end) and the content, padded to an even length.
     """
     stream.read(len(_AR))
     while header := stream.read(60):

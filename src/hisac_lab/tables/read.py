@@ -21,9 +21,9 @@ import pyarrow.parquet as pq
 
 from hisac_lab.base.artifacts import Array
 from hisac_lab.base.errors import UserError, explain_os_error
-from hisac_lab.tables.columns import Column as Column
+from hisac_lab.tables.columns import Column as Column  # noqa: PLC0414 - layouts import it from here
 from hisac_lab.tables.columns import Fault, convert
-from hisac_lab.tables.columns import TimeFormat as TimeFormat
+from hisac_lab.tables.columns import TimeFormat as TimeFormat  # noqa: PLC0414
 
 HISTORY, TRAIN, TEST = 0, 1, 2  # of an event in a published split: history only, or an exposure of that split
 UNIT_SECONDS = {"second": 1, "day": 86_400}

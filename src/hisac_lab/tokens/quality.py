@@ -95,8 +95,9 @@ def measure(
 
 
 def purity(groups: Array, categories: Array) -> float | None:
-    """Share of the pairs of items in one group that are in one category; unlike a majority share, small groups do not
-    flatter it. None when no group has a pair.
+    """Share of the pairs of items in one group that are in one category; None when no group has a pair.
+
+    Unlike a majority share, small groups do not flatter it.
 
     Args:
         groups: (n,) int.

@@ -121,7 +121,6 @@ def fit(
         seed: Seed of the k-means++ starts.
         balanced: Whether to find prices that even out the codes.
     """
-
     residual = np.array(vectors, np.float32)
     words, prices = [], []
     for level, width in track(enumerate(widths), len(widths), "tokenize", "levels"):

@@ -160,8 +160,7 @@ def _step(
                 # The first part of the first process has the seed of an undivided step.
                 seed_dropout(*seed, group.rank * accumulate + part)
                 loss += _backward(model, loader, few, candidates)
-        loss = group.sum_gradients(model, loss)
-    return loss
+        return group.sum_gradients(model, loss)
 
 
 def _backward(model: Ranker, loader: Loader, index: Array, candidates: int) -> float:

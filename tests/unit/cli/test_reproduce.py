@@ -34,7 +34,7 @@ LOCK = {  # in no order, as DVC writes it
     "report": stage("report", ("artifacts/train",)),
     "train@b-0": stage("train@b-0", ("artifacts/embed",), train={"epochs": 3}, models={"b": {"kind": "din"}}),
     "train@a-0": stage("train@a-0", ("artifacts/embed",), train={"epochs": 3}),
-    "embed": stage("embed", ("artifacts/acquire",), **{"embed": {"dim": 8, "parts": ["text"]}}),
+    "embed": stage("embed", ("artifacts/acquire",), embed={"dim": 8, "parts": ["text"]}),
     "acquire": stage("acquire"),
 }
 
