@@ -132,15 +132,8 @@ def run_theirs(log: synthetic.Log, folder: Path, python: Path, scratch: Path) ->
 
     def step(name: str) -> tuple[Usage, dict[str, Any]]:
         say(f"FuxiCTR: {name}")
-        command: list[str | Path] = [
-            python,
-            PEERS / "fuxictr_side.py",
-            name,
-            "--limit",
-            str(log.limit),
-            "--batch",
-            str(BATCH),
-        ]
+        script, words = PEERS / "fuxictr_side.py", (name, "--limit", str(log.limit), "--batch", str(BATCH))
+        command: list[str | Path] = [python, script, *words]
         usage = run(command, folder, {"RAY_USAGE_STATS_ENABLED": "0", "RAY_TMPDIR": str(scratch), "PYTHONPATH": ""})
         answer: dict[str, Any] = json.loads(usage.output.strip().splitlines()[-1])
         return usage, answer
