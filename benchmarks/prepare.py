@@ -108,7 +108,7 @@ def run_ours(log: synthetic.Log, folder: Path) -> Ours:
     parts = np.array_split(order, range(BATCH, len(order), BATCH))
     costs = []
     for _ in range(EPOCHS):
-        begin, taken = time.process_time(), []
+        begin, taken = time.process_time(), list[np.ndarray]()
         for index in parts:
             history = rows.take(index).histories()
             if len(index) == BATCH:
@@ -132,7 +132,8 @@ def run_theirs(log: synthetic.Log, folder: Path, python: Path, scratch: Path) ->
 
     def step(name: str) -> tuple[Usage, dict[str, Any]]:
         say(f"FuxiCTR: {name}")
-        command = [python, PEERS / "fuxictr_side.py", name, "--limit", str(log.limit), "--batch", str(BATCH)]
+        script, words = PEERS / "fuxictr_side.py", (name, "--limit", str(log.limit), "--batch", str(BATCH))
+        command: list[str | Path] = [python, script, *words]
         usage = run(command, folder, {"RAY_USAGE_STATS_ENABLED": "0", "RAY_TMPDIR": str(scratch), "PYTHONPATH": ""})
         answer: dict[str, Any] = json.loads(usage.output.strip().splitlines()[-1])
         return usage, answer

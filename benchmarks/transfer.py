@@ -16,6 +16,7 @@ import argparse
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from leaderboard import ROOT, run_graph, settings
@@ -84,7 +85,7 @@ class Plan:
         """Downstream models by what they read."""
         made = self.params.instances
         reader = IATConfig(dim=made.dim, window=made.window, heads=made.heads)
-        controls = {
+        controls: dict[str, dict[str, Any]] = {
             "hand-made sequence of the same instances": {"tokens": "handmade"},
             SHUFFLED: {"instances": "shuffled"},
             "instances without labels": {"labels": False},

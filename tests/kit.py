@@ -19,7 +19,7 @@ from hisac_lab.models import catalog
 from hisac_lab.models.backbone import Ranker
 from hisac_lab.models.contract import Candidates, ItemSpace
 from hisac_lab.testing import samples
-from hisac_lab.testing.samples import (  # noqa: F401 - for the tests
+from hisac_lab.testing.samples import (
     BACKBONE,
     CPU,
     DAY,
@@ -36,6 +36,11 @@ from hisac_lab.testing.samples import (  # noqa: F401 - for the tests
 )
 from hisac_lab.tokens.quantizer import ResidualQuantizer
 
+__all__ = [
+    "BACKBONE", "CPU", "DAY", "EVERY", "HEADER", "ITEMS", "MODELS", "WITHOUT_ID", "Stages", "after", "ask", "asked",
+    "lively", "make_book", "make_history", "make_instances", "make_items", "padded", "pick", "prepare_log", "raw_log",
+    "says",
+]  # fmt: skip
 EVERY: dict[str, ModelConfig] = {
     name: config for kind in catalog.OWN.values() for name, config in kind.examples.items()
 }

@@ -9,6 +9,7 @@ from __future__ import annotations
 import gzip
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -36,9 +37,9 @@ def _expected(events: pd.DataFrame) -> pd.DataFrame:
     return events[kept].astype({"user": str, "item": str}).reset_index(drop=True)
 
 
-def _csv(table: pd.DataFrame, path: Path, **options: object) -> None:
+def _csv(table: pd.DataFrame, path: Path, **options: Any) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    table.to_csv(path, index=False, lineterminator="\n", **options)  # type: ignore[call-overload]
+    table.to_csv(path, index=False, lineterminator="\n", **options)
 
 
 def _parquet(path: Path, /, **columns: pa.Array) -> None:
@@ -189,9 +190,16 @@ def amazon_raw(folder: Path) -> pd.DataFrame:
     """Raw reviews and product data: one JSON object per line."""
     events = _ratings(make_events()).assign(label=lambda table: table["label"] + 0.5)
     folder.mkdir(parents=True, exist_ok=True)
+    row: Any
     with gzip.open(folder / "Books.jsonl.gz", "wt") as file:
         for row in events.itertuples():
-            review = {"rating": row.label, "title": "Fine", "text": "Line\nbreak", "images": [], "asin": "B0"}
+            review: dict[str, Any] = {
+                "rating": row.label,
+                "title": "Fine",
+                "text": "Line\nbreak",
+                "images": [],
+                "asin": "B0",
+            }
             review |= {"parent_asin": str(row.item), "user_id": str(row.user), "timestamp": row.time * 1000}
             file.write(json.dumps(review | {"helpful_vote": 0, "verified_purchase": True}) + "\n")
     _amazon_products(folder)
@@ -201,7 +209,11 @@ def amazon_raw(folder: Path) -> pd.DataFrame:
 def _amazon_products(folder: Path) -> None:
     with gzip.open(folder / "meta_Books.jsonl.gz", "wt") as file:
         for item in range(1, ITEMS):  # the last product has no row
-            product = {"main_category": None if item == 1 else "Books", "title": f"Book {item}", "average_rating": 4.5}
+            product: dict[str, Any] = {
+                "main_category": None if item == 1 else "Books",
+                "title": f"Book {item}",
+                "average_rating": 4.5,
+            }
             product |= {"features": ["Long", "and good"], "description": [], "price": "12.99", "images": [{"a": 1}]}
             product |= {"store": None, "categories": ["Books", "Poetry"] if item > 1 else [], "details": {"x": "y"}}
             file.write(json.dumps(product | {"parent_asin": str(item), "bought_together": None}) + "\n")
@@ -258,6 +270,7 @@ def lastfm_1k(folder: Path) -> pd.DataFrame:
     folder.mkdir(parents=True, exist_ok=True)
     events.loc[3, "time"] = 1_380_000_000
     lines, items = [], []
+    row: Any
     for row in events.itertuples():
         when = pd.Timestamp(row.time, unit="s").strftime("%Y-%m-%dT%H:%M:%SZ")
         track, title, artist = f"track-{row.item}" if row.item % 3 else "", f'Song "{row.item}', f"Band {row.item % 4}"

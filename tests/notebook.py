@@ -37,7 +37,8 @@ def _outputs(source: str, count: int, space: dict[str, Any]) -> list[dict[str, A
     last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
     with contextlib.redirect_stdout(text):
         exec(compile(tree, "cell", "exec"), space)  # the point of this file
-        shown = None if last is None else eval(compile(ast.Expression(last.value), "cell", "eval"), space)
+        code = compile(ast.Expression(last.value), "cell", "eval") if isinstance(last, ast.Expr) else "None"
+        shown = eval(code, space)
     outputs: list[dict[str, Any]] = []
     if text.getvalue():
         outputs.append({"output_type": "stream", "name": "stdout", "text": _lines(text.getvalue())})

@@ -62,7 +62,7 @@ def make_log(users: int = 60, items: int = 80, seed: int = 0) -> tuple[pd.DataFr
         liked = random.choice(len(names), 2, replace=False)
         match = np.isin(genre, liked)
         pull = np.where(match, 4.0, 1.0) * np.exp(quality / 2)
-        seen = random.choice(items, min(items, random.integers(45, 66)), replace=False, p=pull / pull.sum())
+        seen = random.choice(items, min(items, int(random.integers(45, 66))), replace=False, p=pull / pull.sum())
         seen = random.permutation(seen)
         taste = np.where(match, 4.45, 2.8)[seen] + quality[seen] + random.normal(0, 0.6, len(seen))
         sittings = np.sort(random.integers(0, DAYS * 24, SITTINGS)) * HOUR

@@ -88,12 +88,13 @@ def batches(limit: int, batch: int) -> dict[str, Any]:
         "padded": (lambda: padded_loader(features, batch), lambda one: one["history"], time.process_time),
         "fuxictr": (lambda: ray_loader(features, batch), lambda one: one["history"], tree_seconds),
     }
-    answer, items = {}, {}
+    answer: dict[str, float] = {}
+    items: dict[str, Any] = {}
     for name, (make, history, clock) in loaders.items():
         loader = make()
         costs = []
         for _ in range(EPOCHS):
-            begin, taken = clock(), []
+            begin, taken = clock(), list[Any]()
             for count, one in enumerate(loader, 1):  # noqa: B007
                 if len(one["label"] if isinstance(one, dict) else one[0]["label"]) == batch:
                     taken = [*taken[:1], one]
@@ -121,7 +122,8 @@ def padded_loader(features: FeatureMap, batch: int) -> Iterable[Any]:
     from fuxictr.pytorch.dataloaders.npz_dataloader import NpzDataLoader
 
     table = pd.read_parquet(f"{PREPARED}/test.parquet")
-    np.savez("test.npz", **{column: np.array(table[column].to_list()) for column in table.columns})
+    columns: dict[str, Any] = {column: np.array(table[column].to_list()) for column in table.columns}
+    np.savez("test.npz", **columns)
     loader: Iterable[Any] = NpzDataLoader(features, "test.npz", batch_size=batch, num_workers=0)
     return loader
 

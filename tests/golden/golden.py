@@ -63,7 +63,8 @@ def make_requests(random: np.random.Generator, users: int, requests: int) -> Req
     items = np.where(stray, random.integers(0, 90, len(owner)), liked[owner] + 6 * random.integers(0, 15, len(owner)))
     offsets = np.r_[0, np.cumsum(lengths)]
     times = 10**9 + np.concatenate([np.sort(random.integers(0, 10**7, length)) for length in lengths])
-    store = EventStore(Path("nowhere"), Prepared.model_construct(), items.astype(np.int32), times, offsets)
+    unknown = Prepared.model_construct()  # type: ignore[call-arg]
+    store = EventStore(Path("nowhere"), unknown, items.astype(np.int32), times, offsets)
     user = np.repeat(np.arange(users), requests)
     end = offsets[user] + random.integers(0, lengths[user] + 1)
     time = np.where(end > offsets[user], times[np.maximum(end - 1, 0)], 10**9) + random.integers(1, 10**5, len(end))

@@ -15,7 +15,7 @@ import pytest
 import torch
 from golden import MODELS, train_briefly
 from kit import BACKBONE, Stages
-from threadpoolctl import threadpool_limits
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from hisac_lab.base import arithmetic
 from hisac_lab.base.artifacts import sha256_tree

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -17,7 +18,7 @@ ROUNDS = 500
 
 def _within(hits: int, rounds: int, share: float) -> bool:
     """Whether a count fits a binomial: four standard deviations to each side."""
-    return abs(hits - rounds * share) < 4 * np.sqrt(rounds * share * (1 - share))
+    return abs(hits - rounds * share) < 4 * math.sqrt(rounds * share * (1 - share))
 
 
 def _tests(lift: float, users: int = 400, seed: int = 0) -> Iterator[tuple[np.ndarray, np.ndarray]]:

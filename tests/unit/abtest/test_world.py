@@ -27,7 +27,8 @@ def exposures(draw: st.DrawFn) -> np.ndarray:
 @settings(max_examples=120, deadline=None)
 def test_the_world_is_made_of_exposures_at_or_after_each_users_moment(samples: np.ndarray) -> None:
     people = population(samples)
-    expected_users, future = [], []
+    expected_users: list[tuple[int, int, int]] = []
+    future: list[tuple[int, int, int]] = []
     for user in np.unique(samples["user"]):
         own = samples[samples["user"] == user]
         moment = np.sort(own["time"])[len(own) // 2]

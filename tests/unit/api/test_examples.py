@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import re
 from pathlib import Path
 
@@ -46,7 +47,7 @@ def test_the_notebook_runs_and_shows_what_it_says(load: str) -> None:
     assert LOAD in cells[0]
     outputs = notebook.run([small(cell, load) for cell in cells])
     kinds = [sorted(one["data"]) if "data" in one else ["text"] for cell in outputs for one in cell]
-    kept = notebook.json.loads(BOOK.read_text())["cells"]
+    kept = json.loads(BOOK.read_text())["cells"]
     assert kinds == [
         sorted(one["data"]) if "data" in one else ["text"] for cell in kept for one in cell.get("outputs", ())
     ]

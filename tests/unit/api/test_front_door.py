@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,12 +15,12 @@ from tiny import write_movielens
 import hisac_lab as hl
 from hisac_lab.base.artifacts import sha256_tree
 
-BRIEF = {
+BRIEF: dict[str, Any] = {
     "backbone": BACKBONE.model_dump(mode="json"),
     "train": {"epochs": 1, "batch_requests": 64},
     "compute": {"device": "cpu"},
 }
-WIDTHS = {"widths": [8, 8, 8], "embed_by": {"method": "cooccurrence", "cooccurrence_dim": 16}}
+WIDTHS: dict[str, Any] = {"widths": [8, 8, 8], "embed_by": {"method": "cooccurrence", "cooccurrence_dim": 16}}
 
 
 @pytest.fixture(scope="module")
@@ -142,7 +144,7 @@ def test_iat_gets_its_instances(data: hl.Data) -> None:
         (lambda data: hl.load("movielens"), ("settings: acquire.path",)),
         (lambda data: hl.load("movie"), ("load(): dataset", "'movie'")),
         (lambda data: hl.load("nowhere.csv"), ("acquire.path", "nowhere.csv")),
-        (lambda data: hl.load(3), ("load(): log", "is a int")),
+        (lambda data: hl.load(3), ("load(): log", "is a int")),  # type: ignore[arg-type]
         (lambda data: hl.load("world", colums={}), ("load(): colums", "unknown key")),
         (lambda data: data.fit("hisac", agent=3), ("fit(): agent", "did you mean `agents`?")),
         (lambda data: data.fit("hisca"), ("fit(): model", "there is no kind 'hisca'", "hisac")),
@@ -151,7 +153,9 @@ def test_iat_gets_its_instances(data: hl.Data) -> None:
         (lambda data: hl.evaluate({}), ("evaluate(): models",)),
     ],
 )
-def test_a_wrong_call_is_one_line_that_names_no_file(data: hl.Data, call: object, words: tuple[str, ...]) -> None:
+def test_a_wrong_call_is_one_line_that_names_no_file(
+    data: hl.Data, call: Callable[[hl.Data], object], words: tuple[str, ...]
+) -> None:
     with says(*words) as error:
-        call(data)  # type: ignore[operator]
+        call(data)
     assert "params.yaml" not in str(error.value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import re
 import subprocess
 import sys
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from threadpoolctl import threadpool_info
+from threadpoolctl import threadpool_info  # type: ignore[import-untyped]
 
 from hisac_lab.base import arithmetic
 
@@ -85,7 +86,7 @@ def test_a_native_choice_sets_the_threads_of_the_settings() -> None:
 def test_a_processor_without_avx2_computes_natively_and_says_why(
     machine: str, flags: dict[str, str], reason: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(arithmetic.platform, "machine", lambda: machine)
+    monkeypatch.setattr(platform, "machine", lambda: machine)
     monkeypatch.setattr(arithmetic, "cpuinfo", lambda: flags)
     assert arithmetic.unsupported() == reason
     if reason:

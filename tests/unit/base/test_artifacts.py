@@ -110,13 +110,23 @@ def _model(out: Path) -> None:
     save_model(out, build(MODELS["hisac"], BACKBONE, items, 0), MODELS["hisac"], items)
 
 
+def _many(out: Path) -> None:
+    for number in range(40):
+        artifacts.save_arrays(out, {f"a{number}": np.zeros(1000)})
+
+
+def _ballast_and_model(out: Path) -> None:
+    (out / "ballast").write_bytes(b"0" * 50_000)
+    _model(out)
+
+
 WRITERS: dict[str, Callable[[Path], object]] = {
     "a large array": lambda out: artifacts.save_arrays(out, {"big": np.zeros(100_000)}),
-    "many arrays": lambda out: [artifacts.save_arrays(out, {f"a{n}": np.zeros(1000)}) for n in range(40)],
+    "many arrays": _many,
     "parquet": lambda out: pd.DataFrame({"a": np.random.default_rng(0).random(100_000)}).to_parquet(out / "t.parquet"),
     "csv": lambda out: pd.DataFrame({"a": np.random.default_rng(0).random(100_000)}).to_csv(out / "t.csv"),
     "json": lambda out: artifacts.write_json(out / "a.json", list(range(100_000))),
-    "a model": lambda out: [(out / "ballast").write_bytes(b"0" * 50_000), _model(out)],
+    "a model": _ballast_and_model,
 }
 
 
@@ -180,7 +190,7 @@ def test_a_missing_or_broken_manifest_says_which_and_what_to_do(
 
 
 def test_arrays_come_back_read_only_and_equal(tmp_path: Path) -> None:
-    arrays = {"a": np.arange(6).reshape(2, 3), "empty": np.zeros((0, 2), np.int32)}
+    arrays: dict[str, np.ndarray] = {"a": np.arange(6).reshape(2, 3), "empty": np.zeros((0, 2), np.int32)}
     artifacts.save_arrays(tmp_path, arrays)
     for name, array in arrays.items():
         found = artifacts.load_array(tmp_path, name)

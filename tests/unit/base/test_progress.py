@@ -5,8 +5,10 @@ from __future__ import annotations
 import functools
 import io
 import itertools
+import time
 
 import pytest
+from rich.console import Console
 
 from hisac_lab.base import progress
 
@@ -20,7 +22,7 @@ def test_a_long_step_says_how_far_how_fast_and_how_long_still(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = itertools.count(0, 4)  # each look at the clock is four seconds later
-    monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(time, "monotonic", lambda: next(clock))
     list(progress.track(range(6), 1006, "count", "sheep", done=1000))
     assert capsys.readouterr().err.splitlines() == [
         "count: 1,003 of 1,006 sheep, 0.2 sheep/s, 12 s left",
@@ -30,7 +32,7 @@ def test_a_long_step_says_how_far_how_fast_and_how_long_still(
 
 def test_a_note_stands_in_every_line(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     clock, notes = itertools.count(0, 4), itertools.count(1)
-    monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(time, "monotonic", lambda: next(clock))
     list(progress.track(range(6), 6, "count", "sheep", note=lambda: f"wool {next(notes)}"))
     assert capsys.readouterr().err.splitlines() == [
         "count: 3 of 6 sheep, 0.2 sheep/s, 12 s left, wool 1",
@@ -45,7 +47,7 @@ def test_nothing_is_noted_of_what_was_done_before(capsys: pytest.CaptureFixture[
 
 def test_a_terminal_shows_the_note_beside_the_bar(monkeypatch: pytest.MonkeyPatch) -> None:
     screen = io.StringIO()
-    wide = functools.partial(progress.Console, file=screen, force_terminal=True, width=200)
+    wide = functools.partial(Console, file=screen, force_terminal=True, width=200)
     monkeypatch.setattr(progress, "Console", lambda stderr: wide())
     assert list(progress.track(range(3), 3, "count", "sheep", note=lambda: "much wool")) == [0, 1, 2]
     assert "3/3" in screen.getvalue()

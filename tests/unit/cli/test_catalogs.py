@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from hisac_lab.models import catalog
@@ -38,7 +40,7 @@ class Fitted(RandomCodes):
     ],
 )
 def test_a_catalog_says_what_is_wrong_with_a_plug_in(
-    fault: object, name: str, value: object, words: str | None
+    fault: Callable[[str, object], str | None], name: str, value: object, words: str | None
 ) -> None:
     said = fault(name, value)
-    assert said is None if words is None else words in said
+    assert said is None if words is None else said is not None and words in said

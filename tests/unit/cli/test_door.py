@@ -21,7 +21,12 @@ def checks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     monkeypatch.chdir(tmp_path)
     Path("params.yaml").write_text(DEFAULTS)
     load = params.load_params
-    monkeypatch.setattr(params, "load_params", lambda: made.append(Path.cwd()) or load())
+
+    def noted() -> params.Params:
+        made.append(Path.cwd())
+        return load()
+
+    monkeypatch.setattr(params, "load_params", noted)
     return made
 
 

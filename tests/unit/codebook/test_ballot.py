@@ -15,6 +15,7 @@ from hisac_lab.codebook.counting import count_agents, levels_of
 from hisac_lab.codebook.moments import agents_at
 from hisac_lab.codebook.tree import Codebook
 from hisac_lab.events.store import EventStore
+from hisac_lab.models.contract import ItemSpace
 
 ITEMS = 14
 Rule = Literal["tree", "flat"]
@@ -44,7 +45,8 @@ def _batch(book: Codebook, items: list[int], budgets: tuple[int, ...], rule: Rul
 def test_adding_and_expiring_equals_counting_again(
     book: Codebook, steps: list[int | str], budgets: list[int], rule: Rule
 ) -> None:
-    ballot, window, own = Ballot(book), [], tuple(budgets[: book.depth])
+    ballot, own = Ballot(book), tuple(budgets[: book.depth])
+    window: list[int] = []
     for step in steps:
         if step == "expire":
             if window:
@@ -93,10 +95,10 @@ def test_an_empty_ballot_has_nothing_to_expire() -> None:
 @pytest.mark.parametrize("half_life", [None, 30 * 86_400.0])
 @pytest.mark.parametrize("threads", [1, 2])
 def test_agents_of_every_request_of_the_store(
-    store: EventStore, items: object, monkeypatch: pytest.MonkeyPatch, half_life: float | None, threads: int
+    store: EventStore, items: ItemSpace, monkeypatch: pytest.MonkeyPatch, half_life: float | None, threads: int
 ) -> None:
     """Every sample's agents are those that its own history gives, whatever the blocks."""
-    book: Codebook = items.codebook.cut(2)  # type: ignore[attr-defined]
+    book = items.codebook.cut(2)
     samples = store.samples("test")[:60]
     whole = agents_at(store, samples, book, (3, 2), half_life=half_life)
     monkeypatch.setattr("hisac_lab.codebook.moments.EVENTS_AT_ONCE", 50)
@@ -111,7 +113,6 @@ def test_agents_of_every_request_of_the_store(
             assert [pair for pair in found if pair[0] >= 0] == expected
 
 
-def test_no_request_has_no_agents(store: EventStore, items: object) -> None:
-    book: Codebook = items.codebook  # type: ignore[attr-defined]
-    nodes, votes = agents_at(store, store.samples("test")[:0], book, (1, 1, 1))
+def test_no_request_has_no_agents(store: EventStore, items: ItemSpace) -> None:
+    nodes, votes = agents_at(store, store.samples("test")[:0], items.codebook, (1, 1, 1))
     assert nodes.shape == votes.shape == (0, 1)

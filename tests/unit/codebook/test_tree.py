@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -112,6 +113,7 @@ def test_the_table_leads_both_ways(stages: Stages) -> None:
     names = pd.read_parquet(stages.prepare / "items.parquet")["item"]
     assert sorted(table["number"]) == list(range(len(codes)))
     assert table["leaf"].is_monotonic_increasing
+    row: Any
     for row in table.itertuples():
         assert row.item == names[row.number]
         assert row.semantic_id == "-".join(map(str, codes[row.number]))

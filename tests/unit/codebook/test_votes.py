@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import pytest
@@ -23,8 +23,11 @@ ITEMS = 14
 OFTEN = settings(max_examples=150, deadline=None)
 
 
+Case: TypeAlias = tuple[Codebook, torch.Tensor, torch.Tensor, tuple[int, ...]]
+
+
 @st.composite
-def cases(draw: st.DrawFn) -> tuple[Codebook, torch.Tensor, torch.Tensor, tuple[int, ...]]:
+def cases(draw: st.DrawFn) -> Case:
     """A tree, histories of a few requests as leaves with their mask, and budgets; small, so that ties abound."""
     depth = draw(st.integers(1, 3))
     codes = draw(st.lists(st.tuples(*[st.integers(0, 2)] * depth), min_size=ITEMS, max_size=ITEMS))
@@ -84,7 +87,7 @@ def _pairs(agents: Agents, row: int) -> list[tuple[int, int]]:
 
 @given(case=cases(), rule=st.sampled_from(["tree", "flat"]))
 @OFTEN
-def test_vote_agrees_with_reference(case: Any, rule: Rule) -> None:
+def test_vote_agrees_with_reference(case: Case, rule: Rule) -> None:
     book, leaves, mask, budgets = case
     agents = _vote(*case, rule)
     for row in range(len(leaves)):
@@ -94,7 +97,7 @@ def test_vote_agrees_with_reference(case: Any, rule: Rule) -> None:
 
 @given(case=cases())
 @OFTEN
-def test_votes_of_children_sum_to_parent(case: Any) -> None:
+def test_votes_of_children_sum_to_parent(case: Case) -> None:
     """With room for all, the votes at one depth are sums of those one level deeper, and all votes are cast."""
     book, leaves, mask, _ = case
     item_of_leaf = {int(leaf): item for item, leaf in enumerate(book.item_nodes[:, -1])}
@@ -139,7 +142,7 @@ def test_ties_go_to_the_most_recent_then_the_lower_code(
 @given(case=cases(), rule=st.sampled_from(["tree", "flat"]), bits=st.sampled_from([0, 20, 63]), block=st.integers(1, 9))
 @OFTEN
 def test_neither_packing_nor_blocks_nor_threads_show_in_the_result(
-    case: Any, rule: Rule, bits: int, block: int
+    case: Case, rule: Rule, bits: int, block: int
 ) -> None:
     """Entries too many for one packed integer are sorted by three keys; requests are counted in blocks."""
     expected = _vote(*case, rule)
@@ -183,7 +186,7 @@ def test_the_tree_keeps_siblings_that_a_flat_vote_would_not() -> None:
 
 @given(case=cases(), rule=st.sampled_from(["tree", "flat"]))
 @OFTEN
-def test_agents_are_observed_leaves_and_at_most_the_product_of_budgets(case: Any, rule: Rule) -> None:
+def test_agents_are_observed_leaves_and_at_most_the_product_of_budgets(case: Case, rule: Rule) -> None:
     _, leaves, mask, budgets = case
     agents = _vote(*case, rule)
     real = agents.nodes >= 0
@@ -200,7 +203,7 @@ def test_agents_are_observed_leaves_and_at_most_the_product_of_budgets(case: Any
 
 @given(case=cases(), rule=st.sampled_from(["tree", "flat"]), more=st.integers(1, 4))
 @OFTEN
-def test_padding_and_items_without_id_never_vote(case: Any, rule: Rule, more: int) -> None:
+def test_padding_and_items_without_id_never_vote(case: Case, rule: Rule, more: int) -> None:
     book, leaves, mask, budgets = case
     plain = _vote(*case, rule)
     wide_leaves = torch.nn.functional.pad(leaves, (more, 0))
@@ -214,7 +217,7 @@ def test_padding_and_items_without_id_never_vote(case: Any, rule: Rule, more: in
 
 @given(case=cases(), rule=st.sampled_from(["tree", "flat"]))
 @OFTEN
-def test_requests_of_a_batch_do_not_see_each_other(case: Any, rule: Rule) -> None:
+def test_requests_of_a_batch_do_not_see_each_other(case: Case, rule: Rule) -> None:
     book, leaves, mask, budgets = case
     together = _vote(*case, rule)
     for row in range(len(leaves)):
@@ -246,7 +249,7 @@ def test_old_behaviors_can_count_less() -> None:
 
 @given(case=cases(), rule=st.sampled_from(["tree", "flat"]))
 @OFTEN
-def test_weights_count_as_so_many_events(case: Any, rule: Rule) -> None:
+def test_weights_count_as_so_many_events(case: Case, rule: Rule) -> None:
     """Weights 2 and 1 by turns, against each event written once or twice."""
     book, leaves, mask, budgets = case
     twice = torch.arange(leaves.shape[1]) % 2 == 0

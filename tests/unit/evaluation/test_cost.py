@@ -13,6 +13,7 @@ from hisac_lab.config.model import BackboneConfig
 from hisac_lab.evaluation.cost import CANDIDATES, count, measure_time, request_macs
 from hisac_lab.evaluation.records import ServingCost
 from hisac_lab.events.batches import Requests
+from hisac_lab.events.records import Prepared
 from hisac_lab.events.store import EventStore
 from hisac_lab.inference.loader import Loader
 from hisac_lab.models.catalog import build
@@ -29,7 +30,8 @@ CONFIGS = {"short": DINConfig(whole_history=False), "whole": DINConfig(), "hisac
 def _loader(length: int) -> Loader:
     """Requests of one user whose histories all have this length."""
     items = np.random.default_rng(0).integers(0, ITEMS, length).astype(np.int32)
-    store = EventStore(Path("nowhere"), {}, items, np.arange(length) * 1000, np.array([0, length]))
+    unknown: Prepared = Prepared.model_construct()  # type: ignore[call-arg]
+    store = EventStore(Path("nowhere"), unknown, items, np.arange(length) * 1000, np.array([0, length]))
     one, shape = np.ones(3, np.int64), (3, 2)
     filled = np.ones(shape, bool)
     requests = Requests(

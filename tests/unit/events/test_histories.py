@@ -85,8 +85,9 @@ def told(store: EventStore, split: str) -> list[tuple[Any, ...]]:
 def by_hand(events: pd.DataFrame, config: PrepareConfig) -> list[tuple[Any, ...]]:
     """The same from the log, one event at a time."""
     unit = UNIT_SECONDS[config.time_unit]
-    ordered = [(row.user, row.item, row.time, int(row.rating >= config.positive_from)) for row in events.itertuples()]
-    ordered = sorted(ordered, key=lambda row: row[2])
+    assert config.positive_from is not None
+    columns = (events["user"], events["item"], events["time"], (events["rating"] >= config.positive_from).astype(int))
+    ordered = sorted(zip(*(column.tolist() for column in columns), strict=True), key=lambda row: row[2])
     rows = []
     for user, item, time, label in ordered:
         past = [
@@ -116,7 +117,7 @@ def test_a_request_is_one_user_in_one_time_unit_and_lies_in_one_split(
 ) -> None:
     unit = UNIT_SECONDS[config.time_unit]
     with prepared(events, config) as store:
-        cuts, begins = store.manifest.cuts, 0
+        cuts, begins = store.manifest.cuts, 0.0
         seen: dict[int, tuple[int, int, str]] = {}
         for split, ends in zip(SPLITS, [cuts["valid"], cuts["test"], np.inf], strict=True):
             samples = store.samples(split)

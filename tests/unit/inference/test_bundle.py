@@ -15,7 +15,7 @@ from hisac_lab.codebook.build import grow
 from hisac_lab.config.tokens import RQVAEConfig
 from hisac_lab.inference.bundle import load_model, save_model
 from hisac_lab.models.catalog import build
-from hisac_lab.models.hisac import HiSACConfig
+from hisac_lab.models.hisac import HiSACBranch, HiSACConfig
 from hisac_lab.tokens.rqvae import fit_rqvae
 
 SPACE = make_items()
@@ -94,6 +94,7 @@ def test_a_codebook_with_a_space_of_its_own_is_routed_there_and_saved(tmp_path: 
     space = dataclasses.replace(SPACE, codebook=grow(quantizer.encode(SPACE.semantic.numpy()), quantizer, latents))
     config = HiSACConfig(agents=4)
     model = build(config, BACKBONE, space, 0).eval()
+    assert isinstance(model.long, HiSACBranch)
     assert model.long.semantic.shape == (ITEMS, 4)
     assert model.encoder.semantic.shape == SPACE.semantic.shape
     save_model(tmp_path, model, config, space)

@@ -8,7 +8,6 @@ from kit import says
 
 from hisac_lab.base.errors import UserError
 from hisac_lab.config.compute import ComputeConfig
-from hisac_lab.inference import runtime
 from hisac_lab.inference.runtime import Runtime
 
 
@@ -24,7 +23,7 @@ def test_the_processor_computes_in_single_precision_unless_told_otherwise(precis
 
 
 def test_a_missing_gpu_is_an_error_when_demanded_and_none_when_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runtime.torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(UserError, match=r"settings: compute\.device: is cuda, but no GPU"):
         Runtime.start(ComputeConfig(device="cuda"))
     assert Runtime.start(ComputeConfig(device="auto")).device.type == "cpu"
@@ -32,9 +31,9 @@ def test_a_missing_gpu_is_an_error_when_demanded_and_none_when_not(monkeypatch: 
 
 def test_each_process_of_a_machine_takes_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     taken: list[int] = []
-    monkeypatch.setattr(runtime.torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(runtime.torch.cuda, "device_count", lambda: 2)
-    monkeypatch.setattr(runtime.torch.cuda, "set_device", taken.append)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "set_device", taken.append)
     monkeypatch.setenv("LOCAL_RANK", "1")
     assert Runtime.start(ComputeConfig()) == Runtime(torch.device("cuda"), mixed=True)
     assert Runtime.start(ComputeConfig(device="cpu")).device.type == "cpu"

@@ -17,6 +17,7 @@ from hisac_lab.models.backbone import ItemEncoder, context_features, context_wid
 from hisac_lab.models.catalog import build
 from hisac_lab.models.contract import History, ItemSpace, UserState
 from hisac_lab.models.din import DINConfig
+from hisac_lab.models.tables import Embedding
 
 SPACE = make_items()
 
@@ -24,8 +25,10 @@ SPACE = make_items()
 def test_an_item_is_the_sum_of_its_id_fields_and_projected_embedding() -> None:
     encoder = ItemEncoder(SPACE, 8)
     item = 23
+    assert isinstance(encoder.ids, Embedding)
     expected = encoder.ids.weight[item] + encoder.project(SPACE.semantic[item])
     for table, code in zip(encoder.tables, SPACE.fields[item], strict=True):
+        assert isinstance(table, Embedding)
         expected = expected + table.weight[code]
     torch.testing.assert_close(encoder(torch.tensor([[item]]))[0, 0], expected)
 
@@ -49,6 +52,9 @@ def test_a_large_table_keeps_its_gradient_sparse_however_many_items_are_asked(mo
     large = ItemEncoder(SPACE, 8)
     for encoder in (plain, large):
         encoder(many).square().sum().backward()
+    assert isinstance(large.ids, Embedding)
+    assert isinstance(plain.ids, Embedding)
+    assert large.ids.weight.grad is not None
     found = large.ids.weight.grad.coalesce()
     assert found.indices()[0].tolist() == [0, 5, 9, 59]
     torch.testing.assert_close(found.to_dense(), plain.ids.weight.grad)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -194,11 +195,12 @@ def test_groups_are_read_by_attention(by: str, reader: str) -> None:
 
 def test_values_fade_by_the_law_that_is_set() -> None:
     days = torch.tensor([[0, 1, 10, 365]])
-    for decay, law in {
+    laws: dict[str, Callable[[int], float]] = {
         "exponential": lambda d: math.exp(-0.1 * d),
         "power": lambda d: (1 + d) ** -0.1,
         "none": lambda d: 1.0,
-    }.items():
+    }
+    for decay, law in laws.items():
         branch = _branch("patches", decay=decay, decay_rate=0.1)
         left = torch.as_tensor(branch.fade(days * DAY)).expand(1, 4)
         assert left[0].tolist() == pytest.approx([law(int(day)) for day in days[0]], rel=1e-5)

@@ -180,6 +180,7 @@ def test_pruned_behaviors_still_count() -> None:
         state = branch.encode(history, events)
         assert state["keys"].shape[1] == 1
         state["keys"].square().sum().backward()
+        assert events.grad is not None
         pruned = branch.item_leaf[history.items] != branch.agents(history).nodes
         assert 3 < int(pruned.sum()) < 12
         reach[routing] = events.grad.abs().sum(dim=2)[pruned]
@@ -194,6 +195,7 @@ def test_old_events_decay(days: int) -> None:
     older = dataclasses.replace(history, ages=history.ages + days * DAY * history.mask)
     events = _events(history)
     now, then = branch.encode(history, events), branch.encode(older, events)
+    assert branch.decay is not None
     rate = torch.nn.functional.softplus(branch.decay)
     assert 0 < rate.item() < 0.1
     for name in ("keys", "values"):
@@ -243,7 +245,8 @@ def _plain_attention(branch: HiSACBranch, state: dict[str, Tensor], queries: Ten
             part = slice(head * width, (head + 1) * width)
             scores = query[:, part] @ keys[:, part].T / math.sqrt(width) + bias
             out[row, :, part] = torch.softmax(scores, dim=1) @ values[:, part]
-    return branch.reader.merge(out)
+    merged: Tensor = branch.reader.merge(out)
+    return merged
 
 
 @pytest.mark.parametrize("heads", [1, 2, 4])

@@ -115,7 +115,9 @@ def test_agents_can_stand_in_front_of_a_transformer_block() -> None:
     assert branch.block is not None
     with torch.no_grad():
         state = branch.encode(history, _events(history))
-        values = branch.value(_events(history)) * branch.fade(history.ages)[..., None]
+        faded = branch.fade(history.ages)
+        assert isinstance(faded, Tensor)
+        values = branch.value(_events(history)) * faded[..., None]
         agents, bias = branch.compress(history, values)
         for row in range(len(LENGTHS)):
             there = bias[row] > -1e30

@@ -18,6 +18,7 @@ from hisac_lab.models.contract import History, UserState
 from hisac_lab.models.iat import IATBranch, IATConfig
 from hisac_lab.models.instance_source import IATSourceConfig, InstanceSource
 from hisac_lab.models.instances import Instances
+from hisac_lab.models.tables import Embedding
 
 SPACE = make_items()
 CANDIDATES = torch.randint(0, ITEMS, (6, 3), generator=torch.Generator().manual_seed(0))
@@ -35,6 +36,7 @@ def _source(order: str = "user", window: int = 64) -> InstanceSource:
         if isinstance(part, torch.nn.Embedding):
             torch.nn.init.normal_(part.weight)
     if model.reader is not None:
+        assert model.reader.gaps is not None
         torch.nn.init.normal_(model.reader.gaps)
     return model.eval()
 
@@ -84,6 +86,7 @@ def test_streaming_scores_like_user_order(order: str) -> None:
 def test_in_user_order_gradients_reach_earlier_instances() -> None:
     model = _source()
     model.score_users(_requests(), CANDIDATES, MASK, USERS, TIMES)[2].sum().backward()
+    assert isinstance(model.encoder.ids, Embedding)
     grad = model.encoder.ids.weight.grad
     assert grad is not None
     history = _requests()
@@ -116,6 +119,7 @@ def test_instances_of_one_request_do_not_see_each_other() -> None:
 def test_stored_instances_before_a_batch_read_like_a_longer_batch(window: int) -> None:
     """The first requests stored, the later ones together: as if all stood in one batch, or streamed one by one."""
     model = _source(window=window)
+    assert model.reader is not None
     model.reader.blocks = model.reader.blocks[:1]  # with two blocks, a short window reaches further in a longer batch
     stored = _stream(model)[1]
     late = [2, 3, 4]  # of users 0 and 1, whose earlier requests are stored

@@ -12,7 +12,7 @@ from hisac_lab.config.train import TrainConfig
 from hisac_lab.inference.bundle import load_model, save_model
 from hisac_lab.models.backbone import ItemEncoder
 from hisac_lab.models.catalog import build
-from hisac_lab.models.tables import MEGABYTE, SPARSE_ROWS, SharedTable, draw, every, item_table, least_rows
+from hisac_lab.models.tables import MEGABYTE, SPARSE_ROWS, Embedding, SharedTable, draw, every, item_table, least_rows
 from hisac_lab.training.optimizers import make_optimizers
 
 SPACE = make_items()
@@ -91,6 +91,7 @@ def test_the_same_seed_draws_the_same_table_and_it_survives_saving(tmp_path_fact
     backbone = BACKBONE.model_copy(update={"table_mb": 0.0014})
     one, two = (build(MODELS["hisac"], backbone, SPACE, 0) for _ in range(2))
     assert isinstance(one.encoder.ids, SharedTable)
+    assert isinstance(two.encoder.ids, SharedTable)
     assert torch.equal(one.encoder.ids.rows.weight, two.encoder.ids.rows.weight)
     out = tmp_path_factory.mktemp("bundle")
     save_model(out, one, MODELS["hisac"], SPACE)
@@ -104,6 +105,7 @@ def test_gradients_reach_both_rows_of_an_item_and_no_others(count: int) -> None:
     assert isinstance(encoder.ids, SharedTable)
     items = torch.full((count,), 23)
     encoder(items).sum().backward()
+    assert encoder.ids.rows.weight.grad is not None
     touched = encoder.ids.rows.weight.grad.abs().sum(dim=1).nonzero().flatten().tolist()
     assert touched == [int(place) for place in encoder.ids.places(torch.tensor(23))]
 
@@ -111,12 +113,15 @@ def test_gradients_reach_both_rows_of_an_item_and_no_others(count: int) -> None:
 def test_the_table_is_trained_by_adagrad() -> None:
     model = build(MODELS["hisac"], BACKBONE.model_copy(update={"table_mb": 0.0014}), SPACE, 0)
     held = {id(part) for group in make_optimizers(model, TrainConfig())[1].param_groups for part in group["params"]}
+    assert isinstance(model.encoder.ids, SharedTable)
     assert id(model.encoder.ids.rows.weight) in held
 
 
 def test_a_large_table_has_sparse_gradients_for_what_a_batch_touches() -> None:
     table = item_table(SPARSE_ROWS, 4, None)
     table(torch.tensor([5, 9, 5])).sum().backward()
+    assert isinstance(table, Embedding)
+    assert table.weight.grad is not None
     assert table.weight.grad.is_sparse
     assert table.weight.grad.coalesce().indices().tolist() == [[5, 9]]
     assert not item_table(SPARSE_ROWS - 1, 4, None).sparse

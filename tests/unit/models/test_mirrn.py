@@ -80,13 +80,15 @@ def test_places_are_counted_from_the_newest_event() -> None:
     level = dataclasses.replace(history, ages=torch.ones_like(history.ages))
     swapped.items[0, :2] = history.items[0, :2].flip(0)
     branch = model.long
-    assert branch is not None
+    assert isinstance(branch, MIRRNBranch)
     state, other = model.encode(level), model.encode(swapped)
     one, two = (branch.attend(s, asked(model, state, candidates)) for s in (state, other))
     torch.testing.assert_close(one, two, atol=0.02, rtol=0.02)  # places are a small part of an event
     assert branch.place.weight.grad is None
     one.sum().backward()
-    used = branch.place.weight.grad.abs().sum(dim=1) > 0
+    after = branch.place.weight.grad
+    assert after is not None
+    used = after.abs().sum(dim=1) > 0
     assert used.nonzero().max() <= int(math.log2(9))
 
 

@@ -23,8 +23,8 @@ def _branch(**changes: Any) -> R2LEDBranch:
     torch.manual_seed(0)
     settings = {"top": TOP, "recent": RECENT, "heads": 2} | changes
     branch = R2LEDBranch(R2LEDConfig.model_validate(settings), BACKBONE, SPACE)
-    for table in branch.tables:
-        torch.nn.init.normal_(table.weight)
+    for table in branch.tables.parameters():
+        torch.nn.init.normal_(table)
     return branch
 
 
@@ -109,7 +109,9 @@ def test_each_route_searches_for_itself(routes: tuple[str, ...]) -> None:
     _, _, state, queries = _setting(branch)
     _, _, every, _ = _setting(whole)
     candidates = ask(queries, CANDIDATES)
-    reference = dict(zip(whole.config.routes, whole.find(every, candidates), strict=True))
+    reference: dict[str, tuple[Tensor, Tensor]] = dict(
+        zip(whole.config.routes, whole.find(every, candidates), strict=True)
+    )
     for route, (places, valid) in zip(routes, branch.find(state, candidates), strict=True):
         assert torch.equal(places, reference[route][0])
         assert torch.equal(valid, reference[route][1])
@@ -132,21 +134,23 @@ def test_the_gate_weighs_levels() -> None:
     vectors, queries = torch.randn(5, BACKBONE.dim), torch.randn(5, BACKBONE.dim)
     nodes = NODES[torch.tensor([4, 9, 30, 41, 3])].int()
     with torch.no_grad():
-        levels = torch.stack([table.weight[nodes[:, level].long() + 1] for level, table in enumerate(branch.tables)])
+        levels = torch.stack([table(nodes[:, level].long() + 1) for level, table in enumerate(branch.tables)])
+        assert branch.gate_event is not None
+        assert branch.gate_query is not None
         gates = torch.softmax(branch.gate_event(vectors) + branch.gate_query(queries), dim=-1)
-        expected = sum(gates[:, level, None] * levels[level] for level in range(3))
+        expected = sum((gates[:, level, None] * levels[level] for level in range(3)), torch.zeros(()))
         torch.testing.assert_close(branch.semantic(vectors, nodes, queries), expected)
         other = branch.semantic(vectors, nodes, queries.flip(0))
         assert not torch.allclose(other, expected)  # the candidate decides
-        mean = torch.stack([table.weight[nodes[:, level].long() + 1] for level, table in enumerate(plain.tables)])
+        mean = torch.stack([table(nodes[:, level].long() + 1) for level, table in enumerate(plain.tables)])
         torch.testing.assert_close(plain.semantic(vectors, nodes, queries), mean.mean(dim=0))
 
 
 def test_a_prefix_has_a_vector_of_its_own() -> None:
     branch = _branch()
     sizes = [len(parents) + 1 for parents in SPACE.codebook.parents]
-    assert [len(table.weight) for table in branch.tables] == sizes
-    assert [len(table.weight) for table in _branch(depth=2).tables] == sizes[:2]
+    assert [len(table) for table in branch.tables.parameters()] == sizes
+    assert [len(table) for table in _branch(depth=2).tables.parameters()] == sizes[:2]
 
 
 @pytest.mark.parametrize("fuse", ["views", "items"])
@@ -166,6 +170,8 @@ def test_routes_meet_in_attention(fuse: str, fusion: str) -> None:
             nodes = torch.stack([state["long_nodes"][row][places[row]] for row in range(2)])
             s = branch.semantic(x, nodes, e_v[:, :, None].expand_as(x))
             if fuse == "items":
+                assert branch.view_gate is not None
+                assert branch.bridge is not None
                 z = torch.sigmoid(branch.view_gate(torch.cat([x, s], dim=-1)))
                 answers.append(branch.attentions[number](f_v, z * x + (1 - z) * branch.bridge(s), there))
                 number += 1

@@ -95,6 +95,7 @@ def test_the_memory_is_updated_by_one_gru() -> None:
     memory = query = v
     gates, memories = branch.read(state, v)
     for step, unit in enumerate(branch.passes):
+        assert isinstance(unit, DualQueryAttention)
         gate = _plain_gates(unit, v, query, state["long_events"], state["long_mask"])
         total = torch.einsum("rcl,rld->rcd", gate, state["long_events"])
         memory = torch.stack([branch.memory(total[row], memory[row]) for row in range(3)])
@@ -123,6 +124,7 @@ def test_enhancement_refines_the_last_memory() -> None:
     for step in branch.steps:
         refined = branch.refine(torch.cat([step(refined), v.flatten(0, 1)], dim=1), refined)
     (layer,) = branch.places
+    assert isinstance(layer, nn.Linear)
     by_place = torch.relu(gates[-1] @ layer.weight[:, -9:].T + layer.bias)
     expected = branch.merge(torch.cat([by_place, refined.view_as(v)], dim=-1))
     torch.testing.assert_close(branch.attend(state, ask(v)), expected, atol=1e-5, rtol=1e-4)
@@ -135,6 +137,7 @@ def test_weight_features_look_at_places_from_the_newest(positions: int) -> None:
     """A place keeps its weight however long the history is padded; beyond `positions` gates do not count."""
     branch = _branch(positions=positions)
     (layer, *_), size = branch.places, min(positions, 9)
+    assert isinstance(layer, nn.Linear)
     gates = torch.rand(1, 1, 9)
     found = branch._by_place(layer, gates)
     expected = layer.bias.clone()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import pytest
 import torch
@@ -16,7 +16,8 @@ from hisac_lab.models.stack import HSTUBlock, SoftmaxBlock, Stack
 from hisac_lab.models.transformer import TransformerBranch, TransformerConfig
 from hisac_lab.ops.attention import FLOOR
 
-BLOCKS = ["softmax", "hstu"]
+Block: TypeAlias = Literal["softmax", "hstu"]
+BLOCKS: list[Block] = ["softmax", "hstu"]
 
 
 def _branch(**changes: Any) -> TransformerBranch:
@@ -33,7 +34,7 @@ def _events(history: History) -> Tensor:
 
 
 @pytest.mark.parametrize("block", BLOCKS)
-def test_an_event_sees_no_later_one(block: str) -> None:
+def test_an_event_sees_no_later_one(block: Block) -> None:
     branch, history = _branch(block=block, readout="last"), make_history([8])
     events = _events(history)
     outputs: list[Tensor] = []
@@ -47,10 +48,11 @@ def test_an_event_sees_no_later_one(block: str) -> None:
 
 
 @pytest.mark.parametrize("block", BLOCKS)
-def test_a_candidate_reads_like_the_next_event(block: str) -> None:
+def test_a_candidate_reads_like_the_next_event(block: Block) -> None:
     """Tokens and candidates in one causal sequence give the candidate the same output."""
     torch.manual_seed(0)
     stack = Stack(8, 2, 2, 10, block)
+    assert stack.gaps is not None
     torch.nn.init.normal_(stack.gaps)
     history, count = make_history([6, 3]), 6
     x, candidates = torch.randn(2, count, 8), torch.randn(2, 3, 8)
@@ -80,7 +82,7 @@ def test_places_are_counted_from_the_newest_event(readout: str) -> None:
 
 
 @pytest.mark.parametrize("block", BLOCKS)
-def test_only_the_window_is_read(block: str) -> None:
+def test_only_the_window_is_read(block: Block) -> None:
     branch, history = _branch(block=block, window=4), make_history([9])
     events, queries = _events(history), torch.randn(1, 2, BACKBONE.dim)
     answer = branch.attend(UserState(branch.encode(history, events)), ask(queries))
@@ -94,6 +96,7 @@ def test_the_hstu_block_is_its_formula() -> None:
     torch.manual_seed(0)
     block, x = HSTUBlock(8, 1, window=20), torch.randn(5, 8)
     stack = Stack(8, 1, 1, 20, "hstu")
+    assert stack.gaps is not None
     torch.nn.init.normal_(stack.gaps)
     stack.blocks[0] = block
     gaps = torch.arange(25).view(1, 5, 5) * 1000

@@ -31,8 +31,8 @@ def readers(tree: ast.AST) -> Iterator[int]:
     for node in ast.walk(tree):
         names = [alias.name for alias in node.names] if isinstance(node, ast.ImportFrom) else []
         names += [node.id] if isinstance(node, ast.Name) else [node.attr] if isinstance(node, ast.Attribute) else []
-        if READERS & set(names):
-            yield node.lineno  # type: ignore[attr-defined]
+        if isinstance(node, ast.stmt | ast.expr) and READERS & set(names):
+            yield node.lineno
 
 
 def stage_lists(tree: ast.AST) -> Iterator[int]:
@@ -49,7 +49,7 @@ def stage_lists(tree: ast.AST) -> Iterator[int]:
                 named += str(node.func.value.value).split()
         elif isinstance(node, ast.ImportFrom):
             named = [alias.name.lower() for alias in node.names]
-        if len(set(named) & set(STAGES)) > FEW:
+        if isinstance(node, ast.stmt | ast.expr) and len(set(named) & set(STAGES)) > FEW:
             yield node.lineno
 
 

@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -69,16 +70,17 @@ def test_peers_get_the_samples_of_the_log(tmp_path: Path, monkeypatch: pytest.Mo
     wanted = plain_samples(pd.read_csv(tmp_path / "log.csv"), LIMIT)
 
     rows = pd.concat([pd.read_csv(tmp_path / f"{name}.csv") for name in synthetic.SPLITS])
-    found = zip(rows["user_id"], rows["item_id"], rows["label"], rows["history"].str.split("^"), strict=True)
-    assert list(found) == wanted
+    read = zip(rows["user_id"], rows["item_id"], rows["label"], rows["history"].str.split("^"), strict=True)
+    assert list(read) == wanted
     assert [len(log.split(name)) for name in synthetic.SPLITS] == [len(wanted) - 18, 5, 13]  # rounded as `ingest` does
 
     names = np.concatenate([np.array([""]), synthetic.item_name(np.arange(synthetic.ITEMS))])
     full = pd.read_parquet(tmp_path / "user_info.parquet")["full_item_seq"]
     shared = pd.concat([pd.read_parquet(tmp_path / f"{name}.parquet") for name in synthetic.SPLITS])
+    columns = (shared[name].tolist() for name in ("user_index", "item_index", "label", "seq_len"))
     found = [
-        (f"u{row.user_index}", names[row.item_index], row.label, names[full[row.user_index][: row.seq_len]][-LIMIT:])
-        for row in shared.itertuples()
+        (f"u{user}", names[item], label, names[full[user][:length]][-LIMIT:])
+        for user, item, label, length in zip(*columns, strict=True)
     ]
     assert [(*one[:3], one[3].tolist()) for one in found] == wanted
 
@@ -93,7 +95,8 @@ def test_other_items_in_a_batch_are_found(tmp_path: Path, monkeypatch: pytest.Mo
     np.savez(tmp_path / "batches.npz", fuxictr=np.array([[1, 2], [2, 1]]), longctr=codes + 1)
     prepare.check_same(mine, tmp_path)
     for name, batch in (("fuxictr", [[2, 1], [2, 1]]), ("longctr", [[4, 6], [2, 4]])):
-        np.savez(tmp_path / "batches.npz", **{name: np.array(batch)})
+        batches: dict[str, Any] = {name: np.array(batch)}
+        np.savez(tmp_path / "batches.npz", **batches)
         with pytest.raises(UserError, match=f"batches of {name}: hold other items"):
             prepare.check_same(mine, tmp_path)
 

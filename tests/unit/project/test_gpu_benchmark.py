@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import importlib
 import json
 import os
@@ -76,9 +77,7 @@ def test_every_form_of_the_routing_is_the_same_function(
         "kernel, gathering": forms.by_kernel(task, tile, gather=True)(),
     }
     for name, answer in found.items():
-        torch.testing.assert_close(
-            answer, expected, atol=1e-5, rtol=1e-5, msg=lambda text, name=name: f"{name}: {text}"
-        )
+        torch.testing.assert_close(answer, expected, atol=1e-5, rtol=1e-5, msg=functools.partial("{}: {}".format, name))
     expected, wide = by_distance(task, over_agents=True), bench.gpu_kernel.Tile(128, 32, 4, 2)
     torch.testing.assert_close(forms.plain(task, over_agents=True), expected, atol=1e-5, rtol=1e-5)
     answer = forms.by_kernel(task, wide, over_agents=True)()

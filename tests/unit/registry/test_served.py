@@ -18,6 +18,7 @@ from kit import EVERY, ITEMS, lively, make_items, says
 from hisac_lab.base import arithmetic
 from hisac_lab.inference.bundle import save_model
 from hisac_lab.models.contract import History
+from hisac_lab.models.iat import IATConfig
 from hisac_lab.models.instances import Instances
 from hisac_lab.registry.records import VocabularyFile
 from hisac_lab.registry.served import ServedRanker
@@ -50,13 +51,16 @@ def _served(name: str, home: Path) -> ServedRanker:
 
 
 def _scores(served: ServedRanker, request: dict[str, Any]) -> list[float]:
-    return served.predict(None, pd.DataFrame([request]))["scores"][0]
+    scores: list[float] = served.predict(None, pd.DataFrame([request]))["scores"][0]
+    return scores
 
 
 def test_instances_of_a_request_are_scored_as_from_a_store(tmp_path: Path) -> None:
     served, model = _served("iat", tmp_path), lively("iat", SPACE)
     found = _scores(served, REQUEST | FETCHED)
-    last = slice(-EVERY["iat"].window, None)
+    config = EVERY["iat"]
+    assert isinstance(config, IATConfig)
+    last = slice(-config.window, None)
     past = Instances(
         torch.from_numpy(VECTORS[None, last]),
         torch.arange(6)[None, last],

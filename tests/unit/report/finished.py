@@ -140,7 +140,7 @@ def make(root: Path) -> Artifacts:
     quality = {"levels": [level], "ids": 2, "collision_rate": 1.0, "largest_bucket": 2, "max_bucket_share": 0.5}
     quality |= {"explained_variance": 0.4, "mean_squared_error": 0.1, "cosine": 0.8, "neighbor_overlap": 0.3}
     quality |= {"purity_by_chance": 0.2, "purity_lift": 3.0}
-    tokenization = {"method": "residual_kmeans", "category": "genre", "quality": quality, "refit": {}}
+    tokenization: dict[str, Any] = {"method": "residual_kmeans", "category": "genre", "quality": quality, "refit": {}}
     tokenization |= {"widths": [2], "depth": 1, "dim": 2, "items": 4, "items_without_id": 1}
     write_manifest(made.tokenize, **tokenization)
     book = {"depth": 1, "digest": "abcd", "method": "residual_kmeans", "own_space": False}

@@ -248,7 +248,7 @@ def test_a_path_that_does_not_exist_is_an_error_not_a_fallback(tmp_path: Path) -
         run_acquire(_config("path", "wheel", path=tmp_path / "nowhere"), tmp_path)
 
 
-def _own(tmp_path: Path, name: str = "log.csv", content: str = HEADER + "u,a,4,1\n", **more: str | None) -> None:
+def _own(tmp_path: Path, name: str = "log.csv", content: str = HEADER + "u,a,4,1\n", **more: Any) -> None:
     (tmp_path / name).write_text(content)
     run_acquire(AcquireConfig(dataset="own", path=str(tmp_path / name), **more), tmp_path)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -51,10 +52,13 @@ def test_a_trial_is_deterministic_and_costs_more_with_more_agents(task: TrialTas
 
 def test_resamples_are_of_users_and_the_same_for_every_trial(task: TrialTask, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = {"agents": 2, "depth": 1, "breadth": 0.5, "temperature": 0.07}
-    drawn = []
-    monkeypatch.setattr(
-        stage, "weighted_auc", lambda *given: drawn.append((*given[:2], list(given[2]), given[3])) or np.zeros(3)
-    )
+    drawn: list[tuple[Any, ...]] = []
+
+    def note(*given: Any) -> np.ndarray:
+        drawn.append((*given[:2], list(given[2]), given[3]))
+        return np.zeros(3)
+
+    monkeypatch.setattr(stage, "weighted_auc", note)
     for agents in (2, 4):
         run_trial(task, settings | {"agents": agents})
     (labels, one, weights, user), (_, other, same, _) = drawn

@@ -93,9 +93,9 @@ class Bad:
 PARQUET, QUOTE = "events.parquet", "close the quote"
 UNIT = "give one unit throughout and name it in prepare.columns.time_format"
 UNLABELED = {"config": PrepareConfig(columns=ColumnsConfig(label=None))}
-RANGE = {"config": mapped(label_range=(1, 5))}
-MILLIS = {"config": mapped(time_format="milliseconds")}
-ISO = {"config": mapped(time_format="iso")}
+RANGE: dict[str, Any] = {"config": mapped(label_range=(1, 5))}
+MILLIS: dict[str, Any] = {"config": mapped(time_format="milliseconds")}
+ISO: dict[str, Any] = {"config": mapped(time_format="iso")}
 AGAIN, PACKED = "fetch or compress it again", gzip.compress(GOOD.encode())
 WHOLE = "write or fetch it again"
 BROKEN_FILES = [

@@ -47,7 +47,7 @@ def test_movielens_items_have_title_genres_and_decade(
     write(tmp_path)
     table = _items(_load(tmp_path, "movielens"))
     genres = "Comedy Drama" if "Film" in title else "Comedy War"
-    assert table.loc["3", ["text", "title", "genres"]].tolist() == [f"{title}. {genres}", title, genres]
+    assert list(table.loc["3", ["text", "title", "genres"]]) == [f"{title}. {genres}", title, genres]
     assert table.loc["3", "decade"] == ("1980s" if "Film" in title else "1950s")
     if "Film" in title:
         assert table.loc["1", "genres"] == ""
@@ -73,7 +73,7 @@ def test_kuairand_features_are_words_and_codes(tmp_path: Path) -> None:
     layouts.kuairand(tmp_path)
     table = _items(_load(tmp_path, "kuairand"))
     assert table.loc["1", "text"] == "tag 12 tag 65 NORMAL LongImport music 9 author 7"
-    assert table.loc["1", ["author", "tag", "kind", "upload", "music"]].tolist() == [
+    assert list(table.loc["1", ["author", "tag", "kind", "upload", "music"]]) == [
         "7",
         "12",
         "NORMAL",
@@ -141,7 +141,7 @@ def test_userbehavior_of_another_kind_and_its_categories(tmp_path: Path) -> None
     layouts.taobao_userbehavior(tmp_path)
     log = _load(tmp_path, "taobao-userbehavior", feedback="buy")
     assert len(_column(log, "time")) == len(range(3, layouts.USERS * layouts.EVENTS, 7))
-    assert _items(log).loc["4"].tolist() == ["category 1", "1"]
+    assert list(_items(log).loc["4"]) == ["category 1", "1"]
 
 
 def test_a_row_left_out_still_counts_for_the_line_of_the_next(tmp_path: Path) -> None:
@@ -154,8 +154,8 @@ def test_a_row_left_out_still_counts_for_the_line_of_the_next(tmp_path: Path) ->
 def test_amazon_products_are_described_by_their_page(tmp_path: Path) -> None:
     layouts.amazon_ratings(tmp_path)
     table = _items(_load(tmp_path, "amazon-reviews-2023"))
-    assert table.loc["2"].tolist() == ["Book 2. Books Poetry. Long and good", "Books", "unknown", "Poetry"]
-    assert table.loc["1", ["main_category", "category"]].tolist() == ["unknown", "unknown"]
+    assert list(table.loc["2"]) == ["Book 2. Books Poetry. Long and good", "Books", "unknown", "Poetry"]
+    assert list(table.loc["1", ["main_category", "category"]]) == ["unknown", "unknown"]
     assert str(layouts.ITEMS) not in table.index
 
 
@@ -164,7 +164,7 @@ def test_yambda_likes_and_what_is_known_of_tracks(tmp_path: Path) -> None:
     labels = _column(_load(tmp_path / "multi", "yambda", feedback="like"), "label")
     assert np.bincount(labels.astype(int)).tolist() == [51, 52]
     log = _load(tmp_path / "multi", "yambda")
-    assert _items(log).loc["5"].tolist() == ["artist 1 album 1", "1", "1"]
+    assert list(_items(log).loc["5"]) == ["artist 1 album 1", "1", "1"]
     assert set(_column(log, "organic")) == {0.0, 1.0}
     layouts.yambda_split(tmp_path / "split")
     assert set(_column(_load(tmp_path / "split", "yambda", feedback="like"), "label")) == {0.0, 1.0}
@@ -173,14 +173,14 @@ def test_yambda_likes_and_what_is_known_of_tracks(tmp_path: Path) -> None:
 def test_lastfm_tracks_without_an_id_go_by_name(tmp_path: Path) -> None:
     layouts.lastfm_1k(tmp_path)
     table = _items(_load(tmp_path, "lastfm-1k"))
-    assert table.loc["track-4"].tolist() == ['Band 0. Song "4', "Band 0"]
-    assert table.loc['Band 3 / Song "3'].tolist() == ['Band 3. Song "3', "Band 3"]
+    assert list(table.loc["track-4"]) == ['Band 0. Song "4', "Band 0"]
+    assert list(table.loc['Band 3 / Song "3']) == ['Band 3. Song "3', "Band 3"]
 
 
 def test_changelog_items_are_words_of_the_path_and_the_unit_is_the_day(tmp_path: Path) -> None:
     layouts.gcc_changelog(tmp_path)
     table = _items(_load(tmp_path, "gcc-changelog", time_unit="day"))
-    assert table.loc["3"].tolist() == ["gcc config file 3 c", "gcc/config", "c", "gcc/config"]
+    assert list(table.loc["3"]) == ["gcc config file 3 c", "gcc/config", "c", "gcc/config"]
     with says("settings", "prepare.time_unit", "'second'", "set it to day"):
         _load(tmp_path, "gcc-changelog")
 
@@ -193,7 +193,7 @@ def test_real_movielens_latest_small(tmp_path: Path) -> None:
     assert len(_column(log, "time")) == 100_004
     assert len(set(_column(log, "user"))) == 671
     assert len(set(_column(log, "item"))) == 9_066
-    assert _items(log).loc["1", ["title", "decade"]].tolist() == ["Toy Story", "1990s"]
+    assert list(_items(log).loc["1", ["title", "decade"]]) == ["Toy Story", "1990s"]
     write_manifest(tmp_path / "acquire", dataset="movielens", layout="movielens", files={})
     prepare_log(PrepareConfig(), tmp_path / "acquire", tmp_path / "prepared")
     assert read_manifest(tmp_path / "prepared")["events"] == 100_004
@@ -206,7 +206,7 @@ def test_real_kuairand_features(tmp_path: Path) -> None:
     (tmp_path / path).write_bytes((Path(SAMPLES) / "kuairand-pure-features" / path).read_bytes())
     table = _items(_load(tmp_path, "kuairand"))
     assert len(table) == 7_583
-    assert table.loc["0", ["author", "tag", "kind", "music"]].tolist() == ["7349781", "39", "NORMAL", "9"]
+    assert list(table.loc["0", ["author", "tag", "kind", "music"]]) == ["7349781", "39", "NORMAL", "9"]
     assert (table["text"] != "").all()
 
 

@@ -124,8 +124,8 @@ def test_a_film_without_a_year_and_one_with_accents_are_read(tmp_path: Path) -> 
     items = official(tmp_path, PrepareConfig()).items
     assert items is not None
     table = items().set_index("item")
-    assert table.loc["81"].tolist() == ["unknown. Action Crime", "unknown", "Action Crime", "unknown"]
-    assert table.loc["82"].tolist() == ["Misérables, Les. Action Crime", "Misérables, Les", "Action Crime", "1990s"]
+    assert list(table.loc["81"]) == ["unknown. Action Crime", "unknown", "Action Crime", "unknown"]
+    assert list(table.loc["82"]) == ["Misérables, Les. Action Crime", "Misérables, Les", "Action Crime", "1990s"]
 
 
 @pytest.mark.parametrize(("name", "missing"), [("official", "u.item"), ("recbole", "ml-100k.item")])

@@ -6,6 +6,7 @@ import bz2
 import datetime
 import decimal
 import gzip
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +93,8 @@ def test_compressed_text_is_read_and_placed(tmp_path: Path, suffix: str) -> None
         with pa.output_stream(str(packed), compression="zstd") as stream:
             stream.write(plain.read_bytes())
     else:
-        packed.write_bytes({".gz": gzip.compress, ".bz2": bz2.compress}[suffix](plain.read_bytes()))
+        compress: Callable[[bytes], bytes] = gzip.compress if suffix == ".gz" else bz2.compress
+        packed.write_bytes(compress(plain.read_bytes()))
     assert values(read(packed, COLUMNS, layout_of(packed)), "time") == backbone["time"].tolist()
     assert place(packed, layout_of(packed), 49) == place(plain, layout_of(plain), 49)
 
@@ -229,7 +231,7 @@ def test_every_row_keeps_its_line_whatever_stands_around_it(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tables, "BLOCK_BYTES", size)
         blocks, faults = _report(path)
-    found = {}
+    found: dict[int, str] = {}
     for block in blocks:
         where = places(path, block.layout, block.positions(np.arange(len(block))).tolist())
         found |= dict(zip(block.columns["time"].tolist(), where.values(), strict=True))

@@ -114,7 +114,7 @@ def _overlap_by_hand(vectors: np.ndarray, codes: np.ndarray, quantizer: Residual
         for path in ids:
             own = [other for other in others if tuple(codes[other]) == path]
             taken = min(wanted, len(own))
-            kept += taken * np.mean([true[other] <= limit for other in own])
+            kept += taken * float(np.mean([true[other] <= limit for other in own]))
             wanted -= taken
     return kept / (k * len(vectors))
 

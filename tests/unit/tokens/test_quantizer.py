@@ -33,7 +33,8 @@ OPEN = TokenizeLimits(
 
 def _vectors(count: int = 100, seed: int = 0) -> np.ndarray:
     vectors = np.random.default_rng(seed).normal(size=(count, 6)).astype(np.float32)
-    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    return vectors
 
 
 def _tokenize(home: Path, vectors: np.ndarray, config: TokenizeConfig, out: str = "tokenize") -> Path:
@@ -65,9 +66,9 @@ def test_fitting_twice_gives_the_same_codewords_and_another_seed_others() -> Non
 
 def test_the_global_generator_is_neither_used_nor_disturbed() -> None:
     np.random.seed(3)  # noqa: NPY002
-    before = np.random.get_state()[1].copy()  # noqa: NPY002
+    before = np.random.get_state(legacy=False)["state"]["key"].copy()  # noqa: NPY002
     fit(_vectors(), (4, 4), 20, 0)
-    np.testing.assert_array_equal(np.random.get_state()[1], before)  # noqa: NPY002
+    np.testing.assert_array_equal(np.random.get_state(legacy=False)["state"]["key"], before)  # noqa: NPY002
 
 
 @given(seed=st.integers(0, 1000))
@@ -272,7 +273,8 @@ def test_mini_batches_come_near_full_passes_and_read_only_their_rows() -> None:
 
         def __getitem__(self, rows: np.ndarray) -> np.ndarray:
             Watched.most = max(Watched.most, len(rows))
-            return vectors[rows]
+            taken: np.ndarray = vectors[rows]
+            return taken
 
     found = kmeans.mini_batch_kmeans(Watched(), 5, 40, 100, np.random.default_rng(0))
     assert found.shape == (5, 6)

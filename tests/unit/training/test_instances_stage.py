@@ -114,7 +114,9 @@ def test_the_curve_says_how_well_unseen_instances_are_ranked(make: Make) -> None
     curve = [json.loads(line) for line in (out / "curve.jsonl").read_text().splitlines()]
     assert [point.get("chunk") for point in curve] == [*range(8), None]
     assert curve[-1]["split"] == "valid"
-    assert curve[-1]["auc"] == InstancesMade.open(out).source_valid_auc > 0.6
+    auc = InstancesMade.open(out).source_valid_auc
+    assert auc is not None
+    assert curve[-1]["auc"] == auc > 0.6
     assert np.mean([point["log_loss"] for point in curve[-3:]]) < curve[0]["log_loss"]
 
 
@@ -181,6 +183,7 @@ def test_nothing_after_the_training_period_touches_its_vectors(
 def test_rows_after_the_transformer_know_what_was_before_and_not_the_same_second(made: Path) -> None:
     """By the frozen weights of the end: the stored row of a test instance is the one a stream would compute."""
     model, _ = load_model(made / "source")
+    assert isinstance(model, InstanceSource)
     store, places = InstanceStore.open(made), []
     for user in range(5):
         begin, end = int(store.offsets[user]), int(store.offsets[user + 1])
@@ -253,7 +256,7 @@ def trained(stages: Stages, items: ItemSpace, made: Path, tmp_path_factory: pyte
 
 def _scored(run: Path, rows: Requests, made: InstanceStore) -> np.ndarray:
     model, _ = load_model(run)
-    reads = model.long.reads
+    reads = model.reads
     assert reads is not None
     return score(model, Loader(rows, CPU, (StoredInstances(InstanceView(made, reads)),)))
 

@@ -21,6 +21,7 @@ from hisac_lab.models import tables
 from hisac_lab.models.backbone import Ranker
 from hisac_lab.models.catalog import build
 from hisac_lab.models.contract import ItemSpace
+from hisac_lab.models.tables import Embedding
 from hisac_lab.training import loop
 from hisac_lab.training.checkpoint import Progress
 from hisac_lab.training.loop import train
@@ -90,7 +91,12 @@ def test_a_resumed_run_goes_on_from_its_last_checkpoint(
     fit: Callable[..., Trained], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     done: list[int] = []
-    fit("hisac", work=tmp_path, on_step=lambda step, loss: done.append(step) or len(done) == 7)
+
+    def stop_at_seven(step: int, loss: float) -> bool:
+        done.append(step)
+        return len(done) == 7
+
+    fit("hisac", work=tmp_path, on_step=stop_at_seven)
     total = fit("hisac", work=tmp_path, on_step=lambda step, loss: done.append(step))[1].step
     assert done == [*range(7), *range(6, total)]
 
@@ -108,7 +114,7 @@ def test_the_best_weights_are_kept_not_the_last(fit: Callable[..., Trained], mon
     model, progress = fit("din-short-only", config)
     assert [point["valid_auc"] for point in progress.curve] == [0.6, 0.9, 0.7, 0.8]
     assert progress.best_auc == 0.9
-    half, _ = fit("din-short-only", config, on_step=after(progress.curve[1]["step"]))
+    half, _ = fit("din-short-only", config, on_step=after(int(progress.curve[1]["step"])))
     for name, part in half.state_dict().items():
         assert torch.equal(part, model.state_dict()[name])
 
@@ -166,7 +172,8 @@ def test_a_killed_run_with_sparse_tables_resumes_to_the_same_bytes(
     def start(**options: Any) -> Trained:
         model = build(MODELS["hisac"], backbone, items, 0)
         assert model.encoder.ids.sparse
-        return model, train(model, *loaders(rows), CONFIG, 0, "test", **options)
+        fitted, valid = loaders(rows)
+        return model, train(model, fitted, valid, CONFIG, 0, "test", **options)
 
     whole = start()
     start(work=tmp_path, on_step=after(7))
@@ -184,6 +191,7 @@ def test_sparse_gradients_train_as_dense_ones_do(
         progress = train(
             model, Loader(rows["train"], CPU), Loader(rows["valid"], CPU), CONFIG, 0, "test", on_step=after(6)
         )
+        assert isinstance(model.encoder.ids, Embedding)
         found.append((progress.loss_sum, model.encoder.ids.weight.detach()))
     torch.testing.assert_close(found[0], found[1], atol=1e-4, rtol=1e-4)
 
@@ -203,7 +211,7 @@ def test_a_difference_in_the_fifth_decimal_neither_takes_the_weights_nor_restart
         for name, part in model.state_dict().items():
             assert torch.equal(part, found[0][0].state_dict()[name])
     monkeypatch.setattr(loop, "auc", lambda labels, scores: 0.7)
-    first, _ = fit("din-short-only", config, on_step=after(found[0][1].curve[1]["step"]))
+    first, _ = fit("din-short-only", config, on_step=after(int(found[0][1].curve[1]["step"])))
     assert all(torch.equal(part, found[0][0].state_dict()[name]) for name, part in first.state_dict().items())
 
 
@@ -338,6 +346,7 @@ def test_padded_candidates_do_not_enter_the_loss(items: ItemSpace, rows: dict[st
     for given in (train_rows, dirty):
         model = build(MODELS["din-whole"], BACKBONE, items, 0)
         train(model, Loader(given, CPU), Loader(rows["valid"], CPU), CONFIG, 0, "test", on_step=after(3))
+        assert isinstance(model.encoder.ids, Embedding)
         weights.append(model.encoder.ids.weight.detach().clone())
     torch.testing.assert_close(*weights, atol=1e-6, rtol=1e-5)
 

@@ -51,8 +51,8 @@ def test_two_processes_train_like_one(stages: Stages, tmp_path: Path, monkeypatc
     curves = [[json.loads(line) for line in (home / "out/curve.jsonl").open()] for home in (one, two)]
     assert [point["step"] for point in curves[0]] == [point["step"] for point in curves[1]]
     for name, tolerance in (("train_loss", 1e-5), ("valid_log_loss", 1e-4), ("valid_auc", 1e-3)):
-        numbers = ([point[name] for point in curve] for curve in curves)
-        np.testing.assert_allclose(*numbers, atol=tolerance)
+        one_alone, two_together = ([point[name] for point in curve] for curve in curves)
+        np.testing.assert_allclose(one_alone, two_together, atol=tolerance)
     weights = [load_model(home / "out")[0] for home in (one, two)]
     assert weights[0].encoder.ids.sparse
     for part, other in zip(*(model.parameters() for model in weights), strict=True):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pytest
 from kit import CPU
 
 from hisac_lab.events.batches import Requests
 from hisac_lab.inference.loader import Loader
-from hisac_lab.training import throughput
 from hisac_lab.training.throughput import ThroughputMeter
 
 
@@ -29,7 +30,7 @@ def test_samples_events_and_bytes_are_those_of_the_gathered_arrays(rows: dict[st
 
 def test_the_line_has_rates_since_the_start(rows: dict[str, Requests], monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter([10.0, 14.0])
-    monkeypatch.setattr(throughput.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(time, "monotonic", lambda: next(clock))
     counter = ThroughputMeter(rows["train"])
     counter.samples, counter.events, counter.bytes = 8_000, 4_000_000, 10_000_000
     assert str(counter) == "2,000 samples/s, 1,000,000 events/s, 2.5 MB/s"

@@ -53,8 +53,9 @@ class Job:
         tables.SPARSE_ROWS = self.sparse_rows
         if self.trouble and os.environ.get("RANK") == "1":
             _spoil()
-        sections = [(BackboneConfig, self.backbone), (HiSACConfig, self.model), (TrainConfig, self.train)]
-        backbone, model, train = (kind.model_validate_json(json.dumps(given)) for kind, given in sections)
+        backbone = BackboneConfig.model_validate_json(json.dumps(self.backbone))
+        model = HiSACConfig.model_validate_json(json.dumps(self.model))
+        train = TrainConfig.model_validate_json(json.dumps(self.train))
         compute = ComputeConfig(device="cpu")
         with main_output(Path(self.out)) as out:
             items = load_items(prepared=prepared, embedded=embedded, codebook=codebook)
@@ -71,7 +72,7 @@ def _spoil() -> None:
             raise MemoryError
         return backward(*args)
 
-    loop._backward = failing
+    loop._backward = failing  # type: ignore[assignment]
 
 
 if __name__ == "__main__":

@@ -76,7 +76,8 @@ def test_popular_items_make_the_tail_of_the_log() -> None:
     weight[simulator.catalog.number] = simulator.catalog.weight
     bins = np.array_split(np.argsort(weight), 12)
     counts = np.bincount(items, minlength=5_000)
-    slope = np.polyfit(*(np.log([column[part].mean() for part in bins]) for column in (weight, counts)), 1)[0]
+    x, y = (np.log([column[part].mean() for part in bins]) for column in (weight, counts))
+    slope = np.polyfit(x, y, 1)[0]
     assert 0.5 < slope < 0.9
 
 

@@ -29,7 +29,7 @@ def logs(world: World) -> Log:
 
 def logit(probability: np.ndarray) -> np.ndarray:
     probability = probability.astype(float)
-    return np.log(probability / (1 - probability))
+    return np.asarray(np.log(probability / (1 - probability)))
 
 
 @pytest.fixture(scope="module")
