@@ -83,7 +83,7 @@ def show_machines(records: Mapping[str, MachineRecord | None]) -> None:
 
 
 def _result(scores: ModelScores, test: ABTest | None, seconds: Seconds | None) -> str:
-    auc = scores.metrics["auc"]
+    auc = scores.auc
     low, high = auc.interval
     parts = [f"AUC {auc.value:.4f} [{low:.4f}, {high:.4f}]", f"{scores.cost.state_bytes:,.0f} bytes a user"]
     if seconds:
