@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from hisac_lab.report.document import Cell, Counts, Figure, Figures, Note, Row, Section, table
+from hisac_lab.abtest.records import ABTest
+from hisac_lab.report.document import Cell, Counts, Figure, Figures, Note, Row, Section, Table, table
 from hisac_lab.report.drawing import (
     INK,
     LIFTS,
@@ -41,32 +42,6 @@ def abtest(facts: Facts) -> Section:
         for name, test, tint in shown
     ]
     level = confidence(facts.abtested.confidence)
-    lifts: list[Row] = []
-    checks: list[Row] = []
-    for name, test, tint in shown:
-        treatment = Cell(name, color=tint)
-        lifts.append(
-            (
-                treatment,
-                Cell(test.verdict, badge=BADGES.get(test.verdict, "plain")),
-                Cell(signed_percent(test.lift_cuped.value), between(test.lift_cuped.interval, signed_percent)),
-                fixed(test.lift_cuped.p_value, 3),
-                Cell(signed_percent(test.lift.value), between(test.lift.interval, signed_percent)),
-                fixed(test.lift.p_value, 3),
-                signed_percent(test.true_lift),
-            )
-        )
-        checks.append(
-            (
-                treatment,
-                whole(test.users.control),
-                whole(test.users.treatment),
-                fixed(test.sample_ratio_p, 3),
-                percent(test.ctr.control, 2),
-                percent(test.ctr.treatment, 2),
-                percent(test.cuped_variance_removed),
-            )
-        )
     return Section(
         "abtest",
         "A/B test",
@@ -90,26 +65,8 @@ def abtest(facts: Facts) -> Section:
                     _agreement(facts, min(max(240, 60 + 52 * len(readings)), 480)),
                 )
             ),
-            table(
-                "Lifts.",
-                ("treatment", "verdict", "CUPED lift", "p", "lift without CUPED", "p without CUPED", "true lift"),
-                lifts,
-                ("treatment", "verdict"),
-            ),
-            table(
-                "Checks. A small sample-ratio p would mean a broken split.",
-                (
-                    "treatment",
-                    "users, control",
-                    "users, treatment",
-                    "sample-ratio p",
-                    "CTR, control",
-                    "CTR, treatment",
-                    "variance removed by CUPED",
-                ),
-                checks,
-                ("treatment",),
-            ),
+            _lifts(shown),
+            _checks(shown),
             Note("The world is fitted on the test period's exposures; its hold-out AUC says how well it knows them."),
             Counts(
                 (
@@ -121,6 +78,48 @@ def abtest(facts: Facts) -> Section:
             ),
         ),
     )
+
+
+def _lifts(shown: list[tuple[str, ABTest, str]]) -> Table:
+    rows: list[Row] = [
+        (
+            Cell(name, color=tint),
+            Cell(test.verdict, badge=BADGES.get(test.verdict, "plain")),
+            Cell(signed_percent(test.lift_cuped.value), between(test.lift_cuped.interval, signed_percent)),
+            fixed(test.lift_cuped.p_value, 3),
+            Cell(signed_percent(test.lift.value), between(test.lift.interval, signed_percent)),
+            fixed(test.lift.p_value, 3),
+            signed_percent(test.true_lift),
+        )
+        for name, test, tint in shown
+    ]
+    columns = ("treatment", "verdict", "CUPED lift", "p", "lift without CUPED", "p without CUPED", "true lift")
+    return table("Lifts.", columns, rows, ("treatment", "verdict"))
+
+
+def _checks(shown: list[tuple[str, ABTest, str]]) -> Table:
+    rows: list[Row] = [
+        (
+            Cell(name, color=tint),
+            whole(test.users.control),
+            whole(test.users.treatment),
+            fixed(test.sample_ratio_p, 3),
+            percent(test.ctr.control, 2),
+            percent(test.ctr.treatment, 2),
+            percent(test.cuped_variance_removed),
+        )
+        for name, test, tint in shown
+    ]
+    columns = (
+        "treatment",
+        "users, control",
+        "users, treatment",
+        "sample-ratio p",
+        "CTR, control",
+        "CTR, treatment",
+        "variance removed by CUPED",
+    )
+    return table("Checks. A small sample-ratio p would mean a broken split.", columns, rows, ("treatment",))
 
 
 def _agreement(facts: Facts, height: float) -> Figure:

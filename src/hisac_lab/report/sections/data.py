@@ -6,8 +6,8 @@ from itertools import groupby
 
 import numpy as np
 
-from hisac_lab.events.records import Leaks, Month, Split
-from hisac_lab.report.document import Counts, Figure, Figures, Points, Section, table
+from hisac_lab.events.records import Leaks, Month, Prepared, Split
+from hisac_lab.report.document import Counts, Figure, Figures, Points, Section, Table, table
 from hisac_lab.report.drawing import ACCENT, SHARES, THOUSANDS, Sheet, draw, note, ticks
 from hisac_lab.report.facts import Facts
 from hisac_lab.report.words import day, moment, percent, whole
@@ -52,25 +52,7 @@ def data(facts: Facts) -> Section:
         "Data",
         (
             Counts(tuple((name, whole(count)) for name, count in counts)),
-            table(
-                "The periods. Histories are those of the samples, in events, cut at "
-                f"{whole(prepared.history_limit)}; p10 to p99 are quantiles.",
-                (
-                    "period",
-                    "first day (UTC)",
-                    "last day (UTC)",
-                    "samples",
-                    "requests",
-                    "users",
-                    "positives",
-                    "history p10",
-                    "p50",
-                    "p90",
-                    "p99",
-                ),
-                [_period(name, prepared.splits[name]) for name in ("train", "valid", "test")],
-                ("period", "first day (UTC)", "last day (UTC)"),
-            ),
+            _periods(prepared),
             Figures(
                 (
                     _events(facts),
@@ -78,29 +60,56 @@ def data(facts: Facts) -> Section:
                 ),
                 (months, lengths),
             ),
-            Points(
-                (
-                    (
-                        "New in the test period",
-                        f"{percent(profile.test_share_of_new_users)} of the test samples are from users, and "
-                        f"{percent(profile.test_share_of_new_items)} show items, that no training sample has.",
-                    ),
-                    (
-                        "Age of items",
-                        "Half of the test samples show an item first seen "
-                        f"{whole(profile.item_age_days['p50'])} days before or less, a tenth "
-                        f"{whole(profile.item_age_days['p10'])} days or less.",
-                    ),
-                    (
-                        "Long histories",
-                        f"One user in a hundred has more than {whole(profile.history_length_p99)} events in history.",
-                    ),
-                    ("Leak checks", _leak_check(prepared.leaks)),
-                    ("History", _history_rule(prepared.time_unit)),
-                    ("Split", _split_rule(prepared.splits)),
-                )
-            ),
+            _news(prepared),
         ),
+    )
+
+
+def _periods(prepared: Prepared) -> Table:
+    columns = (
+        "period",
+        "first day (UTC)",
+        "last day (UTC)",
+        "samples",
+        "requests",
+        "users",
+        "positives",
+        "history p10",
+        "p50",
+        "p90",
+        "p99",
+    )
+    caption = (
+        "The periods. Histories are those of the samples, in events, cut at "
+        f"{whole(prepared.history_limit)}; p10 to p99 are quantiles."
+    )
+    rows = [_period(name, prepared.splits[name]) for name in ("train", "valid", "test")]
+    return table(caption, columns, rows, columns[:3])
+
+
+def _news(prepared: Prepared) -> Points:
+    profile = prepared.profile
+    return Points(
+        (
+            (
+                "New in the test period",
+                f"{percent(profile.test_share_of_new_users)} of the test samples are from users, and "
+                f"{percent(profile.test_share_of_new_items)} show items, that no training sample has.",
+            ),
+            (
+                "Age of items",
+                "Half of the test samples show an item first seen "
+                f"{whole(profile.item_age_days['p50'])} days before or less, a tenth "
+                f"{whole(profile.item_age_days['p10'])} days or less.",
+            ),
+            (
+                "Long histories",
+                f"One user in a hundred has more than {whole(profile.history_length_p99)} events in history.",
+            ),
+            ("Leak checks", _leak_check(prepared.leaks)),
+            ("History", _history_rule(prepared.time_unit)),
+            ("Split", _split_rule(prepared.splits)),
+        )
     )
 
 
