@@ -58,6 +58,10 @@ def runs_of(trained: Path, experiment: ExperimentConfig) -> dict[str, list[Path]
     return wanted
 
 
+DEFINITIONS = 2
+"""Raised when a metric is defined anew: in 2, ties have their expected value and who cannot tell is left out."""
+
+
 @arithmetic.one_thread()
 def evaluate(
     config: EvaluateConfig,
@@ -141,7 +145,8 @@ def protocol_fingerprint(store: EventStore, config: EvaluateConfig) -> str:
 
     Numbers with different fingerprints are never put in one table.
     """
-    return digest_of({"data": store.manifest.protocol, "metrics": config.model_dump(mode="json")})
+    rules = {"data": store.manifest.protocol, "metrics": config.model_dump(mode="json"), "definitions": DEFINITIONS}
+    return digest_of(rules)
 
 
 def best_seed(valid_aucs: Mapping[int, float]) -> int:
@@ -193,7 +198,7 @@ def _model_scores(
 def _metric(series: list[Array], reference: list[Array], confidence: float) -> Metric | None:
     """One metric of one model, by its resamples for every run; None where it is undefined."""
     together = np.mean(series, axis=0)
-    if not np.isfinite(together[0]):
+    if not np.isfinite(together[0]) or not np.isfinite(together[1:]).any():
         return None
     gap = together - np.mean(reference, axis=0)
     return Metric(
@@ -209,7 +214,7 @@ def _undefined(evaluator: Evaluator, resampled: dict[str, list[Array]]) -> dict[
     """Why a metric, or `KIND/BIN`, has no value: that is so for all models or for none."""
     reasons = {}
     for name, series in resampled.items():
-        if np.isfinite(series[0][0]):
+        if _metric(series, series, evaluator.task.config.confidence) is not None:
             continue
         if not _of_slice(name):
             reasons[name] = metrics.why_undefined(name, evaluator.task.config.top)
