@@ -29,7 +29,7 @@ from job import run
 from repair import repair_lockfile, repair_rwlock
 
 from hisac_lab.base.errors import UserError
-from hisac_lab.cli import code, door
+from hisac_lab.cli import code, door, origin
 
 TRIGGER = Path(".snakemake/stale")  # newer than any output, never the same content
 LOCK = Path(".snakemake/hisac-lab.lock")
@@ -78,6 +78,8 @@ def load(judge: bool) -> list[Step]:
             stale = {step.name for step in steps if step.stale}
             todo = [step.name for step in steps if step.name in FIRST and step.name in stale and not step.above & stale]
             if not judge or not set(todo) - done:
+                if judge and (said := origin.changed()):
+                    print(f"hisac-lab: {said}", file=sys.stderr, flush=True)
                 return steps
             for name in todo:
                 _run_first(name)

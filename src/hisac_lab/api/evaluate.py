@@ -63,6 +63,8 @@ class Comparison(Printed):
             raise UserError("table()", f"there is no metric {metric!r}", f"name one of {', '.join(known)}", "metric")
         for name, found in scores.items():
             one = found.metrics[metric]
+            if one is None:
+                continue
             rows.append({
                 "model": name,
                 metric: one.value,

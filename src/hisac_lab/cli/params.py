@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field, model_validator
 
 from hisac_lab.config.abtest import ABTestConfig
 from hisac_lab.config.acquire import AcquireConfig
-from hisac_lab.config.base import PARAMS_FILE, Section, parse, read_yaml
+from hisac_lab.config.base import PARAMS_FILE, Name, Section, parse, read_yaml
 from hisac_lab.config.compute import ComputeConfig
 from hisac_lab.config.evaluate import EvaluateConfig
 from hisac_lab.config.events import PrepareConfig
@@ -41,7 +41,7 @@ class Params(Section):
     embed: EmbedConfig = Field(EmbedConfig(), description="item embeddings: the frozen semantic space")
     tokenize: TokenizeConfig = Field(TokenizeConfig(), description="semantic IDs by residual k-means")
     backbone: BackboneConfig = Field(BackboneConfig(), description="what every model shares")
-    models: dict[str, AnyModel] = Field(
+    models: dict[Name, AnyModel] = Field(
         {"din_50": DINConfig(whole_history=False), "din_whole": DINConfig(), "hisac": HiSACConfig()},
         description="models by name; a variant is one more entry",
     )

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from hisac_lab.abtest.records import ABTest, ABTests
 from hisac_lab.base.machines import MachineRecord
-from hisac_lab.cli import machine
+from hisac_lab.cli import machine, origin
 from hisac_lab.cli.paths import ARTIFACTS, REPORTS, TIMINGS
 from hisac_lab.evaluation.records import ModelScores, Scores, Seconds, Timings
 from hisac_lab.events.records import Prepared
@@ -52,6 +52,8 @@ def show() -> None:
     print()
     show_machines(machine.records())
     print()
+    if line := origin.changed():
+        print(f"{'log':<{width}}{line}")
     for head, text in steps:
         print(f"{head:<{width}}{text}")
 
@@ -83,7 +85,7 @@ def show_machines(records: Mapping[str, MachineRecord | None]) -> None:
 
 
 def _result(scores: ModelScores, test: ABTest | None, seconds: Seconds | None) -> str:
-    auc = scores.metrics["auc"]
+    auc = scores.auc
     low, high = auc.interval
     parts = [f"AUC {auc.value:.4f} [{low:.4f}, {high:.4f}]", f"{scores.cost.state_bytes:,.0f} bytes a user"]
     if seconds:

@@ -7,14 +7,32 @@ import json
 import re
 from collections.abc import Hashable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from hisac_lab.base.errors import UserError, explain_os_error
 
 PARAMS_FILE = Path("params.yaml")
+
+
+NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
+
+
+def _name(text: str) -> str:
+    if not NAME.fullmatch(text):
+        raise ValueError(
+            f"{text!r} is no name: use letters, digits and underscores, a letter first, 64 at most; it becomes a part "
+            "of file names, commands and rules"
+        )
+    return text
+
+
+Name = Annotated[str, AfterValidator(_name)]
+"""A name that every tool behind the door takes: DVC, Snakemake, a shell, a file system, MLflow."""
+Seed = Annotated[int, Field(ge=0)]
+Size = Annotated[int, Field(ge=1)]
 
 
 class Section(BaseModel):

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from hisac_lab.config.base import Section
+from hisac_lab.config.base import Section, Seed
 
 
 class ColumnsConfig(Section):
@@ -73,7 +73,7 @@ class PrepareConfig(Section):
         "action (a commit of a thousand files) else outweighs a thousand others",
     )
     seed: int = Field(0, ge=0, description="seed of those draws")
-    shards: tuple[int, ...] = Field(
+    shards: tuple[Seed, ...] = Field(
         (0, 1), min_length=1, description="parts the users are spread over, 0 to n-1: one job each, the same result"
     )
 

@@ -9,16 +9,16 @@ from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from hisac_lab.config.base import Section
+from hisac_lab.config.base import Name, Section, Seed, Size
 
 
 class ExperimentConfig(Section):
     """The matrix of training runs."""
 
-    models: tuple[str, ...] = Field(
+    models: tuple[Name, ...] = Field(
         ("din_50", "din_whole", "hisac"), min_length=1, description="names from the section `models`"
     )
-    seeds: tuple[int, ...] = Field((0, 1), min_length=1, description="one training run per model and seed")
+    seeds: tuple[Seed, ...] = Field((0, 1), min_length=1, description="one training run per model and seed")
 
     @model_validator(mode="after")
     def _unique(self) -> ExperimentConfig:
@@ -43,7 +43,7 @@ class BackboneConfig(Section):
     )
     short_window: int = Field(50, ge=1, description="events the short branch attends to")
     attention_hidden: int = Field(32, ge=1, description="width of the attention unit's hidden layer")
-    tower: tuple[int, ...] = Field((64, 32), min_length=1, description="hidden widths of the tower")
+    tower: tuple[Size, ...] = Field((64, 32), min_length=1, description="hidden widths of the tower")
     dropout: float = Field(0.1, ge=0, lt=1, description="dropout in the tower")
     table_mb: float | None = Field(
         None, gt=0, description="MB the item table and its optimizer state may take; more items share rows; null: any"
@@ -82,7 +82,7 @@ class SourceConfig(Section):
 
     order: str
     dim: int = Field(64, ge=1, description="width of an instance")
-    decoder: tuple[int, ...] = Field((256,), min_length=1, description="hidden widths of the decompressor")
+    decoder: tuple[Size, ...] = Field((256,), min_length=1, description="hidden widths of the decompressor")
     window: int = Field(256, ge=2, description="instances the transformer reads, the current one with them")
     layers: int = Field(2, ge=1, description="blocks of the instance transformer")
     heads: int = Field(4, ge=1, description="its heads")

@@ -8,7 +8,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from hisac_lab.config.base import Section
+from hisac_lab.config.base import Section, Size
 
 FOCUS = 4
 """Interests that a user is busy with at any time."""
@@ -78,7 +78,7 @@ class WorldConfig(Section):
     events_per_user: int | None = Field(None, ge=1, le=1_000_000, description="exposures of each user, clicked or not")
     slate: int | None = Field(None, ge=1, le=100, description="items shown at once: they share user and time")
     days: int | None = Field(None, ge=1, le=20_000, description="length of the log")
-    topics: tuple[int, int, int] | None = Field(
+    topics: tuple[Size, Size, Size] | None = Field(
         None, description="topics, subtopics of each, themes of each; at most [16, 16, 8]"
     )
     interests: int | None = Field(

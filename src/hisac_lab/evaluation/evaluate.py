@@ -23,11 +23,11 @@ from hisac_lab.evaluation import metrics
 from hisac_lab.evaluation.evaluator import EvaluationTask, Evaluator, RunScores, score_run
 from hisac_lab.evaluation.records import (
     Evaluated,
+    Known,
     Metric,
     ModelScores,
     Scores,
     SeedScores,
-    Sliced,
     Timings,
 )
 from hisac_lab.events.store import EventStore
@@ -56,6 +56,10 @@ def runs_of(trained: Path, experiment: ExperimentConfig) -> dict[str, list[Path]
         if folder not in known and (folder / MANIFEST).exists():
             shutil.rmtree(folder)
     return wanted
+
+
+DEFINITIONS = 2
+"""Raised when a metric is defined anew: in 2, ties have their expected value and who cannot tell is left out."""
 
 
 @arithmetic.one_thread()
@@ -103,6 +107,8 @@ def evaluate(
         pairs=metrics.paired(
             {name: np.mean(series["auc"], axis=0) for name, series in resampled.items()}, config.confidence
         ),
+        users=metrics.users_counted(evaluator.labels, evaluator.user, evaluator.resamples.shape[1], config.top),
+        undefined=_undefined(evaluator, reference),
         slices={
             kind: {label: int(inside.sum()) for label, inside in bins.items()}
             for kind, bins in evaluator.slices.items()
@@ -139,7 +145,8 @@ def protocol_fingerprint(store: EventStore, config: EvaluateConfig) -> str:
 
     Numbers with different fingerprints are never put in one table.
     """
-    return digest_of({"data": store.manifest.protocol, "metrics": config.model_dump(mode="json")})
+    rules = {"data": store.manifest.protocol, "metrics": config.model_dump(mode="json"), "definitions": DEFINITIONS}
+    return digest_of(rules)
 
 
 def best_seed(valid_aucs: Mapping[int, float]) -> int:
@@ -167,23 +174,15 @@ def _model_scores(
         reference: The same of the reference model.
         confidence: Of the intervals.
     """
-    overall: dict[str, Metric] = {}
-    slices: dict[str, dict[str, Sliced]] = {}
-    for metric, series in resampled.items():
-        together = np.mean(series, axis=0)
-        value, interval = _round(together[0]), metrics.interval(together[1:], confidence)
-        if _of_slice(metric):
-            _, kind, label = metric.split("/", 2)
-            slices.setdefault(kind, {})[label] = Sliced(value=value, interval=interval)
-            continue
-        gap = together - np.mean(reference[metric], axis=0)
-        overall[metric] = Metric(
-            value=value,
-            interval=interval,
-            seed_spread=_round(np.std([one[0] for one in series])),
-            difference=_round(gap[0]),
-            difference_interval=metrics.interval(gap[1:], confidence),
-        )
+    overall: dict[str, Metric | None] = {}
+    slices: dict[str, dict[str, Metric | None]] = {}
+    for name, series in resampled.items():
+        metric = _metric(series, reference[name], confidence)
+        if _of_slice(name):
+            _, kind, label = name.split("/", 2)
+            slices.setdefault(kind, {})[label] = metric
+        else:
+            overall[name] = metric
     first = scored[0]
     return ModelScores(
         metrics=overall,
@@ -196,12 +195,43 @@ def _model_scores(
     )
 
 
+def _metric(series: list[Array], reference: list[Array], confidence: float) -> Metric | None:
+    """One metric of one model, by its resamples for every run; None where it is undefined."""
+    together = np.mean(series, axis=0)
+    if not np.isfinite(together[0]) or not np.isfinite(together[1:]).any():
+        return None
+    gap = together - np.mean(reference, axis=0)
+    return Metric(
+        value=_round(together[0]),
+        interval=metrics.interval(together[1:], confidence),
+        seed_spread=_round(np.std([one[0] for one in series])),
+        difference=_round(gap[0]),
+        difference_interval=metrics.interval(gap[1:], confidence),
+    )
+
+
+def _undefined(evaluator: Evaluator, resampled: dict[str, list[Array]]) -> dict[str, str]:
+    """Why a metric, or `KIND/BIN`, has no value: that is so for all models or for none."""
+    reasons = {}
+    for name, series in resampled.items():
+        if _metric(series, series, evaluator.task.config.confidence) is not None:
+            continue
+        if not _of_slice(name):
+            reasons[name] = metrics.why_undefined(name, evaluator.task.config.top)
+            continue
+        _, kind, label = name.split("/", 2)
+        inside = evaluator.labels[evaluator.slices[kind][label]]
+        reasons[f"{kind}/{label}"] = f"its {len(inside):,} samples are all {'positive' if inside.any() else 'negative'}"
+    return reasons
+
+
 def _seed_scores(scores: RunScores) -> SeedScores:
-    values = {metric: _round(series[0]) for metric, series in scores.series.items() if not _of_slice(metric)}
+    defined = {metric: series[0] for metric, series in scores.series.items() if np.isfinite(series[0])}
+    values = {metric: _round(value) for metric, value in defined.items() if not _of_slice(metric)}
     return SeedScores(valid_auc=scores.run.valid_auc, calibration=scores.calibration, **values)
 
 
-def _oracles(evaluator: Evaluator) -> dict[str, Sliced]:
+def _oracles(evaluator: Evaluator) -> dict[str, Known]:
     """AUC of the truth, where the data set knows it: nothing that is learned from the log can be expected above it.
 
     `probability_anywhere` is the true probability of a click, whatever the position in the slate, which no model here
@@ -214,7 +244,7 @@ def _oracles(evaluator: Evaluator) -> dict[str, Sliced]:
             truth = np.asarray(evaluator.store.extra(name, "test"), np.float64)
             series = weighted_auc(evaluator.labels, truth, evaluator.resamples, evaluator.user)
             interval = metrics.interval(series[1:], evaluator.task.config.confidence)
-            found[name] = Sliced(value=_round(series[0]), interval=interval)
+            found[name] = Known(value=_round(series[0]), interval=interval)
     return found
 
 

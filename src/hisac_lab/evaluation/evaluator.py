@@ -154,11 +154,11 @@ _open_once = functools.lru_cache(maxsize=1)(Evaluator.open)
 
 def _slices(store: EventStore, samples: Array, bins: int) -> dict[str, dict[str, Array]]:
     """Masks of the test samples by quantiles of history length and of item popularity in training."""
-    start, end = store.bounds(samples)
+    _, end = store.bounds(samples)
     train = store.samples("train")
     popularity = np.bincount(train["item"], minlength=store.manifest.items)[samples["item"]]
     return {
-        "history length": _bins(end - start, bins),
+        "history length": _bins(end - store.offsets[samples["user"]], bins),  # before the cut at the history limit
         "item popularity": _bins(popularity, bins),
     }
 

@@ -30,9 +30,10 @@ class PerUser:
     weight: Array
 
     def mean(self, resamples: Array) -> Array:
-        """Weighted mean for each row of `resamples`, (B, U) to (B,)."""
+        """Weighted mean for each row of `resamples`, (B, U) to (B,); NaN where it leaves no user."""
         weight = resamples * self.weight
-        mean: Array = (weight @ self.value) / weight.sum(axis=1)
+        total = weight.sum(axis=1)
+        mean: Array = np.divide(weight @ self.value, total, out=np.full(len(total), np.nan), where=total > 0)
         return mean
 
 
@@ -56,22 +57,47 @@ def gauc(labels: Array, scores: Array, user: Array, users: int) -> PerUser:
 
 
 def ranking_at(labels: Array, scores: Array, user: Array, users: int, top: int) -> tuple[PerUser, PerUser]:
-    """NDCG@k and Recall@k of each user's real exposures in the period; users without a positive are left out.
+    """NDCG@k and Recall@k of each user's real exposures in the period; users who cannot tell models apart are left out.
 
-    Ties are broken by the order of the exposures.
+    These have exposures of one class only or, for Recall@k, at most k exposures. Of exposures with equal scores, the
+    value is the mean over all their orders: it does not depend on the order of the samples.
     """
     order = np.lexsort((-scores, user))
-    who, label = user[order], (labels[order] > 0).astype(float)
+    who, what, label = user[order], scores[order], (labels[order] > 0).astype(float)
+    change = np.r_[True, (np.diff(what) != 0) | (np.diff(who) != 0)]
+    tie = np.cumsum(change) - 1
+    share = (np.bincount(tie, label) / np.bincount(tie))[tie]  # of positives in the tie, at each of its places
     place = np.arange(len(who)) - np.searchsorted(who, np.arange(users))[who]
     inside = place < top
-    gain = np.bincount(who, label * inside / np.log2(place + 2), minlength=users)
-    hits = np.bincount(who, label * inside, minlength=users)
-    positive = np.bincount(who, label, minlength=users).astype(int)
+    gain = np.bincount(who, share * inside / np.log2(place + 2), minlength=users)
+    hits = np.bincount(who, share * inside, minlength=users)
+    positive = np.bincount(who, label, minlength=users).round().astype(int)
     ideal = np.r_[0, np.cumsum(1 / np.log2(np.arange(top) + 2))][np.minimum(positive, top)]
-    some = (positive > 0).astype(float)
     ndcg = np.divide(gain, ideal, out=np.zeros(users), where=positive > 0)
     recall = np.divide(hits, positive, out=np.zeros(users), where=positive > 0)
-    return PerUser(ndcg, some), PerUser(recall, some)
+    both, longer = _tellers(labels, user, users, top)
+    return PerUser(ndcg, both.astype(float)), PerUser(recall, longer.astype(float))
+
+
+def _tellers(labels: Array, user: Array, users: int, top: int) -> tuple[Array, Array]:
+    """Users with exposures of both classes, and those of them with more than `top`; two (U,) bool."""
+    total = np.bincount(user, minlength=users)
+    positive = np.bincount(user, labels > 0, minlength=users)
+    both: Array = (positive > 0) & (positive < total)
+    return both, both & (total > top)
+
+
+def users_counted(labels: Array, user: Array, users: int, top: int) -> dict[str, int]:
+    """How many users can tell models apart by each metric that is a mean over users."""
+    both, longer = _tellers(labels, user, users, top)
+    return {"gauc": int(both.sum()), f"ndcg@{top}": int(both.sum()), f"recall@{top}": int(longer.sum())}
+
+
+def why_undefined(metric: str, top: int) -> str:
+    """Why a metric of the whole test period has no value."""
+    if metric.startswith("recall@"):
+        return f"no user has a positive, a negative and more than {top} exposures"
+    return "no user has both a positive and a negative"
 
 
 def log_losses(labels: Array, logits: Array, user: Array, users: int) -> PerUser:
@@ -83,13 +109,18 @@ def log_losses(labels: Array, logits: Array, user: Array, users: int) -> PerUser
 
 
 def calibration(labels: Array, logits: Array, bins: int = 15) -> Calibration:
-    """Expected calibration error over bins of equal size, the ratio of predicted to observed, and the curve."""
+    """Expected calibration error over bins of equal size, the ratio of predicted to observed, and the curve.
+
+    Of samples with equal predictions each counts as their mean: a bin that cuts them does not depend on their order.
+    """
     probability = 1 / (1 + np.exp(-logits))
+    tie = np.unique(probability, return_inverse=True)[1]
+    shared = (np.bincount(tie, labels) / np.bincount(tie))[tie]
     parts = np.array_split(np.argsort(probability, kind="stable"), bins)
     curve = [
         Bin(
             predicted=round(float(probability[part].mean()), 6),
-            observed=round(float(labels[part].mean()), 6),
+            observed=round(float(shared[part].mean()), 6),
         )
         for part in parts
         if len(part)

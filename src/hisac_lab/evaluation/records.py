@@ -11,14 +11,14 @@ from hisac_lab.base.records import Output, Record, Stored
 Interval = tuple[float, float]
 
 
-class Sliced(Record):
+class Known(Record):
     """A value with its interval."""
 
     value: float
     interval: Interval
 
 
-class Metric(Sliced):
+class Metric(Known):
     """A metric: mean over seeds, interval over users, paired difference to the reference."""
 
     seed_spread: float
@@ -68,15 +68,28 @@ class ServingCost(Record):
 
 
 class ModelScores(Record):
-    """One model on the test period; `settings` are those of its training runs."""
+    """One model on the test period.
 
-    metrics: dict[str, Metric]
-    slices: dict[str, dict[str, Sliced]]
+    Attributes:
+        metrics: By name; None where the test period leaves the metric undefined (`Scores.undefined` says why).
+        slices: AUC by kind of slice and bin, likewise.
+        settings: Those of its training runs.
+    """
+
+    metrics: dict[str, Metric | None]
+    slices: dict[str, dict[str, Metric | None]]
     seeds: dict[int, SeedScores]
     best_seed: int
     cost: ServingCost
     parameters: int
     settings: dict[str, Any]
+
+    @property
+    def auc(self) -> Metric:
+        """AUC over the whole test period, which always has both classes."""
+        auc = self.metrics["auc"]
+        assert auc is not None
+        return auc
 
     @property
     def served(self) -> SeedScores:
@@ -95,14 +108,23 @@ class Pair(Record):
 
 
 class Scores(Stored):
-    """What every model scores; `slices` counts test samples per bin, `oracles` are AUCs of the known truth."""
+    """What every model scores.
+
+    Attributes:
+        users: Of each metric that is a mean over users, how many can tell models apart by it; the others are left out.
+        undefined: Why a metric, or `KIND/BIN`, has no value.
+        slices: Test samples per kind and bin.
+        oracles: AUCs of the known truth.
+    """
 
     FILE: ClassVar[str] = "metrics.json"
 
     models: dict[str, ModelScores]
     pairs: list[Pair] = Field(default_factory=list)
+    users: dict[str, int] = Field(default_factory=dict)
+    undefined: dict[str, str] = Field(default_factory=dict)
     slices: dict[str, dict[str, int]]
-    oracles: dict[str, Sliced] = Field(default_factory=dict)
+    oracles: dict[str, Known] = Field(default_factory=dict)
 
 
 class Evaluated(Output):

@@ -56,9 +56,6 @@ def prepare(config: PrepareConfig, *, ingested: Path, shards: list[Path], out: P
         if (ingested / name).exists():
             shutil.copyfile(ingested / name, out / name)
     offsets = load_array(out, "offsets")
-    drawn = f"sampled negatives, {config.negatives} per positive, {config.negatives_by}, seed {config.seed}"
-    if config.positives_per_request is not None:
-        drawn += f", at most {config.positives_per_request} positives of a request"
     cuts = {"valid": facts.cuts[0], "test": facts.cuts[1]}
     settings = config.model_dump(mode="json", exclude={"shards"})
     Prepared(
@@ -74,7 +71,7 @@ def prepare(config: PrepareConfig, *, ingested: Path, shards: list[Path], out: P
         samples_without_history=sum(part.samples_without_history for part in parts),
         samples_not_kept=sum(part.samples_not_kept for part in parts),
         positive_from=facts.positive_from,
-        negatives="real exposures" if facts.labeled else drawn,
+        negatives="real exposures" if facts.labeled else _sampled(config, counts),
         time_unit=config.time_unit,
         history_limit=config.history_limit,
         fields=facts.fields,
@@ -85,6 +82,18 @@ def prepare(config: PrepareConfig, *, ingested: Path, shards: list[Path], out: P
         protocol=digest_of({"config": settings, "raw": facts.source.files, "cuts": facts.cuts}),
         profile=profile(counts, facts.labeled, np.diff(offsets), new_users),
     ).save(out)
+
+
+def _sampled(config: PrepareConfig, counts: ShardCounts) -> str:
+    """Where sampled negatives come from, and how many there are: of equal candidates of a request only one stays."""
+    positives = sum(counts.splits[name]["positives"] for name in SPLITS)
+    negatives = sum(counts.splits[name]["samples"] for name in SPLITS) - positives
+    said = f"{negatives / max(1, positives):.3g}"
+    asked = "" if said == str(config.negatives) else f" ({config.negatives} drawn, those that repeat left out)"
+    drawn = f"sampled negatives, {said} per positive{asked}, {config.negatives_by}, seed {config.seed}"
+    if config.positives_per_request is not None:
+        drawn += f", at most {config.positives_per_request} positives of a request"
+    return drawn
 
 
 def require_both_labels(splits: dict[str, dict[str, float]]) -> None:

@@ -144,7 +144,10 @@ class Ranker(nn.Module):
 
     def score(self, state: UserState, candidates: Tensor) -> Tensor:
         """Per candidate: (R, C) items to (R, C) logits."""
-        logits: Tensor = self.tower(self.features(state, candidates)).squeeze(-1)
+        features = self.features(state, candidates)
+        # In bf16 thousands of scores would become some twenty values: ties that flatter weak models.
+        with torch.autocast(features.device.type, enabled=False):
+            logits: Tensor = self.tower(features.float()).squeeze(-1)
         return logits
 
     def forward(self, history: History, candidates: Tensor) -> Tensor:

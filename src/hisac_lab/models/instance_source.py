@@ -194,7 +194,12 @@ class InstanceSource(Ranker, Kind):
 
     def score(self, state: UserState, candidates: Tensor) -> Tensor:
         """Per candidate: (R, C) items to (R, C) logits."""
-        logits: Tensor = self.decode(self.after(state, self.instance(state, candidates))).squeeze(-1)
+        return self.logits(self.after(state, self.instance(state, candidates)))
+
+    def logits(self, instances: Tensor) -> Tensor:
+        """Logit of each instance, in single precision: (..., E) to (...)."""
+        with torch.autocast(instances.device.type, enabled=False):
+            logits: Tensor = self.decode(instances.float()).squeeze(-1)
         return logits
 
     def sequence(self, vectors: Tensor, times: Tensor, real: Tensor, unit: int = 1) -> Tensor:
@@ -262,7 +267,7 @@ class InstanceSource(Ranker, Kind):
             real = torch.cat([past.mask, real], dim=1)
             place = place + past.mask.shape[1]
         outputs = self.sequence(x, when, real, unit)[user[order], place]
-        logits = outputs.new_zeros(mask.shape)
+        logits = outputs.new_zeros(mask.shape, dtype=torch.float32)
         back = torch.empty_like(order).scatter_(0, order, torch.arange(len(order), device=order.device))
-        logits[mask] = self.decode(outputs[back]).squeeze(-1)
+        logits[mask] = self.logits(outputs[back])
         return logits

@@ -53,7 +53,7 @@ def build_bundles(experiment: ExperimentConfig, artifacts: Artifacts, *, out: Pa
             seed=found.best_seed,
             fingerprint=evaluated.fingerprint,
             negatives=evaluated.negatives,
-            metrics=found.metrics,
+            metrics={metric: entry for metric, entry in found.metrics.items() if entry is not None},
             calibration_error=found.served.calibration.error,
             cost=found.cost,
             parameters=found.parameters,

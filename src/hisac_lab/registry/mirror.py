@@ -85,7 +85,7 @@ class Mirror:
         """
         results = Scores.open(self.artifacts.evaluate).models
         tests = ABTests.open(self.artifacts.abtest)
-        headline = {f"{name}/auc": scores.metrics["auc"].value for name, scores in results.items()}
+        headline = {f"{name}/auc": scores.auc.value for name, scores in results.items()}
         headline |= {f"{name}/ab_lift": test.lift_cuped.value for name, test in tests.tests.items()}
         top = self._run(
             f"pipeline {self.bundles.pipeline[:8]}",
@@ -122,8 +122,8 @@ class Mirror:
             "model": list(results),
             **{
                 metric: [
-                    f"{scores.metrics[metric].value:.4f} {list(scores.metrics[metric].interval)}"
-                    for scores in results.values()
+                    "undefined" if entry is None else f"{entry.value:.4f} {list(entry.interval)}"
+                    for entry in (scores.metrics[metric] for scores in results.values())
                 ]
                 for metric in next(iter(results.values())).metrics
             },
@@ -219,6 +219,8 @@ def _evaluation_metrics(results: dict[str, ModelScores], timings: Path) -> dict[
     metrics: dict[str, float] = {}
     for name, entry in results.items():
         for metric, found in entry.metrics.items():
+            if found is None:
+                continue
             metrics[f"{name}/{metric}"] = found.value
             metrics[f"{name}/{metric}/low"], metrics[f"{name}/{metric}/high"] = found.interval
         metrics |= {f"{name}/cost/{key}": value for key, value in entry.cost.facts().items()}

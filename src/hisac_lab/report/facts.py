@@ -118,5 +118,5 @@ class Facts:
     @property
     def ranking(self) -> list[str]:
         """Models by AUC as it is shown, best first; equals by name."""
-        shown = {name: rounded(model.metrics["auc"].value) for name, model in self.scores.models.items()}
+        shown = {name: rounded(model.auc.value) for name, model in self.scores.models.items()}
         return sorted(shown, key=lambda name: (-shown[name], name))

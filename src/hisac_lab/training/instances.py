@@ -265,7 +265,7 @@ class _SourceTraining:
             here = where[batch_index][mask]
             self.table.vectors[BEFORE][here] = vectors.cpu().numpy()[mask]
             if self.config.order == "temporal":
-                scored = self.model.decode(vectors).squeeze(-1)
+                scored = self.model.logits(vectors)
                 logits[np.searchsorted(own, here)] = scored.cpu().numpy()[mask]
         if self.config.order == "user":
             self._write_after(requests, where, own, logits)
@@ -286,7 +286,7 @@ class _SourceTraining:
             times, there = torch.from_numpy(table.times[keys]).to(device), torch.from_numpy(real).to(device)
             with self.runtime.autocast():
                 outputs = self.model.sequence(x, times, there, table.unit).float()
-            scored = self.model.decode(outputs).squeeze(-1).cpu().numpy()
+            scored = self.model.logits(outputs).cpu().numpy()
             mine = real & (keys >= firsts[alike][:, None])
             table.vectors[AFTER][keys[mine]] = outputs.cpu().numpy()[mine]
             logits[np.searchsorted(own, keys[mine])] = scored[mine]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -15,8 +16,9 @@ from hisac_lab.base.artifacts import read_manifest, sha256_tree
 from hisac_lab.config.compute import ComputeConfig
 from hisac_lab.config.evaluate import EvaluateConfig
 from hisac_lab.config.model import ExperimentConfig
+from hisac_lab.evaluation import evaluator
 from hisac_lab.evaluation.evaluate import best_seed, evaluate, protocol_fingerprint, runs_of
-from hisac_lab.evaluation.evaluator import _bins
+from hisac_lab.evaluation.evaluator import _bins, _slices
 from hisac_lab.evaluation.records import ModelScores, Scores, Timings
 from hisac_lab.events.batches import Requests
 from hisac_lab.events.store import EventStore
@@ -64,18 +66,22 @@ def test_auc_of_every_run_is_that_of_its_scores(
             logits[test.sample[test.mask]] = scores[test.mask]
             aucs.append(roc_auc_score(labels, logits))
             assert models[name].seeds[seed].auc == pytest.approx(aucs[-1], abs=1e-6)
-        entry = models[name].metrics["auc"]
+        entry = models[name].auc
         assert entry.value == pytest.approx(np.mean(aucs), abs=1e-6)
         assert entry.seed_spread == pytest.approx(np.std(aucs), abs=1e-6)
         assert entry.interval[0] < entry.value < entry.interval[1]
 
 
 def test_differences_are_paired_and_none_for_the_reference_itself(models: dict[str, ModelScores]) -> None:
-    for entry in models["din_50"].metrics.values():
+    for entry in (*models["din_50"].metrics.values(), models["din_50"].slices["history length"].popitem()[1]):
+        assert entry is not None
         assert entry.difference == 0
         assert entry.difference_interval == (0, 0)
     for name, entry in models["hisac"].metrics.items():
-        gap = entry.value - models["din_50"].metrics[name].value
+        other = models["din_50"].metrics[name]
+        assert entry is not None
+        assert other is not None
+        gap = entry.value - other.value
         assert entry.difference == pytest.approx(gap, abs=2e-6)
         low, high = entry.difference_interval
         assert low <= high
@@ -228,8 +234,7 @@ def test_slice_values_are_aucs_inside_the_slice(
     models: dict[str, ModelScores], trained: Path, store: EventStore, rows: dict[str, Requests]
 ) -> None:
     samples, test = store.samples("test"), rows["test"]
-    start, end = store.bounds(samples)
-    inside = _bins(end - start, CONFIG.slices)
+    inside = _bins(samples["end"] - store.offsets[samples["user"]], CONFIG.slices)
     aucs: dict[str, list[float]] = {label: [] for label in inside}
     for seed in EXPERIMENT.seeds:
         logits = np.zeros(len(samples))
@@ -238,4 +243,38 @@ def test_slice_values_are_aucs_inside_the_slice(
             aucs[label].append(auc(samples["label"][where], logits[where]))
     for label, values in aucs.items():
         entry = models["hisac"].slices["history length"][label]
+        assert entry is not None
         assert entry.value == pytest.approx(np.mean(values), abs=1e-6)
+
+
+def test_lengths_of_slices_are_those_before_the_cut(store: EventStore) -> None:
+    """Users with 30 and with 300 events are not of one bin because a model reads 20 of them."""
+    short = dataclasses.replace(store, manifest=store.manifest.model_copy(update={"history_limit": 5}))
+    samples = store.samples("test")
+    assert list(_slices(short, samples, 4)["history length"]) == list(_slices(store, samples, 4)["history length"])
+
+
+def test_what_is_undefined_is_null_with_its_reason_and_the_rest_stands(
+    stages: Stages, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slices(store: EventStore, samples: np.ndarray, bins: int) -> dict[str, dict[str, np.ndarray]]:
+        return {"history length": {"0 to 9": samples["label"] == 0, "10 to 20": samples["label"] >= 0}}
+
+    monkeypatch.setattr(evaluator, "_slices", slices)
+    config = CONFIG.model_copy(update={"top": 10_000})
+    (tmp_path / "out").mkdir()
+    runs = {"din_50": [trained / "din_50-0"]}
+    evaluate(config, ComputeConfig(device="cpu"), prepared=stages.prepare, runs=runs, out=tmp_path / "out",
+             timings=tmp_path / "timings.json")  # fmt: skip
+    scores = Scores.open(tmp_path / "out")
+    found = scores.models["din_50"]
+    assert found.metrics["recall@10000"] is None
+    assert found.slices["history length"]["0 to 9"] is None
+    assert found.slices["history length"]["10 to 20"] is not None
+    assert found.auc.value > 0
+    assert scores.users["recall@10000"] == 0 < scores.users["gauc"]
+    assert scores.undefined == {
+        "recall@10000": "no user has a positive, a negative and more than 10000 exposures",
+        "history length/0 to 9": f"its {scores.slices['history length']['0 to 9']} samples are all negative",
+    }
+    assert '"recall@10000": null' in (tmp_path / "out" / "metrics.json").read_text()

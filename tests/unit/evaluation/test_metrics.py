@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -94,18 +95,69 @@ def test_gauc_is_the_weighted_mean_of_users_aucs(case: Case) -> None:
 @given(case=cases(), top=st.integers(1, 12))
 @OFTEN
 def test_ndcg_and_recall_are_those_of_a_loop(case: Case, top: int) -> None:
-    ndcgs, recalls = [], []
-    for labels, scores in _groups(case):
-        if labels.sum():
-            ranked = labels[np.argsort(-scores, kind="stable")]
-            gain = sum(label / math.log2(place + 2) for place, label in enumerate(ranked[:top]))
-            ideal = sum(1 / math.log2(place + 2) for place in range(min(top, int(labels.sum()))))
-            ndcgs.append(gain / ideal)
-            recalls.append(ranked[:top].sum() / labels.sum())
     labels, scores, user = case
+    scores = scores + np.random.default_rng(0).permutation(len(scores)) / 1e4  # no ties: they have a test of their own
+    ndcgs, recalls = [], []
+    for own, ranks in _groups((labels, scores, user)):
+        if 0 < own.sum() < len(own):
+            gain, hits = _ranked(own[np.argsort(-ranks)], top)
+            ndcgs.append(gain)
+            if len(own) > top:
+                recalls.append(hits)
     ndcg, recall = metrics.ranking_at(labels, scores, user, USERS, top)
-    assert ndcg.mean(np.ones((1, USERS)))[0] == pytest.approx(np.mean(ndcgs), abs=1e-12)
-    assert recall.mean(np.ones((1, USERS)))[0] == pytest.approx(np.mean(recalls), abs=1e-12)
+    counted = metrics.users_counted(labels, user, USERS, top)
+    for found, expected, name in ((ndcg, ndcgs, "ndcg"), (recall, recalls, "recall")):
+        assert counted[f"{name}@{top}"] == len(expected)
+        mean = found.mean(np.ones((1, USERS)))[0]
+        assert mean == pytest.approx(np.mean(expected), abs=1e-12) if expected else np.isnan(mean)
+
+
+def _ranked(labels: np.ndarray, top: int) -> tuple[float, float]:
+    """NDCG@k and Recall@k of labels in the order of their scores."""
+    gain = sum(label / math.log2(place + 2) for place, label in enumerate(labels[:top]))
+    ideal = sum(1 / math.log2(place + 2) for place in range(min(top, int(labels.sum()))))
+    return gain / ideal, labels[:top].sum() / labels.sum()
+
+
+@given(seed=st.integers(0, 10_000), top=st.integers(1, 5))
+@OFTEN
+def test_of_ties_ndcg_and_recall_are_the_mean_over_all_orders(seed: int, top: int) -> None:
+    random = np.random.default_rng(seed)
+    labels = np.r_[1, 0, random.integers(0, 2, 4)]
+    scores, user = random.integers(0, 3, 6).astype(float), np.zeros(6, int)
+    every = [np.array(order) for order in itertools.permutations(range(6))]
+    ranked = [_ranked(labels[order][np.argsort(-scores[order], kind="stable")], top) for order in every]
+    found = metrics.ranking_at(labels, scores, user, 1, top)
+    np.testing.assert_allclose([part.value[0] for part in found], np.mean(ranked, axis=0), atol=1e-12)
+
+
+def test_constant_scores_are_worth_a_coin_whatever_stands_first() -> None:
+    labels, user = np.r_[np.ones(3), np.zeros(7)], np.zeros(10, int)
+    found = metrics.all_metrics(labels, np.zeros(10), user, np.ones((1, 1)), 5)
+    assert found["auc"][0] == found["gauc"][0] == 0.5
+    assert found["recall@5"][0] == 0.5
+    assert found["ndcg@5"][0] < 0.5
+
+
+@given(case=cases(), top=st.integers(1, 12))
+@OFTEN
+def test_the_order_of_the_samples_changes_no_metric(case: Case, top: int) -> None:
+    labels, scores, user = case
+    order = np.random.default_rng(0).permutation(len(labels))
+    resamples = metrics.user_resamples(USERS, 5, 0)
+    here = metrics.all_metrics(labels, scores, user, resamples, top)
+    there = metrics.all_metrics(labels[order], scores[order], user[order], resamples, top)
+    for name, values in here.items():
+        np.testing.assert_allclose(values, there[name], atol=1e-12, err_msg=name)
+    assert metrics.calibration(labels, scores) == metrics.calibration(labels[order], scores[order])
+
+
+def test_a_list_no_longer_than_k_says_nothing_and_is_counted() -> None:
+    labels, scores, user = np.array([1, 0, 0, 1, 0]), np.array([3.0, 2, 1, 1, 2]), np.array([0, 0, 0, 1, 1])
+    assert metrics.users_counted(labels, user, 2, 2) == {"gauc": 2, "ndcg@2": 2, "recall@2": 1}
+    assert metrics.ranking_at(labels, scores, user, 2, 2)[1].mean(np.ones((1, 2)))[0] == 1
+    assert np.isnan(metrics.ranking_at(labels, scores, user, 2, 3)[1].mean(np.ones((1, 2)))[0])
+    assert metrics.why_undefined("recall@3", 3) == "no user has a positive, a negative and more than 3 exposures"
 
 
 def test_ndcg_without_ties_is_that_of_scikit_learn() -> None:
@@ -130,7 +182,6 @@ def test_log_loss_of_extreme_logits_stays_finite() -> None:
     assert found.value[0] == 800
 
 
-@pytest.mark.filterwarnings("ignore:invalid value")  # no user with both labels: gauc is no number, both ways
 @given(case=cases(), seed=st.integers(0, 100))
 @OFTEN
 def test_a_users_weight_counts_like_copies_of_the_user(case: Case, seed: int) -> None:

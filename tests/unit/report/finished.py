@@ -34,7 +34,7 @@ def metric(value: float, difference: float) -> dict[str, Any]:
 
 
 def scores(auc: float, difference: float) -> dict[str, Any]:
-    sliced = {"value": auc, "interval": [auc - 0.02, auc + 0.02]}
+    sliced = metric(auc, auc - 0.7) | {"interval": [auc - 0.02, auc + 0.02]}
     return {
         "metrics": {name: metric(auc, difference) for name in ("auc", "gauc", "log_loss", "ndcg@5", "recall@5")},
         "slices": {

@@ -130,7 +130,7 @@ def _agreement(facts: Facts, height: float) -> Figure:
         axes = sheet.subplots()
         axes.axhline(0, color=INK, linewidth=0.9)
         for name in facts.ranking:
-            auc = facts.scores.models[name].metrics["auc"].value
+            auc = facts.scores.models[name].auc.value
             if name in facts.tests.tests:
                 lift = facts.tests.tests[name].lift_cuped
                 interval(axes, auc, lift.interval, style[name])

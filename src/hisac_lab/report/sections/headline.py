@@ -40,7 +40,7 @@ def headline(facts: Facts) -> Section:
 def _leader(facts: Facts) -> str:
     reference = facts.evaluated.reference
     best = facts.ranking[0]
-    auc = facts.scores.models[best].metrics["auc"]
+    auc = facts.scores.models[best].auc
     text = (
         f"`{best}` has the highest AUC, {fixed(auc.value)} ({confidence(facts.evaluated.confidence)} interval "
         f"{between(auc.interval)})"

@@ -52,3 +52,22 @@ def test_costs_far_apart_stand_on_a_logarithmic_axis(inputs: Artifacts, tmp_path
     models["new"]["cost"]["candidate_macs"] *= 20
     edit(inputs.evaluate / "metrics.json", models=models)
     assert "Multiply-adds per candidate, logarithmic" in texts(build(inputs, tmp_path)[3]["quality_and_cost"])
+
+
+def test_what_is_undefined_is_a_dash_with_its_reason_and_who_is_left_out_is_said(
+    inputs: Artifacts, tmp_path: Path
+) -> None:
+    models = json.loads((inputs.evaluate / "metrics.json").read_text())["models"]
+    for scores in models.values():
+        scores["metrics"]["recall@5"] = scores["slices"]["history length"]["1 to 15"] = None
+    reasons = {"recall@5": "no user has more than 5 exposures", "history length/1 to 15": "all negative"}
+    edit(inputs.evaluate / "metrics.json", models=models, undefined=reasons, users={"gauc": 7, "recall@5": 0})
+    page, twin, _, figures = build(inputs, tmp_path)
+    assert "GAUC is a mean over the 7 of 10 users who can tell models apart by it" in twin
+    assert "Recall@5 is undefined: no user has more than 5 exposures." in twin
+    assert "AUC of history length/1 to 15 is undefined: all negative." in twin
+    row = next(line for line in twin.splitlines() if line.startswith("| new | 0.7100 [0.7000, 0.7200] | 0.7100"))
+    assert row.split(" | ")[5] == "–"
+    assert "| 1 to 15 | 30 | – | – |" in twin
+    assert "16 to 40" in texts(figures["auc_by_history_length"])
+    assert "undefined" in page

@@ -22,7 +22,7 @@ from hisac_lab.report.words import (
 
 LOWER_IS_BETTER = {"log_loss"}
 MOST_COLUMNS = 6
-CEILINGS = {
+ORACLES = {
     "probability_anywhere": "true probability: the oracle",
     "probability_recent_anywhere": "the same for who sees the last 50 clicks only: their oracle",
     "probability": "true probability, told the position in the slate",
@@ -40,6 +40,7 @@ def leaderboard(facts: Facts) -> Section:
             "bootstrap over users. ↑ higher is better, ↓ lower is better."
         ),
         _values(facts),
+        *([Note(said)] if (said := _left_out(facts)) else []),
         *([_gaps(facts)] if len(facts.ranking) > 1 else []),
         *([_pairs(facts)] if len(facts.ranking) > 2 else []),
         *([_oracles(facts)] if facts.scores.oracles else []),
@@ -61,8 +62,35 @@ def _model(facts: Facts, name: str) -> Cell:
     return Cell(name, color=colors(facts)[name])
 
 
-def _metrics(facts: Facts, model: str) -> list[Metric]:
+def _metrics(facts: Facts, model: str) -> list[Metric | None]:
     return [facts.scores.models[model].metrics[key] for key in metric_names(facts)]
+
+
+def _left_out(facts: Facts) -> str:
+    """Which metrics leave out which users, and which are undefined."""
+    scores, users, names = facts.scores, facts.evaluated.test_users, metric_names(facts)
+    parts = [
+        f"{names[key]} is a mean over the {whole(count)} of {whole(users)} users who can tell models apart by it"
+        for key, count in scores.users.items()
+        if key in names and 0 < count < users
+    ]
+    said = [f"{'; '.join(parts)}: they have a positive and a negative, for recall also more exposures than k."]
+    said = said if parts else []
+    said += [f"{names.get(key, f'AUC of {key}')} is undefined: {reason}." for key, reason in scores.undefined.items()]
+    return " ".join(said)
+
+
+def _value(metric: Metric | None) -> Cell:
+    """A value with its interval; a dash where it is undefined."""
+    return Cell("–") if metric is None else Cell(fixed(metric.value), between(metric.interval))
+
+
+def _gap(metric: Metric | None) -> Cell:
+    """A difference to the reference with its interval, strong where that leaves out zero."""
+    if metric is None:
+        return Cell("–")
+    sure = excludes_zero(metric.difference_interval)
+    return Cell(signed(metric.difference), between(metric.difference_interval, signed), strong=sure)
 
 
 def _heads(facts: Facts) -> list[str]:
@@ -72,7 +100,7 @@ def _heads(facts: Facts) -> list[str]:
 def _values(facts: Facts) -> Table:
     rows: list[Row] = []
     for name in facts.ranking:
-        cells = [Cell(fixed(metric.value), between(metric.interval)) for metric in _metrics(facts, name)]
+        cells = map(_value, _metrics(facts, name))
         rows.append((_model(facts, name), *cells, fixed(facts.scores.models[name].served.calibration.error)))
     return table(
         "Test metrics; the calibration error is that of the seed with the best validation AUC.",
@@ -84,18 +112,8 @@ def _values(facts: Facts) -> Table:
 
 def _gaps(facts: Facts) -> Table:
     reference = facts.evaluated.reference
-    rows: list[Row] = []
-    for name in facts.ranking:
-        if name != reference:
-            cells = [
-                Cell(
-                    signed(metric.difference),
-                    between(metric.difference_interval, signed),
-                    strong=excludes_zero(metric.difference_interval),
-                )
-                for metric in _metrics(facts, name)
-            ]
-            rows.append((_model(facts, name), *cells))
+    others = [name for name in facts.ranking if name != reference]
+    rows: list[Row] = [(_model(facts, name), *map(_gap, _metrics(facts, name))) for name in others]
     return table(
         f"Paired difference to the reference `{reference}` on the same resampled users; bold where the interval "
         "excludes zero.",
@@ -135,10 +153,10 @@ def is_sure(difference: float, p: float, level: float) -> bool:
 def _oracles(facts: Facts) -> Table:
     """AUCs of the known truth, and the share of the way from a coin to it that each model goes."""
     known = facts.scores.oracles
-    rows: list[Row] = [(CEILINGS[key], Cell(fixed(top.value), between(top.interval)), "") for key, top in known.items()]
+    rows: list[Row] = [(ORACLES[key], Cell(fixed(top.value), between(top.interval)), "") for key, top in known.items()]
     top = known["probability_anywhere"].value
     for name in facts.ranking:
-        auc = facts.scores.models[name].metrics["auc"]
+        auc = facts.scores.models[name].auc
         share = percent((auc.value - 0.5) / (top - 0.5))
         rows.append((_model(facts, name), Cell(fixed(auc.value), between(auc.interval)), share))
     return table(
@@ -153,7 +171,7 @@ def _seeds(facts: Facts) -> Table:
     rows: list[Row] = []
     for name in facts.ranking:
         model = facts.scores.models[name]
-        spreads = [fixed(metric.seed_spread) for metric in _metrics(facts, name)]
+        spreads = ["–" if metric is None else fixed(metric.seed_spread) for metric in _metrics(facts, name)]
         aucs = [f"{seed}: {fixed(model.seeds[seed].auc)}" for seed in sorted(model.seeds)]
         rows.append((_model(facts, name), *spreads, ", ".join(aucs), str(model.best_seed)))
     return table(
@@ -169,8 +187,7 @@ def _slices(facts: Facts, kind: str) -> Table:
     samples = facts.scores.slices[kind]
     bins = sorted(samples, key=first_number)
     aucs = {
-        model: [Cell(fixed(each.value), between(each.interval)) for each in map(found.slices[kind].__getitem__, bins)]
-        for model, found in facts.scores.models.items()
+        model: [_value(scores.slices[kind][label]) for label in bins] for model, scores in facts.scores.models.items()
     }
     units = {"history length": "events in history", "item popularity": "training samples of the item"}
     unit = units.get(kind, kind)

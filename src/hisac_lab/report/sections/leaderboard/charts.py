@@ -8,6 +8,7 @@ from matplotlib.ticker import LogLocator, NullLocator
 from hisac_lab.report.document import Figure
 from hisac_lab.report.drawing import (
     GRAY,
+    INK,
     OTHERS,
     THOUSANDS,
     Reading,
@@ -30,7 +31,7 @@ WIDE = 10
 def forests(facts: Facts) -> tuple[Figure, ...]:
     """AUCs and their differences to the reference."""
     color = colors(facts)
-    aucs = [(name, facts.scores.models[name].metrics["auc"]) for name in facts.ranking]
+    aucs = [(name, facts.scores.models[name].auc) for name in facts.ranking]
     reference = facts.evaluated.reference
     return (
         Figure(
@@ -61,7 +62,7 @@ def forests(facts: Facts) -> tuple[Figure, ...]:
 
 
 def sliced(facts: Facts, kind: str, name: str) -> Figure:
-    """AUC of each model that has a color of its own in each bin, with intervals.
+    """Paired difference to the reference in each bin, of each model that has a color of its own.
 
     Args:
         facts: All facts.
@@ -70,29 +71,36 @@ def sliced(facts: Facts, kind: str, name: str) -> Figure:
     """
     style, level = styles(facts), confidence(facts.evaluated.confidence)
     few = " Only models with a color of their own; the table has all." if GRAY in colors(facts).values() else ""
-    models = [model for model in facts.ranking if style[model]["label"] != OTHERS]
+    reference = facts.evaluated.reference
+    models = [model for model in facts.ranking if style[model]["label"] != OTHERS and model != reference]
     bins = sorted(facts.scores.slices[kind], key=first_number)
-    shifts = (np.arange(len(models)) - (len(models) - 1) / 2) * 0.6 / len(models)
+    shifts = (np.arange(len(models)) - (len(models) - 1) / 2) * 0.6 / max(1, len(models))
 
     def paint(sheet: Sheet) -> None:
         axes = sheet.subplots()
+        axes.axhline(0, color=INK, linewidth=0.9)
         for model, shift in zip(models, shifts, strict=True):
-            found = [facts.scores.models[model].slices[kind][label] for label in bins]
-            place = np.arange(len(bins)) + shift
-            axes.vlines(place, *np.array([each.interval for each in found]).T, color=style[model]["color"], linewidth=2)
-            axes.plot(place, [each.value for each in found], **style[model], linestyle="none")
-        axes.set_title("AUC")
+            known = [(place, facts.scores.models[model].slices[kind][label]) for place, label in enumerate(bins)]
+            marks = [(place + shift, metric) for place, metric in known if metric is not None]
+            places = [place for place, _ in marks]
+            ends = np.array([metric.difference_interval for _, metric in marks]).reshape(-1, 2)
+            axes.vlines(places, *ends.T, color=style[model]["color"], linewidth=2)
+            axes.plot(places, [metric.difference for _, metric in marks], **style[model], linestyle="none")
+        axes.set_title(f"Difference in AUC to {reference}")
         axes.set_xticks(range(len(bins)), bins)
         axes.tick_params(axis="x", length=0)
         ticks(axes.yaxis)
-        legend(sheet)
+        if models:
+            legend(sheet)
 
-    svg = draw(name, f"AUC by {kind}", 280, paint)
+    svg = draw(name, f"Difference in AUC by {kind}", 280, paint)
+    before = " Lengths are those before the cut at the history limit." if kind == "history length" else ""
     return Figure(
         f"auc_by_{kind.replace(' ', '_')}",
         svg,
-        f"AUC by {kind}",
-        f"Each group of marks is a bin of {kind}, from low to high; lines are {level} intervals.{few}",
+        f"Difference in AUC to {reference} by {kind}",
+        f"Each group of marks is a bin of {kind}, from low to high, not equally many samples in each; lines are "
+        f"{level} intervals of the paired difference. Above the line is better than the reference.{before}{few}",
     )
 
 
@@ -131,7 +139,7 @@ def quality_and_cost(facts: Facts) -> Figure:
     def paint(sheet: Sheet) -> None:
         axes = sheet.subplots()
         for name in facts.ranking:
-            cost, auc = facts.scores.models[name].cost.candidate_macs, facts.scores.models[name].metrics["auc"]
+            cost, auc = facts.scores.models[name].cost.candidate_macs, facts.scores.models[name].auc
             interval(axes, cost, auc.interval, style[name])
             axes.plot(cost, auc.value, **style[name], markersize=7, linestyle="none")
         axes.margins(0.1)

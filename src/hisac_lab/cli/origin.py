@@ -1,0 +1,68 @@
+"""Whether the raw log of this machine is still the one that the stage `acquire` has read.
+
+The log is the user's: DVC does not follow it, and a folder of artifacts can be here without it. What was read is noted
+in `.work` by size and time of each file, so that a start looks at no content that has not moved.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from hisac_lab.base.artifacts import sha256_file, write_json
+from hisac_lab.base.errors import UserError
+from hisac_lab.cli.paths import ARTIFACTS, WORK
+from hisac_lab.config.acquire import AcquireConfig
+from hisac_lab.config.base import load_section
+from hisac_lab.sources.records import Acquired
+
+NOTE = WORK / "origin.json"
+TAKE = "`dvc repro --force --single-item acquire` takes the new one, the graph does the rest"
+
+
+def note(config: AcquireConfig) -> None:
+    """Remembers the log as it is; to be called when it has been read."""
+    write_json(NOTE, {str(path): _stamp(path) for path in _files(config)})
+
+
+def changed() -> str | None:
+    """One line when the log is not the one that was read; None when it is, or is not here.
+
+    A file of the same size and another time is read, if its content is known; so is each where nothing is noted.
+    """
+    try:
+        config, acquired = load_section("acquire", AcquireConfig), Acquired.open(ARTIFACTS.acquire)
+        known: dict[str, list[int]] = json.loads(NOTE.read_text()) if NOTE.is_file() else {}
+    except (UserError, ValueError, OSError):  # whoever needs them says so
+        return None
+    files = _files(config)
+    if config.dataset != "own" and not known:
+        return None
+    for path in files:
+        if known.get(str(path)) == _stamp(path):
+            continue
+        if config.dataset != "own" or sha256_file(path) not in acquired.files.values():
+            return f"acquire.path: {path} is not what {ARTIFACTS.acquire} was made of; {TAKE}"
+    if files and (gone := set(known) - {str(path) for path in files}):
+        return f"acquire.path: {min(gone)}, of which {ARTIFACTS.acquire} was made, is no longer there; {TAKE}"
+    if files and {str(path): _stamp(path) for path in files} != known:
+        note(config)
+    return None
+
+
+def _stamp(path: Path) -> list[int]:
+    facts = path.stat()
+    return [facts.st_size, facts.st_mtime_ns]
+
+
+def _files(config: AcquireConfig) -> list[Path]:
+    """Every file that the settings name and that is here, sorted."""
+    named = [config.path, config.items_path, config.vectors_path]
+    files: set[Path] = set()
+    for path in [Path(name) for name in named if name is not None]:
+        star = next((place for place, part in enumerate(path.parts) if "*" in part), None)
+        if star is not None:
+            files.update(Path(*path.parts[:star]).glob("/".join(path.parts[star:])))
+        else:
+            files.update(path.rglob("*") if path.is_dir() else [path])
+    return sorted(path for path in files if path.is_file())
