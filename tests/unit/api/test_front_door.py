@@ -64,7 +64,7 @@ def test_models_are_compared_under_one_protocol(models: dict[str, hl.Model]) -> 
     assert set(table["model"]) == {"DIN", "HiSAC"}
     assert table["auc"].is_monotonic_decreasing
     assert table.set_index("model").loc["DIN", "difference"] == 0
-    assert compared.scores["HiSAC"].metrics["auc"].value == pytest.approx(
+    assert compared.scores["HiSAC"].auc.value == pytest.approx(
         float(table["auc"][table["model"] == "HiSAC"].iloc[0]), abs=1e-4
     )
     assert str(compared).splitlines()[0].startswith(f"{compared.protocol.test_samples:,} test samples")
