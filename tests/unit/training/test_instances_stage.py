@@ -338,7 +338,7 @@ def test_evaluation_and_ab_test_feed_the_model(trained: Path, made: Path, stages
     )
     found = Scores.open(out).models
     assert found["iat"].cost.encode_macs > 0
-    assert found["iat"].auc.value != found["shuffled"].metrics["auc"].value
+    assert found["iat"].auc.value != found["shuffled"].auc.value
     test = ABTestConfig(control="iat", users=100, visits=2, pool=10, slate=3, world_dim=4)
     abtest(
         test,
