@@ -94,8 +94,8 @@ class ModelVersions:
         return sorted(found, key=lambda version: int(version.version))
 
     def names(self) -> list[str]:
-        """Names of all registered models that come from bundles."""
-        return sorted(model.name for model in self.client.search_registered_models())
+        """Names of all registered models that come from bundles; a shared server may hold others."""
+        return sorted({version.name for version in self.client.search_model_versions(f"tags.`{BUNDLE}` LIKE '%'")})
 
     def by_digest(self, name: str, digest: str) -> ModelVersion | None:
         """The version made of a bundle, if there is one."""
