@@ -101,22 +101,35 @@ class ModelVersions:
         """The version made of a bundle, if there is one."""
         return next((v for v in self.all(name) if v.tags.get(BUNDLE) == digest), None)
 
+    def check(self, name: str) -> None:
+        """Checks that there is a model.
+
+        Raises:
+            UserError: There is none.
+        """
+        names = self.names()
+        if name not in names:
+            known = ", ".join(names) or "none yet: run the graph"
+            raise UserError("registry", f"there is no model {name!r} (there are: {known})", "name one of them")
+
     def pick(self, name: str, version: str | None) -> ModelVersion:
         """A version by number, or the challenger.
 
         Raises:
-            UserError: There is no such model or version.
+            UserError: There is no such model or version, or no challenger.
         """
+        self.check(name)
         versions = self.all(name)
-        if not versions:
-            known = ", ".join(self.names()) or "none yet: run the graph"
-            raise UserError("registry", f"there is no model {name!r} (there are: {known})", "name one of them")
+        numbers = ", ".join(str(one.version) for one in versions)
         if version is None:
-            return self.client.get_model_version_by_alias(name, CHALLENGER)
+            challenger = self.alias(name, CHALLENGER)
+            if challenger is None:
+                what = f"{name} has no challenger (there are: {numbers})"
+                raise UserError("registry", what, "name a version with --version")
+            return challenger
         for one in versions:
             if str(one.version) == version:
                 return one
-        numbers = ", ".join(str(one.version) for one in versions)
         raise UserError("registry", f"{name} has no version {version} (there are: {numbers})", "name one of them")
 
     def alias(self, name: str, alias: str) -> ModelVersion | None:
