@@ -80,3 +80,10 @@ def apart(folder: Path) -> Iterator[None]:
             patch.setenv(name, "")
             patch.delenv(name)
         yield
+
+
+def add_foreign(registry: Registry, source: Path) -> None:
+    """Registers a model that comes from no bundle, with a champion, as others may on a shared server."""
+    registry.client.create_registered_model("foreign")
+    registry.client.create_model_version("foreign", str(source))
+    registry.client.set_registered_model_alias("foreign", "champion", "1")
