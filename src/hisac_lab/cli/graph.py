@@ -84,7 +84,7 @@ def _with_code(stage: str) -> str:
         at = kept.index("    deps:\n") + 1
     except ValueError as error:
         raise UserError(GRAPH, "has no list", "write one, empty perhaps", f"stages.{name}.deps") from error
-    while kept[at].startswith("    - "):
+    while at < len(kept) and kept[at].startswith("    - "):
         at += 1
     return "".join([*kept[:at], *(f"    - {path}\n" for path in code_of(name)), *kept[at:]])
 

@@ -46,7 +46,7 @@ class Ledger:
         if not self.path.exists():
             return []
         entries: list[Entry] = []
-        for number, line in enumerate(self.path.read_text().splitlines(), 1):
+        for number, line in enumerate(self.path.read_bytes().splitlines(), 1):
             try:
                 entry = json.loads(line)
                 sound = entry["hash"] == _hash(entry) and entry["previous_hash"] == _last_hash(entries)
@@ -69,8 +69,9 @@ class Ledger:
             "previous_hash": _last_hash(entries),
         }
         entry["hash"] = _hash(entry)
+        endless = bool(entries) and not self.path.read_bytes().endswith(b"\n")  # as an editor may leave the last line
         with self.path.open("a") as file:
-            file.write(json.dumps(entry, sort_keys=True) + "\n")
+            file.write("\n" * endless + json.dumps(entry, sort_keys=True) + "\n")
             file.flush()
             os.fsync(file.fileno())
         return entry

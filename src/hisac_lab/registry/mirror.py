@@ -67,11 +67,14 @@ class Mirror:
         for run in self.client.search_runs([self.experiment], query):
             if run.data.tags.get(COMPLETE):
                 return str(run.info.run_id)
-            children = f"tags.`{MLFLOW_PARENT_RUN_ID}` = '{run.info.run_id}'"
-            for child in self.client.search_runs([self.experiment], children):
-                self.client.delete_run(child.info.run_id)
-            self.client.delete_run(run.info.run_id)
+            self._remove(str(run.info.run_id))
         return None
+
+    def _remove(self, run: str) -> None:
+        """Removes a run after all that stand below it: trials stand below the sweep."""
+        for child in self.client.search_runs([self.experiment], f"tags.`{MLFLOW_PARENT_RUN_ID}` = '{run}'"):
+            self._remove(str(child.info.run_id))
+        self.client.delete_run(run)
 
     def write(self, versions: ModelVersions, timings: Path) -> str:
         """Writes the whole tree and registers the bundles.

@@ -80,7 +80,7 @@ class Promoter:
             UserError: The model has no champion, or the bundle before it is not in the registry.
         """
         with self.ledger.locked():
-            self.versions.pick(model, None)
+            self.versions.check(model)
             stack = self.ledger.champions(model)
             if not stack:
                 raise UserError(self.ledger.path, f"{model} has no champion", "nothing to roll back")

@@ -58,7 +58,7 @@ class Registry:
             yield cls(client, str(experiment), versions, Promoter(versions, Ledger(ledger)))
 
     def mirror(self, artifacts: Artifacts, lineage: Lineage, timings: Path) -> tuple[str, bool]:
-        """Mirrors the present outputs, unless they are there; aliases follow the ledger.
+        """Mirrors the present outputs, unless they are there; they are the challengers, champions follow the ledger.
 
         Returns:
             The top run, and whether it is new.
@@ -69,9 +69,8 @@ class Registry:
             top = mirror.write(self.versions, timings)
         else:
             top = known
-            for name, digest in mirror.bundles.models.items():
-                if self.versions.by_digest(name, digest) is None:  # the registry was lost, the runs were not
-                    self.versions.register(name, artifacts.bundle(name), digest, top)
+            for name, digest in mirror.bundles.models.items():  # lost, or no longer what `challenger` points at
+                self.versions.register(name, artifacts.bundle(name), digest, top)
         self.promoter.restore_aliases()
         return top, known is None
 

@@ -94,29 +94,42 @@ class ModelVersions:
         return sorted(found, key=lambda version: int(version.version))
 
     def names(self) -> list[str]:
-        """Names of all registered models that come from bundles."""
-        return sorted(model.name for model in self.client.search_registered_models())
+        """Names of all registered models that come from bundles; a shared server may hold others."""
+        return sorted({version.name for version in self.client.search_model_versions(f"tags.`{BUNDLE}` LIKE '%'")})
 
     def by_digest(self, name: str, digest: str) -> ModelVersion | None:
         """The version made of a bundle, if there is one."""
         return next((v for v in self.all(name) if v.tags.get(BUNDLE) == digest), None)
 
+    def check(self, name: str) -> None:
+        """Checks that there is a model.
+
+        Raises:
+            UserError: There is none.
+        """
+        names = self.names()
+        if name not in names:
+            known = ", ".join(names) or "none yet: run the graph"
+            raise UserError("registry", f"there is no model {name!r} (there are: {known})", "name one of them")
+
     def pick(self, name: str, version: str | None) -> ModelVersion:
         """A version by number, or the challenger.
 
         Raises:
-            UserError: There is no such model or version.
+            UserError: There is no such model or version, or no challenger.
         """
+        self.check(name)
         versions = self.all(name)
-        if not versions:
-            known = ", ".join(self.names()) or "none yet: run the graph"
-            raise UserError("registry", f"there is no model {name!r} (there are: {known})", "name one of them")
+        numbers = ", ".join(str(one.version) for one in versions)
         if version is None:
-            return self.client.get_model_version_by_alias(name, CHALLENGER)
+            challenger = self.alias(name, CHALLENGER)
+            if challenger is None:
+                what = f"{name} has no challenger (there are: {numbers})"
+                raise UserError("registry", what, "name a version with --version")
+            return challenger
         for one in versions:
             if str(one.version) == version:
                 return one
-        numbers = ", ".join(str(one.version) for one in versions)
         raise UserError("registry", f"{name} has no version {version} (there are: {numbers})", "name one of them")
 
     def alias(self, name: str, alias: str) -> ModelVersion | None:

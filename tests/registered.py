@@ -1,0 +1,89 @@
+"""A finished run whose models have weights and bundles: what the registry reads."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+from finished import edit, make
+from kit import EVERY, lively, make_items
+
+from hisac_lab.base.artifacts import MANIFEST, sha256_tree, stage_output
+from hisac_lab.base.stages import Artifacts
+from hisac_lab.config.mlflow import MLflowConfig
+from hisac_lab.config.model import ExperimentConfig
+from hisac_lab.inference.bundle import save_model
+from hisac_lab.models.contract import ItemSpace
+from hisac_lab.registry.bundle import build_bundles
+from hisac_lab.registry.records import Evidence
+from hisac_lab.registry.store import Registry
+
+KINDS = {"base": "din-short-only", "new": "hisac"}
+"""Models of the run, the control first, and their small settings in `kit.EVERY`."""
+
+space = cache(make_items)
+
+
+def finish(root: Path) -> Artifacts:
+    """Artifacts of a finished run with two models of one seed, their weights drawn, their bundles made."""
+    made, items = make(root), space()
+    edit(made.codebook / MANIFEST, digest=items.codebook.digest)
+    for name in KINDS:
+        write_weights(made, name, 0, items)
+    register(made)
+    return made
+
+
+def write_weights(made: Artifacts, name: str, seed: int, items: ItemSpace) -> None:
+    """What a training run leaves of its model."""
+    key = KINDS[name]
+    save_model(made.run(name, seed), lively(key, items, seed), EVERY[key], items)
+
+
+def register(made: Artifacts) -> None:
+    """The stage `register`."""
+    with stage_output(made.register) as out:
+        build_bundles(ExperimentConfig(models=tuple(KINDS), seeds=(0,)), made, out=out)
+
+
+def with_evidence(bundle: Path, **changes: Any) -> str:
+    """Changes the evidence in a bundle; gives the bundle's new digest."""
+    edit(bundle / Evidence.FILE, **changes)
+    return sha256_tree(bundle)
+
+
+def store_in(folder: Path) -> MLflowConfig:
+    """Settings of a store in this folder."""
+    return MLflowConfig(tracking_uri=f"sqlite:///{folder / 'mlflow.db'}", experiment="tests")
+
+
+@contextmanager
+def opened(empty: Path, folder: Path) -> Iterator[Registry]:
+    """Opens a copy of an empty store, alone in a folder; what MLflow sets in this process ends with the block."""
+    if not (folder / "mlflow.db").exists():
+        shutil.copyfile(empty, folder / "mlflow.db")
+    with apart(folder), Registry.open(store_in(folder), folder / "ledger.jsonl", folder / ".work") as registry:
+        yield registry
+
+
+@contextmanager
+def apart(folder: Path) -> Iterator[None]:
+    """Works in a folder, where MLflow keeps its files, and takes back what MLflow sets in the environment."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        for name in ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_ID"):
+            patch.setenv(name, "")
+            patch.delenv(name)
+        yield
+
+
+def add_foreign(registry: Registry, source: Path) -> None:
+    """Registers a model that comes from no bundle, with a champion, as others may on a shared server."""
+    registry.client.create_registered_model("foreign")
+    registry.client.create_model_version("foreign", str(source))
+    registry.client.set_registered_model_alias("foreign", "champion", "1")

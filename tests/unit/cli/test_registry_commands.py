@@ -1,0 +1,199 @@
+"""The commands around the registry: what they say, and that a store which does not answer stops no stage."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from kit import says
+from mlflow import MlflowClient
+from registered import apart, finish, store_in
+
+from hisac_lab.cli import registry
+from hisac_lab.cli.params import defaults, load_params
+
+SETTINGS = yaml.safe_load(defaults())
+
+
+def write_params(folder: Path, **promotion: float) -> None:
+    """params.yaml with a store in this folder."""
+    mlflow = SETTINGS["mlflow"] | store_in(folder).model_dump()
+    settings = SETTINGS | {"mlflow": mlflow, "promotion": SETTINGS["promotion"] | promotion}
+    (folder / "params.yaml").write_text(yaml.safe_dump(settings))
+
+
+@pytest.fixture(scope="module")
+def synced(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project folder with a finished run, mirrored."""
+    home = tmp_path_factory.mktemp("project")
+    finish(home / "artifacts")
+    shutil.copyfile(empty_store, home / "mlflow.db")
+    (home / "dvc.yaml").write_text("stages:\n  prepare: {}\n  report: {}\n")
+    write_params(home)
+    with apart(home):
+        registry.sync()
+    return home
+
+
+@pytest.fixture
+def project(synced: Path, tmp_path: Path) -> Iterator[Path]:
+    """A copy of it, which is the current folder."""
+    home = tmp_path / "project"
+    shutil.copytree(synced, home, ignore=shutil.ignore_patterns("mlruns"))  # versions know where their files are
+    write_params(home)
+    with apart(home):
+        yield home
+
+
+def ledger(project: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (project / "reports/ledger.jsonl").read_text().splitlines()]
+
+
+def top_run(project: Path) -> Any:
+    client = MlflowClient(store_in(project).tracking_uri)
+    experiment = client.get_experiment_by_name("tests")
+    (top,) = client.search_runs([experiment.experiment_id], "tags.hisac_lab.complete = 'true'")
+    return top
+
+
+def test_sync_says_whether_the_run_is_new_and_attaches_what_is_there(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (project / "reports/figures").mkdir(parents=True)
+    for name in ("report.md", "figures/curve.svg", "figures/curve.txt"):
+        (project / "reports" / name).write_text("it")
+    registry.sync()
+    top = top_run(project)
+    assert capsys.readouterr().out == f"MLflow run {top.info.run_id}: was there already\n"
+    client = MlflowClient(store_in(project).tracking_uri)
+    files = {file.path for folder in ("", "figures") for file in client.list_artifacts(top.info.run_id, folder)}
+    assert {"params.yaml", "report.md", "figures/curve.svg"} < files
+    assert not {"report.html", "figures/curve.txt"} & files
+    manifest = project / "artifacts/register/manifest.json"
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"pipeline": "another"}))
+    registry.sync()
+    assert capsys.readouterr().out.endswith(": mirrored\n")
+
+
+def test_the_run_holds_every_setting_by_its_dotted_name(project: Path) -> None:
+    params = top_run(project).data.params
+    assert params["train.epochs"] == str(SETTINGS["train"]["epochs"])
+    assert params["tokenize.widths"] == str(SETTINGS["tokenize"]["widths"])
+    assert params["promotion.min_ab_lift"] == "0.0"
+    assert params["models.hisac.kind"] == "hisac"
+
+
+def test_models_lists_versions_with_aliases_and_evidence(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    registry.promote("new", "1")
+    capsys.readouterr()
+    registry.models()
+    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in capsys.readouterr().out.splitlines()]
+    base, new = (row for row in rows if row)
+    assert base == "base|1|challenger|0.7000 [0.6900, 0.7100]|control|0.0200|50000|fedcba9876543210".split("|")
+    assert new[:3] == ["new", "1", "champion, challenger"]
+    assert new[4] == "won against base: +0.80% to +1.60%"
+
+
+def test_a_promotion_says_every_gate_and_how_to_load_the_champion(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    registry.promote("new", None)
+    *gates, last = capsys.readouterr().out.splitlines()
+    assert [line.split()[:2] for line in gates] == [
+        ["ok", f"{name}:"]
+        for name in ("min_ab_lift", "max_calibration_error", "max_candidate_cost", "max_state_bytes", "fingerprints")
+    ]
+    assert last == "new version 1 is champion: load it with models:/new@champion"
+    assert [entry["action"] for entry in ledger(project)] == ["promote"]
+
+
+def test_a_refusal_says_every_gate_and_names_those_that_failed(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_params(project, max_state_bytes=100, max_calibration_error=0.01)
+    failed = "2 of 5 gates failed (max_calibration_error, max_state_bytes)"
+    with says(f"new version 1: not promoted, {failed}; fix the model, or the gates in params.yaml: promotion"):
+        registry.promote("new", None)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == ["ok", "FAIL", "ok", "FAIL", "ok"]
+    assert lines[3] == "  FAIL max_state_bytes: bytes of user state is 4,000, the limit is 100"
+    assert [entry["action"] for entry in ledger(project)] == ["refuse"]
+
+
+def test_a_rollback_says_who_is_champion_now(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    registry.promote("new", None)
+    edited = project / "artifacts/register/new/evidence.json"
+    edited.write_text(edited.read_text().replace('"seed": 0', '"seed": 5'))
+    manifest = project / "artifacts/register/manifest.json"
+    facts = json.loads(manifest.read_text())
+    facts["models"]["new"] = "of seed 5"
+    manifest.write_text(json.dumps(facts))
+    registry.promote("new", None)
+    assert "new version 2 is champion" in capsys.readouterr().out
+    registry.rollback("new")
+    assert capsys.readouterr().out == "new: champion was version 2, is version 1 again\n"
+    registry.rollback("new")
+    assert capsys.readouterr().out == "new: champion was version 1, now there is none, as before\n"
+    with says("reports/ledger.jsonl: new has no champion; nothing to roll back"):
+        registry.rollback("new")
+
+
+def test_a_store_that_does_not_answer_costs_two_lines(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: Any) -> None:
+        raise ConnectionError("no route")
+
+    monkeypatch.setattr(registry.Registry, "open", fail)
+    params = load_params()
+    registry.mirror_or_say(params)
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.splitlines() == [
+        f"MLflow at {params.mlflow.tracking_uri} was not updated (ConnectionError: no route)",
+        "the files are whole; `hisac-lab sync` tries again",
+    ]
+    with pytest.raises(ConnectionError):
+        registry.sync()
+
+
+def test_the_commit_has_a_plus_where_the_tree_was_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    assert registry._commit() == ""
+    Path("one").write_text("1")
+    who = ("-c", "user.name=me", "-c", "user.email=me@here")
+    for words in (("init", "-q"), ("add", "one"), (*who, "commit", "-qm", "one")):
+        subprocess.run(["git", *words], check=True)
+    clean = registry._commit()
+    assert len(clean) == 40
+    Path("two").write_text("untracked")
+    assert registry._commit() == clean
+    Path("one").write_text("2")
+    assert registry._commit() == f"{clean}+"
+
+
+def test_the_ui_listens_on_this_machine_alone_after_a_sync(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    calls: list[Any] = []
+    monkeypatch.setenv("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "")
+    monkeypatch.setattr(registry, "mirror_or_say", lambda params: calls.append("mirrored"))
+    monkeypatch.setattr(os, "execv", lambda path, words: calls.append((path, words)))
+    registry.ui(5001)
+    mirrored, (path, words) = calls
+    assert mirrored == "mirrored"
+    assert path == words[0]
+    assert Path(path).name == "mlflow"
+    options = dict(zip(words[2::2], words[3::2], strict=True))
+    store = store_in(project).tracking_uri
+    assert options == {"--backend-store-uri": store, "--host": "127.0.0.1", "--port": "5001", "--workers": "1"}
+    assert capsys.readouterr().out == "open http://127.0.0.1:5001/#/models (stop with Ctrl-C)\n"
+    assert os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] == "false"

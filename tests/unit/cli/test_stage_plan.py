@@ -1,0 +1,64 @@
+"""The stage `plan`: what training takes from the sweep and from the store, a file for each model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from kit import says
+
+from hisac_lab.base.artifacts import read_json, write_json, write_manifest
+from hisac_lab.base.stages import Artifacts
+from hisac_lab.cli.plan import Plan
+from hisac_lab.cli.stages import plan as stage
+
+MODELS = {"din_50": "din", "hisac": "hisac", "iat": "iat", "other": "hisac"}
+WINNER = {"kind": "hisac", "agents": 8}
+
+
+@pytest.fixture
+def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Artifacts:
+    """A project after its sweep."""
+    monkeypatch.chdir(tmp_path)
+    made = Artifacts(Path("artifacts"))
+    models = {name: {"kind": kind, "code": "0"} for name, kind in MODELS.items()}
+    write_json(made.code / "experiment.json", {"models": models})
+    write_json(made.sweep / "best.json", {"model": "hisac", "settings": WINNER})
+    made.instances.mkdir()
+    write_manifest(made.instances, order="temporal", digest="of the store")
+    return made
+
+
+def plans(made: Artifacts) -> dict[str, Plan]:
+    stage.run()
+    assert {path.name for path in made.plan.iterdir()} == {f"{name}.json" for name in MODELS}
+    return {name: Plan.read(made.plan_of(name)) for name in MODELS}
+
+
+def test_the_swept_model_takes_the_winner_and_one_that_reads_the_store_its_digest(made: Artifacts) -> None:
+    nothing = Plan(settings=None, instances=None)
+    assert plans(made) == {
+        "din_50": nothing,
+        "hisac": Plan(settings=WINNER, instances=None),
+        "iat": Plan(settings=None, instances="of the store"),
+        "other": nothing,
+    }
+
+
+def test_a_new_winner_and_a_new_store_change_the_files_of_their_models_alone(made: Artifacts) -> None:
+    before = plans(made)
+    write_json(made.sweep / "best.json", {"model": "hisac", "settings": WINNER | {"agents": 4}})
+    after = plans(made)
+    assert [name for name in MODELS if after[name] != before[name]] == ["hisac"]
+    write_manifest(made.instances, order="temporal", digest="another")
+    last = plans(made)
+    assert [name for name in MODELS if last[name] != after[name]] == ["iat"]
+    assert read_json(made.plan_of("iat"))["instances"] == "another"
+
+
+@pytest.mark.parametrize("name", ["sweep/best.json", "instances/manifest.json", "code/experiment.json"])
+def test_a_stage_that_has_not_run_is_named(made: Artifacts, name: str) -> None:
+    (made.root / name).unlink()
+    with says(f"artifacts/{name}: does not exist", "run the stage that makes it"):
+        stage.run()
+    assert not made.plan.exists()

@@ -1,0 +1,67 @@
+"""The summary: what the last run made, and what to do with it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from finished import ab_result, edit, make, scores, write_json
+
+from hisac_lab.base.stages import Artifacts
+from hisac_lab.cli import summary
+
+REFUSED = "no model beat the control in the A/B test, so the gates will refuse all; see `hisac-lab models`"
+
+
+@pytest.fixture
+def artifacts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Artifacts:
+    """A finished run in the current folder: a control, and `new`, which beat it."""
+    monkeypatch.chdir(tmp_path)
+    Path("dvc.yaml").write_text("stages:\n  prepare: {}\n  report: {}\n")
+    return make(Path("artifacts"))
+
+
+def shown(capsys: pytest.CaptureFixture[str]) -> dict[str, str]:
+    """What the summary says, by the word in front."""
+    summary.show()
+    lines = capsys.readouterr().out.splitlines()
+    return {line.split()[0]: line.split(maxsplit=1)[1] for line in lines if line}
+
+
+def test_a_line_tells_data_tokens_sweep_and_each_model(
+    artifacts: Artifacts, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = shown(capsys)
+    assert said["data"] == "1,234 events, 12 users, 4 items; real exposures"
+    assert said["tokens"] == "2 semantic IDs in 1 levels, 100.0% of items share"
+    assert said["sweep"] == "2 trials, 2 on the front, chosen: trial 0"
+    assert said["base"] == "AUC 0.7000 [0.6900, 0.7100], 4,000 bytes a user; control of the A/B test"
+    assert said["new"] == "AUC 0.7100 [0.7000, 0.7200], 4,000 bytes a user; A/B won: +0.80% to +1.60%"
+    assert said["report"] == "reports/report.html (twin: reports/report.md)"
+    assert said["restored"] == "from the cache; made by an unknown machine: prepare"
+
+
+def test_what_was_timed_on_this_machine_is_told_of_that_model(
+    artifacts: Artifacts, capsys: pytest.CaptureFixture[str]
+) -> None:
+    times = {"device": "cpu", "encode_us_per_request": 90.0, "score_us_per_candidate": 1.25}
+    write_json(Path("logs/timings.json"), {"fingerprint": "f", "models": {"new": times}})
+    said = shown(capsys)
+    assert "bytes a user, 1.2 us a candidate here; A/B won" in said["new"]
+    assert "here" not in said["base"]
+
+
+def test_the_winner_with_the_highest_lift_is_proposed(artifacts: Artifacts, capsys: pytest.CaptureFixture[str]) -> None:
+    assert shown(capsys)["promote"].endswith("hisac-lab promote new")
+    tests = {"new": (0.012, "won"), "best": (0.02, "won"), "high": (0.03, "undecided"), "low": (-0.1, "lost")}
+    edit(artifacts.abtest / "abtest.json", tests={name: ab_result(*test) for name, test in tests.items()})
+    models = {name: scores(0.7, 0.0) for name in ("base", *tests)}
+    edit(artifacts.evaluate / "metrics.json", models=models)
+    said = shown(capsys)
+    assert said["promote"].endswith("hisac-lab promote best")
+    assert "A/B lost: -10.40% to -9.60%" in said["low"]
+
+
+def test_where_nobody_won_nothing_is_proposed(artifacts: Artifacts, capsys: pytest.CaptureFixture[str]) -> None:
+    edit(artifacts.abtest / "abtest.json", tests={"new": ab_result(0.03, "undecided")})
+    assert shown(capsys)["promote"] == REFUSED

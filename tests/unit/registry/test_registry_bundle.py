@@ -1,0 +1,141 @@
+"""Bundles: what a model needs elsewhere and what its promotion is judged by, from files alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from finished import edit
+from kit import EVERY, says
+from registered import KINDS, register, space, write_weights
+
+from hisac_lab.base.artifacts import digest_of, read_json, sha256_file, sha256_tree
+from hisac_lab.base.stages import Artifacts
+from hisac_lab.inference.bundle import load_model
+from hisac_lab.models.catalog import fidelity_card
+from hisac_lab.registry.records import Evidence, Registered, VocabularyFile
+
+FILES = {"weights.safetensors", "model.json", "vocabulary.json", "card.json", "evidence.json"}
+SERVED_SEED = 1
+
+
+def serve_another_seed(run: Artifacts) -> None:
+    """Adds a second run of `new`, better than the first."""
+    scores = read_json(run.evaluate / "metrics.json")
+    new = scores["models"]["new"]
+    calibration = new["seeds"]["0"]["calibration"] | {"error": 0.04}
+    new["seeds"]["1"] = new["seeds"]["0"] | {"calibration": calibration}
+    new["best_seed"] = SERVED_SEED
+    edit(run.evaluate / "metrics.json", **scores)
+    run.run("new", SERVED_SEED).mkdir()
+    write_weights(run, "new", SERVED_SEED, space())
+
+
+def test_a_bundle_holds_the_seed_that_is_served_and_builds_the_model_alone(run: Artifacts, tmp_path: Path) -> None:
+    serve_another_seed(run)
+    register(run)
+    bundle = run.bundle("new").rename(tmp_path / "elsewhere")
+    assert {path.name for path in bundle.iterdir()} == FILES
+    model, config = load_model(bundle)
+    assert config == EVERY[KINDS["new"]]
+    for seed, same in ((0, False), (SERVED_SEED, True)):
+        other = load_model(run.run("new", seed))[0].state_dict()
+        assert all(torch.equal(part, other[name]) for name, part in model.state_dict().items()) == same
+
+
+def test_evidence_is_that_of_the_evaluation_and_of_the_test(run: Artifacts) -> None:
+    serve_another_seed(run)
+    register(run)
+    scores = read_json(run.evaluate / "metrics.json")["models"]["new"]
+    found = Evidence.open(run.bundle("new"))
+    assert (found.model, found.seed, found.fingerprint) == ("new", SERVED_SEED, "fedcba9876543210")
+    assert (found.negatives, found.parameters) == ("real exposures", 1234)
+    assert found.calibration_error == 0.04
+    assert found.cost.facts() == scores["cost"]
+    assert {name: metric.facts() for name, metric in found.metrics.items()} == scores["metrics"]
+    test = read_json(run.abtest / "abtest.json")["tests"]["new"]
+    assert found.abtest is not None
+    assert found.abtest.facts() == {
+        "control": "base",
+        "fingerprint": "fedcba9876543210",
+        "test_fingerprint": "00ff00ff00ff00ff",
+        "lift": test["lift_cuped"],
+        "sample_ratio_p": 0.5,
+        "verdict": "won",
+    }
+
+
+def test_the_lift_is_the_one_after_cuped(run: Artifacts) -> None:
+    tests = read_json(run.abtest / "abtest.json")["tests"]
+    tests["new"]["lift_cuped"] |= {"low": 0.003}
+    edit(run.abtest / "abtest.json", tests=tests)
+    register(run)
+    found = Evidence.open(run.bundle("new")).abtest
+    assert found is not None
+    assert found.lift.low == 0.003
+
+
+def test_the_control_has_no_test(run: Artifacts) -> None:
+    assert Evidence.open(run.bundle("base")).abtest is None
+
+
+def test_a_bundle_knows_the_items_in_the_order_of_their_numbers_and_its_card(run: Artifacts) -> None:
+    edit(run.prepare / "manifest.json", history_limit=77)
+    register(run)
+    assert VocabularyFile.open(run.bundle("new")) == VocabularyFile(items=list("abcd"), history_limit=77)
+    card = read_json(run.bundle("new") / "card.json")
+    wanted = fidelity_card(EVERY[KINDS["new"]])
+    assert [(line["claim"], line["status"], line["source"]) for line in card] == [
+        (line.claim, line.status, line.source) for line in wanted
+    ]
+
+
+def test_the_manifest_holds_the_digest_of_each_bundle_and_of_each_stage(run: Artifacts) -> None:
+    found = Registered.open(run.register)
+    assert found.models == {name: sha256_tree(run.bundle(name)) for name in KINDS}
+    names = "acquire ingest prepare embed tokenize codebook sweep instances evaluate abtest".split()
+    runs = {f"{name}-0": sha256_tree(run.run(name, 0)) for name in KINDS}
+    stages = {name: sha256_tree(run.at(name)) for name in names} | {"train": digest_of(runs)}
+    assert found.stages == stages
+    assert found.pipeline == digest_of(stages)
+
+
+def test_the_same_run_gives_the_same_bundles_and_another_a_pipeline_of_its_own(run: Artifacts) -> None:
+    before = Registered.open(run.register)
+    register(run)
+    assert Registered.open(run.register) == before
+    edit(run.train / "base-0/manifest.json", steps=21)
+    register(run)
+    after = Registered.open(run.register)
+    assert after.models == before.models
+    assert after.stages == before.stages | {"train": after.stages["train"]}
+    assert after.pipeline != before.pipeline
+
+
+def test_a_model_trained_with_another_codebook_is_refused_and_the_old_bundles_stay(run: Artifacts) -> None:
+    before = sha256_tree(run.register)
+    edit(run.codebook / "manifest.json", digest="another")
+    with says("model.json: codebook: the model was trained with codebook", "another", "train it again"):
+        register(run)
+    assert sha256_tree(run.register) == before
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "prepare/manifest.json",
+        "evaluate/metrics.json",
+        "evaluate/manifest.json",
+        "abtest/abtest.json",
+        "abtest/manifest.json",
+        "train/new-0/weights.safetensors",
+        "codebook/manifest.json",
+    ],
+)
+def test_a_stage_that_has_not_run_is_named_and_the_old_bundles_stay(run: Artifacts, name: str) -> None:
+    before = sha256_file(run.register / "manifest.json")
+    (run.root / name).unlink()
+    with says(f"{run.root / name}: does not exist", "run the stage that makes it"):
+        register(run)
+    assert sha256_file(run.register / "manifest.json") == before
