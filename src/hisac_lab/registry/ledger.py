@@ -41,7 +41,7 @@ class Ledger:
         """All entries, oldest first.
 
         Raises:
-            UserError: A line was changed, removed or cut off.
+            UserError: A line was changed, removed before others, or cut off.
         """
         if not self.path.exists():
             return []

@@ -18,6 +18,7 @@ from registered import apart, finish, store_in
 
 from hisac_lab.cli import registry
 from hisac_lab.cli.params import defaults, load_params
+from hisac_lab.registry.store import Registry
 
 SETTINGS = yaml.safe_load(defaults())
 
@@ -59,6 +60,7 @@ def ledger(project: Path) -> list[dict[str, Any]]:
 def top_run(project: Path) -> Any:
     client = MlflowClient(store_in(project).tracking_uri)
     experiment = client.get_experiment_by_name("tests")
+    assert experiment is not None
     (top,) = client.search_runs([experiment.experiment_id], "tags.hisac_lab.complete = 'true'")
     return top
 
@@ -151,7 +153,7 @@ def test_a_store_that_does_not_answer_costs_two_lines(
     def fail(*_: Any) -> None:
         raise ConnectionError("no route")
 
-    monkeypatch.setattr(registry.Registry, "open", fail)
+    monkeypatch.setattr(Registry, "open", fail)
     params = load_params()
     registry.mirror_or_say(params)
     said = capsys.readouterr()

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from finished import ab_result, edit, make, scores, write_json
+from finished import ab_result, edit, make, scores
 
+from hisac_lab.base.artifacts import write_json
 from hisac_lab.base.stages import Artifacts
 from hisac_lab.cli import summary
 
