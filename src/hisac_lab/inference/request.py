@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from dataclasses import replace
-from typing import Any, Literal, NamedTuple
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -13,12 +13,14 @@ from torch import Tensor
 
 from hisac_lab.base.errors import UserError
 from hisac_lab.events.batches import HistoryArrays
-from hisac_lab.events.instances import NEGATIVE, POSITIVE, UNKNOWN, InstanceArrays
+from hisac_lab.events.instances import NEGATIVE, POSITIVE, UNKNOWN, InstanceArrays, InstanceQuery
 from hisac_lab.models.backbone import Ranker
 from hisac_lab.models.contract import History
 from hisac_lab.models.instances import Instances
 
 MODEL_INPUT = "model input"
+LATEST = 4_102_444_800  # begin of the year 2100, in seconds
+Ids: TypeAlias = npt.NDArray[np.int64]
 
 
 class Column(NamedTuple):
@@ -48,6 +50,27 @@ def columns(sides: Collection[str]) -> tuple[Column, ...]:
     return REQUEST + INSTANCES if "instances" in sides else REQUEST
 
 
+@dataclass(frozen=True)
+class Asked:
+    """One request in numbers.
+
+    Attributes:
+        items: Known items of the history, oldest first; (L,) int64.
+        ages: Seconds from each to the request; (L,) int64.
+        time: When it is made, seconds.
+        candidates: (C,) int64, -1 where the model knows no such item.
+        unknown: Events of the history that were left out, since the model knows no such item.
+        instances: What the model reads of an instance store, one row; None where it reads none.
+    """
+
+    items: Ids
+    ages: Ids
+    time: int
+    candidates: Ids
+    unknown: int
+    instances: InstanceArrays | None
+
+
 class RequestReader:
     """Turns requests into what one model reads.
 
@@ -63,65 +86,104 @@ class RequestReader:
         self.columns = columns(model.sides)
         self.number = {item: place for place, item in enumerate(items)}
 
-    def read(self, row: int, request: Mapping[Any, Any]) -> tuple[History, Tensor]:
-        """The history and the candidates, (1, C) int64, of one request.
+    def read(self, row: int, request: Mapping[Any, Any]) -> Asked:
+        """Checks one request; events and candidates that the model does not know are no fault.
 
         Args:
             row: Its number, for messages.
             request: A value for each column.
 
         Raises:
-            UserError: A history is empty or from the future, an item is unknown, or instances do not fit each other or
-                the model.
+            UserError: Values do not fit each other or the model; times are not in seconds, in order and before the
+                request.
         """
-        times = np.asarray(request["history_times"], np.int64)
-        items = self._numbers(row, "history_items", request["history_items"])
-        candidates = self._numbers(row, "candidates", request["candidates"])
-        if not len(items):
-            raise UserError(MODEL_INPUT, "value [] is no history", "rank users without one by popularity",
-                            f"row {row}: history_items")  # fmt: skip
-        if len(items) != len(times):
-            raise UserError(MODEL_INPUT, f"{len(times)} times for {len(items)} items", "give one time per event",
-                            f"row {row}: history_times")  # fmt: skip
-        ages = int(request["time"]) - times
-        if (ages <= 0).any():
-            raise UserError(MODEL_INPUT, f"an event at {times[ages <= 0][0]} is not before the request",
-                            "leave out events at or after `time`", f"row {row}: history_times")  # fmt: skip
-        items, ages = items[-self.limit :], ages[-self.limit :]
-        history = History.of(HistoryArrays(items[None], ages[None], np.ones((1, len(items)), bool)))
-        if "time" in self.sides:
-            history = replace(history, time=torch.tensor([int(request["time"])]))
-        if self.reads is not None:
-            history = replace(history, instances=self._instances(row, request, self.reads.count, self.reads.dim))
-        return history, torch.from_numpy(candidates[None])
+        time = self._integers(row, "time", [request["time"]])[0]
+        ids, times = list(request["history_items"]), self._integers(row, "history_times", request["history_times"])
+        if len(ids) != len(times):
+            raise _fault(row, "history_times", f"{len(times)} times for {len(ids)} items", "give one time per event")
+        self._check_times(row, "history_times", times, int(time))
+        candidates = self._numbers(request["candidates"])
+        if not len(candidates):
+            raise _fault(row, "candidates", "value [] asks for nothing", "name at least one item")
+        numbers = self._numbers(ids)
+        known = numbers >= 0
+        items, ages = numbers[known][-self.limit :], (time - times[known])[-self.limit :]
+        instances = None if self.reads is None else self._instances(row, request, int(time), self.reads)
+        return Asked(items, ages, int(time), candidates, int((~known).sum()), instances)
 
-    def _instances(self, row: int, request: Mapping[Any, Any], count: int, dim: int) -> Instances:
-        items = self._numbers(row, "instance_items", request["instance_items"])
-        times = np.asarray(request["instance_times"], np.int64)
-        labels = np.asarray(request["instance_labels"], np.int64)
+    def batch(self, asked: Sequence[Asked]) -> tuple[History, Tensor]:
+        """Histories of R requests, and their candidates, (R, C) int64: 0 where unknown or beyond a request's own."""
+        items, mask = _left([one.items for one in asked])
+        ages, _ = _left([one.ages for one in asked])
+        history = History.of(HistoryArrays(items, ages, mask))
+        if "time" in self.sides:
+            history = replace(history, time=torch.tensor([one.time for one in asked]))
+        if self.reads is not None:
+            past = [one.instances for one in asked if one.instances is not None]
+            names = ("items", "ages", "labels")
+            parts = {name: _left([getattr(one, name)[0] for one in past])[0] for name in names}
+            there = _left([np.ones(one.items.shape[1], np.int64) for one in past])[1]
+            vectors = np.zeros((*there.shape, self.reads.dim), np.float32)
+            vectors[there] = np.concatenate([one.vectors[0] for one in past])
+            parts["labels"] = np.where(there, parts["labels"], UNKNOWN)
+            arrays = InstanceArrays(vectors, parts["items"], parts["ages"], parts["labels"], there)
+            history = replace(history, instances=Instances.of(arrays))
+        candidates = np.zeros((len(asked), max(len(one.candidates) for one in asked)), np.int64)
+        for row, one in enumerate(asked):
+            candidates[row, : len(one.candidates)] = np.maximum(one.candidates, 0)
+        return history, torch.from_numpy(candidates)
+
+    def _instances(self, row: int, request: Mapping[Any, Any], time: int, reads: InstanceQuery) -> InstanceArrays:
+        numbers = self._numbers(request["instance_items"])
+        times = self._integers(row, "instance_times", request["instance_times"])
+        labels = self._integers(row, "instance_labels", request["instance_labels"])
         rows = [np.asarray(one, np.float32) for one in request["instance_vectors"]]
-        if not len(items):
-            return Instances.none(1, dim)
-        if not len(items) == len(times) == len(labels) == len(rows) or {len(one) for one in rows} != {dim}:
-            raise UserError(MODEL_INPUT, f"{len(items)} items, {len(times)} times, {len(labels)} labels and "
-                            f"{len(rows)} vectors do not fit", f"give one of each, vectors of {dim} numbers",
-                            f"row {row}: instance_vectors")  # fmt: skip
-        vectors, ages = np.stack(rows), int(request["time"]) - times
-        if (ages <= 0).any():
-            raise UserError(MODEL_INPUT, f"an instance at {times[ages <= 0][0]} is not before the request",
-                            "leave out instances at or after `time`", f"row {row}: instance_times")  # fmt: skip
+        fit = len(numbers) == len(times) == len(labels) == len(rows)
+        if not fit or not {len(one) for one in rows} <= {reads.dim}:
+            what = f"{len(numbers)} items, {len(times)} times, {len(labels)} labels and {len(rows)} vectors do not fit"
+            raise _fault(row, "instance_vectors", what, f"give one of each, vectors of {reads.dim} numbers")
+        self._check_times(row, "instance_times", times, time)
         wrong = labels[~np.isin(labels, (NEGATIVE, POSITIVE, UNKNOWN))]
         if len(wrong):
-            raise UserError(MODEL_INPUT, f"value {wrong[0]} is no label", "give 0, 1, or 2 where it is not known yet",
-                            f"row {row}: instance_labels")  # fmt: skip
-        last = slice(-count, None)
-        mask = np.ones((1, len(items[last])), bool)
-        parts = InstanceArrays(vectors[None, last], items[None, last], ages[None, last], labels[None, last], mask)
-        return Instances.of(parts)
+            hint = "give 0, 1, or 2 where it is not known yet"
+            raise _fault(row, "instance_labels", f"value {wrong[0]} is no label", hint)
+        vectors = np.stack(rows) if rows else np.zeros((0, reads.dim), np.float32)
+        last = np.flatnonzero(numbers >= 0)[-reads.count :]
+        mask = np.ones((1, len(last)), bool)
+        return InstanceArrays(
+            vectors[None, last], numbers[None, last], (time - times)[None, last], labels[None, last], mask
+        )
 
-    def _numbers(self, row: int, name: str, ids: Any) -> npt.NDArray[np.int64]:
+    def _check_times(self, row: int, name: str, times: Ids, time: int) -> None:
+        if max(time, *times.tolist(), 0) > LATEST:
+            hint = "give seconds since 1970, not parts of them"
+            raise _fault(row, name, f"value {max(time, *times.tolist())} is beyond the year 2100", hint)
+        if (times >= time).any():
+            late = times[times >= time][0]
+            hint = "leave out what is at or after `time`"
+            raise _fault(row, name, f"value {late} is not before the request, at {time}", hint)
+        if (np.diff(times) < 0).any():
+            at = int(np.flatnonzero(np.diff(times) < 0)[0])
+            raise _fault(row, name, f"value {times[at]} stands before {times[at + 1]}", "give the oldest first")
+
+    def _integers(self, row: int, name: str, values: Any) -> Ids:
         try:
-            return np.array([self.number[str(item)] for item in ids], np.int64)
-        except KeyError as error:
-            raise UserError(MODEL_INPUT, f"item {error} is unknown to this model", "leave it out",
-                            f"row {row}: {name}") from error  # fmt: skip
+            return np.asarray(list(values), np.int64)
+        except (TypeError, ValueError, OverflowError) as error:
+            raise _fault(row, name, f"{values!r} holds no whole numbers", "give seconds, or labels 0, 1, 2") from error
+
+    def _numbers(self, ids: Any) -> Ids:
+        return np.array([self.number.get(str(item), -1) for item in ids], np.int64)
+
+
+def _left(parts: Sequence[Ids]) -> tuple[Ids, npt.NDArray[np.bool_]]:
+    """Rows of any length, padded on the left with zeros to the longest (at least 1), and where they are real."""
+    width = max(1, *(len(part) for part in parts))
+    mask = np.arange(width) >= width - np.array([len(part) for part in parts])[:, None]
+    whole = np.zeros(mask.shape, np.int64)
+    whole[mask] = np.concatenate(parts)
+    return whole, mask
+
+
+def _fault(row: int, name: str, what: str, hint: str) -> UserError:
+    return UserError(MODEL_INPUT, what, hint, f"row {row}: {name}")

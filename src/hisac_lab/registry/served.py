@@ -11,21 +11,27 @@ from typing import Any
 
 import pandas as pd
 import torch
+from mlflow.exceptions import MlflowException
 from mlflow.models import set_model
+from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 from mlflow.pyfunc.model import PythonModel
 
 from hisac_lab.base import arithmetic
 from hisac_lab.base.errors import UserError
 from hisac_lab.inference.bundle import load_model
-from hisac_lab.inference.request import MODEL_INPUT, RequestReader
+from hisac_lab.inference.request import MODEL_INPUT, Asked, RequestReader
 from hisac_lab.registry.records import VocabularyFile
+
+ROWS_AT_ONCE = 32  # requests of like length in one pass
 
 
 class ServedRanker(PythonModel):
     """Scores candidates for users given by their histories.
 
     Input, one row per request: `history_items` (item ids, oldest first), `history_times` (seconds), `time` (seconds),
-    `candidates` (item ids). Output: column `scores`, click probabilities in the order of the candidates.
+    `candidates` (item ids). Output, one row per request: `scores`, click probabilities in the order of the candidates,
+    null for an item that the model does not know; `unknown_events`, how many events of the history were left out for
+    that reason; `note`, why a score is null, or empty.
 
     A model that reads stored instances has four columns more, what its store answers for the user, oldest first:
     `instance_items` (item ids), `instance_times` (seconds), `instance_labels` (0, 1, or 2 where the label has not
@@ -45,17 +51,45 @@ class ServedRanker(PythonModel):
         """Scores each request.
 
         Raises:
-            UserError: A column is missing, or a request is wrong (see `RequestReader.read`).
+            MlflowException: A column is missing, or a request is wrong (see `RequestReader.read`): a bad request, 400.
         """
+        try:
+            asked = self._read(model_input)
+        except UserError as error:
+            raise MlflowException(str(error), error_code=INVALID_PARAMETER_VALUE) from error
+        scores: list[list[float | None]] = [[] for _ in asked]
+        by_length = sorted(range(len(asked)), key=lambda row: len(asked[row].items))
+        for at in range(0, len(asked), ROWS_AT_ONCE):
+            rows = by_length[at : at + ROWS_AT_ONCE]
+            chances = torch.sigmoid(self.model(*self.reader.batch([asked[row] for row in rows])))
+            for row, found in zip(rows, chances.tolist(), strict=True):
+                scores[row] = _answer(asked[row], found)
+        answers = {
+            "scores": scores,
+            "unknown_events": [one.unknown for one in asked],
+            "note": [_note(one) for one in asked],
+        }
+        return pd.DataFrame(answers, index=model_input.index)
+
+    def _read(self, model_input: pd.DataFrame) -> list[Asked]:
         names = [column.name for column in self.reader.columns]
         for name in names:
             if name not in model_input.columns:
                 raise UserError(MODEL_INPUT, "column is missing", f"give {', '.join(names)}", name)
-        scores: list[list[float]] = []
-        for row, request in enumerate(model_input.to_dict("records")):
-            logits = self.model(*self.reader.read(row, request))
-            scores.append(torch.sigmoid(logits[0]).tolist())
-        return pd.DataFrame({"scores": scores}, index=model_input.index)
+        return [self.reader.read(row, request) for row, request in enumerate(model_input.to_dict("records"))]
+
+
+def _answer(asked: Asked, chances: list[float]) -> list[float | None]:
+    if not len(asked.items):
+        return [None] * len(asked.candidates)
+    return [None if number < 0 else chance for number, chance in zip(asked.candidates.tolist(), chances, strict=False)]
+
+
+def _note(asked: Asked) -> str:
+    if not len(asked.items):
+        return "no event of the history is known: rank by popularity"
+    unknown = int((asked.candidates < 0).sum())
+    return f"{unknown} of {len(asked.candidates)} candidates are unknown to this model" if unknown else ""
 
 
 set_model(ServedRanker())

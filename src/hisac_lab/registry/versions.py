@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import tempfile
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import mlflow
+import pandas as pd
 from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
@@ -20,7 +22,7 @@ from hisac_lab.base.errors import UserError
 from hisac_lab.evaluation.records import Metric
 from hisac_lab.inference.records import CARD, Claim, ModelFile
 from hisac_lab.inference.request import columns
-from hisac_lab.registry.records import ABEvidence, Evidence
+from hisac_lab.registry.records import ABEvidence, Evidence, VocabularyFile
 
 BUNDLE = "hisac_lab.bundle"
 CHAMPION, CHALLENGER = "champion", "challenger"
@@ -68,7 +70,8 @@ class ModelVersions:
                 artifacts={"bundle": str(bundle)},
                 code_paths=[str(path) for path in (PACKAGE, *code)],
                 signature=_signature(bundle),
-                pip_requirements=[*REQUIREMENTS, *requirements],
+                input_example=_example(bundle),
+                pip_requirements=[*(f"{name}=={metadata.version(name)}" for name in REQUIREMENTS), *requirements],
             )
         evidence = Evidence.open(bundle)
         tags = {
@@ -183,6 +186,20 @@ def _describe(name: str, card: tuple[Claim, ...]) -> str:
     return "\n".join(lines)
 
 
+def _example(bundle: Path) -> pd.DataFrame:
+    """A request that the model answers: its first items, a minute apart; no stored instances."""
+    items = VocabularyFile.open(bundle).items[:3]
+    times = [60 * place for place in range(1, len(items) + 1)]
+    request: dict[str, Any] = {
+        "history_items": items,
+        "history_times": times,
+        "time": times[-1] + 60,
+        "candidates": items,
+    }
+    sides = () if ModelFile.open(bundle).instances is None else ("instances",)
+    return pd.DataFrame([request | {column.name: [] for column in columns(sides) if column.name not in request}])
+
+
 def _signature(bundle: Path) -> ModelSignature:
     """What a request holds: a model trained with an instance store is also told what the store answers."""
     sides = () if ModelFile.open(bundle).instances is None else ("instances",)
@@ -190,4 +207,9 @@ def _signature(bundle: Path) -> ModelSignature:
     inputs: list[ColSpec | TensorSpec] = [
         ColSpec(Array(kind) if column.many else kind, column.name) for kind, column in kinds
     ]
-    return ModelSignature(inputs=Schema(inputs), outputs=Schema([ColSpec(Array(DataType.double), "scores")]))
+    outputs: list[ColSpec | TensorSpec] = [
+        ColSpec(Array(DataType.double), "scores"),
+        ColSpec(DataType.long, "unknown_events"),
+        ColSpec(DataType.string, "note"),
+    ]
+    return ModelSignature(inputs=Schema(inputs), outputs=Schema(outputs))

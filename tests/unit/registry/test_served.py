@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,16 +16,18 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from kit import EVERY, ITEMS, lively, make_items, says
+from kit import EVERY, ITEMS, lively, make_items
+from mlflow.exceptions import MlflowException
 
 from hisac_lab.base import arithmetic
 from hisac_lab.inference.bundle import save_model
 from hisac_lab.models.contract import History
 from hisac_lab.models.iat import IATConfig
 from hisac_lab.models.instances import Instances
+from hisac_lab.registry import served as registry_served
 from hisac_lab.registry.records import VocabularyFile
 from hisac_lab.registry.served import ServedRanker
-from hisac_lab.registry.versions import _signature
+from hisac_lab.registry.versions import _example, _signature
 
 SPACE = make_items()
 TIME = 1_000
@@ -50,9 +55,24 @@ def _served(name: str, home: Path) -> ServedRanker:
     return served
 
 
+def _answers(served: ServedRanker, *requests: dict[str, Any]) -> pd.DataFrame:
+    return served.predict(None, pd.DataFrame(requests))
+
+
 def _scores(served: ServedRanker, request: dict[str, Any]) -> list[float]:
-    scores: list[float] = served.predict(None, pd.DataFrame([request]))["scores"][0]
+    scores: list[float] = _answers(served, request)["scores"][0]
     return scores
+
+
+@contextmanager
+def refuses(*words: str) -> Iterator[None]:
+    """A bad request: MLflow's error with its code, one line that holds these words in this order."""
+    with pytest.raises(MlflowException) as caught:
+        yield
+    assert caught.value.error_code == "INVALID_PARAMETER_VALUE"
+    assert caught.value.get_http_status_code() == 400
+    (line,) = str(caught.value).splitlines()
+    assert re.search(".*".join(map(re.escape, ("model input", *words))), line)
 
 
 def test_instances_of_a_request_are_scored_as_from_a_store(tmp_path: Path) -> None:
@@ -84,12 +104,73 @@ def test_instances_of_a_request_are_scored_as_from_a_store(tmp_path: Path) -> No
         ({"instance_labels": [0, 1, 2, 0, 1, 3]}, ("instance_labels", "3 is no label")),
         ({"instance_labels": [0, 1]}, ("instance_vectors", "2 labels", "one of each")),
         ({"instance_vectors": VECTORS[:, :4].tolist()}, ("instance_vectors", "6 vectors", "8 numbers")),
-        ({"instance_items": [*"abcdef"]}, ("instance_items", "'a'", "unknown")),
+        ({"instance_times": [200, 100, 300, 400, 500, 600]}, ("instance_times", "200 stands before 100")),
     ],
 )
 def test_instances_that_do_not_fit_are_told(changes: dict[str, Any], words: tuple[str, ...], tmp_path: Path) -> None:
-    with says("model input", "row 0", *words):
+    with refuses("row 0", *words):
         _scores(_served("iat", tmp_path), REQUEST | FETCHED | changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"history_times": [20, 10]}, ("history_times", "20 stands before 10", "oldest first")),
+        ({"history_times": [10, 10_000_000_000_000]}, ("history_times", "beyond the year 2100", "seconds")),
+        ({"time": 10_000_000_000_000}, ("beyond the year 2100", "seconds")),
+        ({"history_times": [10, TIME]}, ("history_times", "1000 is not before the request", "leave out")),
+        ({"history_times": [10]}, ("history_times", "1 times for 2 items", "one time per event")),
+        ({"history_times": ["noon", 20]}, ("history_times", "no whole numbers")),
+        ({"candidates": []}, ("candidates", "asks for nothing", "at least one")),
+    ],
+)
+def test_a_request_that_cannot_be_meant_is_refused(
+    changes: dict[str, Any], words: tuple[str, ...], tmp_path: Path
+) -> None:
+    with refuses("row 1", *words):
+        _answers(_served("din-whole", tmp_path), REQUEST, REQUEST | changes)
+
+
+def test_unknown_items_cost_their_own_score_only(tmp_path: Path) -> None:
+    served = _served("din-whole", tmp_path)
+    strange = {"history_items": ["i1", "new", "i2"], "history_times": [10, 15, 20], "candidates": ["i5", "newer", "i7"]}
+    stranger = {"history_items": ["new"], "history_times": [10]}
+    plain, mixed, nothing = _answers(served, REQUEST, REQUEST | strange, REQUEST | stranger).to_dict("records")
+    assert mixed["scores"][1] is None
+    assert mixed["scores"][0] == pytest.approx(plain["scores"][0])
+    assert mixed["scores"][2] == pytest.approx(plain["scores"][2])
+    assert (mixed["unknown_events"], mixed["note"]) == (1, "1 of 3 candidates are unknown to this model")
+    assert nothing["scores"] == [None] * 3
+    assert nothing["note"] == "no event of the history is known: rank by popularity"
+    assert (plain["unknown_events"], plain["note"]) == (0, "")
+    missing = _answers(served, REQUEST | {"history_items": [], "history_times": []})
+    assert missing["scores"][0] == [None] * 3
+
+
+@pytest.mark.parametrize("name", ["hisac", "iat", "din-whole"])
+def test_requests_score_in_any_company_as_alone(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    served, random = _served(name, tmp_path), np.random.default_rng(0)
+    requests = []
+    for length in (1, 7, 30, 2, 60):
+        times = np.sort(random.integers(1, TIME, length)).tolist()
+        items = [f"i{item}" for item in random.integers(0, ITEMS, length)]
+        asked = [f"i{item}" for item in random.integers(0, ITEMS, 1 + length % 4)]
+        requests.append(REQUEST | FETCHED | {"history_items": items, "history_times": times, "candidates": asked})
+    requests[1] |= {column: [] for column in FETCHED}
+    alone = [_scores(served, request) for request in requests]
+    for size in (1, 2, 32):
+        monkeypatch.setattr(registry_served, "ROWS_AT_ONCE", size)
+        for found, wanted in zip(_answers(served, *requests)["scores"], alone, strict=True):
+            assert found == pytest.approx(wanted, abs=1e-5)
+
+
+def test_the_example_of_a_version_is_a_request_that_it_answers(tmp_path: Path) -> None:
+    for name in ("iat", "hisac"):
+        (tmp_path / name).mkdir()
+        served = _served(name, tmp_path / name)
+        scores = served.predict(None, _example(tmp_path / name))["scores"][0]
+        assert len(scores) == 3
+        assert all(0 < score < 1 for score in scores)
 
 
 def test_only_a_model_that_reads_instances_asks_for_them(tmp_path: Path) -> None:
@@ -99,7 +180,7 @@ def test_only_a_model_that_reads_instances_asks_for_them(tmp_path: Path) -> None
         served = _served(name, home)
         assert [column.name for column in served.reader.columns] == wanted == _signature(home).inputs.input_names()
     assert len(_scores(served, REQUEST)) == 3
-    with says("instance_items", "column is missing"):
+    with refuses("instance_items", "column is missing"):
         _scores(_served("iat", tmp_path / "iat"), REQUEST)
 
 
