@@ -20,6 +20,11 @@ class EmbedConfig(Section):
         description="text: static word vectors; supplied: vectors in the data; sentence_transformers: your model; "
         "cooccurrence: training histories; concat: several",
     )
+    without_text: Literal["zero", "fields", "refuse"] = Field(
+        "zero",
+        description="an item without a known word: has no vector, hence no semantic ID; is told by the words of its "
+        "categorical fields; or stops the graph",
+    )
     model_path: str | None = Field(None, description="sentence_transformers only: the folder of the model")
     concat: dict[Part, Annotated[float, Field(gt=0)]] = Field(
         {"text": 1.0, "cooccurrence": 1.0}, min_length=1, description="concat only: weight of each part, unit rows each"

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from hisac_lab.base import arithmetic
 from hisac_lab.base.artifacts import Array, load_array
 from hisac_lab.base.errors import UserError, explain_os_error
+from hisac_lab.base.progress import say
 from hisac_lab.config.tokens import EmbedConfig
 from hisac_lab.tokens.cooccurrence import cooccurrence_vectors
 from hisac_lab.tokens.records import Embedded
@@ -45,7 +46,7 @@ def embed(config: EmbedConfig, *, prepared: Path, out: Path) -> None:
         files.append(out / f"{name}.npy")
         _write(files[-1], METHODS[name](config, prepared), items)
         if config.method in ("text", "sentence_transformers"):
-            _every_row_is_known(np.load(files[-1], mmap_mode="r"), prepared)
+            _tell_unknown(np.load(files[-1], mmap_mode="r"), config, prepared)
         _finish(files[-1])
     if config.method == "concat":
         arrays = [(np.load(path, mmap_mode="r"), parts[name]) for path, name in zip(files, sorted(parts), strict=True)]
@@ -144,14 +145,21 @@ def _side_by_side(arrays: list[tuple[Array, float]], items: int) -> Iterator[Arr
         yield np.concatenate([weight * part[start : start + BATCH] for part, weight in arrays], axis=1)
 
 
-def _every_row_is_known(rows: Array, prepared: Path) -> None:
-    for start in range(0, len(rows), BATCH):
-        empty = np.flatnonzero(~rows[start : start + BATCH].any(axis=1))
-        if len(empty):
-            names = pq.read_table(prepared / "items.parquet", columns=["item"]).column("item")
-            raise UserError(
-                prepared / "items.parquet",
-                f"item {names[start + int(empty[0])].as_py()!r} has no word the model knows, so it has no embedding",
-                "give it a text or set embed.method: cooccurrence",
-                "text",
-            )
+def _tell_unknown(rows: Array, config: EmbedConfig, prepared: Path) -> None:
+    """Says how many items have no word that the model knows.
+
+    Raises:
+        UserError: There is one, and the settings refuse it.
+    """
+    chunks = range(0, len(rows), BATCH)
+    empty = np.concatenate([start + np.flatnonzero(~rows[start : start + BATCH].any(axis=1)) for start in chunks])
+    if not len(empty):
+        return
+    names = pq.read_table(prepared / "items.parquet", columns=["item"]).column("item")
+    first = f"item {names[int(empty[0])].as_py()!r}"
+    if config.without_text == "refuse":
+        what = f"{first} has no word the model knows, so it has no embedding"
+        hint = "give it a text, or set embed.without_text or embed.method: cooccurrence"
+        raise UserError(prepared / "items.parquet", what, hint, "text")
+    share = len(empty) / len(rows)
+    say(f"embed: {len(empty):,} items ({share:.1%}) have no known word, {first} first: no vector, no semantic ID")

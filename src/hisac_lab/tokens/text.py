@@ -39,7 +39,7 @@ def static_vectors(config: EmbedConfig, prepared: Path) -> Iterator[Array]:
     weights: Array = load_file(home / "weights" / "l2_supercat_256.safetensors")["embedding.weight"].astype(np.float32)
     description = json.loads((home / "tokenizers" / "l2_supercat_tokenizer_config.json").read_text())
     tokenizer = Tokenizer.from_str(json.dumps(description))
-    for texts in texts_of(prepared, BATCH):
+    for texts in texts_of(prepared, BATCH, config.without_text == "fields"):
         vectors = np.zeros((len(texts), weights.shape[1]), np.float32)
         for row, tokens in enumerate(tokenizer.encode_batch(texts, add_special_tokens=False)):
             if tokens.ids:
@@ -65,14 +65,19 @@ def transformer_vectors(config: EmbedConfig, prepared: Path) -> Iterator[Array]:
     except (OSError, ValueError) as error:
         reason = f"holds no sentence-transformers model ({error})"
         raise UserError(SETTINGS, f"{path} {reason}", "name the folder of a model", "embed.model_path") from error
-    for texts in texts_of(prepared, TRANSFORMER_BATCH):
+    for texts in texts_of(prepared, TRANSFORMER_BATCH, config.without_text == "fields"):
         vectors = np.array(model.encode(texts, convert_to_numpy=True, show_progress_bar=False), np.float32)
         vectors[[not text.strip() for text in texts]] = 0
         yield vectors
 
 
-def texts_of(prepared: Path, batch: int) -> Iterator[list[str]]:
+def texts_of(prepared: Path, batch: int, fields: bool = False) -> Iterator[list[str]]:
     """The items' texts in the order of their numbers; only a batch is in memory.
+
+    Args:
+        prepared: Output of the stage `prepare`.
+        batch: Texts at once.
+        fields: In place of an empty text, the values of the item's categorical fields.
 
     Raises:
         UserError: The stage `prepare` has not run, or its items have no text.
@@ -85,5 +90,10 @@ def texts_of(prepared: Path, batch: int) -> Iterator[list[str]]:
     with file:
         if "text" not in file.schema_arrow.names:
             raise UserError(path, "the items have no text", "set embed.method: cooccurrence", "text")
-        for part in file.iter_batches(batch, columns=["text"]):
-            yield [text or "" for text in part.column(0).to_pylist()]
+        others = [name for name in file.schema_arrow.names if name not in ("item", "text")] if fields else []
+        for part in file.iter_batches(batch, columns=["text", *others]):
+            texts = [(text or "").strip() for text in part.column("text").to_pylist()]
+            told = (
+                zip(*(part.column(name).to_pylist() for name in others), strict=True) if others else [()] * len(texts)
+            )
+            yield [text or " ".join(str(value) for value in values) for text, values in zip(texts, told, strict=True)]

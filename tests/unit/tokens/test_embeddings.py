@@ -215,9 +215,27 @@ def test_items_without_a_text_column_are_refused(tmp_path: Path) -> None:
         _embed(EmbedConfig(), tmp_path, tmp_path / "embed")
 
 
-def test_an_item_without_a_known_word_stops_the_stage(rare: Path, tmp_path: Path) -> None:
+def test_an_item_without_a_known_word_stops_the_stage_where_it_is_to(rare: Path, tmp_path: Path) -> None:
     with says("items.parquet", "text", "item '81'", "no word", "embed.method: cooccurrence"):
-        _embed(EmbedConfig(), rare, tmp_path / "embed")
+        _embed(EmbedConfig(without_text="refuse"), rare, tmp_path / "embed")
+
+
+def test_an_item_without_a_known_word_has_the_zero_vector_and_is_counted(
+    rare: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    vectors = _embed(EmbedConfig(), rare, tmp_path / "embed")
+    assert not vectors[-1].any()
+    assert vectors[:-1].any(axis=1).all()
+    assert read_manifest(tmp_path / "embed")["items_without_embedding"] == 1
+    assert "embed: 1 items (1.2%) have no known word, item '81' first" in capsys.readouterr().err
+
+
+def test_an_item_without_text_is_told_by_its_fields_where_it_is_to(rare: Path, tmp_path: Path) -> None:
+    table = pd.read_parquet(rare / "items.parquet")
+    table.assign(genre="comedy").to_parquet(rare / "items.parquet")
+    vectors = _embed(EmbedConfig(without_text="fields"), rare, tmp_path / "embed")
+    assert vectors[-1].any()
+    assert not _embed(EmbedConfig(), rare, tmp_path / "plain")[-1].any()
 
 
 def test_an_item_unseen_in_training_has_the_zero_vector(rare: Path, tmp_path: Path) -> None:
