@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 BUSY = "is busy, it is being blocked by"
+RESTORED, UNCHANGED = "is cached - skipping run", "didn't change, skipping"
 ERRORS = ("hisac-lab: error:", "ERROR:")
 
 
@@ -33,9 +34,29 @@ def run(stage: str, log: str, *options: str) -> int:
                 file.flush()
                 if not line.startswith(ERRORS):  # Snakemake shows the log of a failed job
                     print(line, end="", file=sys.stderr, flush=True)
-        if process.returncode == 0 or BUSY not in path.read_text():
+        said = path.read_text()
+        if process.returncode == 0:
+            return _settle(stage, log, said, options)
+        if BUSY not in said:
             return process.returncode
         time.sleep(1)
+
+
+def _settle(stage: str, log: str, said: str, options: tuple[str, ...]) -> int:
+    """Says when nothing was computed; what DVC has restored is compared with dvc.lock, and computed when it is damaged.
+
+    DVC trusts its cache: a flipped bit there would be an output that is up to date.
+    """
+    restored = RESTORED in said
+    if not restored and UNCHANGED not in said:
+        return 0
+    if restored and subprocess.run(["hisac-lab", "verify", stage, "--repair"], check=False).returncode:
+        print(f"hisac-lab: {stage}: DVC's cache was damaged; it is computed anew", file=sys.stderr, flush=True)
+        return run(stage, log, *options, "--force")
+    what = "restored from DVC's cache" if restored else "as it was"
+    line = f"hisac-lab: {stage}: {what}, nothing computed (to compute it: dvc repro --force --single-item {stage})"
+    print(line, file=sys.stderr, flush=True)
+    return 0
 
 
 if __name__ == "__main__":

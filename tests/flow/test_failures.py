@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import random
 import re
@@ -102,6 +103,26 @@ def test_t8_a_stage_that_fails_leaves_nothing_and_says_why_in_one_line(lab: Lab)
     lab.set(**{"tokenize.limits.max_collision_rate": 1.0})
     assert lab.snakemake() == []
     assert lab.both_idle()
+
+
+def test_t7_a_damaged_cache_is_not_restored_and_the_stage_is_computed(lab: Lab, base: Lab) -> None:
+    book = lab.path / "artifacts/codebook"
+    digest = hashlib.md5((book / "manifest.json").read_bytes()).hexdigest()
+    kept = lab.path / ".dvc/cache/files/md5" / digest[:2] / digest[2:]
+    kept.chmod(0o644)
+    kept.write_bytes(b"?" + kept.read_bytes()[1:])
+    shutil.rmtree(book)
+    answer = lab.run("snakemake", "artifacts/codebook", "--cores", "2")
+    assert answer.code == 0, answer.text
+    assert "codebook: DVC's cache was damaged; it is computed anew" in answer.text
+    assert lab.run("hisac-lab", "verify").code == 0
+    assert lab.hashes() == base.hashes()
+
+
+def test_a_forced_rerun_that_computes_nothing_says_so(lab: Lab) -> None:
+    answer = lab.run("snakemake", "artifacts/codebook", "--forcerun", "codebook", "--cores", "2")
+    assert answer.code == 0, answer.text
+    assert "nothing computed (to compute it: dvc repro --force --single-item codebook)" in answer.text
 
 
 @pytest.mark.parametrize("door", ["cores", "cluster"])

@@ -191,6 +191,21 @@ def write_graph() -> None:
 
 
 @app.command()
+def verify(
+    stage: Annotated[str | None, typer.Argument(help="As DVC names it, train@hisac-0; by default all.")] = None,
+    repair: Annotated[bool, typer.Option("--repair", help="Remove what is damaged; the next run computes it.")] = False,
+) -> None:
+    """Compare outputs with dvc.lock byte for byte, as after a restore from a doubtful disk; exit with 1 at damage."""
+    from hisac_lab.cli import verify as command
+
+    lines = command.verify(stage, repair=repair)
+    for line in lines:
+        print(f"hisac-lab: {line}", file=sys.stderr)
+    if lines:
+        raise typer.Exit(1)
+
+
+@app.command()
 def reproduce(
     this: Annotated[str, typer.Argument(help="A dvc.lock, or a git revision that has one.")] = "dvc.lock",
     that: Annotated[str, typer.Argument(help="Another one.")] = "HEAD",

@@ -29,6 +29,7 @@ stage NAME --index --model --seed
 summary
 sync
 ui --port
+verify [STAGE] --repair
 """
 
 

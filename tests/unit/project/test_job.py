@@ -34,3 +34,31 @@ def test_a_busy_stage_is_asked_for_again_and_its_progress_is_heard(code: int, tm
     assert sorted(log) == sorted(
         ["Running stage 'train@din-0'", "done", "train: 3 of 9 batches", "hisac-lab: warning: slow"]
     )
+
+
+VERIFY = """#!/bin/sh
+echo "$@" >> verified
+[ -e sound ]
+"""
+FAKE = """#!/bin/sh
+echo "$@" >> asked
+case "$*" in *--force*) echo "Running stage";; *) echo "Stage 'tokenize' is cached - skipping run, checking out";; esac
+"""
+
+
+@pytest.mark.parametrize("sound", [True, False])
+def test_what_is_restored_is_verified_and_computed_when_it_is_damaged(sound: bool, tmp_path: Path) -> None:
+    for name, text in (("dvc", FAKE), ("hisac-lab", VERIFY)):
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o755)
+    if sound:
+        (tmp_path / "sound").touch()
+    environment = os.environ | {"PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"}
+    command = [sys.executable, str(JOB), "tokenize", "logs/tokenize.log"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
+    assert (tmp_path / "verified").read_text() == "verify tokenize --repair\n"
+    asked = (tmp_path / "asked").read_text().splitlines()
+    plain = "--wait-for-lock repro --single-item tokenize"
+    assert asked == ([plain] if sound else [plain, "--wait-for-lock repro --single-item --force tokenize"])
+    said = "restored from DVC's cache, nothing computed" if sound else "DVC's cache was damaged; it is computed anew"
+    assert said in done.stderr
