@@ -28,13 +28,13 @@ from dvc.stage import Stage
 from job import run
 from repair import repair_lockfile, repair_rwlock
 
-from hisac_lab.base.errors import UserError
+from hisac_lab.base.errors import UserError, explain_os_error
 from hisac_lab.cli import code, door, origin
 
 TRIGGER = Path(".snakemake/stale")  # newer than any output, never the same content
 LOCK = Path(".snakemake/hisac-lab.lock")
 FIRST = ("code", "plan")
-BUSY, TORN = "is busy, it is being blocked by", "Unable to read RWLock-file"
+BUSY, TORN, NO_GIT = "is busy, it is being blocked by", "Unable to read RWLock-file", "not a git repository"
 
 
 @dataclass(frozen=True)
@@ -84,12 +84,15 @@ def load(judge: bool) -> list[Step]:
             for name in todo:
                 _run_first(name)
                 done.add(name)
-        except (UserError, DvcException) as error:
-            line = " ".join(str(error).split())
+        except (UserError, DvcException, OSError) as error:
+            told = explain_os_error(error, Path.cwd()) if isinstance(error, OSError) else error
+            line = " ".join(str(told).split())
             if BUSY in line:  # a `dvc repro` beside this run: its result is about to be there
                 time.sleep(1)
             elif TORN in line:
                 repair_rwlock()
+            elif NO_GIT in line:
+                _refuse(f"{line}; clone the project, or begin one here: git init")
             else:
                 _refuse(line)
 
@@ -100,8 +103,11 @@ def hold_lock() -> IO[str]:
     Two Snakemake runs in one folder would only repeat each other's jobs; the second one is refused with one line.
     (A `dvc repro` beside Snakemake is DVC's own affair: its locks make one wait for the other.)
     """
-    LOCK.parent.mkdir(exist_ok=True)
-    handle = LOCK.open("a+")
+    try:
+        LOCK.parent.mkdir(exist_ok=True)
+        handle = LOCK.open("a+")
+    except OSError as error:
+        _refuse(str(explain_os_error(error, LOCK)))
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:

@@ -41,8 +41,10 @@ def explain_os_error(error: OSError, where: str | Path) -> UserError:
     # NumPy reports a short write without an error number.
     if error.errno in (errno.ENOSPC, errno.EDQUOT) or (error.errno is None and " requested and " in str(error)):
         return UserError(path, "no space left on the device while writing", "free some space and run again")
-    if error.errno == errno.EACCES:
+    if error.errno in (errno.EACCES, errno.EPERM):
         return UserError(path, "permission denied", "make it readable and its folder writable for this user")
+    if error.errno == errno.EROFS:
+        return UserError(path, "the file system is read-only", "work in a copy of the folder elsewhere")
     if isinstance(error, FileNotFoundError):
         return UserError(path, "does not exist", "check the path, or run the stage that makes it")
     return UserError(path, error.strerror or str(error), "check the file and its folder")

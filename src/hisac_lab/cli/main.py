@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import pkgutil
 import sys
@@ -11,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from hisac_lab.base import arithmetic
-from hisac_lab.base.errors import UserError
+from hisac_lab.base.errors import UserError, explain_os_error
 from hisac_lab.cli import data, stages, understand
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
@@ -235,6 +236,11 @@ def main() -> None:
             raise
         hint = f"pip install 'hisac-lab[{extra}]'"
         print(f"hisac-lab: error: environment: package {error.name} is missing; {hint}", file=sys.stderr)
+        sys.exit(1)
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT):
+            raise
+        print(f"hisac-lab: error: {explain_os_error(error, Path.cwd())}", file=sys.stderr)
         sys.exit(1)
     except (MemoryError, RuntimeError) as error:
         if not isinstance(error, MemoryError) and "out of memory" not in str(error).lower():

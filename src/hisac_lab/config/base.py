@@ -66,6 +66,20 @@ _UniqueKeys.add_implicit_resolver(
 )
 
 
+MOST_VALUES = 1_000_000
+
+
+def _size(node: Any, known: dict[int, int]) -> int:
+    """How many values a document holds when its aliases are written out, counted without writing them out."""
+    if not isinstance(node, dict | list):
+        return 1
+    if id(node) not in known:
+        known[id(node)] = 0  # an alias inside what it names
+        parts = node.values() if isinstance(node, dict) else node
+        known[id(node)] = 1 + sum(_size(part, known) for part in parts)
+    return known[id(node)]
+
+
 def load_yaml(text: str) -> Any:
     """What a YAML text means; errors of `yaml` pass."""
     return yaml.load(text, Loader=_UniqueKeys)
@@ -86,6 +100,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
         raise UserError(path, str(error.problem or error), "fix the YAML there", line) from error
     except (UnicodeDecodeError, yaml.YAMLError) as error:
         raise UserError(path, f"is not YAML in UTF-8 ({error})", "save it as plain UTF-8 text") from error
+    if _size(content, {}) > MOST_VALUES:
+        raise UserError(path, f"holds more than {MOST_VALUES:,} values, by aliases", "write them out", "YAML")
     if not isinstance(content, dict):
         raise UserError(path, "holds no sections", "restore it with `hisac-lab params default > params.yaml`")
     return content

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ import yaml
 from kit import says
 
 from hisac_lab.cli.params import Params, defaults, schema
-from hisac_lab.config.base import parse
+from hisac_lab.config.base import parse, read_yaml
 
 ANY = {
     "ColumnsConfig.label_range",
@@ -77,3 +78,13 @@ def test_names_of_letters_digits_and_underscores_pass() -> None:
     content = yaml.safe_load(defaults())
     content["models"] |= {name: {"kind": "mean"} for name in ("a", "hisac_v15", "X9", "x" * 64)}
     assert set(parse(Params, content, "params.yaml").models) >= {"a", "hisac_v15", "X9"}
+
+
+def test_aliases_that_would_fill_the_memory_are_refused_at_once(tmp_path: Path) -> None:
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{at}: &a{at} [{', '.join([f'*a{at - 1}'] * 10)}]" for at in range(1, 12)]
+    (tmp_path / "params.yaml").write_text("\n".join(lines) + "\n")
+    with says("params.yaml", "YAML", "more than 1,000,000 values", "write them out"):
+        read_yaml(tmp_path / "params.yaml")
+    (tmp_path / "params.yaml").write_text("a: &a [1, 2]\nb: *a\n")
+    assert read_yaml(tmp_path / "params.yaml") == {"a": [1, 2], "b": [1, 2]}
