@@ -114,14 +114,13 @@ def calibration(labels: Array, logits: Array, bins: int = 15) -> Calibration:
     Of samples with equal predictions each counts as their mean: a bin that cuts them does not depend on their order.
     """
     probability = 1 / (1 + np.exp(-logits))
-    tie = np.unique(probability, return_inverse=True)[1]
-    shared = (np.bincount(tie, labels) / np.bincount(tie))[tie]
-    parts = np.array_split(np.argsort(probability, kind="stable"), bins)
+    order = np.argsort(probability, kind="stable")
+    predicted, label = probability[order], labels[order]
+    tie = np.cumsum(np.r_[True, np.diff(predicted) != 0]) - 1
+    shared = (np.bincount(tie, label) / np.bincount(tie))[tie]
+    parts = np.array_split(np.arange(len(order)), bins)
     curve = [
-        Bin(
-            predicted=round(float(probability[part].mean()), 6),
-            observed=round(float(shared[part].mean()), 6),
-        )
+        Bin(predicted=round(float(predicted[part].mean()), 6), observed=round(float(shared[part].mean()), 6))
         for part in parts
         if len(part)
     ]
