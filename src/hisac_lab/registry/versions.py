@@ -71,7 +71,7 @@ class ModelVersions:
                 code_paths=[str(path) for path in (PACKAGE, *code)],
                 signature=_signature(bundle),
                 input_example=_example(bundle),
-                pip_requirements=[*(f"{name}=={metadata.version(name)}" for name in REQUIREMENTS), *requirements],
+                pip_requirements=[*map(_pinned, REQUIREMENTS), *requirements],
             )
         evidence = Evidence.open(bundle)
         tags = {
@@ -184,6 +184,11 @@ def _describe(name: str, card: tuple[Claim, ...]) -> str:
     ]
     lines += [f"| {line.status} | {line.claim} | `{line.source}` |" for line in card]
     return "\n".join(lines)
+
+
+def _pinned(name: str) -> str:
+    """The version that is installed, without the mark of a local build, which no index has."""
+    return f"{name}=={metadata.version(name).partition('+')[0]}"
 
 
 def _example(bundle: Path) -> pd.DataFrame:

@@ -220,7 +220,10 @@ def test_show_is_the_whole_with_what_differs_marked() -> None:
         ("models.din_50.whole_history", ["stages that depend on it: code, train@din_50-0, train@din_50-1"]),
         ("models.hisac", ["holds: kind, decay, ", "stages that depend on it: code, sweep, train@hisac-0"]),
         ("models.hisac.kind", ["takes: one of ", "HiSAC"]),
-        ("experiment.seeds", ["takes: list of (integer), at least 1 of them", "it says how often they run: train"]),
+        (
+            "experiment.seeds",
+            ["takes: list of (integer, at least 0), at least 1 of them", "it says how often they run: train"],
+        ),
         ("train", ["train: one training run", "holds: epochs, batch_requests"]),
         ("mlflow.mirror", ["takes: boolean", "stages that depend on it: none"]),
         ("prepare.columns.label_range", ["takes: list of (number; number) or null"]),

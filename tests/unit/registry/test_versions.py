@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +82,9 @@ def test_a_version_carries_its_bundle_the_code_that_serves_it_and_its_card(regis
     assert sha256_tree(carried.parent) == sha256_tree(bundle)
     for module in ("registry/served.py", "models/hisac.py", "inference/bundle.py"):
         assert (home / "code/hisac_lab" / module).exists()
-    assert "safetensors" in (home / "requirements.txt").read_text().splitlines()
+    pinned = (home / "requirements.txt").read_text().splitlines()
+    assert f"safetensors=={metadata.version('safetensors')}" in pinned
+    assert all("==" in line and "+" not in line for line in pinned)
     card = registry.client.get_registered_model("new").description
     assert card.startswith("**new**: ")
     for claim in read_json(bundle / "card.json"):

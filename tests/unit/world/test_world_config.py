@@ -34,7 +34,8 @@ def test_presets_have_the_sizes_they_promise() -> None:
     ("knobs", "said"),
     [
         ({"topics": [17, 2, 2]}, "topics [17, 2, 2] is out of range; give 1 to 16, 1 to 16 and 1 to 8"),
-        ({"topics": [8, 0, 2]}, "topics [8, 0, 2] is out of range"),
+        ({"topics": [8, 9, 9]}, "topics [8, 9, 9] is out of range"),
+        ({"topics": [8, 0, 2]}, "acquire.world.topics.1: value 0 is wrong"),
         ({"items": 200}, "items 200 is too few for 128 themes"),
         ({"items": 256, "slate": 200}, "acquire.world.slate: value 200 is wrong"),
         ({"events_per_user": 805}, "leaves a part of a slate; give a multiple of 10"),
