@@ -137,8 +137,8 @@ def test_promotion_refuses_a_loser_takes_a_winner_and_rolls_back(lab: Lab) -> No
     (champion,) = [line for line in listed.splitlines() if "champion" in line]
     assert "won" in champion or "+1.00%" in champion
     ledger = [json.loads(line) for line in (lab.path / "reports/ledger.jsonl").read_text().splitlines()]
-    assert [entry["action"] for entry in ledger] == ["refuse", "promote", "promote", "rollback"]
-    assert ledger[-1]["previous"] == ledger[1]["version"]
+    assert [entry["action"] for entry in ledger] == ["begin", "refuse", "promote", "promote", "rollback"]
+    assert ledger[-1]["previous"] == ledger[2]["version"]
 
 
 def test_the_control_is_no_candidate_and_a_changed_ledger_is_refused(lab: Lab) -> None:
@@ -149,7 +149,7 @@ def test_the_control_is_no_candidate_and_a_changed_ledger_is_refused(lab: Lab) -
     ledger.write_text(ledger.read_text().replace("refuse", "promote"))
     answer = lab.run("hisac-lab", "rollback", "din_50")
     assert answer.code == 1
-    assert "line 1" in answer.text
+    assert "line 2" in answer.text
 
 
 @pytest.mark.parametrize(

@@ -47,14 +47,16 @@ def synced(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def project(synced: Path, tmp_path: Path) -> Iterator[Path]:
     """A copy of it, which is the current folder."""
     home = tmp_path / "project"
-    shutil.copytree(synced, home, ignore=shutil.ignore_patterns("mlruns"))  # versions know where their files are
+    shutil.copytree(synced, home)
     write_params(home)
     with apart(home):
         yield home
 
 
 def ledger(project: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (project / "reports/ledger.jsonl").read_text().splitlines()]
+    begin, *lines = (project / "reports/ledger.jsonl").read_text().splitlines()
+    assert json.loads(begin)["action"] == "begin"
+    return [json.loads(line) for line in lines]
 
 
 def top_run(project: Path) -> Any:
