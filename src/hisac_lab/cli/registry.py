@@ -122,7 +122,7 @@ def _check_port(port: int) -> None:
             door.bind(("127.0.0.1", port))
         except (OSError, OverflowError) as error:
             what = f"cannot be listened at ({getattr(error, 'strerror', None) or error})"
-            raise UserError(f"127.0.0.1:{port}", what, f"name a free port: `hisac-lab ui --port {port + 1}`") from error
+            raise UserError(f"127.0.0.1:{port}", what, "name a free port with --port") from error
 
 
 @contextmanager

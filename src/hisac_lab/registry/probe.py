@@ -84,12 +84,14 @@ def told(uri: str) -> Iterator[None]:
     """Turns what a store throws into one line.
 
     Raises:
-        UserError: In place of an error of MLflow, of a connection or of a database.
+        UserError: In place of an error of MLflow, of a connection, of a database or of the file system.
     """
     try:
         yield
     except (MlflowException, requests.RequestException, SQLAlchemyError, sqlite3.Error) as error:
         raise UserError(address(uri), _first_line(error), "see that it works, then `hisac-lab sync`") from error
+    except OSError as error:
+        raise explain_os_error(error, address(uri)) from error
 
 
 def _url(uri: str) -> URL | None:
@@ -122,7 +124,8 @@ def _ask_server(config: MLflowConfig) -> None:
         what = f"refuses this user (HTTP {answer.status_code})"
         raise UserError(address(uri), what, f"see user and password ({CREDENTIALS})")
     try:
-        known = answer.status_code == 200 or answer.json()["error_code"] == "RESOURCE_DOES_NOT_EXIST"
+        said = answer.json()
+        known = "experiment" in said or said["error_code"] == "RESOURCE_DOES_NOT_EXIST"
     except (ValueError, KeyError, TypeError):
         known = False
     if not known:
