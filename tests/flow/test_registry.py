@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from lab import Lab
 
+from hisac_lab.base.artifacts import sha256_tree
+
 SCORE = """
 import mlflow, pandas as pd, sys
 mlflow.set_tracking_uri("sqlite:///" + sys.argv[1] + "/mlflow.db")
@@ -73,7 +75,7 @@ def with_evidence(lab: Lab, model: str, low: float) -> None:
     path.write_text(json.dumps(evidence))
     manifest = lab.path / "artifacts/register/manifest.json"
     facts = json.loads(manifest.read_text())
-    facts["models"][model] = facts["pipeline"] = f"{low:+.3f}"
+    facts["models"][model], facts["pipeline"] = sha256_tree(path.parent), f"{low:+.3f}"
     manifest.write_text(json.dumps(facts))
     answer = lab.run("hisac-lab", "sync")
     assert answer.code == 0, answer.text

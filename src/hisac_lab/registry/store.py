@@ -15,6 +15,7 @@ from hisac_lab.base.errors import UserError
 from hisac_lab.base.stages import Artifacts
 from hisac_lab.config.mlflow import MLflowConfig
 from hisac_lab.registry import probe
+from hisac_lab.registry.integrity import check_bundle
 from hisac_lab.registry.ledger import Ledger
 from hisac_lab.registry.mirror import Lineage, Mirror
 from hisac_lab.registry.moved import heal
@@ -99,12 +100,13 @@ class Registry:
             The top run, and whether it is new.
 
         Raises:
-            UserError: The name of a model is another's.
+            UserError: The name of a model is another's, or a bundle is damaged.
         """
         mirror = Mirror(self.client, self.experiment, self.versions.project, artifacts, lineage)
         self.versions.adopt(None if self.private else {*mirror.bundles.models.values(), *self._decided()})
-        for name in mirror.bundles.models:
+        for name, digest in mirror.bundles.models.items():
             self.versions.claim(name)
+            check_bundle(artifacts.bundle(name), digest, "restore it with `dvc checkout`, or run the stage `register`")
         known = mirror.find()
         if known is None:
             top = mirror.write(self.versions, timings)

@@ -23,6 +23,7 @@ from hisac_lab.base.errors import UserError
 from hisac_lab.evaluation.records import Metric
 from hisac_lab.inference.records import CARD, Claim, ModelFile
 from hisac_lab.inference.request import columns
+from hisac_lab.registry.integrity import DIGEST, check_bundle
 from hisac_lab.registry.records import ABEvidence, Evidence, VocabularyFile
 
 BUNDLE, PROJECT, DECISION = "hisac_lab.bundle", "hisac_lab.project", "hisac_lab.decision"
@@ -81,6 +82,7 @@ class ModelVersions:
                 python_model=str(PACKAGE / "registry" / "served.py"),
                 artifacts={"bundle": str(bundle)},
                 code_paths=[str(path) for path in (PACKAGE, *code)],
+                model_config={DIGEST: digest},
                 signature=_signature(bundle),
                 input_example=_example(bundle),
                 pip_requirements=[*(f"{name}=={metadata.version(name)}" for name in REQUIREMENTS), *requirements],
@@ -216,12 +218,19 @@ class ModelVersions:
             self.client.delete_registered_model_alias(name, CHAMPION)
 
     def evidence(self, version: ModelVersion) -> Evidence:
-        """The evidence inside a version's bundle."""
+        """The evidence inside a version's bundle.
+
+        Raises:
+            UserError: There is none, or the bundle is damaged.
+        """
         uri = f"models:/{version.name}/{version.version}"
         folder = Path(mlflow.artifacts.download_artifacts(uri))
         found = sorted(folder.rglob(Evidence.FILE))
         if not found:
             raise UserError(uri, "holds no evidence", "register it through the graph", Evidence.FILE)
+        if digest := version.tags.get(BUNDLE):
+            hint = "delete this version in MLflow, then `hisac-lab sync`"
+            check_bundle(found[0].parent, digest, hint)
         return Evidence.read(found[0])
 
 

@@ -18,6 +18,7 @@ from kit import says
 from mlflow import MlflowClient
 from registered import apart, finish, listing, store_in
 
+from hisac_lab.base.artifacts import sha256_tree
 from hisac_lab.cli import registry
 from hisac_lab.cli.params import defaults, load_params
 from hisac_lab.registry.store import Registry
@@ -139,7 +140,7 @@ def test_a_rollback_says_who_is_champion_now(project: Path, capsys: pytest.Captu
     edited.write_text(edited.read_text().replace('"seed": 0', '"seed": 5'))
     manifest = project / "artifacts/register/manifest.json"
     facts = json.loads(manifest.read_text())
-    facts["models"]["new"] = "of seed 5"
+    facts["models"]["new"] = sha256_tree(edited.parent)
     manifest.write_text(json.dumps(facts))
     registry.promote("new", None)
     assert "new version 2 is champion" in capsys.readouterr().out

@@ -14,6 +14,7 @@ from kit import says
 from mlflow import MlflowClient
 from registered import apart, finish, listing, opened, register, store_in
 
+from hisac_lab.base.artifacts import sha256_tree
 from hisac_lab.base.stages import Artifacts
 from hisac_lab.config.promotion import PromotionConfig
 from hisac_lab.registry.ledger import Ledger
@@ -105,7 +106,7 @@ def test_projects_with_names_of_their_own_live_beside_each_other(shared: Shared,
     for project, model in (("one", "mine"), ("two", "yours"), ("one", "mine")):
         with shared.project(project) as registry:
             owner = registry.client.create_run(registry.experiment).info.run_id
-            registry.versions.register(model, bundle, "of it", owner)
+            registry.versions.register(model, bundle, sha256_tree(bundle), owner)
             if registry.versions.alias(model, CHAMPION) is None:
                 registry.promoter.promote(model, None, CONFIG)
             registry.promoter.restore_aliases()

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import mlflow
+import pytest
 from kit import says
 from registered import add_foreign, with_evidence
 
@@ -150,3 +151,19 @@ def test_a_version_without_evidence_is_told(registry: Registry, tmp_path: Path) 
     version = registry.client.get_model_version("foreign", "1")
     with says("models:/foreign/1: evidence.json: holds no evidence; register it through the graph"):
         registry.versions.evidence(version)
+
+
+@pytest.mark.parametrize("file", ["weights.safetensors", "model.json", "evidence.json", "vocabulary.json"])
+def test_a_damaged_version_is_neither_judged_nor_served(registry: Registry, run: Artifacts, file: str) -> None:
+    add(registry, run.bundle("new"))
+    version = registry.versions.pick("new", None)
+    assert mlflow.pyfunc.load_model("models:/new/1") is not None
+    home = Path(mlflow.artifacts.download_artifacts("models:/new/1"))
+    (path,) = home.rglob(file)
+    content = bytearray(path.read_bytes())
+    content[-5] ^= 1
+    path.write_bytes(content)
+    with says(": is damaged: its SHA-256 is ", "was recorded; delete this version in MLflow, then `hisac-lab sync`"):
+        registry.versions.evidence(version)
+    with pytest.raises(Exception, match=r"is damaged: its SHA-256 is .* was recorded; download the version again"):
+        mlflow.pyfunc.load_model("models:/new/1")
