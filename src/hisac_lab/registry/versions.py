@@ -105,7 +105,7 @@ class ModelVersions:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
             self.claim(name)
-        return self.client.create_model_version(name, info.model_uri, run_id=run, tags=tags)
+        return self.client.create_model_version(name, info.model_uri, run, tags, model_id=info.model_id)
 
     def claim(self, name: str) -> None:
         """Checks that a name is free or this project's: aliases belong to a name, so two projects cannot share one.
@@ -249,6 +249,7 @@ def quiet() -> None:
     """No telemetry, no progress bars of MLflow's own, no minutes of silence for a server that has gone."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
 
