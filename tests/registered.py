@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 from finished import edit, make
 from kit import EVERY, lively, make_items
+from mlflow.tracking._tracking_service.utils import _artifact_repos_cache
 
-from hisac_lab.base.artifacts import MANIFEST, sha256_tree, stage_output
+from hisac_lab.base.artifacts import MANIFEST, sha256_file, sha256_tree, stage_output
 from hisac_lab.base.stages import Artifacts
 from hisac_lab.config.mlflow import MLflowConfig
 from hisac_lab.config.model import ExperimentConfig
@@ -64,16 +65,26 @@ def store_in(folder: Path) -> MLflowConfig:
 
 @contextmanager
 def opened(empty: Path, folder: Path) -> Iterator[Registry]:
-    """Opens a copy of an empty store, alone in a folder; what MLflow sets in this process ends with the block."""
+    """Opens a copy of a store alone in a folder; what MLflow sets in this process ends with the block."""
     if not (folder / "mlflow.db").exists():
-        shutil.copyfile(empty, folder / "mlflow.db")
+        copy_store(empty.parent, folder)
     with apart(folder), Registry.open(store_in(folder), folder / "ledger.jsonl", folder / ".work") as registry:
         yield registry
 
 
+def copy_store(home: Path, folder: Path) -> None:
+    """Copies an MLflow store, its files and its ledger, as far as they are there."""
+    shutil.copyfile(home / "mlflow.db", folder / "mlflow.db")
+    if (home / "mlruns").exists():
+        shutil.copytree(home / "mlruns", folder / "mlruns")
+    if (home / "ledger.jsonl").exists():
+        shutil.copyfile(home / "ledger.jsonl", folder / "ledger.jsonl")
+
+
 @contextmanager
 def apart(folder: Path) -> Iterator[None]:
-    """Works in a folder, where MLflow keeps its files, and takes back what MLflow sets in the environment."""
+    """Works in a folder, where MLflow keeps its files; takes back what MLflow sets and remembers in this process."""
+    _artifact_repos_cache.clear()  # by a run's identifier, which copies of a store share
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         for name in ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_ID"):
@@ -87,3 +98,8 @@ def add_foreign(registry: Registry, source: Path) -> None:
     registry.client.create_registered_model("foreign")
     registry.client.create_model_version("foreign", str(source))
     registry.client.set_registered_model_alias("foreign", "champion", "1")
+
+
+def listing(folder: Path) -> dict[str, str]:
+    """SHA-256 of every file in a folder, by its path."""
+    return {str(path): sha256_file(path) for path in sorted(folder.rglob("*")) if path.is_file()}

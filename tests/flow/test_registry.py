@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from lab import Lab
 
+from hisac_lab.base.artifacts import sha256_tree
+
 SCORE = """
 import mlflow, pandas as pd, sys
 mlflow.set_tracking_uri("sqlite:///" + sys.argv[1] + "/mlflow.db")
@@ -73,7 +75,7 @@ def with_evidence(lab: Lab, model: str, low: float) -> None:
     path.write_text(json.dumps(evidence))
     manifest = lab.path / "artifacts/register/manifest.json"
     facts = json.loads(manifest.read_text())
-    facts["models"][model] = facts["pipeline"] = f"{low:+.3f}"
+    facts["models"][model], facts["pipeline"] = sha256_tree(path.parent), f"{low:+.3f}"
     manifest.write_text(json.dumps(facts))
     answer = lab.run("hisac-lab", "sync")
     assert answer.code == 0, answer.text
@@ -137,8 +139,8 @@ def test_promotion_refuses_a_loser_takes_a_winner_and_rolls_back(lab: Lab) -> No
     (champion,) = [line for line in listed.splitlines() if "champion" in line]
     assert "won" in champion or "+1.00%" in champion
     ledger = [json.loads(line) for line in (lab.path / "reports/ledger.jsonl").read_text().splitlines()]
-    assert [entry["action"] for entry in ledger] == ["refuse", "promote", "promote", "rollback"]
-    assert ledger[-1]["previous"] == ledger[1]["version"]
+    assert [entry["action"] for entry in ledger] == ["begin", "refuse", "promote", "promote", "rollback"]
+    assert ledger[-1]["previous"] == ledger[2]["version"]
 
 
 def test_the_control_is_no_candidate_and_a_changed_ledger_is_refused(lab: Lab) -> None:
@@ -149,7 +151,7 @@ def test_the_control_is_no_candidate_and_a_changed_ledger_is_refused(lab: Lab) -
     ledger.write_text(ledger.read_text().replace("refuse", "promote"))
     answer = lab.run("hisac-lab", "rollback", "din_50")
     assert answer.code == 1
-    assert "line 1" in answer.text
+    assert "line 2" in answer.text
 
 
 @pytest.mark.parametrize(

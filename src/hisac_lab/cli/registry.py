@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ from hisac_lab.cli.params import Params, load_params
 from hisac_lab.cli.paths import ARTIFACTS, FIGURES, LEDGER, REPORTS, TIMINGS, WORK
 from hisac_lab.config.base import PARAMS_FILE
 from hisac_lab.registry.mirror import Lineage
+from hisac_lab.registry.probe import address, quick_look
 from hisac_lab.registry.store import Registry
 
 ATTACHED = [PARAMS_FILE, REPORTS / "report.html", REPORTS / "report.md"]
@@ -31,7 +33,8 @@ def mirror_or_say(params: Params) -> None:
         with _open(params) as registry:
             _mirror(registry, params)
     except Exception as error:  # noqa: BLE001 - whatever a foreign store throws
-        say(f"MLflow at {params.mlflow.tracking_uri} was not updated ({type(error).__name__}: {error})")
+        what = f"{error}" if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+        say(f"MLflow at {address(params.mlflow.tracking_uri)} was not updated ({' '.join(what.split())})")
         say("the files are whole; `hisac-lab sync` tries again")
 
 
@@ -42,9 +45,11 @@ def sync() -> None:
 
 
 def models() -> None:
-    """Prints a table of versions."""
-    with _synced(load_params()) as (registry, _, _new):
-        listed = registry.promoter.list()
+    """Prints a table of versions; writes nothing."""
+    with Registry.look(load_params().mlflow, LEDGER) as promoter:
+        listed = promoter.list()
+    if not listed:
+        raise UserError("registry", "no model is this project's yet", "run the graph, or `hisac-lab sync`")
     table = Table("model", "version", "alias", "AUC", "A/B test (lift interval)", "calibration", "MACs", "protocol")
     for one in listed:
         facts = [
@@ -84,8 +89,14 @@ def rollback(model: str) -> None:
 def ui(port: int) -> None:
     """Replaces this process by MLflow's server, on this machine only."""
     params = load_params()
-    mirror_or_say(params)
     uri = params.mlflow.tracking_uri
+    quick_look(params.mlflow, writes=True)
+    if uri.startswith(("http://", "https://")):
+        mirror_or_say(params)
+        print(f"open {address(uri)}, the server that params.yaml names (mlflow.tracking_uri)")
+        return
+    _check_port(port)
+    mirror_or_say(params)
     print(f"open http://127.0.0.1:{port}/#/models (stop with Ctrl-C)", flush=True)
     os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"  # five sixths of its memory, for nothing used here
     mlflow = str(Path(sys.executable).parent / "mlflow")
@@ -102,6 +113,16 @@ def ui(port: int) -> None:
         "1",
     ]
     os.execv(mlflow, command)
+
+
+def _check_port(port: int) -> None:
+    with socket.socket() as door:
+        door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do: a port just left is free
+        try:
+            door.bind(("127.0.0.1", port))
+        except (OSError, OverflowError) as error:
+            what = f"cannot be listened at ({getattr(error, 'strerror', None) or error})"
+            raise UserError(f"127.0.0.1:{port}", what, "name a free port with --port") from error
 
 
 @contextmanager

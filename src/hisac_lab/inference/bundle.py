@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
@@ -20,6 +21,7 @@ from hisac_lab.models.catalog import KINDS, build, config_of
 from hisac_lab.models.contract import ItemSpace
 
 WEIGHTS, MODEL = "weights.safetensors", ModelFile.FILE
+RESTORE = "restore it with `dvc checkout`, or train it again"
 
 
 def save_model(out: Path, model: Ranker, config: ModelConfig, items: ItemSpace, instances: str | None = None) -> None:
@@ -55,27 +57,38 @@ def load_model(path: Path, codebook: Path | None = None, instances: Path | None 
         instances: The instance store it is about to be used with (output of the stage `instances`), or None.
 
     Raises:
-        UserError: The files are missing, the package that brought the model is not installed, or the model was
-            trained with another codebook or instance store.
+        UserError: The files are missing or damaged, the package that brought the model is not installed, or the model
+            was trained with another codebook or instance store.
     """
     facts = ModelFile.open(path)
     if codebook is not None:
         check_codebook(path, codebook)
     if instances is not None and facts.instances is not None:
         _check(path, "instances", instances, "instance store")
-    if (kind := facts.model["kind"]) not in KINDS:
+    if (kind := facts.model.get("kind")) not in KINDS:
         package = facts.package or "another version of hisac-lab"
         raise UserError(path / MODEL, f"{kind!r} comes from {package}, which is not here", "install it", "model.kind")
-    config = config_of(facts.model)
     backbone = parse(BackboneConfig, facts.backbone, path / MODEL, "backbone")
-    model = build(config, backbone, ItemSpace.blank(**facts.items), seed=0)
+    try:
+        config = config_of(facts.model)
+        model = build(config, backbone, ItemSpace.blank(**facts.items), seed=0)
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(path / MODEL, f"is damaged ({_last_line(error)})", RESTORE) from error
     try:
         tensors = load_file(str(path / WEIGHTS))
+        model.load_state_dict(tensors | {name: tensors[kept] for name, kept in facts.tied.items()})
     except OSError as error:
         raise explain_os_error(error, path / WEIGHTS) from error
-    model.load_state_dict(tensors | {name: tensors[kept] for name, kept in facts.tied.items()})
+    except (SafetensorError, KeyError, RuntimeError) as error:
+        what = f"is damaged, or not of the model in {MODEL} beside it ({_last_line(error)})"
+        raise UserError(path / WEIGHTS, what, RESTORE) from error
     model.eval()
     return model, config
+
+
+def _last_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__
 
 
 def _tied(buffers: dict[str, Tensor]) -> dict[str, str]:

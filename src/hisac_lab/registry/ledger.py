@@ -6,6 +6,7 @@ import fcntl
 import hashlib
 import json
 import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -15,12 +16,16 @@ from typing import Any
 from hisac_lab.base.errors import UserError
 
 Entry = dict[str, Any]
+DECISIONS = ("promote", "rollback")
+"""Actions that move a champion."""
 
 
 class Ledger:
     """A file of JSON lines: refusals, promotions and rollbacks of all models.
 
-    It is the truth about champions; the aliases in the registry mirror it and can be rebuilt from it.
+    It is the truth about champions; the aliases in the registry mirror it and can be rebuilt from it. Its first line is
+    the project's identity, which every clone that holds the ledger shares: a ledger begins with a line drawn at random;
+    one made before such lines has the entry that it begins with.
 
     Args:
         path: The file; it need not exist yet.
@@ -59,6 +64,16 @@ class Ledger:
             entries.append(entry)
         return entries
 
+    def project(self) -> str | None:
+        """The project's identity, the hash of the first line; None where there is no ledger yet."""
+        entries = self.entries()
+        return str(entries[0]["hash"]) if entries else None
+
+    def begin(self) -> str:
+        """The project's identity; a ledger that is not there yet is begun."""
+        with self.locked():
+            return self.project() or str(self.append(action="begin", drawn=secrets.token_hex(16))["hash"])
+
     def append(self, **facts: Any) -> Entry:
         """Adds one entry and waits until the disk has it."""
         entries = self.entries()
@@ -79,14 +94,16 @@ class Ledger:
     def champions(self, model: str) -> list[str]:
         """Bundle digests of a model's champions, the present one last: promotions push, rollbacks pop."""
         stack: list[str] = []
-        for entry in self.entries():
-            if entry["model"] != model:
-                continue
+        for entry in self.decisions(model):
             if entry["action"] == "promote":
                 stack.append(entry["bundle"])
-            elif entry["action"] == "rollback":
+            else:
                 stack.pop()
         return stack
+
+    def decisions(self, model: str) -> list[Entry]:
+        """Promotions and rollbacks of a model, oldest first."""
+        return [entry for entry in self.entries() if entry["action"] in DECISIONS and entry["model"] == model]
 
 
 def _last_hash(entries: list[Entry]) -> str:

@@ -23,7 +23,7 @@ from hisac_lab.base.stages import SHOWN, Artifacts
 from hisac_lab.evaluation.records import Evaluated, ModelScores, Scores, Timings
 from hisac_lab.inference.records import CURVE, Point
 from hisac_lab.registry.records import Registered
-from hisac_lab.registry.versions import ModelVersions
+from hisac_lab.registry.versions import PROJECT, ModelVersions
 from hisac_lab.sweep.records import TRIALS, Trial
 
 PIPELINE, COMPLETE = "hisac_lab.pipeline", "hisac_lab.complete"
@@ -52,22 +52,36 @@ class Mirror:
     Args:
         client: A client of the tracking store.
         experiment: Identifier of the experiment.
+        project: The project's identity (see `Ledger`).
         artifacts: Outputs of the stages.
         lineage: Where the execution came from.
     """
 
-    def __init__(self, client: MlflowClient, experiment: str, artifacts: Artifacts, lineage: Lineage) -> None:
-        self.client, self.experiment, self.artifacts, self.lineage = client, experiment, artifacts, lineage
+    def __init__(
+        self, client: MlflowClient, experiment: str, project: str, artifacts: Artifacts, lineage: Lineage
+    ) -> None:
+        self.client, self.experiment, self.project = client, experiment, project
+        self.artifacts, self.lineage = artifacts, lineage
         self.now = int(time.time() * 1000)
         self.bundles = Registered.open(artifacts.register)
 
     def find(self) -> str | None:
-        """The run of this execution, when it was mirrored whole; a half-written one is removed."""
+        """This project's run of this execution, when it was mirrored whole.
+
+        One half-written, or whose files are gone, is removed. One made before projects had an identity becomes this
+        project's.
+        """
         query = f"tags.`{PIPELINE}` = '{self.bundles.pipeline}'"
         for run in self.client.search_runs([self.experiment], query):
-            if run.data.tags.get(COMPLETE):
-                return str(run.info.run_id)
-            self._remove(str(run.info.run_id))
+            top, tags = str(run.info.run_id), run.data.tags
+            if tags.get(PROJECT, self.project) != self.project:
+                continue
+            if tags.get(COMPLETE) and self.client.list_artifacts(top):
+                if PROJECT not in tags:
+                    self.client.set_tag(top, PROJECT, self.project)
+                return top
+            if PROJECT in tags:
+                self._remove(top)
         return None
 
     def _remove(self, run: str) -> None:
@@ -95,7 +109,7 @@ class Mirror:
             None,
             self.lineage.params,
             headline,
-            {PIPELINE: self.bundles.pipeline, "git_commit": self.lineage.commit}
+            {PIPELINE: self.bundles.pipeline, PROJECT: self.project, "git_commit": self.lineage.commit}
             | {f"data.{stage}": digest[:16] for stage, digest in self.bundles.stages.items()}
             | {"fingerprint": Evaluated.open(self.artifacts.evaluate).fingerprint},
             made=self.lineage.machines,

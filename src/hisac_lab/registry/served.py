@@ -20,6 +20,7 @@ from hisac_lab.base import arithmetic
 from hisac_lab.base.errors import UserError
 from hisac_lab.inference.bundle import load_model
 from hisac_lab.inference.request import MODEL_INPUT, Asked, RequestReader
+from hisac_lab.registry.integrity import DIGEST, check_bundle
 from hisac_lab.registry.records import VocabularyFile
 
 ROWS_AT_ONCE = 32  # requests of like length in one pass
@@ -39,8 +40,14 @@ class ServedRanker(PythonModel):
     """
 
     def load_context(self, context: Any) -> None:
-        """Loads the bundle that MLflow unpacked."""
+        """Loads the bundle that MLflow unpacked.
+
+        Raises:
+            UserError: It is damaged.
+        """
         home = Path(context.artifacts["bundle"])
+        if digest := (getattr(context, "model_config", None) or {}).get(DIGEST):
+            check_bundle(home, digest, "download the version again, or register it anew")
         self.model, _ = load_model(home)
         vocabulary = VocabularyFile.open(home)
         self.reader = RequestReader(self.model, vocabulary.items, vocabulary.history_limit)

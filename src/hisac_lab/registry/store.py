@@ -11,10 +11,14 @@ from pathlib import Path
 import mlflow
 from mlflow import MlflowClient
 
+from hisac_lab.base.errors import UserError
 from hisac_lab.base.stages import Artifacts
 from hisac_lab.config.mlflow import MLflowConfig
+from hisac_lab.registry import probe
+from hisac_lab.registry.integrity import check_bundle
 from hisac_lab.registry.ledger import Ledger
 from hisac_lab.registry.mirror import Lineage, Mirror
+from hisac_lab.registry.moved import heal
 from hisac_lab.registry.promotion import Promoter
 from hisac_lab.registry.versions import ModelVersions, quiet
 
@@ -28,12 +32,14 @@ class Registry:
         experiment: Identifier of the experiment.
         versions: Registered models.
         promoter: Promotion and rollback.
+        private: Whether the store is a file in this folder, where nobody else registers models.
     """
 
     client: MlflowClient
     experiment: str
     versions: ModelVersions
     promoter: Promoter
+    private: bool
 
     @classmethod
     @contextmanager
@@ -44,26 +50,63 @@ class Registry:
             config: The section `mlflow`.
             ledger: The ledger's file.
             work: A folder for the lock.
+
+        Raises:
+            UserError: The store does not answer, or the experiment was deleted.
         """
         quiet()
         work.mkdir(parents=True, exist_ok=True)
-        with (work / "mlflow.lock").open("w") as handle:
+        uri, decisions = config.tracking_uri, Ledger(ledger)
+        with (work / "mlflow.lock").open("w") as handle, probe.told(uri):
             fcntl.flock(handle, fcntl.LOCK_EX)
-            mlflow.set_tracking_uri(config.tracking_uri)
+            probe.quick_look(config, writes=True)
+            probe.make_private(uri)
+            store, home = probe.database(uri), Path.cwd()
+            private = store is not None and store.is_relative_to(home)
+            if store is not None and private:
+                heal(store, home, decisions.project())
+            mlflow.set_tracking_uri(uri)
             client = MlflowClient()
-            found = client.get_experiment_by_name(config.experiment)
-            experiment = found.experiment_id if found else client.create_experiment(config.experiment)
+            experiment = _experiment(client, config)
             mlflow.set_experiment(experiment_id=experiment)
-            versions = ModelVersions(client)
-            yield cls(client, str(experiment), versions, Promoter(versions, Ledger(ledger)))
+            versions = ModelVersions(client, decisions.begin())
+            yield cls(client, experiment, versions, Promoter(versions, decisions), private)
+
+    @staticmethod
+    @contextmanager
+    def look(config: MLflowConfig, ledger: Path) -> Iterator[Promoter]:
+        """Opens the store to read it: nothing is written, neither there nor here.
+
+        Args:
+            config: The section `mlflow`.
+            ledger: The ledger's file.
+
+        Raises:
+            UserError: The store holds nothing yet, or it does not answer.
+        """
+        quiet()
+        with probe.told(config.tracking_uri):
+            if not probe.quick_look(config, writes=False):
+                where = probe.address(config.tracking_uri)
+                raise UserError(where, "holds nothing yet", "run the graph, or `hisac-lab sync`")
+            mlflow.set_tracking_uri(config.tracking_uri)
+            decisions = Ledger(ledger)
+            yield Promoter(ModelVersions(MlflowClient(), decisions.project() or ""), decisions)
 
     def mirror(self, artifacts: Artifacts, lineage: Lineage, timings: Path) -> tuple[str, bool]:
         """Mirrors the present outputs, unless they are there; they are the challengers, champions follow the ledger.
 
         Returns:
             The top run, and whether it is new.
+
+        Raises:
+            UserError: The name of a model is another's, or a bundle is damaged.
         """
-        mirror = Mirror(self.client, self.experiment, artifacts, lineage)
+        mirror = Mirror(self.client, self.experiment, self.versions.project, artifacts, lineage)
+        self.versions.adopt(None if self.private else {*mirror.bundles.models.values(), *self._decided()})
+        for name, digest in mirror.bundles.models.items():
+            self.versions.claim(name)
+            check_bundle(artifacts.bundle(name), digest, "restore it with `dvc checkout`, or run the stage `register`")
         known = mirror.find()
         if known is None:
             top = mirror.write(self.versions, timings)
@@ -74,6 +117,9 @@ class Registry:
         self.promoter.restore_aliases()
         return top, known is None
 
+    def _decided(self) -> set[str]:
+        return {entry["bundle"] for entry in self.promoter.ledger.entries() if "bundle" in entry}
+
     def attach(self, top: str, files: list[Path], figures: list[Path]) -> None:
         """Adds files that exist, and figures in a folder of their own, to a run; what is there already is replaced."""
         for file in files:
@@ -81,3 +127,15 @@ class Registry:
                 self.client.log_artifact(top, str(file))
         for figure in figures:
             self.client.log_artifact(top, str(figure), "figures")
+
+
+def _experiment(client: MlflowClient, config: MLflowConfig) -> str:
+    """Identifier of the experiment, made where it is not there."""
+    found = client.get_experiment_by_name(config.experiment)
+    if found is None:
+        return str(client.create_experiment(config.experiment))
+    if found.lifecycle_stage != "active":
+        what = f"the experiment {config.experiment!r} was deleted there"
+        hint = f"`mlflow experiments restore --experiment-id {found.experiment_id}` brings it back, or name another"
+        raise UserError(probe.address(config.tracking_uri), what, f"{hint} (mlflow.experiment in params.yaml)")
+    return str(found.experiment_id)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Collection
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import mlflow
 import pandas as pd
 from mlflow import MlflowClient
-from mlflow.entities.model_registry import ModelVersion
+from mlflow.entities.model_registry import ModelVersion, RegisteredModel
 from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
 from mlflow.types import ColSpec, DataType, Schema, TensorSpec
@@ -22,9 +23,11 @@ from hisac_lab.base.errors import UserError
 from hisac_lab.evaluation.records import Metric
 from hisac_lab.inference.records import CARD, Claim, ModelFile
 from hisac_lab.inference.request import columns
+from hisac_lab.registry.integrity import DIGEST, check_bundle
 from hisac_lab.registry.records import ABEvidence, Evidence, VocabularyFile
 
-BUNDLE = "hisac_lab.bundle"
+BUNDLE, PROJECT, DECISION = "hisac_lab.bundle", "hisac_lab.project", "hisac_lab.decision"
+"""Tags: digest of a version's bundle; whose a model or version is; the ledger's line that set a model's champion."""
 CHAMPION, CHALLENGER = "champion", "challenger"
 PACKAGE = Path(__file__).parents[1]
 REQUIREMENTS = ["mlflow", "numpy", "pandas", "pydantic", "pyyaml", "rich", "safetensors", "torch"]
@@ -33,17 +36,20 @@ KINDS: dict[str, Any] = {"id": DataType.string, "integer": DataType.long, "vecto
 
 
 class ModelVersions:
-    """Registered models and their versions.
+    """Registered models of one project and their versions; what others hold in the same store is not seen.
 
     Args:
         client: A client of the registry.
+        project: The project's identity (see `Ledger`).
     """
 
-    def __init__(self, client: MlflowClient) -> None:
-        self.client = client
+    def __init__(self, client: MlflowClient, project: str) -> None:
+        self.client, self.project = client, project
 
     def register(self, name: str, bundle: Path, digest: str, run: str) -> str:
         """Makes a version of a bundle and points `challenger` at it; a known bundle keeps its version.
+
+        A version whose files are gone is made anew.
 
         Args:
             name: Name of the registered model.
@@ -53,8 +59,15 @@ class ModelVersions:
 
         Returns:
             The version.
+
+        Raises:
+            UserError: The name is another's.
         """
+        self.claim(name)
         known = self.by_digest(name, digest)
+        if known is not None and not mlflow.artifacts.list_artifacts(f"models:/{name}/{known.version}"):
+            self.client.delete_model_version(name, known.version)  # its files are gone
+            known = None
         if known is None:
             known = self._log(name, bundle, digest, run)
         self.client.set_registered_model_alias(name, CHALLENGER, known.version)
@@ -69,6 +82,7 @@ class ModelVersions:
                 python_model=str(PACKAGE / "registry" / "served.py"),
                 artifacts={"bundle": str(bundle)},
                 code_paths=[str(path) for path in (PACKAGE, *code)],
+                model_config={DIGEST: digest},
                 signature=_signature(bundle),
                 input_example=_example(bundle),
                 pip_requirements=[*map(_pinned, REQUIREMENTS), *requirements],
@@ -76,6 +90,7 @@ class ModelVersions:
         evidence = Evidence.open(bundle)
         tags = {
             BUNDLE: digest,
+            PROJECT: self.project,
             "fingerprint": evidence.fingerprint,
             "auc": _interval(evidence.metrics["auc"]),
             "calibration_error": f"{evidence.calibration_error:.4f}",
@@ -85,20 +100,64 @@ class ModelVersions:
         }
         try:
             card = _describe(name, Claim.read_list(bundle / CARD))
-            self.client.create_registered_model(name, description=card)
+            self.client.create_registered_model(name, {PROJECT: self.project}, card)
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
-        return self.client.create_model_version(name, info.model_uri, run_id=run, tags=tags)
+            self.claim(name)
+        return self.client.create_model_version(name, info.model_uri, run, tags, model_id=info.model_id)
+
+    def claim(self, name: str) -> None:
+        """Checks that a name is free or this project's: aliases belong to a name, so two projects cannot share one.
+
+        Raises:
+            UserError: It is another's.
+        """
+        found = self._model(name)
+        if found is not None and not self._owns(found):
+            owner = found.tags.get(PROJECT)
+            whose = f"project {owner[:12]}, this one is {self.project[:12]}" if owner else "someone else"
+            hint = "name it otherwise in params.yaml, take another store (mlflow.tracking_uri), or, if it is this "
+            raise UserError("registry", f"the model {name!r} is of {whose}", f"{hint}project's, restore its ledger")
+
+    def _model(self, name: str) -> RegisteredModel | None:
+        try:
+            return self.client.get_registered_model(name)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+            return None
+
+    def _owns(self, model: RegisteredModel) -> bool:
+        """Whether a registered model bears this project's tag; where it bears none, whether a version does."""
+        owner = model.tags.get(PROJECT)
+        return owner == self.project if owner else bool(self.all(model.name))
+
+    def adopt(self, digests: Collection[str] | None) -> None:
+        """Tags versions that were made before projects had an identity, under names that are nobody else's.
+
+        Args:
+            digests: Of bundles that are known to be this project's; None: all, as nobody else is in the store.
+        """
+        for version in self.client.search_model_versions(f"tags.`{BUNDLE}` LIKE '%'"):
+            if PROJECT in version.tags or (digests is not None and version.tags[BUNDLE] not in digests):
+                continue
+            model = self._model(version.name)
+            if model is not None and model.tags.get(PROJECT, self.project) == self.project:
+                self.client.set_registered_model_tag(version.name, PROJECT, self.project)
+                self.client.set_model_version_tag(version.name, version.version, PROJECT, self.project)
 
     def all(self, name: str) -> list[ModelVersion]:
-        """Versions of a model, oldest first."""
+        """This project's versions of a model, oldest first."""
         found = self.client.search_model_versions(f"name = '{name}'")
-        return sorted(found, key=lambda version: int(version.version))
+        own = [version for version in found if BUNDLE in version.tags and version.tags.get(PROJECT) == self.project]
+        return sorted(own, key=lambda version: int(version.version))
 
     def names(self) -> list[str]:
-        """Names of all registered models that come from bundles; a shared server may hold others."""
-        return sorted({version.name for version in self.client.search_model_versions(f"tags.`{BUNDLE}` LIKE '%'")})
+        """Names of this project's registered models."""
+        found = self.client.search_model_versions(f"tags.`{PROJECT}` = '{self.project}'")
+        models = [self._model(name) for name in sorted({version.name for version in found if BUNDLE in version.tags})]
+        return [str(model.name) for model in models if model is not None and self._owns(model)]
 
     def by_digest(self, name: str, digest: str) -> ModelVersion | None:
         """The version made of a bundle, if there is one."""
@@ -140,20 +199,38 @@ class ModelVersions:
         aliases = self.client.get_registered_model(name).aliases
         return self.client.get_model_version(name, aliases[alias]) if alias in aliases else None
 
-    def set_champion(self, name: str, version: ModelVersion | None) -> None:
-        """Points `champion` at a version, or at nothing."""
+    def decision(self, name: str) -> str | None:
+        """Hash of the ledger's line that set a model's champion, if one did."""
+        return dict(self.client.get_registered_model(name).tags).get(DECISION)
+
+    def set_champion(self, name: str, version: ModelVersion | None, decision: str) -> None:
+        """Points `champion` at a version, or at nothing.
+
+        Args:
+            name: Name of the registered model.
+            version: The version.
+            decision: Hash of the ledger's line that says so.
+        """
+        self.client.set_registered_model_tag(name, DECISION, decision)
         if version is not None:
             self.client.set_registered_model_alias(name, CHAMPION, version.version)
         elif self.alias(name, CHAMPION) is not None:
             self.client.delete_registered_model_alias(name, CHAMPION)
 
     def evidence(self, version: ModelVersion) -> Evidence:
-        """The evidence inside a version's bundle."""
+        """The evidence inside a version's bundle.
+
+        Raises:
+            UserError: There is none, or the bundle is damaged.
+        """
         uri = f"models:/{version.name}/{version.version}"
         folder = Path(mlflow.artifacts.download_artifacts(uri))
         found = sorted(folder.rglob(Evidence.FILE))
         if not found:
             raise UserError(uri, "holds no evidence", "register it through the graph", Evidence.FILE)
+        if digest := version.tags.get(BUNDLE):
+            hint = "delete this version in MLflow, then `hisac-lab sync`"
+            check_bundle(found[0].parent, digest, hint)
         return Evidence.read(found[0])
 
 
@@ -169,9 +246,12 @@ def _interval(metric: Metric) -> str:
 
 
 def quiet() -> None:
-    """No telemetry, no progress bars of MLflow's own."""
+    """No telemetry, no progress bars of MLflow's own, no minutes of silence for a server that has gone."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
 
 
 def _describe(name: str, card: tuple[Claim, ...]) -> str:

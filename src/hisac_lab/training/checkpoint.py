@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from hisac_lab.base.artifacts import write_file
+from hisac_lab.base.errors import UserError, explain_os_error
+
+MARK, SIZE = b"sha256:", 32
+REMOVE = "remove it, and the run begins anew"
 
 
 @dataclass
@@ -39,7 +45,7 @@ class Progress:
 
 
 class Checkpoint:
-    """One file that is replaced whole.
+    """One file that is replaced whole, with its SHA-256 at its end.
 
     Args:
         path: The file.
@@ -57,14 +63,37 @@ class Checkpoint:
             "optimizers": [optimizer.state_dict() for optimizer in optimizers],
         }
         torch.save(state, box)
-        write_file(self.path, box.getvalue())
+        content = box.getvalue()
+        write_file(self.path, content + MARK + hashlib.sha256(content).digest())
 
     def resume(self, model: nn.Module, optimizers: list[torch.optim.Optimizer]) -> Progress | None:
-        """Puts the last state into model and optimizers; None at a fresh start."""
+        """Puts the last state into model and optimizers; None at a fresh start.
+
+        Raises:
+            UserError: The file is damaged, or of another model.
+        """
         if not self.path.exists():
             return None
-        state: dict[str, Any] = torch.load(self.path, map_location="cpu", weights_only=True)
-        model.load_state_dict(state["model"])
-        for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
-            optimizer.load_state_dict(saved)
-        return Progress(**state["progress"])
+        try:
+            state: dict[str, Any] = torch.load(io.BytesIO(self._content()), map_location="cpu", weights_only=True)
+            model.load_state_dict(state["model"])
+            for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
+                optimizer.load_state_dict(saved)
+            return Progress(**state["progress"])
+        except OSError as error:
+            raise explain_os_error(error, self.path) from error
+        except (RuntimeError, UnpicklingError, EOFError, KeyError, TypeError, ValueError) as error:
+            if "memory" in str(error):
+                raise
+            what = f"is damaged, or of another model ({type(error).__name__})"
+            raise UserError(self.path, what, REMOVE) from error
+
+    def _content(self) -> bytes:
+        """The file without its SHA-256; one of an earlier version has none."""
+        read = self.path.read_bytes()
+        content, mark, digest = read[: -len(MARK) - SIZE], read[-len(MARK) - SIZE : -SIZE], read[-SIZE:]
+        if mark != MARK:
+            return read
+        if hashlib.sha256(content).digest() != digest:
+            raise UserError(self.path, "is damaged: it does not have the SHA-256 written at its end", REMOVE)
+        return content

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +16,9 @@ import pytest
 import yaml
 from kit import says
 from mlflow import MlflowClient
-from registered import apart, finish, store_in
+from registered import apart, finish, listing, store_in
 
+from hisac_lab.base.artifacts import sha256_tree
 from hisac_lab.cli import registry
 from hisac_lab.cli.params import defaults, load_params
 from hisac_lab.registry.store import Registry
@@ -23,9 +26,9 @@ from hisac_lab.registry.store import Registry
 SETTINGS = yaml.safe_load(defaults())
 
 
-def write_params(folder: Path, **promotion: float) -> None:
-    """params.yaml with a store in this folder."""
-    mlflow = SETTINGS["mlflow"] | store_in(folder).model_dump()
+def write_params(folder: Path, uri: str | None = None, **promotion: float) -> None:
+    """params.yaml with a store in this folder, or at this address."""
+    mlflow = SETTINGS["mlflow"] | store_in(folder).model_dump() | ({} if uri is None else {"tracking_uri": uri})
     settings = SETTINGS | {"mlflow": mlflow, "promotion": SETTINGS["promotion"] | promotion}
     (folder / "params.yaml").write_text(yaml.safe_dump(settings))
 
@@ -47,14 +50,16 @@ def synced(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def project(synced: Path, tmp_path: Path) -> Iterator[Path]:
     """A copy of it, which is the current folder."""
     home = tmp_path / "project"
-    shutil.copytree(synced, home, ignore=shutil.ignore_patterns("mlruns"))  # versions know where their files are
+    shutil.copytree(synced, home)
     write_params(home)
     with apart(home):
         yield home
 
 
 def ledger(project: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (project / "reports/ledger.jsonl").read_text().splitlines()]
+    begin, *lines = (project / "reports/ledger.jsonl").read_text().splitlines()
+    assert json.loads(begin)["action"] == "begin"
+    return [json.loads(line) for line in lines]
 
 
 def top_run(project: Path) -> Any:
@@ -135,7 +140,7 @@ def test_a_rollback_says_who_is_champion_now(project: Path, capsys: pytest.Captu
     edited.write_text(edited.read_text().replace('"seed": 0', '"seed": 5'))
     manifest = project / "artifacts/register/manifest.json"
     facts = json.loads(manifest.read_text())
-    facts["models"]["new"] = "of seed 5"
+    facts["models"]["new"] = sha256_tree(edited.parent)
     manifest.write_text(json.dumps(facts))
     registry.promote("new", None)
     assert "new version 2 is champion" in capsys.readouterr().out
@@ -164,6 +169,70 @@ def test_a_store_that_does_not_answer_costs_two_lines(
     ]
     with pytest.raises(ConnectionError):
         registry.sync()
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        registry.sync,
+        registry.models,
+        partial(registry.promote, "new", None),
+        partial(registry.rollback, "new"),
+        partial(registry.ui, 5001),
+    ],
+)
+def test_every_command_says_in_one_line_that_a_store_does_not_answer(
+    project: Path, command: Callable[[], None], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(os, "execv", lambda *_: pytest.fail("no server is needed"))
+    uri = "http://me:sesame@127.0.0.1:9"
+    write_params(project, uri)
+    what = "http://me:***@127.0.0.1:9: does not answer, the connection failed; start the server, or see mlflow.tracking"
+    with says(what):
+        command()
+    assert "".join(capsys.readouterr()) == ""
+    registry.mirror_or_say(load_params())
+    first, second = capsys.readouterr().err.splitlines()
+    assert first.startswith(f"MLflow at http://me:***@127.0.0.1:9 was not updated ({what[:40]}")
+    assert second == "the files are whole; `hisac-lab sync` tries again"
+
+
+def test_a_listing_mirrors_nothing_and_says_what_does(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    registry.promote("new", "1")
+    manifest = project / "artifacts/register/manifest.json"
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"pipeline": "another"}))
+    before = listing(project)
+    registry.models()
+    assert listing(project) == before
+    (project / "reports/ledger.jsonl").unlink()
+    with says("registry: no model is this project's yet; run the graph, or `hisac-lab sync`"):
+        registry.models()
+
+
+def test_the_ui_refuses_a_port_in_use(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(os, "execv", lambda *_: pytest.fail("the port is not ours"))
+    with socket.create_server(("127.0.0.1", 0)) as door:
+        port = door.getsockname()[1]
+        with says(f"127.0.0.1:{port}: cannot be listened at (Address already in use); name a free port"):
+            registry.ui(port)
+    with says("127.0.0.1:70000: cannot be listened at"):
+        registry.ui(70000)
+    assert capsys.readouterr().out == ""
+
+
+def test_the_ui_of_a_server_is_the_servers(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(os, "execv", lambda *_: pytest.fail("there is a server"))
+    monkeypatch.setattr(registry, "quick_look", lambda *_, **__: True)
+    monkeypatch.setattr(registry, "mirror_or_say", lambda params: None)
+    write_params(project, "http://127.0.0.1:9")
+    registry.ui(5001)
+    assert (
+        capsys.readouterr().out == "open http://127.0.0.1:9, the server that params.yaml names (mlflow.tracking_uri)\n"
+    )
 
 
 def test_the_commit_has_a_plus_where_the_tree_was_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

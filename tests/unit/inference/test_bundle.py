@@ -110,3 +110,34 @@ def test_a_model_whose_package_is_not_installed_names_it(tmp_path: Path) -> None
         write_json(tmp_path / "model.json", facts | ({"package": package} if package else {}))
         with says(str(tmp_path / "model.json"), "model.kind", "'peak' comes from", words, "install it"):
             load_model(tmp_path)
+
+
+@pytest.mark.parametrize("left", [0, 4, 100, -1])
+def test_weights_cut_short_are_told(tmp_path: Path, left: int) -> None:
+    _save("hisac", tmp_path)
+    path = tmp_path / "weights.safetensors"
+    path.write_bytes(path.read_bytes()[:left])
+    with says(f"{path}: is damaged, or not of the model in model.json beside it (", "restore it with `dvc checkout`"):
+        load_model(tmp_path)
+
+
+def test_weights_of_another_shape_or_name_are_told(tmp_path: Path) -> None:
+    _save("din-short-only", tmp_path / "din")
+    _save("hisac", tmp_path / "hisac")
+    path = tmp_path / "hisac/weights.safetensors"
+    path.write_bytes((tmp_path / "din/weights.safetensors").read_bytes())
+    with says(f"{path}: is damaged, or not of the model in model.json beside it (", "restore it with `dvc checkout`"):
+        load_model(tmp_path / "hisac")
+
+
+@pytest.mark.parametrize("part", ["model", "backbone", "items"])
+def test_every_flipped_bit_of_a_key_in_the_models_file_is_one_line(tmp_path: Path, part: str) -> None:
+    _save("hisac", tmp_path)
+    path = tmp_path / "model.json"
+    facts = json.loads(path.read_text())
+    for key in facts[part]:
+        flipped = chr(ord(key[0]) ^ 1) + key[1:]
+        changed = {flipped if name == key else name: value for name, value in facts[part].items()}
+        write_json(path, facts | {part: changed})
+        with says("", "; "):
+            load_model(tmp_path)

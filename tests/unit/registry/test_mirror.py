@@ -61,7 +61,7 @@ class Written:
 
 
 def mirror(registry: Registry, artifacts: Artifacts) -> Mirror:
-    return Mirror(registry.client, registry.experiment, artifacts, LINEAGE)
+    return Mirror(registry.client, registry.experiment, registry.versions.project, artifacts, LINEAGE)
 
 
 def write(registry: Registry, artifacts: Artifacts, timings: Path = Path("nothing")) -> tuple[str, Noted]:

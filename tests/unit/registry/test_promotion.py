@@ -46,7 +46,10 @@ class Shop:
         return None if found is None else str(found.version)
 
     def entries(self) -> list[Entry]:
-        return self.promoter.ledger.entries()
+        """The ledger behind its first line."""
+        begin, *entries = self.promoter.ledger.entries()
+        assert begin["action"] == "begin"
+        return entries
 
     def decisions(self) -> list[tuple[str, str, str | None]]:
         """What each entry of the ledger decided."""
@@ -181,9 +184,9 @@ def test_a_broken_ledger_stops_promotion_and_rollback(shop: Shop) -> None:
     shop.promote("1")
     path = shop.promoter.ledger.path
     path.write_text(path.read_text().replace("promote", "Promote"))
-    with says(f"{path}: line 1: "):
+    with says(f"{path}: line 2: "):
         shop.promote("2")
-    with says(f"{path}: line 1: "):
+    with says(f"{path}: line 2: "):
         shop.promoter.rollback("new")
     assert shop.champion() == "1"
 
@@ -192,7 +195,7 @@ def test_aliases_say_what_the_ledger_says(shop: Shop) -> None:
     client = shop.registry.client
     client.set_registered_model_alias("new", CHAMPION, "2")  # by hand, in MLflow
     shop.promoter.restore_aliases()
-    assert shop.champion() is None
+    assert shop.champion() == "2"  # the ledger says nothing yet
     shop.promote("1")
     client.set_registered_model_alias("new", CHAMPION, "2")
     shop.promoter.restore_aliases()
@@ -200,6 +203,10 @@ def test_aliases_say_what_the_ledger_says(shop: Shop) -> None:
     client.delete_registered_model_alias("new", CHAMPION)
     shop.promoter.restore_aliases()
     assert shop.champion() == "1"
+    shop.promoter.rollback("new")
+    client.set_registered_model_alias("new", CHAMPION, "2")
+    shop.promoter.restore_aliases()
+    assert shop.champion() is None
 
 
 def test_a_promotion_and_a_rollback_ask_the_ledger_and_not_an_alias_set_by_hand(shop: Shop) -> None:
@@ -219,7 +226,7 @@ def test_an_alias_stays_where_the_champions_bundle_is_not_at_hand(shop: Shop) ->
 
 
 def test_a_kill_between_ledger_and_alias_is_made_good(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    def kill(name: str, version: object) -> None:
+    def kill(name: str, version: object, decision: str) -> None:
         if version is not None:
             raise KeyboardInterrupt
 

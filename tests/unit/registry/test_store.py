@@ -98,3 +98,13 @@ def test_files_that_are_there_are_attached_and_replaced(registry: Registry, tmp_
 def test_outputs_without_bundles_are_told(registry: Registry, tmp_path: Path) -> None:
     with says(f"{tmp_path / 'artifacts/register/manifest.json'}: does not exist"):
         mirror(registry, Artifacts(tmp_path / "artifacts"))
+
+
+def test_a_damaged_bundle_is_not_mirrored(registry: Registry, run: Artifacts) -> None:
+    path = run.bundle("new") / "weights.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    with says(f"{path.parent}: is damaged: its SHA-256 is ", " was recorded; restore it with `dvc checkout`"):
+        mirror(registry, run)
+    assert counted(registry) == (0, [])

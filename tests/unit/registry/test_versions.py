@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import mlflow
+import pytest
 from kit import says
 from registered import add_foreign, with_evidence
 
@@ -14,7 +15,7 @@ from hisac_lab.base.artifacts import read_json, sha256_tree
 from hisac_lab.base.stages import Artifacts
 from hisac_lab.registry.records import Evidence
 from hisac_lab.registry.store import Registry
-from hisac_lab.registry.versions import BUNDLE, CHALLENGER
+from hisac_lab.registry.versions import BUNDLE, CHALLENGER, PROJECT
 
 
 def add(registry: Registry, bundle: Path, name: str = "new", **changes: Any) -> str:
@@ -62,6 +63,7 @@ def test_a_version_tells_its_evidence_in_short_and_comes_from_the_run_that_made_
     assert version.run_id == owner
     tags = {
         BUNDLE: sha256_tree(new),
+        PROJECT: registry.promoter.ledger.entries()[0]["hash"],
         "fingerprint": "fedcba9876543210",
         "auc": "0.7100 [0.7000, 0.7200]",
         "calibration_error": "0.0200",
@@ -100,8 +102,9 @@ def test_a_model_of_another_package_names_it(registry: Registry, run: Artifacts)
 
 def test_versions_stand_in_the_order_of_their_numbers(registry: Registry, run: Artifacts) -> None:
     add(registry, run.bundle("new"))
+    tags = {BUNDLE: "of another seed", PROJECT: registry.versions.project}
     for _ in range(10):
-        registry.client.create_model_version("new", str(run.bundle("new")))
+        registry.client.create_model_version("new", str(run.bundle("new")), tags=tags)
     registry.client.set_model_version_tag("new", "2", "touched", "last")
     assert [str(version.version) for version in registry.versions.all("new")] == [str(at) for at in range(1, 12)]
 
@@ -129,8 +132,8 @@ def test_a_model_that_is_not_there_is_told_with_those_that_are(registry: Registr
 def test_a_version_that_is_not_there_is_told_with_those_that_are(registry: Registry, run: Artifacts) -> None:
     add(registry, run.bundle("new"))
     registry.client.create_model_version("new", str(run.bundle("new")))
-    for version in ("3", "0", "one"):
-        with says(f"registry: new has no version {version} (there are: 1, 2); name one of them"):
+    for version in ("2", "3", "0", "one"):  # the second comes from no bundle
+        with says(f"registry: new has no version {version} (there are: 1); name one of them"):
             registry.versions.pick("new", version)
     assert str(registry.versions.pick("new", "1").version) == "1"
 
@@ -147,6 +150,23 @@ def test_a_version_without_evidence_is_told(registry: Registry, tmp_path: Path) 
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty" / "MLmodel").write_text("")
     add_foreign(registry, tmp_path / "empty")
-    (version,) = registry.versions.all("foreign")
+    assert registry.versions.all("foreign") == []
+    version = registry.client.get_model_version("foreign", "1")
     with says("models:/foreign/1: evidence.json: holds no evidence; register it through the graph"):
         registry.versions.evidence(version)
+
+
+@pytest.mark.parametrize("file", ["weights.safetensors", "model.json", "evidence.json", "vocabulary.json"])
+def test_a_damaged_version_is_neither_judged_nor_served(registry: Registry, run: Artifacts, file: str) -> None:
+    add(registry, run.bundle("new"))
+    version = registry.versions.pick("new", None)
+    assert mlflow.pyfunc.load_model("models:/new/1") is not None
+    home = Path(mlflow.artifacts.download_artifacts("models:/new/1"))
+    (path,) = home.rglob(file)
+    content = bytearray(path.read_bytes())
+    content[-5] ^= 1
+    path.write_bytes(content)
+    with says(": is damaged: its SHA-256 is ", "was recorded; delete this version in MLflow, then `hisac-lab sync`"):
+        registry.versions.evidence(version)
+    with pytest.raises(Exception, match=r"is damaged: its SHA-256 is .* was recorded; download the version again"):
+        mlflow.pyfunc.load_model("models:/new/1")

@@ -80,3 +80,46 @@ def test_a_checkpoint_cut_short_leaves_the_one_before(
 def test_a_killed_writers_draft_is_never_read(tmp_path: Path) -> None:
     (tmp_path / ".checkpoint.pt.tmp").write_bytes(b"half a checkpoint")
     assert Checkpoint(tmp_path / "checkpoint.pt").resume(*_start()) is None
+
+
+def _saved(path: Path) -> Checkpoint:
+    model, optimizers = _start()
+    _steps(model, optimizers, 1)
+    box = Checkpoint(path)
+    box.save(Progress(step=1), model, optimizers)
+    return box
+
+
+@pytest.mark.parametrize("place", [0, 1000, 20_000, -60, -33, -1])
+def test_a_flipped_bit_is_told(tmp_path: Path, place: int) -> None:
+    box = _saved(tmp_path / "checkpoint.pt")
+    content = bytearray(box.path.read_bytes())
+    content[place] ^= 1
+    box.path.write_bytes(content)
+    if place == -33:  # in the mark in front of the digest: the state itself is whole
+        assert box.resume(*_start()) is not None
+        return
+    with says(f"{box.path}: is damaged: it does not have the SHA-256 written at its end; remove it, and the run"):
+        box.resume(*_start())
+
+
+@pytest.mark.parametrize("left", [0, 1, 30, 5000, -1, -100])
+def test_a_checkpoint_cut_short_is_told(tmp_path: Path, left: int) -> None:
+    box = _saved(tmp_path / "checkpoint.pt")
+    box.path.write_bytes(box.path.read_bytes()[:left])
+    if left == -1:  # a byte of the digest is gone, and the state is whole
+        assert box.resume(*_start()) is not None
+        return
+    with says(f"{box.path}: is damaged, or of another model (", "remove it, and the run begins anew"):
+        box.resume(*_start())
+
+
+def test_a_checkpoint_of_another_model_is_told_and_one_of_an_earlier_version_is_read(tmp_path: Path) -> None:
+    box = _saved(tmp_path / "checkpoint.pt")
+    other = build(MODELS["din-short-only"], BACKBONE, SPACE, 0)
+    with says(f"{box.path}: is damaged, or of another model (RuntimeError); remove it, and the run begins anew"):
+        box.resume(other, make_optimizers(other, TrainConfig()))
+    box.path.write_bytes(box.path.read_bytes()[:-39])  # it had no digest
+    found = box.resume(*_start())
+    assert found is not None
+    assert found.step == 1
