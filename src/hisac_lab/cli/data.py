@@ -83,12 +83,16 @@ def _facts(found: Check) -> list[str]:
         ("order", f"{survey.backwards:,} events are earlier than the event of the same user before them"),
         ("repeated", f"{survey.repeated:,} events (user, item and time again; looked for inside blocks of the file)"),
         ("feedback", _feedback(found)),
+        ("not read", ", ".join(log.unread) or "no column"),
     ]
     return [f"{head:<10}{text}" for head, text in rows]
 
 
 def _feedback(found: Check) -> str:
     labels, threshold = found.survey.labels, found.positive_from
+    if not labels and found.log is not None and found.log.doubts:
+        names = ", ".join(found.log.doubts)
+        return f"none is read, though {names} may be: see the notes; as it stands every event is a positive"
     if not labels:
         return "none: every event is a positive, negatives are drawn"
     about = "" if found.survey.labels_whole else "about "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +12,14 @@ import numpy as np
 import pandas as pd
 
 from hisac_lab.base.errors import UserError
+from hisac_lab.config.events import ColumnsConfig
 from hisac_lab.tables.columns import Column
-from hisac_lab.tables.guess import EARLY, Guess, guess_items, guess_log, official_name
-from hisac_lab.tables.layouts.own import read_vectors
+from hisac_lab.tables.feedback import rank, told
+from hisac_lab.tables.guess import Guess, guess_items, guess_log, official_name
+from hisac_lab.tables.layouts.own import event_columns, read_vectors
+from hisac_lab.tables.looks import EARLY
 from hisac_lab.tables.read import COMPRESSION, header, is_parquet, read
-from hisac_lab.tables.survey import SHOWN, Collector, Problem, Survey, Surveyor
+from hisac_lab.tables.survey import LEVELS, SHOWN, Collector, Problem, Survey, Surveyor
 
 SCALE = 21  # feedback with at most so many levels is a scale
 FILES_TRIED = 20  # files of a folder that are looked at for the layout
@@ -58,6 +61,8 @@ class Check:
         levels = sorted(self.survey.labels)
         if len(levels) < 2:
             return None
+        if self.log is not None and self.log.label_values:
+            return levels[-1]
         if levels[0] < 0 or levels == [0, 1]:
             return next((level for level in levels if level > 0), levels[-1])
         if len(levels) <= SCALE:  # 4 of 5 stars, 8 of 10
@@ -91,7 +96,11 @@ def check(path: Path, items: Path | None = None, vectors: Path | None = None) ->
         _open(found)
     if found.log is None or not _readable(found, found.log):
         return found
-    surveyor = Surveyor(found.log.roles, Column(found.log.roles["time"], "time", found.log.time_format))
+    if found.log.label_values:
+        with found.catching():
+            found.log = replace(found.log, label_values=rank(_distinct(found, found.log)))
+    columns = event_columns(ColumnsConfig(label=None).model_copy(update=reading(found.log)))
+    surveyor = Surveyor({role: column for role, column in columns.items() if role != "tick"})
     found.survey = surveyor.survey
     for file in found.files:
         with found.catching():
@@ -121,13 +130,14 @@ def proposal(found: Check) -> dict[str, Any]:
     if not survey.rows:
         return sections
     positive_from, levels = found.positive_from, sorted(survey.labels)
-    columns: dict[str, Any] = log.roles | {"label": None if positive_from is None else log.roles["label"]}
-    if positive_from is not None and survey.labels_whole and len(levels) <= SCALE:
-        columns["label_range"] = [levels[0], levels[-1]]
+    columns: dict[str, Any] = reading(log)
+    if positive_from is None:
+        columns |= {"label": None, "label_values": None}
+    scale = positive_from is not None and survey.labels_whole and len(levels) <= SCALE and not log.label_values
+    columns["label_range"] = [levels[0], levels[-1]] if scale else None
     if items is not None:
         columns |= {"text": list(items.text), "fields": list(items.fields)}
     columns["separator"] = log.separator or (items.separator if items is not None else None)
-    columns["time_format"] = log.time_format
     sections["prepare"] = {
         "columns": columns,
         "positive_from": positive_from,
@@ -141,6 +151,15 @@ def proposal(found: Check) -> dict[str, Any]:
     elif log.official is None and found.items_path is None:
         sections["embed"] = {"method": "cooccurrence"}
     return sections
+
+
+def reading(log: Guess) -> dict[str, Any]:
+    """The settings of `prepare.columns` that read the events."""
+    return log.roles | {
+        "time_format": log.time_format,
+        "decimal": log.decimal,
+        "label_values": log.label_values or None,
+    }
 
 
 def own_source(found: Check) -> dict[str, str | None]:
@@ -190,7 +209,26 @@ def _readable(found: Check, log: Guess) -> bool:
     for role in log.by_value:
         what = f"is taken for the {role} because of its values"
         found.say(log.path, what, "name another column in the mapping if it is not", log.roles[role], stops=False)
+    for name, what, hint in log.notes:
+        found.say(log.path, what, hint, name, stops=False)
+    if log.label_values:
+        hint = "move the words or positive_from in the mapping where it is wrong"
+        found.say(log.path, told(log.label_values), hint, log.roles["label"], stops=False)
+    for name, why in log.doubts.items():
+        hint = "name it in prepare.columns.label, its words in prepare.columns.label_values"
+        found.say(log.path, f"looks like feedback and is not read: {why}", hint, name, stops=False)
     return whole
+
+
+def _distinct(found: Check, log: Guess) -> list[str]:
+    """All words of the feedback, as far as there are few."""
+    words: dict[str, None] = {}
+    for file in found.files:
+        for block in read(file, {"label": Column(log.roles["label"], "text")}, log.layout):
+            words |= dict.fromkeys(block.columns["label"].unique().to_pylist())
+            if len(words) > LEVELS:
+                break
+    return list(words)
 
 
 def _judge(found: Check, log: Guess) -> None:
@@ -205,6 +243,10 @@ def _judge(found: Check, log: Guess) -> None:
     elif survey.first < EARLY:
         what = f"the first time is {survey.first} seconds, in {str(np.datetime64(survey.first, 's'))[:4]}"
         found.say(path, what, "check that times count from 1970", roles["time"], stops=False)
+    if survey.daily and survey.latest:
+        what = f"lies at most {survey.latest} seconds after midnight in every event: an order within the day, no time"
+        found.say(path, what, "prepare.time_unit: day keeps events of one day from seeing each other", roles["time"],
+                  stops=False)  # fmt: skip
     if len(survey.labels) == 1:
         what = f"every event has the value {next(iter(survey.labels)):g}, so it tells nothing apart"
         found.say(path, what, "with label: null every event is a positive", roles["label"], stops=False)
@@ -229,7 +271,7 @@ def _check_items(found: Check, log: Guess, items: Guess) -> pd.Series[str]:
         raise UserError(path, "is no header", f"put a line before it that names {name!r} and the rest", "line 1")
     collector, ids = Collector(path, items.layout), pd.Series([], dtype=str)
     wanted = {column: Column(column, "text", optional=True) for column in (*items.text, *items.fields)}
-    for block in read(path, {"item": Column(name, "id"), **wanted}, items.layout, collector.report):
+    for block in read(path, {"item": Column(name, "id", clean=True), **wanted}, items.layout, collector.report):
         new = block.columns["item"].to_pandas().astype(str)
         good = ~collector.take_bad(block)
         ids = pd.concat([ids, new[good]], ignore_index=True)

@@ -22,8 +22,8 @@ import pyarrow.parquet as pq
 from hisac_lab.base.artifacts import Array
 from hisac_lab.base.errors import UserError, explain_os_error
 from hisac_lab.tables.columns import Column as Column  # noqa: PLC0414 - layouts import it from here
-from hisac_lab.tables.columns import Fault, convert
-from hisac_lab.tables.columns import TimeFormat as TimeFormat  # noqa: PLC0414
+from hisac_lab.tables.columns import Fault
+from hisac_lab.tables.convert import convert
 
 HISTORY, TRAIN, TEST = 0, 1, 2  # of an event in a published split: history only, or an exposure of that split
 UNIT_SECONDS = {"second": 1, "day": 86_400}
@@ -131,11 +131,13 @@ def read(
         for role, column in columns.items():
             values[role], found = convert(table.column(column.name), column)
             faults += found
-        if faults and report is None:
-            first = min(faults, key=lambda fault: int(fault.rows[0]))
+        stopping = [fault for fault in faults if fault.stops]
+        if stopping and report is None:
+            first = min(stopping, key=lambda fault: int(fault.rows[0]))
             raise block.refuse(int(first.rows[0]), first.field, first.say(0), first.hint)
-        for fault in faults:
-            report(replace(fault, rows=block.positions(fault.rows)))  # type: ignore[misc]
+        if report is not None:
+            for fault in faults:
+                report(replace(fault, rows=block.positions(fault.rows)))
         rows += table.num_rows
         yield block
     if not rows and not skipped:

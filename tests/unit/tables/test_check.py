@@ -12,35 +12,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
-from kit import prepare_log
+from checked import pasted, run
 from tiny import make_log, write_atomic, write_movielens
-from typer.testing import CliRunner, Result
 
-from hisac_lab.base.artifacts import stage_output
-from hisac_lab.cli.main import app
-from hisac_lab.config.acquire import AcquireConfig
-from hisac_lab.config.base import parse
-from hisac_lab.config.events import PrepareConfig
-from hisac_lab.events.store import EventStore
-from hisac_lab.sources.acquire import acquire
 from hisac_lab.tables import read as tables
 from hisac_lab.tables import survey
 from hisac_lab.tables.check import check, proposal
 from hisac_lab.tables.guess import guess_items, guess_log
-
-
-def run(*arguments: object) -> Result:
-    return CliRunner().invoke(app, ["data", "check", *map(str, arguments)])
-
-
-def pasted(text: str, home: Path) -> EventStore:
-    """Runs the stages with the printed mapping."""
-    sections = yaml.safe_load(text)
-    config = parse(AcquireConfig, sections["acquire"], "params.yaml")
-    with stage_output(home / "acquired") as out:
-        acquire(config, out=out)
-    prepare_log(parse(PrepareConfig, sections["prepare"], "params.yaml"), home / "acquired", home / "prepared")
-    return EventStore.open(home / "prepared")
 
 
 def events(**names: str) -> pd.DataFrame:
@@ -328,7 +306,7 @@ def test_levels_of_the_feedback_are_counted_up_to_a_bound(tmp_path: Path, monkey
     found = check(path)
     assert not found.survey.labels_whole
     assert sum(found.survey.labels.values()) < found.survey.rows
-    assert "label_range" not in proposal(found)["prepare"]["columns"]
+    assert proposal(found)["prepare"]["columns"]["label_range"] is None
 
 
 @pytest.mark.parametrize("whole", [True, False])

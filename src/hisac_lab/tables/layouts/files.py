@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from hisac_lab.base.artifacts import Array
 from hisac_lab.base.errors import SETTINGS, UserError
 from hisac_lab.config.events import PrepareConfig
-from hisac_lab.tables.columns import convert
+from hisac_lab.tables.convert import convert
 from hisac_lab.tables.read import COMPRESSION, Block, Column, Layout, header, open_parquet, place
 
 
