@@ -15,15 +15,16 @@ from hisac_lab.base.errors import UserError
 from hisac_lab.config.events import ColumnsConfig
 from hisac_lab.tables.columns import Column
 from hisac_lab.tables.feedback import rank, told
-from hisac_lab.tables.guess import Guess, guess_items, guess_log, official_name
+from hisac_lab.tables.files import ITEM_SUFFIXES, JSON_LINES, LOG_SUFFIXES, is_parquet, kind_of, logs_in
+from hisac_lab.tables.guess import Guess, guess_items, guess_log
 from hisac_lab.tables.layouts.own import event_columns, read_vectors
 from hisac_lab.tables.looks import EARLY
-from hisac_lab.tables.read import COMPRESSION, header, is_parquet, read
+from hisac_lab.tables.official import missing, official_name
+from hisac_lab.tables.read import header, read
 from hisac_lab.tables.survey import LEVELS, SHOWN, Collector, Problem, Survey, Surveyor
 
 SCALE = 21  # feedback with at most so many levels is a scale
 FILES_TRIED = 20  # files of a folder that are looked at for the layout
-TABLES = (".csv", ".tsv", ".txt", ".parquet", ".pq")
 
 
 @dataclass
@@ -173,11 +174,10 @@ def _open(found: Check) -> None:
     if not found.path.is_dir():
         found.files, found.log = [found.path], guess_log(found.path)
         return
-    files = sorted(
-        file for file in found.path.rglob("*") if file.is_file() and (_is_table(file) or official_name(file))
-    )
+    there = [file for file in found.path.rglob("*") if file.is_file()]
+    files = sorted({*logs_in(there), *(file for file in there if official_name(file))})
     if not files:
-        raise UserError(found.path, "holds no tables", "put .csv, .tsv or .parquet files there")
+        raise UserError(found.path, "holds no tables", "put .csv, .tsv, .jsonl or .parquet files there")
     guesses = [guess_log(file) for file in files[:FILES_TRIED]]
     official = [guess for guess in guesses if guess.official is not None]
     found.log = max(official, key=lambda guess: len(guess.roles)) if official else guesses[0]
@@ -188,14 +188,14 @@ def _same_columns(path: Path, log: Guess) -> bool:
     return set(log.roles.values()) <= set(header(path, None if is_parquet(path) else log.layout))
 
 
-def _is_table(path: Path) -> bool:
-    return path.with_suffix("").suffix in TABLES if path.suffix in COMPRESSION else path.suffix in TABLES
-
-
 def _readable(found: Check, log: Guess) -> bool:
     """Whether events can be read; says what is in the way."""
     whole = all(role in log.roles for role in ("user", "item", "time"))
     if log.official is not None:
+        folder = found.path if found.path.is_dir() else found.path.parent
+        for name in missing(log.official, folder):
+            hint = "add it, or take the log as an own one with acquire.dataset: own"
+            found.say(folder / name, f"does not exist, and {log.official} needs it", hint)
         return whole
     for role in ("user", "item", "time"):
         if role not in log.roles:
@@ -203,8 +203,8 @@ def _readable(found: Check, log: Guess) -> bool:
             found.say(log.path, f"no column looks like the {role}", hint, "header")
     if not log.has_header:
         found.say(log.path, "is no header", f"put a line before it, like {log.missing_header!r}", "line 1")
-    if not _is_table(log.path):
-        hint = "rename it to .csv or .tsv, with .gz, .zst or .bz2 behind it when it is compressed"
+    if kind_of(log.path) not in LOG_SUFFIXES:
+        hint = "rename it to .csv, .tsv or .jsonl, with .gz, .zst or .bz2 behind it when it is compressed"
         found.say(log.path, f"has the suffix {log.path.suffix!r}", hint)
     for role in log.by_value:
         what = f"is taken for the {role} because of its values"
@@ -263,7 +263,10 @@ def _check_items(found: Check, log: Guess, items: Guess) -> pd.Series[str]:
     if items.roles["item"] != name:
         what = f"the item is called so here and {name!r} in the log"
         raise UserError(path, what, "give both columns one name", items.roles["item"])
-    both = [guess.layout.separator for guess in (log, items) if guess.layout is not None]
+    if kind_of(path) not in ITEM_SUFFIXES:
+        hint = "rename it to .csv, .tsv or .jsonl, with .gz, .zst or .bz2 behind it when it is compressed"
+        raise UserError(path, f"has the suffix {path.suffix!r}", hint)
+    both = [guess.layout.separator for guess in (log, items) if guess.layout not in (None, JSON_LINES)]
     if len(set(both)) > 1 and (log.separator or items.separator):
         what = f"its separator is {both[1]!r} and that of the log {both[0]!r}"
         raise UserError(path, what, "write both with one separator")

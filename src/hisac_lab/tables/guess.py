@@ -15,8 +15,9 @@ import pandas as pd
 import pyarrow as pa
 
 from hisac_lab.base.errors import UserError
-from hisac_lab.tables import feedback
+from hisac_lab.tables import feedback, jsonlines
 from hisac_lab.tables.columns import TimeFormat
+from hisac_lab.tables.files import JSON_LINES, WORDS, Layout, is_parquet, layout_of, lines, open_parquet
 from hisac_lab.tables.looks import (
     decimal_comma,
     fraction,
@@ -28,7 +29,8 @@ from hisac_lab.tables.looks import (
     time_formats,
     truth,
 )
-from hisac_lab.tables.read import COMPRESSION, WORDS, Layout, header, is_parquet, layout_of, lines, open_parquet
+from hisac_lab.tables.official import OFFICIAL_COLUMNS, official_name
+from hisac_lab.tables.read import header
 
 SAMPLE_ROWS = 2_000
 NAMES: dict[str, tuple[str, ...]] = {
@@ -62,26 +64,6 @@ TEXT_NAMES = (
     "description",
     "commentbody",
 )
-OFFICIAL_COLUMNS = {
-    ("user_id:token", "item_id:token", "rating:float", "timestamp:float"): "movielens-100k",
-    ("userId", "movieId", "rating", "timestamp"): "movielens",
-    ("user_id", "video_id", "time_ms", "is_click", "is_rand"): "kuairand",
-    ("user_id", "user_active_degree", "onehot_feat0"): "kuairand",
-    ("video_id", "author_id", "video_type", "upload_dt"): "kuairand",
-    ("user_id", "parent_asin", "rating", "timestamp"): "amazon-reviews-2023",
-    ("uid", "item_id", "timestamp", "is_organic", "event_type"): "yambda",
-    ("129_1", "205"): "taobao-mm",
-    ("129_1", "130_1"): "taobao-mm",
-    ("205", "206"): "taobao-mm",
-    ("205", "205_c"): "taobao-mm",
-}
-OFFICIAL_FILES = {
-    "u.data": "movielens-100k",
-    "ml-100k.inter": "movielens-100k",
-    "ratings.dat": "movielens",
-    "UserBehavior.csv": "taobao-userbehavior",
-    "userid-timestamp-artid-artname-traid-traname.tsv": "lastfm-1k",
-}
 LEVELS = 1_000  # a categorical field has at most so many levels
 USUAL_HEADER = {"user": "user_id", "item": "item_id", "time": "timestamp", "label": "rating"}
 
@@ -201,11 +183,6 @@ def _words(sample: pd.DataFrame, free: list[str]) -> tuple[dict[str, dict[str, f
     return {}, doubts
 
 
-def official_name(path: Path) -> str | None:
-    """The data set whose official log has this file name; None: none we know."""
-    return OFFICIAL_FILES.get(path.with_suffix("").name if path.suffix in COMPRESSION else path.name)
-
-
 def guess_items(path: Path, item: str) -> Guess:
     """Guesses how a table of items is written; `item` is what the log calls the item.
 
@@ -234,7 +211,11 @@ def _open(path: Path) -> tuple[Guess, pd.DataFrame]:
         batch = next(open_parquet(path).iter_batches(SAMPLE_ROWS), None)
         table = open_parquet(path).schema_arrow.empty_table() if batch is None else pa.Table.from_batches([batch])
         return Guess(path, None, True), table.to_pandas()
-    layout = Layout(_separator(path))
+    promised = layout_of(path) or Layout()
+    if promised == JSON_LINES:
+        rows = next(jsonlines.tables(path, jsonlines.names(path), lambda fault: None, [], SAMPLE_ROWS), pa.table({}))
+        return Guess(path, promised, True), rows.to_pandas().fillna("")
+    layout = replace(promised, separator=_separator(path))
     rows = [row for _, row in islice(lines(path, layout), SAMPLE_ROWS)]
     if not rows:
         raise UserError(path, "is empty", "give a file with a header and rows")
@@ -249,12 +230,12 @@ def _open(path: Path) -> tuple[Guess, pd.DataFrame]:
 def _separator(path: Path) -> str:
     """The separator that cuts the first rows into most columns of one number."""
     uncut = [row[0] for _, row in islice(lines(path, Layout("\x1f", quoting=False)), 50)]
-    promised = (layout_of(path) or Layout()).separator
-    best, most = promised, 1.0
-    for separator in (promised, *(one for one in WORDS if one != promised)):
+    promised = layout_of(path) or Layout()
+    best, most = promised.separator, 1.0
+    for separator in (best, *(one for one in WORDS if one != best)):
         if not uncut or separator not in uncut[0]:
             continue
-        widths = [len(row) for _, row in islice(lines(path, Layout(separator)), 50)]
+        widths = [len(row) for _, row in islice(lines(path, replace(promised, separator=separator)), 50)]
         columns = widths[0] * sum(width == widths[0] for width in widths) / len(widths)
         if columns > most:
             best, most = separator, columns

@@ -361,7 +361,7 @@ def test_users_of_the_test_period_only_are_kept_and_counted(tmp_path: Path) -> N
 ACQUIRED = {
     "null": (None, ("settings: acquire.path", "is null", "name your file")),
     "nothing there": ("gone.csv", ("settings: acquire.path", "gone.csv' is no file", "name an existing file")),
-    "a folder without tables": (".", ("settings: acquire.path", "names no table", "name .csv, .tsv or .parquet")),
+    "a folder without tables": (".", ("settings: acquire.path", "names no table", "name .csv, .tsv, .jsonl or")),
     "no table": ("notes.doc", ("settings: acquire.path", "notes.doc' has no suffix", "rename it")),
     "a link to nothing": ("link.csv", ("settings: acquire.path", "link.csv' is no file", "name an existing file")),
     "empty": ("empty.csv", ("empty.csv: acquire.path", "is empty", "name a file with a header and rows")),

@@ -220,7 +220,7 @@ PROBLEMS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     "no time": ({"log.csv": "user_id,item_id\nu,a\nv,b\n"}, ("header: no column looks like the time; add such",)),
     "UTF-16": ({"log.csv": LINES.encode("utf-16")}, ("line 1: is UTF-16",)),
     "empty": ({"log.csv": ""}, ("log.csv: is empty",)),
-    "suffix": ({"log.dat": LINES}, ("log.dat: has the suffix '.dat'; rename it to .csv or .tsv",)),
+    "suffix": ({"log.dat": LINES}, ("log.dat: has the suffix '.dat'; rename it to .csv, .tsv or .jsonl",)),
     "open quote": ({"log.csv": LINES + 'w,"b,5,881250951\n'}, ("line 5: a quote opens in 'w,b,5", "never closed")),
     "one item": ({"log.csv": LINES.replace(",b,", ",a,")}, ("item_id: the log has one item ('a')",)),
     "one time": ({"log.csv": LINES.replace("50,", "49,").replace("950\n", "949\n").replace("960\n", "949\n")},
@@ -241,7 +241,7 @@ PROBLEMS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     "vectors without items": ({"log.csv": LINES, "items.npy": np.ones((2, 2))}, ("items.npy: has no item table",)),
     "one file of another kind": ({"log/1.csv": LINES, "log/2.csv": LINES.replace("rating", "stars")},
                                  ("2.csv: rating: column is missing",)),
-    "no tables": ({"log/notes.doc": "notes"}, ("log: holds no tables; put .csv, .tsv or .parquet files there",)),
+    "no tables": ({"log/notes.doc": "notes"}, ("log: holds no tables; put .csv, .tsv, .jsonl or .parquet files",)),
     "nothing there": ({}, ("log.csv: does not exist",)),
 }  # fmt: skip
 
