@@ -140,7 +140,8 @@ def guess_log(path: Path) -> Guess:
             roles[role] = taken
             by_value.append(role)
             free.remove(taken)
-    label_values, doubts = _words(sample, free) if "label" not in roles else ({}, {})
+    mapped = "label" in roles or official is not None  # a loader of its own knows its feedback
+    label_values, doubts = ({}, {}) if mapped else _words(sample, free)
     roles |= dict(zip(("label",), label_values, strict=False))
     forms = time_formats(sample[roles["time"]]) if "time" in roles else ["seconds"]
     notes: tuple[tuple[str, str, str], ...] = ()

@@ -220,3 +220,11 @@ def test_fractions_of_a_second_keep_the_order_of_a_user(tmp_path: Path) -> None:
 def test_the_mapping_of_a_plain_log_is_plain(tmp_path: Path) -> None:
     found = guess_log(write(tmp_path / "log.csv", LOG))
     assert (found.decimal, found.label_values, found.unread, found.doubts, found.notes) == (".", {}, (), {}, ())
+
+
+def test_words_of_an_official_layout_are_left_to_its_loader(tmp_path: Path) -> None:
+    path = tmp_path / "multi_event.csv"
+    path.write_text("uid,item_id,timestamp,is_organic,event_type\n1,2,5,1,listen\n1,3,6,1,like\n1,4,7,1,dislike\n")
+    found = guess_log(path)
+    assert (found.official, found.label_values, found.doubts) == ("yambda", {}, {})
+    assert "label" not in found.roles
