@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from hisac_lab.base.errors import UserError
+
 if TYPE_CHECKING:
     from hisac_lab.tables.check import Check
 
@@ -24,6 +26,7 @@ def data_check(
     path: Annotated[Path, typer.Argument(help="The log: a file, or a folder of files with the same columns.")],
     items: Annotated[Path | None, typer.Option(help="The table of items.")] = None,
     vectors: Annotated[Path | None, typer.Option(help="Item vectors, .npy, one row per row of that table.")] = None,
+    write: Annotated[bool, typer.Option("--write", help="Put the mapping into params.yaml, if no run stops.")] = False,
 ) -> None:
     """Say what a log holds and what is wrong with it, and print the mapping for params.yaml.
 
@@ -33,8 +36,28 @@ def data_check(
 
     found = check(path, items, vectors)
     print(render(found), end="")
+    if found.stops and write:
+        hint = "mend it, or change params.yaml by hand"
+        raise UserError(path, "a run would stop at it, so nothing is written", hint, "--write")
     if found.stops:
         sys.exit(1)
+    if write:
+        print("\n".join(_write(found)))
+
+
+def _write(found: Check) -> list[str]:
+    """Puts the mapping into params.yaml; gives what it changed, as comments."""
+    from hisac_lab.cli.settings import changes
+    from hisac_lab.tables.check import proposal
+
+    values: dict[str, Any] = {}
+    for section, keys in proposal(found).items():
+        for key, value in keys.items():
+            inner = {f"columns.{name}": entry for name, entry in value.items()} if key == "columns" else {key: value}
+            values |= {f"{section}.{name}": entry for name, entry in inner.items()}
+    changed = [line for line in changes(values) if not line.endswith("# as it was")]
+    return ["", "# Written into params.yaml", *(f"# {line}" for line in changed)] if changed else [
+        "", "# params.yaml says so already"]  # fmt: skip
 
 
 def render(found: Check) -> str:
@@ -68,11 +91,14 @@ def _yaml(sections: dict[str, Any]) -> str:
 def _facts(found: Check) -> list[str]:
     import numpy as np
 
+    from hisac_lab.tables.files import JSON_LINES
+
     log, survey = found.log, found.survey
     assert log is not None
     lengths = np.sort(survey.lengths[survey.lengths > 0])
     quantiles = {f"p{q}": lengths[int(q / 100 * (len(lengths) - 1))] for q in (10, 50, 90, 99)}
     form = "Parquet" if log.layout is None else f"text, separator {log.layout.separator!r}"
+    form = "JSON lines" if log.layout == JSON_LINES else form
     begin, end = (str(np.datetime64(at, "s")).replace("T", " ") for at in (survey.first, survey.last))
     rows = [
         ("files", f"{len(found.files):,}, {form}"),
@@ -83,12 +109,16 @@ def _facts(found: Check) -> list[str]:
         ("order", f"{survey.backwards:,} events are earlier than the event of the same user before them"),
         ("repeated", f"{survey.repeated:,} events (user, item and time again; looked for inside blocks of the file)"),
         ("feedback", _feedback(found)),
+        ("not read", ", ".join(log.unread) or "no column"),
     ]
     return [f"{head:<10}{text}" for head, text in rows]
 
 
 def _feedback(found: Check) -> str:
     labels, threshold = found.survey.labels, found.positive_from
+    if not labels and found.log is not None and found.log.doubts:
+        names = ", ".join(found.log.doubts)
+        return f"none is read, though {names} may be: see the notes; as it stands every event is a positive"
     if not labels:
         return "none: every event is a positive, negatives are drawn"
     about = "" if found.survey.labels_whole else "about "

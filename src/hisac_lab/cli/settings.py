@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -85,30 +86,51 @@ def change(key: str, text: str) -> str:
     Raises:
         UserError: The file would not be right with it, or cannot be changed there; nothing is written.
     """
-    value, content = _value(key, text), plain(read_yaml(PARAMS_FILE))
-    steps = key.split(".")
-    if steps[0] != "models":
-        _, present = _look_up(key, Params())
-        if isinstance(present, BaseModel):
+    return changes({key: _value(key, text)})[0]
+
+
+def changes(values: Mapping[str, Any]) -> list[str]:
+    """Gives each key its value, in the file and nowhere else; gives the lines to print.
+
+    Raises:
+        UserError: The file would not be right with them, or cannot be changed there; nothing is written.
+    """
+    content, written = plain(read_yaml(PARAMS_FILE)), plain(read_yaml(PARAMS_FILE))
+    for key, value in values.items():
+        if not key.startswith("models.") and isinstance(_look_up(key, Params())[1], BaseModel):
             raise UserError(PARAMS_FILE, "is a section", "change one key of it at a time", key)
+        _put(content, key, value)
+    settings = every(parse(Params, content, PARAMS_FILE))
+    text = old = PARAMS_FILE.read_bytes().decode()
+    lines = []
+    for key, value in values.items():
+        before = _put(written, key, value)
+        if before == value and type(before) is type(value):
+            lines.append(f"{key}: {told(value)}  # as it was")
+            continue
+        setting = settings.get(key)
+        comment = (setting.field.description or "") if setting and setting.field else ""
+        new = edit.replaced(text, key.split("."), value, comment)
+        if new is None or load_yaml(new) != written:
+            what = "cannot be changed without touching more than its value"
+            raise UserError(PARAMS_FILE, what, "change it with an editor", key)
+        text = new
+        lines.append(f"{key}: {told(value)}  # was {told(before)}")
+    if text != old:
+        write_file(PARAMS_FILE, text)
+    return lines
+
+
+def _put(content: dict[str, Any], key: str, value: Any) -> Any:
+    """Puts a value into nested mappings; gives the one before."""
+    *above, last = key.split(".")
     place: Any = content
-    for step in steps[:-1]:
+    for step in above:
         below = place.get(step)
         place[step] = below if isinstance(below, dict) else {}
         place = place[step]
-    before, place[steps[-1]] = place.get(steps[-1], ABSENT), value
-    params = parse(Params, content, PARAMS_FILE)
-    if before == value and type(before) is type(value):
-        return f"{key}: {told(value)}  # as it was"
-    old = PARAMS_FILE.read_bytes().decode()
-    setting = every(params).get(key)
-    comment = (setting.field.description or "") if setting and setting.field else ""
-    new = edit.replaced(old, steps, value, comment)
-    if new is None or load_yaml(new) != content:
-        what = "cannot be changed without touching more than its value"
-        raise UserError(PARAMS_FILE, what, "change it with an editor", key)
-    write_file(PARAMS_FILE, new)
-    return f"{key}: {told(value)}  # was {told(before)}"
+    before, place[last] = place.get(last, ABSENT), value
+    return before
 
 
 def explain(key: str) -> str:

@@ -45,13 +45,18 @@ AnySection = TypeVar("AnySection", bound=BaseModel)
 
 
 class _UniqueKeys(yaml.SafeLoader):
-    """A YAML loader that refuses a key written twice, and reads 1e-05, as DVC writes it, as a number."""
+    """A YAML loader that refuses a key written twice, and reads 1e-05, as DVC writes it, as a number.
+
+    A key is its text as it is written: yes and True are words there.
+    """
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[Any] = set()
         for key_node, _ in node.value:
             if key_node.tag == "tag:yaml.org,2002:merge":
                 continue
+            if isinstance(key_node, yaml.ScalarNode):
+                key_node.tag = "tag:yaml.org,2002:str"
             key = self.construct_object(key_node, deep=True)
             if not isinstance(key, Hashable):
                 raise yaml.MarkedYAMLError(problem=f"{key!r} cannot be a key", problem_mark=key_node.start_mark)

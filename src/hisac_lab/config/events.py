@@ -2,11 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from datetime import UTC, datetime
+from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from hisac_lab.config.base import Section, Seed
+
+EARLIEST = -30_610_224_000  # the year 1000, in seconds since 1970: no time is before it
+
+
+def _time_format(text: str) -> str:
+    moment = datetime(2026, 11, 21, 8, 0, 30, tzinfo=UTC)
+    try:
+        datetime.strptime(moment.strftime(text), text)
+    except ValueError as error:
+        raise ValueError(f"{text!r} is no format of a time ({error}): write one like '%d.%m.%Y %H:%M'") from error
+    return text
+
+
+TimeForm = Annotated[str, Field(pattern="%"), AfterValidator(_time_format)]
+"""A format of times as `strptime` takes it."""
 
 
 class ColumnsConfig(Section):
@@ -20,8 +36,14 @@ class ColumnsConfig(Section):
     text: tuple[str, ...] = Field(("title",), description="columns of the item table that describe it in words")
     fields: tuple[str, ...] = Field((), description="categorical columns of the item table")
     separator: str | None = Field(None, description="between values; null: tab for .tsv, else comma")
-    time_format: Literal["seconds", "milliseconds", "microseconds", "iso"] = Field(
-        "seconds", description="numbers count from 1970; iso is text like 2026-11-21T08:00:00"
+    time_format: Literal["seconds", "milliseconds", "microseconds", "nanoseconds", "iso"] | TimeForm = Field(
+        "seconds",
+        description="numbers count from 1970; iso is text like 2026-11-21T08:00:00; other text by its format, like "
+        "'%d.%m.%Y %H:%M'",
+    )
+    decimal: Literal[".", ","] = Field(".", description="sign before the fraction of a number")
+    label_values: dict[str, float] | None = Field(
+        None, description="numbers that the words of the feedback stand for, like {'yes': 1, 'no': 0}; null: numbers"
     )
 
 
@@ -47,8 +69,8 @@ class PrepareConfig(Section):
     duplicates: Literal["drop", "refuse"] = Field(
         "refuse", description="what to do with a second event of the same user, item and time"
     )
-    since: int | None = Field(None, ge=0, description="first second of the log; null: no bound")
-    until: int | None = Field(None, ge=1, description="end of the log in seconds; null: no bound")
+    since: int | None = Field(None, ge=EARLIEST, description="first second of the log; null: no bound")
+    until: int | None = Field(None, ge=EARLIEST, description="end of the log in seconds; null: no bound")
     outside: Literal["refuse", "drop"] = Field("refuse", description="what to do with events outside these bounds")
     time_unit: Literal["second", "day"] = Field("second", description="events of the same unit never see each other")
     history: Literal["positives", "all"] = Field("positives", description="which events make up a history")

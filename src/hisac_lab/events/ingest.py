@@ -26,6 +26,7 @@ from hisac_lab.config.events import PrepareConfig
 from hisac_lab.events.items import write_items
 from hisac_lab.events.records import Ingested, RawFile
 from hisac_lab.sources.records import Acquired, Source
+from hisac_lab.tables.columns import MIN_SECONDS
 from hisac_lab.tables.layouts import LOADERS
 from hisac_lab.tables.layouts.contract import RawLog
 from hisac_lab.tables.read import TEST, UNIT_SECONDS, Block
@@ -33,6 +34,7 @@ from hisac_lab.tables.vocabulary import Vocabulary
 
 NEVER = np.iinfo(np.int64).max
 BIN_BITS = 16  # times are first counted in bins of 2^16 seconds
+FIRST_BIN = MIN_SECONDS >> BIN_BITS
 
 
 def hash_ids(ids: list[str]) -> Array:
@@ -104,7 +106,7 @@ def ingest(config: PrepareConfig, *, raw: Path, out: Path) -> None:
         labeled=labeled,
         positive_from=_threshold(pass_, log, config, raw),
         extras=list(log.extras),
-        roles=sorted(set(pass_.schema.names) - {"user", "item", "time", "row"}),
+        roles=sorted(set(pass_.schema.names) - {"user", "item", "time", "tick", "row"}),
         fields=fields,
         cuts=[int(cut) for cut in cuts],
         shard_begins=[0, *np.cumsum(shard_users).tolist()],
@@ -123,7 +125,7 @@ class _Pass:
         self.labels: tuple[float, float] | None = None
         self.only_zero_one = True
         self.published_test: int | None = None
-        self.bins = np.zeros((1 << 32) >> BIN_BITS, np.int64)
+        self.bins = np.zeros(((1 << 32) >> BIN_BITS) - FIRST_BIN, np.int64)
         self._births = np.full(1024, NEVER)
         self._shards = np.zeros(0, np.int64)
         self.schema = pa.schema([])
@@ -160,7 +162,8 @@ class _Pass:
         inside = np.ones(len(time), bool)
         if self.log.window is not None:
             inside &= (time >= self.log.window[0]) & (time < self.log.window[1])
-        since, until = self.config.since or 0, self.config.until or NEVER
+        since = MIN_SECONDS if self.config.since is None else self.config.since
+        until = NEVER if self.config.until is None else self.config.until
         ours = (time >= since) & (time < until)
         if self.config.outside == "refuse" and not ours.all():
             bad = int(np.argmin(ours))
@@ -177,7 +180,7 @@ class _Pass:
                 self.published_test = min(
                     int(test.min()), NEVER if self.published_test is None else self.published_test
                 )
-        self.bins += np.bincount(time >> BIN_BITS, minlength=len(self.bins))
+        self.bins += np.bincount((time >> BIN_BITS) - FIRST_BIN, minlength=len(self.bins))
         if len(self._births) < len(self.items):
             more = max(len(self.items), 2 * len(self._births)) - len(self._births)
             self._births = np.concatenate([self._births, np.full(more, NEVER)])
@@ -251,7 +254,7 @@ def _cuts(pass_: _Pass, config: PrepareConfig, out: Path) -> tuple[int, int]:
         rank = int(share * total)
         bin_ = int(np.searchsorted(ends, rank, side="right"))
         before = int(ends[bin_ - 1]) if bin_ else 0
-        inside = [times[times >> BIN_BITS == bin_] for times, _ in _stream(out, config)]
+        inside = [times[(times >> BIN_BITS) - FIRST_BIN == bin_] for times, _ in _stream(out, config)]
         found.append(int(np.partition(np.concatenate(inside), rank - before)[rank - before]) // unit * unit)
     return found[0], found[1]
 

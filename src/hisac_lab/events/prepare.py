@@ -20,11 +20,12 @@ from hisac_lab.base.artifacts import (
 )
 from hisac_lab.base.errors import SETTINGS, UserError
 from hisac_lab.base.progress import track
-from hisac_lab.config.events import PrepareConfig
+from hisac_lab.config.events import ColumnsConfig, PrepareConfig
 from hisac_lab.events.profile import ShardCounts, add_up, describe, profile
 from hisac_lab.events.records import Ingested, Leaks, Prepared, Sharded
 from hisac_lab.events.store import RANDOM, SPLITS
 
+LATER = ("decimal", "label_values")  # settings of columns that came later: at their defaults no protocol names them
 ITEM_FILES = ("items.parquet", "item_fields.npy", "vectors.npy", "users.parquet")
 
 
@@ -58,6 +59,9 @@ def prepare(config: PrepareConfig, *, ingested: Path, shards: list[Path], out: P
     offsets = load_array(out, "offsets")
     cuts = {"valid": facts.cuts[0], "test": facts.cuts[1]}
     settings = config.model_dump(mode="json", exclude={"shards"})
+    for name in LATER:
+        if settings["columns"][name] == ColumnsConfig.model_fields[name].default:
+            del settings["columns"][name]
     Prepared(
         dataset=facts.source.dataset,
         users=facts.users,

@@ -76,7 +76,7 @@ def shard(config: PrepareConfig, *, ingested: Path, index: int, out: Path) -> No
 def _sorted_events(
     config: PrepareConfig, ingested: Path, facts: Ingested, index: int
 ) -> tuple[dict[str, Array], int, int]:
-    """Events of one shard by role, sorted by (user, time, file order), with what was out of order or repeated."""
+    """Events of one shard by role, sorted by (user, time, tick, file order), with what was out of order or repeated."""
     table = pq.read_table(ingested / f"events-{index}.parquet", use_threads=False)
     events = {role: table.column(role).to_numpy() for role in table.column_names}
     del table
@@ -90,8 +90,9 @@ def _sorted_events(
         first = backwards[np.argmin(events["row"][backwards])]
         what = f"value {events['time'][first]} is earlier than the same user's event before it"
         raise _refuse(facts, int(events["row"][first]), "time", what, "sort the log or set prepare.order: sort")
-    if len(backwards):
-        order = np.lexsort((events["row"], events["time"], events["user"]))
+    tick = events.pop("tick", np.zeros(len(events["user"]), np.int8))
+    if len(backwards) or (same_user & (np.diff(events["time"]) == 0) & (np.diff(tick) < 0)).any():
+        order = np.lexsort((events["row"], tick, events["time"], events["user"]))
         events = {role: values[order] for role, values in events.items()}
     again = _repeated(events)
     if len(again):

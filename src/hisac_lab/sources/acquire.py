@@ -26,6 +26,7 @@ from hisac_lab.sources import changelog
 from hisac_lab.sources.archives import members
 from hisac_lab.sources.downloads import SourceUnavailable, check, fetch, fetch_package, fetch_wheel
 from hisac_lab.sources.records import Acquired
+from hisac_lab.tables.files import ITEM_SUFFIXES, kind_of, logs_in
 from hisac_lab.tables.layouts import SOURCES
 
 Facts = dict[str, Any]
@@ -71,7 +72,6 @@ PUBLISHED: dict[str, tuple[str, ...]] = {
 """Official files that the loaders read; text may also be compressed."""
 
 COMPRESSED = ("", ".gz", ".zst", ".bz2")
-OWN_SUFFIXES = (".csv", ".tsv", ".parquet", ".pq")
 
 
 def acquire(config: AcquireConfig, *, out: Path) -> None:
@@ -224,12 +224,13 @@ def _own(config: AcquireConfig, out: Path) -> Facts:
         raise UserError(SETTINGS, "is null, but acquire.dataset is own", "name your file", "acquire.path")
     path = Path(config.path)
     if path.is_dir():
-        files = sorted(file for file in path.rglob("*") if file.is_file() and _suffix(file))
+        files = logs_in(file for file in path.rglob("*") if file.is_file())
     else:
         star = next((place for place, part in enumerate(path.parts) if "*" in part), None)
         files = [path] if star is None else sorted(Path(*path.parts[:star]).glob("/".join(path.parts[star:])))
     if not files:
-        raise UserError(SETTINGS, f"{config.path!r} names no table", "name .csv, .tsv or .parquet", "acquire.path")
+        hint = "name .csv, .tsv, .jsonl or .parquet"
+        raise UserError(SETTINGS, f"{config.path!r} names no table", hint, "acquire.path")
     (out / "events").mkdir()
     for number, file in enumerate(files):
         _table(file, "path", config.path)
@@ -291,7 +292,7 @@ def _table(path: Path, key: str, given: str) -> None:
     if not path.is_file():
         raise UserError(SETTINGS, f"{given!r} is no file", "name an existing file", f"acquire.{key}")
     if not _suffix(path):
-        hint = "rename it to .csv, .tsv or .parquet"
+        hint = "rename it to .csv, .tsv, .jsonl or .parquet"
         raise UserError(SETTINGS, f"{given!r} has no suffix of a table", hint, f"acquire.{key}")
     if path.stat().st_size == 0:
         raise UserError(path, "is empty", "name a file with a header and rows", f"acquire.{key}")
@@ -300,5 +301,4 @@ def _table(path: Path, key: str, given: str) -> None:
 def _suffix(path: Path) -> str:
     """What the name says of a table: kind and compression; empty: it is none."""
     packed = path.suffix if path.suffix in COMPRESSED else ""
-    kind = Path(path.name.removesuffix(packed)).suffix
-    return kind + packed if kind in OWN_SUFFIXES else ""
+    return kind_of(path) + packed if kind_of(path) in ITEM_SUFFIXES else ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +12,19 @@ import numpy as np
 import pandas as pd
 
 from hisac_lab.base.errors import UserError
+from hisac_lab.config.events import ColumnsConfig
 from hisac_lab.tables.columns import Column
-from hisac_lab.tables.guess import EARLY, Guess, guess_items, guess_log, official_name
-from hisac_lab.tables.layouts.own import read_vectors
-from hisac_lab.tables.read import COMPRESSION, header, is_parquet, read
-from hisac_lab.tables.survey import SHOWN, Collector, Problem, Survey, Surveyor
+from hisac_lab.tables.feedback import rank, told
+from hisac_lab.tables.files import ITEM_SUFFIXES, JSON_LINES, LOG_SUFFIXES, is_parquet, kind_of, logs_in
+from hisac_lab.tables.guess import Guess, guess_items, guess_log
+from hisac_lab.tables.layouts.own import event_columns, read_vectors
+from hisac_lab.tables.looks import EARLY
+from hisac_lab.tables.official import missing, official_name
+from hisac_lab.tables.read import header, read
+from hisac_lab.tables.survey import LEVELS, SHOWN, Collector, Problem, Survey, Surveyor
 
 SCALE = 21  # feedback with at most so many levels is a scale
 FILES_TRIED = 20  # files of a folder that are looked at for the layout
-TABLES = (".csv", ".tsv", ".txt", ".parquet", ".pq")
 
 
 @dataclass
@@ -58,6 +62,8 @@ class Check:
         levels = sorted(self.survey.labels)
         if len(levels) < 2:
             return None
+        if self.log is not None and self.log.label_values:
+            return levels[-1]
         if levels[0] < 0 or levels == [0, 1]:
             return next((level for level in levels if level > 0), levels[-1])
         if len(levels) <= SCALE:  # 4 of 5 stars, 8 of 10
@@ -91,7 +97,11 @@ def check(path: Path, items: Path | None = None, vectors: Path | None = None) ->
         _open(found)
     if found.log is None or not _readable(found, found.log):
         return found
-    surveyor = Surveyor(found.log.roles, Column(found.log.roles["time"], "time", found.log.time_format))
+    if found.log.label_values:
+        with found.catching():
+            found.log = replace(found.log, label_values=rank(_distinct(found, found.log)))
+    columns = event_columns(ColumnsConfig(label=None).model_copy(update=reading(found.log)))
+    surveyor = Surveyor({role: column for role, column in columns.items() if role != "tick"})
     found.survey = surveyor.survey
     for file in found.files:
         with found.catching():
@@ -121,13 +131,14 @@ def proposal(found: Check) -> dict[str, Any]:
     if not survey.rows:
         return sections
     positive_from, levels = found.positive_from, sorted(survey.labels)
-    columns: dict[str, Any] = log.roles | {"label": None if positive_from is None else log.roles["label"]}
-    if positive_from is not None and survey.labels_whole and len(levels) <= SCALE:
-        columns["label_range"] = [levels[0], levels[-1]]
+    columns: dict[str, Any] = reading(log)
+    if positive_from is None:
+        columns |= {"label": None, "label_values": None}
+    scale = positive_from is not None and survey.labels_whole and len(levels) <= SCALE and not log.label_values
+    columns["label_range"] = [levels[0], levels[-1]] if scale else None
     if items is not None:
         columns |= {"text": list(items.text), "fields": list(items.fields)}
     columns["separator"] = log.separator or (items.separator if items is not None else None)
-    columns["time_format"] = log.time_format
     sections["prepare"] = {
         "columns": columns,
         "positive_from": positive_from,
@@ -143,6 +154,15 @@ def proposal(found: Check) -> dict[str, Any]:
     return sections
 
 
+def reading(log: Guess) -> dict[str, Any]:
+    """The settings of `prepare.columns` that read the events."""
+    return log.roles | {
+        "time_format": log.time_format,
+        "decimal": log.decimal,
+        "label_values": log.label_values or None,
+    }
+
+
 def own_source(found: Check) -> dict[str, str | None]:
     """The section `acquire` that takes this as an own log."""
     given = {"path": found.path, "items_path": found.items_path, "vectors_path": found.vectors_path}
@@ -154,11 +174,10 @@ def _open(found: Check) -> None:
     if not found.path.is_dir():
         found.files, found.log = [found.path], guess_log(found.path)
         return
-    files = sorted(
-        file for file in found.path.rglob("*") if file.is_file() and (_is_table(file) or official_name(file))
-    )
+    there = [file for file in found.path.rglob("*") if file.is_file()]
+    files = sorted({*logs_in(there), *(file for file in there if official_name(file))})
     if not files:
-        raise UserError(found.path, "holds no tables", "put .csv, .tsv or .parquet files there")
+        raise UserError(found.path, "holds no tables", "put .csv, .tsv, .jsonl or .parquet files there")
     guesses = [guess_log(file) for file in files[:FILES_TRIED]]
     official = [guess for guess in guesses if guess.official is not None]
     found.log = max(official, key=lambda guess: len(guess.roles)) if official else guesses[0]
@@ -169,14 +188,14 @@ def _same_columns(path: Path, log: Guess) -> bool:
     return set(log.roles.values()) <= set(header(path, None if is_parquet(path) else log.layout))
 
 
-def _is_table(path: Path) -> bool:
-    return path.with_suffix("").suffix in TABLES if path.suffix in COMPRESSION else path.suffix in TABLES
-
-
 def _readable(found: Check, log: Guess) -> bool:
     """Whether events can be read; says what is in the way."""
     whole = all(role in log.roles for role in ("user", "item", "time"))
     if log.official is not None:
+        folder = found.path if found.path.is_dir() else found.path.parent
+        for name in missing(log.official, folder):
+            hint = "add it, or take the log as an own one with acquire.dataset: own"
+            found.say(folder / name, f"does not exist, and {log.official} needs it", hint)
         return whole
     for role in ("user", "item", "time"):
         if role not in log.roles:
@@ -184,13 +203,32 @@ def _readable(found: Check, log: Guess) -> bool:
             found.say(log.path, f"no column looks like the {role}", hint, "header")
     if not log.has_header:
         found.say(log.path, "is no header", f"put a line before it, like {log.missing_header!r}", "line 1")
-    if not _is_table(log.path):
-        hint = "rename it to .csv or .tsv, with .gz, .zst or .bz2 behind it when it is compressed"
+    if kind_of(log.path) not in LOG_SUFFIXES:
+        hint = "rename it to .csv, .tsv or .jsonl, with .gz, .zst or .bz2 behind it when it is compressed"
         found.say(log.path, f"has the suffix {log.path.suffix!r}", hint)
     for role in log.by_value:
         what = f"is taken for the {role} because of its values"
         found.say(log.path, what, "name another column in the mapping if it is not", log.roles[role], stops=False)
+    for name, what, hint in log.notes:
+        found.say(log.path, what, hint, name, stops=False)
+    if log.label_values:
+        hint = "move the words or positive_from in the mapping where it is wrong"
+        found.say(log.path, told(log.label_values), hint, log.roles["label"], stops=False)
+    for name, why in log.doubts.items():
+        hint = "name it in prepare.columns.label, its words in prepare.columns.label_values"
+        found.say(log.path, f"looks like feedback and is not read: {why}", hint, name, stops=False)
     return whole
+
+
+def _distinct(found: Check, log: Guess) -> list[str]:
+    """All words of the feedback, as far as there are few."""
+    words: dict[str, None] = {}
+    for file in found.files:
+        for block in read(file, {"label": Column(log.roles["label"], "text")}, log.layout):
+            words |= dict.fromkeys(block.columns["label"].unique().to_pylist())
+            if len(words) > LEVELS:
+                break
+    return list(words)
 
 
 def _judge(found: Check, log: Guess) -> None:
@@ -205,6 +243,10 @@ def _judge(found: Check, log: Guess) -> None:
     elif survey.first < EARLY:
         what = f"the first time is {survey.first} seconds, in {str(np.datetime64(survey.first, 's'))[:4]}"
         found.say(path, what, "check that times count from 1970", roles["time"], stops=False)
+    if survey.daily and survey.latest:
+        what = f"lies at most {survey.latest} seconds after midnight in every event: an order within the day, no time"
+        found.say(path, what, "prepare.time_unit: day keeps events of one day from seeing each other", roles["time"],
+                  stops=False)  # fmt: skip
     if len(survey.labels) == 1:
         what = f"every event has the value {next(iter(survey.labels)):g}, so it tells nothing apart"
         found.say(path, what, "with label: null every event is a positive", roles["label"], stops=False)
@@ -221,7 +263,10 @@ def _check_items(found: Check, log: Guess, items: Guess) -> pd.Series[str]:
     if items.roles["item"] != name:
         what = f"the item is called so here and {name!r} in the log"
         raise UserError(path, what, "give both columns one name", items.roles["item"])
-    both = [guess.layout.separator for guess in (log, items) if guess.layout is not None]
+    if kind_of(path) not in ITEM_SUFFIXES:
+        hint = "rename it to .csv, .tsv or .jsonl, with .gz, .zst or .bz2 behind it when it is compressed"
+        raise UserError(path, f"has the suffix {path.suffix!r}", hint)
+    both = [guess.layout.separator for guess in (log, items) if guess.layout not in (None, JSON_LINES)]
     if len(set(both)) > 1 and (log.separator or items.separator):
         what = f"its separator is {both[1]!r} and that of the log {both[0]!r}"
         raise UserError(path, what, "write both with one separator")
@@ -229,7 +274,7 @@ def _check_items(found: Check, log: Guess, items: Guess) -> pd.Series[str]:
         raise UserError(path, "is no header", f"put a line before it that names {name!r} and the rest", "line 1")
     collector, ids = Collector(path, items.layout), pd.Series([], dtype=str)
     wanted = {column: Column(column, "text", optional=True) for column in (*items.text, *items.fields)}
-    for block in read(path, {"item": Column(name, "id"), **wanted}, items.layout, collector.report):
+    for block in read(path, {"item": Column(name, "id", clean=True), **wanted}, items.layout, collector.report):
         new = block.columns["item"].to_pandas().astype(str)
         good = ~collector.take_bad(block)
         ids = pd.concat([ids, new[good]], ignore_index=True)

@@ -6,7 +6,7 @@ Names lead (`userId`, `movie_id`, `timestamp_ms`, `is_click`, ...); values decid
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
@@ -15,8 +15,22 @@ import pandas as pd
 import pyarrow as pa
 
 from hisac_lab.base.errors import UserError
-from hisac_lab.tables.columns import MAX_SECONDS, TIME_UNITS, TimeFormat
-from hisac_lab.tables.read import COMPRESSION, WORDS, Layout, header, is_parquet, layout_of, lines, open_parquet
+from hisac_lab.tables import feedback, jsonlines
+from hisac_lab.tables.columns import TimeFormat
+from hisac_lab.tables.files import JSON_LINES, WORDS, Layout, is_parquet, layout_of, lines, open_parquet
+from hisac_lab.tables.looks import (
+    decimal_comma,
+    fraction,
+    is_feedback,
+    is_id,
+    is_number,
+    is_time,
+    numeric,
+    time_formats,
+    truth,
+)
+from hisac_lab.tables.official import OFFICIAL_COLUMNS, official_name
+from hisac_lab.tables.read import header
 
 SAMPLE_ROWS = 2_000
 NAMES: dict[str, tuple[str, ...]] = {
@@ -50,27 +64,6 @@ TEXT_NAMES = (
     "description",
     "commentbody",
 )
-OFFICIAL_COLUMNS = {
-    ("user_id:token", "item_id:token", "rating:float", "timestamp:float"): "movielens-100k",
-    ("userId", "movieId", "rating", "timestamp"): "movielens",
-    ("user_id", "video_id", "time_ms", "is_click", "is_rand"): "kuairand",
-    ("user_id", "user_active_degree", "onehot_feat0"): "kuairand",
-    ("video_id", "author_id", "video_type", "upload_dt"): "kuairand",
-    ("user_id", "parent_asin", "rating", "timestamp"): "amazon-reviews-2023",
-    ("uid", "item_id", "timestamp", "is_organic", "event_type"): "yambda",
-    ("129_1", "205"): "taobao-mm",
-    ("129_1", "130_1"): "taobao-mm",
-    ("205", "206"): "taobao-mm",
-    ("205", "205_c"): "taobao-mm",
-}
-OFFICIAL_FILES = {
-    "u.data": "movielens-100k",
-    "ml-100k.inter": "movielens-100k",
-    "ratings.dat": "movielens",
-    "UserBehavior.csv": "taobao-userbehavior",
-    "userid-timestamp-artid-artname-traid-traname.tsv": "lastfm-1k",
-}
-EARLY = 100_000_000  # seconds: a number below it (March 1973) is hardly a time
 LEVELS = 1_000  # a categorical field has at most so many levels
 USUAL_HEADER = {"user": "user_id", "item": "item_id", "time": "timestamp", "label": "rating"}
 
@@ -86,6 +79,11 @@ class Guess:
         roles: Column of the roles user, item, time and label, those that were found.
         by_value: Roles that were found by their values, since no column has a name that says it.
         time_format: How the times are written.
+        decimal: Sign before the fraction of a number.
+        label_values: Numbers that the words of the feedback stand for.
+        unread: Columns without a role.
+        doubts: Of these, columns that look like feedback, and why they are not read.
+        notes: What else to say of a column: its name, what, and what the user can do about it.
         official: The data set whose official layout this is.
         text: Item tables only: columns that describe an item in words.
         fields: Item tables only: categorical columns.
@@ -97,6 +95,11 @@ class Guess:
     roles: dict[str, str] = field(default_factory=dict)
     by_value: tuple[str, ...] = ()
     time_format: TimeFormat = "seconds"
+    decimal: str = "."
+    label_values: dict[str, float] = field(default_factory=dict)
+    unread: tuple[str, ...] = ()
+    doubts: dict[str, str] = field(default_factory=dict)
+    notes: tuple[tuple[str, str, str], ...] = ()
     official: str | None = None
     text: tuple[str, ...] = ()
     fields: tuple[str, ...] = ()
@@ -137,19 +140,48 @@ def guess_log(path: Path) -> Guess:
             roles[role] = taken
             by_value.append(role)
             free.remove(taken)
-    time_format = _time_format(sample[roles["time"]]) if "time" in roles else "seconds"
+    mapped = "label" in roles or official is not None  # a loader of its own knows its feedback
+    label_values, doubts = ({}, {}) if mapped else _words(sample, free)
+    roles |= dict(zip(("label",), label_values, strict=False))
+    forms = time_formats(sample[roles["time"]]) if "time" in roles else ["seconds"]
+    notes: tuple[tuple[str, str, str], ...] = ()
+    if len(forms) > 1:
+        what = f"can be read as {' and as '.join(map(repr, forms))}"
+        notes = ((roles["time"], what, "look which is right, and name it in prepare.columns.time_format"),)
+    comma = "label" in roles and decimal_comma(sample[roles["label"]])
     return replace(
         found,
         roles={role: roles[role] for role in NAMES if role in roles},
         by_value=tuple(by_value),
-        time_format=time_format or "iso",
+        time_format=next(iter(forms), "iso"),
+        decimal="," if comma else ".",
+        label_values=next(iter(label_values.values()), {}),
+        unread=tuple(name for name in names if name not in roles.values()),
+        doubts=doubts,
+        notes=notes,
         official=official,
     )
 
 
-def official_name(path: Path) -> str | None:
-    """The data set whose official log has this file name; None: none we know."""
-    return OFFICIAL_FILES.get(path.with_suffix("").name if path.suffix in COMPRESSION else path.name)
+def _words(sample: pd.DataFrame, free: list[str]) -> tuple[dict[str, dict[str, float]], dict[str, str]]:
+    """The column whose words are feedback, with their numbers; and columns that look so, with why they are not."""
+    keys = {_key(name): name for name in reversed(free)}
+    named = [keys[key] for key in (*NAMES["label"], *feedback.EVENT_NAMES) if key in keys]
+    doubts = {}
+    for name in [*named, *(name for name in free if name not in named)]:
+        words = [word for word in sample[name].astype(str).unique() if word.strip()]
+        if name not in named:
+            if len(words) > 1 and (truth(sample[name]) or not feedback.unknown(words)):
+                doubts[name] = "its values look like feedback, its name does not"
+        elif len(words) > feedback.FEW:
+            doubts[name] = "it has too many different words"
+        elif len(words) > 1 and numeric(sample[name], 0.5):
+            doubts[name] = "its numbers may be codes: name it in prepare.columns.label if more of it is better"
+        elif len(words) > 1:
+            if numbers := feedback.rank(words):
+                return {name: numbers}, {}
+            doubts[name] = f"nobody knows which of {feedback.listed([repr(word) for word in words])} is positive"
+    return {}, doubts
 
 
 def guess_items(path: Path, item: str) -> Guess:
@@ -161,14 +193,14 @@ def guess_items(path: Path, item: str) -> Guess:
     found, sample = _open(path)
     key = item if item in sample.columns else _named(sample, "item")
     rest = [name for name in sample.columns if name != key]
-    words = [name for name in rest if not _numeric(sample[name])]
+    words = [name for name in rest if not numeric(sample[name])]
     text = [name for name in words if _key(name) in TEXT_NAMES]
     distinct = {name: sample[name].astype(str).nunique() for name in rest}
     if not text and words:  # the most telling column
         text = [max(words, key=lambda name: (sample[name].astype(str).str.contains(" ").mean() > 0.5, distinct[name]))]
     few = min(LEVELS, max(len(sample) // 4, 2))
     plain = [name for name in rest if name not in text and not re.search(r"id$|date|time", _key(name))]
-    fields = [name for name in plain if 1 < distinct[name] <= few and not _fraction(sample[name])]
+    fields = [name for name in plain if 1 < distinct[name] <= few and not fraction(sample[name])]
     roles = {"item": key} if key else {}
     return replace(found, roles=roles, text=tuple(text[:2]), fields=tuple(fields))
 
@@ -180,11 +212,15 @@ def _open(path: Path) -> tuple[Guess, pd.DataFrame]:
         batch = next(open_parquet(path).iter_batches(SAMPLE_ROWS), None)
         table = open_parquet(path).schema_arrow.empty_table() if batch is None else pa.Table.from_batches([batch])
         return Guess(path, None, True), table.to_pandas()
-    layout = Layout(_separator(path))
+    promised = layout_of(path) or Layout()
+    if promised == JSON_LINES:
+        rows = next(jsonlines.tables(path, jsonlines.names(path), lambda fault: None, [], SAMPLE_ROWS), pa.table({}))
+        return Guess(path, promised, True), rows.to_pandas().fillna("")
+    layout = replace(promised, separator=_separator(path))
     rows = [row for _, row in islice(lines(path, layout), SAMPLE_ROWS)]
     if not rows:
         raise UserError(path, "is empty", "give a file with a header and rows")
-    has_header = not any(_is_number(value) for value in rows[0])
+    has_header = not any(is_number(value) for value in rows[0])
     names = header(path, layout) if has_header else [f"column {number + 1}" for number in range(len(rows[0]))]
     if not has_header:
         layout = replace(layout, names=tuple(names))
@@ -195,12 +231,12 @@ def _open(path: Path) -> tuple[Guess, pd.DataFrame]:
 def _separator(path: Path) -> str:
     """The separator that cuts the first rows into most columns of one number."""
     uncut = [row[0] for _, row in islice(lines(path, Layout("\x1f", quoting=False)), 50)]
-    promised = (layout_of(path) or Layout()).separator
-    best, most = promised, 1.0
-    for separator in (promised, *(one for one in WORDS if one != promised)):
+    promised = layout_of(path) or Layout()
+    best, most = promised.separator, 1.0
+    for separator in (best, *(one for one in WORDS if one != best)):
         if not uncut or separator not in uncut[0]:
             continue
-        widths = [len(row) for _, row in islice(lines(path, Layout(separator)), 50)]
+        widths = [len(row) for _, row in islice(lines(path, replace(promised, separator=separator)), 50)]
         columns = widths[0] * sum(width == widths[0] for width in widths) / len(widths)
         if columns > most:
             best, most = separator, columns
@@ -215,65 +251,14 @@ def _named(sample: pd.DataFrame, role: str) -> str | None:
     """The column whose name says the role; of several, the first that has such values."""
     keys = {_key(name): name for name in reversed(list(sample.columns))}
     named = [keys[key] for key in NAMES[role] if key in keys]
-    fits: Callable[[pd.Series[str]], bool] = {"time": _is_time, "label": lambda values: _numeric(values, 0.5)}.get(
-        role, lambda values: True
-    )
+    fits: Callable[[pd.Series[str]], bool] = {"time": is_time, "label": is_feedback}.get(role, lambda values: True)
     good = [name for name in named if fits(sample[name])]
     return next(iter(good or ([] if role == "label" else named)), None)
 
 
 def _fits(has_header: bool) -> dict[str, Callable[[pd.Series[str]], bool]]:
     """What the values of a column without a telling name must look like; feedback is only guessed without names."""
-    fits: dict[str, Callable[[pd.Series[str]], bool]] = {"time": lambda values: _is_time(values, strictly=True)}
+    fits: dict[str, Callable[[pd.Series[str]], bool]] = {"time": lambda values: is_time(values, strictly=True)}
     if not has_header:
-        fits["label"] = lambda values: _numeric(values) and 1 < values.nunique() <= 21
-    return fits | {"user": _is_id, "item": _is_id}
-
-
-def _is_number(value: str) -> bool:
-    return re.fullmatch(r"\s*-?\d+(\.\d*)?([eE][-+]?\d+)?\s*", value) is not None
-
-
-def _share(flags: Iterable[bool]) -> float:
-    known = list(flags)
-    return sum(known) / len(known) if known else 0.0
-
-
-def _numeric(values: pd.Series[str], most: float = 0.9) -> bool:
-    if not (pd.api.types.is_numeric_dtype(values) or pd.api.types.is_string_dtype(values)):
-        return False
-    return _share(pd.to_numeric(values[values.astype(str) != ""], errors="coerce").notna()) > most
-
-
-def _fraction(values: pd.Series[str]) -> bool:
-    numbers = pd.to_numeric(values, errors="coerce") if _numeric(values) else pd.Series([0.0])
-    return bool((numbers % 1 > 0).any())
-
-
-def _is_id(values: pd.Series[str]) -> bool:
-    words = values.astype(str)
-    scalar = not words.str.startswith(("[", "{")).any()
-    return scalar and not _fraction(values) and words.nunique() > 1 and words.str.contains(r"\s").mean() < 0.1
-
-
-def _is_time(values: pd.Series[str], strictly: bool = False) -> bool:
-    """Whether most values (strictly: all numbers) lie between EARLY and the year 2100 in some unit."""
-    if pd.api.types.is_datetime64_any_dtype(values):
-        return True
-    if not _numeric(values, 0.5):
-        return _time_format(values) == "iso"
-    numbers = pd.to_numeric(values, errors="coerce").dropna()
-    scale = TIME_UNITS[_time_format(values) or "seconds"]
-    inside = numbers.between(EARLY * scale, MAX_SECONDS * scale)
-    return bool(inside.all() if strictly else inside.mean() > 0.5)
-
-
-def _time_format(values: pd.Series[str]) -> TimeFormat | None:
-    """How times are written; None: in no way that can be read."""
-    if pd.api.types.is_datetime64_any_dtype(values):
-        return "seconds"  # the file's own type says it
-    if _numeric(values, 0.5):
-        median = pd.to_numeric(values, errors="coerce").median()
-        return "seconds" if median <= MAX_SECONDS else "milliseconds" if median <= MAX_SECONDS * 1e3 else "microseconds"
-    parsed = pd.to_datetime(values.astype(str), errors="coerce", utc=True, format="ISO8601")
-    return "iso" if _share(parsed.notna()) > 0.5 else None
+        fits["label"] = lambda values: numeric(values) and 1 < values.nunique() <= 21
+    return fits | {"user": is_id, "item": is_id}

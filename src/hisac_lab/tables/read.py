@@ -6,52 +6,42 @@ the row group of a Parquet file. Finding that place may read the file again; it 
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.csv
-import pyarrow.parquet as pq
 
 from hisac_lab.base.artifacts import Array
-from hisac_lab.base.errors import UserError, explain_os_error
+from hisac_lab.base.errors import UserError
+from hisac_lab.tables import jsonlines
 from hisac_lab.tables.columns import Column as Column  # noqa: PLC0414 - layouts import it from here
-from hisac_lab.tables.columns import Fault, convert
-from hisac_lab.tables.columns import TimeFormat as TimeFormat  # noqa: PLC0414
+from hisac_lab.tables.columns import Fault
+from hisac_lab.tables.convert import convert
+from hisac_lab.tables.files import COMPRESSION as COMPRESSION  # noqa: PLC0414
+from hisac_lab.tables.files import (
+    JSON_LINES,
+    WORDS,
+    broken,
+    lines,
+    open_parquet,
+    open_text,
+    single,
+)
+from hisac_lab.tables.files import Layout as Layout  # noqa: PLC0414
+from hisac_lab.tables.files import layout_of as layout_of  # noqa: PLC0414
 
 HISTORY, TRAIN, TEST = 0, 1, 2  # of an event in a published split: history only, or an exposure of that split
 UNIT_SECONDS = {"second": 1, "day": 86_400}
 BLOCK_BYTES = 8 << 20
 BLOCK_ROWS = 1 << 18
 SKIPPED_AT_MOST = 10_000  # rows of another number of values that a reader with a `report` puts up with
-COMPRESSION = {".gz": "gzip", ".zst": "zstd", ".bz2": "bz2"}
-MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"BZh": "bz2", b"PK\x03\x04": "zip", b"PAR1": "parquet"}
-WORDS = {";": "semicolons", "\t": "tabs", "|": "bars", ",": "commas", "::": "double colons"}
 
 Report = Callable[[Fault], None]
-
-
-@dataclass(frozen=True)
-class Layout:
-    """How a text file is written.
-
-    Attributes:
-        separator: Between values; one character, or two as in `::`.
-        names: Names of the columns; None: the first line has them.
-        quoting: Whether double quotes enclose values (which may then hold separators and line ends).
-        encoding: Of the text.
-    """
-
-    separator: str = ","
-    names: tuple[str, ...] | None = None
-    quoting: bool = True
-    encoding: str = "utf-8"
 
 
 @dataclass(frozen=True)
@@ -91,18 +81,6 @@ class Block:
         )
 
 
-def is_parquet(path: Path) -> bool:
-    """Whether the name says Parquet."""
-    return path.suffix in (".parquet", ".pq")
-
-
-def layout_of(path: Path, separator: str | None = None) -> Layout | None:
-    """The layout a file's name promises: Parquet, `.tsv` or comma separated; `separator` overrides."""
-    if is_parquet(path):
-        return None
-    return Layout(separator or ("\t" if ".tsv" in path.suffixes else ","))
-
-
 def read(
     path: Path, columns: Mapping[str, Column], layout: Layout | None, report: Report | None = None
 ) -> Iterator[Block]:
@@ -121,7 +99,13 @@ def read(
     rows = 0
     names = {role: column.name for role, column in columns.items()}
     skipped: list[int] = []
-    tables = _parquet(path, columns) if layout is None else _text(path, columns, layout, report, skipped)
+    if layout is None:
+        tables = _parquet(path, columns)
+    elif layout == JSON_LINES:
+        wanted = _present(path, header(path, layout), columns, None)
+        tables = jsonlines.tables(path, wanted, report, skipped)
+    else:
+        tables = _text(path, columns, layout, report, skipped)
     for table in tables:
         if not table.num_rows:
             continue
@@ -131,11 +115,13 @@ def read(
         for role, column in columns.items():
             values[role], found = convert(table.column(column.name), column)
             faults += found
-        if faults and report is None:
-            first = min(faults, key=lambda fault: int(fault.rows[0]))
+        stopping = [fault for fault in faults if fault.stops]
+        if stopping and report is None:
+            first = min(stopping, key=lambda fault: int(fault.rows[0]))
             raise block.refuse(int(first.rows[0]), first.field, first.say(0), first.hint)
-        for fault in faults:
-            report(replace(fault, rows=block.positions(fault.rows)))  # type: ignore[misc]
+        if report is not None:
+            for fault in faults:
+                report(replace(fault, rows=block.positions(fault.rows)))
         rows += table.num_rows
         yield block
     if not rows and not skipped:
@@ -150,6 +136,8 @@ def header(path: Path, layout: Layout | None) -> list[str]:
     """
     if layout is None:
         names = [str(name) for name in open_parquet(path).schema_arrow.names]
+    elif layout == JSON_LINES:
+        names = jsonlines.names(path)
     elif layout.names is not None:
         names = list(layout.names)
     else:
@@ -160,43 +148,6 @@ def header(path: Path, layout: Layout | None) -> list[str]:
         if names.count(name) > 1:
             raise UserError(path, f"the column {name!r} occurs twice", "rename one of them", "header")
     return names
-
-
-def lines(path: Path, layout: Layout) -> Iterator[tuple[int, list[str]]]:
-    """Rows of a text file with the line each begins on: slow, for messages and for `data check`.
-
-    Raises:
-        UserError: The file cannot be read to its end, is no text, or a quote in it is not closed.
-    """
-    begin, ended = 1, False
-
-    def physical() -> Iterator[str]:
-        nonlocal ended
-        first = text.readline().removeprefix("\ufeff")
-        if first[:1] in ("\udcff", "\udcfe") or "\0" in first:
-            raise UserError(path, f"is UTF-16 or no text: it begins with {first[:4]!a}", "convert it to UTF-8",
-                            "line 1")  # fmt: skip
-        yield first
-        yield from text
-        ended = True
-
-    quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if layout.quoting else csv.QUOTE_NONE
-    hint = "close the quote, or double a quote that belongs to the value"
-    try:
-        with _open(path, layout) as stream:
-            text = io.TextIOWrapper(stream, encoding=layout.encoding, errors="surrogateescape", newline="")
-            reader = csv.reader(physical(), delimiter=_single(layout), quoting=quoting)
-            for row in reader:
-                if ended and row:  # a whole row ends with its line, before the reader asks for another
-                    what = f"a quote opens in {','.join(row)[:40]!r} and is never closed"
-                    raise UserError(path, what, hint, f"line {begin}")
-                if row:
-                    yield begin, row
-                begin = reader.line_num + 1
-    except OSError as error:
-        raise _broken(path, error) from error
-    except csv.Error as error:
-        raise UserError(path, f"a quote opens and is not closed for long ({error})", hint, f"line {begin}") from error
 
 
 def place(path: Path, layout: Layout | None, row: int) -> str:
@@ -239,34 +190,6 @@ class _Quotes:
         self.closed = True
 
 
-def _single(layout: Layout) -> str:
-    return "\t" if len(layout.separator) > 1 else layout.separator
-
-
-def _open(path: Path, layout: Layout) -> pa.NativeFile:
-    if path.is_dir():
-        raise UserError(path, "is a directory", "name a file")
-    with path.open("rb") as file:
-        begin = file.read(4)
-    kind = next((kind for magic, kind in MAGIC.items() if begin.startswith(magic)), "text")
-    promised = COMPRESSION.get(path.suffix, "text")
-    if kind == "zip":
-        raise UserError(path, "is a zip archive", "unpack it, or compress the file as .gz or .zst")
-    if begin and kind != promised:
-        hint = "give the file the suffix of what it is (.gz, .zst, .bz2, .parquet)"
-        raise UserError(path, f"begins with {ascii(begin)[2:-1]}: it is {kind}, not {promised}", hint)
-    stream = pa.input_stream(str(path), compression=COMPRESSION.get(path.suffix))
-    if len(layout.separator) > 1:
-        return pa.BufferReader(stream.read().replace(layout.separator.encode(), b"\t"))
-    return stream
-
-
-def _broken(path: Path, error: OSError) -> UserError:
-    if path.suffix in COMPRESSION and error.errno is None:
-        return UserError(path, f"the compressed data are broken or end early ({error})", "fetch or compress it again")
-    return explain_os_error(error, path)
-
-
 def _text(
     path: Path, columns: Mapping[str, Column], layout: Layout, report: Report | None, skipped: list[int]
 ) -> Iterator[pa.Table]:
@@ -284,7 +207,7 @@ def _text(
         return "skip"
 
     try:
-        with _open(path, layout) as stream:
+        with open_text(path, layout) as stream:
             counted = _Quotes(stream)
             reader = pyarrow.csv.open_csv(
                 counted,
@@ -295,7 +218,7 @@ def _text(
                     encoding=layout.encoding,
                 ),
                 parse_options=pyarrow.csv.ParseOptions(
-                    delimiter=_single(layout),
+                    delimiter=single(layout),
                     quote_char='"' if layout.quoting else False,
                     newlines_in_values=layout.quoting,
                     invalid_row_handler=ragged,
@@ -310,7 +233,7 @@ def _text(
             for _ in lines(path, layout):
                 pass
     except OSError as error:
-        raise _broken(path, error) from error
+        raise broken(path, error) from error
     except (pa.ArrowInvalid, UnicodeDecodeError) as error:
         raise _explain(path, layout, names, wanted, error) from error
 
@@ -328,7 +251,7 @@ def _explain(path: Path, layout: Layout, names: list[str], wanted: list[str], er
             continue
         if len(row) != len(names):
             what, hint = _count_differs(len(row), len(names))
-            found = UserError(path, f"{_single(layout).join(row)[:40]!r} {what}", hint, f"line {line}")
+            found = UserError(path, f"{single(layout).join(row)[:40]!r} {what}", hint, f"line {line}")
             continue
         for name, value in zip(names, row, strict=True):
             if name in wanted and any("\udc80" <= sign <= "\udcff" for sign in value):
@@ -354,28 +277,6 @@ def _present(path: Path, names: list[str], columns: Mapping[str, Column], layout
             raise UserError(path, f"column is missing: the first line ({known}) is no header", "add one", name)
         raise UserError(path, f"column is missing (there are: {known})", "set it in prepare.columns", name)
     return wanted
-
-
-def open_parquet(path: Path) -> pq.ParquetFile:
-    """Opens a Parquet file.
-
-    Raises:
-        UserError: It cannot be read, or is not whole.
-    """
-    try:
-        if path.is_dir():
-            raise UserError(path, "is a directory", "name a file")
-        with path.open("rb"):
-            pass
-        return pq.ParquetFile(path)
-    except pa.ArrowInvalid as error:
-        what = f"is no whole Parquet file ({' '.join(str(error).split())[:100]})"
-        raise UserError(path, what, "write or fetch it again") from error
-    except OSError as error:
-        if error.errno is None:
-            what = f"is no whole Parquet file ({' '.join(str(error).split())[:100]})"
-            raise UserError(path, what, "write or fetch it again") from error
-        raise explain_os_error(error, path) from error
 
 
 def _parquet(path: Path, columns: Mapping[str, Column]) -> Iterator[pa.Table]:

@@ -15,13 +15,14 @@ import pyarrow as pa
 
 from hisac_lab.base.artifacts import Array
 from hisac_lab.base.errors import UserError
-from hisac_lab.tables.columns import Column, Fault
+from hisac_lab.tables.columns import MIN_SECONDS, Column, Fault
 from hisac_lab.tables.read import Block, Layout, places, read
 from hisac_lab.tables.vocabulary import Vocabulary
 
 SHOWN = 3  # problems of one kind that are written out
 LEVELS = 1_000  # distinct values of the feedback that are counted
-DAY = 86_400
+DAY, HOUR = 86_400, 3_600
+DAYS_AT_LEAST = 7  # days whose events all begin right after midnight, before that is taken for an order
 
 
 @dataclass
@@ -49,7 +50,8 @@ class Survey:
         items: Ids of the items.
         first: Earliest time in seconds.
         last: Latest time.
-        daily: Whether all times lie on midnights.
+        latest: Most seconds after midnight of any event.
+        days: Events of each day.
         backwards: Events earlier than the event of the same user before them.
         repeated: Events whose user, item and time were there before, inside a block.
         labels: The values of the feedback and how often each occurs; about LEVELS values at most.
@@ -60,12 +62,19 @@ class Survey:
     lengths: Array = field(default_factory=lambda: np.zeros(0, np.int64))
     items: Vocabulary = field(default_factory=Vocabulary)
     first: int = np.iinfo(np.int64).max
-    last: int = 0
-    daily: bool = True
+    last: int = np.iinfo(np.int64).min
+    latest: int = 0
+    days: Counter[int] = field(default_factory=Counter)
     backwards: int = 0
     repeated: int = 0
     labels: Counter[float] = field(default_factory=Counter)
     labels_whole: bool = True
+
+    @property
+    def daily(self) -> bool:
+        """Whether the times are days: what there is of seconds after midnight only keeps an order."""
+        bound = max(HOUR, max(self.days.values(), default=0)) if len(self.days) >= DAYS_AT_LEAST else 1
+        return self.latest < bound
 
 
 class Collector:
@@ -79,9 +88,10 @@ class Collector:
 
     def report(self, fault: Fault) -> None:
         """Takes a fault of the reader."""
-        self.bad.append(fault.rows)
+        if fault.stops:
+            self.bad.append(fault.rows)
         texts = [fault.say(index) for index in range(min(SHOWN, len(fault.values)))]
-        self.add(fault.rows, fault.field, fault.what, fault.hint, texts)
+        self.add(fault.rows, fault.field, fault.what, fault.hint, texts, fault.stops)
 
     def add(
         self, rows: Array, field: str, what: str, hint: str, texts: list[str] | None = None, stops: bool = True
@@ -121,16 +131,12 @@ class Surveyor:
     """Counts the events of a log, file after file.
 
     Args:
-        roles: Column of the roles user, item, time and perhaps label.
-        times: The column of the time.
+        columns: The columns of the roles user, item, time and perhaps label.
     """
 
-    def __init__(self, roles: dict[str, str], times: Column) -> None:
-        self.survey, self.users = Survey(), Vocabulary()
+    def __init__(self, columns: dict[str, Column]) -> None:
+        self.survey, self.users, self.columns = Survey(), Vocabulary(), columns
         self._last = np.zeros(0, np.int64)  # time of each user's last event
-        self.columns = {role: Column(roles[role], "id") for role in ("user", "item")} | {"time": times}
-        if "label" in roles:
-            self.columns["label"] = Column(roles["label"], "number")
 
     def read(self, path: Path, layout: Layout | None) -> list[Problem]:
         """Reads one file; what ends the reading is the last problem."""
@@ -175,7 +181,9 @@ class Surveyor:
         lengths[: len(survey.lengths)] += survey.lengths
         survey.lengths = lengths
         survey.first, survey.last = min(survey.first, int(time.min())), max(survey.last, int(time.max()))
-        survey.daily &= bool((time % DAY == 0).all())
+        survey.latest = max(survey.latest, int((time % DAY).max()))
+        days, counts = np.unique(time // DAY, return_counts=True)
+        survey.days.update(dict(zip(days.tolist(), counts.tolist(), strict=True)))
         survey.labels_whole &= len(survey.labels) <= LEVELS
         if label is not None and survey.labels_whole:
             values, counts = np.unique(label, return_counts=True)
@@ -184,7 +192,7 @@ class Surveyor:
     def _backwards(self, user: Array, time: Array) -> Array:
         """Positions of events earlier than the one of the same user before them."""
         more = max(len(self.users) - len(self._last), 0)
-        self._last = np.concatenate([self._last, np.zeros(more, np.int64)])
+        self._last = np.concatenate([self._last, np.full(more, MIN_SECONDS)])
         order = np.argsort(user, kind="stable")
         who, when = user[order], time[order]
         fresh = np.r_[True, who[1:] != who[:-1]]

@@ -16,6 +16,7 @@ from hisac_lab.config.base import parse, read_yaml
 
 ANY = {
     "ColumnsConfig.label_range",
+    "ColumnsConfig.label_values",
     "PrepareConfig.cuts",
     "PrepareConfig.positive_from",
     "PromotionConfig.min_ab_lift",

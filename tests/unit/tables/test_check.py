@@ -12,35 +12,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
-from kit import prepare_log
+from checked import pasted, run
 from tiny import make_log, write_atomic, write_movielens
-from typer.testing import CliRunner, Result
 
-from hisac_lab.base.artifacts import stage_output
-from hisac_lab.cli.main import app
-from hisac_lab.config.acquire import AcquireConfig
-from hisac_lab.config.base import parse
-from hisac_lab.config.events import PrepareConfig
-from hisac_lab.events.store import EventStore
-from hisac_lab.sources.acquire import acquire
 from hisac_lab.tables import read as tables
 from hisac_lab.tables import survey
 from hisac_lab.tables.check import check, proposal
 from hisac_lab.tables.guess import guess_items, guess_log
-
-
-def run(*arguments: object) -> Result:
-    return CliRunner().invoke(app, ["data", "check", *map(str, arguments)])
-
-
-def pasted(text: str, home: Path) -> EventStore:
-    """Runs the stages with the printed mapping."""
-    sections = yaml.safe_load(text)
-    config = parse(AcquireConfig, sections["acquire"], "params.yaml")
-    with stage_output(home / "acquired") as out:
-        acquire(config, out=out)
-    prepare_log(parse(PrepareConfig, sections["prepare"], "params.yaml"), home / "acquired", home / "prepared")
-    return EventStore.open(home / "prepared")
 
 
 def events(**names: str) -> pd.DataFrame:
@@ -242,7 +220,7 @@ PROBLEMS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     "no time": ({"log.csv": "user_id,item_id\nu,a\nv,b\n"}, ("header: no column looks like the time; add such",)),
     "UTF-16": ({"log.csv": LINES.encode("utf-16")}, ("line 1: is UTF-16",)),
     "empty": ({"log.csv": ""}, ("log.csv: is empty",)),
-    "suffix": ({"log.dat": LINES}, ("log.dat: has the suffix '.dat'; rename it to .csv or .tsv",)),
+    "suffix": ({"log.dat": LINES}, ("log.dat: has the suffix '.dat'; rename it to .csv, .tsv or .jsonl",)),
     "open quote": ({"log.csv": LINES + 'w,"b,5,881250951\n'}, ("line 5: a quote opens in 'w,b,5", "never closed")),
     "one item": ({"log.csv": LINES.replace(",b,", ",a,")}, ("item_id: the log has one item ('a')",)),
     "one time": ({"log.csv": LINES.replace("50,", "49,").replace("950\n", "949\n").replace("960\n", "949\n")},
@@ -263,7 +241,7 @@ PROBLEMS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     "vectors without items": ({"log.csv": LINES, "items.npy": np.ones((2, 2))}, ("items.npy: has no item table",)),
     "one file of another kind": ({"log/1.csv": LINES, "log/2.csv": LINES.replace("rating", "stars")},
                                  ("2.csv: rating: column is missing",)),
-    "no tables": ({"log/notes.doc": "notes"}, ("log: holds no tables; put .csv, .tsv or .parquet files there",)),
+    "no tables": ({"log/notes.doc": "notes"}, ("log: holds no tables; put .csv, .tsv, .jsonl or .parquet files",)),
     "nothing there": ({}, ("log.csv: does not exist",)),
 }  # fmt: skip
 
@@ -328,7 +306,7 @@ def test_levels_of_the_feedback_are_counted_up_to_a_bound(tmp_path: Path, monkey
     found = check(path)
     assert not found.survey.labels_whole
     assert sum(found.survey.labels.values()) < found.survey.rows
-    assert "label_range" not in proposal(found)["prepare"]["columns"]
+    assert proposal(found)["prepare"]["columns"]["label_range"] is None
 
 
 @pytest.mark.parametrize("whole", [True, False])

@@ -173,14 +173,14 @@ def test_without_an_item_table_there_is_none(tmp_path: Path) -> None:
 
 def test_a_log_without_feedback_has_no_labels(tmp_path: Path) -> None:
     log = own(raw_log(tmp_path, "user_id,item_id,timestamp\nu,a,1\n"), mapped(label=None))
-    assert [list(block.columns) for block in log.blocks()] == [["user", "item", "time"]]
+    assert [list(block.columns) for block in log.blocks()] == [["user", "item", "time", "tick"]]
 
 
 def test_columns_and_texts_are_taken_by_the_names_in_the_settings(tmp_path: Path) -> None:
     config = mapped(user="who", item="what", time="when", label=None, text=("title", "blurb"), fields=("shop", "brand"))
     items = "what,title,blurb,shop,brand\na,Red,warm,north,x\n"
     log = own(raw_log(tmp_path, "what,when,who\na,3,u\n", items), config)
-    assert backbone(log).to_dict("list") == {"user": ["u"], "item": ["a"], "time": [3]}
+    assert backbone(log).to_dict("list") == {"user": ["u"], "item": ["a"], "time": [3], "tick": [0]}
     assert log.items is not None
     assert log.items().to_dict("list") == {"item": ["a"], "text": ["Red. warm"], "shop": ["north"], "brand": ["x"]}
 

@@ -24,7 +24,8 @@ class RawLog:
     Attributes:
         blocks: Reads the events anew, in file order. Each block has the roles user and item (`id`), time (`time`) and,
             where the log has them: label (`number`, the feedback), part (int8, one of tables.HISTORY, TRAIN, TEST: the
-            published split), random (bool: exposed by a random policy) and the `extras` (`number`).
+            published split), random (bool: exposed by a random policy), tick (`tick`, nanoseconds after the time) and
+            the `extras` (`number`).
         items: Reads the item table: text columns item, text and one per field, one row per item; None: the items are
             those of the log, each described by its id.
         fields: Names of the categorical columns of the item table.

@@ -45,13 +45,16 @@ def own(folder: Path, config: PrepareConfig) -> RawLog:
 def event_columns(names: ColumnsConfig) -> dict[str, Column]:
     """The wanted columns of the events by role."""
     columns = {
-        "user": Column(names.user, "id"),
-        "item": Column(names.item, "id"),
-        "time": Column(names.time, "time", names.time_format),
+        "user": Column(names.user, "id", clean=True),
+        "item": Column(names.item, "id", clean=True),
+        "time": Column(names.time, "time", names.time_format, decimal=names.decimal),
+        "tick": Column(names.time, "tick", names.time_format, decimal=names.decimal),
     }
     if names.label is not None:
         low, high = names.label_range or (None, None)
-        columns["label"] = Column(names.label, "number", low=low, high=high)
+        columns["label"] = Column(
+            names.label, "number", low=low, high=high, decimal=names.decimal, levels=names.label_values, truth=True
+        )
     return columns
 
 
@@ -60,7 +63,7 @@ def item_table(path: Path, names: ColumnsConfig) -> pd.DataFrame:
     wanted = {name: Column(name, "text", optional=True) for name in (*names.text, *names.fields)}
     frames: list[pd.DataFrame] = []
     seen: set[str] = set()
-    for block in read(path, {"item": Column(names.item, "id"), **wanted}, layout_of(path, names.separator)):
+    for block in read(path, {"item": Column(names.item, "id", clean=True), **wanted}, layout_of(path, names.separator)):
         frame = pd.DataFrame({role: values.to_pandas().astype(str) for role, values in block.columns.items()})
         twice = frame["item"].duplicated() | frame["item"].isin(seen)
         if twice.any():
