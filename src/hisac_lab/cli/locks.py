@@ -199,8 +199,8 @@ def _flat(files: Mapping[str, Any]) -> dict[str, Any]:
 
     def add(value: Any, name: str) -> None:
         if isinstance(value, Mapping) and value:
-            for key, part in value.items():
-                add(part, f"{name}.{key}" if name else str(key))
+            for key, entry in value.items():
+                add(entry, f"{name}.{key}" if name else str(key))
         else:
             flat[name] = value
 

@@ -170,8 +170,10 @@ class MIRRNBranch(LongBranch):
         length, (dim, bits), top = history.items.shape[1], self.planes.shape, self.config.top
         words = -(-bits // hashing.WORD)
         state = length * (4 * dim + 1 + 4 * words) + 2 * top * (8 + 1)
-        one = (top // 2 + 1) * dim * (dim // self.config.heads)
-        return Cost(state, (length + 2) * dim * bits, 2 * one, dim * bits + one + self.fuse.cost(len(ROUTES)))
+        per_filter = (top // 2 + 1) * dim * (dim // self.config.heads)
+        return Cost(
+            state, (length + 2) * dim * bits, 2 * per_filter, dim * bits + per_filter + self.fuse.cost(len(ROUTES))
+        )
 
 
 def means(events: Tensor, mask: Tensor, newest: int | None = None) -> Tensor:

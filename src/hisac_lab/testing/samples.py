@@ -146,7 +146,7 @@ def prepare_log(config: PrepareConfig, raw: Path, out: Path) -> None:
             prepare(config, ingested=ingested, shards=shards, out=draft)
 
 
-def says(*parts: str) -> pytest.RaisesExc[UserError]:
-    """Expects a `UserError` of one line that holds `parts` in this order, and a hint after a semicolon."""
-    pattern = ".*".join(re.escape(part) for part in parts)
+def says(*pieces: str) -> pytest.RaisesExc[UserError]:
+    """Expects a `UserError` of one line that holds `pieces` in this order, and a hint after a semicolon."""
+    pattern = ".*".join(re.escape(part) for part in pieces)
     return pytest.raises(UserError, match=rf"\A(?=[^\n]*; [^\n]+\Z)[^\n]*{pattern}")

@@ -242,9 +242,9 @@ def _step(vectors: Array, centers: Array, prices: Array | None = None) -> tuple[
 
     codes, distance = np.empty(len(vectors), np.int32), np.empty(len(vectors), np.float32)
     sums = np.zeros(centers.shape, np.float64)
-    for start, (cells, far, part) in in_blocks(block, len(vectors)):
+    for start, (cells, far, cell_sums) in in_blocks(block, len(vectors)):
         codes[start : start + BLOCK], distance[start : start + BLOCK] = cells, far
-        sums += part
+        sums += cell_sums
     return codes, distance, sums, np.bincount(codes, minlength=len(centers))
 
 

@@ -109,19 +109,19 @@ def purity(groups: Array, categories: Array) -> float | None:
     return float((both * (both - 1.0)).sum() / pairs) if pairs else None
 
 
-def agreement(one: Array, other: Array) -> float:
+def agreement(groups: Array, others: Array) -> float:
     """Adjusted Rand index of two groupings (Hubert and Arabie 1985): 1 for equal, about 0 for unrelated ones.
 
     Args:
-        one: Group of each item; (n,) int64.
-        other: The same of another grouping.
+        groups: Group of each item; (n,) int64.
+        others: The same of another grouping.
     """
 
     def pairs(counts: Array) -> float:
         return float((counts * (counts - 1.0)).sum() / 2)
 
-    both = pairs(np.unique(one * (int(other.max()) + 1) + other, return_counts=True)[1])
-    rows, columns, total = pairs(np.bincount(one)), pairs(np.bincount(other)), len(one) * (len(one) - 1) / 2
+    both = pairs(np.unique(groups * (int(others.max()) + 1) + others, return_counts=True)[1])
+    rows, columns, total = pairs(np.bincount(groups)), pairs(np.bincount(others)), len(groups) * (len(groups) - 1) / 2
     if rows == columns == both:
         return 1.0
     expected = rows * columns / total
@@ -171,10 +171,10 @@ def overlap(
             for leaf_at in close[place]:
                 items = members[begins[leaf_at] : begins[leaf_at] + count[leaf_at]]
                 items = items[items != row]
-                count_taken = min(wanted, len(items))
-                if count_taken:
-                    kept += count_taken * float(np.mean(true[place, items] <= limit[place]))
-                wanted -= count_taken
+                reached = min(wanted, len(items))
+                if reached:
+                    kept += reached * float(np.mean(true[place, items] <= limit[place]))
+                wanted -= reached
     return kept / (nearest * len(asked))
 
 
@@ -244,9 +244,9 @@ def _spaced(count: int, most: int) -> Array:
     return rows
 
 
-def _distances(one: Array, other: Array) -> Array:
+def _distances(points: Array, centers: Array) -> Array:
     """Squared distances: (a, S) and (b, S) to (a, b)."""
-    squares: Array = (one**2).sum(axis=1)[:, None] - 2 * one @ other.T + (other**2).sum(axis=1)
+    squares: Array = (points**2).sum(axis=1)[:, None] - 2 * points @ centers.T + (centers**2).sum(axis=1)
     return np.maximum(squares, 0)
 
 

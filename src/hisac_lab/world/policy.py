@@ -72,8 +72,8 @@ class Policy:
         uniform = np.full(items.shape, 1 / len(catalog.leaf))
         chances = (in_leaf, in_subtopic, catalog.weight[items], uniform, familiar)
         chance = np.zeros(items.shape)
-        for share, part in zip(SHARES.values(), chances, strict=True):
-            chance += share * part
+        for share, source_chance in zip(SHARES.values(), chances, strict=True):
+            chance += share * source_chance
         return chance
 
     def propensities(self, items: Array) -> Array:
