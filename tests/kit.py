@@ -42,7 +42,7 @@ __all__ = [
     "says",
 ]  # fmt: skip
 EVERY: dict[str, ModelConfig] = {
-    name: config for kind in catalog.OWN.values() for name, config in kind.examples.items()
+    name: config for kind in catalog.BUILT_IN.values() for name, config in kind.examples.items()
 }
 """Small settings of every kind of model."""
 MODELS = {name: config for name, config in EVERY.items() if not config.needs_instances}

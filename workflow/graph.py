@@ -158,12 +158,12 @@ def _steps(judge: bool) -> list[Step]:
 
 def _step(stage: Stage, graph: nx.DiGraph[Stage], root: Path, stale: bool) -> Step:
     # Code and parameters are DVC's to judge; Snakemake needs to know only which outputs must be there first.
-    made = {_path(out, root) for above in graph.successors(stage) for out in above.outs}
+    outputs = {_path(out, root) for above in graph.successors(stage) for out in above.outs}
     meta = stage.meta or {}
     return Step(
         name=stage.addressing,
         rule=re.sub(r"\W", "_", stage.addressing),
-        inputs=sorted(made),
+        inputs=sorted(outputs),
         outputs={_path(out, root): _kind(out) for out in stage.outs},
         above=frozenset(each.addressing for each in graph.successors(stage)),
         stale=stale,

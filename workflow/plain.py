@@ -26,14 +26,14 @@ def commands() -> dict[str, list[str]]:
     """Name of each stage, as DVC addresses its instances, to its command, in the order of dvc.yaml."""
     graph = yaml.safe_load(Path("dvc.yaml").read_text())["stages"]
     params = yaml.safe_load(Path("params.yaml").read_text())
-    found = {}
+    commands_of = {}
     for name, stage in graph.items():
         matrix: dict[str, list[Any]] = {key: _fill(values, params) for key, values in stage.get("matrix", {}).items()}
         for values in itertools.product(*matrix.values()):
             item = dict(zip(matrix, values, strict=True))
             address = f"{name}@{'-'.join(map(str, values))}" if item else name
-            found[address] = shlex.split(str(_fill(stage["cmd"], params | {"item": item})))
-    return found
+            commands_of[address] = shlex.split(str(_fill(stage["cmd"], params | {"item": item})))
+    return commands_of
 
 
 def _fill(text: Any, values: dict[str, Any]) -> Any:
@@ -44,8 +44,8 @@ def _fill(text: Any, values: dict[str, Any]) -> Any:
     def look_up(path: str) -> Any:
         return functools.reduce(operator.getitem, path.split("."), values)
 
-    whole = HOLE.fullmatch(text)
-    return look_up(whole[1]) if whole else HOLE.sub(lambda match: str(look_up(match[1])), text)
+    hole = HOLE.fullmatch(text)
+    return look_up(hole[1]) if hole else HOLE.sub(lambda match: str(look_up(match[1])), text)
 
 
 def main() -> None:

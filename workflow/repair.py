@@ -41,17 +41,17 @@ def repair_lockfile() -> None:
     if _is_whole(text):
         return
     starts = [match.start() for match in STAGE.finditer(text)]
-    whole = text[: starts[-1]] if starts else ""
-    if not (_is_dvcs(text) and (whole in ("", HEAD) or _is_whole(whole))):
+    finished = text[: starts[-1]] if starts else ""
+    if not (_is_dvcs(text) and (finished in ("", HEAD) or _is_whole(finished))):
         raise UserError(
             str(LOCKFILE),
             "this is not what DVC writes",
             f"fetch it back (git checkout {LOCKFILE}) or remove it: what has run is found again in DVC's cache",
         )
-    if whole in ("", HEAD):
+    if finished in ("", HEAD):
         LOCKFILE.unlink()
     else:
-        write_file(LOCKFILE, whole)
+        write_file(LOCKFILE, finished)
     lost = text[starts[-1] :].partition(":\n")[0].strip() if starts else "every stage"
     print(
         f"hisac-lab: {LOCKFILE}: DVC was killed while it wrote it; {lost} is judged anew", file=sys.stderr, flush=True

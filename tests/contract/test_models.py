@@ -6,7 +6,7 @@ import pytest
 from kit import EVERY
 
 from hisac_lab.events.batches import Requests
-from hisac_lab.models.catalog import OWN
+from hisac_lab.models.catalog import BUILT_IN
 from hisac_lab.models.contract import ItemSpace
 from hisac_lab.testing import ModelContract
 
@@ -28,4 +28,4 @@ class TestModels(ModelContract):
 
 
 def test_every_kind_of_model_stands_in_this_suite() -> None:
-    assert {config.kind for config in EVERY.values()} == set(OWN)
+    assert {config.kind for config in EVERY.values()} == set(BUILT_IN)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hisac_lab.config.tokens import RQVAEConfig, TokenizeConfig
 from hisac_lab.testing import QuantizerContract
 from hisac_lab.testing.quantizers import VECTORS
-from hisac_lab.tokens.methods import OWN, fit_quantizer
+from hisac_lab.tokens.methods import BUILT_IN, fit_quantizer
 
 WIDTHS = (6, 5, 4)
 QUANTIZERS = {
@@ -30,5 +30,5 @@ class TestQuantizers(QuantizerContract):
 
 
 def test_every_kind_of_quantizer_stands_in_this_suite() -> None:
-    assert {config.method for config in QUANTIZERS.values()} == set(OWN)
-    assert {type(fit_quantizer(config, VECTORS, 0)) for config in QUANTIZERS.values()} == set(OWN.values())
+    assert {config.method for config in QUANTIZERS.values()} == set(BUILT_IN)
+    assert {type(fit_quantizer(config, VECTORS, 0)) for config in QUANTIZERS.values()} == set(BUILT_IN.values())

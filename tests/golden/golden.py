@@ -37,7 +37,9 @@ TRAIN = TrainConfig(
     checks_per_epoch=2,
     checkpoint_every=100,
 )
-MODELS: dict[str, ModelConfig] = {name: config for kind in catalog.OWN.values() for name, config in kind.golden.items()}
+MODELS: dict[str, ModelConfig] = {
+    name: config for kind in catalog.BUILT_IN.values() for name, config in kind.golden.items()
+}
 
 
 def make_items(random: np.random.Generator) -> ItemSpace:

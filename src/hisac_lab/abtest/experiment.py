@@ -180,15 +180,15 @@ class Crowd:
         random = np.random.default_rng([self.config.seed, 3])
         ctr, earlier, sums = np.zeros(users), np.zeros(users), np.zeros(2)
         for at in range(0, users, CHUNK):
-            part = slice(at, at + CHUNK)
-            template, arm = self.template[part], treated[part]
+            block = slice(at, at + CHUNK)
+            template, arm = self.template[block], treated[block]
             noise = random.normal(size=(len(template), len(self.spread))) * self.spread
             past = self.probabilities(control[:, visits:], template, noise)
             base = self.probabilities(control[:, :visits], template, noise)
             other = self.probabilities(treatment[:, :visits], template, noise)
             shown = np.where(arm[:, None], other, base)
-            earlier[part] = (random.random(past.shape) < past).mean(axis=1)
-            ctr[part] = (random.random(shown.shape) < shown).mean(axis=1)
+            earlier[block] = (random.random(past.shape) < past).mean(axis=1)
+            ctr[block] = (random.random(shown.shape) < shown).mean(axis=1)
             sums += base.sum(), other.sum()
         adjusted, removed = cuped(ctr, earlier)
         plain = relative_lift(ctr[treated], ctr[~treated], self.confidence)

@@ -123,11 +123,11 @@ def _fit(people: Population, use: Array, items: int, dim: int, penalty: float, s
     random = np.random.default_rng([seed, 1])
     start = np.concatenate([np.zeros(1 + users + items), random.normal(0, 0.1, users * dim + items * dim)])
 
-    def parts(vector: Array) -> list[Array]:
+    def split(vector: Array) -> list[Array]:
         return [part.reshape(shape) for part, shape in zip(np.split(vector, cuts), shapes, strict=True)]
 
     def loss(vector: Array) -> tuple[float, Array]:
-        bias, user_bias, item_bias, taste, factors = parts(vector)
+        bias, user_bias, item_bias, taste, factors = split(vector)
         logits = bias + user_bias[who] + item_bias[item] + (taste[who] * factors[item]).sum(axis=1)
         error = 1 / (1 + np.exp(-logits)) - label
         value = np.logaddexp(0, logits).sum() - (label * logits).sum()
@@ -146,6 +146,6 @@ def _fit(people: Population, use: Array, items: int, dim: int, penalty: float, s
         flat[1:] += strength * vector[1:]
         return float(value), flat
 
-    found = minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": 200})
-    bias, user_bias, item_bias, taste, factors = parts(found.x)
+    optimum = minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": 200})
+    bias, user_bias, item_bias, taste, factors = split(optimum.x)
     return World(float(bias[0]), user_bias, item_bias, taste, factors, 0.0)

@@ -78,11 +78,11 @@ class Data:
         semantics = settings(EmbedConfig, embed_by or {}, "tokenize", "embed_by")
         config = settings(TokenizeConfig, changes, "tokenize")
         make, prepared = self.workspace.make, self.prepared
-        key = [semantics.model_dump(mode="json"), _made(prepared)]
+        key = [semantics.model_dump(mode="json"), _output_key(prepared)]
         embedded = make("embed", key, lambda out: embed(semantics, prepared=prepared, out=out))
-        key = [config.model_dump(mode="json"), _made(prepared), _made(embedded)]
+        key = [config.model_dump(mode="json"), _output_key(prepared), _output_key(embedded)]
         tokenized = make("tokenize", key, lambda out: tokenize(config, prepared=prepared, embedded=embedded, out=out))
-        codebook = make("codebook", _made(tokenized), lambda out: build_codebook(tokenized=tokenized, out=out))
+        codebook = make("codebook", _output_key(tokenized), lambda out: build_codebook(tokenized=tokenized, out=out))
         return replace(self, embedded=embedded, codebook=codebook)
 
     def semantic_ids(self) -> pd.DataFrame:
@@ -90,12 +90,12 @@ class Data:
         import pandas as pd
 
         table, book = self.items, self._codebook()
-        known = np.flatnonzero(book.item_nodes[:, -1] >= 0)
-        known = known[np.argsort(book.item_nodes[known, -1], kind="stable")]
-        paths = ["-".join(map(str, book.path(int(node), book.depth - 1))) for node in book.item_nodes[known, -1]]
+        with_id = np.flatnonzero(book.item_nodes[:, -1] >= 0)
+        with_id = with_id[np.argsort(book.item_nodes[with_id, -1], kind="stable")]
+        paths = ["-".join(map(str, book.path(int(node), book.depth - 1))) for node in book.item_nodes[with_id, -1]]
         column = "title" if "title" in table else "text"
-        return pd.DataFrame({"item": table["item"].to_numpy()[known], "semantic_id": paths,
-                             column: table[column].to_numpy()[known]})  # fmt: skip
+        return pd.DataFrame({"item": table["item"].to_numpy()[with_id], "semantic_id": paths,
+                             column: table[column].to_numpy()[with_id]})  # fmt: skip
 
     def fit(
         self,
@@ -145,8 +145,8 @@ class Data:
         assert self.codebook is not None
         embedded, codebook = self.embedded, self.codebook
         config = InstancesConfig(order="temporal")
-        parts = [part.model_dump(mode="json") for part in (config, backbone, train, compute)]
-        key = [parts, _made(self.prepared), _made(embedded), _made(codebook)]
+        sections = [part.model_dump(mode="json") for part in (config, backbone, train, compute)]
+        key = [sections, _output_key(self.prepared), _output_key(embedded), _output_key(codebook)]
 
         def build(out: Path) -> None:
             items = load_items(prepared=self.prepared, embedded=embedded, codebook=codebook)
@@ -156,7 +156,7 @@ class Data:
 
     def key(self) -> list[str]:
         """What names these data in the key of a model."""
-        return [_made(path) for path in (self.prepared, self.embedded, self.codebook) if path is not None]
+        return [_output_key(path) for path in (self.prepared, self.embedded, self.codebook) if path is not None]
 
     def _codebook(self) -> Codebook:
         data = self if self.codebook else self.tokenize()
@@ -172,6 +172,6 @@ class Data:
         )
 
 
-def _made(path: Path) -> str:
+def _output_key(path: Path) -> str:
     """What names an output: its step, its key and its manifest."""
     return f"{path.parent.name}/{path.name}/{sha256_file(path / MANIFEST)}"

@@ -58,21 +58,21 @@ class Comparison(Printed):
             UserError: There is no such metric.
         """
         scores, rows = self.scores, []
-        known = next(iter(scores.values())).metrics
-        if metric not in known:
-            raise UserError("table()", f"there is no metric {metric!r}", f"name one of {', '.join(known)}", "metric")
-        for name, found in scores.items():
-            one = found.metrics[metric]
-            if one is None:
+        metrics = next(iter(scores.values())).metrics
+        if metric not in metrics:
+            raise UserError("table()", f"there is no metric {metric!r}", f"name one of {', '.join(metrics)}", "metric")
+        for name, model_scores in scores.items():
+            score = model_scores.metrics[metric]
+            if score is None:
                 continue
             rows.append({
                 "model": name,
-                metric: one.value,
-                "interval": f"{one.interval[0]:.4f} to {one.interval[1]:.4f}",
-                "difference": one.difference,
-                "interval of difference": "{:+.4f} to {:+.4f}".format(*one.difference_interval),
-                "state bytes": round(found.cost.state_bytes),
-                "parameters": found.parameters,
+                metric: score.value,
+                "interval": f"{score.interval[0]:.4f} to {score.interval[1]:.4f}",
+                "difference": score.difference,
+                "interval of difference": "{:+.4f} to {:+.4f}".format(*score.difference_interval),
+                "state bytes": round(model_scores.cost.state_bytes),
+                "parameters": model_scores.parameters,
             })  # fmt: skip
         rising = metric == "log_loss"
         return pd.DataFrame(rows).sort_values(metric, ascending=rising, kind="stable", ignore_index=True).round(4)

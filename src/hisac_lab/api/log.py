@@ -88,14 +88,14 @@ def load(
     """
     workspace = Workspace(folder)
     if isinstance(source, str) and not _names_a_file(source):
-        given: dict[str, Any] = {"dataset": source}
+        named_settings: dict[str, Any] = {"dataset": source}
     else:
-        given = {"dataset": "own", "path": str(_file(workspace, "log", source))}
+        named_settings = {"dataset": "own", "path": str(_file(workspace, "log", source))}
     if items is not None:
-        given["items_path"] = str(_file(workspace, "items", items))
+        named_settings["items_path"] = str(_file(workspace, "items", items))
     if vectors is not None:
-        given["vectors_path"] = str(vectors)
-    config = settings(AcquireConfig, {**given, **changes}, "load")
+        named_settings["vectors_path"] = str(vectors)
+    config = settings(AcquireConfig, {**named_settings, **changes}, "load")
     named = columns if columns is not None else {}
     settings(ColumnsConfig, named, "load", "columns")
     files = [Path(path) for path in (config.path, config.items_path, config.vectors_path) if path is not None]

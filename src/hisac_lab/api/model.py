@@ -112,7 +112,7 @@ class Model:
         when = int(np.asarray(store.times).max()) + 1 if at is None else at
         wanted = [users] if isinstance(users, str | int) else list(users)
         numbers = {user: number for number, user in enumerate(self.data.users)}
-        found = []
+        ranked = []
         for user in wanted:
             if str(user) not in numbers:
                 raise UserError("rank()", f"there is no user {str(user)!r}", "see `data.users`", "users")
@@ -129,8 +129,8 @@ class Model:
             shown = pd.DataFrame({"user": str(user), "rank": np.arange(1, len(best) + 1)})
             shown["item"], shown["title"] = table["item"].to_numpy()[best], titles[best]
             shown["probability"] = 1 / (1 + np.exp(-logits[best].astype(float)))
-            found.append(shown)
-        return Ranking(pd.concat(found, ignore_index=True))
+            ranked.append(shown)
+        return Ranking(pd.concat(ranked, ignore_index=True))
 
     def agents(self, user: str | int) -> AgentTable:
         """A user's interest-agents: what the whole history votes for.
@@ -150,22 +150,24 @@ class Model:
         book = Codebook.open(self.data.codebook)
         vectors = load_array(self.data.embedded, "embeddings") if book.item_vectors is None else book.item_vectors
         votes = votes_of(config, book, store, number)
-        book, found = votes.book, votes.portrait
+        book, portrait = votes.book, votes.portrait
         table = self.data.items
         titles = table["title" if "title" in table else "text"].astype(str).tolist()
-        texts, known = table["text"].astype(str).tolist(), np.flatnonzero(book.item_nodes[:, 0] >= 0)
+        texts, with_id = table["text"].astype(str).tolist(), np.flatnonzero(book.item_nodes[:, 0] >= 0)
         rows = [
             {
                 "agent": "-".join(map(str, book.path(one.node, one.level))),
                 "votes": one.votes / votes.unit,
-                "share": round(one.votes / found.votes, 3),
-                "words": ", ".join(words_of(texts, book.items_at(one.node, one.level), known, WORDS)),
+                "share": round(one.votes / portrait.votes, 3),
+                "words": ", ".join(words_of(texts, book.items_at(one.node, one.level), with_id, WORDS)),
                 "nearest": "; ".join(titles[at] for at in typical(book, vectors, one.node, one.level, TITLES)),
             }
-            for one in found.agents
+            for one in portrait.agents
         ]
-        held = f"{len(rows)} agents hold {found.covered:.0%} of the votes"
-        return AgentTable(pd.DataFrame(rows), found.covered, f"user {user}: {found.behaviors:,} behaviors, {held}")
+        held = f"{len(rows)} agents hold {portrait.covered:.0%} of the votes"
+        return AgentTable(
+            pd.DataFrame(rows), portrait.covered, f"user {user}: {portrait.behaviors:,} behaviors, {held}"
+        )
 
     @cached_property
     def _loaded(self) -> tuple[Ranker, ModelConfig]:
@@ -224,8 +226,8 @@ def fit(
     assert data.codebook is not None
     embedded, codebook = data.embedded, data.codebook
     instances = data.instances(backbone, train, compute) if config.needs_instances else None
-    parts = [part.model_dump(mode="json") for part in (config, backbone, train, compute)]
-    key = [parts, seed, data.key(), None if instances is None else instances.name]
+    sections = [part.model_dump(mode="json") for part in (config, backbone, train, compute)]
+    key = [sections, seed, data.key(), None if instances is None else instances.name]
 
     def watch(step: int, loss: float) -> None:
         if on_step is not None:

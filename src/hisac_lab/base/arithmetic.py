@@ -128,23 +128,23 @@ PORTABLE_CODE = {"numpy": "X86_V3", "openblas": "Haswell", "torch": "AVX2", "mkl
 
 def code_in_use() -> dict[str, str]:
     """Library to the code it has picked for this processor; libraries that are not loaded are left out."""
-    found: dict[str, str] = {}
+    code: dict[str, str] = {}
     if "numpy" in sys.modules:
         from numpy._core import _multiarray_umath as umath  # type: ignore[attr-defined]
 
         features: dict[str, bool] = umath.__cpu_features__
         wide = "X86_V4" if (2, 4) in NUMPY_FEATURES and "X86_V4" in features else "AVX512_SKX"
         best = next((name for name in (wide, "X86_V3", "AVX2", "X86_V2") if features.get(name)), "baseline")
-        found["numpy"] = {"AVX2": "X86_V3"}.get(best, best)
+        code["numpy"] = {"AVX2": "X86_V3"}.get(best, best)
         kinds = {str(part.get("architecture")) for part in _controller().info() if part["internal_api"] == "openblas"}
         if kinds:
-            found["openblas"] = " and ".join(sorted(kinds))
+            code["openblas"] = " and ".join(sorted(kinds))
     if (torch := sys.modules.get("torch")) is not None:
-        found["torch"] = torch.backends.cpu.get_cpu_capability()
+        code["torch"] = torch.backends.cpu.get_cpu_capability()
         branch = _mkl_branch(Path(str(torch.__file__))) if torch.backends.mkl.is_available() else None
         if branch is not None:
-            found["mkl"] = "COMPATIBLE" if branch == MKL_COMPATIBLE else f"branch {branch}"
-    return found
+            code["mkl"] = "COMPATIBLE" if branch == MKL_COMPATIBLE else f"branch {branch}"
+    return code
 
 
 @contextmanager

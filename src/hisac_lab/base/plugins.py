@@ -32,12 +32,12 @@ def names(group: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(point.name for point in points(group)))
 
 
-def load(group: str, taken: Collection[str], fault: Callable[[str, Any], str | None]) -> dict[str, Any]:
+def load(group: str, reserved: Collection[str], fault: Callable[[str, Any], str | None]) -> dict[str, Any]:
     """Imports what a group brings, by name.
 
     Args:
         group: One of `GROUPS`.
-        taken: Names that are this package's own.
+        reserved: Names that are this package's own.
         fault: Told a name and what was imported, says what is wrong with it, or None.
 
     Raises:
@@ -45,9 +45,9 @@ def load(group: str, taken: Collection[str], fault: Callable[[str, Any], str | N
     """
     loaded: dict[str, Any] = {}
     for point in points(group):
-        if point.name in taken or point.name in loaded:
+        if point.name in reserved or point.name in loaded:
             others = [package(one) for one in points(group) if one.name == point.name and one != point]
-            holder = others[0] if point.name not in taken else SELF
+            holder = others[0] if point.name not in reserved else SELF
             raise _refuse(point, f"{holder} has a {point.name!r} too", "rename it in one, or uninstall one")
         try:
             value = point.load()

@@ -137,10 +137,10 @@ class Output(Stored):
         Raises:
             UserError: The stage has not run, or its manifest is not what this version writes.
         """
-        found = super().open(path)
-        if "arithmetic" not in found.model_fields_set:
+        manifest = super().open(path)
+        if "arithmetic" not in manifest.model_fields_set:
             raise UserError(Path(path) / MANIFEST, "field required", HINT, "arithmetic")
-        return found
+        return manifest
 
     def facts(self) -> dict[str, Any]:
         """What was set, and the arithmetic."""

@@ -67,7 +67,7 @@ def is_current() -> bool:
 
 
 @dataclass(frozen=True)
-class Own:
+class BuiltIn:
     """What is read of one of this package's kinds of models without importing it.
 
     Attributes:
@@ -80,9 +80,9 @@ class Own:
 
 
 @cache
-def kinds() -> dict[str, Own]:
+def kinds() -> dict[str, BuiltIn]:
     """This package's kinds of models by name, read from the classes of settings that have a field `kind`."""
-    found = {}
+    built_in = {}
     for path in sorted((OURS.home / "models").glob("[a-z]*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
             body = node.body if isinstance(node, ast.ClassDef) else []
@@ -92,8 +92,8 @@ def kinds() -> dict[str, Own]:
                 case ast.AnnAssign(annotation=ast.Subscript(value=ast.Name("Literal"), slice=ast.Constant(str(kind)))):
                     reads = fields.get("needs_instances")
                     needs = reads is not None and isinstance(reads.value, ast.Constant) and bool(reads.value.value)
-                    found[kind] = Own(f"{OURS.name}.models.{path.stem}", needs)
-    return found
+                    built_in[kind] = BuiltIn(f"{OURS.name}.models.{path.stem}", needs)
+    return built_in
 
 
 def needs_instances(kind: str) -> bool:

@@ -68,12 +68,12 @@ def _holds_more_than_python(room: Path) -> bool:
 
 def _stages(text: str) -> list[str]:
     """The text in front of the stages, and each stage's."""
-    parts, lines = [""], text.splitlines(keepends=True)
+    sections, lines = [""], text.splitlines(keepends=True)
     for line in lines:
         if line.startswith("  ") and line[2:3].isalpha() and line.rstrip().endswith(":"):
-            parts.append("")
-        parts[-1] += line
-    return parts
+            sections.append("")
+        sections[-1] += line
+    return sections
 
 
 def _with_code(stage: str) -> str:

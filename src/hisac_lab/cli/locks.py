@@ -63,8 +63,8 @@ class Difference:
 
         A stage that reads nothing of the graph reads from outside of it, where data may differ.
         """
-        parts = {"settings": self.settings, "code": self.code, "data": self.data, "upstream": self.inputs}
-        return next((name for name, part in parts.items() if part), "arithmetic" if self.reads else "data")
+        causes = {"settings": self.settings, "code": self.code, "data": self.data, "upstream": self.inputs}
+        return next((name for name, part in causes.items() if part), "arithmetic" if self.reads else "data")
 
 
 @dataclass(frozen=True)
@@ -138,9 +138,9 @@ def compare(this: Lock, that: Lock) -> Comparison:
 def _difference(name: str, first: bool, this: Lock, that: Lock) -> Difference:
     one, other = this[name], that[name]
     values = [{"command": entry.command, **entry.settings} for entry in (one, other)]
-    made = {path for lock in (this, that) for entry in lock.values() for path in entry.outs}
+    outputs = {path for lock in (this, that) for entry in lock.values() for path in entry.outs}
     differing = [path for path in _union(one.deps, other.deps) if one.deps.get(path) != other.deps.get(path)]
-    reads = [path for path in _union(one.deps, other.deps) if any(_touch(path, out) for out in made)]
+    reads = [path for path in _union(one.deps, other.deps) if any(_touch(path, out) for out in outputs)]
     code = [path for path in differing if path not in reads and (path.startswith("src/") or path.endswith(".py"))]
     return Difference(
         stage=name,
@@ -185,8 +185,8 @@ def _touch(dep: str, out: str) -> bool:
     return dep == out or dep.startswith(f"{out}/") or out.startswith(f"{dep}/")
 
 
-def _union(*parts: Mapping[str, Any]) -> list[str]:
-    return list(dict.fromkeys(key for part in parts for key in part))
+def _union(*mappings: Mapping[str, Any]) -> list[str]:
+    return list(dict.fromkeys(key for part in mappings for key in part))
 
 
 def _hashes(ends: Any) -> dict[str, str | None]:
@@ -199,8 +199,8 @@ def _flat(files: Mapping[str, Any]) -> dict[str, Any]:
 
     def add(value: Any, name: str) -> None:
         if isinstance(value, Mapping) and value:
-            for key, part in value.items():
-                add(part, f"{name}.{key}" if name else str(key))
+            for key, entry in value.items():
+                add(entry, f"{name}.{key}" if name else str(key))
         else:
             flat[name] = value
 

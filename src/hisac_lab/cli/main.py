@@ -57,8 +57,8 @@ def stage(
     door.check()
     if compute.arithmetic == "portable" and (reason := arithmetic.unsupported()):
         print(f"hisac-lab: {reason}: arithmetic is native, bytes may differ from other machines'", file=sys.stderr)
-    given: dict[str, dict[str, Any]] = {"train": {"model": model, "seed": seed}, "shard": {"index": index}}
-    options = given.get(name, {})
+    arguments: dict[str, dict[str, Any]] = {"train": {"model": model, "seed": seed}, "shard": {"index": index}}
+    options = arguments.get(name, {})
     if None in options.values():
         needed = " and ".join(f"--{option}" for option in options)
         raise UserError(f"hisac-lab stage {name}", f"needs {needed}", "give it")

@@ -32,20 +32,20 @@ def changed() -> str | None:
     """
     try:
         config, acquired = load_section("acquire", AcquireConfig), Acquired.open(ARTIFACTS.acquire)
-        known: dict[str, list[int]] = json.loads(NOTE.read_text()) if NOTE.is_file() else {}
+        stamps: dict[str, list[int]] = json.loads(NOTE.read_text()) if NOTE.is_file() else {}
     except (UserError, ValueError, OSError):  # whoever needs them says so
         return None
     files = _files(config)
-    if config.dataset != "own" and not known:
+    if config.dataset != "own" and not stamps:
         return None
     for path in files:
-        if known.get(str(path)) == _stamp(path):
+        if stamps.get(str(path)) == _stamp(path):
             continue
         if config.dataset != "own" or sha256_file(path) not in acquired.files.values():
             return f"acquire.path: {path} is not what {ARTIFACTS.acquire} was made of; {TAKE}"
-    if files and (gone := set(known) - {str(path) for path in files}):
+    if files and (gone := set(stamps) - {str(path) for path in files}):
         return f"acquire.path: {min(gone)}, of which {ARTIFACTS.acquire} was made, is no longer there; {TAKE}"
-    if files and {str(path): _stamp(path) for path in files} != known:
+    if files and {str(path): _stamp(path) for path in files} != stamps:
         note(config)
     return None
 

@@ -82,12 +82,12 @@ class Params(Section):
     def _instances_fit(self, name: str, model: ModelConfig) -> None:
         if not isinstance(model, IATConfig):
             return
-        made = self.instances
-        if made.order == "none":
+        store = self.instances
+        if store.order == "none":
             raise ValueError(f"models.{name} reads instances, but instances.order is none: set it to temporal or user")
-        if model.dim != made.dim:
-            raise ValueError(f"models.{name}.dim is {model.dim}, but instances.dim is {made.dim}: give both the same")
-        if model.stored == "after" and made.order == "temporal":
+        if model.dim != store.dim:
+            raise ValueError(f"models.{name}.dim is {model.dim}, but instances.dim is {store.dim}: give both the same")
+        if model.stored == "after" and store.order == "temporal":
             rule = f"models.{name}.stored is after, but instances.order temporal has no transformer"
             raise ValueError(f"{rule}: set stored to before")
 

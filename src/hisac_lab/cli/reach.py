@@ -38,23 +38,23 @@ def lines(key: str, values: dict[str, Any]) -> list[str]:
     return said
 
 
-def _holes(part: Any) -> list[str]:
+def _holes(node: Any) -> list[str]:
     """The keys that a part of dvc.yaml takes values of."""
-    return HOLE.findall(yaml.safe_dump(part))
+    return HOLE.findall(yaml.safe_dump(node))
 
 
 def _instances(name: str, stage: dict[str, Any], key: str, values: dict[str, Any]) -> list[str]:
     """The stage's name, or the names of its instances if it is not all of them that depend on the key."""
     matrix = {axis: _filled(entries, values) for axis, entries in stage.get("matrix", {}).items()}
     rest = {part: content for part, content in stage.items() if part != "matrix"}
-    found, total = [], 0
+    reached, total = [], 0
     for chosen in itertools.product(*matrix.values()):
         total += 1
-        known = {**values, "item": dict(zip(matrix, chosen, strict=True))}
-        named = [str(_filled(param, known)) for param in stage.get("params", ())]
+        scope = {**values, "item": dict(zip(matrix, chosen, strict=True))}
+        named = [str(_filled(param, scope)) for param in stage.get("params", ())]
         if _touch_any(key, [*named, *_holes(rest)]):
-            found.append(f"{name}@{'-'.join(map(str, chosen))}")
-    return [name] if found and len(found) == total else found
+            reached.append(f"{name}@{'-'.join(map(str, chosen))}")
+    return [name] if reached and len(reached) == total else reached
 
 
 def _filled(text: Any, values: dict[str, Any]) -> Any:
@@ -67,8 +67,8 @@ def _filled(text: Any, values: dict[str, Any]) -> Any:
             value = value[step]
         return value
 
-    whole = HOLE.fullmatch(text)
-    return look_up(whole[1]) if whole else HOLE.sub(lambda match: str(look_up(match[1])), text)
+    hole = HOLE.fullmatch(text)
+    return look_up(hole[1]) if hole else HOLE.sub(lambda match: str(look_up(match[1])), text)
 
 
 def _below(graph: dict[str, dict[str, Any]], start: set[str]) -> set[str]:
@@ -76,9 +76,11 @@ def _below(graph: dict[str, dict[str, Any]], start: set[str]) -> set[str]:
     reached, todo = set(start), list(start)
     while todo:
         stage = graph[todo.pop()]
-        made = [_path(out) for part in ("outs", "metrics") for out in stage.get(part, ())]
+        outputs = [_path(out) for part in ("outs", "metrics") for out in stage.get(part, ())]
         for name, other in graph.items():
-            if name not in reached and any(_beside(_path(dep), out) for dep in other.get("deps", ()) for out in made):
+            if name not in reached and any(
+                _beside(_path(dep), out) for dep in other.get("deps", ()) for out in outputs
+            ):
                 reached.add(name)
                 todo.append(name)
     return reached - start

@@ -31,9 +31,11 @@ def reproduce(this: str, that: str, as_json: bool) -> bool:
     comparison = compare(*locks)
     reasons = {part.stage: explain(part, locks) for part in comparison.differing}
     if as_json:
-        parts = [asdict(part) | {"reason": part.reason, "likely": reasons[part.stage]} for part in comparison.differing]
+        differences = [
+            asdict(part) | {"reason": part.reason, "likely": reasons[part.stage]} for part in comparison.differing
+        ]
         sides = {"this": this, "that": that, "same": comparison.same}
-        print(json.dumps(sides | asdict(comparison) | {"differing": parts}, indent=2))
+        print(json.dumps(sides | asdict(comparison) | {"differing": differences}, indent=2))
     elif comparison.same:
         print(f"all {comparison.outputs} outputs equal")
     else:
@@ -68,25 +70,25 @@ def read(side: str) -> Lock:
     return parse(text, f"{side}:{LOCK}")
 
 
-def explain(part: Difference, locks: tuple[Lock, Lock]) -> str:
+def explain(difference: Difference, locks: tuple[Lock, Lock]) -> str:
     """The likely reason of a difference, in words."""
-    match part.reason:
+    match difference.reason:
         case "settings":
-            return f"other settings: {', '.join(part.settings)}"
+            return f"other settings: {', '.join(difference.settings)}"
         case "code":
-            return f"other code: {', '.join(part.code)}"
-        case "data" if part.data:
-            return f"other data: {', '.join(part.data)}"
+            return f"other code: {', '.join(difference.code)}"
+        case "data" if difference.data:
+            return f"other data: {', '.join(difference.data)}"
         case "data":
-            clues = "; ".join(_clues(part.stage, locks))
+            clues = "; ".join(_clues(difference.stage, locks))
             return f"another raw log, which lies outside the graph; or, in a simulated world, arithmetic: {clues}"
-        case "upstream" if part.first:
+        case "upstream" if difference.first:
             alone = "one of the runs is unfinished, or a stage is in one of them alone"
-            return f"it read other inputs, {', '.join(part.inputs)}, though the stages above are equal: {alone}"
+            return f"it read other inputs, {', '.join(difference.inputs)}, though the stages above are equal: {alone}"
         case "upstream":
-            return f"other inputs: {', '.join(part.inputs)}"
+            return f"other inputs: {', '.join(difference.inputs)}"
         case _:
-            return f"processor, libraries or arithmetic: {'; '.join(_clues(part.stage, locks))}"
+            return f"processor, libraries or arithmetic: {'; '.join(_clues(difference.stage, locks))}"
 
 
 def clues(record: MachineRecord, pins: dict[str, str]) -> list[str]:
@@ -139,11 +141,11 @@ def _show(this: str, that: str, comparison: Comparison, reasons: dict[str, str])
     for head, listed in names.items():
         if listed:
             print(f"{head:<10} {', '.join(listed)}")
-    for part in comparison.differing:
-        if part.first:
-            print(f"\nthe runs part at {part.stage}")
-            _show_first(part)
-            print(f"  {'likely':<9} {reasons[part.stage]}")
+    for difference in comparison.differing:
+        if difference.first:
+            print(f"\nthe runs part at {difference.stage}")
+            _show_first(difference)
+            print(f"  {'likely':<9} {reasons[difference.stage]}")
     below = [
         f"{part.stage}: {reasons[part.stage]}" for part in comparison.differing if part.settings and not part.first
     ]
@@ -151,13 +153,16 @@ def _show(this: str, that: str, comparison: Comparison, reasons: dict[str, str])
         print("\nbelow, also", *below, sep="\n  ")
 
 
-def _show_first(part: Difference) -> None:
-    inputs = f"differ: {', '.join(part.inputs)}" if part.inputs else f"equal: {', '.join(part.reads)}"
-    print(f"  {'inputs':<9} {inputs if part.reads else 'none from the graph'}")
+def _show_first(difference: Difference) -> None:
+    inputs = f"differ: {', '.join(difference.inputs)}" if difference.inputs else f"equal: {', '.join(difference.reads)}"
+    print(f"  {'inputs':<9} {inputs if difference.reads else 'none from the graph'}")
     for head, listed in (
-        ("settings", [f"{name}: {_short(one)}, that {_short(other)}" for name, (one, other) in part.settings.items()]),
-        ("code", part.code),
-        *([("data", part.data)] if part.data else []),
+        (
+            "settings",
+            [f"{name}: {_short(one)}, that {_short(other)}" for name, (one, other) in difference.settings.items()],
+        ),
+        ("code", difference.code),
+        *([("data", difference.data)] if difference.data else []),
     ):
         print(f"  {head:<9} {', '.join(listed) if listed else 'equal'}")
 

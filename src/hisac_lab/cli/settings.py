@@ -190,8 +190,8 @@ def _flat(place: str, section: BaseModel, base: BaseModel) -> dict[str, Setting]
 
 def _bare(section: BaseModel) -> BaseModel:
     """The defaults of its class; a field without one is not there."""
-    made: BaseModel = type(section).model_construct()
-    return made
+    defaults: BaseModel = type(section).model_construct()
+    return defaults
 
 
 def _look_up(key: str, params: Params) -> tuple[FieldInfo | None, Any]:
@@ -209,12 +209,12 @@ def _look_up(key: str, params: Params) -> tuple[FieldInfo | None, Any]:
 
 
 def _unknown(key: str, params: Params) -> UserError:
-    known = list(every(params))
-    known += dict.fromkeys(name.rpartition(".")[0] for name in known)
+    names = list(every(params))
+    names += dict.fromkeys(name.rpartition(".")[0] for name in names)
     last = key.rpartition(".")[2]
-    close = difflib.get_close_matches(key, known, n=1, cutoff=0.8)
-    close = close or [name for name in known if name.rpartition(".")[2] == last][:3]
-    close = close or difflib.get_close_matches(key, known, n=1)
+    close = difflib.get_close_matches(key, names, n=1, cutoff=0.8)
+    close = close or [name for name in names if name.rpartition(".")[2] == last][:3]
+    close = close or difflib.get_close_matches(key, names, n=1)
     hint = f"did you mean {' or '.join(f'`{name}`' for name in close)}?" if close else "see `hisac-lab params show`"
     return UserError(PARAMS_FILE, "there is no such setting", hint, key)
 
@@ -254,9 +254,9 @@ def _words(schema: dict[str, Any]) -> str:
     unit = " of them" if kind == "array" else ""
     bounds = [f", {word} {schema[name]:g}{unit}" for name, word in BOUNDS.items() if name in schema]
     if kind == "array":
-        parts = [_words(part) for part in schema.get("prefixItems", [])]
-        kind = f"list of ({'; '.join(parts)})" if parts else f"list of ({_words(schema.get('items', {}))})"
-        bounds = [] if parts else bounds
+        places = [_words(part) for part in schema.get("prefixItems", [])]
+        kind = f"list of ({'; '.join(places)})" if places else f"list of ({_words(schema.get('items', {}))})"
+        bounds = [] if places else bounds
     elif kind == "object":
         kind = f"mapping to ({_words(schema.get('additionalProperties', {}))})"
     return kind + "".join(bounds)

@@ -60,15 +60,15 @@ def show() -> None:
 
 def show_machines(records: Mapping[str, MachineRecord | None]) -> None:
     """One line a stage, its instances together; outputs of unknown machines are named below."""
-    made: dict[str, list[MachineRecord]] = {}
+    by_stage: dict[str, list[MachineRecord]] = {}
     for name, record in records.items():
         if record:
-            made.setdefault(name.partition("@")[0], []).append(record)
+            by_stage.setdefault(name.partition("@")[0], []).append(record)
     table = Table("stage", "started (UTC)", "seconds", "CPU seconds", "peak MB", "arithmetic", "processor")
     table.box, table.pad_edge = None, False
     for column in table.columns[2:5]:
         column.justify = "right"
-    for stage, each in made.items():
+    for stage, each in by_stage.items():
         table.add_row(
             f"{stage} ({len(each)})" if len(each) > 1 else stage,
             min(record.started for record in each)[:19].replace("T", " "),
@@ -78,7 +78,7 @@ def show_machines(records: Mapping[str, MachineRecord | None]) -> None:
             ", ".join(sorted({record.arithmetic for record in each})),
             ", ".join(sorted({record.processor.model for record in each})),
         )
-    if made:
+    if by_stage:
         Console(width=None if sys.stdout.isatty() else 160).print(table)
     if unknown := [name for name, record in records.items() if record is None]:
         print(f"{machine.UNKNOWN}: {', '.join(unknown)}")
@@ -87,10 +87,10 @@ def show_machines(records: Mapping[str, MachineRecord | None]) -> None:
 def _result(scores: ModelScores, test: ABTest | None, seconds: Seconds | None) -> str:
     auc = scores.auc
     low, high = auc.interval
-    parts = [f"AUC {auc.value:.4f} [{low:.4f}, {high:.4f}]", f"{scores.cost.state_bytes:,.0f} bytes a user"]
+    figures = [f"AUC {auc.value:.4f} [{low:.4f}, {high:.4f}]", f"{scores.cost.state_bytes:,.0f} bytes a user"]
     if seconds:
-        parts.append(f"{seconds.score_us_per_candidate:.1f} us a candidate here")
+        figures.append(f"{seconds.score_us_per_candidate:.1f} us a candidate here")
     if test is None:
-        return ", ".join(parts) + "; control of the A/B test"
+        return ", ".join(figures) + "; control of the A/B test"
     lift = test.lift_cuped
-    return ", ".join(parts) + f"; A/B {test.verdict}: {lift.low:+.2%} to {lift.high:+.2%}"
+    return ", ".join(figures) + f"; A/B {test.verdict}: {lift.low:+.2%} to {lift.high:+.2%}"

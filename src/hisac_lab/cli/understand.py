@@ -71,12 +71,12 @@ def show_item(
     distance[book.item_nodes[:, 0] < 0] = np.inf
     distance[number] = np.inf
     print()
-    found = []
+    hits = []
     for row in np.argsort(distance, kind="stable")[: min(neighbors, len(around_all(book)) - 1)].tolist():
         same = int(np.logical_and.accumulate(book.item_nodes[row] == path).sum())
-        own = _text(book.path(int(book.item_nodes[row, -1]), book.depth - 1))
-        found.append((str(table["item"].iloc[row]), titles[row][:TITLE_WIDTH], own, f"{same} of {book.depth}"))
-    _print(("neighbor", "title", "semantic ID", "levels shared"), found)
+        semantic_id = _text(book.path(int(book.item_nodes[row, -1]), book.depth - 1))
+        hits.append((str(table["item"].iloc[row]), titles[row][:TITLE_WIDTH], semantic_id, f"{same} of {book.depth}"))
+    _print(("neighbor", "title", "semantic ID", "levels shared"), hits)
 
 
 @agents.command("show")
@@ -102,11 +102,11 @@ def show_user(
     store = EventStore.open(ARTIFACTS.prepare)
     number = _find([str(one) for one in store.user_ids], user, ARTIFACTS.prepare / "users.parquet", "user")
     votes = votes_of(config, book, store, number)
-    book, found, times = votes.book, votes.portrait, votes.times
-    print(f"user {user}: {found.behaviors:,} behaviors, {found.voting:,} of items with a semantic ID")
+    book, portrait, times = votes.book, votes.portrait, votes.times
+    print(f"user {user}: {portrait.behaviors:,} behaviors, {portrait.voting:,} of items with a semantic ID")
     split = " x ".join(str(budget) for budget in votes.budgets)
     print(f"model {name}: at most {split} agents by levels, {votes.rule} vote, codebook {book.digest}")
-    print(f"{len(found.agents)} agents hold {found.covered:.1%} of the votes\n")
+    print(f"{len(portrait.agents)} agents hold {portrait.covered:.1%} of the votes\n")
     titles, texts = _titles(table), table["text"].astype(str).tolist()
     everything = around_all(book)
 
@@ -120,26 +120,26 @@ def show_user(
 
     def row(voted: Any) -> tuple[str, ...]:
         newest = str(np.datetime64(int(times[voted.last]), "s"))[:10]
-        share = f"{voted.votes / found.votes:.1%}"
+        share = f"{voted.votes / portrait.votes:.1%}"
         path = _text(book.path(voted.node, voted.level))
         return path, count(voted.votes), share, newest, describe(voted.node, voted.level)
 
-    _print(("agent", "votes", "share", "newest", "what it is"), [row(agent) for agent in found.agents])
-    lost = sum(node.votes for node in found.cut)
-    print(f"\npruned: {len(found.cut)} nodes with {1 - found.covered if lost else 0:.1%} of the votes")
+    _print(("agent", "votes", "share", "newest", "what it is"), [row(agent) for agent in portrait.agents])
+    lost = sum(node.votes for node in portrait.cut)
+    print(f"\npruned: {len(portrait.cut)} nodes with {1 - portrait.covered if lost else 0:.1%} of the votes")
     for level in range(depth):
-        cut = [node for node in found.cut if node.level == level]
+        cut = [node for node in portrait.cut if node.level == level]
         if cut:
             print(f"  at level {level + 1}: {len(cut)} nodes with {count(sum(node.votes for node in cut))} votes")
-    if found.cut and pruned:
+    if portrait.cut and pruned:
         print()
-        _print(("pruned", "votes", "share", "newest", "what it is"), [row(node) for node in found.cut[:pruned]])
+        _print(("pruned", "votes", "share", "newest", "what it is"), [row(node) for node in portrait.cut[:pruned]])
 
 
 def around_all(book: Codebook) -> Array:
     """Items with a semantic ID."""
-    found: Array = (book.item_nodes[:, 0] >= 0).nonzero()[0]
-    return found
+    with_id: Array = (book.item_nodes[:, 0] >= 0).nonzero()[0]
+    return with_id
 
 
 def _items() -> tuple[pd.DataFrame, Codebook, Array]:
@@ -167,9 +167,9 @@ def _settings(name: str) -> HiSACConfig:
     from hisac_lab.sweep.records import Best
 
     params = load_params()
-    known = sorted(one for one, config in params.models.items() if isinstance(config, HiSACConfig))
-    if name not in known:
-        raise UserError("params.yaml", f"{name!r} is no model with agents", f"name one of {', '.join(known)}", "models")
+    names = sorted(one for one, config in params.models.items() if isinstance(config, HiSACConfig))
+    if name not in names:
+        raise UserError("params.yaml", f"{name!r} is no model with agents", f"name one of {', '.join(names)}", "models")
     trained = sorted(ARTIFACTS.train.glob(f"{name}-*/{ModelFile.FILE}"))
     best = ARTIFACTS.sweep / Best.FILE
     if trained:

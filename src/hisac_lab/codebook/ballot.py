@@ -99,7 +99,7 @@ class Ballot:
             budgets: k of each level in use.
             rule: As of `vote`; with "flat" only leaves are counted.
         """
-        depth, found = len(budgets), []
+        depth, tallies = len(budgets), []
         if rule == "flat":
             leaves = self._ranked([node for node in self._votes if node[0] == depth - 1])
             return [self._tally(node, place < math.prod(budgets)) for place, node in enumerate(leaves)]
@@ -109,9 +109,9 @@ class Ballot:
             for parent, alive in parents:
                 for place, node in enumerate(self._ranked(self._children.get(parent, ()))):
                     level.append((node, alive and place < budget))
-            found += [self._tally(node, kept) for node, kept in level]
+            tallies += [self._tally(node, kept) for node, kept in level]
             parents = level
-        return found
+        return tallies
 
     def agents(self, budgets: Sequence[int], rule: Rule = "tree") -> list[Tally]:
         """The interest-agents: kept leaves of the last level in use, most votes first, then most recent."""

@@ -27,14 +27,14 @@ def grow(codes: Array, quantizer: ResidualQuantizer, item_vectors: Array | None 
         quantizer: Holds the codewords.
         item_vectors: The items in the space of the codewords where that is not the embeddings' own; (items, S).
     """
-    known = codes[:, 0] >= 0
-    levels = prefixes(codes[known])
+    with_id = codes[:, 0] >= 0
+    levels = prefixes(codes[with_id])
     item_nodes = np.full(codes.shape, -1, np.int64)
     vectors: list[Array] = []
-    for level, part in enumerate(levels):
-        item_nodes[known, level] = part.node
-        words = quantizer.codewords[level][part.code]
-        vectors.append(words + vectors[-1][part.parent] if vectors else np.array(words, np.float32))
+    for level, nodes in enumerate(levels):
+        item_nodes[with_id, level] = nodes.node
+        words = quantizer.codewords[level][nodes.code]
+        vectors.append(words + vectors[-1][nodes.parent] if vectors else np.array(words, np.float32))
     book = Codebook(
         parents=tuple(part.parent for part in levels),
         vectors=tuple(vectors),

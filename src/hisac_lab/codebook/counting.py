@@ -74,20 +74,20 @@ def count_agents(
     def block(span: tuple[int, int]) -> tuple[Array, Array]:
         first, last = span
         events = slice(int(heads[first]), int(heads[last]))
-        own = None if weights is None else weights[events]
-        return _count(leaf[events], heads[first : last + 1] - heads[first], parents, budgets, rule, own)
+        block_weights = None if weights is None else weights[events]
+        return _count(leaf[events], heads[first : last + 1] - heads[first], parents, budgets, rule, block_weights)
 
     spans = list(_blocks(heads))
     if threads > 1 and len(spans) > 1:
         with ThreadPoolExecutor(threads) as pool:
-            parts = list(pool.map(block, spans))
+            blocks = list(pool.map(block, spans))
     else:
-        parts = [block(span) for span in spans]
-    width = max((nodes.shape[1] for nodes, _ in parts), default=1)
+        blocks = [block(span) for span in spans]
+    width = max((nodes.shape[1] for nodes, _ in blocks), default=1)
     nodes = np.full((len(heads) - 1, width), -1, np.int64)
     votes = np.zeros(nodes.shape, np.int64)
-    for (first, last), (some, counts) in zip(spans, parts, strict=True):
-        nodes[first:last, : some.shape[1]], votes[first:last, : some.shape[1]] = some, counts
+    for (first, last), (agents, counts) in zip(spans, blocks, strict=True):
+        nodes[first:last, : agents.shape[1]], votes[first:last, : agents.shape[1]] = agents, counts
     return nodes, votes
 
 
@@ -107,16 +107,16 @@ def recency_weights(ages: Array, half_life: float) -> Array:
 def levels_of(leaf: Array, heads: Array, parents: Sequence[Array], weights: Array | None = None) -> list[Entries]:
     """Bottom-up: the votes of every node of every level; arguments as of `count_agents`."""
     entries = _leaves(leaf, heads, len(parents[-1]), weights)
-    found: list[Entries] = []
+    above: list[Entries] = []
     for level in range(len(parents) - 1, 0, -1):
         parent = parents[level][entries.node]
         fresh = _changes(entries.owner * len(parents[level - 1]) + parent)
         begins = np.flatnonzero(fresh)
-        found.insert(0, entries._replace(above=np.cumsum(fresh) - 1))
+        above.insert(0, entries._replace(above=np.cumsum(fresh) - 1))
         if len(begins):
             votes, last = np.add.reduceat(entries.votes, begins), np.maximum.reduceat(entries.last, begins)
             entries = Entries(entries.owner[begins], parent[begins], votes, last, entries.owner[begins])
-    return [entries._replace(above=entries.owner), *found]
+    return [entries._replace(above=entries.owner), *above]
 
 
 def _blocks(heads: Array) -> Iterator[tuple[int, int]]:
@@ -205,15 +205,15 @@ def _ranking(group: Array, votes: Array, last: Array, events: int) -> Array:
     key.sort()
     entry = np.empty(events, np.int64)
     entry[last] = np.arange(len(last))
-    found: Array = entry[events - 1 - (key & ((1 << place_bits) - 1))]
-    return found
+    last_entry: Array = entry[events - 1 - (key & ((1 << place_bits) - 1))]
+    return last_entry
 
 
 def _changes(values: Array) -> Array:
     """True where a run of equal values begins."""
-    found = np.ones(len(values), bool)
-    np.not_equal(values[1:], values[:-1], out=found[1:])
-    return found
+    starts = np.ones(len(values), bool)
+    np.not_equal(values[1:], values[:-1], out=starts[1:])
+    return starts
 
 
 def _ranks(group: Array) -> Array:

@@ -38,25 +38,28 @@ def agents_at(
     leaves = book.item_nodes[:, -1]
     begin, end = store.bounds(samples)
     heads = np.concatenate([[0], np.cumsum(end - begin)])
-    parts: list[tuple[Array, Array]] = []
+    blocks: list[tuple[Array, Array]] = []
     first = 0
     while first < len(samples):
         last = int(np.searchsorted(heads, heads[first] + EVENTS_AT_ONCE * threads, side="right")) - 1
         last = min(max(last, first + 1), len(samples))
-        own = heads[first : last + 1] - heads[first]
-        lengths = np.diff(own)
-        place = np.arange(own[-1]) + np.repeat(begin[first:last] - own[:-1], lengths)
+        block_heads = heads[first : last + 1] - heads[first]
+        lengths = np.diff(block_heads)
+        place = np.arange(block_heads[-1]) + np.repeat(begin[first:last] - block_heads[:-1], lengths)
         weights = None
         if half_life is not None:
             ages = np.repeat(samples["time"][first:last], lengths) - store.times[place]
             weights = recency_weights(ages, half_life)
-        parts.append(count_agents(leaves[store.items[place]], own, book.parents, budgets, rule, weights, threads))
+        blocks.append(
+            count_agents(leaves[store.items[place]], block_heads, book.parents, budgets, rule, weights, threads)
+        )
         first = last
-    width = max((nodes.shape[1] for nodes, _ in parts), default=1)
+    width = max((nodes.shape[1] for nodes, _ in blocks), default=1)
     nodes = np.full((len(samples), width), -1, np.int64)
     votes = np.zeros(nodes.shape, np.int64)
     at = 0
-    for some, counts in parts:
-        nodes[at : at + len(some), : some.shape[1]], votes[at : at + len(some), : some.shape[1]] = some, counts
-        at += len(some)
+    for agents, counts in blocks:
+        block = slice(at, at + len(agents))
+        nodes[block, : agents.shape[1]], votes[block, : agents.shape[1]] = agents, counts
+        at += len(agents)
     return nodes, votes

@@ -83,13 +83,13 @@ def portray(
         for node, votes, last in zip(
             *(part.tolist() for part in (entries.node, entries.votes, entries.last)), strict=True
         ):
-            found = Voted(level, node, votes, last)
+            voted = Voted(level, node, votes, last)
             parent_kept = not level or int(book.parents[level][node]) in kept[level - 1]
             if level == book.depth - 1:
-                by_leaf[node] = found
+                by_leaf[node] = voted
                 total += votes
             if node not in kept[level] and parent_kept:
-                cut.append(found)
+                cut.append(voted)
     cut.sort(key=lambda node: (-node.votes, -node.last, node.level))
     voting = int((leaf >= 0).sum())
     return Portrait(len(leaf), voting, total, tuple(by_leaf[node] for node in agents), tuple(cut))

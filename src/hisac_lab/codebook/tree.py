@@ -52,16 +52,16 @@ class Codebook:
         """The tree of the first `depth` levels: codes nest, so nothing is fitted again."""
         if not 1 <= depth <= self.depth:
             raise ValueError(f"depth {depth} is outside 1..{self.depth}")
-        parts = {name: getattr(self, name)[:depth] for name in ("parents", "vectors", "counts", "codes")}
-        return replace(self, item_nodes=self.item_nodes[:, :depth], **parts)
+        tables = {name: getattr(self, name)[:depth] for name in ("parents", "vectors", "counts", "codes")}
+        return replace(self, item_nodes=self.item_nodes[:, :depth], **tables)
 
     def path(self, node: int, level: int) -> tuple[int, ...]:
         """Codes from the first level down to a node of `level`: its semantic ID when that is the last level."""
-        found: list[int] = []
+        codes: list[int] = []
         for above in range(level, -1, -1):
-            found.insert(0, int(self.codes[above][node]))
+            codes.insert(0, int(self.codes[above][node]))
             node = int(self.parents[above][node])
-        return tuple(found)
+        return tuple(codes)
 
     def items_at(self, node: int, level: int) -> Array:
         """Items below a node, in the order of their numbers; (n,) int64."""
@@ -71,20 +71,20 @@ class Codebook:
 
     @cached_property
     def _by_node(self) -> list[tuple[Array, Array]]:
-        known = np.flatnonzero(self.item_nodes[:, 0] >= 0)
+        with_id = np.flatnonzero(self.item_nodes[:, 0] >= 0)
         tables = []
         for level in range(self.depth):
-            order = known[np.argsort(self.item_nodes[known, level], kind="stable")]
+            order = with_id[np.argsort(self.item_nodes[with_id, level], kind="stable")]
             tables.append((order, np.concatenate([[0], np.cumsum(self.counts[level])])))
         return tables
 
     def fingerprint(self) -> str:
         """SHA-256 over tree, vectors and items, shortened: equal for equal codebooks."""
-        found = hashlib.sha256()
-        for part in (*self.parents, *self.codes, *self.vectors, self.item_nodes):
-            found.update(str((part.dtype.str, part.shape)).encode())
-            found.update(np.ascontiguousarray(part).tobytes())
-        return found.hexdigest()[:16]
+        digest = hashlib.sha256()
+        for array in (*self.parents, *self.codes, *self.vectors, self.item_nodes):
+            digest.update(str((array.dtype.str, array.shape)).encode())
+            digest.update(np.ascontiguousarray(array).tobytes())
+        return digest.hexdigest()[:16]
 
     @classmethod
     def open(cls, path: Path) -> Codebook:
@@ -93,17 +93,17 @@ class Codebook:
         Raises:
             UserError: The stage has not run, or its manifest is of another version.
         """
-        made = CodebookFacts.open(path)
+        facts = CodebookFacts.open(path)
 
-        def part(name: str) -> tuple[Array, ...]:
-            return tuple(np.array(load_array(path, f"{name}_{level}")) for level in range(made.depth))
+        def levels(name: str) -> tuple[Array, ...]:
+            return tuple(np.array(load_array(path, f"{name}_{level}")) for level in range(facts.depth))
 
         return cls(
-            parents=part("parents"),
-            vectors=part("vectors"),
-            counts=part("counts"),
+            parents=levels("parents"),
+            vectors=levels("vectors"),
+            counts=levels("counts"),
             item_nodes=np.array(load_array(path, "item_nodes")),
-            codes=part("codes"),
-            item_vectors=np.array(load_array(path, ITEM_VECTORS)) if made.own_space else None,
-            digest=made.digest,
+            codes=levels("codes"),
+            item_vectors=np.array(load_array(path, ITEM_VECTORS)) if facts.own_space else None,
+            digest=facts.digest,
         )

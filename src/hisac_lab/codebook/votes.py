@@ -88,7 +88,7 @@ def vote(
     if half_life is not None and ages is not None:
         weights = recency_weights(ages.cpu().numpy()[voting], half_life)
     tree = [parent.cpu().numpy() for parent in parents]
-    found = count_agents(
+    agents = count_agents(
         nodes.cpu().numpy()[voting], heads, tree, budgets, rule, weights, threads=torch.get_num_threads()
     )
-    return Agents(*(torch.from_numpy(part).to(nodes.device) for part in found))
+    return Agents(*(torch.from_numpy(part).to(nodes.device) for part in agents))

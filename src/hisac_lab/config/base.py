@@ -74,15 +74,15 @@ _UniqueKeys.add_implicit_resolver(
 MOST_VALUES = 1_000_000
 
 
-def _size(node: Any, known: dict[int, int]) -> int:
+def _size(node: Any, sizes: dict[int, int]) -> int:
     """How many values a document holds when its aliases are written out, counted without writing them out."""
     if not isinstance(node, dict | list):
         return 1
-    if id(node) not in known:
-        known[id(node)] = 0  # an alias inside what it names
-        parts = node.values() if isinstance(node, dict) else node
-        known[id(node)] = 1 + sum(_size(part, known) for part in parts)
-    return known[id(node)]
+    if id(node) not in sizes:
+        sizes[id(node)] = 0  # an alias inside what it names
+        children = node.values() if isinstance(node, dict) else node
+        sizes[id(node)] = 1 + sum(_size(part, sizes) for part in children)
+    return sizes[id(node)]
 
 
 def load_yaml(text: str) -> Any:
@@ -161,10 +161,10 @@ def _explain(error: ValidationError, content: Any, where: Path | str, prefix: st
         keys.append(step)
     field = ".".join([*([prefix] if prefix else []), *keys, *([last] if last else [])])
     if kind == "extra_forbidden" and last is not None:
-        given = value.get(last) if isinstance(value, dict) else None
+        entry = value.get(last) if isinstance(value, dict) else None
         close = difflib.get_close_matches(last, _known_keys(error.title), n=1)
         hint = f"did you mean `{close[0]}`?" if close else "remove it, or see `hisac-lab params default`"
-        return UserError(where, f"unknown key (value {given!r})", hint, field)
+        return UserError(where, f"unknown key (value {entry!r})", hint, field)
     if kind == "missing":
         return UserError(where, "is missing", "see `hisac-lab params default` for its meaning and default", field)
     if kind == "value_error":  # a rule between fields: the message names them and their values

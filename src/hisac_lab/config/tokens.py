@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from hisac_lab.base import plugins
 from hisac_lab.config.base import Section
 
-Part = Literal["text", "supplied", "sentence_transformers", "cooccurrence"]
+VectorSource = Literal["text", "supplied", "sentence_transformers", "cooccurrence"]
 
 
 class EmbedConfig(Section):
@@ -26,7 +26,7 @@ class EmbedConfig(Section):
         "categorical fields; or stops the graph",
     )
     model_path: str | None = Field(None, description="sentence_transformers only: the folder of the model")
-    concat: dict[Part, Annotated[float, Field(gt=0)]] = Field(
+    concat: dict[VectorSource, Annotated[float, Field(gt=0)]] = Field(
         {"text": 1.0, "cooccurrence": 1.0}, min_length=1, description="concat only: weight of each part, unit rows each"
     )
     cooccurrence_dim: int = Field(64, ge=2, description="width of cooccurrence vectors")

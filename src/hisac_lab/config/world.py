@@ -113,8 +113,8 @@ def resolve(config: WorldConfig) -> World:
     Raises:
         ValueError: The knobs contradict each other; `rule: hint`.
     """
-    given = {field.name: getattr(config, field.name) for field in fields(World)}
-    world = replace(PRESETS[config.preset], **{name: value for name, value in given.items() if value is not None})
+    named = {field.name: getattr(config, field.name) for field in fields(World)}
+    world = replace(PRESETS[config.preset], **{name: value for name, value in named.items() if value is not None})
     subtopics, leaves = world.topics[0] * world.topics[1], world.topics[0] * world.topics[1] * world.topics[2]
     least = FOCUS + 1 + math.ceil(world.old_after / world.slate) // 2
     rules = (

@@ -22,8 +22,8 @@ from hisac_lab.config.model import ExperimentConfig
 from hisac_lab.evaluation import metrics
 from hisac_lab.evaluation.evaluator import EvaluationTask, Evaluator, RunScores, score_run
 from hisac_lab.evaluation.records import (
+    Estimate,
     Evaluated,
-    Known,
     Metric,
     ModelScores,
     Scores,
@@ -51,9 +51,9 @@ def runs_of(trained: Path, experiment: ExperimentConfig) -> dict[str, list[Path]
     for runs in wanted.values():
         for run in runs:
             Trained.open(run)
-    known = {run for runs in wanted.values() for run in runs}
+    runs_read = {run for runs in wanted.values() for run in runs}
     for folder in trained.iterdir():
-        if folder not in known and (folder / MANIFEST).exists():
+        if folder not in runs_read and (folder / MANIFEST).exists():
             shutil.rmtree(folder)
     return wanted
 
@@ -231,21 +231,21 @@ def _seed_scores(scores: RunScores) -> SeedScores:
     return SeedScores(valid_auc=scores.run.valid_auc, calibration=scores.calibration, **values)
 
 
-def _oracles(evaluator: Evaluator) -> dict[str, Known]:
+def _oracles(evaluator: Evaluator) -> dict[str, Estimate]:
     """AUC of the truth, where the data set knows it: nothing that is learned from the log can be expected above it.
 
     `probability_anywhere` is the true probability of a click, whatever the position in the slate, which no model here
     is told; `probability_recent_anywhere` is what is left of it for who sees the last events only; `probability` knows
     the position too.
     """
-    found = {}
+    oracles = {}
     for name in TRUTHS:
         if name in evaluator.store.manifest.extras:
             truth = np.asarray(evaluator.store.extra(name, "test"), np.float64)
             series = weighted_auc(evaluator.labels, truth, evaluator.resamples, evaluator.user)
             interval = metrics.interval(series[1:], evaluator.task.config.confidence)
-            found[name] = Known(value=_round(series[0]), interval=interval)
-    return found
+            oracles[name] = Estimate(value=_round(series[0]), interval=interval)
+    return oracles
 
 
 def _of_slice(metric: str) -> bool:

@@ -118,13 +118,13 @@ def calibration(labels: Array, logits: Array, bins: int = 15) -> Calibration:
     predicted, label = probability[order], labels[order]
     tie = np.cumsum(np.r_[True, np.diff(predicted) != 0]) - 1
     shared = (np.bincount(tie, label) / np.bincount(tie))[tie]
-    parts = np.array_split(np.arange(len(order)), bins)
+    cells = np.array_split(np.arange(len(order)), bins)
     curve = [
         Bin(predicted=round(float(predicted[part].mean()), 6), observed=round(float(shared[part].mean()), 6))
-        for part in parts
+        for part in cells
         if len(part)
     ]
-    sizes = np.array([len(part) for part in parts if len(part)])
+    sizes = np.array([len(part) for part in cells if len(part)])
     gaps = np.array([abs(point.predicted - point.observed) for point in curve])
     return Calibration(
         error=round(float((gaps * sizes).sum() / sizes.sum()), 6),

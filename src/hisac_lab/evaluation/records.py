@@ -11,14 +11,14 @@ from hisac_lab.base.records import Output, Record, Stored
 Interval = tuple[float, float]
 
 
-class Known(Record):
+class Estimate(Record):
     """A value with its interval."""
 
     value: float
     interval: Interval
 
 
-class Metric(Known):
+class Metric(Estimate):
     """A metric: mean over seeds, interval over users, paired difference to the reference."""
 
     seed_spread: float
@@ -124,7 +124,7 @@ class Scores(Stored):
     users: dict[str, int] = Field(default_factory=dict)
     undefined: dict[str, str] = Field(default_factory=dict)
     slices: dict[str, dict[str, int]]
-    oracles: dict[str, Known] = Field(default_factory=dict)
+    oracles: dict[str, Estimate] = Field(default_factory=dict)
 
 
 class Evaluated(Output):

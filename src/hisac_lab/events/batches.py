@@ -94,8 +94,8 @@ class Requests:
 
     def take(self, index: Array) -> Requests:
         """The rows at `index`."""
-        parts = (self.start, self.end, self.time, self.candidates, self.labels, self.mask, self.sample, self.user)
-        start, end, time, candidates, labels, mask, sample, user = (part[index] for part in parts)
+        columns = (self.start, self.end, self.time, self.candidates, self.labels, self.mask, self.sample, self.user)
+        start, end, time, candidates, labels, mask, sample, user = (part[index] for part in columns)
         return Requests(self.store, start, end, time, candidates, labels, mask, sample, user)
 
     def histories(self) -> HistoryArrays:

@@ -188,8 +188,8 @@ class _Pass:
         if "label" in columns:
             label = columns["label"]
             low, high = float(np.nanmin(label)), float(np.nanmax(label))
-            known = self.labels or (low, high)
-            self.labels = (min(known[0], low), max(known[1], high))
+            limits = self.labels or (low, high)
+            self.labels = (min(limits[0], low), max(limits[1], high))
             self.only_zero_one &= bool(np.isin(label, (0.0, 1.0)).all())
 
     def _write(self, columns: dict[str, Any]) -> None:
@@ -249,14 +249,14 @@ def _cuts(pass_: _Pass, config: PrepareConfig, out: Path) -> tuple[int, int]:
         return config.cuts[0] // unit * unit, config.cuts[1] // unit * unit
     total = int(pass_.bins.sum())
     ends = np.cumsum(pass_.bins)
-    found = []
+    cuts = []
     for share in (config.train_share, config.train_share + config.valid_share):
         rank = int(share * total)
         bin_ = int(np.searchsorted(ends, rank, side="right"))
         before = int(ends[bin_ - 1]) if bin_ else 0
         inside = [times[(times >> BIN_BITS) - FIRST_BIN == bin_] for times, _ in _stream(out, config)]
-        found.append(int(np.partition(np.concatenate(inside), rank - before)[rank - before]) // unit * unit)
-    return found[0], found[1]
+        cuts.append(int(np.partition(np.concatenate(inside), rank - before)[rank - before]) // unit * unit)
+    return cuts[0], cuts[1]
 
 
 def _stream(out: Path, config: PrepareConfig) -> Iterator[tuple[Array, Array]]:
@@ -269,8 +269,8 @@ def _stream(out: Path, config: PrepareConfig) -> Iterator[tuple[Array, Array]]:
 
 def _timeline(out: Path, config: PrepareConfig, item_codes: Array) -> dict[str, Array]:
     """All events' items in time order: drawing one of the first n is drawing by popularity up to then."""
-    parts = list(_stream(out, config))
-    times = np.concatenate([times for times, _ in parts])
-    items = item_codes[np.concatenate([items for _, items in parts])]
+    blocks = list(_stream(out, config))
+    times = np.concatenate([times for times, _ in blocks])
+    items = item_codes[np.concatenate([items for _, items in blocks])]
     order = np.lexsort((items, times))
     return {"timeline_times": times[order], "timeline_items": items[order]}

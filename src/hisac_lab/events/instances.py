@@ -97,12 +97,12 @@ class InstanceStore:
         Raises:
             UserError: The stage has not run, or was told to make no store.
         """
-        made = InstancesMade.open(path)
-        if made.order == NONE:
+        facts = InstancesMade.open(path)
+        if facts.order == NONE:
             raise UserError(path, "holds no instances", "set it to temporal or user", "instances.order")
         offsets, times, items, labels, arrived = (load_array(path, name) for name in ("offsets", *COLUMNS))
-        vectors = {name: load_array(path, name) for name in made.rows}
-        return cls(offsets, times, items, labels, arrived, vectors, made.unit, made.digest)
+        vectors = {name: load_array(path, name) for name in facts.rows}
+        return cls(offsets, times, items, labels, arrived, vectors, facts.unit, facts.digest)
 
     @classmethod
     def of(
@@ -124,15 +124,15 @@ class InstanceStore:
 
     def ends(self, users: Array, times: Array) -> Array:
         """One past the last instance that a request may see: strictly before its time unit; (R,) int64."""
-        known = users + 1 < len(self.offsets)
-        users = np.where(known, users, 0)
+        has_instances = users + 1 < len(self.offsets)
+        users = np.where(has_instances, users, 0)
         begins, ends = self.offsets[users], self.offsets[users + 1]
         moments = times // self.unit * self.unit
-        found = [
+        last = [
             begin + np.searchsorted(self.times[begin:end], moment)
             for begin, end, moment in zip(begins.tolist(), ends.tolist(), moments.tolist(), strict=True)
         ]
-        result: Array = np.where(known, np.array(found, np.int64), 0)
+        result: Array = np.where(has_instances, np.array(last, np.int64), 0)
         return result
 
     def fetch(self, users: Array, times: Array, query: InstanceQuery) -> InstanceArrays:
@@ -154,13 +154,13 @@ class InstanceStore:
             zeros = np.zeros(keys.shape, np.int64)
             return InstanceArrays(vectors, zeros, zeros, zeros + UNKNOWN, mask)
         moments = times // self.unit * self.unit
-        known = mask & (self.arrived[keys] < moments[:, None])
+        arrived = mask & (self.arrived[keys] < moments[:, None])
         rows = self.vectors[query.row][self._elsewhere(keys) if query.shuffled else keys].astype(np.float32)
         return InstanceArrays(
             rows * mask[..., None],
             np.where(mask, self.items[keys], 0).astype(np.int64),
             np.where(mask, times[:, None] - self.times[keys], 0),
-            np.where(known, self.labels[keys], UNKNOWN).astype(np.int64),
+            np.where(arrived, self.labels[keys], UNKNOWN).astype(np.int64),
             mask,
         )
 

@@ -57,10 +57,10 @@ def write_items(
     return order, [{"name": name, "size": len(levels)} for name, (_, levels) in fields.items()], described
 
 
-def _vectors(parts: Vectors, position: pd.Series[int]) -> Array:
+def _vectors(vectors_of_ids: Vectors, position: pd.Series[int]) -> Array:
     """Vectors in the order of the items; an item without one has zeros."""
     table: Array | None = None
-    for ids, vectors in parts:
+    for ids, vectors in vectors_of_ids:
         if table is None:
             table = np.zeros((len(position), vectors.shape[1]), np.float32)
         finite = np.isfinite(vectors).all(axis=1)
@@ -71,8 +71,8 @@ def _vectors(parts: Vectors, position: pd.Series[int]) -> Array:
             what = f"has {vectors.shape[1]} numbers, the ones before have {table.shape[1]}"
             raise UserError("item vectors", what, "give all vectors one width", f"item {ids[0]!r}")
         rows = position.reindex(ids).to_numpy()
-        found = ~np.isnan(rows)
-        table[rows[found].astype(np.int64)] = vectors[found]
+        present = ~np.isnan(rows)
+        table[rows[present].astype(np.int64)] = vectors[present]
     if table is None:
         raise UserError("item vectors", "the file has no rows", "give vectors or none of them")
     return table

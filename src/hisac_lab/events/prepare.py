@@ -42,12 +42,14 @@ def prepare(config: PrepareConfig, *, ingested: Path, shards: list[Path], out: P
         UserError: Nothing is left of a split, or a history reaches into its request.
     """
     facts = Ingested.open(ingested)
-    parts = [Sharded.open(path) for path in shards]
+    sharded = [Sharded.open(path) for path in shards]
     _tidy(shards)
-    new_users = _join(shards, parts, facts.extras, out)
-    counted = [ShardCounts(_counted(path), part.months, part.splits) for path, part in zip(shards, parts, strict=True)]
+    new_users = _join(shards, sharded, facts.extras, out)
+    counted = [
+        ShardCounts(_counted(path), part.months, part.splits) for path, part in zip(shards, sharded, strict=True)
+    ]
     counts = add_up(counted)
-    leaks = {key: sum(getattr(part.leaks, key) for part in parts) for key in Leaks.model_fields}
+    leaks = {key: sum(getattr(part.leaks, key) for part in sharded) for key in Leaks.model_fields}
     broken = {key: number for key, number in leaks.items() if key != "samples_checked" and number}
     if broken:
         raise UserError(out, f"histories reach beyond their requests: {broken}", "report this as a bug", "leak checks")
@@ -67,13 +69,13 @@ def prepare(config: PrepareConfig, *, ingested: Path, shards: list[Path], out: P
         users=facts.users,
         items=facts.items,
         items_described=facts.items_described,
-        events=sum(part.events for part in parts),
+        events=sum(part.events for part in sharded),
         events_outside=facts.events_outside,
-        events_out_of_order=sum(part.events_out_of_order for part in parts),
-        events_repeated=sum(part.events_repeated for part in parts),
+        events_out_of_order=sum(part.events_out_of_order for part in sharded),
+        events_repeated=sum(part.events_repeated for part in sharded),
         history_events=int(offsets[-1]),
-        samples_without_history=sum(part.samples_without_history for part in parts),
-        samples_not_kept=sum(part.samples_not_kept for part in parts),
+        samples_without_history=sum(part.samples_without_history for part in sharded),
+        samples_not_kept=sum(part.samples_not_kept for part in sharded),
         positive_from=facts.positive_from,
         negatives="real exposures" if facts.labeled else _sampled(config, counts),
         time_unit=config.time_unit,
@@ -129,14 +131,14 @@ def _counted(path: Path) -> dict[str, Array]:
     return {name: load_array(path, name) for name in (*names, "item_ages")}
 
 
-def _join(shards: list[Path], parts: list[Sharded], extras: list[str], out: Path) -> int:
+def _join(shards: list[Path], sharded: list[Sharded], extras: list[str], out: Path) -> int:
     """Puts the shards one after the other, block by block; counts test samples of users without a training sample."""
     splits = (*SPLITS, RANDOM)
     ends = np.array([load_array(path, "offsets")[-1] for path in shards])
     first = {
-        "user": _begins(np.array([part.users for part in parts])),
+        "user": _begins(np.array([part.users for part in sharded])),
         "end": _begins(ends),
-        "request": _begins(np.array([part.requests for part in parts])),
+        "request": _begins(np.array([part.requests for part in sharded])),
     }
 
     def samples(name: str) -> Iterator[Array]:

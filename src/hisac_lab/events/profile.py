@@ -89,8 +89,8 @@ def add_up(shards: list[ShardCounts]) -> ShardCounts:
     months: dict[str, dict[str, int]] = {}
     for shard in shards:
         for month, row in shard.months.items():
-            known = months.setdefault(month, {"events": 0, "positives": 0})
-            months[month] = {key: known[key] + row[key] for key in known}
+            counted = months.setdefault(month, {"events": 0, "positives": 0})
+            months[month] = {key: counted[key] + row[key] for key in counted}
     splits = {}
     for name in shards[0].splits:
         rows = [shard.splits[name] for shard in shards if shard.splits[name]["samples"]]

@@ -184,10 +184,10 @@ def _samples(
         twice[1:] = (number[source][order][1:] == number[source][order][:-1]) & (item[order][1:] == item[order][:-1])
         chosen = order[~twice]
         if config.positives_per_request is not None:  # last, so that no negative is a positive that was left out
-            own = source[chosen[label[chosen] == 1]]
-            chance = uniform(config.seed, POSITIVES_SALT, hashes[own], within[own])
+            positives = source[chosen[label[chosen] == 1]]
+            chance = uniform(config.seed, POSITIVES_SALT, hashes[positives], within[positives])
             kept = np.zeros(len(user), bool)
-            kept[own] = _first(chance, number[own], config.positives_per_request)
+            kept[positives] = _first(chance, number[positives], config.positives_per_request)
             chosen = chosen[kept[source[chosen]]]
         chosen = chosen[np.lexsort((chosen, source[chosen], number[source[chosen]]))]
         item, label, source = item[chosen], label[chosen], source[chosen]
@@ -241,8 +241,8 @@ def _leaks(samples: Array, times: Array, offsets: Array, unit: int) -> dict[str,
     start = samples["time"] // unit * unit
     first, last, end = offsets[samples["user"]], offsets[samples["user"] + 1], samples["end"]
     foreign = (end < first) | (end > last)
-    some, more = ~foreign & (end > first), ~foreign & (end < last)
-    late = times[end[some] - 1] >= start[some]
+    has_history, more = ~foreign & (end > first), ~foreign & (end < last)
+    late = times[end[has_history] - 1] >= start[has_history]
     missed = times[end[more]] < start[more]
     return {
         "samples_checked": len(samples),

@@ -95,8 +95,10 @@ def _tied(buffers: dict[str, Tensor]) -> dict[str, str]:
     """Frozen tensors that hold the same numbers as an earlier one, with its name; they are stored once."""
     kept: list[str] = []
     tied: dict[str, str] = {}
-    for name, part in buffers.items():
-        alike = (other for other in kept if buffers[other].dtype == part.dtype and torch.equal(buffers[other], part))
+    for name, buffer in buffers.items():
+        alike = (
+            other for other in kept if buffers[other].dtype == buffer.dtype and torch.equal(buffers[other], buffer)
+        )
         first = next(alike, None)
         if first is None:
             kept.append(name)
@@ -118,12 +120,12 @@ def check_codebook(path: Path, codebook: Path) -> None:
     _check(path, "codebook", codebook, "codebook")
 
 
-def _check(path: Path, key: str, made: Path, what: str) -> None:
-    own, present = getattr(ModelFile.open(path), key), Digested.open(made).digest
-    if present != own:
+def _check(path: Path, key: str, output: Path, what: str) -> None:
+    trained_with, present = getattr(ModelFile.open(path), key), Digested.open(output).digest
+    if present != trained_with:
         raise UserError(
             path / MODEL,
-            f"the model was trained with {what} {own}, {made} holds {present}",
+            f"the model was trained with {what} {trained_with}, {output} holds {present}",
             f"train it again, or restore the {what} of then",
             key,
         )

@@ -95,11 +95,11 @@ class Loader:
 
     def batch(self, index: Array) -> Batch:
         """The requests at `index`, their histories padded to the longest."""
-        few, device = self.requests.take(index), self.runtime.device
-        history = History.of(few.histories(), device)
+        subset, device = self.requests.take(index), self.runtime.device
+        history = History.of(subset.histories(), device)
         history = replace(history, **{side.name: side.fetch(self.requests, index, device) for side in self.sides})
-        parts = (torch.from_numpy(part).to(device) for part in (few.candidates, few.labels, few.mask))
-        return Batch(history, *parts)
+        arrays = (torch.from_numpy(part).to(device) for part in (subset.candidates, subset.labels, subset.mask))
+        return Batch(history, *arrays)
 
 
 @arithmetic.one_thread()

@@ -106,10 +106,10 @@ class RequestReader:
         if not len(candidates):
             raise _fault(row, "candidates", "value [] asks for nothing", "name at least one item")
         numbers = self._numbers(ids)
-        known = numbers >= 0
-        items, ages = numbers[known][-self.limit :], (time - times[known])[-self.limit :]
+        in_vocabulary = numbers >= 0
+        items, ages = numbers[in_vocabulary][-self.limit :], (time - times[in_vocabulary])[-self.limit :]
         instances = None if self.reads is None else self._instances(row, request, int(time), self.reads)
-        return Asked(items, ages, int(time), candidates, int((~known).sum()), instances)
+        return Asked(items, ages, int(time), candidates, int((~in_vocabulary).sum()), instances)
 
     def batch(self, asked: Sequence[Asked]) -> tuple[History, Tensor]:
         """Histories of R requests, and their candidates, (R, C) int64: 0 where unknown or beyond a request's own."""
@@ -121,16 +121,16 @@ class RequestReader:
         if self.reads is not None:
             past = [one.instances for one in asked if one.instances is not None]
             names = ("items", "ages", "labels")
-            parts = {name: _left([getattr(one, name)[0] for one in past])[0] for name in names}
+            columns = {name: _left([getattr(one, name)[0] for one in past])[0] for name in names}
             there = _left([np.ones(one.items.shape[1], np.int64) for one in past])[1]
             vectors = np.zeros((*there.shape, self.reads.dim), np.float32)
             vectors[there] = np.concatenate([one.vectors[0] for one in past])
-            parts["labels"] = np.where(there, parts["labels"], UNKNOWN)
-            arrays = InstanceArrays(vectors, parts["items"], parts["ages"], parts["labels"], there)
+            columns["labels"] = np.where(there, columns["labels"], UNKNOWN)
+            arrays = InstanceArrays(vectors, columns["items"], columns["ages"], columns["labels"], there)
             history = replace(history, instances=Instances.of(arrays))
         candidates = np.zeros((len(asked), max(len(one.candidates) for one in asked)), np.int64)
-        for row, one in enumerate(asked):
-            candidates[row, : len(one.candidates)] = np.maximum(one.candidates, 0)
+        for row, request in enumerate(asked):
+            candidates[row, : len(request.candidates)] = np.maximum(request.candidates, 0)
         return history, torch.from_numpy(candidates)
 
     def _instances(self, row: int, request: Mapping[Any, Any], time: int, reads: InstanceQuery) -> InstanceArrays:
@@ -176,13 +176,13 @@ class RequestReader:
         return np.array([self.number.get(str(item), -1) for item in ids], np.int64)
 
 
-def _left(parts: Sequence[Ids]) -> tuple[Ids, npt.NDArray[np.bool_]]:
+def _left(rows: Sequence[Ids]) -> tuple[Ids, npt.NDArray[np.bool_]]:
     """Rows of any length, padded on the left with zeros to the longest (at least 1), and where they are real."""
-    width = max(1, *(len(part) for part in parts))
-    mask = np.arange(width) >= width - np.array([len(part) for part in parts])[:, None]
-    whole = np.zeros(mask.shape, np.int64)
-    whole[mask] = np.concatenate(parts)
-    return whole, mask
+    width = max(1, *(len(part) for part in rows))
+    mask = np.arange(width) >= width - np.array([len(part) for part in rows])[:, None]
+    padded = np.zeros(mask.shape, np.int64)
+    padded[mask] = np.concatenate(rows)
+    return padded, mask
 
 
 def _fault(row: int, name: str, what: str, hint: str) -> UserError:

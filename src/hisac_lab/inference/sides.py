@@ -68,15 +68,15 @@ class CountedAgents(Side):
     @classmethod
     def count(cls, model: Ranker, requests: Requests, runtime: Runtime) -> CountedAgents:
         """Counts the votes of all requests for a model that reads agents."""
-        parts: list[tuple[Array, Agents]] = []
+        blocks: list[tuple[Array, Agents]] = []
         for index in in_order(requests):
             agents = model.agents(History.of(requests.take(index).histories(), runtime.device))
             assert agents is not None, f"{type(model.long).__name__} names agents and counts none"
-            parts.append((index, agents))
-        width = max(agents.nodes.shape[1] for _, agents in parts)
+            blocks.append((index, agents))
+        width = max(agents.nodes.shape[1] for _, agents in blocks)
         nodes = np.full((len(requests), width), -1, np.int32)
         votes = np.zeros((len(requests), width), np.int32)
-        for index, agents in parts:
+        for index, agents in blocks:
             nodes[index, : agents.nodes.shape[1]] = agents.nodes.cpu().numpy()
             votes[index, : agents.nodes.shape[1]] = agents.votes.cpu().numpy()
         return cls(nodes, votes)
@@ -85,8 +85,8 @@ class CountedAgents(Side):
         """Agents of the requests at `index`, no wider than they need."""
         nodes = self.nodes[index]
         width = max(1, int((nodes >= 0).sum(axis=1).max()))
-        parts = (nodes[:, :width], self.votes[index][:, :width])
-        return Agents(*(torch.from_numpy(part.astype(np.int64)).to(device) for part in parts))
+        arrays = (nodes[:, :width], self.votes[index][:, :width])
+        return Agents(*(torch.from_numpy(part.astype(np.int64)).to(device) for part in arrays))
 
 
 class StoredInstances(Side):

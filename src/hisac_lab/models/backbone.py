@@ -56,9 +56,9 @@ class ItemEncoder(nn.Module):
         return rows * width * self.ids.embedding_dim
 
     def _encode(self, items: Tensor | slice) -> Tensor:
-        own = every(self.ids) if isinstance(items, slice) else self.ids(items)
+        embedding = every(self.ids) if isinstance(items, slice) else self.ids(items)
         frozen = self.semantic if isinstance(items, slice) else take_rows(self.semantic, items)
-        vector: Tensor = own + self.project(frozen)
+        vector: Tensor = embedding + self.project(frozen)
         for column, table in enumerate(self.tables):
             vector = vector + table(self.fields[items, column])
         return vector
@@ -95,8 +95,8 @@ class Ranker(nn.Module):
     @property
     def sides(self) -> frozenset[str]:
         """Side inputs that the model reads, by the attribute of `History` that holds them."""
-        own = {"time"} if any(name in PERIODS for name in self.backbone.features) else set()
-        return frozenset(own) if self.long is None else self.long.sides | own
+        periods = {"time"} if any(name in PERIODS for name in self.backbone.features) else set()
+        return frozenset(periods) if self.long is None else self.long.sides | periods
 
     @property
     def reads(self) -> InstanceQuery | None:
@@ -115,32 +115,32 @@ class Ranker(nn.Module):
     def encode(self, history: History) -> UserState:
         """Once per request: histories to user states; knows no candidate."""
         width = self.backbone.short_window
-        whole = history if self.long is not None else history.last(width)
+        visible = history if self.long is not None else history.last(width)
         if self.long is not None and self.long.lazy and torch.is_grad_enabled():
             with torch.no_grad():
-                events = self.embed(whole.items, whole.ages)
-            newest = self.embed(whole.items[:, -width:], whole.ages[:, -width:])
+                events = self.embed(visible.items, visible.ages)
+            newest = self.embed(visible.items[:, -width:], visible.ages[:, -width:])
         else:
-            events = self.embed(whole.items, whole.ages)
+            events = self.embed(visible.items, visible.ages)
             newest = events[:, -width:]
-        parts = {
+        tensors = {
             "short_events": newest,
-            "short_mask": whole.mask[:, -width:],
+            "short_mask": visible.mask[:, -width:],
             "context": context_features(history, self.backbone.features),
         }
         if self.long is not None:
-            parts |= self.long.encode(whole, events)
-        return UserState(parts)
+            tensors |= self.long.encode(visible, events)
+        return UserState(tensors)
 
     def features(self, state: UserState, candidates: Tensor) -> Tensor:
         """What the tower sees of each candidate; (R, C) items to (R, C, F)."""
         queries = self.encoder(candidates)
-        found = [self.short(queries, state["short_events"], state["short_mask"])]
+        answers = [self.short(queries, state["short_events"], state["short_mask"])]
         if self.long is not None and self.gate is not None:
-            answer = self.long.attend(state, Candidates(candidates, queries, found[0], self.embed))
-            found.append(self.gate * answer)
+            answer = self.long.attend(state, Candidates(candidates, queries, answers[0], self.embed))
+            answers.append(self.gate * answer)
         context = state["context"][:, None, :].expand(-1, queries.shape[1], -1)
-        return torch.cat([queries, *found, *(queries * one for one in found), context], dim=-1)
+        return torch.cat([queries, *answers, *(queries * one for one in answers), context], dim=-1)
 
     def score(self, state: UserState, candidates: Tensor) -> Tensor:
         """Per candidate: (R, C) items to (R, C) logits."""

@@ -27,7 +27,7 @@ from hisac_lab.models.contract import CardLine, ItemSpace, Kind, LongBranch
 MODULES = sorted(f"{models.__name__}.{module.name}" for module in pkgutil.iter_modules(models.__path__))
 
 
-def _own() -> Iterator[type[Kind]]:
+def _built_in() -> Iterator[type[Kind]]:
     """The kinds of this package."""
     for name in MODULES:
         if name != __name__:
@@ -46,9 +46,9 @@ def _fault(name: str, kind: Any) -> str | None:
     return None if _name(kind) == name else f"has a Config of kind {_name(kind)!r}"
 
 
-OWN: dict[str, type[Kind]] = {_name(kind): kind for kind in sorted(_own(), key=_name)}
-KINDS: dict[str, type[Kind]] = OWN | plugins.load(plugins.MODELS, OWN, _fault)
-"""Each kind's class by name; `OWN` are those of this package."""
+BUILT_IN: dict[str, type[Kind]] = {_name(kind): kind for kind in sorted(_built_in(), key=_name)}
+KINDS: dict[str, type[Kind]] = BUILT_IN | plugins.load(plugins.MODELS, BUILT_IN, _fault)
+"""Each kind's class by name; `BUILT_IN` are those of this package."""
 
 if TYPE_CHECKING:
     AnyModel: TypeAlias = ModelConfig
@@ -72,8 +72,8 @@ class Models(RootModel[dict[str, AnyModel]]):
             UserError: There is no model of that name.
         """
         if name not in self.root:
-            known = ", ".join(self.root)
-            raise UserError(SETTINGS, f"{name!r} is not in it (there are: {known})", "add it", "models")
+            names = ", ".join(self.root)
+            raise UserError(SETTINGS, f"{name!r} is not in it (there are: {names})", "add it", "models")
         return self.root[name]
 
 
@@ -90,11 +90,11 @@ def build(config: ModelConfig, backbone: BackboneConfig, items: ItemSpace, seed:
         UserError: The configuration asks for more than codebook, items or backbone can give.
     """
     torch.manual_seed(seed)
-    made = KINDS[config.kind].make(config, backbone, items)
-    if isinstance(made, Ranker):
-        return made
-    assert made is None or isinstance(made, LongBranch)
-    return Ranker(backbone, items, made)
+    model = KINDS[config.kind].make(config, backbone, items)
+    if isinstance(model, Ranker):
+        return model
+    assert model is None or isinstance(model, LongBranch)
+    return Ranker(backbone, items, model)
 
 
 def fidelity_card(config: ModelConfig) -> tuple[CardLine, ...]:

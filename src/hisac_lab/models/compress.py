@@ -63,8 +63,8 @@ class CompressedBranch(LongBranch):
         compressed, bias = self.compress(history, values)
         if self.block is not None:
             pairs = bias[:, None, None, :].expand(-1, -1, bias.shape[1], -1)
-            own = torch.eye(bias.shape[1], dtype=torch.bool, device=bias.device)
-            alone = own & (bias <= FLOOR)[:, None, None, :]  # an empty place sees itself, to stay finite
+            itself = torch.eye(bias.shape[1], dtype=torch.bool, device=bias.device)
+            alone = itself & (bias <= FLOOR)[:, None, None, :]  # an empty place sees itself, to stay finite
             compressed = self.block.tokens(compressed, pairs.masked_fill(alone, 0.0))[0]
         return {"keys": self.reader.to_key(compressed), "values": self.reader.to_value(compressed), "bias": bias}
 

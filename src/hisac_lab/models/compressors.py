@@ -138,23 +138,23 @@ class CompressBranch(CompressedBranch):
             return torch.where(history.mask, from_newest * self.size // length.clamp(min=1), -1)
         if self.config.by == "lsh":
             return torch.where(history.mask, self.item_bucket[history.items], -1)
-        return self._k_means(history.items, history.mask & self._known(history.items))
+        return self._k_means(history.items, history.mask & self._embedded(history.items))
 
-    def _known(self, items: Tensor) -> Tensor:
+    def _embedded(self, items: Tensor) -> Tensor:
         """Whether items have an embedding; any shape."""
         return take_rows(self.semantic, items).abs().amax(dim=-1) > 0
 
     @torch.no_grad()
-    def _k_means(self, items: Tensor, known: Tensor) -> Tensor:
-        found = distinct(items, known)
-        group = torch.empty_like(found.values)
-        some = max(1, CELLS // (self.size * group.shape[1]))
-        alike = found.counts.count_nonzero(dim=1).argsort()  # together, so that little is padded
-        for rows in torch.split(alike, some):
-            counts = found.counts[rows]
+    def _k_means(self, items: Tensor, embedded: Tensor) -> Tensor:
+        points = distinct(items, embedded)
+        group = torch.empty_like(points.values)
+        at_once = max(1, CELLS // (self.size * group.shape[1]))
+        alike = points.counts.count_nonzero(dim=1).argsort()  # together, so that little is padded
+        for rows in torch.split(alike, at_once):
+            counts = points.counts[rows]
             width = max(1, int(counts.any(dim=0).sum()))
-            group[rows, :width] = self._lloyd(found.values[rows, :width], counts[:, :width])
-        return torch.where(found.slots >= 0, group.gather(1, found.slots.clamp(min=0)), -1)
+            group[rows, :width] = self._lloyd(points.values[rows, :width], counts[:, :width])
+        return torch.where(points.slots >= 0, group.gather(1, points.slots.clamp(min=0)), -1)
 
     def _lloyd(self, values: Tensor, counts: Tensor) -> Tensor:
         """Group of each distinct item, which weighs its count, -1 in the padding; (R, U) int64."""
@@ -209,6 +209,6 @@ class CompressBranch(CompressedBranch):
         if self.config.by == "queries":
             encode += length * self.dim**2 + 2 * length * self.size * self.dim
         elif self.config.by == "kmeans":
-            points = distinct(history.items, self._known(history.items)).values.shape[1]
+            points = distinct(history.items, self._embedded(history.items)).values.shape[1]
             encode += (self.config.iterations + 1) * points * self.size * self.semantic.shape[1]
         return Cost(state, encode, 0, candidate)

@@ -64,18 +64,18 @@ class UserState:
     """What `encode` leaves of a request: everything `score` needs to know of the user.
 
     Attributes:
-        parts: Tensors with R rows, by name.
+        tensors: Tensors with R rows, by name.
     """
 
-    parts: dict[str, Tensor]
+    tensors: dict[str, Tensor]
 
     def __getitem__(self, name: str) -> Tensor:
-        return self.parts[name]
+        return self.tensors[name]
 
     @property
     def bytes(self) -> int:
         """Bytes of all tensors; divide by R for one user."""
-        return sum(part.numel() * part.element_size() for part in self.parts.values())
+        return sum(part.numel() * part.element_size() for part in self.tensors.values())
 
 
 @dataclass(frozen=True)
@@ -131,8 +131,8 @@ class ItemSpace:
     @property
     def routed(self) -> Tensor:
         """The items in the space of the codebook's vectors, zero rows without one; (items, S')."""
-        own = self.codebook.item_vectors
-        return self.semantic if own is None else torch.from_numpy(own)
+        routed = self.codebook.item_vectors
+        return self.semantic if routed is None else torch.from_numpy(routed)
 
     def shape(self) -> dict[str, Any]:
         """What is needed to build an empty space of the same shape: `ItemSpace.blank(**shape)`."""
@@ -161,10 +161,10 @@ class ItemSpace:
 
     def shuffled(self, seed: int) -> ItemSpace:
         """Embeddings and semantic IDs change places among the items that have one; fields stay. A control."""
-        known = torch.from_numpy(self.codebook.item_nodes[:, 0] >= 0).nonzero()[:, 0]
-        other = known[torch.randperm(len(known), generator=torch.Generator().manual_seed(seed))]
+        with_id = torch.from_numpy(self.codebook.item_nodes[:, 0] >= 0).nonzero()[:, 0]
+        other = with_id[torch.randperm(len(with_id), generator=torch.Generator().manual_seed(seed))]
         place = torch.arange(len(self.semantic))
-        place[known] = other
+        place[with_id] = other
         book, moved = self.codebook, place.numpy()
         vectors = None if book.item_vectors is None else book.item_vectors[moved]
         book = replace(book, item_nodes=book.item_nodes[moved], item_vectors=vectors)

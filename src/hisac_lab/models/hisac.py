@@ -364,8 +364,8 @@ class HiSACBranch(RoutedBranch):
 
     def attend(self, state: UserState, candidates: Candidates) -> Tensor:
         """Multi-head target attention over the agents, and the candidate's own path; (R, C, D)."""
-        found = super().attend(state, candidates)
-        return found if self.path is None else found + self.path.attend(state.parts, candidates.items).to(found.dtype)
+        out = super().attend(state, candidates)
+        return out if self.path is None else out + self.path.attend(state.tensors, candidates.items).to(out.dtype)
 
     def cost(self, history: History) -> Cost:
         """Routing is linear in the history once per request; a candidate sees K agents."""

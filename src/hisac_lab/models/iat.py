@@ -169,11 +169,11 @@ class IATBranch(LongBranch):
             raise UserError("model iat", "there are no stored instances", "fetch them from an instance store")
         past = history.instances.last(self.config.window)
         if self.items is not None:
-            parts = [self.items(past.items)]
+            columns = [self.items(past.items)]
         else:
-            parts = [torch.sigmoid(self.adapt(past.vectors.detach()))]
-        parts += [] if self.label is None else [self.label(past.labels)]
-        tokens = self.token(torch.cat([*parts, self.age(age_bucket(past.ages))], dim=-1))
+            columns = [torch.sigmoid(self.adapt(past.vectors.detach()))]
+        columns += [] if self.label is None else [self.label(past.labels)]
+        tokens = self.token(torch.cat([*columns, self.age(age_bucket(past.ages))], dim=-1))
         gaps = (past.ages[:, None, :] - past.ages[:, :, None]).abs()
         eye = torch.eye(past.mask.shape[1], dtype=torch.bool, device=past.mask.device)
         kept = self.stack.tokens(tokens, self.stack.bias(gaps, past.mask[:, None, :] | eye))[1]

@@ -170,18 +170,18 @@ class InstanceSource(Ranker, Kind):
 
     def encode(self, history: History) -> UserState:
         """The ranker's state; in user order also keys and values of the stored instances."""
-        parts = super().encode(history).parts
+        tensors = super().encode(history).tensors
         if self.reader is None:
-            return UserState(parts)
+            return UserState(tensors)
         past = history.instances
         if past is None:
             past = Instances.none(len(history.items), self.config.dim, history.items.device)
         past = past.last(self.config.window - 1)
         before = past.mask[:, None, :] & (past.ages[:, None, :] > past.ages[:, :, None])
-        own = torch.eye(past.mask.shape[1], dtype=torch.bool, device=past.mask.device)
-        bias = self.reader.bias(past.ages[:, None, :] - past.ages[:, :, None], before | own)
+        itself = torch.eye(past.mask.shape[1], dtype=torch.bool, device=past.mask.device)
+        bias = self.reader.bias(past.ages[:, None, :] - past.ages[:, :, None], before | itself)
         kept = self.reader.tokens(past.vectors.detach(), bias)[1]
-        return UserState(parts | {"kept": kept, "bias": self.reader.bias(past.ages[:, None], past.mask[:, None])})
+        return UserState(tensors | {"kept": kept, "bias": self.reader.bias(past.ages[:, None], past.mask[:, None])})
 
     def instance(self, state: UserState, candidates: Tensor) -> Tensor:
         """What is stored of each candidate if it is served: (R, C) items to (R, C, E), each number within -1..1."""
@@ -219,9 +219,9 @@ class InstanceSource(Ranker, Kind):
         moments = times // unit * unit
         before = real[:, None, :] & (times[:, None, :] < moments[:, :, None])
         newest = before.sum(dim=2, keepdim=True) - before.cumsum(dim=2) < self.config.window - 1
-        own = torch.eye(times.shape[1], dtype=torch.bool, device=times.device)
+        itself = torch.eye(times.shape[1], dtype=torch.bool, device=times.device)
         gaps = (times[:, :, None] - times[:, None, :]).clamp(min=0)
-        return self.reader.tokens(vectors, self.reader.bias(gaps, (before & newest) | own))[0]
+        return self.reader.tokens(vectors, self.reader.bias(gaps, (before & newest) | itself))[0]
 
     def score_users(
         self,

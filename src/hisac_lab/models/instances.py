@@ -33,8 +33,8 @@ class Instances:
     @classmethod
     def of(cls, arrays: InstanceArrays, device: torch.device | str = "cpu") -> Instances:
         """Moves fetched arrays to `device`."""
-        parts = (arrays.vectors, arrays.items, arrays.ages, arrays.labels, arrays.mask)
-        return cls(*(torch.from_numpy(part).to(device) for part in parts))
+        columns = (arrays.vectors, arrays.items, arrays.ages, arrays.labels, arrays.mask)
+        return cls(*(torch.from_numpy(part).to(device) for part in columns))
 
     @classmethod
     def none(cls, rows: int, dim: int, device: torch.device | str = "cpu") -> Instances:
@@ -44,5 +44,5 @@ class Instances:
 
     def last(self, count: int) -> Instances:
         """The most recent `count` of each request."""
-        parts = (self.vectors, self.items, self.ages, self.labels, self.mask)
-        return Instances(*(part[:, -count:] for part in parts))
+        columns = (self.vectors, self.items, self.ages, self.labels, self.mask)
+        return Instances(*(part[:, -count:] for part in columns))

@@ -132,17 +132,17 @@ class MIRRNBranch(LongBranch):
 
     def encode(self, history: History, events: Tensor) -> dict[str, Tensor]:
         """History, signatures, and what the two queries that know no candidate find; places are (R, 2, K)."""
-        parts = event_state(history, events)
+        state = event_state(history, events)
         with torch.no_grad():
-            parts["long_key"] = self._sign(events)
+            state["long_key"] = self._sign(events)
             queries = torch.stack([means(events, history.mask, self.config.recent), means(events, history.mask)], dim=1)
-            parts["route_places"], parts["route_valid"] = self._find(UserState(parts), queries)
-        return parts
+            state["route_places"], state["route_valid"] = self._find(UserState(state), queries)
+        return state
 
     def retrieve(self, state: UserState, candidates: Candidates) -> tuple[Tensor, Tensor]:
         """Places found for each candidate, then for the two other queries; two (R, C + 2, K)."""
-        own, own_valid = self._find(state, candidates.vectors)
-        return torch.cat([own, state["route_places"]], dim=1), torch.cat([own_valid, state["route_valid"]], dim=1)
+        places, valid = self._find(state, candidates.vectors)
+        return torch.cat([places, state["route_places"]], dim=1), torch.cat([valid, state["route_valid"]], dim=1)
 
     def attend(self, state: UserState, candidates: Candidates) -> Tensor:
         """(R, C, D)."""
@@ -151,18 +151,18 @@ class MIRRNBranch(LongBranch):
         from_newest = state["long_mask"].shape[1] - 1 - places
         far = torch.log2(1.0 + from_newest.double()).long().clamp(max=PLACES - 1)
         chosen = (chosen_events(state, candidates, places) + 0.02 * self.place(far)) * valid[..., None]
-        parts = (slice(None, count), slice(count, count + 1), slice(count + 1, None))
-        routes = [one(chosen[:, part]) for one, part in zip(self.filters, parts, strict=True)]
+        groups = (slice(None, count), slice(count, count + 1), slice(count + 1, None))
+        routes = [one(chosen[:, part]) for one, part in zip(self.filters, groups, strict=True)]
         answers = torch.cat(
             [
                 (route * valid[:, part, :, None]).sum(dim=2) / valid[:, part].sum(dim=2)[..., None].clamp(min=1)
-                for route, part in zip(routes, parts, strict=True)
+                for route, part in zip(routes, groups, strict=True)
             ],
             dim=1,
         )  # (R, C + 2, D)
-        own, common = answers[:, :count, None], answers[:, None, count:].expand(-1, count, -1, -1)
-        some = state["long_mask"].any(dim=1)[:, None, None].expand(-1, count, len(ROUTES))
-        out: Tensor = self.fuse(candidates.vectors, torch.cat([own, common], dim=2), some)
+        answer, common = answers[:, :count, None], answers[:, None, count:].expand(-1, count, -1, -1)
+        has_events = state["long_mask"].any(dim=1)[:, None, None].expand(-1, count, len(ROUTES))
+        out: Tensor = self.fuse(candidates.vectors, torch.cat([answer, common], dim=2), has_events)
         return out
 
     def cost(self, history: History) -> Cost:
@@ -170,8 +170,10 @@ class MIRRNBranch(LongBranch):
         length, (dim, bits), top = history.items.shape[1], self.planes.shape, self.config.top
         words = -(-bits // hashing.WORD)
         state = length * (4 * dim + 1 + 4 * words) + 2 * top * (8 + 1)
-        one = (top // 2 + 1) * dim * (dim // self.config.heads)
-        return Cost(state, (length + 2) * dim * bits, 2 * one, dim * bits + one + self.fuse.cost(len(ROUTES)))
+        per_filter = (top // 2 + 1) * dim * (dim // self.config.heads)
+        return Cost(
+            state, (length + 2) * dim * bits, 2 * per_filter, dim * bits + per_filter + self.fuse.cost(len(ROUTES))
+        )
 
 
 def means(events: Tensor, mask: Tensor, newest: int | None = None) -> Tensor:

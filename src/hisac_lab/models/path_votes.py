@@ -45,29 +45,29 @@ class PathVotes(nn.Module):
 
     def encode(self, history: History) -> dict[str, Tensor]:
         """Per level: the history's nodes in rising order, (R, U) int64, and their log votes and ages, (R, U, 2)."""
-        parts = {}
+        state = {}
         for level in range(self.depth):
             nodes = self.item_nodes[:, level][history.items]
-            found = distinct(nodes, history.mask & (nodes >= 0))
-            place = torch.where(found.slots < 0, found.values.shape[1], found.slots)
-            newest = torch.full((len(nodes), found.values.shape[1] + 1), NOWHERE, device=nodes.device)
+            distinct_nodes = distinct(nodes, history.mask & (nodes >= 0))
+            place = torch.where(distinct_nodes.slots < 0, distinct_nodes.values.shape[1], distinct_nodes.slots)
+            newest = torch.full((len(nodes), distinct_nodes.values.shape[1] + 1), NOWHERE, device=nodes.device)
             newest = newest.scatter_reduce(1, place, history.ages, "amin")[:, :-1]
-            days = torch.where(found.values < 0, 0, newest).float() / DAY
-            facts = torch.stack([found.counts.float(), days], dim=-1).log1p()
-            parts[f"path_nodes_{level}"] = torch.where(found.values < 0, NOWHERE, found.values)
-            parts[f"path_votes_{level}"] = facts
-        return parts
+            days = torch.where(distinct_nodes.values < 0, 0, newest).float() / DAY
+            facts = torch.stack([distinct_nodes.counts.float(), days], dim=-1).log1p()
+            state[f"path_nodes_{level}"] = torch.where(distinct_nodes.values < 0, NOWHERE, distinct_nodes.values)
+            state[f"path_votes_{level}"] = facts
+        return state
 
-    def attend(self, parts: dict[str, Tensor], items: Tensor) -> Tensor:
+    def attend(self, state: dict[str, Tensor], items: Tensor) -> Tensor:
         """What the path of each candidate got: (R, C) items to (R, C, D)."""
         columns = []
         for level in range(self.depth):
-            nodes, facts = parts[f"path_nodes_{level}"], parts[f"path_votes_{level}"]
+            nodes, facts = state[f"path_nodes_{level}"], state[f"path_votes_{level}"]
             wanted = self.item_nodes[:, level][items]
             place = torch.searchsorted(nodes, wanted).clamp(max=nodes.shape[1] - 1)
             there = (nodes.gather(1, place) == wanted)[..., None].to(facts.dtype)
-            own = facts.gather(1, place[..., None].expand(-1, -1, facts.shape[-1]))
-            columns += [there, own * there]
+            votes = facts.gather(1, place[..., None].expand(-1, -1, facts.shape[-1]))
+            columns += [there, votes * there]
         out: Tensor = self.out(torch.cat(columns, dim=-1))
         return out
 
@@ -129,7 +129,7 @@ class VotesBranch(LongBranch):
 
     def attend(self, state: UserState, candidates: Candidates) -> Tensor:
         """What the path of each candidate got; (R, C, D)."""
-        return self.path.attend(state.parts, candidates.items)
+        return self.path.attend(state.tensors, candidates.items)
 
     def cost(self, history: History) -> Cost:
         """Grows with the distinct nodes of the history, a candidate with the levels alone."""

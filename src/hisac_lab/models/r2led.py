@@ -224,23 +224,23 @@ class R2LEDBranch(LongBranch):
 
     def encode(self, history: History, events: Tensor) -> dict[str, Tensor]:
         """History, signatures, IDs, and what the routes that know no candidate find; places are (R, routes, K)."""
-        parts = event_state(history, events)
-        parts["long_nodes"] = self.item_nodes[history.items]
+        state = event_state(history, events)
+        state["long_nodes"] = self.item_nodes[history.items]
         with torch.no_grad():
-            parts["long_key"] = self._sign(events)
+            state["long_key"] = self._sign(events)
             queries, shares = [], []
             newest = torch.zeros_like(history.mask)
             newest[:, -self.config.recent :] = True
             for route in self.config.routes:
                 if route != "target":
-                    part = history.mask & newest if route == "recent" else history.mask
-                    queries.append(means(events, part))
-                    shares.append(self._shares(parts["long_nodes"], history.mask, part))
+                    events_of_route = history.mask & newest if route == "recent" else history.mask
+                    queries.append(means(events, events_of_route))
+                    shares.append(self._shares(state["long_nodes"], history.mask, events_of_route))
             if queries:
-                near = self._near(torch.stack(queries, dim=1), parts["long_key"])
-                found = self._mix(near, torch.stack(shares, dim=1), history.mask)
-                parts["route_places"], parts["route_valid"] = found
-        return parts
+                near = self._near(torch.stack(queries, dim=1), state["long_key"])
+                routed = self._mix(near, torch.stack(shares, dim=1), history.mask)
+                state["route_places"], state["route_valid"] = routed
+        return state
 
     def _sign(self, vectors: Tensor) -> Tensor:
         return hashing.pack(hashing.sign_bits(vectors, self.planes))
@@ -249,23 +249,23 @@ class R2LEDBranch(LongBranch):
         """Collaborative view: share of equal bits; (R, Q, L)."""
         return 1 - hashing.hamming(self._sign(queries), keys).float() / self.config.bits
 
-    def _shares(self, nodes: Tensor, mask: Tensor, part: Tensor) -> Tensor:
+    def _shares(self, nodes: Tensor, mask: Tensor, subset: Tensor) -> Tensor:
         """Semantic view of a set of events: how much of it shares an event's prefix, levels weighed; (R, L)."""
         total = torch.zeros(mask.shape, device=mask.device)
-        size = part.sum(dim=1, keepdim=True).clamp(min=1)
+        size = subset.sum(dim=1, keepdim=True).clamp(min=1)
         for level, weight in enumerate(self.level_weights):
-            found = distinct(nodes[..., level].long(), mask & (nodes[..., level] >= 0))
-            mass = segment_sum(part[..., None].float(), found.slots, found.values.shape[1])[..., 0]
-            share = mass.gather(1, found.slots.clamp(min=0)) / size
-            total = total + weight * share * (found.slots >= 0)
+            prefixes = distinct(nodes[..., level].long(), mask & (nodes[..., level] >= 0))
+            mass = segment_sum(subset[..., None].float(), prefixes.slots, prefixes.values.shape[1])[..., 0]
+            share = mass.gather(1, prefixes.slots.clamp(min=0)) / size
+            total = total + weight * share * (prefixes.slots >= 0)
         return total
 
     def _same(self, wanted: Tensor, nodes: Tensor) -> Tensor:
         """Semantic view of a candidate: its longest shared prefix, levels weighed; (R, C, L)."""
         total = torch.zeros(*wanted.shape[:2], nodes.shape[1], device=nodes.device)
         for level, weight in enumerate(self.level_weights):
-            own, theirs = wanted[:, :, None, level], nodes[:, None, :, level]
-            total = total + weight * ((own == theirs) & (own >= 0))
+            prefix, theirs = wanted[:, :, None, level], nodes[:, None, :, level]
+            total = total + weight * ((prefix == theirs) & (prefix >= 0))
         return total
 
     def _mix(self, near: Tensor, same: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
@@ -297,17 +297,17 @@ class R2LEDBranch(LongBranch):
     @torch.no_grad()
     def find(self, state: UserState, candidates: Candidates) -> list[tuple[Tensor, Tensor]]:
         """Places of every route and which are real; (R, C or 1, K) each."""
-        found, other = [], 0
+        places, other = [], 0
         for route in self.config.routes:
             if route == "target":
                 near = self._near(candidates.vectors, state["long_key"])
                 same = self._same(self.item_nodes[candidates.items], state["long_nodes"])
-                found.append(self._mix(near, same, state["long_mask"]))
+                places.append(self._mix(near, same, state["long_mask"]))
             else:
-                part = slice(other, other + 1)
-                found.append((state["route_places"][:, part], state["route_valid"][:, part]))
+                column = slice(other, other + 1)
+                places.append((state["route_places"][:, column], state["route_valid"][:, column]))
                 other += 1
-        return found
+        return places
 
     def retrieve(self, state: UserState, candidates: Candidates) -> tuple[Tensor, Tensor]:
         """Places of all routes and which are real, two (R, Q, K): C queries or one for each route."""
@@ -327,7 +327,7 @@ class R2LEDBranch(LongBranch):
         e_v = candidates.vectors
         s_v = self.semantic(e_v, self.item_nodes[candidates.items], e_v)
         f_v = e_v if self.bridge is None else e_v + self.bridge(s_v)
-        answers, some = [], []
+        answers, non_empty = [], []
         attentions = iter(self.attentions)
         for places, valid in self.find(state, candidates):
             shape = (-1, e_v.shape[1], -1)
@@ -340,12 +340,12 @@ class R2LEDBranch(LongBranch):
             else:
                 z = torch.sigmoid(self.view_gate(torch.cat([x, s], dim=-1)))
                 answers.append(next(attentions)(f_v, z * x + (1 - z) * self.bridge(s), there))
-            some += [there.any(dim=2)] * (2 if self.view_gate is None else 1)
-        stacked, found = torch.stack(answers, dim=2), torch.stack(some, dim=2)  # (R, C, A, D), (R, C, A)
+            non_empty += [there.any(dim=2)] * (2 if self.view_gate is None else 1)
+        stacked, is_real = torch.stack(answers, dim=2), torch.stack(non_empty, dim=2)  # (R, C, A, D), (R, C, A)
         if self.config.fusion == "attention":
-            out: Tensor = self.fusion(f_v, stacked + self.origin, found)
+            out: Tensor = self.fusion(f_v, stacked + self.origin, is_real)
             return out
-        stacked = stacked * found[..., None]
+        stacked = stacked * is_real[..., None]
         return stacked.mean(dim=2) if self.config.fusion == "mean" else self.concat(stacked.flatten(2))
 
     def cost(self, history: History) -> Cost:

@@ -24,10 +24,10 @@ from hisac_lab.ops.select import best_events, gather_events
 
 def event_state(history: History, events: Tensor) -> dict[str, Tensor]:
     """A history to search in; in training also what is needed to embed the chosen events again."""
-    parts = {"long_events": events, "long_mask": history.mask}
+    state = {"long_events": events, "long_mask": history.mask}
     if torch.is_grad_enabled():
-        parts |= {"long_items": history.items, "long_ages": history.ages}
-    return parts
+        state |= {"long_items": history.items, "long_ages": history.ages}
+    return state
 
 
 def chosen_events(state: UserState, candidates: Candidates, places: Tensor) -> Tensor:
@@ -178,8 +178,8 @@ class SIMBranch(SearchBranch):
             return {"long_key": self.item_key[history.items]}
         if self.how == "embedding":
             return {}
-        found = distinct(history.items, history.mask)
-        return {"long_key": found.slots.int(), "long_distinct": found.values.int()}
+        items = distinct(history.items, history.mask)
+        return {"long_key": items.slots.int(), "long_distinct": items.values.int()}
 
     def search(self, state: UserState, candidates: Candidates) -> tuple[Tensor, Tensor]:
         """Hard: all of one category score alike. Soft: inner products, of equal items to the last bit alike."""
@@ -200,8 +200,8 @@ class SIMBranch(SearchBranch):
         length, dim = history.items.shape[1], self.attention.merge.in_features
         different = len(torch.unique(history.items))
         search = {"embedding": length * dim, "semantic": different * self.item_key.shape[-1]}
-        own = 4 * length * (0 if self.how == "embedding" else 1) + 4 * different * (self.how == "semantic")
-        return Cost(length * (4 * dim + 1) + own, 0, 0, search.get(self.how, 0) + self.attention.cost(self.top))
+        keys = 4 * length * (0 if self.how == "embedding" else 1) + 4 * different * (self.how == "semantic")
+        return Cost(length * (4 * dim + 1) + keys, 0, 0, search.get(self.how, 0) + self.attention.cost(self.top))
 
 
 class ETAConfig(ModelConfig):
@@ -276,5 +276,5 @@ class ETABranch(SearchBranch):
         length = history.items.shape[1]
         dim, bits = self.planes.shape
         words = -(-bits // hashing.WORD)
-        own = length * (4 * dim + 1 + 4 * words)
-        return Cost(own, length * dim * bits, 0, dim * bits + self.attention.cost(self.top))
+        state = length * (4 * dim + 1 + 4 * words)
+        return Cost(state, length * dim * bits, 0, dim * bits + self.attention.cost(self.top))

@@ -85,8 +85,8 @@ class RoutedBranch(CompressedBranch):
             z = take_rows(self.leaf_vectors, leaves)  # (R, K, S)
             e = take_rows(vectors, number)  # (R, U, S)
             # -|z - e|^2 / tau without |z|^2, of which a softmax over behaviors knows nothing, plus log n.
-            own = torch.log(times) - squares[number][:, None, :] / heat
-            scores = torch.baddbmm(own.clamp(min=FLOOR), z * (2 / heat), e.transpose(1, 2))
+            affinity = torch.log(times) - squares[number][:, None, :] / heat
+            scores = torch.baddbmm(affinity.clamp(min=FLOOR), z * (2 / heat), e.transpose(1, 2))
             if self.config.softmax_over == "behaviors":
                 return torch.softmax(scores, dim=2) * real
             scores = (scores - self.leaf_square[leaves][:, :, None] / heat).masked_fill(~real, FLOOR)

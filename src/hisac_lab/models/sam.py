@@ -191,8 +191,8 @@ class SAMBranch(LongBranch):
         events, mask = state["long_events"], state["long_mask"]
         memory = query = v
         gates, memories = [], []
-        for one in self.passes:
-            gate = one(v, query, events, mask)
+        for read in self.passes:
+            gate = read(v, query, events, mask)
             total = torch.bmm(gate.to(events.dtype), events)
             if self.config.scale_sum:
                 total = total * mask.sum(dim=1).clamp(min=1).rsqrt()[:, None, None]
@@ -213,13 +213,13 @@ class SAMBranch(LongBranch):
                 both = torch.cat([step(refined), v], dim=-1)
                 refined = self.refine(both.flatten(0, 1), refined.flatten(0, 1)).view_as(v)
             gates, memories = gates[-1:], [refined]
-        parts = [self._by_place(*pair) for pair in zip(self.places, gates, strict=True)] if self.places else []
-        found = torch.cat([*parts, *memories], dim=-1)
+        by_place = [self._by_place(*pair) for pair in zip(self.places, gates, strict=True)] if self.places else []
+        answers = torch.cat([*by_place, *memories], dim=-1)
         if isinstance(self.norm, nn.BatchNorm1d):
-            found = self._standardize(self.norm, found.flatten(0, 1)).view_as(found)
+            answers = self._standardize(self.norm, answers.flatten(0, 1)).view_as(answers)
         elif self.norm is not None:
-            found = self.norm(found)
-        out: Tensor = self.merge(found)
+            answers = self.norm(answers)
+        out: Tensor = self.merge(answers)
         return out
 
     @staticmethod

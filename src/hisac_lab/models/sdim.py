@@ -90,10 +90,10 @@ class SDIMBranch(LongBranch):
         buckets = self.buckets(candidates.vectors)  # (R, C, G)
         rows = torch.arange(len(buckets), device=buckets.device)[:, None, None]
         groups = torch.arange(self.config.groups, device=buckets.device)
-        found = state["tables"][rows, groups, buckets]  # (R, C, G, D)
+        sums = state["tables"][rows, groups, buckets]  # (R, C, G, D)
         if self.config.normalize:
-            found = torch.nn.functional.normalize(found.float(), dim=-1)
-        return found.mean(dim=2).to(candidates.vectors.dtype)
+            sums = torch.nn.functional.normalize(sums.float(), dim=-1)
+        return sums.mean(dim=2).to(candidates.vectors.dtype)
 
     def cost(self, history: History) -> Cost:
         """Hashing is all there is to multiply."""

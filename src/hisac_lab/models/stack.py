@@ -37,7 +37,7 @@ class SoftmaxBlock(nn.Module):
         self.forward_in = nn.Linear(dim, FEED_FORWARD * dim)
         self.forward_out = nn.Linear(FEED_FORWARD * dim, dim)
 
-    def parts(self, x: Tensor) -> tuple[Tensor, ...]:
+    def projections(self, x: Tensor) -> tuple[Tensor, ...]:
         """Queries, keys, values per head; (R, H, N, D / H) each."""
         return tuple(split_heads(part, self.heads) for part in self.project(self.norm(x)).chunk(3, dim=-1))
 
@@ -45,7 +45,7 @@ class SoftmaxBlock(nn.Module):
         """Attention weights from biased scores; (..., N)."""
         return torch.softmax(scores, dim=-1)
 
-    def finish(self, x: Tensor, mixed: Tensor, parts: tuple[Tensor, ...]) -> Tensor:
+    def finish(self, x: Tensor, mixed: Tensor, projections: tuple[Tensor, ...]) -> Tensor:
         """Output projection, residuals, feed-forward; (R, N, D)."""
         x = x + self.out(join_heads(mixed))
         out: Tensor = x + self.forward_out(torch.relu(self.forward_in(self.norm_forward(x))))
@@ -76,7 +76,7 @@ class HSTUBlock(nn.Module):
         self.project = nn.Linear(dim, 4 * dim)
         self.out = nn.Linear(dim, dim)
 
-    def parts(self, x: Tensor) -> tuple[Tensor, ...]:
+    def projections(self, x: Tensor) -> tuple[Tensor, ...]:
         """Queries, keys, values and gates per head; (R, H, N, D / H) each."""
         projected = nn.functional.silu(self.project(self.norm(x)))
         return tuple(split_heads(part, self.heads) for part in projected.chunk(4, dim=-1))
@@ -87,9 +87,9 @@ class HSTUBlock(nn.Module):
         there = scores > FLOOR / 2
         return nn.functional.silu(torch.where(there, scores, 0.0)) * there / self.window
 
-    def finish(self, x: Tensor, mixed: Tensor, parts: tuple[Tensor, ...]) -> Tensor:
+    def finish(self, x: Tensor, mixed: Tensor, projections: tuple[Tensor, ...]) -> Tensor:
         """Normalized, gated, projected, with a residual; (R, N, D)."""
-        out: Tensor = x + self.out(self.norm_mixed(join_heads(mixed)) * join_heads(parts[3]))
+        out: Tensor = x + self.out(self.norm_mixed(join_heads(mixed)) * join_heads(projections[3]))
         return out
 
     @staticmethod
@@ -146,11 +146,11 @@ class Stack(nn.Module):
         """
         kept = []
         for block in self._blocks():
-            parts = block.parts(x)
-            q, k, v = parts[:3]
+            projections = block.projections(x)
+            q, k, v = projections[:3]
             scores = (q @ k.transpose(2, 3)).float() / math.sqrt(q.shape[-1]) + bias
             kept.append(torch.stack([join_heads(k), join_heads(v)], dim=1))
-            x = block.finish(x, block.weights(scores).to(v.dtype) @ v, parts)
+            x = block.finish(x, block.weights(scores).to(v.dtype) @ v, projections)
         return self.norm(x), torch.stack(kept, dim=1)
 
     def queries(self, x: Tensor, kept: Tensor, bias: Tensor) -> Tensor:
@@ -165,20 +165,20 @@ class Stack(nn.Module):
             (R, C, D).
         """
         for level, block in enumerate(self._blocks()):
-            parts = block.parts(x)
-            q, own_k, own_v = parts[:3]
+            projections = block.projections(x)
+            q, own_k, own_v = projections[:3]
             k, v = (split_heads(part, self.heads) for part in kept[:, level].unbind(dim=1))
             far = (q @ k.transpose(2, 3)).float() / math.sqrt(q.shape[-1]) + bias
             near = (q * own_k).sum(dim=-1, keepdim=True).float() / math.sqrt(q.shape[-1])
             if self.gaps is not None:
                 near = near + self.gaps[None, :, :1, None]
             weights = block.weights(torch.cat([far, near], dim=-1)).to(v.dtype)
-            x = block.finish(x, weights[..., :-1] @ v + weights[..., -1:] * own_v, parts)
+            x = block.finish(x, weights[..., :-1] @ v + weights[..., -1:] * own_v, projections)
         out: Tensor = self.norm(x)
         return out
 
     def cost(self, tokens: int) -> tuple[int, int]:
         """Multiply-adds of `tokens` for so many, and of `queries` for one candidate."""
-        own = sum(block.cost(self.dim) for block in self._blocks())
+        per_token = sum(block.cost(self.dim) for block in self._blocks())
         pairs = 2 * tokens * self.dim * len(self.blocks)
-        return tokens * (own + pairs), own + pairs
+        return tokens * (per_token + pairs), per_token + pairs

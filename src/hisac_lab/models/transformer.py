@@ -97,9 +97,9 @@ class TransformerBranch(LongBranch):
         if self.place is not None:
             x = x + self.place.weight[torch.arange(width, 0, -1, device=x.device)]
         causal = torch.ones(width, width, dtype=torch.bool, device=x.device).tril()
-        own = torch.eye(width, dtype=torch.bool, device=x.device)
+        itself = torch.eye(width, dtype=torch.bool, device=x.device)
         gaps = near.ages[:, None, :] - near.ages[:, :, None]
-        outputs, kept = self.stack.tokens(x, self.stack.bias(gaps, causal & near.mask[:, None, :] | own))
+        outputs, kept = self.stack.tokens(x, self.stack.bias(gaps, causal & near.mask[:, None, :] | itself))
         if self.config.readout == "last":
             return {"last": outputs[:, -1] * near.mask[:, -1:]}
         bias = self.stack.bias(near.ages[:, None, :], near.mask[:, None, :])

@@ -87,10 +87,10 @@ class TWINBranch(LongBranch):
         """The history, with its keys projected once for all candidates."""
         with torch.no_grad():
             keys = self.heads.to_key(events)
-        parts = event_state(history, events) | {"long_keys": keys}
+        state = event_state(history, events) | {"long_keys": keys}
         if self.cross is not None:
-            parts["long_buckets"] = age_bucket(history.ages).to(torch.uint8)
-        return parts
+            state["long_buckets"] = age_bucket(history.ages).to(torch.uint8)
+        return state
 
     @torch.no_grad()
     def retrieve(self, state: UserState, candidates: Candidates) -> tuple[Tensor, Tensor]:

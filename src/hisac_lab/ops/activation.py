@@ -26,11 +26,11 @@ def unit_scores(scaled: Tensor, shift: Tensor, events: Tensor, out: Tensor) -> T
     Returns:
         (R, C, L) float32.
     """
-    few = scaled[..., 0].numel() * events.shape[1] <= 2 * BUFFER  # for a short history all at once is quicker
-    if few or events.device.type != "cpu" or torch.is_autocast_enabled("cpu"):
+    fits = scaled[..., 0].numel() * events.shape[1] <= 2 * BUFFER  # for a short history all at once is quicker
+    if fits or events.device.type != "cpu" or torch.is_autocast_enabled("cpu"):
         return plain_unit_scores(scaled, shift, events, out)
-    found: Tensor = _UnitScores.apply(scaled, shift, events, out)  # type: ignore[no-untyped-call]
-    return found
+    scores: Tensor = _UnitScores.apply(scaled, shift, events, out)  # type: ignore[no-untyped-call]
+    return scores
 
 
 def plain_unit_scores(scaled: Tensor, shift: Tensor, events: Tensor, out: Tensor) -> Tensor:
@@ -52,9 +52,9 @@ class _UnitScores(torch.autograd.Function):
         longer = torch.cat([events, events.new_ones(r, events.shape[1], 1)], dim=2)
         ctx.save_for_backward(scaled, shift, events, out, weights, longer)
         scores = events.new_empty(r, c, events.shape[1])
-        for (keys,), (own, found) in _pieces((longer,), (weights, scores)):
-            hidden = _crossed(own, keys).relu_()
-            torch.bmm(out.expand(len(hidden), 1, h), hidden, out=found.unsqueeze(1))
+        for (keys,), (weight, score) in _pieces((longer,), (weights, scores)):
+            hidden = _crossed(weight, keys).relu_()
+            torch.bmm(out.expand(len(hidden), 1, h), hidden, out=score.unsqueeze(1))
         return scores
 
     @staticmethod
@@ -65,13 +65,15 @@ class _UnitScores(torch.autograd.Function):
         to_events, back = torch.zeros_like(events), scaled * out[:, None]
         by_request = (longer, events, to_events)
         by_candidate = (weights, back, grad, to_scaled, to_shift)
-        for (keys, plain, to_plain), (own, returned, outer, to_own, to_own_shift) in _pieces(by_request, by_candidate):
-            crossed = _crossed(own, keys)
+        for (keys, plain, to_plain), (weight, returned, outer, to_weight, to_weight_shift) in _pieces(
+            by_request, by_candidate
+        ):
+            crossed = _crossed(weight, keys)
             # Gradient of each hidden unit as if its weight were one: the weights come in outside of the sums over L.
             reached = torch.ops.aten.threshold_backward(outer[:, None, :].expand_as(crossed), crossed, 0)
             flat = reached.flatten(0, 1)
-            torch.mm(flat, plain, out=to_own.flatten(0, 1))
-            torch.sum(reached, dim=2, out=to_own_shift)
+            torch.mm(flat, plain, out=to_weight.flatten(0, 1))
+            torch.sum(reached, dim=2, out=to_weight_shift)
             to_plain.addmm_(flat.t(), returned.flatten(0, 1))
         to_out = ((to_scaled * scaled).sum(dim=3) + to_shift * shift).sum(dim=(0, 1))
         return to_scaled * out[:, None], to_shift * out, to_events, to_out
@@ -85,10 +87,10 @@ def _pieces(
     (R, ...) becomes (...) and (R, C, ...) becomes (C', ...). The first tensors are (R, L, D) and (R, C, H, D): they
     say how much a candidate takes.
     """
-    some = max(1, BUFFER // max(1, by_candidate[0].shape[2] * by_request[0].shape[1]))
+    at_once = max(1, BUFFER // max(1, by_candidate[0].shape[2] * by_request[0].shape[1]))
     rows = list(zip(*(part.unbind(0) for part in by_request), strict=True))
-    for parts in zip(*(torch.split(part, some, dim=1) for part in by_candidate), strict=True):
-        yield from zip(rows, zip(*(part.unbind(0) for part in parts), strict=True), strict=True)
+    for pieces in zip(*(torch.split(part, at_once, dim=1) for part in by_candidate), strict=True):
+        yield from zip(rows, zip(*(part.unbind(0) for part in pieces), strict=True), strict=True)
 
 
 def _crossed(weights: Tensor, events: Tensor) -> Tensor:

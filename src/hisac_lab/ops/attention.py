@@ -37,8 +37,8 @@ def attend(queries: Tensor, keys: Tensor, values: Tensor, bias: Tensor, heads: i
     """
     q, k, v = (split_heads(part, heads) for part in (queries, keys, values))
     scores = (q @ k.transpose(-1, -2)).float() / math.sqrt(q.shape[-1]) + bias[..., None, None, :]
-    some = (bias > FLOOR).any(dim=-1)[..., None, None, None]
-    return join_heads((torch.softmax(scores, dim=-1) * some).to(v.dtype) @ v)
+    sees_any = (bias > FLOOR).any(dim=-1)[..., None, None, None]
+    return join_heads((torch.softmax(scores, dim=-1) * sees_any).to(v.dtype) @ v)
 
 
 def plain_attend(queries: Tensor, keys: Tensor, values: Tensor, bias: Tensor, heads: int) -> Tensor:
@@ -49,10 +49,10 @@ def plain_attend(queries: Tensor, keys: Tensor, values: Tensor, bias: Tensor, he
     if not there.any():
         return out
     for head in range(heads):
-        part = slice(head * width, (head + 1) * width)
-        for row, query in enumerate(queries[:, part]):
-            scores = torch.stack([query @ key for key in keys[there][:, part]]) / math.sqrt(width) + bias[there]
-            out[row, part] = torch.softmax(scores, dim=0) @ values[there][:, part]
+        columns = slice(head * width, (head + 1) * width)
+        for row, query in enumerate(queries[:, columns]):
+            scores = torch.stack([query @ key for key in keys[there][:, columns]]) / math.sqrt(width) + bias[there]
+            out[row, columns] = torch.softmax(scores, dim=0) @ values[there][:, columns]
     return out
 
 

@@ -34,9 +34,9 @@ def weighted_auc(labels: Array, scores: Array, weights: Iterable[Array], user: A
     areas = []
     for weight in weights:
         np.cumsum(weight[losers], out=beaten[1:])
-        own = weight[winners]
-        total = own.sum() * beaten[-1]
-        areas.append(own @ (beaten[below] + beaten[not_above]) / 2 / total if total > 0 else np.nan)
+        weight_won = weight[winners]
+        total = weight_won.sum() * beaten[-1]
+        areas.append(weight_won @ (beaten[below] + beaten[not_above]) / 2 / total if total > 0 else np.nan)
     return np.array(areas)
 
 

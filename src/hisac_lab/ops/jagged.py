@@ -39,12 +39,12 @@ def distinct(values: Tensor, mask: Tensor) -> Distinct:
     fresh[:, 1:] &= ordered[:, 1:] != ordered[:, :-1]
     place = torch.where(real, fresh.cumsum(dim=1) - 1, -1)
     width = max(1, int(fresh.sum(dim=1).max())) if fresh.numel() else 1
-    found = values.new_full((len(values), width), -1)
+    table = values.new_full((len(values), width), -1)
     row, column = torch.nonzero(fresh, as_tuple=True)
-    found[row, place[row, column]] = ordered[row, column]
+    table[row, place[row, column]] = ordered[row, column]
     slots = torch.empty_like(place).scatter_(1, order, place)
-    counts = torch.zeros_like(found).scatter_add_(1, place.clamp(min=0), real.long())
-    return Distinct(found, counts, slots)
+    counts = torch.zeros_like(table).scatter_add_(1, place.clamp(min=0), real.long())
+    return Distinct(table, counts, slots)
 
 
 def plain_distinct(values: Tensor, mask: Tensor) -> Distinct:
@@ -53,13 +53,13 @@ def plain_distinct(values: Tensor, mask: Tensor) -> Distinct:
         sorted({int(v) for v, m in zip(row, here, strict=True) if m}) for row, here in zip(values, mask, strict=True)
     ]
     width = max(1, *(len(row) for row in rows))
-    found = torch.tensor([row + [-1] * (width - len(row)) for row in rows])
+    table = torch.tensor([row + [-1] * (width - len(row)) for row in rows])
     slots = [
         [row.index(int(v)) if m else -1 for v, m in zip(line, here, strict=True)]
         for row, line, here in zip(rows, values, mask, strict=True)
     ]
     counts = [[line.count(slot) for slot in range(width)] for line in slots]
-    return Distinct(found, torch.tensor(counts), torch.tensor(slots))
+    return Distinct(table, torch.tensor(counts), torch.tensor(slots))
 
 
 def segment_sum(values: Tensor, slots: Tensor, size: int) -> Tensor:

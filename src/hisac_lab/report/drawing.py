@@ -81,8 +81,8 @@ def colors(facts: Facts) -> dict[str, str]:
     Where models are more than colors, the reference and the best ones have a color of their own, all others are gray.
     """
     first = sorted(facts.ranking, key=lambda name: name != facts.evaluated.reference)[: len(PALETTE)]
-    own = dict(zip(sorted(first), PALETTE, strict=False))
-    return {name: own.get(name, GRAY) for name in sorted(facts.ranking)}
+    color = dict(zip(sorted(first), PALETTE, strict=False))
+    return {name: color.get(name, GRAY) for name in sorted(facts.ranking)}
 
 
 def styles(facts: Facts) -> dict[str, dict[str, Any]]:
@@ -98,8 +98,8 @@ def styles(facts: Facts) -> dict[str, dict[str, Any]]:
 
 def legend(sheet: Sheet, handles: Sequence[Artist] | None = None) -> None:
     """A legend above the axes: each label once, the others last."""
-    found, labels = sheet.axes[0].get_legend_handles_labels()
-    named = dict(zip(labels, found, strict=True))
+    artists, labels = sheet.axes[0].get_legend_handles_labels()
+    named = dict(zip(labels, artists, strict=True))
     shown = [named[label] for label in sorted(named, key=OTHERS.__eq__)] if handles is None else handles
     sheet.legend(handles=shown, loc="outside upper left", ncols=3, columnspacing=1.4)
 

@@ -64,9 +64,9 @@ def _prose(text: str) -> Markup:
 
 def _markdown(text: str) -> str:
     """Plain text with `code` as Markdown on one line, fit for the cell of a table."""
-    parts = _CODE.split(" ".join(text.split()))
-    for place in range(0, len(parts), 2):
-        safe = parts[place].replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-        parts[place] = _MARKUP.sub(lambda match: "\\" + match[0], safe)
-    parts[1::2] = ["`" + part.replace("|", "\\|") + "`" for part in parts[1::2]]
-    return "".join(parts)
+    pieces = _CODE.split(" ".join(text.split()))
+    for place in range(0, len(pieces), 2):
+        safe = pieces[place].replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+        pieces[place] = _MARKUP.sub(lambda match: "\\" + match[0], safe)
+    pieces[1::2] = ["`" + part.replace("|", "\\|") + "`" for part in pieces[1::2]]
+    return "".join(pieces)

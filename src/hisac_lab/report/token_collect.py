@@ -39,18 +39,18 @@ class CodebookReader:
             raise explain_os_error(error, prepared / "items.parquet") from error
         self.texts = table["text"].astype(str).tolist()
         self.titles = table["title"].astype(str).tolist() if "title" in table else self.texts
-        self.known: Array = np.flatnonzero(self.book.item_nodes[:, 0] >= 0)
+        self.with_id: Array = np.flatnonzero(self.book.item_nodes[:, 0] >= 0)
 
     def tiles(self) -> tuple[Tile, ...]:
         """The first-level nodes, those with most items first."""
-        found = []
+        tiles = []
         for node in np.argsort(-self.book.counts[0], kind="stable").tolist():
             children = (
                 self.book.counts[1][self.book.parents[1] == node]
                 if self.book.depth > 1
                 else self.book.counts[0][[node]]
             )
-            found.append(
+            tiles.append(
                 Tile(
                     code=int(self.book.codes[0][node]),
                     items=int(self.book.counts[0][node]),
@@ -59,7 +59,7 @@ class CodebookReader:
                     titles=tuple(self.titles[row] for row in typical(self.book, self.vectors, node, 0, TITLES)),
                 )
             )
-        return tuple(found)
+        return tuple(tiles)
 
     def portrait(self, budgets: list[int]) -> UserPortrait:
         """Votes of the user with the longest history; of equals the first.
@@ -72,15 +72,15 @@ class CodebookReader:
         number = int(lengths.argmax())
         end = int(self.store.offsets[number + 1])
         items = np.asarray(self.store.items[max(end - self.store.limit, end - int(lengths[number])) : end])
-        found = portray(book, items, budgets)
-        levels = [[node for node in found.cut if node.level == level] for level in range(book.depth)]
+        portrait = portray(book, items, budgets)
+        levels = [[node for node in portrait.cut if node.level == level] for level in range(book.depth)]
         return UserPortrait(
             user=str(self.store.user_ids[number]),
-            behaviors=found.behaviors,
-            voting=found.voting,
-            covered=found.covered,
-            agents=tuple(self._bar(agent, kept=True) for agent in found.agents),
-            cut=tuple(self._bar(node, kept=False) for node in found.cut[:CUT]),
+            behaviors=portrait.behaviors,
+            voting=portrait.voting,
+            covered=portrait.covered,
+            agents=tuple(self._bar(agent, kept=True) for agent in portrait.agents),
+            cut=tuple(self._bar(node, kept=False) for node in portrait.cut[:CUT]),
             cut_by_level=tuple((len(nodes), sum(node.votes for node in nodes)) for nodes in levels),
         )
 
@@ -91,4 +91,4 @@ class CodebookReader:
         return Bar(path, voted.level + 1, voted.votes, name, kept)
 
     def _words(self, node: int, level: int) -> tuple[str, ...]:
-        return tuple(words_of(self.texts, self.book.items_at(node, level), self.known, WORDS))
+        return tuple(words_of(self.texts, self.book.items_at(node, level), self.with_id, WORDS))

@@ -13,7 +13,7 @@ from hisac_lab.report.facts import Facts
 METRICS = {"auc": "AUC", "gauc": "GAUC", "log_loss": "log loss"}
 
 
-def whole(value: float) -> str:
+def integer(value: float) -> str:
     """12,345."""
     return f"{value:,.0f}"
 
@@ -71,6 +71,6 @@ def excludes_zero(interval: Interval) -> bool:
 
 def metric_names(facts: Facts) -> dict[str, str]:
     """Metric keys and their names: pooled AUC, AUC per user, log loss, then the ranking metrics."""
-    found = facts.scores.models[facts.ranking[0]].metrics
-    keys = [key for key in METRICS if key in found] + sorted(set(found) - set(METRICS))
+    metrics = facts.scores.models[facts.ranking[0]].metrics
+    keys = [key for key in METRICS if key in metrics] + sorted(set(metrics) - set(METRICS))
     return {key: METRICS.get(key, key.replace("ndcg", "NDCG").replace("recall", "Recall")) for key in keys}

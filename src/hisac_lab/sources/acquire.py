@@ -87,7 +87,7 @@ def acquire(config: AcquireConfig, *, out: Path) -> None:
     if config.dataset in BROUGHT:
         facts = _brought(BROUGHT[config.dataset], config, out)
     elif config.dataset == "own":
-        facts = _own(config, out)
+        facts = _take_own(config, out)
     elif config.dataset in SOURCES:
         facts = _foreign(config, out)
     else:
@@ -120,8 +120,8 @@ def _brought(data_set: Brought, config: AcquireConfig, out: Path) -> Facts:
             continue
         with tempfile.TemporaryDirectory(dir=out) as draft:
             try:
-                found = data_set.finders[source](config, Path(draft))
-                facts = data_set.take(found, out, source == "path")
+                raw = data_set.finders[source](config, Path(draft))
+                facts = data_set.take(raw, out, source == "path")
             except SourceUnavailable as refusal:
                 refusals.append(f"{source}: {refusal}")
                 say(f"acquire: {refusals[-1]}")
@@ -151,30 +151,30 @@ def _download(config: AcquireConfig, draft: Path, urls: tuple[str, ...], sha256:
     raise SourceUnavailable(", ".join(refusals))
 
 
-def _take_movielens(found: Path, out: Path, is_local: bool) -> Facts:
+def _take_movielens(raw: Path, out: Path, is_local: bool) -> Facts:
     """The files of either layout; an archive must be the official one, or the wheel."""
-    if found.is_file() and is_local:
-        check(found, ARCHIVE_SHA256)
-    known = {name for names in LAYOUTS.values() for name in names}
+    if raw.is_file() and is_local:
+        check(raw, ARCHIVE_SHA256)
+    wanted = {name for names in LAYOUTS.values() for name in names}
     contents: dict[str, bytes] = {}
-    for name, content in members(found, lambda name: PurePosixPath(name).name in known):
+    for name, content in members(raw, lambda name: PurePosixPath(name).name in wanted):
         contents.setdefault(PurePosixPath(name).name, content.read())
     for layout, names in LAYOUTS.items():
         if all(name in contents for name in names):
             for name in names:
                 if not contents[name]:
-                    raise UserError(found, "is empty", "fetch the data set again", name)
+                    raise UserError(raw, "is empty", "fetch the data set again", name)
                 (out / name).write_bytes(contents[name])
             return {"layout": layout}
     raise SourceUnavailable(f"no {' or '.join('+'.join(names) for names in LAYOUTS.values())} in it")
 
 
-def _take_changelogs(found: Path, out: Path, is_local: bool) -> Facts:
+def _take_changelogs(raw: Path, out: Path, is_local: bool) -> Facts:
     """The ChangeLogs of GCC, parsed at once so that no names lie about; those of another release only from a path."""
     contents = {
         name: content.read()
         for name, content in members(
-            found,
+            raw,
             lambda name: PurePosixPath(name).name.startswith("ChangeLog"),
             nested=lambda name: re.fullmatch(r"gcc-\d.*\.tar\.\w+", PurePosixPath(name).name) is not None,
         )
@@ -218,7 +218,7 @@ BROUGHT: dict[str, Brought] = {
 }
 
 
-def _own(config: AcquireConfig, out: Path) -> Facts:
+def _take_own(config: AcquireConfig, out: Path) -> Facts:
     """Copies an own log: a file, all tables in a folder, or those a pattern with a star names."""
     if config.path is None:
         raise UserError(SETTINGS, "is null, but acquire.dataset is own", "name your file", "acquire.path")
@@ -288,12 +288,12 @@ def _published(config: AcquireConfig, patterns: tuple[str, ...], out: Path) -> F
     return {"layout": config.dataset}
 
 
-def _table(path: Path, key: str, given: str) -> None:
+def _table(path: Path, key: str, name: str) -> None:
     if not path.is_file():
-        raise UserError(SETTINGS, f"{given!r} is no file", "name an existing file", f"acquire.{key}")
+        raise UserError(SETTINGS, f"{name!r} is no file", "name an existing file", f"acquire.{key}")
     if not _suffix(path):
         hint = "rename it to .csv, .tsv, .jsonl or .parquet"
-        raise UserError(SETTINGS, f"{given!r} has no suffix of a table", hint, f"acquire.{key}")
+        raise UserError(SETTINGS, f"{name!r} has no suffix of a table", hint, f"acquire.{key}")
     if path.stat().st_size == 0:
         raise UserError(path, "is empty", "name a file with a header and rows", f"acquire.{key}")
 

@@ -154,12 +154,12 @@ def _package(stream: IO[bytes]) -> IO[bytes]:
             break
         size = int(header[48:58])
         if header[:16].startswith(b"data.tar"):
-            return io.BufferedReader(_Part(stream, size))
+            return io.BufferedReader(_Member(stream, size))
         stream.read(size + size % 2)
     raise tarfile.ReadError("the package holds no data.tar")
 
 
-class _Part(io.RawIOBase):
+class _Member(io.RawIOBase):
     """The next `size` bytes of a stream."""
 
     def __init__(self, stream: IO[bytes], size: int) -> None:

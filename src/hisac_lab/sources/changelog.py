@@ -149,10 +149,10 @@ def _entries(content: bytes) -> Iterator[tuple[int, str, list[tuple[str, str]]]]
     for line in map(str.rstrip, _decode(content).split("\n")):
         if line and not line[0].isspace():
             is_open = False
-            if found := header(line):
+            if heading := header(line):
                 if day is not None and paragraphs:
                     yield day, author, paragraphs
-                day, author, place, paragraphs = day if found[0] is None else found[0], found[1], "", []
+                day, author, place, paragraphs = day if heading[0] is None else heading[0], heading[1], "", []
                 continue
             subfolder = _SUBFOLDER.fullmatch(line)
             if not subfolder:
@@ -237,8 +237,8 @@ def full_path(folder: str, place: str, path: str) -> str:
 
     Some authors wrote the whole path: one that begins with `folder`, or with the top folder `gcc`, is one already.
     """
-    whole = path.startswith(f"{folder}/") or (path.startswith("gcc/") and folder.startswith("gcc"))
-    full = normpath(path if whole else f"{folder}/{place}/{path}").lstrip("/")
+    is_full = path.startswith(f"{folder}/") or (path.startswith("gcc/") and folder.startswith("gcc"))
+    full = normpath(path if is_full else f"{folder}/{place}/{path}").lstrip("/")
     while full.startswith("../"):
         full = full[3:]
     return full

@@ -62,9 +62,9 @@ def check(path: Path, sha256: str) -> Path:
     Raises:
         SourceUnavailable: It has another.
     """
-    found = sha256_file(path)
-    if found != sha256:
-        raise SourceUnavailable(f"{path.name} has sha256 {found[:12]}..., expected {sha256[:12]}...")
+    digest = sha256_file(path)
+    if digest != sha256:
+        raise SourceUnavailable(f"{path.name} has sha256 {digest[:12]}..., expected {sha256[:12]}...")
     return path
 
 
@@ -74,8 +74,8 @@ def _fetched(command: list[str], what: str, folder: Path, pattern: str) -> Path:
         answer = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     except FileNotFoundError as error:
         raise SourceUnavailable(f"{what} failed ({command[0]} is not installed)") from error
-    found = sorted(folder.glob(pattern))
-    if answer.returncode or not found:
+    fetched = sorted(folder.glob(pattern))
+    if answer.returncode or not fetched:
         last = (answer.stderr.strip().splitlines() or ["no reason given"])[-1]
         raise SourceUnavailable(f"{what} failed ({last})")
-    return found[0]
+    return fetched[0]

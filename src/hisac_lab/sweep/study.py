@@ -83,7 +83,7 @@ class Journal:
                 except (ValueError, KeyError):
                     continue
 
-    def known(self, settings: Settings) -> TrialScores | None:
+    def scores_of(self, settings: Settings) -> TrialScores | None:
         """The answer for these settings, if it was given."""
         return self.answers.get(json.dumps(settings, sort_keys=True))
 
@@ -125,12 +125,12 @@ def run_study(
             asked.append((trial, _settings(config, trial)))
         new: dict[str, Settings] = {}
         for _, settings in asked:
-            if journal.known(settings) is None:
+            if journal.scores_of(settings) is None:
                 new[json.dumps(settings, sort_keys=True)] = settings
         if new:
             evaluate(list(new.values()), journal.note)
         for trial, settings in asked:
-            scores = journal.known(settings)
+            scores = journal.scores_of(settings)
             if scores is None:
                 raise RuntimeError(f"no answer for {settings}")
             study.tell(trial, list(scores.objectives))
@@ -144,10 +144,10 @@ def run_study(
 
 
 def _sampler(seed: int, number: int) -> optuna.samplers.BaseSampler:
-    own = int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
+    trial_seed = int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        return optuna.samplers.TPESampler(seed=own, multivariate=True, n_startup_trials=STARTUP)
+        return optuna.samplers.TPESampler(seed=trial_seed, multivariate=True, n_startup_trials=STARTUP)
 
 
 def _settings(config: SweepConfig, trial: optuna.Trial) -> Settings:

@@ -81,9 +81,9 @@ class ModelContract:
     @pytest.fixture
     def history(self) -> History:
         """Five histories: long, short, empty, middling, one event; some events have no semantic ID."""
-        made = make_history(LENGTHS)
-        made.items[0, 2], made.items[3, -2] = WITHOUT_ID
-        return made
+        history = make_history(LENGTHS)
+        history.items[0, 2], history.items[3, -2] = WITHOUT_ID
+        return history
 
     @pytest.fixture
     def space(self) -> ItemSpace:
@@ -166,14 +166,14 @@ class ModelContract:
 
     def test_a_state_has_one_row_per_request_and_depends_on_it_alone(self, model: Ranker, history: History) -> None:
         state = model.encode(history)
-        assert all(len(part) == len(LENGTHS) for part in state.parts.values())
-        first = {name: part[[1]] for name, part in state.parts.items()}
+        assert all(len(part) == len(LENGTHS) for part in state.tensors.values())
+        first = {name: part[[1]] for name, part in state.tensors.items()}
         torch.testing.assert_close(
-            model.score(dataclasses.replace(state, parts=first), CANDIDATES[[1]]),
+            model.score(dataclasses.replace(state, tensors=first), CANDIDATES[[1]]),
             model(history, CANDIDATES)[[1]],
             **CLOSE,
         )
-        assert state.bytes == sum(part.nbytes for part in state.parts.values())
+        assert state.bytes == sum(part.nbytes for part in state.tensors.values())
 
     def test_agents_counted_beforehand_score_like_agents_counted_now(self, model: Ranker, history: History) -> None:
         agents = model.agents(history)
@@ -189,9 +189,9 @@ class ModelContract:
         wide.instances.vectors.requires_grad_()
         losses = model(wide, CANDIDATES).square().mean() + model(history, CANDIDATES).square().mean()
         losses.backward()
-        for name, part in model.named_parameters():
-            assert part.grad is not None, name
-            assert part.grad.abs().sum() > 0, name
+        for name, parameter in model.named_parameters():
+            assert parameter.grad is not None, name
+            assert parameter.grad.abs().sum() > 0, name
         assert wide.instances.vectors.grad is None
         assert not any(part.requires_grad for part in model.buffers())
         assert len(list(model.buffers())) >= 2
@@ -205,11 +205,11 @@ class ModelContract:
             optimizer.zero_grad()
             model(make_history([40, 40, 30, 20, 0], seed=seed), CANDIDATES).square().mean().backward()
             optimizer.step()
-        for name, part in model.named_buffers():
+        for name, buffer in model.named_buffers():
             if (
                 "running" not in name and "batches_tracked" not in name
             ):  # statistics of batches, which are meant to move
-                assert torch.equal(part, frozen[name]), name
+                assert torch.equal(buffer, frozen[name]), name
         assert all(not torch.equal(part, learned[name]) for name, part in model.named_parameters())
 
     @suits(lambda config, branch: branch is not None)
@@ -228,11 +228,11 @@ class ModelContract:
                 history, items=history.items.gather(1, order), ages=history.ages.gather(1, order)
             )
             other = model.embed(mixed.items, mixed.ages)
-            parts = {name: state[name] for name in ("short_events", "short_mask", "context")} | branch.encode(
+            tensors = {name: state[name] for name in ("short_events", "short_mask", "context")} | branch.encode(
                 mixed, other
             )
-            found = branch.attend(UserState(parts), asked(model, state, CANDIDATES[:2]))
-            moved = max(moved, (found - answers).abs().max().item())
+            moved_answers = branch.attend(UserState(tensors), asked(model, state, CANDIDATES[:2]))
+            moved = max(moved, (moved_answers - answers).abs().max().item())
         assert moved > 1e-4 if branch.ordered else moved < 1e-5
 
     @suits(lambda config, branch: hasattr(branch, "retrieve"))
@@ -261,7 +261,7 @@ class ModelContract:
     ) -> None:
         """Embedding chosen events again, or taking them from all events embedded with gradient, is one and the same."""
         branch = _long(model)
-        found = []
+        both = []
         for lazy in (True, False):
             model.zero_grad()
             if not lazy:
@@ -273,10 +273,10 @@ class ModelContract:
             logits = model(history, CANDIDATES)
             logits.square().sum().backward()
             gradients = {name: part.grad.clone() for name, part in model.named_parameters() if part.grad is not None}
-            found.append((logits.detach(), gradients))
-        torch.testing.assert_close(found[0][0], found[1][0], **CLOSE)
-        for name, gradient in found[0][1].items():
-            torch.testing.assert_close(gradient, found[1][1][name], atol=1e-4, rtol=1e-3)
+            both.append((logits.detach(), gradients))
+        torch.testing.assert_close(both[0][0], both[1][0], **CLOSE)
+        for name, gradient in both[0][1].items():
+            torch.testing.assert_close(gradient, both[1][1][name], atol=1e-4, rtol=1e-3)
 
     @suits(lambda config, branch: branch is not None)
     @pytest.mark.parametrize("length", [6, 30])
@@ -284,17 +284,17 @@ class ModelContract:
         branch = _long(model)
         history, candidates = make_history([length], seed=length), CANDIDATES[:1]
         with torch.inference_mode():
-            whole = model.encode(history)
+            state = model.encode(history)
             events = model.embed(history.items, history.ages)
             with FlopCounterMode(display=False) as counter:
-                parts = branch.encode(history, events)
+                tensors = branch.encode(history, events)
             encode = counter.get_total_flops() // 2
-            wanted = asked(model, whole, candidates)
+            wanted = asked(model, state, candidates)
             with FlopCounterMode(display=False) as counter:
-                branch.attend(whole, wanted)
+                branch.attend(state, wanted)
             attend = counter.get_total_flops() // 2
         declared = branch.cost(history)
-        assert UserState(parts).bytes == declared.state_bytes
+        assert UserState(tensors).bytes == declared.state_bytes
         assert encode == declared.encode
         assert attend == declared.slate + CANDIDATES.shape[1] * declared.candidate
 
@@ -322,15 +322,15 @@ class ModelContract:
         index = np.flatnonzero(requests.lengths > 0)[:: max(1, len(requests) // 8)][:8]
         model = build(self.models[name], BACKBONE, space, 0).eval()
         candidates = torch.from_numpy(requests.candidates[index])
-        one = requests.take(index)
-        assert (one.histories().ages[one.histories().mask] > 0).all()
+        chosen = requests.take(index)
+        assert (chosen.histories().ages[chosen.histories().mask] > 0).all()
         expected = model(Loader.of(model, requests, CPU).batch(index).history, candidates)
         for place in range(len(index)):
-            later = one.store.times >= one.time[place]
-            other = np.where(later, (one.store.items + 1) % len(space.semantic), one.store.items).astype(np.int32)
-            row = dataclasses.replace(requests, store=dataclasses.replace(one.store, items=other))
-            found = model(Loader.of(model, row, CPU).batch(index[[place]]).history, candidates[[place]])
-            torch.testing.assert_close(found, expected[[place]], **CLOSE)
+            later = chosen.store.times >= chosen.time[place]
+            other = np.where(later, (chosen.store.items + 1) % len(space.semantic), chosen.store.items).astype(np.int32)
+            row = dataclasses.replace(requests, store=dataclasses.replace(chosen.store, items=other))
+            logits = model(Loader.of(model, row, CPU).batch(index[[place]]).history, candidates[[place]])
+            torch.testing.assert_close(logits, expected[[place]], **CLOSE)
 
     def test_equal_seeds_give_equal_losses(self, name: str, history: History) -> None:
         """Three steps with dropout: the same from one seed, other numbers from another."""
@@ -338,16 +338,16 @@ class ModelContract:
         labels = (CANDIDATES % 3 == 0).float()
 
         def losses(seed: int) -> list[float]:
-            made = build(self.models[name], backbone, SPACE, seed)
-            optimizer = torch.optim.Adam(made.parameters(), lr=0.01)
-            found = []
+            model = build(self.models[name], backbone, SPACE, seed)
+            optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+            losses_of_steps = []
             for _ in range(3):
-                loss = nn.functional.binary_cross_entropy_with_logits(made(history, CANDIDATES), labels)
+                loss = nn.functional.binary_cross_entropy_with_logits(model(history, CANDIDATES), labels)
                 optimizer.zero_grad()
                 loss.backward()  # type: ignore[no-untyped-call]
                 optimizer.step()
-                found.append(float(loss.detach()))
-            return found
+                losses_of_steps.append(float(loss.detach()))
+            return losses_of_steps
 
         assert losses(0) == losses(0)
         assert losses(0) != losses(1)

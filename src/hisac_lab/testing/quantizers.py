@@ -96,13 +96,13 @@ class QuantizerContract:
         self, name: str, quantizer: ResidualQuantizer, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Blocks are small here, so that there are several for three threads."""
-        found = []
+        fitted = []
         for threads in (1, 3):
             monkeypatch.setattr(arithmetic, "threads", lambda threads=threads: threads)
             monkeypatch.setattr(kmeans, "BLOCK", 32)
-            found.append(fit_quantizer(self.quantizers[name], VECTORS, 0))
-            found[-1].encode(VECTORS)
-        for one, two in zip(*(one.codewords for one in found), strict=True):
+            fitted.append(fit_quantizer(self.quantizers[name], VECTORS, 0))
+            fitted[-1].encode(VECTORS)
+        for one, two in zip(*(one.codewords for one in fitted), strict=True):
             np.testing.assert_array_equal(one, two)
 
     def test_the_global_generators_are_neither_used_nor_disturbed(self, name: str) -> None:
@@ -134,8 +134,8 @@ class QuantizerContract:
         for level, words in enumerate(quantizer.codewords):
             prices = quantizer.prices[level] if quantizer.prices else 0
             scores = ((residual[:, None] - words) ** 2).sum(axis=2) + prices
-            own = np.take_along_axis(scores, codes[:, [level]].astype(np.int64), 1)[:, 0]
-            assert (own <= scores.min(axis=1) + 1e-5).all()
+            distance = np.take_along_axis(scores, codes[:, [level]].astype(np.int64), 1)[:, 0]
+            assert (distance <= scores.min(axis=1) + 1e-5).all()
             residual -= words[codes[:, level]]
 
     def test_projected_items_are_unit_rows_and_decoding_comes_near_them(

@@ -42,11 +42,11 @@ def make_items(seed: int = 0) -> ItemSpace:
     random = np.random.default_rng(seed)
     vectors = random.normal(size=(5, 6))[np.arange(ITEMS) % 5] + random.normal(0, 0.5, (ITEMS, 6))
     unit = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
-    known = ~np.isin(np.arange(ITEMS), WITHOUT_ID)
-    unit[~known] = 0
-    quantizer = fit(unit[known], (5, 3, 3), 20, seed)
+    with_id = ~np.isin(np.arange(ITEMS), WITHOUT_ID)
+    unit[~with_id] = 0
+    quantizer = fit(unit[with_id], (5, 3, 3), 20, seed)
     codes = np.full((ITEMS, 3), -1, np.int32)
-    codes[known] = quantizer.encode(unit[known])
+    codes[with_id] = quantizer.encode(unit[with_id])
     fields = np.stack([np.arange(ITEMS) % 4, np.arange(ITEMS) % 7], axis=1)
     return ItemSpace(torch.from_numpy(unit), torch.from_numpy(fields), (4, 7), grow(codes, quantizer))
 
@@ -54,9 +54,9 @@ def make_items(seed: int = 0) -> ItemSpace:
 def lively(config: ModelConfig, items: ItemSpace, seed: int = 0) -> Ranker:
     """A model whose embedding tables are drawn wide, so that scores differ before any training."""
     model = build(config, BACKBONE, items, seed)
-    for part in model.modules():
-        if isinstance(part, torch.nn.Embedding):
-            torch.nn.init.normal_(part.weight)
+    for module in model.modules():
+        if isinstance(module, torch.nn.Embedding):
+            torch.nn.init.normal_(module.weight)
     return model.eval()
 
 
@@ -67,9 +67,9 @@ def make_history(lengths: list[int], seed: int = 0, items: int = ITEMS) -> Histo
     mask = np.arange(width) >= width - np.array(lengths)[:, None]
     numbers = np.where(mask, random.integers(0, items, mask.shape), 0)
     ages = np.where(mask, -np.sort(-random.integers(1, 365 * DAY, mask.shape), axis=1), 0)
-    parts = [torch.from_numpy(part) for part in (numbers, ages, mask)]
+    columns = [torch.from_numpy(part) for part in (numbers, ages, mask)]
     time = torch.from_numpy(random.integers(10**9, 2 * 10**9, len(lengths)))
-    return History(parts[0], parts[1], parts[2], time=time, instances=make_instances(lengths, seed))
+    return History(columns[0], columns[1], columns[2], time=time, instances=make_instances(lengths, seed))
 
 
 def make_instances(lengths: list[int], seed: int = 0, dim: int = 8, items: int = ITEMS) -> Instances:
@@ -78,14 +78,14 @@ def make_instances(lengths: list[int], seed: int = 0, dim: int = 8, items: int =
     counts = (np.array(lengths) + 1) // 2
     width = max(1, *counts)
     mask = np.arange(width) >= width - counts[:, None]
-    parts = (
+    columns = (
         np.where(mask[..., None], np.tanh(random.normal(size=(*mask.shape, dim))), 0).astype(np.float32),
         np.where(mask, random.integers(0, items, mask.shape), 0),
         np.where(mask, -np.sort(-random.integers(1, 365 * DAY, mask.shape), axis=1), 0),
         np.where(mask, random.integers(0, 3, mask.shape), UNKNOWN),
         mask,
     )
-    return Instances(*(torch.from_numpy(part) for part in parts))
+    return Instances(*(torch.from_numpy(part) for part in columns))
 
 
 def make_requests(users: int = 12, requests: int = 3, seed: int = 0) -> Requests:
@@ -106,13 +106,13 @@ def make_requests(users: int = 12, requests: int = 3, seed: int = 0) -> Requests
 
 def padded(history: History, more: int) -> History:
     """The same histories and instances with `more` columns of padding on the left."""
-    parts = [torch.nn.functional.pad(part, (more, 0)) for part in (history.items, history.ages, history.mask)]
+    columns = [torch.nn.functional.pad(part, (more, 0)) for part in (history.items, history.ages, history.mask)]
     past = history.instances
     if past is not None:
         wide = torch.nn.functional.pad(past.vectors, (0, 0, more, 0))
         rest = (torch.nn.functional.pad(part, (more, 0)) for part in (past.items, past.ages, past.labels, past.mask))
         past = Instances(wide, *rest)
-    return History(parts[0], parts[1], parts[2], time=history.time, instances=past)
+    return History(columns[0], columns[1], columns[2], time=history.time, instances=past)
 
 
 def pick(history: History, rows: list[int]) -> History:
@@ -146,7 +146,7 @@ def prepare_log(config: PrepareConfig, raw: Path, out: Path) -> None:
             prepare(config, ingested=ingested, shards=shards, out=draft)
 
 
-def says(*parts: str) -> pytest.RaisesExc[UserError]:
-    """Expects a `UserError` of one line that holds `parts` in this order, and a hint after a semicolon."""
-    pattern = ".*".join(re.escape(part) for part in parts)
+def says(*pieces: str) -> pytest.RaisesExc[UserError]:
+    """Expects a `UserError` of one line that holds `pieces` in this order, and a hint after a semicolon."""
+    pattern = ".*".join(re.escape(part) for part in pieces)
     return pytest.raises(UserError, match=rf"\A(?=[^\n]*; [^\n]+\Z)[^\n]*{pattern}")

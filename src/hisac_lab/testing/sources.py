@@ -65,8 +65,8 @@ class SourceContract:
 
     def test_the_events_are_those_in_the_files(self, written: Written) -> None:
         expected = written[2]
-        found = _table(_load(written))[list(expected)]
-        pd.testing.assert_frame_equal(found, expected, check_dtype=False)
+        table = _table(_load(written))[list(expected)]
+        pd.testing.assert_frame_equal(table, expected, check_dtype=False)
 
     def test_blocks_are_typed_alike_and_can_be_read_anew(self, written: Written) -> None:
         log = _load(written)
@@ -110,11 +110,11 @@ class SourceContract:
         log = _load(written)
         if log.vectors is None:
             return
-        parts = list(log.vectors())
-        assert all(vectors.dtype == np.float32 and len(ids) == len(vectors) for ids, vectors in parts)
-        assert len({vectors.shape[1] for _, vectors in parts}) == 1
-        assert all(np.isfinite(vectors).all() for _, vectors in parts)
-        names = [name for ids, _ in parts for name in ids]
+        batches = list(log.vectors())
+        assert all(vectors.dtype == np.float32 and len(ids) == len(vectors) for ids, vectors in batches)
+        assert len({vectors.shape[1] for _, vectors in batches}) == 1
+        assert all(np.isfinite(vectors).all() for _, vectors in batches)
+        names = [name for ids, _ in batches for name in ids]
         assert len(set(names)) == len(names)
         assert log.items is None or set(names) <= set(log.items()["item"])
 

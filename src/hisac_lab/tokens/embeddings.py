@@ -39,17 +39,19 @@ def embed(config: EmbedConfig, *, prepared: Path, out: Path) -> None:
     Raises:
         UserError: What the method needs is missing, an item has nothing to be embedded by, or all are the same.
     """
-    parts = config.concat if config.method == "concat" else {config.method: 1.0}
+    weight_of = config.concat if config.method == "concat" else {config.method: 1.0}
     items = _count(prepared)
     files = []
-    for name in sorted(parts):
+    for name in sorted(weight_of):
         files.append(out / f"{name}.npy")
         _write(files[-1], METHODS[name](config, prepared), items)
         if config.method in ("text", "sentence_transformers"):
             _tell_unknown(np.load(files[-1], mmap_mode="r"), config, prepared)
         _finish(files[-1])
     if config.method == "concat":
-        arrays = [(np.load(path, mmap_mode="r"), parts[name]) for path, name in zip(files, sorted(parts), strict=True)]
+        arrays = [
+            (np.load(path, mmap_mode="r"), weight_of[name]) for path, name in zip(files, sorted(weight_of), strict=True)
+        ]
         _write(out / EMBEDDINGS, _side_by_side(arrays, items), items)
         del arrays
         for path in files:
@@ -58,13 +60,13 @@ def embed(config: EmbedConfig, *, prepared: Path, out: Path) -> None:
     else:
         files[0].rename(out / EMBEDDINGS)
     unit = load_array(out, "embeddings")
-    known = sum(int(unit[at : at + BATCH].any(axis=1).sum()) for at in range(0, items, BATCH))
-    if not known:
+    embedded = sum(int(unit[at : at + BATCH].any(axis=1).sum()) for at in range(0, items, BATCH))
+    if not embedded:
         raise UserError(
             prepared, "the items' vectors are all equal or zero", "give them texts or vectors that differ", "items"
         )
     Embedded(
-        method=config.method, parts=parts, items=items, dim=unit.shape[1], items_without_embedding=items - known
+        method=config.method, parts=weight_of, items=items, dim=unit.shape[1], items_without_embedding=items - embedded
     ).save(out)
 
 
@@ -124,12 +126,12 @@ def _finish(path: Path) -> None:
     Static word vectors share one large direction; without the mean, distances tell items apart.
     """
     rows = np.lib.format.open_memmap(path, "r+")
-    sums, known = np.zeros(rows.shape[1]), 0
+    sums, embedded = np.zeros(rows.shape[1]), 0
     for start in range(0, len(rows), BATCH):
         block = rows[start : start + BATCH]
         sums += block.sum(axis=0, dtype=np.float64)
-        known += int(block.any(axis=1).sum())
-    mean = (sums / max(known, 1)).astype(np.float32)
+        embedded += int(block.any(axis=1).sum())
+    mean = (sums / max(embedded, 1)).astype(np.float32)
     for start in range(0, len(rows), BATCH):
         block = np.array(rows[start : start + BATCH])
         before = np.linalg.norm(block, axis=1, keepdims=True)

@@ -51,8 +51,8 @@ def nearest(vectors: Array, centers: Array, prices: Array | None = None) -> tupl
         return _nearest(np.asarray(vectors[start : start + BLOCK], np.float32), table, prices)
 
     codes, distance = np.empty(len(vectors), np.int32), np.empty(len(vectors), np.float32)
-    for start, (own, far) in in_blocks(block, len(vectors)):
-        codes[start : start + BLOCK], distance[start : start + BLOCK] = own, far
+    for start, (nearest_center, far) in in_blocks(block, len(vectors)):
+        codes[start : start + BLOCK], distance[start : start + BLOCK] = nearest_center, far
     return codes, distance
 
 
@@ -171,8 +171,8 @@ def balance(vectors: Array, centers: Array) -> tuple[Array, Array]:
 
 def _even_prices(vectors: Array, centers: Array, prices: Array) -> Array:
     """Steps of dual ascent: crowded centers become dearer; gives the prices with the smallest largest cell."""
-    few = vectors[:: -(-len(vectors) // BLOCK)]
-    two = np.partition((centers**2).sum(axis=1) - 2.0 * few @ centers.T, 1, axis=1)[:, :2]
+    sample = vectors[:: -(-len(vectors) // BLOCK)]
+    two = np.partition((centers**2).sum(axis=1) - 2.0 * sample @ centers.T, 1, axis=1)[:, :2]
     scale = float((two[:, 1] - two[:, 0]).mean()) or 1.0  # what it takes to move a vector to its next center
     target, least, best = len(vectors) / len(centers), len(vectors) + 1, prices
     for step in range(BALANCING_STEPS):
@@ -235,16 +235,16 @@ def _step(vectors: Array, centers: Array, prices: Array | None = None) -> tuple[
 
     def block(start: int) -> tuple[Array, Array, Array]:
         rows = vectors[start : start + BLOCK]
-        own, far = _nearest(rows, table, prices)
+        cells, far = _nearest(rows, table, prices)
         ones = np.ones(len(rows), np.float32)
-        member = sparse.csr_matrix((ones, own, np.arange(len(rows) + 1)), shape=(len(rows), len(centers)))
-        return own, far, member.T @ rows
+        member = sparse.csr_matrix((ones, cells, np.arange(len(rows) + 1)), shape=(len(rows), len(centers)))
+        return cells, far, member.T @ rows
 
     codes, distance = np.empty(len(vectors), np.int32), np.empty(len(vectors), np.float32)
     sums = np.zeros(centers.shape, np.float64)
-    for start, (own, far, part) in in_blocks(block, len(vectors)):
-        codes[start : start + BLOCK], distance[start : start + BLOCK] = own, far
-        sums += part
+    for start, (cells, far, cell_sums) in in_blocks(block, len(vectors)):
+        codes[start : start + BLOCK], distance[start : start + BLOCK] = cells, far
+        sums += cell_sums
     return codes, distance, sums, np.bincount(codes, minlength=len(centers))
 
 

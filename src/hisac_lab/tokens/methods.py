@@ -27,9 +27,9 @@ def _fault(name: str, kind: Any) -> str | None:
     return None if kind.kind == name else f"is of kind {kind.kind!r}"
 
 
-OWN: dict[str, type[ResidualQuantizer]] = {kind.kind: kind for kind in (ResidualQuantizer, RQVAE, RandomCodes)}
-METHODS: dict[str, type[ResidualQuantizer]] = OWN | plugins.load(plugins.QUANTIZERS, OWN, _fault)
-"""Each method's class by name; `OWN` are those of this package."""
+BUILT_IN: dict[str, type[ResidualQuantizer]] = {kind.kind: kind for kind in (ResidualQuantizer, RQVAE, RandomCodes)}
+METHODS: dict[str, type[ResidualQuantizer]] = BUILT_IN | plugins.load(plugins.QUANTIZERS, BUILT_IN, _fault)
+"""Each method's class by name; `BUILT_IN` are those of this package."""
 
 
 def fit_quantizer(config: TokenizeConfig, vectors: Array, seed: int) -> ResidualQuantizer:
@@ -40,7 +40,7 @@ def fit_quantizer(config: TokenizeConfig, vectors: Array, seed: int) -> Residual
         vectors: (n, D) float32 embeddings, none zero; may be memory-mapped.
         seed: In place of the section's own.
     """
-    if config.method not in OWN:
+    if config.method not in BUILT_IN:
         fitted: ResidualQuantizer = METHODS[config.method].fit(vectors, config, seed)  # type: ignore[attr-defined]
         return fitted
     if config.method == "rqvae":

@@ -54,7 +54,7 @@ def measure(
     tree = prefixes(codes)
     variance, errors, cosine = _reconstruction(vectors, codes, quantizer)
     levels = []
-    for level, (width, part) in enumerate(zip(quantizer.widths, tree, strict=True)):
+    for level, (width, nodes) in enumerate(zip(quantizer.widths, tree, strict=True)):
         share = np.bincount(codes[:, level], minlength=width) / len(codes)
         used = share[share > 0]
         entropy = float(-(used * np.log(used)).sum())
@@ -65,13 +65,13 @@ def measure(
             "evenness": float(np.exp(entropy)) / width,
             "entropy_bits": entropy / float(np.log(2)),
             "explained_variance": 1 - errors[level] / variance if variance else 1.0,
-            "prefixes": len(part.count),
-            "fan_out": len(part.count) / (len(tree[level - 1].count) if level else 1),
+            "prefixes": len(nodes.count),
+            "fan_out": len(nodes.count) / (len(tree[level - 1].count) if level else 1),
         }
         if categories is not None:
-            facts["purity"] = purity(part.node, categories)
+            facts["purity"] = purity(nodes.node, categories)
         if other_codes is not None:
-            facts["seed_agreement"] = agreement(part.node, prefixes(other_codes[:, : level + 1])[-1].node)
+            facts["seed_agreement"] = agreement(nodes.node, prefixes(other_codes[:, : level + 1])[-1].node)
         levels.append(facts)
     buckets = tree[-1].count
     quality: dict[str, Any] = {
@@ -109,19 +109,19 @@ def purity(groups: Array, categories: Array) -> float | None:
     return float((both * (both - 1.0)).sum() / pairs) if pairs else None
 
 
-def agreement(one: Array, other: Array) -> float:
+def agreement(groups: Array, others: Array) -> float:
     """Adjusted Rand index of two groupings (Hubert and Arabie 1985): 1 for equal, about 0 for unrelated ones.
 
     Args:
-        one: Group of each item; (n,) int64.
-        other: The same of another grouping.
+        groups: Group of each item; (n,) int64.
+        others: The same of another grouping.
     """
 
     def pairs(counts: Array) -> float:
         return float((counts * (counts - 1.0)).sum() / 2)
 
-    both = pairs(np.unique(one * (int(other.max()) + 1) + other, return_counts=True)[1])
-    rows, columns, total = pairs(np.bincount(one)), pairs(np.bincount(other)), len(one) * (len(one) - 1) / 2
+    both = pairs(np.unique(groups * (int(others.max()) + 1) + others, return_counts=True)[1])
+    rows, columns, total = pairs(np.bincount(groups)), pairs(np.bincount(others)), len(groups) * (len(groups) - 1) / 2
     if rows == columns == both:
         return 1.0
     expected = rows * columns / total
@@ -146,7 +146,7 @@ def overlap(
         probes: Items compared, at most.
     """
     corpus = _spaced(len(vectors), CORPUS)
-    known = np.asarray(vectors[corpus], np.float32)
+    points = np.asarray(vectors[corpus], np.float32)
     _, first, leaf, count = np.unique(leaves.node[corpus], return_index=True, return_inverse=True, return_counts=True)
     places = quantizer.decode(codes[corpus[first]])
     members = np.argsort(leaf, kind="stable")
@@ -158,23 +158,23 @@ def overlap(
     kept = 0.0
     for start in range(0, len(asked), PROBES_AT_ONCE):
         rows = asked[start : start + PROBES_AT_ONCE]
-        true = _distances(known[rows], known)
+        true = _distances(points[rows], points)
         true[np.arange(len(rows)), rows] = np.inf
         limit = np.partition(true, nearest - 1, axis=1)[:, nearest - 1] + 1e-6
         coded = _distances(places[leaf[rows]], places)
         coded[np.arange(len(rows)), leaf[rows]] = -1.0
-        few = min(nearest + 1, len(count))
-        close = np.argpartition(coded, few - 1, axis=1)[:, :few]
+        width = min(nearest + 1, len(count))
+        close = np.argpartition(coded, width - 1, axis=1)[:, :width]
         close = np.take_along_axis(close, np.argsort(np.take_along_axis(coded, close, 1), axis=1, kind="stable"), 1)
         for place, row in enumerate(rows):
             wanted = nearest
-            for own in close[place]:
-                items = members[begins[own] : begins[own] + count[own]]
+            for leaf_at in close[place]:
+                items = members[begins[leaf_at] : begins[leaf_at] + count[leaf_at]]
                 items = items[items != row]
-                taken = min(wanted, len(items))
-                if taken:
-                    kept += taken * float(np.mean(true[place, items] <= limit[place]))
-                wanted -= taken
+                reached = min(wanted, len(items))
+                if reached:
+                    kept += reached * float(np.mean(true[place, items] <= limit[place]))
+                wanted -= reached
     return kept / (nearest * len(asked))
 
 
@@ -244,10 +244,10 @@ def _spaced(count: int, most: int) -> Array:
     return rows
 
 
-def _distances(one: Array, other: Array) -> Array:
+def _distances(points: Array, centers: Array) -> Array:
     """Squared distances: (a, S) and (b, S) to (a, b)."""
-    found: Array = (one**2).sum(axis=1)[:, None] - 2 * one @ other.T + (other**2).sum(axis=1)
-    return np.maximum(found, 0)
+    squares: Array = (points**2).sum(axis=1)[:, None] - 2 * points @ centers.T + (centers**2).sum(axis=1)
+    return np.maximum(squares, 0)
 
 
 def _rounded(value: Any) -> Any:

@@ -66,8 +66,8 @@ class ResidualQuantizer:
             return codes
 
         codes = np.empty((len(vectors), self.depth), np.int32)
-        for start, own in in_blocks(block, len(vectors)):
-            codes[start : start + BLOCK] = own
+        for start, block_codes in in_blocks(block, len(vectors)):
+            codes[start : start + BLOCK] = block_codes
         return codes
 
     def decode(self, codes: Array) -> Array:
@@ -161,8 +161,8 @@ class _Residuals:
         return len(self.vectors)
 
     def __getitem__(self, rows: Array) -> Array:
-        found = np.array(self.vectors[rows], np.float32)
-        return found - self.above.decode(self.above.encode(found)) if self.above.depth else found
+        residual = np.array(self.vectors[rows], np.float32)
+        return residual - self.above.decode(self.above.encode(residual)) if self.above.depth else residual
 
 
 def _levels(path: Path) -> tuple[tuple[Array, ...], tuple[Array, ...]]:

@@ -75,9 +75,9 @@ class RQVAE(ResidualQuantizer):
         counts = RQVAEFile.open(path)
 
         def layers(name: str, count: int) -> Layers:
-            parts = ("weight", "bias")
+            names = ("weight", "bias")
             return tuple(
-                tuple(np.array(load_array(path, f"{name}_{place}_{part}")) for part in parts)  # type: ignore[misc]
+                tuple(np.array(load_array(path, f"{name}_{place}_{part}")) for part in names)  # type: ignore[misc]
                 for place in range(count)
             )
 
@@ -119,8 +119,8 @@ def fit_rqvae(vectors: Array, widths: tuple[int, ...], config: RQVAEConfig, seed
         for layers in (start.encoder, start.decoder)
     )
     parameters = [*words, *(part for layer in (*encoder, *decoder) for part in layer)]
-    for part in parameters:
-        part.requires_grad_(True)
+    for parameter in parameters:
+        parameter.requires_grad_(True)
     optimizer = torch.optim.Adam(parameters, lr=config.learning_rate, fused=True)  # exact square roots
 
     def forward(x: Tensor, layers: list[tuple[Tensor, Tensor]]) -> Tensor:
@@ -133,18 +133,7 @@ def fit_rqvae(vectors: Array, widths: tuple[int, ...], config: RQVAEConfig, seed
     for step in track(range(1, config.steps + 1), config.steps, "tokenize", "steps"):
         x = torch.from_numpy(draw(config.batch))
         latent = torch.nn.functional.normalize(forward(x, encoder), dim=1)
-        residual, quantized, pull = latent, torch.zeros_like(latent), torch.zeros(())
-        for level, codewords in enumerate(words):
-            with torch.no_grad():
-                own = torch.from_numpy(nearest(residual.numpy(), codewords.detach().numpy())[0].astype(np.int64))
-                used[level][own] = True
-                if step % config.revive_every == 0:
-                    _revive(codewords, used[level], residual, own)
-                    used[level].zero_()
-            chosen = codewords[own]
-            pull = pull + ((residual.detach() - chosen) ** 2).sum(1).mean()
-            pull = pull + config.commitment * ((residual - chosen.detach()) ** 2).sum(1).mean()
-            quantized, residual = quantized + chosen, residual - chosen.detach()
+        quantized, pull = _quantize(latent, words, used, config.commitment, step % config.revive_every == 0)
         straight = latent + (quantized - latent).detach()
         loss = ((forward(straight, decoder) - x) ** 2).sum(1).mean() + pull
         if not torch.isfinite(loss):
@@ -155,20 +144,42 @@ def fit_rqvae(vectors: Array, widths: tuple[int, ...], config: RQVAEConfig, seed
                 "tokenize.rqvae.learning_rate",
             )
         optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         optimizer.step()
 
     def arrays(layers: list[tuple[Tensor, Tensor]]) -> Layers:
         return tuple((weight.detach().numpy(), bias.detach().numpy()) for weight, bias in layers)
 
-    found = tuple(codewords.detach().numpy() for codewords in words)
-    return replace(start, codewords=found, encoder=arrays(encoder), decoder=arrays(decoder))
+    codebooks = tuple(codewords.detach().numpy() for codewords in words)
+    return replace(start, codewords=codebooks, encoder=arrays(encoder), decoder=arrays(decoder))
 
 
-def _revive(codewords: Any, used: Any, residual: Any, own: Any) -> None:
+def _quantize(latent: Any, words: list[Any], used: list[Any], commitment: float, revive: bool) -> tuple[Any, Any]:
+    """Sum of the codewords nearest to the residuals, and the loss of all levels; notes in `used` which codes those are.
+
+    With `revive`, idle codes are moved at each level before it is left, and the notes begin anew.
+    """
+    import torch
+
+    residual, quantized, pull = latent, torch.zeros_like(latent), torch.zeros(())
+    for level, codewords in enumerate(words):
+        with torch.no_grad():
+            codes = torch.from_numpy(nearest(residual.numpy(), codewords.detach().numpy())[0].astype(np.int64))
+            used[level][codes] = True
+            if revive:
+                _revive(codewords, used[level], residual, codes)
+                used[level].zero_()
+        chosen = codewords[codes]
+        pull = pull + ((residual.detach() - chosen) ** 2).sum(1).mean()
+        pull = pull + commitment * ((residual - chosen.detach()) ** 2).sum(1).mean()
+        quantized, residual = quantized + chosen, residual - chosen.detach()
+    return quantized, pull
+
+
+def _revive(codewords: Any, used: Any, residual: Any, codes: Any) -> None:
     """Codes that nothing used since the last time move onto the residuals that are served worst, in place."""
     idle = (~used).nonzero()[:, 0]
-    far = ((residual - codewords[own]) ** 2).sum(1)
+    far = ((residual - codewords[codes]) ** 2).sum(1)
     worst = far.argsort(descending=True, stable=True)[: len(idle)]
     codewords[idle[: len(worst)]] = residual[worst]
 

@@ -91,9 +91,9 @@ def texts_of(prepared: Path, batch: int, fields: bool = False) -> Iterator[list[
         if "text" not in file.schema_arrow.names:
             raise UserError(path, "the items have no text", "set embed.method: cooccurrence", "text")
         others = [name for name in file.schema_arrow.names if name not in ("item", "text")] if fields else []
-        for part in file.iter_batches(batch, columns=["text", *others]):
-            texts = [(text or "").strip() for text in part.column("text").to_pylist()]
+        for rows in file.iter_batches(batch, columns=["text", *others]):
+            texts = [(text or "").strip() for text in rows.column("text").to_pylist()]
             told = (
-                zip(*(part.column(name).to_pylist() for name in others), strict=True) if others else [()] * len(texts)
+                zip(*(rows.column(name).to_pylist() for name in others), strict=True) if others else [()] * len(texts)
             )
             yield [text or " ".join(str(value) for value in values) for text, values in zip(texts, told, strict=True)]

@@ -43,21 +43,21 @@ def tokenize(config: TokenizeConfig, *, prepared: Path, embedded: Path, out: Pat
     vectors = load_array(embedded, "embeddings")
     names = pq.read_table(prepared / "items.parquet", columns=["item"]).column("item").to_pylist()
     _check(vectors, len(names), config, embedded / "embeddings.npy")
-    known = np.flatnonzero(_lengths(vectors) > 0)
-    rows = vectors if len(known) == len(vectors) else _gather(vectors, known, out / "known.npy")
-    quantizer, refit = _fit(config, rows, [names[row] for row in known])
+    with_vector = np.flatnonzero(_lengths(vectors) > 0)
+    rows = vectors if len(with_vector) == len(vectors) else _gather(vectors, with_vector, out / "known.npy")
+    quantizer, refit = _fit(config, rows, [names[row] for row in with_vector])
     codes = np.full((len(vectors), quantizer.depth), -1, np.int32)
-    codes[known] = quantizer.encode(rows)
+    codes[with_vector] = quantizer.encode(rows)
     other = None
     if config.compare_seeds and config.previous is None:
         other = fit_quantizer(config, rows, config.seed + 1).encode(rows)
     fields = Prepared.open(prepared).fields
-    categories = np.asarray(load_array(prepared, "item_fields"))[known, 0].astype(np.int64) if fields else None
-    quality = measure(rows, codes[known], quantizer, config.neighbors, config.probes, categories, other)
+    categories = np.asarray(load_array(prepared, "item_fields"))[with_vector, 0].astype(np.int64) if fields else None
+    quality = measure(rows, codes[with_vector], quantizer, config.neighbors, config.probes, categories, other)
     check_limits(quality, config)
     if quantizer.moves:
         latents = np.zeros((len(vectors), quantizer.codewords[0].shape[1]), np.float32)
-        latents[known] = quantizer.project(rows)
+        latents[with_vector] = quantizer.project(rows)
         save_arrays(out, {LATENTS: latents})
     (out / "known.npy").unlink(missing_ok=True)
     quantizer.save(out)
@@ -72,7 +72,7 @@ def tokenize(config: TokenizeConfig, *, prepared: Path, embedded: Path, out: Pat
         depth=quantizer.depth,
         dim=vectors.shape[1],
         items=len(codes),
-        items_without_id=len(codes) - len(known),
+        items_without_id=len(codes) - len(with_vector),
         category=fields[0].name if fields else None,
         quality=quality,
         refit=refit,
@@ -140,13 +140,13 @@ def _check(vectors: Array, items: int, config: TokenizeConfig, where: Path) -> N
 
 
 def _lengths(vectors: Array) -> Array:
-    parts = [np.asarray(vectors[at : at + BLOCK]).any(axis=1) for at in range(0, len(vectors), BLOCK)]
-    return np.concatenate(parts).astype(np.int8)
+    blocks = [np.asarray(vectors[at : at + BLOCK]).any(axis=1) for at in range(0, len(vectors), BLOCK)]
+    return np.concatenate(blocks).astype(np.int8)
 
 
 def _gather(vectors: Array, rows: Array, path: Path) -> Array:
     """The given rows as a file of their own, block by block."""
-    found = np.lib.format.open_memmap(path, "w+", np.float32, (len(rows), vectors.shape[1]))
+    gathered = np.lib.format.open_memmap(path, "w+", np.float32, (len(rows), vectors.shape[1]))
     for start in range(0, len(rows), BLOCK):
-        found[start : start + BLOCK] = vectors[rows[start : start + BLOCK]]
-    return found
+        gathered[start : start + BLOCK] = vectors[rows[start : start + BLOCK]]
+    return gathered

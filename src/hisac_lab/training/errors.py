@@ -35,10 +35,10 @@ def memory_explained(doing: str, field: str, hint: str) -> Iterator[None]:
         raise UserError(SETTINGS, f"out of memory in {doing}", hint, field) from error
 
 
-def step_explained(requests: Requests, index: Array, parts: int) -> AbstractContextManager[None]:
-    """`memory_explained` for one step on the requests at `index`, taken in `parts` parts."""
+def step_explained(requests: Requests, index: Array, pieces: int) -> AbstractContextManager[None]:
+    """`memory_explained` for one step on the requests at `index`, taken in `pieces` parts."""
     events, candidates = int(requests.lengths[index].max()), requests.candidates.shape[1]
-    split = f" in {parts} parts" if parts > 1 else ""
+    split = f" in {pieces} parts" if pieces > 1 else ""
     doing = f"a step of {len(index):,} requests, {candidates:,} candidates each, up to {events:,} events{split}"
     hint = "lower it, or raise train.accumulate; prepare.history_limit and backbone.dim count too"
     return memory_explained(doing, "train.batch_requests", hint)

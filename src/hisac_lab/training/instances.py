@@ -112,15 +112,15 @@ def write_instances(
     written, learned = _chunks(requests, config, unit)
     curve: list[dict[str, Any]] = []
     for chunk in track(range(config.chunks), config.chunks, "instances", "chunks"):
-        found = source.write(requests, np.flatnonzero(written == chunk), places)
-        curve.append({"chunk": chunk} | found.quality())
+        predictions = source.write(requests, np.flatnonzero(written == chunk), places)
+        curve.append({"chunk": chunk} | predictions.quality())
         source.learn(requests, np.flatnonzero(learned == chunk), chunk)
     for split in samples:
         if split != "train" and len(samples[split]):
             others = Requests.of(store, samples[split], train.max_candidates)
-            found = source.write(others, np.arange(len(others)), _places(others, shifts[split]))
+            predictions = source.write(others, np.arange(len(others)), _places(others, shifts[split]))
             if split == "valid":
-                curve.append({"split": split} | found.quality())
+                curve.append({"split": split} | predictions.quality())
     (out / "source").mkdir()
     save_model(out / "source", model, IATSourceConfig.of(config), items)
     write_file(out / CURVE, "".join(json.dumps(point, sort_keys=True) + "\n" for point in curve))
@@ -152,11 +152,11 @@ def _lay_out(config: InstancesConfig, samples: Mapping[str, Array], users: int, 
     kinds = zip(COLUMNS, ("<i8", "<i4", "i1", "<i8"), strict=True)
     columns = {name: open_memmap(out / f"{name}.npy", "w+", kind, (total,)) for name, kind in kinds}
     free, shifts = offsets[:-1].copy(), {}
-    for split, part in samples.items():
+    for split, rows in samples.items():
         shifts[split] = free - (np.cumsum(counts[split]) - counts[split])
         free += counts[split]
-        for at in range(0, len(part), BLOCK):
-            block = part[at : at + BLOCK]
+        for at in range(0, len(rows), BLOCK):
+            block = rows[at : at + BLOCK]
             place = np.arange(at, at + len(block)) + shifts[split][block["user"]]
             values = (block["time"], block["item"], block["label"], block["time"] + config.label_delay)
             for column, value in zip(columns.values(), values, strict=True):
@@ -196,7 +196,7 @@ def _chunks(requests: Requests, config: InstancesConfig, unit: int) -> tuple[Arr
 
 
 @dataclass(frozen=True)
-class _Found:
+class _Predictions:
     """What the source model thought of instances when it wrote them.
 
     Attributes:
@@ -244,7 +244,7 @@ class _SourceTraining:
         return Loader.of(self.model, requests, self.runtime, names=self.model.sides - {"instances"})
 
     @torch.inference_mode()
-    def write(self, requests: Requests, index: Array, places: Array) -> _Found:
+    def write(self, requests: Requests, index: Array, places: Array) -> _Predictions:
         """Stores the vectors of the requests at `index` with the weights as they are.
 
         Args:
@@ -254,8 +254,8 @@ class _SourceTraining:
         """
         self.model.eval()
         requests, where = requests.take(index), places[index]
-        own = np.sort(where[requests.mask])
-        logits = np.zeros(len(own))
+        written = np.sort(where[requests.mask])
+        logits = np.zeros(len(written))
         loader = self._loader(requests)
         for batch_index in in_order(requests):
             mask = requests.mask[batch_index]
@@ -266,12 +266,12 @@ class _SourceTraining:
             self.table.vectors[BEFORE][here] = vectors.cpu().numpy()[mask]
             if self.config.order == "temporal":
                 scored = self.model.logits(vectors)
-                logits[np.searchsorted(own, here)] = scored.cpu().numpy()[mask]
+                logits[np.searchsorted(written, here)] = scored.cpu().numpy()[mask]
         if self.config.order == "user":
-            self._write_after(requests, where, own, logits)
-        return _Found(self.table.labels[own].astype(np.float64), logits)
+            self._write_after(requests, where, written, logits)
+        return _Predictions(self.table.labels[written].astype(np.float64), logits)
 
-    def _write_after(self, requests: Requests, places: Array, own: Array, logits: Array) -> None:
+    def _write_after(self, requests: Requests, places: Array, written: Array, logits: Array) -> None:
         """Stores the rows after the transformer, which reads stored rows only; fills in the logits."""
         table, device = self.table, self.runtime.device
         starts = pieces(requests.user, requests.mask.sum(axis=1), self.config.window)
@@ -289,7 +289,7 @@ class _SourceTraining:
             scored = self.model.logits(outputs).cpu().numpy()
             mine = real & (keys >= firsts[alike][:, None])
             table.vectors[AFTER][keys[mine]] = outputs.cpu().numpy()[mine]
-            logits[np.searchsorted(own, keys[mine])] = scored[mine]
+            logits[np.searchsorted(written, keys[mine])] = scored[mine]
 
     def learn(self, requests: Requests, index: Array, chunk: int) -> None:
         """Passes over the requests at `index`, rising.
@@ -320,14 +320,14 @@ class _SourceTraining:
         """Temporal order: any rows together. User order: whole pieces together, about as many rows."""
         size = self.train.batch_requests
         if self.config.order == "temporal":
-            own, epoch = int(np.random.SeedSequence(seed[:2]).generate_state(1)[0]), seed[2]
-            return epoch_order(requests.lengths, size, own, epoch)
+            epoch_seed, epoch = int(np.random.SeedSequence(seed[:2]).generate_state(1)[0]), seed[2]
+            return epoch_order(requests.lengths, size, epoch_seed, epoch)
         shuffled = np.random.default_rng(seed).permutation(int(piece[-1]) + 1)
         rank = np.empty_like(shuffled)
         rank[shuffled] = np.arange(len(shuffled))
         order = np.argsort(rank[piece], kind="stable")
-        part = np.cumsum(np.bincount(rank[piece]))[rank[piece[order]]] // size  # by the end of the row's piece
-        return np.split(order, np.flatnonzero(np.diff(part)) + 1)
+        batch = np.cumsum(np.bincount(rank[piece]))[rank[piece[order]]] // size  # by the end of the row's piece
+        return np.split(order, np.flatnonzero(np.diff(batch)) + 1)
 
     def _logits(self, batch: Batch, requests: Requests, piece: Array) -> Tensor:
         """Logits of all candidates of a batch of these requests, each a part of the piece of this number; (R, C)."""

@@ -155,11 +155,11 @@ def _step(
     candidates = int(loader.requests.mask[index].sum())
     loss = 0.0
     with update(model, optimizers):
-        for part, few in enumerate(np.array_split(group.shard(index), accumulate)):
-            if len(few):
+        for piece, rows in enumerate(np.array_split(group.shard(index), accumulate)):
+            if len(rows):
                 # The first part of the first process has the seed of an undivided step.
-                seed_dropout(*seed, group.rank * accumulate + part)
-                loss += _backward(model, loader, few, candidates)
+                seed_dropout(*seed, group.rank * accumulate + piece)
+                loss += _backward(model, loader, rows, candidates)
         return group.sum_gradients(model, loss)
 
 

@@ -67,8 +67,8 @@ class ProcessGroup:
             if len(set(steps)) > 1:
                 what = f"the processes would resume at different steps ({', '.join(map(str, steps))})"
                 raise UserError(PLACE, what, "start them in the same folder, on a disk that all of them share")
-            for part in model.parameters():
-                dist.broadcast(part.data, 0)
+            for parameter in model.parameters():
+                dist.broadcast(parameter.data, 0)
 
     def sum_gradients(self, model: nn.Module, loss: float) -> float:
         """Sums the gradients of all processes in place, and the loss; statistics of batch normalization are averaged.
@@ -87,11 +87,11 @@ class ProcessGroup:
         with _all_there():
             dist.all_reduce(flat)
             facts, *sums = torch.split(flat, [len(facts), *(part.numel() for part in grads + moving)])
-            found = facts[1:].tolist()
-            for part, has, total in zip(dense, found, sums[: len(dense)], strict=True):
-                part.grad = total.view_as(part) if has else None
-            for part, mean in zip(moving, sums[len(dense) :], strict=True):
-                part.copy_(mean)
+            has_gradient = facts[1:].tolist()
+            for parameter, has, total in zip(dense, has_gradient, sums[: len(dense)], strict=True):
+                parameter.grad = total.view_as(parameter) if has else None
+            for parameter, mean in zip(moving, sums[len(dense) :], strict=True):
+                parameter.copy_(mean)
             for table in sparse.values():
                 self._sum_sparse(table)
         return float(facts[0])
@@ -100,20 +100,20 @@ class ProcessGroup:
         """Sum of the arrays of all processes; any shape."""
         if self.world_size == 1:
             return numbers
-        whole = torch.from_numpy(numbers).to(self.device)
+        total = torch.from_numpy(numbers).to(self.device)
         with _all_there():
-            dist.all_reduce(whole)
-        summed: Array = np.asarray(whole.cpu().numpy())
+            dist.all_reduce(total)
+        summed: Array = np.asarray(total.cpu().numpy())
         return summed
 
     def _sum_sparse(self, table: Tensor) -> None:
         """Puts the rows that any process has touched into `table.grad`; (rows, D)."""
-        own = table.grad
-        if own is None:
+        gradient = table.grad
+        if gradient is None:
             rows, values = torch.zeros(0, dtype=torch.int64, device=table.device), table.detach()[:0]
         else:
-            own = own.coalesce()
-            rows, values = own.indices()[0], own.values()
+            gradient = gradient.coalesce()
+            rows, values = gradient.indices()[0], gradient.values()
         rows, values = self._gather(rows), self._gather(values)
         table.grad = torch.sparse_coo_tensor(rows[None], values, table.shape).coalesce() if len(rows) else None
 

@@ -28,13 +28,13 @@ class ThroughputMeter:
         self.requests, self.start = requests, time.monotonic()
         self.samples = self.events = self.bytes = 0
 
-    def add(self, parts: Iterable[Array]) -> None:
+    def add(self, batches: Iterable[Array]) -> None:
         """Counts a step.
 
         Args:
-            parts: The rows of each gathering, for all processes.
+            batches: The rows of each gathering, for all processes.
         """
-        for index in parts:
+        for index in batches:
             if not len(index):
                 continue
             lengths = self.requests.lengths[index]

@@ -101,10 +101,10 @@ def write_catalog(catalog: Catalog, world: World, out: Path) -> None:
     names = list(TOPICS)
     # A filler, two words of the theme, the subtopic and two words of it, the topic.
     filler = random.integers(0, len(FILLERS), world.items)
-    style, own = (np.array(list(permutations(range(most), 2))) for most in (4, 3))
-    style, own = (pairs[random.integers(0, len(pairs), world.items)] for pairs in (style, own))
+    style, detail = (np.array(list(permutations(range(most), 2))) for most in (4, 3))
+    style, detail = (pairs[random.integers(0, len(pairs), world.items)] for pairs in (style, detail))
     texts = []
-    for f, h, (a, b), t, s, (c, d) in zip(filler, theme, style, topic, subtopic, own, strict=True):
+    for f, h, (a, b), t, s, (c, d) in zip(filler, theme, style, topic, subtopic, detail, strict=True):
         words, (name, *more) = THEMES[h], TOPICS[names[t]][s]
         texts.append(f"{FILLERS[f]} {words[a]} {words[b]} {name} {more[c]} {more[d]} {names[t]}")
     pd.DataFrame(

@@ -104,6 +104,6 @@ def _return(subject: Array, wanted: list[int], passed: list[int], pairs: list[li
             waiting.extend((one, passed[started] - 1 + gap) for one in pairs[started])
             started += 1
         if waiting and waiting[0][1] <= request:
-            one, _ = waiting.popleft()
-            subject[request] = one
-            waiting.append((one, request + gap))
+            index, _ = waiting.popleft()
+            subject[request] = index
+            waiting.append((index, request + gap))

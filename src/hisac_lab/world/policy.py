@@ -38,9 +38,9 @@ class Policy:
         self._random, self._catalog = random, catalog
         self._leaf, self._subtopic = life.leaf[life.subject], life.subtopic[life.subject]
         bounds = (catalog.leaf_bounds, self._leaf), (catalog.subtopic_bounds, self._subtopic)
-        whole = np.zeros(len(self._leaf))
-        self._start = np.stack([*(bound[one] for bound, one in bounds), whole], axis=1)
-        self._width = np.stack([*(bound[one + 1] for bound, one in bounds), whole + catalog.ends[-1]], axis=1)
+        all_items = np.zeros(len(self._leaf))
+        self._start = np.stack([*(bound[one] for bound, one in bounds), all_items], axis=1)
+        self._width = np.stack([*(bound[one + 1] for bound, one in bounds), all_items + catalog.ends[-1]], axis=1)
         self._width -= self._start
         self.familiar = np.unique(self._by_popularity(0.0, catalog.ends[-1], random.random(FAMILIAR)))
 
@@ -64,16 +64,16 @@ class Policy:
 
     def mixture(self, items: Array) -> Array:
         """Probability q of each item in a single draw of its request; (R, n) to (R, n)."""
-        catalog, own = self._catalog, self.familiar
-        place = np.minimum(np.searchsorted(own, items), len(own) - 1)
-        familiar = np.where(own[place] == items, 1 / len(own), 0.0)
+        catalog, ids = self._catalog, self.familiar
+        place = np.minimum(np.searchsorted(ids, items), len(ids) - 1)
+        familiar = np.where(ids[place] == items, 1 / len(ids), 0.0)
         in_leaf = np.where(catalog.leaf[items] == self._leaf[:, None], catalog.in_leaf[items], 0.0)
         in_subtopic = np.where(catalog.subtopic[items] == self._subtopic[:, None], catalog.in_subtopic[items], 0.0)
         uniform = np.full(items.shape, 1 / len(catalog.leaf))
-        parts = (in_leaf, in_subtopic, catalog.weight[items], uniform, familiar)
+        chances = (in_leaf, in_subtopic, catalog.weight[items], uniform, familiar)
         chance = np.zeros(items.shape)
-        for share, part in zip(SHARES.values(), parts, strict=True):
-            chance += share * part
+        for share, source_chance in zip(SHARES.values(), chances, strict=True):
+            chance += share * source_chance
         return chance
 
     def propensities(self, items: Array) -> Array:
@@ -87,8 +87,8 @@ class Policy:
         """One item for each of n requests, from q; (n,) to (n,)."""
         which, where = self._random.random((2, len(request)))
         source = np.searchsorted(_STEPS, which, side="right")
-        part = np.minimum(source, _POPULAR)
-        items = self._by_popularity(self._start[request, part], self._width[request, part], where)
+        column = np.minimum(source, _POPULAR)
+        items = self._by_popularity(self._start[request, column], self._width[request, column], where)
         uniform = source == _UNIFORM
         items[uniform] = where[uniform] * len(self._catalog.leaf)
         familiar = source > _UNIFORM
@@ -97,5 +97,5 @@ class Policy:
 
     def _by_popularity(self, start: Array | float, width: Array | float, where: Array) -> Array:
         items = np.searchsorted(self._catalog.ends, start + width * where, side="right")
-        found: Array = np.minimum(items, len(self._catalog.leaf) - 1)
-        return found
+        drawn: Array = np.minimum(items, len(self._catalog.leaf) - 1)
+        return drawn

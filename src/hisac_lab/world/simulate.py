@@ -62,7 +62,7 @@ def simulate(config: WorldConfig, *, out: Path) -> dict[str, Any]:
     simulator = Simulator(world)
     write_catalog(simulator.catalog, world, out)
     late = START + world.days * DAY * 4 // 5
-    whole, last_fifth = Oracle(simulator.examined), Oracle(simulator.examined)
+    all_days, last_fifth = Oracle(simulator.examined), Oracle(simulator.examined)
     for folder in ("events", "truth"):
         (out / folder).mkdir()
     groups = enumerate(simulator.blocks(GROUP_ROWS))
@@ -79,7 +79,7 @@ def simulate(config: WorldConfig, *, out: Path) -> dict[str, Any]:
                 ]
             for writer, types in zip(writers, (EVENTS, TRUTH), strict=True):
                 writer.write_table(pa.table({one: columns[one] for one in types}), row_group_size=GROUP_ROWS)
-            whole.add(columns)
+            all_days.add(columns)
             last_fifth.add(columns, columns["time"] >= late)
     return {
         "world": {"preset": config.preset, **asdict(world)},
@@ -88,7 +88,7 @@ def simulate(config: WorldConfig, *, out: Path) -> dict[str, Any]:
         "recent": truth.RECENT,
         "from": START,
         "to": START + world.days * DAY,
-        "oracle": whole.facts(),
+        "oracle": all_days.facts(),
         "oracle_last_fifth": {"from": late, **last_fifth.facts()},
     }
 
@@ -128,8 +128,8 @@ class Simulator:
         full = truth.sigmoid(plain + interest)
         probability = (self.examined * full).astype(np.float32)
         clicks = random.random(items.shape) < probability
-        known = focus | truth.revealed(catalog.subtopic[items], clicks)
-        recent = np.where(known, full, self._unrevealed.probability(plain, life, items))
+        is_revealed = focus | truth.revealed(catalog.subtopic[items], clicks)
+        recent = np.where(is_revealed, full, self._unrevealed.probability(plain, life, items))
         columns = {
             "user": np.full(items.size, number),
             "item": catalog.number[items],

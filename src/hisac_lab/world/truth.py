@@ -62,9 +62,9 @@ def interest(catalog: Catalog, life: Life, items: Array) -> tuple[Array, Array]:
         Logits, and whether they come from an interest in focus; both (R, n).
     """
     requests = np.arange(len(items))[:, None]
-    own = np.full(len(catalog.subtopic_bounds) - 1, -1)
-    own[life.subtopic] = np.arange(len(life.subtopic))
-    which = own[catalog.subtopic[items]]
+    index = np.full(len(catalog.subtopic_bounds) - 1, -1)
+    index[life.subtopic] = np.arange(len(life.subtopic))
+    which = index[catalog.subtopic[items]]
     age = requests - life.birth[which]
     born = (which >= 0) & (age >= 0)
     focus = born & (requests < life.passed[which])
@@ -112,15 +112,15 @@ class Unrevealed:
         strength = (WEAKEST + STRONGEST) / 2
         without = sigmoid(logit)
         probability = without.copy()
-        for one, near in zip(liked, (1.0, SIBLING), strict=True):
-            probability += one * (sigmoid(logit + near * strength) - without)
+        for share, near in zip(liked, (1.0, SIBLING), strict=True):
+            probability += share * (sigmoid(logit + near * strength) - without)
         return probability
 
 
 def _in_slate(chance: ArrayLike, world: World) -> Array:
     """Chance that one of a slate's draws takes an item, from the chance that one draw does."""
-    some: Array = 1.0 - (1.0 - np.asarray(chance)) ** world.slate
-    return some
+    chance_in_slate: Array = 1.0 - (1.0 - np.asarray(chance)) ** world.slate
+    return chance_in_slate
 
 
 def revealed(subtopic: Array, clicks: Array, recent: int = RECENT) -> Array:
@@ -146,6 +146,6 @@ def revealed(subtopic: Array, clicks: Array, recent: int = RECENT) -> Array:
     starts = np.r_[True, (group[1:] != group[:-1]) | (request[1:] != request[:-1])]
     earlier = np.flatnonzero(starts)[np.cumsum(starts) - 1] - 1
     number = np.where(earlier >= 0, last[earlier] - group * span, 0)
-    found = np.zeros(len(order), bool)
-    found[order] = (number > 0) & (before[request] - number < recent)
-    return found.reshape(requests, slate)
+    is_recent = np.zeros(len(order), bool)
+    is_recent[order] = (number > 0) & (before[request] - number < recent)
+    return is_recent.reshape(requests, slate)

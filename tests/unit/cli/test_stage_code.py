@@ -13,7 +13,7 @@ from kit import says
 from hisac_lab.base.artifacts import read_json
 from hisac_lab.cli import code, params
 from hisac_lab.cli.stages import code as stage
-from hisac_lab.models.catalog import OWN
+from hisac_lab.models.catalog import BUILT_IN
 
 PARAMS = yaml.safe_load(params.defaults())
 
@@ -29,7 +29,9 @@ def _project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_each_kind_is_found_where_it_stands() -> None:
-    assert code.kinds() == {name: code.Own(kind.__module__, kind.Config.needs_instances) for name, kind in OWN.items()}
+    assert code.kinds() == {
+        name: code.BuiltIn(kind.__module__, kind.Config.needs_instances) for name, kind in BUILT_IN.items()
+    }
 
 
 def test_models_of_one_kind_have_the_same_code_and_those_of_others_another() -> None:

@@ -78,7 +78,7 @@ def test_the_read_vector_is_a_plain_sum() -> None:
         seen: list[Tensor] = []
         branch.memory.register_forward_hook(lambda module, args, out, seen=seen: seen.append(args[0]))
         state, v = _setting(branch)
-        twice = UserState({name: part.repeat(1, 2, *[1] * (part.dim() - 2)) for name, part in state.parts.items()})
+        twice = UserState({name: part.repeat(1, 2, *[1] * (part.dim() - 2)) for name, part in state.tensors.items()})
         branch.read(state, v)
         branch.read(twice, v)
         read[scale] = seen
@@ -161,7 +161,7 @@ def test_two_and_three_passes_are_normalized(norm: str, kind: type) -> None:
     axes = {"batch": (0, 1), "layer": (2,)}.get(norm)
     if axes is not None:
         assert seen[0].mean(dim=axes).abs().max() < 1e-4
-    one = UserState({name: part[:1] for name, part in state.parts.items()})
+    one = UserState({name: part[:1] for name, part in state.tensors.items()})
     assert torch.isfinite(branch.attend(one, ask(v[:1, :1]))).all()  # one row has no spread to normalize by
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import re
 import subprocess
@@ -118,6 +119,17 @@ def test_every_stage_declares_threads_and_memory() -> None:
 
 
 def test_no_module_is_longer_than_400_lines() -> None:
-    for folder in ("src", "workflow", "tests"):
+    for folder in ("src", "workflow", "tests", "benchmarks"):
         for path in (ROOT / folder).rglob("*.py"):
             assert len(path.read_text().splitlines()) <= 400, path
+
+
+def test_no_function_is_longer_than_60_lines_without_its_docstring() -> None:
+    for folder in ("src", "workflow"):
+        for path in (ROOT / folder).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                    first = node.body[0]
+                    docstring = 0 if ast.get_docstring(node) is None else (first.end_lineno or 0) - first.lineno + 1
+                    lines = (node.end_lineno or 0) - node.lineno + 1 - docstring
+                    assert lines <= 60, f"{path}:{node.lineno} {node.name}"

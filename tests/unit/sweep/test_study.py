@@ -128,18 +128,18 @@ def test_an_answer_that_never_comes_is_an_error() -> None:
 def test_the_journal_keeps_answers_by_settings_whatever_the_order_of_keys(tmp_path: Path) -> None:
     path = tmp_path / "journal.jsonl"
     journal = Journal(path)
-    assert journal.known({"a": 1, "b": 2}) is None
+    assert journal.scores_of({"a": 1, "b": 2}) is None
     scores = TrialScores((0.5, 0.123456, 0.1), 3)
     journal.note({"a": 1, "b": 2}, scores)
-    assert journal.known({"b": 2, "a": 1}) == scores
-    assert Journal(path).known({"b": 2, "a": 1}) == scores
+    assert journal.scores_of({"b": 2, "a": 1}) == scores
+    assert Journal(path).scores_of({"b": 2, "a": 1}) == scores
 
 
 def test_a_line_of_an_earlier_form_is_ignored(tmp_path: Path) -> None:
     path = tmp_path / "journal.jsonl"
     path.write_text(json.dumps({"settings": '{"a": 1}', "auc": 0.7, "cost": 3.0}) + "\n")
     journal = Journal(path)
-    assert journal.known({"a": 1}) is None
+    assert journal.scores_of({"a": 1}) is None
     journal.note({"a": 1}, TrialScores((0.7, 0.6), 3))
     assert Journal(path).answers == journal.answers != {}
 

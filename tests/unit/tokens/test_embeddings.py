@@ -15,7 +15,7 @@ from tiny import make_log
 
 from hisac_lab.base.artifacts import load_array, read_manifest, sha256_tree
 from hisac_lab.config.events import PrepareConfig
-from hisac_lab.config.tokens import EmbedConfig, Part
+from hisac_lab.config.tokens import EmbedConfig, VectorSource
 from hisac_lab.tokens import cooccurrence, embeddings, text
 from hisac_lab.tokens.embeddings import embed
 
@@ -146,7 +146,7 @@ def test_equal_texts_alone_are_refused(tmp_path: Path) -> None:
 
 def test_concatenation_weighs_its_parts(stages: Stages, tmp_path: Path) -> None:
     """Rows of length one side by side: distances are the weighted sums of the parts' distances."""
-    parts: dict[Part, float] = {"text": 3.0, "cooccurrence": 1.0}
+    parts: dict[VectorSource, float] = {"text": 3.0, "cooccurrence": 1.0}
     both = _embed(EmbedConfig(method="concat", concat=parts, cooccurrence_dim=16), stages.prepare, tmp_path / "embed")
     text_rows = _embed(EmbedConfig(), stages.prepare, tmp_path / "text")
     company = _embed(COOCCURRENCE, stages.prepare, tmp_path / "company")

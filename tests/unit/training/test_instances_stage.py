@@ -196,7 +196,7 @@ def test_rows_after_the_transformer_know_what_was_before_and_not_the_same_second
         one = torch.ones(1, 1, dtype=torch.int64)
         state = model.encode(History(one, one, one.bool(), instances=past))
         row = torch.from_numpy(store.vectors[BEFORE][place].astype(np.float32))[None, None]
-        found = model.after(UserState(state.parts), row)[0, 0]
+        found = model.after(UserState(state.tensors), row)[0, 0]
         np.testing.assert_allclose(found.detach().numpy(), store.vectors[AFTER][place].astype(np.float32), atol=0.01)
 
 

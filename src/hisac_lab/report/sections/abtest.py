@@ -19,7 +19,7 @@ from hisac_lab.report.drawing import (
     ticks,
 )
 from hisac_lab.report.facts import Facts
-from hisac_lab.report.words import between, confidence, fixed, percent, signed_percent, whole
+from hisac_lab.report.words import between, confidence, fixed, integer, percent, signed_percent
 
 BADGES = {"won": "good", "lost": "bad", "undecided": "plain"}
 
@@ -70,10 +70,10 @@ def abtest(facts: Facts) -> Section:
             Note("The world is fitted on the test period's exposures; its hold-out AUC says how well it knows them."),
             Counts(
                 (
-                    ("real users behind the simulated ones", whole(world.real_users)),
-                    ("exposures", whole(world.exposures)),
+                    ("real users behind the simulated ones", integer(world.real_users)),
+                    ("exposures", integer(world.exposures)),
                     ("hold-out AUC", fixed(world.holdout_auc)),
-                    ("factors", whole(world.dim)),
+                    ("factors", integer(world.dim)),
                 )
             ),
         ),
@@ -101,8 +101,8 @@ def _checks(shown: list[tuple[str, ABTest, str]]) -> Table:
     rows: list[Row] = [
         (
             Cell(name, color=tint),
-            whole(test.users.control),
-            whole(test.users.treatment),
+            integer(test.users.control),
+            integer(test.users.treatment),
             fixed(test.sample_ratio_p, 3),
             percent(test.ctr.control, 2),
             percent(test.ctr.treatment, 2),

@@ -10,7 +10,7 @@ from hisac_lab.events.records import Leaks, Month, Prepared, Split
 from hisac_lab.report.document import Counts, Figure, Figures, Points, Section, Table, table
 from hisac_lab.report.drawing import ACCENT, SHARES, THOUSANDS, Sheet, draw, note, ticks
 from hisac_lab.report.facts import Facts
-from hisac_lab.report.words import day, moment, percent, whole
+from hisac_lab.report.words import day, integer, moment, percent
 
 MOST_MONTHS = 48
 
@@ -36,7 +36,7 @@ def data(facts: Facts) -> Section:
         f"Events by {span} (UTC).",
         (span, "events", "positives"),
         [
-            (name, whole(month.events), "–" if month.positive_share is None else percent(month.positive_share, 2))
+            (name, integer(month.events), "–" if month.positive_share is None else percent(month.positive_share, 2))
             for name, month in periods
         ],
         (span,),
@@ -44,14 +44,14 @@ def data(facts: Facts) -> Section:
     lengths = table(
         "Quantiles of the length of a user's whole history.",
         ("share of users", "events at most"),
-        [(f"{100 * at // (len(deciles) - 1)} %", whole(length)) for at, length in enumerate(deciles)],
+        [(f"{100 * at // (len(deciles) - 1)} %", integer(length)) for at, length in enumerate(deciles)],
         (),
     )
     return Section(
         "data",
         "Data",
         (
-            Counts(tuple((name, whole(count)) for name, count in counts)),
+            Counts(tuple((name, integer(count)) for name, count in counts)),
             _periods(prepared),
             Figures(
                 (
@@ -81,7 +81,7 @@ def _periods(prepared: Prepared) -> Table:
     )
     caption = (
         "The periods. Histories are those of the samples, in events, cut at "
-        f"{whole(prepared.history_limit)}; p10 to p99 are quantiles."
+        f"{integer(prepared.history_limit)}; p10 to p99 are quantiles."
     )
     rows = [_period(name, prepared.splits[name]) for name in ("train", "valid", "test")]
     return table(caption, columns, rows, columns[:3])
@@ -99,12 +99,12 @@ def _news(prepared: Prepared) -> Points:
             (
                 "Age of items",
                 "Half of the test samples show an item first seen "
-                f"{whole(profile.item_age_days['p50'])} days before or less, a tenth "
-                f"{whole(profile.item_age_days['p10'])} days or less.",
+                f"{integer(profile.item_age_days['p50'])} days before or less, a tenth "
+                f"{integer(profile.item_age_days['p10'])} days or less.",
             ),
             (
                 "Long histories",
-                f"One user in a hundred has more than {whole(profile.history_length_p99)} events in history.",
+                f"One user in a hundred has more than {integer(profile.history_length_p99)} events in history.",
             ),
             ("Leak checks", _leak_check(prepared.leaks)),
             ("History", _history_rule(prepared.time_unit)),
@@ -119,19 +119,20 @@ def _period(name: str, split: Split) -> tuple[str, ...]:
         name,
         day(split.first),
         day(split.last),
-        whole(split.samples),
-        whole(split.requests),
-        whole(split.users),
+        integer(split.samples),
+        integer(split.requests),
+        integer(split.users),
         percent(split.positive_share),
-        *(whole(value) for value in quantiles),
+        *(integer(value) for value in quantiles),
     )
 
 
 def _leak_check(leaks: Leaks) -> str:
     return (
-        f"The histories of all {whole(leaks.samples_checked)} samples were compared with the store: "
-        f"{whole(leaks.history_of_another_user)} hold another user's events, {whole(leaks.history_after_the_request)} "
-        f"reach into their request, {whole(leaks.history_left_out)} end before they should."
+        f"The histories of all {integer(leaks.samples_checked)} samples were compared with the store: "
+        f"{integer(leaks.history_of_another_user)} hold another user's events, "
+        f"{integer(leaks.history_after_the_request)} reach into their request, "
+        f"{integer(leaks.history_left_out)} end before they should."
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hisac_lab.report.document import Points, Section
 from hisac_lab.report.facts import Facts
-from hisac_lab.report.words import between, confidence, excludes_zero, fixed, signed, signed_percent, whole
+from hisac_lab.report.words import between, confidence, excludes_zero, fixed, integer, signed, signed_percent
 
 VERDICTS = ("won", "lost", "undecided")
 MOST_TESTS = 4
@@ -21,8 +21,8 @@ def headline(facts: Facts) -> Section:
                 (
                     (
                         "Data",
-                        f"{facts.acquired.dataset}: {whole(prepared.events)} events of {whole(prepared.users)} users "
-                        f"on {whole(prepared.items)} items; labels: {evaluated.negatives}.",
+                        f"{facts.acquired.dataset}: {integer(prepared.events)} events of {integer(prepared.users)} "
+                        f"users on {integer(prepared.items)} items; labels: {evaluated.negatives}.",
                     ),
                     ("Offline", _leader(facts)),
                     ("A/B test", _verdicts(facts)),
@@ -60,7 +60,7 @@ def _verdicts(facts: Facts) -> str:
         return f"There is no model beside the control `{control}`."
     tests = sorted(facts.tests.tests.items())
     if len(tests) <= MOST_TESTS:
-        found = [
+        verdicts = [
             f"`{name}` {test.verdict}, {signed_percent(test.lift_cuped.value)} CTR "
             f"{between(test.lift_cuped.interval, signed_percent)}"
             for name, test in tests
@@ -74,6 +74,6 @@ def _verdicts(facts: Facts) -> str:
             ]
             for verdict in VERDICTS
         }
-        found = [f"{len(names)} {verdict}: {', '.join(names)}" for verdict, names in named.items() if names]
-        found.append(f"{len(tests)} tests, none corrected for their number")
-    return f"Simulated, against the control `{control}`: {'; '.join(found)}."
+        verdicts = [f"{len(names)} {verdict}: {', '.join(names)}" for verdict, names in named.items() if names]
+        verdicts.append(f"{len(tests)} tests, none corrected for their number")
+    return f"Simulated, against the control `{control}`: {'; '.join(verdicts)}."

@@ -10,7 +10,7 @@ from hisac_lab.base.stages import SHOWN
 from hisac_lab.report.document import Figure, Figures, Note, Row, Section, table
 from hisac_lab.report.drawing import INK, MUTED
 from hisac_lab.report.facts import Facts
-from hisac_lab.report.words import confidence, metric_names, whole
+from hisac_lab.report.words import confidence, integer, metric_names
 
 
 def provenance(facts: Facts) -> Section:
@@ -63,8 +63,8 @@ def provenance(facts: Facts) -> Section:
                     ("reference model", facts.evaluated.reference),
                     ("level of intervals", confidence(facts.evaluated.confidence)),
                     ("metrics", ", ".join(metric_names(facts).values())),
-                    ("test samples", whole(facts.evaluated.test_samples)),
-                    ("test users", whole(facts.evaluated.test_users)),
+                    ("test samples", integer(facts.evaluated.test_samples)),
+                    ("test users", integer(facts.evaluated.test_users)),
                 ),
                 ("what", "value"),
             ),
@@ -92,7 +92,7 @@ def _graph(stages: Iterable[tuple[str, str]], name: str = "lineage", per_row: in
         row, column = divmod(number, per_row)
         column = column if row % 2 == 0 else per_row - 1 - column
         places.append((column * (wide + gap) + 1, row * (high + drop) + 1))
-    parts = [
+    elements = [
         f'<defs><marker id="{name}-tip" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" '
         f'orient="auto"><path d="M0 0.5L8 4L0 7.5z" fill="{MUTED}"/></marker></defs>'
     ]
@@ -104,9 +104,9 @@ def _graph(stages: Iterable[tuple[str, str]], name: str = "lineage", per_row: in
             line = f"M{begin} {y + middle}H{end}"
         else:
             line = f"M{x + wide / 2} {y + high}V{to_y - 2}"
-        parts.append(f'<path d="{line}" fill="none" stroke="{MUTED}" marker-end="url(#{name}-tip)"/>')
+        elements.append(f'<path d="{line}" fill="none" stroke="{MUTED}" marker-end="url(#{name}-tip)"/>')
     for (x, y), (title, below) in zip(places, boxes, strict=True):
-        parts.append(
+        elements.append(
             f'<rect x="{x}" y="{y}" width="{wide}" height="{high}" rx="5" fill="#f4f6f8" stroke="#c3cad3"/>'
             f'<text x="{x + wide / 2}" y="{y + 19}" text-anchor="middle" font-size="12.5" font-weight="600" '
             f'fill="{INK}">{escape(title)}</text>'
@@ -115,4 +115,4 @@ def _graph(stages: Iterable[tuple[str, str]], name: str = "lineage", per_row: in
         )
     box = f"0 0 {per_row * (wide + gap) - gap + 2} {rows * (high + drop) - drop + 2}"
     alt = "Stages in the order they run: " + ", ".join(title for title, _ in boxes)
-    return f'<svg viewBox="{box}" role="img" aria-label="{escape(alt)}">{"".join(parts)}</svg>'
+    return f'<svg viewBox="{box}" role="img" aria-label="{escape(alt)}">{"".join(elements)}</svg>'

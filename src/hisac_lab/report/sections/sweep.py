@@ -7,7 +7,7 @@ import numpy as np
 from hisac_lab.report.document import Cell, Figure, Figures, Note, Row, Section, table
 from hisac_lab.report.drawing import ACCENT, GRAY, INK, THOUSANDS, Sheet, draw, legend, ticks
 from hisac_lab.report.facts import Facts
-from hisac_lab.report.words import fixed, signed, whole
+from hisac_lab.report.words import fixed, integer, signed
 
 
 def sweep(facts: Facts) -> Section:
@@ -20,7 +20,7 @@ def sweep(facts: Facts) -> Section:
         mark = Cell("chosen", badge="good") if chosen else Cell("on the front", badge="mid") if trial.on_front else ""
         settings = [trial.settings[name] for name in names]
         error = "–" if trial.number == swept.best else fixed(trial.standard_error)
-        rows.append((str(trial.number), *settings, fixed(trial.auc), error, whole(trial.cost), mark))
+        rows.append((str(trial.number), *settings, fixed(trial.auc), error, integer(trial.cost), mark))
     difference = (
         "the best of all"
         if swept.chosen == swept.best
@@ -35,7 +35,7 @@ def sweep(facts: Facts) -> Section:
                 f"{len(facts.trials)} short training{'s' * (len(facts.trials) > 1)} of `{swept.model}`. The rule: "
                 f"{swept.rule}. It takes trial "
                 f"{swept.chosen} with AUC {fixed(swept.auc)} ({difference}), "
-                f"{whole(swept.cost)} multiply-adds per candidate and agents per level "
+                f"{integer(swept.cost)} multiply-adds per candidate and agents per level "
                 f"{' × '.join(str(budget) for budget in swept.budgets)}. Trials see a share of the training period, "
                 "so their AUC is not comparable with the sections below."
             ),

@@ -24,7 +24,7 @@ from hisac_lab.report.drawing import (
     ticks,
 )
 from hisac_lab.report.facts import Facts
-from hisac_lab.report.words import fixed, percent, whole
+from hisac_lab.report.words import fixed, integer, percent
 from hisac_lab.tokens.records import Level, Refit
 
 SOURCES = {
@@ -50,12 +50,12 @@ def tokens(facts: Facts) -> Section:
     """Quality of the semantic IDs, the codebook as a map, one user's agents."""
     quality, book = facts.tokenized.quality, facts.book
     measures: tuple[tuple[str, Callable[[Level], str]], ...] = (
-        ("codes", lambda level: whole(level.width)),
+        ("codes", lambda level: integer(level.width)),
         ("in use", lambda level: percent(level.use)),
         ("perplexity", lambda level: fixed(level.perplexity, 1)),
         ("entropy, bits", lambda level: fixed(level.entropy_bits, 2)),
         ("explained variance", lambda level: percent(level.explained_variance)),
-        ("nodes", lambda level: whole(level.prefixes)),
+        ("nodes", lambda level: integer(level.prefixes)),
         ("children per parent", lambda level: fixed(level.fan_out, 2)),
         ("purity", lambda level: "–" if level.purity is None else percent(level.purity)),
         ("seed agreement", lambda level: "–" if level.seed_agreement is None else fixed(level.seed_agreement, 3)),
@@ -66,20 +66,20 @@ def tokens(facts: Facts) -> Section:
     source = " and by ".join(SOURCES.get(part, part) for part in sorted(facts.embedded.parts))
     blocks: list[Block] = [
         Note(
-            f"Items are embedded by {source}, {whole(facts.embedded.dim)} numbers each"
-            + (f"; {whole(missing)} have no embedding and so no ID. " if missing else "; every item has one. ")
+            f"Items are embedded by {source}, {integer(facts.embedded.dim)} numbers each"
+            + (f"; {integer(missing)} have no embedding and so no ID. " if missing else "; every item has one. ")
             + f"{METHODS.get(facts.tokenized.method, facts.tokenized.method)}; the prefixes in use form the codebook "
             f"`{book.digest}`."
         ),
         table("Levels of the IDs and of the codebook.", columns, levels, ("",)),
         Counts(
             (
-                ("distinct full IDs", whole(quality.ids)),
+                ("distinct full IDs", integer(quality.ids)),
                 ("of items share their full ID", percent(quality.collision_rate)),
-                ("items on the most crowded ID", whole(quality.largest_bucket)),
+                ("items on the most crowded ID", integer(quality.largest_bucket)),
                 ("of items are on that ID", percent(quality.max_bucket_share, 2)),
                 ("of nearest neighbors are kept", percent(quality.neighbor_overlap)),
-                ("items without an ID", whole(book.items_without_id)),
+                ("items without an ID", integer(book.items_without_id)),
             )
         ),
         Points(_readings(facts)),
@@ -92,7 +92,7 @@ def tokens(facts: Facts) -> Section:
 def _readings(facts: Facts) -> tuple[tuple[str, str], ...]:
     """The measures that a table of levels cannot hold, in words."""
     quality, refit, portrait = facts.tokenized.quality, facts.tokenized.refit, facts.portrait
-    found = [
+    readings = [
         (
             "Neighbors",
             f"Of an item's nearest by ID, {percent(quality.neighbor_overlap)} are among its nearest by embedding; "
@@ -100,7 +100,7 @@ def _readings(facts: Facts) -> tuple[tuple[str, str], ...]:
         )
     ]
     if quality.purity_by_chance is not None and quality.purity_lift is not None:
-        found.append(
+        readings.append(
             (
                 "Purity",
                 f"The share of pairs of items with one prefix that share their `{facts.tokenized.category}`; by chance "
@@ -109,7 +109,7 @@ def _readings(facts: Facts) -> tuple[tuple[str, str], ...]:
             )
         )
     if quality.levels[0].seed_agreement is not None:
-        found.append(
+        readings.append(
             (
                 "Seeds",
                 "Agreement is the adjusted Rand index of the prefixes of two fits with different seeds: 1 is equal, 0 "
@@ -117,30 +117,30 @@ def _readings(facts: Facts) -> tuple[tuple[str, str], ...]:
             )
         )
     if isinstance(refit, Refit):
-        found.append(
+        readings.append(
             (
                 "Refit",
-                f"Started from an earlier fit with {whole(refit.new_items)} new items: of {whole(refit.old_items)} old "
-                f"ones {percent(refit.changed_ids, 2)} have another ID.",
+                f"Started from an earlier fit with {integer(refit.new_items)} new items: of {integer(refit.old_items)} "
+                f"old ones {percent(refit.changed_ids, 2)} have another ID.",
             )
         )
     cut = sum(votes for _, votes in portrait.cut_by_level)
-    found.append(
+    readings.append(
         (
             "Votes",
-            f"User {portrait.user} has {whole(portrait.behaviors)} behaviors, {whole(portrait.voting)} of items with "
-            f"an ID; {whole(len(portrait.agents))} agents hold {percent(portrait.covered)} of the votes, "
-            f"{whole(cut)} votes were pruned.",
+            f"User {portrait.user} has {integer(portrait.behaviors)} behaviors, {integer(portrait.voting)} of items "
+            f"with an ID; {integer(len(portrait.agents))} agents hold {percent(portrait.covered)} of the votes, "
+            f"{integer(cut)} votes were pruned.",
         )
     )
-    return tuple(found)
+    return tuple(readings)
 
 
 def _tiles(facts: Facts) -> Table:
     return table(
         "First-level nodes, those with most items first, each with its words and the titles nearest to its center.",
         ("code", "items", "words", "nearest titles"),
-        [(str(tile.code), whole(tile.items), ", ".join(tile.words), " · ".join(tile.titles)) for tile in facts.tiles],
+        [(str(tile.code), integer(tile.items), ", ".join(tile.words), " · ".join(tile.titles)) for tile in facts.tiles],
         ("words", "nearest titles"),
     )
 
@@ -151,7 +151,7 @@ def _votes(facts: Facts) -> Table:
         f"Agents of user {portrait.user}, and the largest of the nodes that were pruned.",
         ("path", "level", "votes", "", "what it is"),
         [
-            (bar.path, str(bar.level), whole(bar.votes), "agent" if bar.kept else "pruned", bar.name)
+            (bar.path, str(bar.level), integer(bar.votes), "agent" if bar.kept else "pruned", bar.name)
             for bar in (*portrait.agents, *portrait.cut)
         ],
         ("path", "", "what it is"),
@@ -216,7 +216,7 @@ def squarify(sizes: Sequence[float], box: Box) -> list[Box]:
     left, bottom, width, height = box
     scale = width * height / sum(sizes) if sizes else 0.0
     areas = [size * scale for size in sizes]
-    found: list[Box] = []
+    boxes: list[Box] = []
     while areas:
         side = min(width, height)
         row = areas[:1]
@@ -225,14 +225,14 @@ def squarify(sizes: Sequence[float], box: Box) -> list[Box]:
         thick, at = sum(row) / side, 0.0
         for area in row:
             long = area / thick
-            found.append((left, bottom + at, thick, long) if width >= height else (left + at, bottom, long, thick))
+            boxes.append((left, bottom + at, thick, long) if width >= height else (left + at, bottom, long, thick))
             at += long
         if width >= height:
             left, width = left + thick, width - thick
         else:
             bottom, height = bottom + thick, height - thick
         areas = areas[len(row) :]
-    return found
+    return boxes
 
 
 def _worst(row: Sequence[float], side: float) -> float:
@@ -252,8 +252,8 @@ def _treemap(facts: Facts) -> Figure:
         for place, (tile, box) in enumerate(zip(facts.tiles, boxes, strict=True)):
             color = PALETTE[place % (len(PALETTE) - 1)]
             axes.add_patch(Rectangle(box[:2], *box[2:], facecolor=color, alpha=0.13, linewidth=0))
-            for part in squarify(tile.children, box):
-                axes.add_patch(Rectangle(part[:2], *part[2:], fill=False, edgecolor=color, alpha=0.25, linewidth=0.5))
+            for inner in squarify(tile.children, box):
+                axes.add_patch(Rectangle(inner[:2], *inner[2:], fill=False, edgecolor=color, alpha=0.25, linewidth=0.5))
             axes.add_patch(Rectangle(box[:2], *box[2:], fill=False, edgecolor="white", linewidth=2))
             room, lines = int((box[2] - 8) / LETTER), int((box[3] - 5) / LINE)
             texts = [f"{tile.code}: {', '.join(tile.words)}", *tile.titles[:2]]

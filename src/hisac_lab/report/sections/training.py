@@ -10,7 +10,7 @@ from hisac_lab.inference.records import Point
 from hisac_lab.report.document import Block, Cell, Figure, Figures, Row, Section, Table, table
 from hisac_lab.report.drawing import THOUSANDS, Sheet, colors, draw, legend, styles, ticks
 from hisac_lab.report.facts import Facts
-from hisac_lab.report.words import fixed, whole
+from hisac_lab.report.words import fixed, integer
 
 MOST_LINES = 12
 
@@ -31,7 +31,7 @@ def training(facts: Facts) -> Section:
             (
                 model(name),
                 seed,
-                whole(point.step),
+                integer(point.step),
                 fixed(point.train_loss),
                 fixed(point.valid_auc),
                 fixed(point.valid_log_loss),
@@ -74,8 +74,8 @@ def _runs(facts: Facts) -> Table:
         rows.append(
             (
                 Cell(name, color=color[name]),
-                " to ".join(whole(count) for count in dict.fromkeys((steps[0], steps[-1]))),
-                whole(runs[0].parameters),
+                " to ".join(integer(count) for count in dict.fromkeys((steps[0], steps[-1]))),
+                integer(runs[0].parameters),
                 fixed(sum(run.valid_auc for run in runs) / len(runs)),
                 ", ".join(f"{run.seed}: {fixed(run.valid_auc)}" for run in runs),
             )

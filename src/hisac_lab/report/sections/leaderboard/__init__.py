@@ -14,10 +14,10 @@ from hisac_lab.report.words import (
     excludes_zero,
     first_number,
     fixed,
+    integer,
     metric_names,
     percent,
     signed,
-    whole,
 )
 
 LOWER_IS_BETTER = {"log_loss"}
@@ -35,7 +35,7 @@ def leaderboard(facts: Facts) -> Section:
     kinds = sorted(facts.scores.slices)
     blocks: list[Block] = [
         Note(
-            f"{whole(facts.evaluated.test_samples)} test samples of {whole(facts.evaluated.test_users)} users; "
+            f"{integer(facts.evaluated.test_samples)} test samples of {integer(facts.evaluated.test_users)} users; "
             f"{facts.evaluated.negatives}. Values are means over seeds; brackets are {level} intervals from a "
             "bootstrap over users. ↑ higher is better, ↓ lower is better."
         ),
@@ -69,13 +69,13 @@ def _metrics(facts: Facts, model: str) -> list[Metric | None]:
 def _left_out(facts: Facts) -> str:
     """Which metrics leave out which users, and which are undefined."""
     scores, users, names = facts.scores, facts.evaluated.test_users, metric_names(facts)
-    parts = [
-        f"{names[key]} is a mean over the {whole(count)} of {whole(users)} users who can tell models apart by it"
+    means = [
+        f"{names[key]} is a mean over the {integer(count)} of {integer(users)} users who can tell models apart by it"
         for key, count in scores.users.items()
         if key in names and 0 < count < users
     ]
-    said = [f"{'; '.join(parts)}: they have a positive and a negative, for recall also more exposures than k."]
-    said = said if parts else []
+    said = [f"{'; '.join(means)}: they have a positive and a negative, for recall also more exposures than k."]
+    said = said if means else []
     said += [f"{names.get(key, f'AUC of {key}')} is undefined: {reason}." for key, reason in scores.undefined.items()]
     return " ".join(said)
 
@@ -125,17 +125,17 @@ def _gaps(facts: Facts) -> Table:
 
 def _pairs(facts: Facts) -> Table:
     level = 1 - facts.evaluated.confidence
-    found = {(pair.one, pair.other): (pair.difference, pair.p) for pair in facts.scores.pairs}
-    found |= {(pair.other, pair.one): (-pair.difference, pair.p) for pair in facts.scores.pairs}
+    by_pair = {(pair.one, pair.other): (pair.difference, pair.p) for pair in facts.scores.pairs}
+    by_pair |= {(pair.other, pair.one): (-pair.difference, pair.p) for pair in facts.scores.pairs}
     rows: list[Row] = []
-    for one in facts.ranking:
+    for model in facts.ranking:
         cells = [
-            Cell(signed(found[one, other][0]), strong=is_sure(*found[one, other], level))
-            if (one, other) in found
+            Cell(signed(by_pair[model, other][0]), strong=is_sure(*by_pair[model, other], level))
+            if (model, other) in by_pair
             else ""
             for other in facts.ranking
         ]
-        rows.append((_model(facts, one), *cells))
+        rows.append((_model(facts, model), *cells))
     return table(
         f"Row less column in AUC, on the same resampled users; bold where p is below {fixed(level, 2)} after Holm's "
         "correction over all pairs.",
@@ -152,9 +152,11 @@ def is_sure(difference: float, p: float, level: float) -> bool:
 
 def _oracles(facts: Facts) -> Table:
     """AUCs of the known truth, and the share of the way from a coin to it that each model goes."""
-    known = facts.scores.oracles
-    rows: list[Row] = [(ORACLES[key], Cell(fixed(top.value), between(top.interval)), "") for key, top in known.items()]
-    top = known["probability_anywhere"].value
+    oracles = facts.scores.oracles
+    rows: list[Row] = [
+        (ORACLES[key], Cell(fixed(top.value), between(top.interval)), "") for key, top in oracles.items()
+    ]
+    top = oracles["probability_anywhere"].value
     for name in facts.ranking:
         auc = facts.scores.models[name].auc
         share = percent((auc.value - 0.5) / (top - 0.5))
@@ -194,9 +196,9 @@ def _slices(facts: Facts, kind: str) -> Table:
     rows: list[Row]
     if len(aucs) <= MOST_COLUMNS:
         cells = zip(*(aucs[model] for model in facts.ranking), strict=True)
-        rows = [(name, whole(samples[name]), *row) for name, row in zip(bins, cells, strict=True)]
+        rows = [(name, integer(samples[name]), *row) for name, row in zip(bins, cells, strict=True)]
         return table(f"AUC by {kind}.", (unit, "samples", *facts.ranking), rows, (unit,))
-    rows = [("samples", *(whole(samples[name]) for name in bins))]
+    rows = [("samples", *(integer(samples[name]) for name in bins))]
     rows += [(_model(facts, model), *aucs[model]) for model in facts.ranking]
     return table(f"AUC by {kind}: a column for each bin of {unit}.", ("model", *bins), rows, ("model",))
 
@@ -218,7 +220,7 @@ def _costs(facts: Facts) -> Table:
     for name in facts.ranking:
         model = facts.scores.models[name]
         counts = (model.parameters, model.cost.state_bytes, model.cost.encode_macs, model.cost.candidate_macs)
-        rows.append((_model(facts, name), *(whole(count) for count in counts)))
+        rows.append((_model(facts, name), *(integer(count) for count in counts)))
     return table(
         "Cost of serving, counted: mean bytes of user state, mean multiply-adds of matrix products.",
         ("model", "parameters", "user state, bytes", "multiply-adds per request (encode)", "per candidate (score)"),

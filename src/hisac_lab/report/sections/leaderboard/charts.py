@@ -70,7 +70,7 @@ def sliced(facts: Facts, kind: str, name: str) -> Figure:
         name: Prefix of ids.
     """
     style, level = styles(facts), confidence(facts.evaluated.confidence)
-    few = " Only models with a color of their own; the table has all." if GRAY in colors(facts).values() else ""
+    note = " Only models with a color of their own; the table has all." if GRAY in colors(facts).values() else ""
     reference = facts.evaluated.reference
     models = [model for model in facts.ranking if style[model]["label"] != OTHERS and model != reference]
     bins = sorted(facts.scores.slices[kind], key=first_number)
@@ -80,8 +80,8 @@ def sliced(facts: Facts, kind: str, name: str) -> Figure:
         axes = sheet.subplots()
         axes.axhline(0, color=INK, linewidth=0.9)
         for model, shift in zip(models, shifts, strict=True):
-            known = [(place, facts.scores.models[model].slices[kind][label]) for place, label in enumerate(bins)]
-            marks = [(place + shift, metric) for place, metric in known if metric is not None]
+            by_bin = [(place, facts.scores.models[model].slices[kind][label]) for place, label in enumerate(bins)]
+            marks = [(place + shift, metric) for place, metric in by_bin if metric is not None]
             places = [place for place, _ in marks]
             ends = np.array([metric.difference_interval for _, metric in marks]).reshape(-1, 2)
             axes.vlines(places, *ends.T, color=style[model]["color"], linewidth=2)
@@ -100,7 +100,7 @@ def sliced(facts: Facts, kind: str, name: str) -> Figure:
         svg,
         f"Difference in AUC to {reference} by {kind}",
         f"Each group of marks is a bin of {kind}, from low to high, not equally many samples in each; lines are "
-        f"{level} intervals of the paired difference. Above the line is better than the reference.{before}{few}",
+        f"{level} intervals of the paired difference. Above the line is better than the reference.{before}{note}",
     )
 
 
