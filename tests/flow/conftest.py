@@ -21,7 +21,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if Path(__file__).parent in Path(item.fspath).parents:
             item.add_marker(pytest.mark.flow)
-    items.sort(key=lambda item: not any(f"test_{name}" in item.name or f"_{name}" in item.name for name in LONG))
+    items.sort(key=lambda item: not any(f"_{name}" in item.name for name in LONG))
 
 
 @pytest.fixture(scope="session", autouse=True)
