@@ -29,7 +29,7 @@ unit: $(READY)  ## every room on small data
 	$(BIN)/pytest -n 2 tests --ignore tests/flow
 
 flow: $(READY)  ## the real graph on a tiny configuration
-	$(BIN)/pytest -n 2 -m "not emulator" tests/flow
+	$(BIN)/pytest -n 2 --dist worksteal -m "not emulator" tests/flow
 
 emulate: $(READY)  ## the tiny graph on an emulated processor (Debian's qemu-user), to the same bytes; minutes
 	$(BIN)/pytest -n 2 -m emulator tests/flow

@@ -59,6 +59,7 @@ WIDE = Processor(
         "OPENBLAS_NUM_THREADS": "2",
         "MKL_NUM_THREADS": "2",
         "HISAC_LAB_THREADS": "2",
+        "HISAC_LAB_GOLDEN_STEPS": "8",
     },
 )
 NARROW = Processor(
@@ -72,6 +73,7 @@ NARROW = Processor(
         "NPY_DISABLE_CPU_FEATURES": "X86_V3 X86_V4 AVX512_ICL AVX512_SPR",
         "GLIBC_TUNABLES": "glibc.cpu.hwcaps=-AVX512F,-AVX512VL,-AVX512BW,-AVX512DQ,-AVX512CD",
         "HISAC_LAB_THREADS": "1",
+        "HISAC_LAB_GOLDEN_STEPS": "8",
     },
 )
 SLOW = {"HISAC_LAB_THREADS": "1", "HISAC_LAB_GOLDEN_STEPS": "8"}

@@ -12,12 +12,16 @@ import pytest
 from forkserver import forkserver
 from lab import ROOT, Lab
 
+LONG = ("t8_killed", "simulated_world", "t2_", "package_from_outside", "t12_", "whole_graph", "model_of_the_readme")
+"""Tests of a minute or more, which begin first: at the end no worker waits for the other."""
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Everything here runs the real graph."""
     for item in items:
         if Path(__file__).parent in Path(item.fspath).parents:
             item.add_marker(pytest.mark.flow)
+    items.sort(key=lambda item: not any(f"_{name}" in item.name for name in LONG))
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -12,7 +12,6 @@ comes after the fork, from the lab's own copy. Where a difference between a fork
 
 from __future__ import annotations
 
-import array
 import ast
 import atexit
 import contextlib
@@ -95,7 +94,8 @@ def serve(path: str) -> dict[str, Any] | None:
                 request, files = _receive(client)
                 child = os.fork()
                 if not child:
-                    _close(listener, *(end for _, end in ends.values()))
+                    for end in (listener, *(end for _, end in ends.values())):
+                        end.close()
                     for number, file in enumerate(files):
                         os.dup2(file, number)
                         os.close(file)
@@ -126,12 +126,7 @@ def _receive(client: socket.socket) -> tuple[dict[str, Any], list[int]]:
     data, files, _, _ = socket.recv_fds(client, SIZE, 3)
     while not data.endswith(b"\n"):
         data += client.recv(SIZE)
-    return json.loads(data), list(array.array("i", files))
-
-
-def _close(*sockets: socket.socket) -> None:
-    for each in sockets:
-        each.close()
+    return json.loads(data), files
 
 
 def become(request: dict[str, Any], own_path: list[str]) -> None:

@@ -19,13 +19,16 @@ model = mlflow.pyfunc.load_model("models:/hisac/1")
 request = {"history_items": [["3", "5", "8"], ["1"]], "history_times": [[10, 20, 86400], [5]], "time": [90000, 6],
            "candidates": [["1", "2", "7"], ["4"]]}
 print([len(scores) for scores in model.predict(pd.DataFrame(request))["scores"]])
-for name, value in (("candidates", [["no such film"]]), ("history_items", [[]])):
-    bad = {key: column[1:] for key, column in request.items()} | {name: value}
-    bad["history_times"] = [[]] if name == "history_items" else bad["history_times"]
-    try:
-        model.predict(pd.DataFrame(bad))
-    except Exception as error:
-        print("refused:", error)
+for name, value in (("candidates", [["no such film", "4"]]), ("history_items", [[]])):
+    odd = {key: column[1:] for key, column in request.items()} | {name: value}
+    odd["history_times"] = [[]] if name == "history_items" else odd["history_times"]
+    answer = model.predict(pd.DataFrame(odd)).iloc[0]
+    print([score is None for score in answer["scores"]], answer["note"])
+backward = {key: column[:1] for key, column in request.items()} | {"history_times": [[20, 10, 30]]}
+try:
+    model.predict(pd.DataFrame(backward))
+except mlflow.MlflowException as error:
+    print("refused:", error.error_code, error)
 """
 TREE = """
 import mlflow
@@ -118,8 +121,9 @@ def test_a_registered_model_scores_unseen_users_from_another_folder(lab: Lab, tm
     elsewhere.mkdir()
     out = python(lab, SCORE, str(lab.path), where=elsewhere)
     assert "[3, 1]" in out
-    assert "no such film" in out
-    assert out.count("refused:") == 2
+    assert "[True, False] 1 of 2 candidates are unknown to this model" in out
+    assert "[True] no event of the history is known: rank by popularity" in out
+    assert "refused: INVALID_PARAMETER_VALUE model input: row 0: history_times: value 20 stands before 10" in out
 
 
 def test_promotion_refuses_a_loser_takes_a_winner_and_rolls_back(lab: Lab) -> None:
