@@ -137,7 +137,15 @@ def make(root: Path) -> Artifacts:
     np.save(made.embed / "embeddings.npy", np.eye(4, 2, dtype=np.float32))
     level = {"width": 2, "use": 1.0, "perplexity": 1.9, "explained_variance": 0.4, "prefixes": 2, "fan_out": 2.0}
     level |= {"evenness": 0.95, "entropy_bits": 0.93, "purity": 0.6, "seed_agreement": 0.35}
-    quality = {"levels": [level], "ids": 2, "collision_rate": 1.0, "largest_bucket": 2, "max_bucket_share": 0.5}
+    quality = {
+        "levels": [level],
+        "ids": 2,
+        "occupancy": 1.0,
+        "collision_rate": 1.0,
+        "fair_share": 0.5,
+        "largest_bucket": 2,
+        "max_bucket_share": 0.5,
+    }
     quality |= {"explained_variance": 0.4, "mean_squared_error": 0.1, "cosine": 0.8, "neighbor_overlap": 0.3}
     quality |= {"purity_by_chance": 0.2, "purity_lift": 3.0}
     tokenization: dict[str, Any] = {"method": "residual_kmeans", "category": "genre", "quality": quality, "refit": {}}

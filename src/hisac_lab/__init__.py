@@ -21,10 +21,11 @@ if _TYPE_CHECKING:
     from hisac_lab.api import Data as Data
     from hisac_lab.api import Log as Log
     from hisac_lab.api import Model as Model
+    from hisac_lab.api import UserError as UserError
     from hisac_lab.api import evaluate as evaluate
     from hisac_lab.api import load as load
 
-_FRONT = ("Comparison", "Data", "Log", "Model", "evaluate", "load")
+_FRONT = ("Comparison", "Data", "Log", "Model", "UserError", "evaluate", "load")
 
 
 def __getattr__(name: str) -> _Any:

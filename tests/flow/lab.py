@@ -26,7 +26,7 @@ TINY: dict[str, Any] = {
     "acquire.path": "log",
     "acquire.sources": ["path"],
     "tokenize.widths": [8, 4],
-    "tokenize.limits.max_collision_rate": 1.0,
+    "tokenize.limits.min_occupancy": 0.0,
     "tokenize.limits.max_bucket_share": 1.0,
     "experiment.seeds": [0],
     "backbone.dim": 8,

@@ -92,15 +92,15 @@ def test_t8_a_dvc_lock_with_a_merge_in_it_is_refused_in_one_line(lab: Lab) -> No
 
 
 def test_t8_a_stage_that_fails_leaves_nothing_and_says_why_in_one_line(lab: Lab) -> None:
-    lab.set(**{"tokenize.limits.max_collision_rate": 0.0})
+    lab.set(**{"tokenize.limits.min_occupancy": 9.0})
     for door in (("snakemake", "--cores", "2"), ("dvc", "repro")):
         answer = lab.run(*door)
         assert answer.code != 0
         (line,) = {line for line in answer.text.splitlines() if line.startswith("hisac-lab: error:")}
-        assert "tokenize.limits.max_collision_rate" in line
+        assert "tokenize.limits.min_occupancy" in line
     assert not (lab.path / "artifacts/tokenize").exists()
     assert not list((lab.path / "artifacts").glob(".*"))
-    lab.set(**{"tokenize.limits.max_collision_rate": 1.0})
+    lab.set(**{"tokenize.limits.min_occupancy": 0.0})
     assert lab.snakemake() == []
     assert lab.both_idle()
 

@@ -37,7 +37,7 @@ TOKENIZERS = {
     "mini-batch": TokenizeConfig(widths=WIDTHS, fit="mini_batch", iterations=20, batch=64),
     "rqvae": TokenizeConfig(widths=WIDTHS, method="rqvae", rqvae=RQVAEConfig(steps=60)),
 }
-LOOSE = {"max_collision_rate": 1.0, "max_bucket_share": 1.0, "min_evenness": 0.0, "min_use": 0.0,
+LOOSE = {"min_occupancy": 0.0, "max_bucket_share": 1.0, "min_evenness": 0.0, "min_use": 0.0,
          "min_explained_variance": -10.0, "min_purity_lift": 0.0, "min_fan_out": 0.0}  # fmt: skip
 
 

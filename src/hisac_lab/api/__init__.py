@@ -14,5 +14,6 @@ from hisac_lab.api.data import Data
 from hisac_lab.api.evaluate import Comparison, evaluate
 from hisac_lab.api.log import Log, load
 from hisac_lab.api.model import Model
+from hisac_lab.base.errors import UserError
 
-__all__ = ["Comparison", "Data", "Log", "Model", "evaluate", "load"]
+__all__ = ["Comparison", "Data", "Log", "Model", "UserError", "evaluate", "load"]

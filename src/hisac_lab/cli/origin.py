@@ -15,6 +15,7 @@ from hisac_lab.cli.paths import ARTIFACTS, WORK
 from hisac_lab.config.acquire import AcquireConfig
 from hisac_lab.config.base import load_section
 from hisac_lab.sources.records import Acquired
+from hisac_lab.tables.files import named_by
 
 NOTE = WORK / "origin.json"
 TAKE = "`dvc repro --force --single-item acquire` takes the new one, the graph does the rest"
@@ -58,11 +59,5 @@ def _stamp(path: Path) -> list[int]:
 def _files(config: AcquireConfig) -> list[Path]:
     """Every file that the settings name and that is here, sorted."""
     named = [config.path, config.items_path, config.vectors_path]
-    files: set[Path] = set()
-    for path in [Path(name) for name in named if name is not None]:
-        star = next((place for place, part in enumerate(path.parts) if "*" in part), None)
-        if star is not None:
-            files.update(Path(*path.parts[:star]).glob("/".join(path.parts[star:])))
-        else:
-            files.update(path.rglob("*") if path.is_dir() else [path])
+    files = {file for name in named if name is not None for file in named_by(Path(name))}
     return sorted(path for path in files if path.is_file())

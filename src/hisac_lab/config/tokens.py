@@ -60,10 +60,17 @@ class TokenizeLimits(Section):
     """The gate: the graph stops when a limit is broken."""
 
     min_use: float = Field(0.5, ge=0, le=1, description="share of a level's codes that must be in use")
-    min_evenness: float = Field(0.1, ge=0, le=1, description="perplexity of a level over its width")
+    min_evenness: float = Field(0.02, ge=0, le=1, description="perplexity of a level over its width")
     min_fan_out: float = Field(1.0, ge=0, description="children per parent, mean, at the second level")
-    max_collision_rate: float = Field(0.8, ge=0, le=1, description="share of items whose full ID is not theirs alone")
-    max_bucket_share: float = Field(0.05, gt=0, le=1, description="share of items on the most crowded ID")
+    min_occupancy: float = Field(
+        0.05, ge=0, description="distinct IDs over those that as many items would take if each fell on one at random"
+    )
+    max_bucket_share: float | None = Field(
+        None,
+        gt=0,
+        le=1,
+        description="share of items on the most crowded ID; null: a twentieth, or four times an ID's fair part",
+    )
     min_explained_variance: float = Field(0.1, le=1, description="of the embeddings, by the full ID")
     min_neighbor_overlap: float = Field(0.02, ge=0, le=1, description="share of nearest neighbors that the ID keeps")
     min_purity_lift: float = Field(
@@ -105,3 +112,9 @@ class TokenizeConfig(Section):
     probes: int = Field(1000, ge=1, description="the gate: items whose neighbors are compared")
     compare_seeds: bool = Field(True, description="the gate: fit once more with the next seed and compare")
     limits: TokenizeLimits = Field(TokenizeLimits(), description="the quality gate")
+
+    @model_validator(mode="after")
+    def _codes_can_be_balanced(self) -> TokenizeConfig:
+        if self.balanced and (self.method, self.fit) != ("residual_kmeans", "full"):
+            raise ValueError("balanced is true, but only method: residual_kmeans with fit: full can even out codes")
+        return self

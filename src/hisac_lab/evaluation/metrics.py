@@ -40,19 +40,15 @@ class PerUser:
 def gauc(labels: Array, scores: Array, user: Array, users: int) -> PerUser:
     """AUC inside each user, weighted by the user's exposures; users with one class only are left out."""
     order = np.lexsort((scores, user))
-    who, what, label = user[order], scores[order], labels[order] > 0
-    change = np.r_[True, (np.diff(what) != 0) | (np.diff(who) != 0)]
-    tie = np.cumsum(change) - 1
+    who, label = user[order], labels[order] > 0
+    tie = _ties(who, scores[order])
     begins = np.searchsorted(who, np.arange(users))
     place = np.arange(len(who)) - begins[who] + 1.0
     rank = (np.bincount(tie, place) / np.bincount(tie))[tie]
-    total = np.bincount(who, minlength=users)
-    positive = np.bincount(who, label, minlength=users)
-    negative = total - positive
+    total, positive, both = _classes(labels, user, users)
     ranks = np.bincount(who, rank * label, minlength=users)
-    both = (positive > 0) & (negative > 0)
     value = np.zeros(users)
-    value[both] = (ranks - positive * (positive + 1) / 2)[both] / (positive * negative)[both]
+    value[both] = (ranks - positive * (positive + 1) / 2)[both] / (positive * (total - positive))[both]
     return PerUser(value, total * both)
 
 
@@ -63,27 +59,38 @@ def ranking_at(labels: Array, scores: Array, user: Array, users: int, top: int) 
     value is the mean over all their orders: it does not depend on the order of the samples.
     """
     order = np.lexsort((-scores, user))
-    who, what, label = user[order], scores[order], (labels[order] > 0).astype(float)
-    change = np.r_[True, (np.diff(what) != 0) | (np.diff(who) != 0)]
-    tie = np.cumsum(change) - 1
+    who, label = user[order], (labels[order] > 0).astype(float)
+    tie = _ties(who, scores[order])
     share = (np.bincount(tie, label) / np.bincount(tie))[tie]  # of positives in the tie, at each of its places
     place = np.arange(len(who)) - np.searchsorted(who, np.arange(users))[who]
     inside = place < top
     gain = np.bincount(who, share * inside / np.log2(place + 2), minlength=users)
     hits = np.bincount(who, share * inside, minlength=users)
-    positive = np.bincount(who, label, minlength=users).round().astype(int)
-    ideal = np.r_[0, np.cumsum(1 / np.log2(np.arange(top) + 2))][np.minimum(positive, top)]
+    _, positive, _ = _classes(labels, user, users)
+    ideal = np.r_[0, np.cumsum(1 / np.log2(np.arange(top) + 2))][np.minimum(positive, top).astype(int)]
     ndcg = np.divide(gain, ideal, out=np.zeros(users), where=positive > 0)
     recall = np.divide(hits, positive, out=np.zeros(users), where=positive > 0)
     both, longer = _tellers(labels, user, users, top)
     return PerUser(ndcg, both.astype(float)), PerUser(recall, longer.astype(float))
 
 
-def _tellers(labels: Array, user: Array, users: int, top: int) -> tuple[Array, Array]:
-    """Users with exposures of both classes, and those of them with more than `top`; two (U,) bool."""
+def _ties(*columns: Array) -> Array:
+    """Number of the run of equal rows that each row of sorted columns is in; (N,)."""
+    change = np.any([np.diff(column) != 0 for column in columns], axis=0)
+    number: Array = np.cumsum(np.r_[True, change]) - 1
+    return number
+
+
+def _classes(labels: Array, user: Array, users: int) -> tuple[Array, Array, Array]:
+    """Exposures and positives of each user, and whether there are exposures of both classes; three (U,)."""
     total = np.bincount(user, minlength=users)
     positive = np.bincount(user, labels > 0, minlength=users)
-    both: Array = (positive > 0) & (positive < total)
+    return total, positive, (positive > 0) & (positive < total)
+
+
+def _tellers(labels: Array, user: Array, users: int, top: int) -> tuple[Array, Array]:
+    """Users with exposures of both classes, and those of them with more than `top`; two (U,) bool."""
+    total, _, both = _classes(labels, user, users)
     return both, both & (total > top)
 
 
@@ -116,7 +123,7 @@ def calibration(labels: Array, logits: Array, bins: int = 15) -> Calibration:
     probability = 1 / (1 + np.exp(-logits))
     order = np.argsort(probability, kind="stable")
     predicted, label = probability[order], labels[order]
-    tie = np.cumsum(np.r_[True, np.diff(predicted) != 0]) - 1
+    tie = _ties(predicted)
     shared = (np.bincount(tie, label) / np.bincount(tie))[tie]
     cells = np.array_split(np.arange(len(order)), bins)
     curve = [

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -157,7 +158,7 @@ class Mirror:
         for trial in Trial.read_table(self.artifacts.sweep):
             scores = {"auc": trial.auc, "standard_error": trial.standard_error, "cost": trial.cost}
             tags = {"on_front": str(trial.on_front)}
-            self._run(f"trial {trial.number:02d}", study, trial.settings, scores, tags)
+            self._run(f"trial {trial.number:02d}", study, trial.settings, scores, tags, within=["sweep"])
         self.client.log_artifact(study, str(self.artifacts.sweep / TRIALS))
 
     def _training(self, top: str, results: dict[str, ModelScores]) -> dict[str, str]:
@@ -195,22 +196,28 @@ class Mirror:
         metrics: Mapping[str, float],
         tags: Mapping[str, str] | None = None,
         made: Collection[str] = (),
+        within: Collection[str] = (),
     ) -> str:
-        """Writes one run; `made` names the outputs that it speaks of, whose machine it then tells too."""
+        """Writes one run.
+
+        `made` names the outputs that it speaks of, whose machine and times it then tells too; `within` those in whose
+        time it was made, which are not its own.
+        """
         machine, measured = _machine([self.lineage.machines.get(output) for output in made])
+        started, ended = _times([self.lineage.machines.get(output) for output in (*made, *within)], self.now)
         own = {MLFLOW_RUN_NAME: name, MLFLOW_SOURCE_NAME: "hisac-lab", **(tags or {}), **machine}
         if parent:
             own[MLFLOW_PARENT_RUN_ID] = parent
-        run = self.client.create_run(self.experiment, start_time=self.now, tags=own, run_name=name)
+        run = self.client.create_run(self.experiment, start_time=started, tags=own, run_name=name)
         identifier = str(run.info.run_id)
         settings = [Param(key, str(value)[:6000]) for key, value in params.items()]
         for at in range(0, len(settings), BATCH):
             self.client.log_batch(identifier, params=settings[at : at + BATCH])
-        values = [Metric(_legal(key), float(value), self.now, 0) for key, value in {**metrics, **measured}.items()]
+        values = [Metric(_legal(key), float(value), ended, 0) for key, value in {**metrics, **measured}.items()]
         for at in range(0, len(values), 900):
             self.client.log_batch(identifier, metrics=values[at : at + 900])
         self.client.log_batch(identifier, tags=[RunTag("hisac_lab.kind", name.split(maxsplit=1)[0])])
-        self.client.set_terminated(identifier)
+        self.client.set_terminated(identifier, end_time=ended)
         return identifier
 
 
@@ -230,6 +237,18 @@ def _machine(records: list[MachineRecord | None]) -> tuple[dict[str, str], dict[
     }
     metrics["machine/peak_mb"] = float(max(record.peak_mb for record in known))
     return {name: ", ".join(sorted(values)) for name, values in tags.items()}, metrics
+
+
+def _times(records: list[MachineRecord | None], now: int) -> tuple[int, int]:
+    """When the first of some outputs was begun and the last one done, in milliseconds; `now` where nothing is known."""
+
+    def milliseconds(text: str) -> int:
+        return int(datetime.fromisoformat(text).timestamp() * 1000)
+
+    known = [record for record in records if record is not None]
+    if not known:
+        return now, now
+    return min(milliseconds(record.started) for record in known), max(milliseconds(record.ended) for record in known)
 
 
 def _evaluation_metrics(results: dict[str, ModelScores], timings: Path) -> dict[str, float]:

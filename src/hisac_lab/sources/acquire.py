@@ -26,7 +26,7 @@ from hisac_lab.sources import changelog
 from hisac_lab.sources.archives import members
 from hisac_lab.sources.downloads import SourceUnavailable, check, fetch, fetch_package, fetch_wheel
 from hisac_lab.sources.records import Acquired
-from hisac_lab.tables.files import ITEM_SUFFIXES, kind_of, logs_in
+from hisac_lab.tables.files import ITEM_SUFFIXES, kind_of, logs_in, named_by
 from hisac_lab.tables.layouts import SOURCES
 
 Facts = dict[str, Any]
@@ -223,11 +223,7 @@ def _take_own(config: AcquireConfig, out: Path) -> Facts:
     if config.path is None:
         raise UserError(SETTINGS, "is null, but acquire.dataset is own", "name your file", "acquire.path")
     path = Path(config.path)
-    if path.is_dir():
-        files = logs_in(file for file in path.rglob("*") if file.is_file())
-    else:
-        star = next((place for place, part in enumerate(path.parts) if "*" in part), None)
-        files = [path] if star is None else sorted(Path(*path.parts[:star]).glob("/".join(path.parts[star:])))
+    files = logs_in(named_by(path)) if path.is_dir() else named_by(path)
     if not files:
         hint = "name .csv, .tsv, .jsonl or .parquet"
         raise UserError(SETTINGS, f"{config.path!r} names no table", hint, "acquire.path")

@@ -44,6 +44,14 @@ JSON_LINES = Layout("\x1e", ("line",), quoting=False)
 """One JSON object a line: its line is its only value as text."""
 
 
+def named_by(path: Path) -> list[Path]:
+    """The files that a setting names: itself, all in a folder, or those that fit a pattern with stars; sorted."""
+    star = next((place for place, part in enumerate(path.parts) if "*" in part), None)
+    if star is not None:
+        return sorted(Path(*path.parts[:star]).glob("/".join(path.parts[star:])))
+    return sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
+
+
 def is_parquet(path: Path) -> bool:
     """Whether the name says Parquet."""
     return path.suffix in (".parquet", ".pq")

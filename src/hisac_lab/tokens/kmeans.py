@@ -170,10 +170,15 @@ def balance(vectors: Array, centers: Array) -> tuple[Array, Array]:
 
 
 def _even_prices(vectors: Array, centers: Array, prices: Array) -> Array:
-    """Steps of dual ascent: crowded centers become dearer; gives the prices with the smallest largest cell."""
+    """Steps of dual ascent: crowded centers become dearer; gives the prices with the smallest largest cell.
+
+    It begins without prices where those given, which were made for other centers, are worse than none.
+    """
     sample = vectors[:: -(-len(vectors) // BLOCK)]
     two = np.partition((centers**2).sum(axis=1) - 2.0 * sample @ centers.T, 1, axis=1)[:, :2]
     scale = float((two[:, 1] - two[:, 0]).mean()) or 1.0  # what it takes to move a vector to its next center
+    if _largest(vectors, centers, np.zeros_like(prices)) < _largest(vectors, centers, prices):
+        prices = np.zeros_like(prices)
     target, least, best = len(vectors) / len(centers), len(vectors) + 1, prices
     for step in range(BALANCING_STEPS):
         counts = np.bincount(nearest(vectors, centers, prices)[0], minlength=len(centers))
@@ -182,6 +187,10 @@ def _even_prices(vectors: Array, centers: Array, prices: Array) -> Array:
         push = np.clip(counts / target - 1, -1, 1) * scale / (1 + step / 4)
         prices = (prices + push - push.mean()).astype(np.float32)
     return best
+
+
+def _largest(vectors: Array, centers: Array, prices: Array) -> int:
+    return int(np.bincount(nearest(vectors, centers, prices)[0]).max())
 
 
 def plus_plus(vectors: Array, width: int, random: np.random.Generator) -> Array:

@@ -7,6 +7,8 @@ seed would have said.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -17,8 +19,10 @@ from hisac_lab.config.tokens import TokenizeConfig
 from hisac_lab.ops.choice import DIGITS, rounded
 from hisac_lab.tokens.prefixes import Prefixes, prefixes
 from hisac_lab.tokens.quantizer import ResidualQuantizer
+from hisac_lab.tokens.random_codes import distinct_rows
 
 BLOCK = 16384
+EVEN = 0.2  # evenness of codes of which nobody need be told
 CORPUS = 100_000  # items among which neighbors are sought, at most
 PROBES_AT_ONCE = 64
 
@@ -47,8 +51,9 @@ def measure(
         `levels`: per level width, use, perplexity, evenness (perplexity over width), entropy (bits), prefixes and
         fan-out, explained variance, purity of prefixes (share of pairs of items with that prefix that share their
         category; None without such pairs) and seed agreement (adjusted Rand index).
-        For the full ID: `ids`, `collision_rate` (share of items that share their ID), `largest_bucket`,
-        `max_bucket_share`, `explained_variance`, `mean_squared_error`, `cosine`, `neighbor_overlap`.
+        For the full ID: `ids`, `occupancy` (see there), `collision_rate` (share of items that share their ID),
+        `largest_bucket`, `max_bucket_share`, `fair_share` (of items on an ID, if all had as many),
+        `explained_variance`, `mean_squared_error`, `cosine`, `neighbor_overlap`.
         With categories `purity_by_chance` and `purity_lift` (first level over chance).
     """
     tree = prefixes(codes)
@@ -73,13 +78,15 @@ def measure(
         if other_codes is not None:
             facts["seed_agreement"] = agreement(nodes.node, prefixes(other_codes[:, : level + 1])[-1].node)
         levels.append(facts)
-    buckets = tree[-1].count
+    buckets, distinct = tree[-1].count, distinct_rows(vectors)
     quality: dict[str, Any] = {
         "levels": levels,
         "ids": len(buckets),
+        "occupancy": occupancy(len(buckets), distinct, quantizer.widths),
         "collision_rate": float(buckets[buckets > 1].sum() / len(codes)),
         "largest_bucket": int(buckets.max()),
         "max_bucket_share": float(buckets.max() / len(codes)),
+        "fair_share": 1 / max(1, min(distinct, math.prod(quantizer.widths))),
         "explained_variance": levels[-1]["explained_variance"],
         "mean_squared_error": errors[-1] / len(codes),
         "cosine": cosine,
@@ -92,6 +99,38 @@ def measure(
         quality["purity_lift"] = first / chance if chance and first is not None else None
     rounded: dict[str, Any] = _rounded(quality)
     return rounded
+
+
+def occupancy(ids: int, items: int, widths: Sequence[int]) -> float:
+    """Distinct IDs over those that as many items would take on average if each fell on one at random.
+
+    Collisions are many where items are many for the IDs there can be; this is not, so one limit fits all catalogs.
+
+    Args:
+        ids: Distinct full IDs.
+        items: With distinct embeddings.
+        widths: Codes per level.
+    """
+    leaves = math.prod(widths)
+    return ids / (leaves * -math.expm1(items * math.log1p(-1 / leaves))) if items else 1.0
+
+
+def uneven(quality: dict[str, Any]) -> str | None:
+    """Which level has the least even codes, in words, when it is not a fifth of what it could be; else None."""
+    number, level = min(enumerate(quality["levels"], 1), key=lambda entry: (entry[1]["evenness"], entry[0]))
+    if level["evenness"] >= EVEN:
+        return None
+    return f"level {number} has {level['width']} codes, but spreads the items as {level['perplexity']:.1f} would"
+
+
+def evener(config: TokenizeConfig) -> str:
+    """What makes codes more even, and IDs with them more."""
+    if config.balanced:
+        return "lower tokenize.widths"
+    if config.method != "residual_kmeans":
+        return "set tokenize.method: residual_kmeans and tokenize.balanced: true"
+    full = "tokenize.fit: full and " if config.fit != "full" else ""
+    return f"set {full}tokenize.balanced: true"
 
 
 def purity(groups: Array, categories: Array) -> float | None:
@@ -186,16 +225,14 @@ def check_limits(quality: dict[str, Any], config: TokenizeConfig) -> None:
     """
     levels, limits = quality["levels"], config.limits
     more = "raise tokenize.widths or add a level"
+    apart = "give the items on that ID texts that differ" + ("" if config.balanced else f", or {evener(config)}")
+    crowded = limits.max_bucket_share or rounded(max(0.05, 4 * quality["fair_share"]))
     rules: list[tuple[str, float | None, str]] = [
         ("min_use", min(level["use"] for level in levels), "lower tokenize.widths"),
-        ("min_evenness", min(level["evenness"] for level in levels), "lower tokenize.widths or set tokenize.balanced"),
+        ("min_evenness", min(level["evenness"] for level in levels), evener(config)),
         ("min_fan_out", levels[1]["fan_out"] if len(levels) > 1 else None, "lower the first of tokenize.widths"),
-        ("max_collision_rate", quality["collision_rate"], more),
-        (
-            "max_bucket_share",
-            quality["max_bucket_share"],
-            "give the items on that ID different texts, or add a level",
-        ),
+        ("min_occupancy", quality["occupancy"], evener(config)),
+        ("max_bucket_share", quality["max_bucket_share"], apart),
     ]
     if config.method != "random":
         rules += [
@@ -207,7 +244,7 @@ def check_limits(quality: dict[str, Any], config: TokenizeConfig) -> None:
     for name, measured, hint in rules:
         if measured is None:
             continue
-        value, limit = rounded(measured), getattr(limits, name)
+        value, limit = rounded(measured), crowded if name == "max_bucket_share" else getattr(limits, name)
         if value < limit if name.startswith("min") else value > limit:
             raise UserError(
                 SETTINGS,

@@ -86,6 +86,15 @@ def row_hash(block: Array, seed: int = 0) -> Array:
     return _mix((bits * odd).sum(axis=1))
 
 
+def distinct_rows(vectors: Array) -> int:
+    """How many different rows there are, zero rows aside; (n, D) float32, may be memory-mapped."""
+    hashes = []
+    for start in range(0, len(vectors), BLOCK):
+        rows = np.asarray(vectors[start : start + BLOCK])
+        hashes.append(row_hash(rows[rows.any(axis=1)]))
+    return len(np.unique(np.concatenate(hashes))) if hashes else 0
+
+
 def _mix(state: Array) -> Array:
     """The finalizer of splitmix64 (Steele, Lea and Flood 2014)."""
     state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)

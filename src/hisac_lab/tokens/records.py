@@ -39,9 +39,11 @@ class Quality(Record):
 
     levels: list[Level]
     ids: int
+    occupancy: float
     collision_rate: float
     largest_bucket: int
     max_bucket_share: float
+    fair_share: float
     explained_variance: float
     mean_squared_error: float
     cosine: float

@@ -12,13 +12,14 @@ import pyarrow.parquet as pq
 from hisac_lab.base import arithmetic, plugins
 from hisac_lab.base.artifacts import Array, load_array, save_arrays
 from hisac_lab.base.errors import SETTINGS, UserError
+from hisac_lab.base.progress import say
 from hisac_lab.config.tokens import TokenizeConfig
 from hisac_lab.events.records import Prepared
 from hisac_lab.tokens.kmeans import BLOCK
 from hisac_lab.tokens.methods import fit_quantizer, open_previous, refit_quantizer
-from hisac_lab.tokens.quality import check_limits, measure
+from hisac_lab.tokens.quality import check_limits, evener, measure, uneven
 from hisac_lab.tokens.quantizer import ResidualQuantizer
-from hisac_lab.tokens.random_codes import row_hash
+from hisac_lab.tokens.random_codes import distinct_rows
 from hisac_lab.tokens.records import Tokenized
 
 IDS, LATENTS = "ids.parquet", "latents"
@@ -55,6 +56,8 @@ def tokenize(config: TokenizeConfig, *, prepared: Path, embedded: Path, out: Pat
     categories = np.asarray(load_array(prepared, "item_fields"))[with_vector, 0].astype(np.int64) if fields else None
     quality = measure(rows, codes[with_vector], quantizer, config.neighbors, config.probes, categories, other)
     check_limits(quality, config)
+    if poorest := uneven(quality):
+        say(f"tokenize: {poorest}; {evener(config)}")
     if quantizer.moves:
         latents = np.zeros((len(vectors), quantizer.codewords[0].shape[1]), np.float32)
         latents[with_vector] = quantizer.project(rows)
@@ -119,14 +122,12 @@ def _check(vectors: Array, items: int, config: TokenizeConfig, where: Path) -> N
     if vectors.ndim != 2 or len(vectors) != items:
         shape = " x ".join(str(side) for side in vectors.shape)
         raise UserError(where, f"is {shape}, but there are {items} items", "run the stage embed again")
-    hashes = []
     for start in range(0, len(vectors), BLOCK):
         block = np.asarray(vectors[start : start + BLOCK])
         if not np.isfinite(block).all():
             row = start + int(np.argwhere(~np.isfinite(block))[0, 0])
             raise UserError(where, f"row {row} is not finite", "fix the embedding of that item")
-        hashes.append(row_hash(block[block.any(axis=1)]))
-    distinct = len(np.unique(np.concatenate(hashes))) if hashes else 0
+    distinct = distinct_rows(vectors)
     if distinct < 2:
         what = "all embeddings are equal" if distinct else "no item has an embedding"
         raise UserError(where, what, "give the items texts or vectors that differ, or change embed.method")

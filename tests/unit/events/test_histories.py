@@ -220,7 +220,7 @@ def _fitted(events: pd.DataFrame, config: PrepareConfig, method: Any) -> dict[st
     """Everything that is fitted before a model: training samples with their negatives, embeddings, IDs, codebook."""
     with tempfile.TemporaryDirectory() as home:
         prepared, embedded, tokens, book = (Path(home) / name for name in ("prepare", "embed", "tokenize", "codebook"))
-        limits = TokenizeLimits(min_use=0.0, max_collision_rate=1.0, max_bucket_share=1.0)
+        limits = TokenizeLimits(min_use=0.0, min_occupancy=0.0, max_bucket_share=1.0)
         try:
             prepare_log(config, raw_log(Path(home) / "raw", events, ITEM_TABLE), prepared)
             with stage_output(embedded) as out:

@@ -29,6 +29,7 @@ MACHINES = {
     "prepare": machine_record("Processor One", seconds=3.0, peak_mb=700),
     "evaluate": None,
     "train@base-0": machine_record("Processor Two"),
+    "sweep": machine_record("Processor One", started="2026-01-02T02:00:00+00:00", ended="2026-01-02T02:10:00+00:00"),
 }
 LINEAGE = Lineage("0123abc+", PARAMS, MACHINES)
 STAGES = "acquire prepare embed tokenize codebook sweep instances evaluate abtest".split()
@@ -191,9 +192,18 @@ def test_a_run_tells_the_machine_of_its_output_and_the_top_run_those_of_all(writ
         assert "machine/seconds" not in written.runs[name].data.metrics
     assert "machine.processor" not in written.runs["trial 00"].data.tags
     assert top.tags["machine.processor"] == "Processor One, Processor Two, unknown"
-    assert (top.metrics["machine/seconds"], top.metrics["machine/peak_mb"]) == (4.5, 1000)
+    assert (top.metrics["machine/seconds"], top.metrics["machine/peak_mb"]) == (6, 1000)
     machines = json.loads(written.file(pipeline(written), "machines.json"))
     assert machines == {name: record and record.facts() for name, record in MACHINES.items()}
+
+
+def test_a_run_begins_and_ends_when_its_output_was_made_and_the_top_run_spans_all(written: Written) -> None:
+    spans = {name: (run.info.start_time, run.info.end_time) for name, run in written.runs.items()}
+    begin = 1767319200000  # 2026-01-02 02:00 UTC
+    assert spans["train base seed 0"] == (begin + 3_845_000, begin + 3_846_000)
+    assert spans["sweep"] == spans["trial 00"] == (begin, begin + 600_000)
+    assert spans[pipeline(written)] == (begin, begin + 3_846_000)
+    assert spans["evaluate"][0] == spans["evaluate"][1] > begin + 3_846_000, "nothing known: when it was mirrored"
 
 
 def test_the_top_run_holds_a_table_of_models(written: Written) -> None:

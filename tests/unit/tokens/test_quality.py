@@ -9,11 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from kit import says
+from short_texts import short_texts
 from sklearn.metrics import adjusted_rand_score
 
 from hisac_lab.config.tokens import TokenizeConfig, TokenizeLimits
 from hisac_lab.tokens.prefixes import prefixes
-from hisac_lab.tokens.quality import agreement, check_limits, measure, overlap, purity
+from hisac_lab.tokens.quality import agreement, check_limits, evener, measure, overlap, purity, uneven
 from hisac_lab.tokens.quantizer import ResidualQuantizer, fit
 from hisac_lab.tokens.random_codes import fit_random
 
@@ -26,7 +27,7 @@ VECTORS = np.array([[4, 1], [4, 1], [4, -1], [-4, 1]], np.float32)
 
 def _quality(**changes: Any) -> dict[str, Any]:
     level = {"use": 0.9, "evenness": 0.6, "fan_out": 3.0, "seed_agreement": 0.4}
-    good = {"levels": [level, level | {"use": 0.8}], "collision_rate": 0.3, "max_bucket_share": 0.02}
+    good = {"levels": [level, level | {"use": 0.8}], "occupancy": 0.3, "max_bucket_share": 0.02, "fair_share": 0.001}
     return good | {"explained_variance": 0.5, "neighbor_overlap": 0.3, "purity_lift": 4.0} | changes
 
 
@@ -51,6 +52,9 @@ def test_quality_of_four_items_is_what_one_counts_by_hand() -> None:
     assert quality["cosine"] == pytest.approx(1)
     assert quality["ids"] == 3
     assert quality["collision_rate"] == 0.5
+    # Three distinct embeddings at random on eight IDs take 8 (1 - (7/8)^3) on average.
+    assert quality["occupancy"] == pytest.approx(3 / (8 - 8 * (7 / 8) ** 3), abs=1e-6)
+    assert quality["fair_share"] == pytest.approx(1 / 3, abs=1e-6)
     assert quality["largest_bucket"] == 2
     assert quality["max_bucket_share"] == 0.5
     assert "purity_lift" not in quality
@@ -144,22 +148,22 @@ def test_codes_keep_neighbors_and_categories_that_random_codes_lose() -> None:
 
 
 def test_the_gate_is_open_on_its_limits() -> None:
-    limits = TokenizeLimits(min_use=0.8, max_collision_rate=0.3, max_bucket_share=0.02, min_evenness=0.6)
+    limits = TokenizeLimits(min_use=0.8, min_occupancy=0.3, max_bucket_share=0.02, min_evenness=0.6)
     check_limits(_quality(), TokenizeConfig(limits=limits))
 
 
 def test_the_gate_judges_what_it_says() -> None:
-    check_limits(_quality(collision_rate=0.80004), TokenizeConfig())
-    with says("max_collision_rate", "reach 0.8001, the limit is 0.8"):
-        check_limits(_quality(collision_rate=0.80006), TokenizeConfig())
+    check_limits(_quality(occupancy=0.04996), TokenizeConfig())
+    with says("min_occupancy", "reach 0.0499, the limit is 0.05"):
+        check_limits(_quality(occupancy=0.04994), TokenizeConfig())
 
 
 CASES: list[tuple[str, dict[str, Any], str, str]] = [
     ("min_use", _level(use=0.25), "0.250", "lower tokenize.widths"),
-    ("min_evenness", _level(evenness=0.05), "0.050", "tokenize.balanced"),
+    ("min_evenness", _level(evenness=0.01), "0.010", "set tokenize.balanced: true"),
     ("min_fan_out", _level(fan_out=0.5), "0.500", "lower the first of tokenize.widths"),
-    ("max_collision_rate", {"collision_rate": 0.81}, "0.810", "raise tokenize.widths"),
-    ("max_bucket_share", {"max_bucket_share": 0.5}, "0.500", "different texts"),
+    ("min_occupancy", {"occupancy": 0.01}, "0.010", "set tokenize.balanced: true"),
+    ("max_bucket_share", {"max_bucket_share": 0.5}, "0.500", "texts that differ"),
     ("min_explained_variance", {"explained_variance": 0.01}, "0.010", "add a level"),
     ("min_neighbor_overlap", {"neighbor_overlap": 0.01}, "0.010", "add a level"),
     ("min_purity_lift", {"purity_lift": 0.9}, "0.900", "embed.method"),
@@ -172,7 +176,8 @@ def test_the_gate_closes_with_measure_limit_and_mend(
     limit: str, changes: dict[str, Any], value: str, hint: str
 ) -> None:
     config = TokenizeConfig()
-    with says("settings", f"tokenize.limits.{limit}", value, str(getattr(config.limits, limit)), hint):
+    limits = config.limits.model_dump(exclude_none=True)
+    with says("settings", f"tokenize.limits.{limit}", value, str(limits.get(limit, 0.05)), hint):
         check_limits(_quality(**changes), config)
 
 
@@ -190,5 +195,57 @@ def test_a_measure_that_was_not_taken_is_not_judged() -> None:
 def test_random_codes_are_judged_by_use_and_crowding_alone() -> None:
     poor = _quality(explained_variance=0.0, neighbor_overlap=0.0, purity_lift=0.5)
     check_limits(poor, TokenizeConfig(method="random"))
-    with says("max_collision_rate"):
-        check_limits(poor | {"collision_rate": 1.0}, TokenizeConfig(method="random"))
+    with says("min_occupancy", "tokenize.method: residual_kmeans"):
+        check_limits(poor | {"occupancy": 0.0}, TokenizeConfig(method="random"))
+
+
+def test_crowding_is_judged_by_the_items_an_id_would_have_at_best() -> None:
+    """Sixteen IDs cannot hold a twentieth each of the items: the limit follows."""
+    check_limits(_quality(max_bucket_share=0.2, fair_share=1 / 16), TokenizeConfig())
+    with says("max_bucket_share", "the limit is 0.25", "texts that differ", "tokenize.balanced: true"):
+        check_limits(_quality(max_bucket_share=0.3, fair_share=1 / 16), TokenizeConfig())
+    strict = TokenizeConfig(limits=TokenizeLimits(max_bucket_share=0.1))
+    with says("max_bucket_share", "the limit is 0.1"):
+        check_limits(_quality(max_bucket_share=0.2, fair_share=1 / 16), strict)
+
+
+@pytest.mark.parametrize("widths", [(32, 32, 32), (64, 64, 64), (48, 48), (8, 8, 8, 8), (128, 128)])
+def test_short_texts_pass_or_the_advice_works(widths: tuple[int, ...]) -> None:
+    vectors = short_texts()
+
+    def judged(limits: TokenizeLimits, balanced: bool = False) -> dict[str, Any]:
+        quantizer = fit(vectors, widths, 50, 0, balanced)
+        quality = measure(vectors, quantizer.encode(vectors), quantizer, 10, 100)
+        check_limits(quality, TokenizeConfig(widths=widths, limits=limits, balanced=balanced))
+        return quality
+
+    strict = TokenizeLimits(min_evenness=0.98, min_occupancy=0.93)
+    with says("settings", "set tokenize.balanced: true"):
+        judged(strict)
+    even = judged(strict, balanced=True)
+    assert uneven(even) is None
+    if widths == (32, 32, 32):  # 95 IDs for 2,800 texts
+        with says("min_occupancy", "set tokenize.balanced: true"):
+            judged(TokenizeLimits())
+    else:  # up to 98 % of the texts share their ID
+        plain = judged(TokenizeLimits())
+        assert (uneven(plain) is None) == (min(level["evenness"] for level in plain["levels"]) >= 0.2)
+
+
+def test_many_items_on_few_ids_are_stopped_whatever_their_collisions() -> None:
+    random = np.random.default_rng(0)
+    places = random.normal(size=(250, 8))[random.integers(250, size=20_000)]
+    vectors = (places + random.normal(0, 1e-4, (20_000, 8))).astype(np.float32)
+    codes = np.column_stack([np.unique(places[:, 0], return_inverse=True)[1] // 16 % 16] * 3)
+    quantizer = ResidualQuantizer(tuple(random.normal(size=(16, 8)).astype(np.float32) for _ in range(3)))
+    with says("min_occupancy"):
+        check_limits(measure(vectors, codes, quantizer, 10, 10), TokenizeConfig())
+
+
+def test_the_mend_for_uneven_codes_is_a_setting_that_can_be_made() -> None:
+    assert evener(TokenizeConfig(fit="mini_batch")) == "set tokenize.fit: full and tokenize.balanced: true"
+    assert evener(TokenizeConfig(method="rqvae")).startswith("set tokenize.method: residual_kmeans and")
+    assert evener(TokenizeConfig(balanced=True)) == "lower tokenize.widths"
+    for settings_ in ({"fit": "mini_batch"}, {"method": "rqvae"}):
+        with pytest.raises(ValueError, match="balanced"):
+            TokenizeConfig(balanced=True, **settings_)  # type: ignore[arg-type]

@@ -23,7 +23,7 @@ from hisac_lab.tokens.tokenize import tokenize
 OPEN = TokenizeLimits(
     min_use=0,
     min_evenness=0,
-    max_collision_rate=1,
+    min_occupancy=0,
     max_bucket_share=1,
     min_explained_variance=-1,
     min_neighbor_overlap=0,
@@ -181,8 +181,8 @@ def test_embeddings_of_other_items_are_refused(tmp_path: Path, shape: tuple[int,
 
 
 def test_the_gate_stops_the_stage(tmp_path: Path) -> None:
-    with says("settings", "tokenize.limits.max_collision_rate", "the limit is 0.8"):
-        _tokenize(tmp_path, _vectors(), TokenizeConfig(widths=(4, 2)))
+    with says("settings", "tokenize.limits.min_occupancy", "the limit is 2.0"):
+        _tokenize(tmp_path, _vectors(), TokenizeConfig(widths=(4, 2), limits=TokenizeLimits(min_occupancy=2)))
 
 
 @pytest.mark.parametrize("method", ["residual_kmeans", "rqvae", "random"])
@@ -243,6 +243,17 @@ def test_an_earlier_fit_of_other_embeddings_is_refused(tmp_path: Path) -> None:
     first = _tokenize(tmp_path, _vectors(200), config, "first")
     with says("tokenize.previous", "5 wide", "6", "set it null"):
         _tokenize(tmp_path, _vectors(200)[:, :5], config.model_copy(update={"previous": str(first)}), "second")
+
+
+def test_a_code_far_from_the_rest_does_not_swallow_all_when_codes_are_balanced() -> None:
+    """Its price was made for where it stood: once it stands among the others, it would be the cheapest for all."""
+    random = np.random.default_rng(1)
+    vectors = random.normal(size=(600, 32)) + random.normal(size=(6, 32))[random.integers(6, size=600)]
+    groups = random.integers(3, 12)
+    vectors[: 2 * groups] = random.normal(size=(groups, 32)).repeat(2, axis=0) * random.choice([1, 2, 3])
+    vectors[-1] *= random.choice([2, 4, 8])
+    codes = fit(vectors.astype(np.float32), (16, 16, 16), 30, 0, balanced=True).encode(vectors.astype(np.float32))
+    assert max(np.bincount(codes[:, level]).max() for level in range(3)) < 2 * 600 / 16
 
 
 def test_balanced_codes_are_more_even() -> None:

@@ -75,6 +75,7 @@ def tokens(facts: Facts) -> Section:
         Counts(
             (
                 ("distinct full IDs", integer(quality.ids)),
+                ("of the IDs that random codes would take", percent(quality.occupancy)),
                 ("of items share their full ID", percent(quality.collision_rate)),
                 ("items on the most crowded ID", integer(quality.largest_bucket)),
                 ("of items are on that ID", percent(quality.max_bucket_share, 2)),
