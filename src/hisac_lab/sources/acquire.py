@@ -26,7 +26,7 @@ from hisac_lab.sources import changelog
 from hisac_lab.sources.archives import members
 from hisac_lab.sources.downloads import SourceUnavailable, check, fetch, fetch_package, fetch_wheel
 from hisac_lab.sources.records import Acquired
-from hisac_lab.tables.files import ITEM_SUFFIXES, kind_of, logs_in, named_by
+from hisac_lab.tables.files import ITEM_SUFFIXES, kind_of, logs_in, named_by, refuse_pipe
 from hisac_lab.tables.layouts import SOURCES
 
 Facts = dict[str, Any]
@@ -138,6 +138,7 @@ def _local(config: AcquireConfig, draft: Path) -> Path:
     path = Path(config.path)
     if not path.exists():
         raise UserError(SETTINGS, f"{config.path!r} does not exist", "fix it or set null", "acquire.path")
+    refuse_pipe(path, "acquire.path")
     return path
 
 

@@ -15,7 +15,7 @@ from hisac_lab.base.errors import UserError
 from hisac_lab.config.events import ColumnsConfig
 from hisac_lab.tables.columns import Column
 from hisac_lab.tables.feedback import rank, told
-from hisac_lab.tables.files import ITEM_SUFFIXES, JSON_LINES, LOG_SUFFIXES, is_parquet, kind_of, logs_in
+from hisac_lab.tables.files import ITEM_SUFFIXES, JSON_LINES, LOG_SUFFIXES, is_parquet, kind_of, logs_in, refuse_pipe
 from hisac_lab.tables.guess import Guess, guess_items, guess_log
 from hisac_lab.tables.layouts.own import event_columns, read_vectors
 from hisac_lab.tables.looks import EARLY
@@ -91,7 +91,13 @@ def check(path: Path, items: Path | None = None, vectors: Path | None = None) ->
         path: A file, or a folder of files with the same columns.
         items: The table of items.
         vectors: Item vectors, one row per row of that table.
+
+    Raises:
+        UserError: One of them is a pipe.
     """
+    for given in (path, items, vectors):
+        if given is not None:
+            refuse_pipe(given)
     found = Check(path, items, vectors)
     with found.catching():
         _open(found)

@@ -52,6 +52,16 @@ def named_by(path: Path) -> list[Path]:
     return sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
 
 
+def refuse_pipe(path: Path, field: str | None = None) -> None:
+    """Tables are read more than once, and who opens a pipe waits for its other end.
+
+    Raises:
+        UserError: The path is there, but neither a file nor a folder.
+    """
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise UserError(path, "is a pipe or a device, not a file", "write what comes out of it to a file", field)
+
+
 def is_parquet(path: Path) -> bool:
     """Whether the name says Parquet."""
     return path.suffix in (".parquet", ".pq")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import bz2
 import gzip
 import io
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +22,7 @@ from hisac_lab.config.acquire import AcquireConfig
 from hisac_lab.config.events import ColumnsConfig, PrepareConfig
 from hisac_lab.events.store import EventStore
 from hisac_lab.sources.acquire import acquire
+from hisac_lab.tables.check import check
 
 ROWS = 60
 USERS, ITEMS = [f"u{n % 3}" for n in range(ROWS)], [f"i{n % 7}" for n in range(ROWS)]
@@ -380,3 +382,20 @@ def test_a_path_that_is_no_log_is_told_by_acquire(tmp_path: Path, name: str) -> 
     with says(*parts), stage_output(tmp_path / "out") as out:
         acquire(config, out=out)
     assert list(tmp_path.iterdir()) == [home]
+
+
+@pytest.mark.parametrize("given", ["log", "items", "vectors"])
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path, given: str) -> None:
+    paths: dict[str, Path | None] = {"log": tmp_path / "log.csv", "items": None, "vectors": None}
+    (tmp_path / "log.csv").write_text("user_id,item_id,timestamp,rating\na,b,1000000000,5\n")
+    paths[given] = tmp_path / "pipe"
+    os.mkfifo(tmp_path / "pipe")
+    with says("pipe", "is a pipe or a device", "write what comes out of it to a file"):
+        check(paths["log"] or Path(), paths["items"], paths["vectors"])
+
+
+def test_a_data_set_is_not_read_from_a_pipe(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "out").mkdir()
+    with says("pipe", "acquire.path", "is a pipe or a device"):
+        acquire(AcquireConfig(dataset="gcc-changelog", path=str(tmp_path / "pipe")), out=tmp_path / "out")
