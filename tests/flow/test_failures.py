@@ -111,6 +111,7 @@ def test_t7_a_damaged_cache_is_not_restored_and_the_stage_is_computed(lab: Lab, 
     kept = lab.path / ".dvc/cache/files/md5" / digest[:2] / digest[2:]
     kept.chmod(0o644)
     kept.write_bytes(b"?" + kept.read_bytes()[1:])
+    kept.chmod(0o444)  # as DVC leaves it, and does not look at it again
     shutil.rmtree(book)
     answer = lab.run("snakemake", "artifacts/codebook", "--cores", "2")
     assert answer.code == 0, answer.text

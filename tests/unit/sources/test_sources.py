@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import zipfile
 from collections.abc import Callable
@@ -334,3 +335,10 @@ def test_a_published_set_says_what_it_misses(tmp_path: Path) -> None:
     with says("yambda", "multi_event.parquet twice (500m/multi_event.parquet and 50m/multi_event.parquet)"):
         run_acquire(AcquireConfig(dataset="yambda", path=str(tmp_path / "yambda")), tmp_path)
     assert left_in(tmp_path) == ["data", "yambda"]
+
+
+def test_a_data_set_is_not_read_from_a_pipe(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "out").mkdir()
+    with says("pipe", "acquire.path", "is a pipe or a device"):
+        sources.acquire(AcquireConfig(dataset="gcc-changelog", path=str(tmp_path / "pipe")), out=tmp_path / "out")

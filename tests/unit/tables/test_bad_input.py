@@ -392,10 +392,3 @@ def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path, given: str) -> Non
     os.mkfifo(tmp_path / "pipe")
     with says("pipe", "is a pipe or a device", "write what comes out of it to a file"):
         check(paths["log"] or Path(), paths["items"], paths["vectors"])
-
-
-def test_a_data_set_is_not_read_from_a_pipe(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "pipe")
-    (tmp_path / "out").mkdir()
-    with says("pipe", "acquire.path", "is a pipe or a device"):
-        acquire(AcquireConfig(dataset="gcc-changelog", path=str(tmp_path / "pipe")), out=tmp_path / "out")
