@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import errno
 import importlib
+import os
 import pkgutil
+import pwd
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,6 +16,7 @@ import typer
 from hisac_lab.base import arithmetic
 from hisac_lab.base.errors import UserError, explain_os_error
 from hisac_lab.cli import data, stages, understand
+from hisac_lab.cli.paths import WORK
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 params_app = typer.Typer(no_args_is_help=True, help="Look at, check and generate params.yaml.")
@@ -219,10 +222,20 @@ def reproduce(
         raise typer.Exit(1)
 
 
+def name_the_user() -> None:
+    """In a container a user may have no entry among the users; libraries ask for a name and a home all the same."""
+    try:
+        pwd.getpwuid(os.getuid())
+    except KeyError:
+        os.environ.setdefault("USER", str(os.getuid()))
+        os.environ.setdefault("HOME", str(WORK.absolute()))
+
+
 def main() -> None:
     """Runs the command; a `UserError` becomes one line and exit code 1."""
     # Bars and messages go to the terminal as they come.
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    name_the_user()
     try:
         app()
     except UserError as error:
