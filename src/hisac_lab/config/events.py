@@ -88,8 +88,8 @@ class PrepareConfig(Section):
     negatives_by: Literal["uniform", "popularity", "recent", "matched"] = Field(
         "uniform",
         description="uniform: any item alive; popularity: the item of any event up to then; recent: any item that "
-        "anybody touched in the days of negatives_window; matched: any item whose last touch by anybody lies as many "
-        "days before the time unit as the positive's, in powers of two",
+        "anybody touched in the days of negatives_window (positives touched longer ago stand out); matched: any item "
+        "whose last touch by anybody lies as many days before the time unit as the positive's, in powers of two",
     )
     negatives_window: int = Field(30, ge=1, description="negatives_by recent only: days before the time unit")
     new_items: Literal["keep", "drop"] = Field(
