@@ -1,10 +1,15 @@
 """The whole graph on another data set: a file of settings in, a report out.
 
     python benchmarks/leaderboard.py long-world [--write]
+    python benchmarks/leaderboard.py long-world --sizes 0.008,0.03,0.1 [--write]
 
 Takes benchmarks/leaderboards/NAME.yaml, settings that differ from the defaults or, where it names another such file in
 `like`, from that one, and runs the project's own graph with them in .work/leaderboards/NAME, a copy of this working
 tree. A second start goes on where the first one stopped. With --write the report goes to reports/leaderboards/NAME.md.
+
+With --sizes it runs the graph once for each share of the training requests (`prepare.keep.train`), with the file's
+settings under `curve` laid over, which name the chief models, and puts their AUCs into one table; with --write that
+goes to reports/leaderboards/NAME-sizes.md.
 """
 
 from __future__ import annotations
@@ -19,8 +24,11 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from pages import table
 
 from hisac_lab.cli.params import defaults
+from hisac_lab.evaluation.records import Scores
+from hisac_lab.events.records import Prepared
 
 ROOT = Path(__file__).parents[1]
 SETTINGS = ROOT / "benchmarks" / "leaderboards"
@@ -38,9 +46,29 @@ def merged(base: Any, changes: Any) -> Any:
 
 def settings(name: str) -> dict[str, Any]:
     """All settings of a leaderboard."""
+    found = _written(name)
+    found.pop("curve", None)
+    return found
+
+
+def settings_of_size(name: str, share: float) -> dict[str, Any]:
+    """All settings of a leaderboard's chief models with a share of the training requests.
+
+    Raises:
+        SystemExit: The leaderboard names no chief models.
+    """
+    found = _written(name)
+    curve = found.pop("curve", None)
+    if curve is None:
+        sys.exit(f"benchmarks/leaderboards/{name}.yaml has no `curve`: name its chief models there")
+    chosen: dict[str, Any] = merged(merged(found, curve), {"prepare": {"keep": {"train": share}}})
+    return chosen
+
+
+def _written(name: str) -> dict[str, Any]:
     changes = yaml.safe_load((SETTINGS / f"{name}.yaml").read_text())
     like = changes.pop("like", None)
-    base = yaml.safe_load(defaults()) if like is None else settings(like)
+    base = yaml.safe_load(defaults()) if like is None else _written(like)
     found: dict[str, Any] = merged(base, changes)
     return found
 
@@ -84,25 +112,54 @@ def run_graph(folder: Path, chosen: dict[str, Any], targets: Sequence[str] = (),
         sys.exit(f"{folder}: the graph ended with {code}; its logs are in {folder / 'logs'}")
 
 
+def run_sizes(name: str, shares: Sequence[float], cores: str) -> list[str]:
+    """Runs the chief models at every size, the smallest first; a page with one table."""
+    cells: dict[str, list[str]] = {}
+    columns = ["model"]
+    for share in sorted(shares):
+        folder = ROOT / ".work" / "leaderboards" / f"{name}-{share:g}"
+        run_graph(folder, settings_of_size(name, share), cores=cores)
+        scores = Scores.open(folder / "artifacts" / "evaluate")
+        requests = Prepared.open(folder / "artifacts" / "prepare").splits["train"].requests
+        columns.append(f"{requests:,} requests")
+        for model, entry in scores.models.items():
+            low, high = entry.auc.interval
+            cells.setdefault(model, []).append(f"{entry.auc.value:.4f} [{low:.4f}, {high:.4f}]")
+    head = [
+        f"# {name}: AUC by the number of training requests",
+        "",
+        "Means over seeds on the same test requests, intervals over users.",
+        "",
+    ]
+    return [*head, *table(columns, [[model, *row] for model, row in cells.items()]), ""]
+
+
+def run_board(name: str, cores: str) -> list[str]:
+    """Runs the whole leaderboard; its report."""
+    folder = ROOT / ".work" / "leaderboards" / name
+    run_graph(folder, settings(name), cores=cores)
+    return (folder / "reports" / "report.md").read_text().split("\n")
+
+
 def main() -> None:
-    """Copies, sets, runs and, when asked, keeps the report."""
+    """Copies, sets, runs and, when asked, keeps the page."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("name", choices=sorted(path.stem for path in SETTINGS.glob("*.yaml")))
     parser.add_argument("--cores", default="all")
+    parser.add_argument("--sizes", metavar="SHARE,SHARE", help="shares of the training requests")
     parser.add_argument("--write", action="store_true")
     options = parser.parse_args()
-    folder = ROOT / ".work" / "leaderboards" / options.name
-    run_graph(folder, settings(options.name), cores=options.cores)
-    report = (folder / "reports" / "report.md").read_text()
-    command = f"python benchmarks/leaderboard.py {options.name} --write"
-    lines = [f"<!-- Made by `{command}` from benchmarks/leaderboards/{options.name}.yaml -->", "", report]
-    if options.write:
-        kept = ROOT / "reports" / "leaderboards" / f"{options.name}.md"
-        kept.parent.mkdir(exist_ok=True)
-        kept.write_text("\n".join(lines))
-        print(f"report: {kept.relative_to(ROOT)}")
+    name, command = options.name, f"python benchmarks/leaderboard.py {options.name}"
+    if options.sizes:
+        name, command = f"{name}-sizes", f"{command} --sizes {options.sizes}"
+        page = run_sizes(options.name, [float(share) for share in options.sizes.split(",")], options.cores)
     else:
-        print(f"report: {folder / 'reports' / 'report.md'}")
+        page = run_board(options.name, options.cores)
+    made = f"<!-- Made by `{command} --write` from benchmarks/leaderboards/{options.name}.yaml -->"
+    kept = ROOT / ("reports" if options.write else ".work") / "leaderboards" / f"{name}.md"
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    kept.write_text("\n".join([made, "", *page]))
+    print(f"page: {kept.relative_to(ROOT)}")
 
 
 if __name__ == "__main__":

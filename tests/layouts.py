@@ -281,6 +281,42 @@ def lastfm_1k(folder: Path) -> pd.DataFrame:
     return _expected(events.drop(index=3))
 
 
+VK_WEEK = 604_800
+
+
+def vk_lsvd(folder: Path, weeks: tuple[int, ...] = (23, 24, 25, 26), by: str = "watched") -> pd.DataFrame:
+    """Weeks as files, rows in time order, no timestamps; metadata and half-precision vectors of more items than shown.
+
+    A video of `item` has 10 * item seconds, at most 255; one is watched whole or a fifth of it.
+    """
+    events = make_events().drop_duplicates(["user", "item"]).sort_values("time", kind="stable", ignore_index=True)
+    length = np.minimum(10 * events["item"].to_numpy(), 255)
+    timespent = np.where(events["label"] == 1, length, length // 5)
+    expected = []
+    for week, rows in zip(weeks, np.array_split(np.arange(len(events)), len(weeks)), strict=True):
+        part, flags = events.iloc[rows], pa.array(events["label"].iloc[rows] == 1)
+        small = {name: pa.array(np.full(len(rows), 3), pa.uint8()) for name in ("place", "platform", "agent")}
+        _parquet(
+            folder / f"week_{week:02}.parquet",
+            user_id=pa.array(part["user"], pa.uint32()), item_id=pa.array(part["item"], pa.uint32()), **small,
+            timespent=pa.array(timespent[rows], pa.uint8()), like=flags, dislike=pa.array([False] * len(rows)),
+            share=flags, bookmark=flags, click_on_author=flags, open_comments=flags,
+        )  # fmt: skip
+        time = week * VK_WEEK + np.arange(len(rows)) * VK_WEEK // len(rows)
+        label = 100 * timespent[rows] / length[rows] if by == "watched" else part["label"].astype(float)
+        expected.append(part.assign(time=time, label=label))
+    known = np.arange(ITEMS + 5, 0, -1)
+    _parquet(
+        folder / "items_metadata.parquet",
+        item_id=pa.array(known, pa.uint32()), author_id=pa.array(known % 4, pa.uint32()),
+        duration=pa.array(np.minimum(10 * known, 255), pa.uint8()),
+        train_interactions_rank=pa.array(known, pa.uint32()),
+    )  # fmt: skip
+    vectors = np.random.default_rng(SEED).normal(size=(ITEMS + 2, 64)).astype(np.float16)
+    np.savez(folder / "item_embeddings.npz", item_id=known[3:].astype(np.uint32), embedding=vectors)
+    return _expected(pd.concat(expected))
+
+
 def gcc_changelog(folder: Path) -> pd.DataFrame:
     """What the stage `acquire` makes of the ChangeLogs."""
     events = make_events().drop(columns="label").sort_values("time", kind="stable", ignore_index=True)

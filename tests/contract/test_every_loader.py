@@ -15,13 +15,15 @@ LAYOUTS: dict[str, tuple[str, Writer, PrepareConfig]] = {
     "movielens 10m": ("movielens", lambda folder: layouts.movielens_dat(folder, "utf-8"), PrepareConfig()),
     "kuairand pure": ("kuairand", layouts.kuairand, PrepareConfig()),
     "kuairand 27k": ("kuairand", lambda folder: layouts.kuairand(folder, "27k"), PrepareConfig()),
-    "taobao-mm": ("taobao-mm", layouts.taobao_mm, PrepareConfig(duplicates="drop")),
+    "taobao-mm": ("taobao-mm", layouts.taobao_mm, PrepareConfig()),
     "taobao-userbehavior": ("taobao-userbehavior", layouts.taobao_userbehavior, PrepareConfig()),
     "amazon ratings": ("amazon-reviews-2023", layouts.amazon_ratings, PrepareConfig()),
     "amazon raw": ("amazon-reviews-2023", layouts.amazon_raw, PrepareConfig()),
     "yambda multi": ("yambda", layouts.yambda_multi, PrepareConfig()),
     "yambda split": ("yambda", layouts.yambda_split, PrepareConfig()),
     "lastfm-1k": ("lastfm-1k", layouts.lastfm_1k, PrepareConfig()),
+    "vk-lsvd": ("vk-lsvd", layouts.vk_lsvd, PrepareConfig()),
+    "vk-lsvd likes": ("vk-lsvd", lambda folder: layouts.vk_lsvd(folder, by="like"), PrepareConfig(feedback="like")),
     "gcc-changelog": ("gcc-changelog", layouts.gcc_changelog, DAY),
 }
 

@@ -22,6 +22,7 @@ DATASETS = (
     "amazon-reviews-2023",
     "yambda",
     "lastfm-1k",
+    "vk-lsvd",
 )
 if TYPE_CHECKING:
     Dataset: TypeAlias = str

@@ -79,14 +79,23 @@ class PrepareConfig(Section):
     train_share: float = Field(0.7, gt=0, lt=1, description="share of the events, the earliest, for training")
     valid_share: float = Field(0.1, gt=0, lt=1, description="share after that for validation; the rest is the test")
     cuts: tuple[int, int] | None = Field(
-        None, description="begin of validation and of test in seconds; null: by the shares above"
+        None, description="begin of validation and of test in seconds; null: the publisher's, else by the shares above"
     )
     keep: KeepConfig = Field(KeepConfig(), description="share of the requests that become samples")
     negatives: int = Field(
         4, ge=1, description="logs without feedback only: negatives drawn per positive, from items alive at its time"
     )
-    negatives_by: Literal["uniform", "popularity"] = Field(
-        "uniform", description="uniform: any item alive; popularity: the item of any event up to then"
+    negatives_by: Literal["uniform", "popularity", "recent", "matched"] = Field(
+        "uniform",
+        description="uniform: any item alive; popularity: the item of any event up to then; recent: any item that "
+        "anybody touched in the days of negatives_window (positives touched longer ago stand out); matched: any item "
+        "whose last touch by anybody lies as many days before the time unit as the positive's, in powers of two",
+    )
+    negatives_window: int = Field(30, ge=1, description="negatives_by recent only: days before the time unit")
+    new_items: Literal["keep", "drop"] = Field(
+        "keep",
+        description="logs without feedback only: positives on an item that nobody had touched before the time unit; "
+        "drop leaves them to histories. No negative matches them, and recency alone tells them from all others",
     )
     positives_per_request: int | None = Field(
         None,

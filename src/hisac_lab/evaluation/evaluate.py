@@ -32,6 +32,7 @@ from hisac_lab.evaluation.records import (
 )
 from hisac_lab.events.store import EventStore
 from hisac_lab.inference.records import Trained
+from hisac_lab.models.catalog import KINDS
 from hisac_lab.ops.auc import weighted_auc
 from hisac_lab.ops.choice import highest
 
@@ -184,6 +185,7 @@ def _model_scores(
         else:
             overall[name] = metric
     first = scored[0]
+    control = KINDS[first.run.settings["kind"]].control
     return ModelScores(
         metrics=overall,
         slices=slices,
@@ -192,6 +194,7 @@ def _model_scores(
         cost=first.cost,
         parameters=first.run.parameters,
         settings=first.run.settings,
+        **({} if control is None else {"control": control}),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -74,6 +74,7 @@ class ModelScores(Record):
         metrics: By name; None where the test period leaves the metric undefined (`Scores.undefined` says why).
         slices: AUC by kind of slice and bin, likewise.
         settings: Those of its training runs.
+        control: The only side of a request that its kind reads, item or user; None: it reads both.
     """
 
     metrics: dict[str, Metric | None]
@@ -83,6 +84,7 @@ class ModelScores(Record):
     cost: ServingCost
     parameters: int
     settings: dict[str, Any]
+    control: Literal["item", "user"] | None = None
 
     @property
     def auc(self) -> Metric:

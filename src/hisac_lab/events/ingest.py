@@ -92,7 +92,7 @@ def ingest(config: PrepareConfig, *, raw: Path, out: Path) -> None:
     )
     cuts = _cuts(pass_, config, out)
     labeled = pass_.labels is not None
-    if not labeled and config.negatives_by == "popularity":
+    if not labeled and config.negatives_by != "uniform":
         save_arrays(out, _timeline(out, config, item_codes))
     shard_users = np.bincount(shard_of(hashes, len(config.shards)), minlength=len(config.shards))
     Ingested(
@@ -110,6 +110,7 @@ def ingest(config: PrepareConfig, *, raw: Path, out: Path) -> None:
         fields=fields,
         cuts=[int(cut) for cut in cuts],
         shard_begins=[0, *np.cumsum(shard_users).tolist()],
+        **({"untimed": True} if log.untimed else {}),
     ).save(out)
     say(f"ingest: {pass_.rows} events of {len(users)} users on {len(items)} items")
 
@@ -245,8 +246,9 @@ def _cuts(pass_: _Pass, config: PrepareConfig, out: Path) -> tuple[int, int]:
     unit = UNIT_SECONDS[config.time_unit]
     if pass_.published_test is not None:
         return pass_.published_test, pass_.published_test
-    if config.cuts is not None:
-        return config.cuts[0] // unit * unit, config.cuts[1] // unit * unit
+    named = config.cuts or pass_.log.cuts
+    if named is not None:
+        return named[0] // unit * unit, named[1] // unit * unit
     total = int(pass_.bins.sum())
     ends = np.cumsum(pass_.bins)
     cuts = []
@@ -268,7 +270,7 @@ def _stream(out: Path, config: PrepareConfig) -> Iterator[tuple[Array, Array]]:
 
 
 def _timeline(out: Path, config: PrepareConfig, item_codes: Array) -> dict[str, Array]:
-    """All events' items in time order: drawing one of the first n is drawing by popularity up to then."""
+    """All events' items in time order, those of one second by item: who touched them is not in it."""
     blocks = list(_stream(out, config))
     times = np.concatenate([times for times, _ in blocks])
     items = item_codes[np.concatenate([items for _, items in blocks])]

@@ -25,7 +25,8 @@ from hisac_lab.events.profile import ShardCounts, add_up, describe, profile
 from hisac_lab.events.records import Ingested, Leaks, Prepared, Sharded
 from hisac_lab.events.store import RANDOM, SPLITS
 
-LATER = ("decimal", "label_values")  # settings of columns that came later: at their defaults no protocol names them
+LATER = {PrepareConfig: ("negatives_window", "new_items"), ColumnsConfig: ("decimal", "label_values")}
+"""Settings that came later: at their defaults no protocol names them."""
 ITEM_FILES = ("items.parquet", "item_fields.npy", "vectors.npy", "users.parquet")
 
 
@@ -61,9 +62,10 @@ def prepare(config: PrepareConfig, *, ingested: Path, shards: list[Path], out: P
     offsets = load_array(out, "offsets")
     cuts = {"valid": facts.cuts[0], "test": facts.cuts[1]}
     settings = config.model_dump(mode="json", exclude={"shards"})
-    for name in LATER:
-        if settings["columns"][name] == ColumnsConfig.model_fields[name].default:
-            del settings["columns"][name]
+    for section, values in ((PrepareConfig, settings), (ColumnsConfig, settings["columns"])):
+        for name in LATER[section]:
+            if values[name] == section.model_fields[name].default:
+                del values[name]
     Prepared(
         dataset=facts.source.dataset,
         users=facts.users,
@@ -87,6 +89,11 @@ def prepare(config: PrepareConfig, *, ingested: Path, shards: list[Path], out: P
         leaks=leaks,
         protocol=digest_of({"config": settings, "raw": facts.source.files, "cuts": facts.cuts}),
         profile=profile(counts, facts.labeled, np.diff(offsets), new_users),
+        **(
+            {}
+            if facts.labeled
+            else {"positives_on_new_items": sum(part.positives_on_new_items or 0 for part in sharded)}
+        ),
     ).save(out)
 
 
@@ -95,8 +102,16 @@ def _sampled(config: PrepareConfig, counts: ShardCounts) -> str:
     positives = sum(counts.splits[name]["positives"] for name in SPLITS)
     negatives = sum(counts.splits[name]["samples"] for name in SPLITS) - positives
     said = f"{negatives / max(1, positives):.3g}"
-    asked = "" if said == str(config.negatives) else f" ({config.negatives} drawn, those that repeat left out)"
-    drawn = f"sampled negatives, {said} per positive{asked}, {config.negatives_by}, seed {config.seed}"
+    touched = {
+        "recent": f"of the items touched in the {config.negatives_window} days before",
+        "matched": "matched in days since the last touch",
+    }
+    by = touched.get(config.negatives_by, config.negatives_by)
+    short = "drawn, those that repeat left out" if by == config.negatives_by else "wanted, not everywhere so many left"
+    asked = "" if said == str(config.negatives) else f" ({config.negatives} {short})"
+    drawn = f"sampled negatives, {said} per positive{asked}, {by}, seed {config.seed}"
+    if config.new_items == "drop":
+        drawn += f", no positives on items new in their {config.time_unit}"
     if config.positives_per_request is not None:
         drawn += f", at most {config.positives_per_request} positives of a request"
     return drawn

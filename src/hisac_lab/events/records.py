@@ -43,6 +43,7 @@ class Ingested(Output):
         roles: Columns of an event beside user, item and time.
         cuts: Begin of the validation and of the test period.
         shard_begins: First user of each shard, and the number of users.
+        untimed: Whether times are but places in an order.
     """
 
     source: Source
@@ -59,6 +60,7 @@ class Ingested(Output):
     fields: list[ItemField]
     cuts: list[int]
     shard_begins: list[int]
+    untimed: bool = False
 
 
 class Leaks(Record):
@@ -71,7 +73,12 @@ class Leaks(Record):
 
 
 class Sharded(Output):
-    """Manifest of one instance of `shard`; months and splits are counts that `prepare` adds up."""
+    """Manifest of one instance of `shard`; months and splits are counts that `prepare` adds up.
+
+    Attributes:
+        positives_on_new_items: Positives on an item that nobody had touched before their time unit, which
+            `prepare.new_items` may drop; None: the log has feedback.
+    """
 
     users: int
     events: int
@@ -80,6 +87,7 @@ class Sharded(Output):
     requests: int
     samples_without_history: int
     samples_not_kept: int
+    positives_on_new_items: int | None = None
     leaks: Leaks
     months: dict[str, dict[str, int]]
     splits: dict[str, dict[str, int]]
@@ -122,6 +130,7 @@ class Prepared(Output):
     """Manifest of `prepare`.
 
     Attributes:
+        positives_on_new_items: As `shard` counts them.
         negatives: Where negatives come from, in words.
         cuts: Begin of the periods `valid` and `test`.
         protocol: Digest of settings, raw files and cuts.
@@ -138,6 +147,7 @@ class Prepared(Output):
     history_events: int
     samples_without_history: int
     samples_not_kept: int
+    positives_on_new_items: int | None = None
     positive_from: float | None
     negatives: str
     time_unit: str

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 from hisac_lab.base.artifacts import Array, load_array, save_arrays
 from hisac_lab.base.errors import UserError
 from hisac_lab.config.events import PrepareConfig
-from hisac_lab.events.negatives import NegativeSampler
+from hisac_lab.events.negatives import Clicks, add_negatives, new_items
 from hisac_lab.events.profile import count_shard
 from hisac_lab.events.records import Ingested, Sharded
 from hisac_lab.events.store import RANDOM, SAMPLE, SPLITS
@@ -18,7 +18,6 @@ from hisac_lab.ops.draws import uniform
 from hisac_lab.tables.read import HISTORY, TEST, UNIT_SECONDS, Layout, place
 
 KEEP_SALT = 0x6B656570  # the draws of `keep` are not those of negatives
-POSITIVES_SALT = 0x706F7369  # nor are those of `positives_per_request`
 
 
 def shard(config: PrepareConfig, *, ingested: Path, index: int, out: Path) -> None:
@@ -57,7 +56,10 @@ def shard(config: PrepareConfig, *, ingested: Path, index: int, out: Path) -> No
         for extra in facts.extras:
             save_arrays(out, {f"{extra}_{name}": events[extra][source[rows]].astype(np.float32)})
     splits = {name: samples[rows] for name, rows in kept.items()}
-    counts = count_shard(events, offsets, splits, load_array(ingested, "births"), config)
+    births = load_array(ingested, "births")
+    counts = count_shard(events, offsets, splits, births, config)
+    unit = UNIT_SECONDS[config.time_unit]
+    on_new = {} if facts.labeled else {"positives_on_new_items": _on_new_items(events, births, unit)}
     save_arrays(out, counts.arrays)
     Sharded(
         users=users,
@@ -70,6 +72,7 @@ def shard(config: PrepareConfig, *, ingested: Path, index: int, out: Path) -> No
         leaks=leaks,
         months=counts.months,
         splits=counts.splits,
+        **on_new,
     ).save(out)
 
 
@@ -96,7 +99,7 @@ def _sorted_events(
         events = {role: values[order] for role, values in events.items()}
     again = _repeated(events)
     if len(again):
-        if config.duplicates == "refuse":
+        if config.duplicates == "refuse" and not facts.untimed:
             first = again[np.argmin(events["row"][again])]
             ids = pq.read_table(ingested / "users.parquet").column("user")
             names = pq.read_table(ingested / "items.parquet", columns=["item"]).column("item")
@@ -159,38 +162,14 @@ def _samples(
     before = np.cumsum(in_history) - in_history
     end = before[fresh][number] if len(user) else before
     source = np.flatnonzero(events["part"] != HISTORY) if "part" in events else np.arange(len(user))
-    item, label = events["item"][source], events["label"][source] if "label" in events else None
-    if label is None:
-        sampler = NegativeSampler(
-            config.negatives_by,
-            load_array(ingested, "births"),
-            config.seed,
-            *(
-                (load_array(ingested, "timeline_times"), load_array(ingested, "timeline_items"))
-                if config.negatives_by == "popularity"
-                else (None, None)
-            ),
-        )
+    if "label" in events:
+        item, label = events["item"][source], events["label"][source]
+    else:
         begins = np.flatnonzero(np.r_[True, user[1:] != user[:-1]][: len(user)])
         within = np.arange(len(user)) - begins[np.cumsum(np.r_[True, user[1:] != user[:-1]][: len(user)]) - 1]
         hashes = load_array(ingested, "user_hashes")[user + first_user]
-        drawn = sampler.draw(hashes[source], within[source], time[source], config.negatives)
-        # Positives of a request first, so that of two equal candidates the positive stays.
-        item = np.concatenate([item, drawn.ravel()])
-        label = np.r_[np.ones(len(source), np.int8), np.zeros(drawn.size, np.int8)]
-        source = np.concatenate([source, np.repeat(source, config.negatives)])
-        order = np.lexsort((1 - label, item, number[source]))
-        twice = np.zeros(len(order), bool)
-        twice[1:] = (number[source][order][1:] == number[source][order][:-1]) & (item[order][1:] == item[order][:-1])
-        chosen = order[~twice]
-        if config.positives_per_request is not None:  # last, so that no negative is a positive that was left out
-            positives = source[chosen[label[chosen] == 1]]
-            chance = uniform(config.seed, POSITIVES_SALT, hashes[positives], within[positives])
-            kept = np.zeros(len(user), bool)
-            kept[positives] = _first(chance, number[positives], config.positives_per_request)
-            chosen = chosen[kept[source[chosen]]]
-        chosen = chosen[np.lexsort((chosen, source[chosen], number[source[chosen]]))]
-        item, label, source = item[chosen], label[chosen], source[chosen]
+        clicks = Clicks(hashes, within, number, events["item"], time, start)
+        item, label, source = add_negatives(config, ingested, clicks, source)
     samples = np.zeros(len(source), SAMPLE)
     samples["user"], samples["item"], samples["label"] = user[source], item, label
     samples["time"], samples["end"] = time[source], end[source]
@@ -200,14 +179,10 @@ def _samples(
     return samples, source
 
 
-def _first(chance: Array, group: Array, count: int) -> Array:
-    """True at the `count` smallest of each group."""
-    order = np.lexsort((chance, group))
-    sizes = np.bincount(group)
-    rank = np.arange(len(group)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-    kept = np.zeros(len(group), bool)
-    kept[order] = rank < count
-    return kept
+def _on_new_items(events: dict[str, Array], births: Array, unit: int) -> int:
+    """Events on an item that nobody had touched before their time unit."""
+    new = new_items(births, events["item"], events["time"] // unit * unit)
+    return int((new & (events["part"] != HISTORY) if "part" in events else new).sum())
 
 
 def _periods(

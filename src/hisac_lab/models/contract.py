@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -196,12 +196,15 @@ class Kind:
         card: What is stated, inferred and left out.
         examples: Small settings that between them reach every part of it, by name, for the contract suite.
         golden: Settings of its golden losses, by name, each field written out; none for a kind from outside.
+        control: The only side of a request that it reads, where it reads one: a control, beside which a board's page
+            puts all others. None: it reads both.
     """
 
     Config: ClassVar[type[ModelConfig]]
     card: ClassVar[tuple[CardLine, ...]] = ()
     examples: ClassVar[Mapping[str, ModelConfig]] = {}
     golden: ClassVar[Mapping[str, ModelConfig]] = {}
+    control: ClassVar[Literal["item", "user"] | None] = None
 
     @classmethod
     def make(cls, config: Any, backbone: BackboneConfig, items: ItemSpace) -> nn.Module | None:

@@ -69,6 +69,11 @@ def excludes_zero(interval: Interval) -> bool:
     return rounded(interval[0]) > 0 or rounded(interval[1]) < 0
 
 
+def is_sure(difference: float, p: float, level: float) -> bool:
+    """Whether a difference that is not shown as zero has a p-value, as rounded, below the level."""
+    return rounded(difference) != 0 and rounded(p) < rounded(level)
+
+
 def metric_names(facts: Facts) -> dict[str, str]:
     """Metric keys and their names: pooled AUC, AUC per user, log loss, then the ranking metrics."""
     metrics = facts.scores.models[facts.ranking[0]].metrics

@@ -68,6 +68,7 @@ PUBLISHED: dict[str, tuple[str, ...]] = {
         "*_item_mapping.parquet",
     ),
     "lastfm-1k": ("userid-timestamp-artid-artname-traid-traname.tsv",),
+    "vk-lsvd": ("week_[0-9][0-9].parquet", "items_metadata.parquet", "item_embeddings.npz"),
 }
 """Official files that the loaders read; text may also be compressed."""
 

@@ -14,6 +14,8 @@ OFFICIAL_COLUMNS = {
     ("video_id", "author_id", "video_type", "upload_dt"): "kuairand",
     ("user_id", "parent_asin", "rating", "timestamp"): "amazon-reviews-2023",
     ("uid", "item_id", "timestamp", "is_organic", "event_type"): "yambda",
+    ("user_id", "item_id", "place", "platform", "agent", "timespent"): "vk-lsvd",
+    ("item_id", "author_id", "duration", "train_interactions_rank"): "vk-lsvd",
     ("129_1", "205"): "taobao-mm",
     ("129_1", "130_1"): "taobao-mm",
     ("205", "206"): "taobao-mm",
@@ -39,6 +41,7 @@ REQUIRED: dict[str, tuple[tuple[str, ...], ...]] = {
             "test_user_features.parquet",
         ),
     ),
+    "vk-lsvd": (("week_*.parquet", "items_metadata.parquet"),),
     "yambda": (("multi_event.parquet",), ("listens.parquet",), ("likes.parquet", "dislikes.parquet")),
 }
 """Patterns of files without which a loader stops: one of these sets."""

@@ -25,6 +25,7 @@ from hisac_lab.events.store import EventStore
 from hisac_lab.inference.bundle import load_model
 from hisac_lab.inference.loader import Loader, score
 from hisac_lab.inference.records import Trained
+from hisac_lab.models.catalog import KINDS
 from hisac_lab.ops.auc import auc
 
 CONFIG = EvaluateConfig(reference="din_50", bootstrap=30, top=3, slices=3)
@@ -98,6 +99,25 @@ def test_every_model_has_its_cost_settings_and_best_seed(models: dict[str, Model
         top = max(round(run.valid_auc, 4) for run in runs.values())
         assert round(runs[found.best_seed].valid_auc, 4) == top
         assert set(found.metrics) == {"auc", "gauc", "log_loss", "ndcg@3", "recall@3"}
+
+
+def test_a_control_is_marked_by_what_its_kind_reads(
+    stages: Stages, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(KINDS["hisac"], "control", "item")
+    runs = runs_of(trained, EXPERIMENT)
+    (tmp_path / "out").mkdir()
+    evaluate(
+        CONFIG.model_copy(update={"bootstrap": 10}),
+        ComputeConfig(device="cpu"),
+        prepared=stages.prepare,
+        runs={name: paths[:1] for name, paths in runs.items()},
+        out=tmp_path / "out",
+        timings=tmp_path / "timings.json",
+    )
+    found = Scores.open(tmp_path / "out").models
+    assert (found["hisac"].control, found["din_50"].control) == ("item", None)
+    assert "control" not in found["din_50"].facts()
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,6 +28,7 @@ from hisac_lab.tokens.embeddings import embed
 from hisac_lab.tokens.tokenize import tokenize
 
 SAMPLES = 90
+DAY = 86_400
 GENTLY = settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.filter_too_much])
 CHOICES = st.builds(
     PrepareConfig,
@@ -73,13 +75,18 @@ def prepared(events: pd.DataFrame, config: PrepareConfig, items: str | None = No
 def told(store: EventStore, split: str) -> list[tuple[Any, ...]]:
     """Samples of a split by the log's own ids: user, item, time, label, history items, history times; sorted."""
     samples = store.samples(split)
-    item_ids = store.item_table["item"].to_numpy()
+    names = item_ids(store)
     rows = []
     for sample, start, end in zip(samples, *store.bounds(samples), strict=True):
-        history = tuple(item_ids[store.items[start:end]]), tuple(store.times[start:end].tolist())
+        history = tuple(names[store.items[start:end]]), tuple(store.times[start:end].tolist())
         owner = store.user_ids[sample["user"]]
-        rows.append((owner, item_ids[sample["item"]], int(sample["time"]), int(sample["label"]), *history))
+        rows.append((owner, names[sample["item"]], int(sample["time"]), int(sample["label"]), *history))
     return sorted(rows)
+
+
+def item_ids(store: EventStore) -> Any:
+    """The log's own ids of the items."""
+    return store.item_table["item"].to_numpy()
 
 
 def by_hand(events: pd.DataFrame, config: PrepareConfig) -> list[tuple[Any, ...]]:
@@ -132,6 +139,7 @@ def test_a_request_is_one_user_in_one_time_unit_and_lies_in_one_split(
 
 
 BY = st.sampled_from(["uniform", "popularity"])
+EVERY_BY = st.sampled_from(["uniform", "popularity", "recent", "matched"])
 
 
 @given(events=logs(), negatives=st.integers(1, 4), by=BY, seed=st.integers(0, 3))
@@ -154,6 +162,39 @@ def test_sampled_negatives_were_alive_and_are_no_positives_of_that_moment(
         count = f"{len(drawn) / len(positives):.3g}"
         asked = "" if count == str(negatives) else f" ({negatives} drawn, those that repeat left out)"
         assert store.manifest.negatives == f"sampled negatives, {count} per positive{asked}, {by}, seed {seed}"
+
+
+@given(events=logs(), negatives=st.integers(1, 4), by=st.sampled_from(["recent", "matched"]), config=CHOICES)
+@GENTLY
+def test_negatives_by_the_last_touch_are_of_the_positives_kind(
+    events: pd.DataFrame, negatives: int, by: Any, config: PrepareConfig
+) -> None:
+    columns = ColumnsConfig(label=None)
+    changes = {"columns": columns, "negatives": negatives, "negatives_by": by, "new_items": "drop", "min_history": 0}
+    config = config.model_copy(update=changes | {"negatives_window": 3, "positives_per_request": 1})
+    unit = UNIT_SECONDS[config.time_unit]
+    touched = events.assign(start=events["time"] // unit * unit)
+
+    def days(item: str, start: int) -> int | None:
+        """Days since anybody's last touch, the 24 hours before the unit being one; None: never touched."""
+        times = touched["time"][(touched["item"] == int(item)) & (touched["time"] < start)]
+        return math.ceil((start - times.max()) / DAY) if len(times) else None
+
+    with prepared(events.drop(columns="rating"), config) as store:
+        pairs = zip(touched["item"].astype(str), touched["start"].tolist(), strict=True)
+        assert store.manifest.positives_on_new_items == sum(days(item, start) is None for item, start in pairs)
+        assert f"no positives on items new in their {config.time_unit}" in store.manifest.negatives
+        for split in SPLITS:
+            samples, rows = store.samples(split), item_ids(store)
+            for request in np.unique(samples["request"]):
+                mine = samples[samples["request"] == request]
+                start = int(mine["time"][0]) // unit * unit
+                (positive,) = rows[mine["item"][mine["label"] == 1]]
+                age = days(positive, start)
+                assert age is not None
+                for other in (days(item, start) for item in rows[mine["item"][mine["label"] == 0]]):
+                    assert other is not None
+                    assert other <= 3 if by == "recent" else int(math.log2(other)) == int(math.log2(age))
 
 
 @given(events=logs(), most=st.integers(1, 3), seed=st.integers(0, 3))
@@ -188,9 +229,14 @@ def _scramble(events: pd.DataFrame, cut: int) -> pd.DataFrame:
 ITEM_TABLE = "item_id,title\n" + "".join(f"{number},item {number}\n" for number in range(10))
 
 
-@given(events=logs(), config=CHOICES)
+@given(events=logs(), config=CHOICES, labeled=st.booleans(), by=EVERY_BY)
 @GENTLY
-def test_the_number_of_shards_changes_no_byte(events: pd.DataFrame, config: PrepareConfig) -> None:
+def test_the_number_of_shards_changes_no_byte(
+    events: pd.DataFrame, config: PrepareConfig, labeled: bool, by: Any
+) -> None:
+    if not labeled:
+        events = events.drop(columns="rating")
+        config = config.model_copy(update={"columns": ColumnsConfig(label=None), "negatives_by": by})
     with tempfile.TemporaryDirectory() as home:
         raw = raw_log(Path(home) / "raw", events)
         hashes = set()
@@ -239,7 +285,9 @@ def _fitted(events: pd.DataFrame, config: PrepareConfig, method: Any) -> dict[st
         }
 
 
-@given(events=logs(), config=CHOICES, labeled=st.booleans(), by=BY, method=st.sampled_from(["text", "cooccurrence"]))
+@given(
+    events=logs(), config=CHOICES, labeled=st.booleans(), by=EVERY_BY, method=st.sampled_from(["text", "cooccurrence"])
+)
 @GENTLY
 def test_no_fitted_artifact_changes_when_everything_after_the_training_cut_is_deleted(
     events: pd.DataFrame, config: PrepareConfig, labeled: bool, by: Any, method: Any

@@ -11,6 +11,7 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
+import outputs
 import pandas as pd
 import pytest
 import torch
@@ -20,6 +21,7 @@ from tiny import make_log
 from hisac_lab.base.errors import UserError
 from hisac_lab.cli.params import Params
 from hisac_lab.config.events import PrepareConfig
+from hisac_lab.evaluation.records import Scores
 from hisac_lab.events.store import SPLITS, EventStore
 from hisac_lab.models.contract import Cost
 
@@ -342,3 +344,43 @@ def test_a_leaderboard_like_another_takes_its_settings_but_its_own_models(monkey
     assert other["prepare"] == one["prepare"]
     assert set(other["models"]) == {"din_50", "hisac", "hisac_path"}
     assert "like" not in other
+
+
+def test_gcc_changelogs_main_board_is_matched_and_the_old_negatives_have_their_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    settings = load("leaderboard", monkeypatch).settings
+    main, old = settings("gcc-changelog"), settings("gcc-changelog-uniform")
+    assert (main["prepare"]["negatives_by"], main["prepare"]["new_items"]) == ("matched", "drop")
+    assert (old["prepare"]["negatives_by"], old["prepare"]["new_items"]) == ("uniform", "keep")
+    assert old["experiment"] == main["experiment"]
+
+
+def test_chief_models_at_every_size_stand_in_one_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    leaderboard = load("leaderboard", monkeypatch)
+    monkeypatch.setattr(leaderboard, "ROOT", tmp_path)
+
+    def run_graph(folder: Path, chosen: dict[str, Any], cores: str) -> None:
+        params = Params.model_validate_json(json.dumps(chosen))
+        share = params.prepare.keep.train
+        assert params.evaluate.reference in params.experiment.models
+        models = {name: outputs.model_scores(0.7 + share, 0.0) for name in params.experiment.models}
+        for stage in ("evaluate", "prepare"):
+            (folder / "artifacts" / stage).mkdir(parents=True)
+        Scores.of({"models": models, "slices": {}}, folder).save(folder / "artifacts" / "evaluate")
+        split = {"samples": 9, "users": 2, "positive_share": 0.5, "from": 0, "to": 1}
+        split |= {"requests": round(400_000 * share)} | {f"history_p{q}": q for q in (10, 50, 90, 99)}
+        outputs.save_prepared(folder / "artifacts" / "prepare", splits={"train": split})
+
+    monkeypatch.setattr(leaderboard, "run_graph", run_graph)
+    page = leaderboard.run_sizes("long-world", [0.03, 0.008], "1")
+    head, _, first, *rest = [line for line in page if line.startswith("|")]
+    assert [cell.strip() for cell in head.split("|")[1:-1]] == ["model", "3,200 requests", "12,000 requests"]
+    cells = ["din_50", "0.7080 [0.6980, 0.7180]", "0.7300 [0.7200, 0.7400]"]
+    assert [cell.strip() for cell in first.split("|")[1:-1]] == cells
+    assert len(rest) == 4
+
+
+def test_a_board_without_chief_models_has_no_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(SystemExit, match=r"movielens\.yaml has no `curve`"):
+        load("leaderboard", monkeypatch).settings_of_size("movielens", 0.1)

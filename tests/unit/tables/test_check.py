@@ -331,6 +331,8 @@ GUESSES = {
         "movielens", {"user": "userId", "item": "movieId", "time": "timestamp", "label": "rating"}),
     "user_id,parent_asin,rating,timestamp\nAE,B0,5.0,1559393000000\n": (
         "amazon-reviews-2023", {"user": "user_id", "item": "parent_asin", "time": "timestamp", "label": "rating"}),
+    "user_id,item_id,place,platform,agent,timespent,like\n1,2,3,4,5,6,0\n": (
+        "vk-lsvd", {"user": "user_id", "item": "item_id", "label": "like"}),
     "user_id,item_id,timestamp,action,text\n296,0,593395200,modify,(free): Added code\n": (
         None, {"user": "user_id", "item": "item_id", "time": "timestamp"}),
     "user,item,timestamp_ms,vote,label,conversation\na:0,a:0,1403054214196,0,0,a\n": (

@@ -99,8 +99,9 @@ def test_kuairand_without_features_is_known_by_ids_alone(tmp_path: Path) -> None
 def test_taobao_mm_keeps_the_published_split(tmp_path: Path) -> None:
     expected = layouts.taobao_mm(tmp_path / "raw")
     write_manifest(tmp_path / "raw", dataset="taobao-mm", layout="taobao-mm", files={})
-    prepare_log(PrepareConfig(duplicates="drop"), tmp_path / "raw", tmp_path / "prepared")
+    prepare_log(PrepareConfig(), tmp_path / "raw", tmp_path / "prepared")
     store = EventStore.open(tmp_path / "prepared")
+    assert store.manifest.events_repeated == expected.duplicated(["user", "item", "time"]).sum() > 0
     users = {split: set(store.user_ids[store.samples(split)["user"]]) for split in ("train", "valid", "test")}
     assert all(name.startswith("test/") for name in users["test"])
     assert all(name.startswith("train/") for name in users["train"] | users["valid"])
@@ -175,6 +176,48 @@ def test_lastfm_tracks_without_an_id_go_by_name(tmp_path: Path) -> None:
     table = _items(_load(tmp_path, "lastfm-1k"))
     assert list(table.loc["track-4"]) == ['Band 0. Song "4', "Band 0"]
     assert list(table.loc['Band 3 / Song "3']) == ['Band 3. Song "3', "Band 3"]
+
+
+def test_vk_lsvd_is_split_by_weeks_as_published_and_else_by_shares(tmp_path: Path) -> None:
+    week = layouts.VK_WEEK
+    expected = layouts.vk_lsvd(tmp_path / "raw")
+    write_manifest(tmp_path / "raw", dataset="vk-lsvd", layout="vk-lsvd", files={})
+    prepare_log(PrepareConfig(min_history=0), tmp_path / "raw", tmp_path / "prepared")
+    store = EventStore.open(tmp_path / "prepared")
+    assert store.manifest.cuts == {"valid": 25 * week, "test": 26 * week}
+    for split, begin, end in (("train", 0, 25), ("valid", 25, 26), ("test", 26, 27)):
+        inside = (expected["time"] >= begin * week) & (expected["time"] < end * week)
+        assert len(store.samples(split)) == inside.sum()
+    own = PrepareConfig(cuts=(24 * week, 25 * week), min_history=0)
+    prepare_log(own, tmp_path / "raw", tmp_path / "own")
+    assert EventStore.open(tmp_path / "own").manifest.cuts == {"valid": 24 * week, "test": 25 * week}
+    layouts.vk_lsvd(tmp_path / "part", (0, 1))
+    assert _load(tmp_path / "part", "vk-lsvd").cuts is None
+
+
+def test_vk_lsvd_items_are_those_shown_with_author_length_and_vector(tmp_path: Path) -> None:
+    layouts.vk_lsvd(tmp_path)
+    log = _load(tmp_path, "vk-lsvd")
+    assert log.positive_from == 50
+    table = _items(log)
+    assert sorted(map(int, table.index)) == list(range(1, layouts.ITEMS + 1))  # of five more
+    assert list(table.loc["7"]) == ["author 3", "3", "70"]
+    assert log.vectors is not None
+    stored = np.load(tmp_path / "item_embeddings.npz")
+    by_id = dict(zip(stored["item_id"].tolist(), stored["embedding"].astype(np.float32), strict=True))
+    vectors = {name: vector for ids, some in log.vectors() for name, vector in zip(ids, some, strict=True)}
+    assert set(map(int, vectors)) == set(by_id) & set(map(int, table.index))
+    for name, vector in vectors.items():
+        np.testing.assert_array_equal(vector, by_id[int(name)])
+
+
+def test_vk_lsvd_comes_out_of_a_folder_with_one_subsample(tmp_path: Path) -> None:
+    layouts.vk_lsvd(tmp_path / "made")
+    for name, place in (("week_25", "subsamples/ur0.01/validation"), ("items_metadata", "metadata")):
+        (tmp_path / "data" / place).mkdir(parents=True)
+        (tmp_path / "made" / f"{name}.parquet").rename(tmp_path / "data" / place / f"{name}.parquet")
+    raw = run_acquire(AcquireConfig(dataset="vk-lsvd", path=str(tmp_path / "data")), tmp_path)
+    assert sorted(raw["files"]) == ["items_metadata.parquet", "week_25.parquet"]
 
 
 def test_changelog_items_are_words_of_the_path_and_the_unit_is_the_day(tmp_path: Path) -> None:

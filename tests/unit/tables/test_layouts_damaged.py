@@ -6,6 +6,7 @@ import gzip
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -19,6 +20,7 @@ from layouts import (
     movielens_dat,
     taobao_mm,
     taobao_userbehavior,
+    vk_lsvd,
     yambda_multi,
 )
 
@@ -205,6 +207,35 @@ BAD: list[tuple[str, str, Write, Spoil, tuple[str, ...]]] = [
         yambda_multi,
         lambda f: _lists(f / "embeddings.parquet", "normalized_embed", 6, [0.5]),
         ("embeddings.parquet", "row group 1, row 1", "not 8 numbers"),
+    ),
+    (
+        "no length",
+        "vk-lsvd",
+        vk_lsvd,
+        lambda f: _lists(f / "week_24.parquet", "item_id", 7, 99),
+        ("week_24.parquet", "row group 1, row 2: item_id", "99 has no row in items_metadata.parquet"),
+    ),
+    (
+        "reaction",
+        "vk-lsvd",
+        vk_lsvd,
+        lambda f: _lists(f / "week_25.parquet", "timespent", 0, None),
+        ("week_25.parquet", "row group 0, row 0: timespent", "is missing"),
+    ),
+    ("no lengths", "vk-lsvd", vk_lsvd, lambda f: (f / "items_metadata.parquet").unlink(), ("does not exist",)),
+    (
+        "cut vectors",
+        "vk-lsvd",
+        vk_lsvd,
+        lambda f: _cut(f / "item_embeddings.npz"),
+        ("item_embeddings.npz", "is no archive of item_id and embedding"),
+    ),
+    (
+        "fewer vectors",
+        "vk-lsvd",
+        vk_lsvd,
+        lambda f: np.savez(f / "item_embeddings.npz", item_id=np.arange(3), embedding=np.zeros((2, 4))),
+        ("item_embeddings.npz", "shape (2, 4)"),
     ),
     (
         "no time",

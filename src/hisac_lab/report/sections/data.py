@@ -18,7 +18,7 @@ MOST_MONTHS = 48
 def data(facts: Facts) -> Section:
     """Profile of the log, the split, and what keeps the future out of the past."""
     prepared = facts.prepared
-    counts = (
+    counts: tuple[tuple[str, int], ...] = (
         ("users", prepared.users),
         ("items", prepared.items),
         ("events", prepared.events),
@@ -29,6 +29,8 @@ def data(facts: Facts) -> Section:
         ("samples left out for lack of history", prepared.samples_without_history),
         ("samples not drawn by prepare.keep", prepared.samples_not_kept),
     )
+    if prepared.positives_on_new_items is not None:
+        counts += (("positives on items that nobody had touched before", prepared.positives_on_new_items),)
     profile = prepared.profile
     deciles = profile.history_length_deciles
     span, periods = _by_period(facts)

@@ -1,9 +1,10 @@
-"""The headline: one sentence each on data, leader, A/B test and protocol."""
+"""The headline: a sentence or two each on data, leader, controls, A/B test and protocol."""
 
 from __future__ import annotations
 
 from hisac_lab.report.document import Points, Section
 from hisac_lab.report.facts import Facts
+from hisac_lab.report.sections.leaderboard import controls
 from hisac_lab.report.words import between, confidence, excludes_zero, fixed, integer, signed, signed_percent
 
 VERDICTS = ("won", "lost", "undecided")
@@ -11,7 +12,7 @@ MOST_TESTS = 4
 
 
 def headline(facts: Facts) -> Section:
-    """One sentence each: data, leader, A/B, protocol."""
+    """A sentence or two each: data, leader, controls, A/B, protocol."""
     prepared, evaluated = facts.prepared, facts.evaluated
     return Section(
         "headline",
@@ -22,9 +23,12 @@ def headline(facts: Facts) -> Section:
                     (
                         "Data",
                         f"{facts.acquired.dataset}: {integer(prepared.events)} events of {integer(prepared.users)} "
-                        f"users on {integer(prepared.items)} items; labels: {evaluated.negatives}.",
+                        f"users on {integer(prepared.items)} items; "
+                        f"{integer(prepared.splits['train'].requests)} training requests; "
+                        f"labels: {evaluated.negatives}.",
                     ),
                     ("Offline", _leader(facts)),
+                    ("Controls", controls.said(facts)),
                     ("A/B test", _verdicts(facts)),
                     (
                         "Protocol",

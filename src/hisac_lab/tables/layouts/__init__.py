@@ -19,6 +19,7 @@ from hisac_lab.tables.layouts.movielens_100k import official, recbole
 from hisac_lab.tables.layouts.own import own
 from hisac_lab.tables.layouts.taobao_mm import taobao_mm
 from hisac_lab.tables.layouts.taobao_userbehavior import taobao_userbehavior
+from hisac_lab.tables.layouts.vk_lsvd import vk_lsvd
 from hisac_lab.tables.layouts.world import world
 from hisac_lab.tables.layouts.yambda import yambda
 
@@ -35,6 +36,7 @@ OWN: dict[str, Loader] = {
     "amazon-reviews-2023": amazon_reviews_2023,
     "yambda": yambda,
     "lastfm-1k": lastfm_1k,
+    "vk-lsvd": vk_lsvd,
 }
 
 

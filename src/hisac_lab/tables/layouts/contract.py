@@ -35,6 +35,9 @@ class RawLog:
         complete: Whether every item of the log must have a row in the item table; otherwise such an item has the
             text "" and unknown fields.
         window: First second and end of the period the publisher names; events outside are dropped and counted.
+        untimed: Whether times are but places in an order, so that a second event of the same user, item and time is no
+            fault: it is dropped whatever `prepare.duplicates` says.
+        cuts: Begin of the validation and of the test period that the publisher names; `prepare.cuts` goes before them.
     """
 
     blocks: Callable[[], Iterator[Block]]
@@ -45,6 +48,8 @@ class RawLog:
     positive_from: float | None = None
     complete: bool = False
     window: tuple[int, int] | None = None
+    untimed: bool = False
+    cuts: tuple[int, int] | None = None
 
 
 Loader: TypeAlias = Callable[[Path, PrepareConfig], RawLog]

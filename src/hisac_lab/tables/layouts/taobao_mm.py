@@ -5,7 +5,7 @@ history from memory (histories in the sample files are not padded, and one is sh
 
 There is no clock. The published split is kept: the users of each split bring their own history of at most 1,000
 clicks, oldest first, and all their exposures follow it. The times in the blocks are places in that order, a day each,
-so that they serve every time unit.
+so that they serve every time unit; of an item that was shown to a user twice the first exposure stays.
 """
 
 from __future__ import annotations
@@ -56,6 +56,7 @@ def taobao_mm(folder: Path, config: PrepareConfig) -> RawLog:
         fields=tuple(FIELDS),
         vectors=(lambda: _vectors(vectors)) if vectors.exists() else None,
         positive_from=1.0,
+        untimed=True,
     )
 
 

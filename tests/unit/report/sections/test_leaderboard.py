@@ -9,7 +9,7 @@ from pathlib import Path
 from finished import NAMES, Built, build, edit, texts
 
 from hisac_lab.base.stages import Artifacts
-from hisac_lab.report.sections.leaderboard import is_sure
+from hisac_lab.report.words import is_sure
 
 
 def test_known_truth_stands_beside_the_models(built: Built, inputs: Artifacts, tmp_path: Path) -> None:

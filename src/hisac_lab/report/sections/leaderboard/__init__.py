@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from hisac_lab.evaluation.records import Metric
-from hisac_lab.ops.choice import rounded
 from hisac_lab.report.document import Block, Cell, Figures, Note, Row, Section, Table, table
 from hisac_lab.report.drawing import colors
 from hisac_lab.report.facts import Facts
-from hisac_lab.report.sections.leaderboard import charts
+from hisac_lab.report.sections.leaderboard import charts, controls
 from hisac_lab.report.words import (
     between,
     confidence,
@@ -15,6 +14,7 @@ from hisac_lab.report.words import (
     first_number,
     fixed,
     integer,
+    is_sure,
     metric_names,
     percent,
     signed,
@@ -39,6 +39,7 @@ def leaderboard(facts: Facts) -> Section:
             f"{facts.evaluated.negatives}. Values are means over seeds; brackets are {level} intervals from a "
             "bootstrap over users. ↑ higher is better, ↓ lower is better."
         ),
+        *(Note(warning, kind="callout") for warning in controls.warnings(facts)),
         _values(facts),
         *([Note(said)] if (said := _left_out(facts)) else []),
         *([_gaps(facts)] if len(facts.ranking) > 1 else []),
@@ -143,11 +144,6 @@ def _pairs(facts: Facts) -> Table:
         rows,
         ("model",),
     )
-
-
-def is_sure(difference: float, p: float, level: float) -> bool:
-    """Whether a difference that is not shown as zero has a p-value, as rounded, below the level."""
-    return rounded(difference) != 0 and rounded(p) < rounded(level)
 
 
 def _oracles(facts: Facts) -> Table:

@@ -1,0 +1,65 @@
+"""Ranks and order statistics in many suffixes of one array at once.
+
+The array is split by one bit of its values after the other, highest first: the levels of a wavelet tree (Grossi, Gupta
+and Vitter, SODA 2003). All queries go down together, so that one level lies in memory at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+
+
+def count_below(values: Array, begin: Array, bound: Array) -> Array:
+    """How many of `values[begin:]` are below the bound; (q,) int64.
+
+    Args:
+        values: (n,) integers from 0.
+        begin: Of each query, at most n; (q,) int64.
+        bound: Of each query, from 0; (q,) int64.
+    """
+    low, high = begin, np.full(len(begin), len(values))
+    count = np.zeros(len(begin), np.int64)
+    for bit, zeros in _levels(values, int(bound.max(initial=0))):
+        inside = zeros[high] - zeros[low]
+        one = (bound >> bit) & 1 == 1
+        count += np.where(one, inside, 0)
+        low, high = (_go(zeros, end, one) for end in (low, high))
+    return count
+
+
+def select(values: Array, begin: Array, rank: Array) -> Array:
+    """The value of a rank, from 0, among `values[begin:]`; (q,) int64.
+
+    Args:
+        values: (n,) integers from 0.
+        begin: Of each query, below n; (q,) int64.
+        rank: Of each query, below n - begin; (q,) int64.
+    """
+    low, high = begin, np.full(len(begin), len(values))
+    value = np.zeros(len(begin), np.int64)
+    for bit, zeros in _levels(values):
+        inside = zeros[high] - zeros[low]
+        one = rank >= inside
+        rank = np.where(one, rank - inside, rank)
+        value |= one.astype(np.int64) << bit
+        low, high = (_go(zeros, end, one) for end in (low, high))
+    return value
+
+
+def _levels(values: Array, largest: int = 0) -> Iterator[tuple[int, Array]]:
+    """Of each bit, highest first: the bit, and how many values before each place have it not; (n + 1,) int64."""
+    for bit in reversed(range(max(largest, int(values.max(initial=0))).bit_length())):
+        zero = (values >> bit) & 1 == 0
+        yield bit, np.concatenate([np.zeros(1, np.int64), np.cumsum(zero)])
+        values = np.concatenate([values[zero], values[~zero]])
+
+
+def _go(zeros: Array, end: Array, one: Array) -> Array:
+    """Where an end of a range lies on the next level."""
+    return np.where(one, zeros[-1] + end - zeros[end], zeros[end])

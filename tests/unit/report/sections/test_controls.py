@@ -1,0 +1,64 @@
+"""Controls: a page says by itself when a model that reads the item alone, or the user alone, leads."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from finished import build, edit, scores, write_run
+
+from hisac_lab.base.stages import Artifacts
+
+RULE = "A board on which an item-only control leads says nothing about interests"
+
+
+def _page(inputs: Artifacts, out: Path, controls: dict[str, tuple[str, float]], p: float = 0.01) -> str:
+    """The page of `base` (0.70), `new` (0.71) and controls: what each reads, and its AUC."""
+    models = json.loads((inputs.evaluate / "metrics.json").read_text())["models"]
+    for name, (side, auc) in controls.items():
+        models[name] = scores(auc, auc - 0.7) | {"control": side}
+    aucs = {name: model["metrics"]["auc"]["value"] for name, model in models.items()}
+    names = sorted(aucs)
+    pairs = [
+        {"one": one, "other": other, "difference": aucs[one] - aucs[other], "interval": [0, 0], "p": p}
+        for at, one in enumerate(names)
+        for other in names[at + 1 :]
+    ]
+    edit(inputs.evaluate / "metrics.json", models=models, pairs=pairs)
+    for name, (_, auc) in controls.items():
+        write_run(inputs.train, name, 0, auc)
+    return build(inputs, out)[1]
+
+
+@pytest.mark.parametrize("auc", [0.71, 0.75])
+def test_a_page_on_which_an_item_only_control_leads_says_that_it_says_nothing_about_interests(
+    inputs: Artifacts, tmp_path: Path, auc: float
+) -> None:
+    page = _page(inputs, tmp_path, {"recency": ("item", auc)})
+    assert f"`recency`, which reads nothing of the user, has an AUC of {auc:.4f} and leads. {RULE}." in page
+    assert f"{RULE}: here it is `recency`." in page
+
+
+def test_who_is_surely_ahead_of_the_best_control_is_named(inputs: Artifacts, tmp_path: Path) -> None:
+    page = _page(inputs, tmp_path, {"recency": ("item", 0.705), "popularity": ("item", 0.6)})
+    line = "`recency`, which reads nothing of the user, has an AUC of 0.7050; surely ahead of it: `new`; "
+    assert f"{line}not surely ahead: `base`." in page
+    assert RULE not in page
+
+
+def test_a_lead_that_may_be_chance_is_not_sure(inputs: Artifacts, tmp_path: Path) -> None:
+    page = _page(inputs, tmp_path, {"recency": ("item", 0.6)}, p=0.2)
+    assert "0.6000; not surely ahead: `new`, `base`." in page
+
+
+def test_each_side_has_its_control(inputs: Artifacts, tmp_path: Path) -> None:
+    page = _page(inputs, tmp_path, {"rate": ("user", 0.8), "recency": ("item", 0.6)})
+    assert "surely ahead of it: `new`, `base`" in page
+    assert "`rate`, which reads nothing of the item, has an AUC of 0.8000 and leads." in page
+    assert "A board on which a user-only control leads says nothing about items: here it is `rate`." in page
+    assert RULE not in page
+
+
+def test_a_page_without_controls_says_so(inputs: Artifacts, tmp_path: Path) -> None:
+    assert "No model here reads the item alone or the user alone" in build(inputs, tmp_path)[1]
