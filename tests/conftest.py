@@ -57,7 +57,7 @@ def stages(tmp_path_factory: pytest.TempPathFactory) -> Stages:
         method: Literal["text", "cooccurrence"] = "text" if find_spec("wordllama") else "cooccurrence"
         embed(EmbedConfig(method=method), prepared=made.prepare, out=out)
     with stage_output(made.tokenize) as out:
-        tokenize(TokenizeConfig(widths=WIDTHS), prepared=made.prepare, embedded=made.embed, out=out)
+        tokenize(TokenizeConfig(widths=WIDTHS, flat=(6,)), prepared=made.prepare, embedded=made.embed, out=out)
     with stage_output(made.codebook) as out:
         build_codebook(tokenized=made.tokenize, out=out)
     return made

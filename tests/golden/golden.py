@@ -10,6 +10,7 @@ import torch
 from kit import CPU
 
 from hisac_lab.codebook.build import grow
+from hisac_lab.codebook.flat import FlatBook
 from hisac_lab.config.model import BackboneConfig, ModelConfig
 from hisac_lab.config.train import TrainConfig
 from hisac_lab.events.batches import Requests
@@ -43,7 +44,10 @@ MODELS: dict[str, ModelConfig] = {
 
 
 def make_items(random: np.random.Generator) -> ItemSpace:
-    """Ninety items in six genres of three kinds: fields, noisy vectors, and IDs of genre, kind and a drawn code."""
+    """Ninety items in six genres of three kinds: fields, noisy vectors, and IDs of genre, kind and a drawn code.
+
+    The genres are a flat codebook too.
+    """
     number = np.arange(90)
     codes = np.stack([number % 6, number // 6 % 3, random.integers(0, 3, 90)], axis=1)
     codes[::29] = -1
@@ -53,7 +57,8 @@ def make_items(random: np.random.Generator) -> ItemSpace:
     vectors = sum(word[codes[:, level]] for level, word in enumerate(words)) + random.normal(0, 0.2, (90, 12))
     vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True) * known[:, None]).astype(np.float32)
     fields = np.stack([number % 6, random.integers(0, 4, 90)], axis=1)
-    return ItemSpace(torch.from_numpy(vectors), torch.from_numpy(fields), (6, 4), grow(codes, ResidualQuantizer(words)))
+    book = grow(codes, ResidualQuantizer(words), flat={"flat_6": FlatBook(words[0], codes[:, 0].astype(np.int64))})
+    return ItemSpace(torch.from_numpy(vectors), torch.from_numpy(fields), (6, 4), book)
 
 
 def make_requests(random: np.random.Generator, users: int, requests: int) -> Requests:

@@ -35,6 +35,7 @@ TOKENIZERS = {
     "k-means": TokenizeConfig(widths=WIDTHS),
     "balanced": TokenizeConfig(widths=WIDTHS, balanced=True),
     "mini-batch": TokenizeConfig(widths=WIDTHS, fit="mini_batch", iterations=20, batch=64),
+    "flat": TokenizeConfig(widths=WIDTHS, flat=(6, 9)),
     "rqvae": TokenizeConfig(widths=WIDTHS, method="rqvae", rqvae=RQVAEConfig(steps=60)),
 }
 LOOSE = {"min_occupancy": 0.0, "max_bucket_share": 1.0, "min_evenness": 0.0, "min_use": 0.0,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import pyarrow as pa
@@ -12,6 +14,7 @@ import pyarrow.parquet as pq
 from hisac_lab.base import arithmetic
 from hisac_lab.base.artifacts import Array, load_array, save_arrays
 from hisac_lab.base.errors import UserError
+from hisac_lab.codebook.flat import FlatBook
 from hisac_lab.codebook.records import CodebookFacts
 from hisac_lab.codebook.tree import ITEM_VECTORS, Codebook
 from hisac_lab.tokens.prefixes import prefixes
@@ -19,13 +22,19 @@ from hisac_lab.tokens.quantizer import ResidualQuantizer
 from hisac_lab.tokens.records import Fitted
 
 
-def grow(codes: Array, quantizer: ResidualQuantizer, item_vectors: Array | None = None) -> Codebook:
+def grow(
+    codes: Array,
+    quantizer: ResidualQuantizer,
+    item_vectors: Array | None = None,
+    flat: Mapping[str, FlatBook] = MappingProxyType({}),
+) -> Codebook:
     """Builds the tree.
 
     Args:
         codes: Semantic IDs, (items, L) int, rows of -1 for items without one.
         quantizer: Holds the codewords.
         item_vectors: The items in the space of the codewords where that is not the embeddings' own; (items, S).
+        flat: Flat codebooks that go along, by name.
     """
     with_id = codes[:, 0] >= 0
     levels = prefixes(codes[with_id])
@@ -42,13 +51,14 @@ def grow(codes: Array, quantizer: ResidualQuantizer, item_vectors: Array | None 
         item_nodes=item_nodes,
         codes=tuple(part.code for part in levels),
         item_vectors=item_vectors,
+        flat=flat,
     )
     return replace(book, digest=book.fingerprint())
 
 
 @arithmetic.one_thread()
 def build_codebook(*, tokenized: Path, out: Path) -> None:
-    """Grows the tree over the semantic IDs of all items and writes it with its shape.
+    """Grows the tree over the semantic IDs of all items and writes it with its shape, flat codebooks beside it.
 
     Beside the arrays stands `semantic_ids.parquet`, the table item <-> ID, sorted by ID and then by item number: the
     item's own id, its number, its semantic ID as text, the leaf and the codes; items without an ID come last.
@@ -62,24 +72,28 @@ def build_codebook(*, tokenized: Path, out: Path) -> None:
     own_space = (tokenized / "latents.npy").exists()
     latents = np.asarray(load_array(tokenized, "latents")) if own_space else None
     quantizer = ResidualQuantizer.load(tokenized)
-    book = grow(codes, quantizer, latents)
+    fitted = Fitted.open(tokenized)
+    book = grow(codes, quantizer, latents, {name: FlatBook.load(tokenized, name) for name in fitted.flat})
     for name in ("parents", "vectors", "counts", "codes"):
         save_arrays(out, {f"{name}_{level}": part for level, part in enumerate(getattr(book, name))})
     save_arrays(out, {"item_nodes": book.item_nodes})
     if latents is not None:
         save_arrays(out, {ITEM_VECTORS: latents})
+    for name, flat in book.flat.items():
+        flat.save(out, name)
     pq.write_table(_both_ways(book, codes, tokenized), out / "semantic_ids.parquet")
     nodes = [len(parent) for parent in book.parents]
     CodebookFacts(
         depth=book.depth,
         widths=list(quantizer.widths),
-        method=Fitted.open(tokenized).method,
+        method=fitted.method,
         digest=book.digest,
         own_space=own_space,
         nodes=nodes,
         mean_fan_out=[round(below / above, 4) for above, below in zip([1, *nodes], nodes, strict=False)],
         items=len(codes),
         items_without_id=int((codes[:, 0] < 0).sum()),
+        **({"flat": fitted.flat} if fitted.flat else {}),
     ).save(out)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pydantic import Field
+
 from hisac_lab.base.records import Digested
 
 
@@ -14,6 +16,7 @@ class CodebookFacts(Digested):
         own_space: Whether the codewords live in a space of their own.
         nodes: Of each level.
         mean_fan_out: Children of a node, by level.
+        flat: Nodes of each flat codebook, by its name.
     """
 
     depth: int
@@ -24,3 +27,4 @@ class CodebookFacts(Digested):
     mean_fan_out: list[float]
     items: int
     items_without_id: int
+    flat: dict[str, int] = Field(default_factory=dict)

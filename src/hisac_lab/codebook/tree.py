@@ -8,13 +8,15 @@ agents and taken for inner nodes). Nodes of a level are ordered by prefix, so no
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
 from hisac_lab.base.artifacts import Array, load_array
+from hisac_lab.codebook.flat import FlatBook
 from hisac_lab.codebook.records import CodebookFacts
 
 ITEM_VECTORS = "item_vectors"
@@ -32,6 +34,7 @@ class Codebook:
         codes: Per level, the last code of each node; (nodes,) int64.
         item_vectors: The items in the space of `vectors`, zero rows without one, (items, S) float32; None where that
             is the space of the embeddings.
+        flat: Flat codebooks beside the tree, by name.
         digest: Which codebook this is; a model remembers the one it was trained with. Empty for a made-up one.
     """
 
@@ -41,6 +44,7 @@ class Codebook:
     item_nodes: Array
     codes: tuple[Array, ...] = ()
     item_vectors: Array | None = None
+    flat: Mapping[str, FlatBook] = field(default_factory=dict)
     digest: str = ""
 
     @property
@@ -79,9 +83,10 @@ class Codebook:
         return tables
 
     def fingerprint(self) -> str:
-        """SHA-256 over tree, vectors and items, shortened: equal for equal codebooks."""
+        """SHA-256 over tree, flat codebooks, vectors and items, shortened: equal for equal codebooks."""
         digest = hashlib.sha256()
-        for array in (*self.parents, *self.codes, *self.vectors, self.item_nodes):
+        flat = (part for book in self.flat.values() for part in (book.vectors, book.item_nodes))
+        for array in (*self.parents, *self.codes, *self.vectors, self.item_nodes, *flat):
             digest.update(str((array.dtype.str, array.shape)).encode())
             digest.update(np.ascontiguousarray(array).tobytes())
         return digest.hexdigest()[:16]
@@ -105,5 +110,6 @@ class Codebook:
             item_nodes=np.array(load_array(path, "item_nodes")),
             codes=levels("codes"),
             item_vectors=np.array(load_array(path, ITEM_VECTORS)) if facts.own_space else None,
+            flat={name: FlatBook.load(path, name) for name in facts.flat},
             digest=facts.digest,
         )

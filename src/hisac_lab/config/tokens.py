@@ -96,6 +96,11 @@ class TokenizeConfig(Section):
     widths: tuple[Width, ...] = Field(
         (32, 32, 32), min_length=1, description="codes per level; their number is the depth"
     )
+    flat: tuple[Width, ...] = Field(
+        (),
+        description="widths of flat k-means codebooks beside the IDs, for votes; named flat_256, the next of a width "
+        "flat_256_2",
+    )
     fit: Literal["full", "mini_batch"] = Field(
         "full", description="residual_kmeans: full passes over a sample held in memory, or mini-batches from the disk"
     )
@@ -117,4 +122,10 @@ class TokenizeConfig(Section):
     def _codes_can_be_balanced(self) -> TokenizeConfig:
         if self.balanced and (self.method, self.fit) != ("residual_kmeans", "full"):
             raise ValueError("balanced is true, but only method: residual_kmeans with fit: full can even out codes")
+        return self
+
+    @model_validator(mode="after")
+    def _random_codes_stand_alone(self) -> TokenizeConfig:
+        if self.flat and self.method == "random":
+            raise ValueError(f"flat is {list(self.flat)}, but method: random has no geometry: set flat: []")
         return self

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -22,6 +22,12 @@ class TrainConfig(Section):
     max_candidates: int = Field(4, ge=1, description="a request with more candidates becomes several rows")
     learning_rate: float = Field(0.002, gt=0, le=MOST_RATE, description="Adam, dense parameters")
     embedding_learning_rate: float = Field(0.02, gt=0, le=MOST_RATE, description="Adagrad, embedding tables")
+    schedule: Literal["constant", "linear"] = Field(
+        "constant",
+        description="of both rates; linear: they fall from the first step to the last, to final_rate (the stage "
+        "instances keeps them)",
+    )
+    final_rate: float = Field(0.0, ge=0, le=1, description="linear only: share of each rate at the last step")
     weight_decay: float = Field(0.0001, ge=0, description="decoupled weight decay of dense parameters")
     checks_per_epoch: int = Field(2, ge=1, description="validations per epoch; the best state is kept")
     patience: int | None = Field(

@@ -84,9 +84,11 @@ class Ranker(nn.Module):
         self.short = TargetAttention(backbone.dim, backbone.attention_hidden)
         self.long = long
         # The long branch starts nearly silent and earns its weight: short histories lose nothing by it.
-        self.gate = None if long is None else nn.Parameter(torch.full((backbone.dim,), 0.1))
-        branches = 1 if long is None else 2
-        widths = [backbone.dim * (1 + 2 * branches) + context_width(backbone.features), *backbone.tower]
+        gated = long is not None and long.answers
+        self.gate = nn.Parameter(torch.full((backbone.dim,), 0.1)) if gated else None
+        extra = 0 if long is None else long.extra_width
+        width = backbone.dim * (5 if gated else 3) + extra + context_width(backbone.features)
+        widths = [width, *backbone.tower]
         layers: list[nn.Module] = []
         for before, after in itertools.pairwise(widths):
             layers += [nn.Linear(before, after), nn.ReLU(), nn.Dropout(backbone.dropout)]
@@ -115,7 +117,7 @@ class Ranker(nn.Module):
     def encode(self, history: History) -> UserState:
         """Once per request: histories to user states; knows no candidate."""
         width = self.backbone.short_window
-        visible = history if self.long is not None else history.last(width)
+        visible = history if self.long is not None and self.long.embeds else history.last(width)
         if self.long is not None and self.long.lazy and torch.is_grad_enabled():
             with torch.no_grad():
                 events = self.embed(visible.items, visible.ages)
@@ -129,18 +131,21 @@ class Ranker(nn.Module):
             "context": context_features(history, self.backbone.features),
         }
         if self.long is not None:
-            tensors |= self.long.encode(visible, events)
+            tensors |= self.long.encode(history, events)
         return UserState(tensors)
 
     def features(self, state: UserState, candidates: Tensor) -> Tensor:
         """What the tower sees of each candidate; (R, C) items to (R, C, F)."""
         queries = self.encoder(candidates)
         answers = [self.short(queries, state["short_events"], state["short_mask"])]
-        if self.long is not None and self.gate is not None:
-            answer = self.long.attend(state, Candidates(candidates, queries, answers[0], self.embed))
-            answers.append(self.gate * answer)
-        context = state["context"][:, None, :].expand(-1, queries.shape[1], -1)
-        return torch.cat([queries, *answers, *(queries * one for one in answers), context], dim=-1)
+        straight = [state["context"][:, None, :].expand(-1, queries.shape[1], -1)]
+        if self.long is not None:
+            asked = Candidates(candidates, queries, answers[0], self.embed)
+            if self.gate is not None:
+                answers.append(self.gate * self.long.attend(state, asked))
+            if self.long.extra_width:
+                straight.append(self.long.extra(state, asked))
+        return torch.cat([queries, *answers, *(queries * one for one in answers), *straight], dim=-1)
 
     def score(self, state: UserState, candidates: Tensor) -> Tensor:
         """Per candidate: (R, C) items to (R, C) logits."""

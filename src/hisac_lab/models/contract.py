@@ -7,13 +7,15 @@ semantic space.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
+from hisac_lab.codebook.flat import FlatBook
 from hisac_lab.codebook.tree import Codebook
 from hisac_lab.codebook.votes import Agents
 from hisac_lab.config.model import BackboneConfig, ModelConfig
@@ -120,7 +122,7 @@ class ItemSpace:
         semantic: L2-normalized embeddings, zero rows for items without one; (items, S) float32.
         fields: Codes of categorical fields; (items, F) int64.
         field_sizes: Cardinality of each field.
-        codebook: The global hierarchical codebook.
+        codebook: The global hierarchical codebook, with the flat ones beside it.
     """
 
     semantic: Tensor
@@ -136,17 +138,25 @@ class ItemSpace:
 
     def shape(self) -> dict[str, Any]:
         """What is needed to build an empty space of the same shape: `ItemSpace.blank(**shape)`."""
+        flat = {name: len(book.vectors) for name, book in self.codebook.flat.items()}
         return {
             "items": self.semantic.shape[0],
             "width": self.semantic.shape[1],
             "field_sizes": list(self.field_sizes),
             "nodes": [len(parent) for parent in self.codebook.parents],
             "routed_width": None if self.codebook.item_vectors is None else self.codebook.item_vectors.shape[1],
+            **({"flat": flat} if flat else {}),
         }
 
     @classmethod
     def blank(
-        cls, items: int, width: int, field_sizes: list[int], nodes: list[int], routed_width: int | None = None
+        cls,
+        items: int,
+        width: int,
+        field_sizes: list[int],
+        nodes: list[int],
+        routed_width: int | None = None,
+        flat: Mapping[str, int] = MappingProxyType({}),
     ) -> ItemSpace:
         """A space of zeros, to be filled by a state dict."""
         book = Codebook(
@@ -155,6 +165,10 @@ class ItemSpace:
             counts=tuple(torch.zeros(count, dtype=torch.int64).numpy() for count in nodes),
             item_nodes=torch.zeros(items, len(nodes), dtype=torch.int64).numpy(),
             item_vectors=None if routed_width is None else torch.zeros(items, routed_width).numpy(),
+            flat={
+                name: FlatBook(torch.zeros(count, width).numpy(), torch.zeros(items, dtype=torch.int64).numpy())
+                for name, count in flat.items()
+            },
         )
         fields = torch.zeros(items, len(field_sizes), dtype=torch.int64)
         return cls(torch.zeros(items, width), fields, tuple(field_sizes), book)
@@ -167,7 +181,8 @@ class ItemSpace:
         place[with_id] = other
         book, moved = self.codebook, place.numpy()
         vectors = None if book.item_vectors is None else book.item_vectors[moved]
-        book = replace(book, item_nodes=book.item_nodes[moved], item_vectors=vectors)
+        flat = {name: replace(one, item_nodes=one.item_nodes[moved]) for name, one in book.flat.items()}
+        book = replace(book, item_nodes=book.item_nodes[moved], item_vectors=vectors, flat=flat)
         return replace(self, semantic=self.semantic[place], codebook=book)
 
 
@@ -220,10 +235,18 @@ class LongBranch(Kind, nn.Module, ABC):
         lazy: Events reach `encode` without gradient; those that matter are embedded again in `attend`.
         sides: Side inputs that it reads, by the attribute of `History` that holds them.
         reads: Which stored instances it reads, where `sides` names them.
+        embeds: Whether `encode` looks at all events; else it is given those of the short window.
+        answers: Whether what `attend` gives passes the gate into the tower.
+        extra_width: Columns of `extra`, which the tower sees as they are.
+        standardizes: Whether it looks at a sample of the training set before the first step (see `standardize`).
     """
 
     ordered: bool = False
     lazy: bool = False
+    embeds: bool = True
+    answers: bool = True
+    extra_width: int = 0
+    standardizes: bool = False
     sides: frozenset[str] = frozenset()
     reads: InstanceQuery | None = None
 
@@ -246,6 +269,17 @@ class LongBranch(Kind, nn.Module, ABC):
     @abstractmethod
     def attend(self, state: UserState, candidates: Candidates) -> Tensor:
         """Answers each candidate from the state; (R, C, D)."""
+
+    def extra(self, state: UserState, candidates: Candidates) -> Tensor:
+        """Features of each candidate for the tower, past the gate; (R, C, `extra_width`) float32."""
+        raise NotImplementedError
+
+    def standardize(self, batches: Iterable[tuple[History, Tensor, Tensor]]) -> None:
+        """Takes shift and scale of its features from training requests, once, into buffers.
+
+        Args:
+            batches: Histories, their candidates (R, C) int64, and True at real candidates (R, C) bool.
+        """
 
     @abstractmethod
     def cost(self, history: History) -> Cost:

@@ -1,103 +1,198 @@
-"""The votes of a candidate's own path: how often, and how lately, a history was at each node above it.
+"""The votes at a candidate's nodes: how often, how lately and how recently on average a history was there.
 
 Hierarchical voting (docs/papers/hisac.md#hierarchical-voting) counts a user's behaviors at every node of the codebook
 to choose the agents. The counts themselves say much about a candidate: this hands them to the tower. Not of
-the paper: a switch of HiSAC, off by default, and a model by itself, the control that asks what else is needed.
+the paper: a switch of HiSAC, off by default, and a model by itself, the control that asks what else is needed. The
+model also counts in time, and at the nodes of flat codebooks (docs/papers/baselines.md#votes).
 """
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Annotated, ClassVar, Literal
 
+import numpy as np
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
+from hisac_lab.base.errors import SETTINGS, UserError
 from hisac_lab.config.model import BackboneConfig, ModelConfig
 from hisac_lab.models.contract import Candidates, CardLine, Cost, History, ItemSpace, LongBranch, UserState
-from hisac_lab.ops.jagged import distinct
+from hisac_lab.ops.tally import Tally, count_votes, fold, later, read_votes
 
-DAY = 86_400.0
-FEATURES = 3  # per level: there at all, log votes, log days since the newest
-BYTES = 16  # of a node in the state: its number, and two features
-NOWHERE = torch.iinfo(torch.int64).max
+RESIDUAL = "residual"
+CONSTANT = 1e-6  # a column that spreads less is left as it is
+
+Soft = tuple[Tensor, Tensor]
+"""Nodes of each item, -1 without one, and the item's share in each; (items, n) int64 and float32."""
 
 
-class PathVotes(nn.Module):
-    """Votes of the nodes on a candidate's path.
+class VoteCounts(nn.Module):
+    """Votes at the nodes of one or several partitions of the items; nothing is learned.
 
     Args:
-        item_nodes: Node of each item at each level, -1 without a semantic ID; (items, depth) int64.
-        dim: D.
+        item_nodes: Node of each item in each of P partitions, -1 without one; (items, P) int64.
+        half_lives: H half-lives, in days.
+        soft: Partitions whose items are shared out, after those.
     """
 
     item_nodes: Tensor
 
-    def __init__(self, item_nodes: Tensor, dim: int) -> None:
+    def __init__(self, item_nodes: Tensor, half_lives: Sequence[float] = (), soft: Sequence[Soft] = ()) -> None:
         super().__init__()
         self.register_buffer("item_nodes", item_nodes)
-        self.out = nn.Linear(FEATURES * item_nodes.shape[1], dim)
-
-    @property
-    def depth(self) -> int:
-        """Levels."""
-        return self.item_nodes.shape[1]
+        for place, (nodes, shares) in enumerate(soft):
+            self.register_buffer(f"soft_nodes_{place}", nodes)
+            self.register_buffer(f"soft_shares_{place}", shares)
+        self.half_lives = tuple(half_lives)
+        self.partitions = item_nodes.shape[1] + len(soft)
+        self.width = (3 + len(half_lives)) * self.partitions
 
     def encode(self, history: History) -> dict[str, Tensor]:
-        """Per level: the history's nodes in rising order, (R, U) int64, and their log votes and ages, (R, U, 2)."""
+        """Per partition: the history's nodes in rising order, (R, U) int64, and their facts, (R, U, 2 + H)."""
+        return self._state(self._count(history.items, history.ages, history.mask))
+
+    def later(self, state: dict[str, Tensor], days: Tensor) -> dict[str, Tensor]:
+        """The state of R users seen so many days later; days (R,) float32."""
+        return self._state(later(tally, days, self.half_lives) for tally in self._tallies(state))
+
+    def fold(self, state: dict[str, Tensor], items: Tensor, days: Tensor) -> dict[str, Tensor]:
+        """The state of R users after one more event each, at its time: what `encode` gives of the longer history.
+
+        Args:
+            state: As of an earlier time.
+            items: Item of the event; (R,) int64.
+            days: From that time to the event; (R,) float32.
+        """
+        one = items[:, None]
+        events = self._count(one, torch.zeros_like(one), torch.ones_like(one, dtype=torch.bool))
+        pairs = zip(self._tallies(state), events, strict=True)
+        return self._state(fold(tally, event, days, self.half_lives) for tally, event in pairs)
+
+    def features(self, state: dict[str, Tensor], items: Tensor) -> Tensor:
+        """What each partition says of each candidate; (R, C) items to (R, C, `width`) float32."""
+        columns = []
+        for (nodes, shares), tally in zip(self._books(), self._tallies(state), strict=True):
+            columns.append(read_votes(tally, nodes[items], None if shares is None else shares[items]))
+        return torch.cat(columns, dim=-1)
+
+    def state_bytes(self, history: History) -> int:
+        """Bytes kept of one request: never more than those of all nodes, however long the history."""
+        items = history.items[history.mask]
+        kept = (torch.unique(nodes[items]) for nodes, _ in self._books())
+        entry = 8 + 4 * (2 + len(self.half_lives))
+        return sum(entry * max(1, int((nodes >= 0).sum())) for nodes in kept)
+
+    def _count(self, items: Tensor, ages: Tensor, mask: Tensor) -> Iterator[Tally]:
+        for item_nodes, item_shares in self._books():
+            nodes = item_nodes[items]
+            shares = None if item_shares is None else item_shares[items].flatten(1)
+            there = (mask[..., None] & (nodes >= 0)).flatten(1)
+            each_ages = ages[..., None].expand_as(nodes).flatten(1)
+            yield count_votes(nodes.flatten(1), each_ages, there, self.half_lives, shares)
+
+    def _books(self) -> Iterator[tuple[Tensor, Tensor | None]]:
+        """Nodes of each item in each partition, (items, n), and its shares in them."""
+        for column in self.item_nodes.unbind(dim=1):
+            yield column[:, None], None
+        for place in range(self.partitions - self.item_nodes.shape[1]):
+            yield getattr(self, f"soft_nodes_{place}"), getattr(self, f"soft_shares_{place}")
+
+    def _state(self, tallies: Iterable[Tally]) -> dict[str, Tensor]:
         state = {}
-        for level in range(self.depth):
-            nodes = self.item_nodes[:, level][history.items]
-            distinct_nodes = distinct(nodes, history.mask & (nodes >= 0))
-            place = torch.where(distinct_nodes.slots < 0, distinct_nodes.values.shape[1], distinct_nodes.slots)
-            newest = torch.full((len(nodes), distinct_nodes.values.shape[1] + 1), NOWHERE, device=nodes.device)
-            newest = newest.scatter_reduce(1, place, history.ages, "amin")[:, :-1]
-            days = torch.where(distinct_nodes.values < 0, 0, newest).float() / DAY
-            facts = torch.stack([distinct_nodes.counts.float(), days], dim=-1).log1p()
-            state[f"path_nodes_{level}"] = torch.where(distinct_nodes.values < 0, NOWHERE, distinct_nodes.values)
-            state[f"path_votes_{level}"] = facts
+        for place, tally in enumerate(tallies):
+            state[f"path_nodes_{place}"], state[f"path_votes_{place}"] = tally
         return state
+
+    def _tallies(self, state: dict[str, Tensor]) -> Iterator[Tally]:
+        for place in range(self.partitions):
+            yield Tally(state[f"path_nodes_{place}"], state[f"path_votes_{place}"])
+
+
+class PathVotes(VoteCounts):
+    """Votes of the nodes on a candidate's path, projected to an answer for the gate.
+
+    Args:
+        item_nodes: Node of each item at each level, -1 without a semantic ID; (items, depth) int64.
+        dim: D.
+        half_lives: As of `VoteCounts`.
+        soft: As of `VoteCounts`.
+    """
+
+    def __init__(
+        self, item_nodes: Tensor, dim: int, half_lives: Sequence[float] = (), soft: Sequence[Soft] = ()
+    ) -> None:
+        super().__init__(item_nodes, half_lives, soft)
+        self.out = nn.Linear(self.width, dim)
 
     def attend(self, state: dict[str, Tensor], items: Tensor) -> Tensor:
         """What the path of each candidate got: (R, C) items to (R, C, D)."""
-        columns = []
-        for level in range(self.depth):
-            nodes, facts = state[f"path_nodes_{level}"], state[f"path_votes_{level}"]
-            wanted = self.item_nodes[:, level][items]
-            place = torch.searchsorted(nodes, wanted).clamp(max=nodes.shape[1] - 1)
-            there = (nodes.gather(1, place) == wanted)[..., None].to(facts.dtype)
-            votes = facts.gather(1, place[..., None].expand(-1, -1, facts.shape[-1]))
-            columns += [there, votes * there]
-        out: Tensor = self.out(torch.cat(columns, dim=-1))
+        out: Tensor = self.out(self.features(state, items))
         return out
 
-    def state_bytes(self, history: History) -> int:
-        """Bytes kept of one request."""
-        nodes = self.item_nodes[history.items[history.mask]]
-        return sum(BYTES * max(1, len(torch.unique(column[column >= 0]))) for column in nodes.unbind(dim=1))
+
+HalfLife = Annotated[float, Field(gt=0, le=1e6)]
 
 
 class VotesConfig(ModelConfig):
-    """The votes of the candidate's own path in the codebook, alone: a control for HiSAC."""
+    """The votes at the candidate's own nodes, alone: a control for HiSAC."""
 
     kind: Literal["votes"] = Field("votes", description="votes of the candidate's path, no agents, no attention")
+    books: tuple[str, ...] = Field(
+        (RESIDUAL,),
+        min_length=1,
+        description="codebooks that votes are counted in: residual, each level of it; flat_256 and the like, of "
+        "tokenize.flat",
+    )
+    half_lives: tuple[HalfLife, ...] = Field(
+        (), description="days; votes are counted once more for each, fading by half in that time"
+    )
+    own_item: bool = Field(False, description="also the votes for the candidate itself: state grows with items")
+    nearest: int = Field(1, ge=1, description="flat codebooks: nodes that an item's vote is shared out to; 1: its own")
+    tau: float = Field(0.05, gt=0, description="softness of those shares: softmax over -|e - z|^2 / tau")
+    into: Literal["gate", "tower"] = Field(
+        "gate", description="gate: projected, through the gate; tower: standardized, straight into the tower"
+    )
+
+    @model_validator(mode="after")
+    def _books_fit(self) -> VotesConfig:
+        if len(set(self.books)) < len(self.books):
+            raise ValueError(f"books is {list(self.books)}, a codebook twice: name each once")
+        if self.nearest > 1 and set(self.books) == {RESIDUAL}:
+            raise ValueError(f"nearest is {self.nearest}, but books has no flat codebook: name one, or set nearest: 1")
+        return self
+
+
+GOLDEN = VotesConfig(books=(RESIDUAL,), half_lives=(), own_item=False, nearest=1, tau=0.05, into="gate")
+TIMED = {"half_lives": (1.0, 7.0, 30.0, 90.0), "into": "tower"}
 
 
 class VotesBranch(LongBranch):
-    """The votes of the candidate's own path and nothing else: no agents, no attention.
+    """The votes at the candidate's own nodes and nothing else: no agents, no attention.
 
     Args:
         config: The control.
         backbone: Widths shared by all models.
-        items: The codebook.
+        items: The codebooks.
+
+    Raises:
+        UserError: A codebook is not there, or has fewer nodes than a vote is shared out to.
     """
 
     Config = VotesConfig
     examples: ClassVar = {
         "votes": VotesConfig(),
+        "votes-with-half-lives-through-the-gate": VotesConfig(half_lives=(7.0,), own_item=True),
+        "votes-straight-into-the-tower": VotesConfig(half_lives=(2.0, 60.0), own_item=True, into="tower"),
+        "votes-of-flat-books": VotesConfig(books=(RESIDUAL, "flat_6"), half_lives=(30.0,), into="tower"),
+        "votes-shared-out": VotesConfig(books=("flat_6",), nearest=3, tau=0.3, into="gate"),
     }
     golden: ClassVar = {
-        "votes": VotesConfig(),
+        "votes": GOLDEN,
+        "votes_half_lives": GOLDEN.model_copy(update=TIMED | {"own_item": True}),
+        "votes_flat": GOLDEN.model_copy(update=TIMED | {"books": (RESIDUAL, "flat_6")}),
+        "votes_shared_out": GOLDEN.model_copy(update=TIMED | {"books": ("flat_6",), "nearest": 3, "tau": 0.3}),
     }
     card = (
         CardLine(
@@ -113,24 +208,114 @@ class VotesBranch(LongBranch):
             "test_votes_alone_answer_from_the_path_alone",
         ),
         CardLine(
+            "votes are counted once more for each half-life, fading (setting `half_lives`, none by default)",
+            "inferred",
+            "docs/papers/baselines.md#votes",
+            "test_facts_are_those_of_counting_event_by_event",
+        ),
+        CardLine(
+            "the state takes a new event by one product and one sum, without the history",
+            "inferred",
+            "docs/papers/baselines.md#votes",
+            "test_folding_events_one_by_one_is_counting_them_at_once",
+        ),
+        CardLine(
+            "the votes for the candidate itself go along (switch `own_item`)",
+            "inferred",
+            "docs/papers/baselines.md#votes",
+            "test_a_candidate_is_told_the_votes_for_itself",
+        ),
+        CardLine(
+            "they are standardized on the training set and reach the tower past the gate (switch `into`)",
+            "inferred",
+            "docs/papers/baselines.md#votes",
+            "test_features_of_the_training_set_have_mean_zero_and_spread_one",
+        ),
+        CardLine(
+            "they are counted in flat k-means codebooks too (setting `books`)",
+            "inferred",
+            "docs/papers/baselines.md#votes",
+            "test_votes_in_a_flat_book_are_those_of_its_nodes",
+        ),
+        CardLine(
+            "a vote and a candidate are shared out to the nearest nodes by a softmax (setting `nearest`)",
+            "inferred",
+            "docs/papers/baselines.md#votes",
+            "test_shared_votes_are_sums_of_products_of_shares",
+        ),
+        CardLine(
             "agents, routing, attention",
             "left out",
             "docs/papers/hisac.md#soft-routing-attention",
         ),
     )
 
+    shift: Tensor
+    scale: Tensor
+
     def __init__(self, config: VotesConfig, backbone: BackboneConfig, items: ItemSpace) -> None:
         super().__init__()
-        self.path = PathVotes(torch.from_numpy(items.codebook.item_nodes.astype("int64")), backbone.dim)
+        nodes, soft = _partitions(config, items)
+        self.path: VoteCounts
+        if config.into == "gate":
+            self.path = PathVotes(nodes, backbone.dim, config.half_lives, soft)
+            return
+        self.path = VoteCounts(nodes, config.half_lives, soft)
+        self.answers, self.embeds, self.standardizes = False, False, True
+        self.extra_width = self.path.width
+        self.register_buffer("shift", torch.zeros(self.extra_width))
+        self.register_buffer("scale", torch.ones(self.extra_width))
 
     def encode(self, history: History, events: Tensor) -> dict[str, Tensor]:
         """The history's nodes with their votes and ages."""
         return self.path.encode(history)
 
     def attend(self, state: UserState, candidates: Candidates) -> Tensor:
-        """What the path of each candidate got; (R, C, D)."""
-        return self.path.attend(state.tensors, candidates.items)
+        """What the nodes of each candidate got; (R, C, D), or `extra` where that is all it gives."""
+        if isinstance(self.path, PathVotes):
+            return self.path.attend(state.tensors, candidates.items)
+        return self.extra(state, candidates)
+
+    def extra(self, state: UserState, candidates: Candidates) -> Tensor:
+        """What the nodes of each candidate got, standardized; (R, C, `extra_width`)."""
+        return (self.path.features(state.tensors, candidates.items) - self.shift) * self.scale
+
+    def standardize(self, batches: Iterable[tuple[History, Tensor, Tensor]]) -> None:
+        """Takes mean and spread of each feature from training requests; a constant one keeps its spread."""
+        rows = [self.path.features(self.path.encode(history), items)[mask] for history, items, mask in batches]
+        table = torch.cat(rows).double().cpu().numpy()
+        spread = table.std(axis=0)
+        self.shift.copy_(torch.from_numpy(table.mean(axis=0)))
+        self.scale.copy_(torch.from_numpy(1 / np.where(spread > CONSTANT, spread, 1.0)))
 
     def cost(self, history: History) -> Cost:
-        """Grows with the distinct nodes of the history, a candidate with the levels alone."""
-        return Cost(self.path.state_bytes(history), 0, 0, self.path.out.weight.numel())
+        """Grows with the distinct nodes of the history up to those there are, a candidate with the partitions alone."""
+        projected = self.path.out.weight.numel() if isinstance(self.path, PathVotes) else 0
+        return Cost(self.path.state_bytes(history), 0, 0, projected)
+
+
+def _partitions(config: VotesConfig, items: ItemSpace) -> tuple[Tensor, list[Soft]]:
+    """The hard partitions that votes are counted in, (items, P) int64, and the soft ones."""
+    tree, flat = items.codebook, items.codebook.flat
+    columns, soft = [], list[Soft]()
+    for name in config.books:
+        if name == RESIDUAL:
+            columns.append(tree.item_nodes)
+            continue
+        if name not in flat:
+            there = ", ".join([RESIDUAL, *flat])
+            what = f"there is no codebook {name!r}"
+            raise UserError(SETTINGS, what, f"name one of {there}, or add to tokenize.flat", "models.*.books")
+        if config.nearest > len(flat[name].vectors):
+            what = f"{config.nearest} nodes are more than the {len(flat[name].vectors)} of {name}"
+            raise UserError(SETTINGS, what, "lower it", "models.*.nearest")
+        if config.nearest == 1:
+            columns.append(flat[name].item_nodes[:, None])
+        else:
+            nodes, shares = flat[name].spread(items.semantic.numpy(), config.nearest, config.tau)
+            soft.append((torch.from_numpy(nodes), torch.from_numpy(shares)))
+    count = len(items.semantic)
+    if config.own_item:
+        columns.append(np.arange(count)[:, None])
+    hard = np.concatenate([np.zeros((count, 0), np.int64), *columns], axis=1)
+    return torch.from_numpy(hard.astype(np.int64)), soft

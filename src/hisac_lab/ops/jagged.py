@@ -7,6 +7,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+ROOMY = 4
+"""Times the length of a row: so large may values be to be found by a table."""
+
 
 class Distinct(NamedTuple):
     """Distinct values of R rows, ascending, padded on the right.
@@ -23,7 +26,7 @@ class Distinct(NamedTuple):
 
 
 def distinct(values: Tensor, mask: Tensor) -> Distinct:
-    """Distinct values of each row, by one sort of all rows.
+    """Distinct values of each row: by a table of all values where they are few, else by one sort of all rows.
 
     Args:
         values: (R, L) int64, below the largest int64.
@@ -32,6 +35,29 @@ def distinct(values: Tensor, mask: Tensor) -> Distinct:
     Returns:
         U is the largest number any row has, at least 1.
     """
+    if values.numel():
+        lowest, highest = (int(end) for end in torch.aminmax(torch.where(mask, values, 0)))
+        if lowest >= 0 and highest < ROOMY * values.shape[1]:
+            return _by_table(values, mask, highest + 1)
+    return _by_sort(values, mask)
+
+
+def _by_table(values: Tensor, mask: Tensor, bound: int) -> Distinct:
+    """`distinct` of values from 0 to below `bound`: time and memory grow with rows times bound."""
+    cell = torch.where(mask, values, bound)
+    found = values.new_zeros(len(values), bound + 1).scatter_add_(1, cell, torch.ones_like(cell))[:, :bound]
+    rank = (found > 0).cumsum(dim=1) - 1
+    width = max(1, int(rank[:, -1].max()) + 1)
+    row, value = torch.nonzero(found, as_tuple=True)
+    place = rank[row, value]
+    table, counts = values.new_full((len(values), width), -1), values.new_zeros(len(values), width)
+    table[row, place], counts[row, place] = value, found[row, value]
+    slots = torch.where(mask, rank.gather(1, cell.clamp(max=bound - 1)), -1)
+    return Distinct(table, counts, slots)
+
+
+def _by_sort(values: Tensor, mask: Tensor) -> Distinct:
+    """`distinct` of any values."""
     last = torch.iinfo(torch.int64).max
     ordered, order = torch.where(mask, values, last).sort(dim=1, stable=True)
     real = ordered < last

@@ -235,6 +235,13 @@ class ModelContract:
             moved = max(moved, (moved_answers - answers).abs().max().item())
         assert moved > 1e-4 if branch.ordered else moved < 1e-5
 
+    @suits(lambda config, branch: branch is not None and branch.extra_width > 0)
+    def test_features_for_the_tower_are_as_wide_as_declared(self, model: Ranker, history: History) -> None:
+        branch, state = _long(model), model.encode(history)
+        extra = branch.extra(state, asked(model, state, CANDIDATES))
+        assert extra.shape == (*CANDIDATES.shape, branch.extra_width)
+        assert torch.isfinite(extra).all()
+
     @suits(lambda config, branch: hasattr(branch, "retrieve"))
     def test_a_pad_is_never_retrieved_while_a_real_event_exists(self, model: Ranker, history: History) -> None:
         """Whatever the scores: pads lie at place 0, exactly where a candidate looks like them."""

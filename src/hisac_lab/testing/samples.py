@@ -14,6 +14,7 @@ import torch
 from hisac_lab.base.artifacts import stage_output
 from hisac_lab.base.errors import UserError
 from hisac_lab.codebook.build import grow
+from hisac_lab.codebook.flat import FlatBook
 from hisac_lab.config.events import PrepareConfig
 from hisac_lab.config.model import BackboneConfig, ModelConfig
 from hisac_lab.events.batches import Requests
@@ -28,6 +29,7 @@ from hisac_lab.models.backbone import Ranker
 from hisac_lab.models.catalog import build
 from hisac_lab.models.contract import Candidates, History, ItemSpace, UserState
 from hisac_lab.models.instances import Instances
+from hisac_lab.tokens.kmeans import kmeans, nearest
 from hisac_lab.tokens.quantizer import fit
 
 CPU = Runtime(torch.device("cpu"), mixed=False)
@@ -38,7 +40,10 @@ ITEMS, WITHOUT_ID = 60, (3, 17)
 
 
 def make_items(seed: int = 0) -> ItemSpace:
-    """Sixty items with two fields, clustered embeddings and a tree of three levels; two items have no semantic ID."""
+    """Sixty items with two fields, clustered embeddings, a tree of three levels and a flat codebook of six nodes.
+
+    Two items have no semantic ID.
+    """
     random = np.random.default_rng(seed)
     vectors = random.normal(size=(5, 6))[np.arange(ITEMS) % 5] + random.normal(0, 0.5, (ITEMS, 6))
     unit = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
@@ -48,7 +53,10 @@ def make_items(seed: int = 0) -> ItemSpace:
     codes = np.full((ITEMS, 3), -1, np.int32)
     codes[with_id] = quantizer.encode(unit[with_id])
     fields = np.stack([np.arange(ITEMS) % 4, np.arange(ITEMS) % 7], axis=1)
-    return ItemSpace(torch.from_numpy(unit), torch.from_numpy(fields), (4, 7), grow(codes, quantizer))
+    centers = kmeans(unit[with_id], 6, 20, np.random.default_rng(seed))
+    flat = FlatBook(centers, np.where(with_id, nearest(unit, centers)[0], -1).astype(np.int64))
+    book = grow(codes, quantizer, flat={"flat_6": flat})
+    return ItemSpace(torch.from_numpy(unit), torch.from_numpy(fields), (4, 7), book)
 
 
 def lively(config: ModelConfig, items: ItemSpace, seed: int = 0) -> Ranker:

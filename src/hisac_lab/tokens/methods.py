@@ -82,7 +82,11 @@ def refit_quantizer(
 
 def sample(vectors: Array, config: TokenizeConfig, seed: int) -> Array:
     """The items a fit looks at, in memory: all, or `sample_per_code` for each code of the widest level."""
-    wanted = config.sample_per_code * max(config.widths)
+    return draw_rows(vectors, config.sample_per_code * max(config.widths), seed)
+
+
+def draw_rows(vectors: Array, wanted: int, seed: int) -> Array:
+    """So many rows in memory, drawn, in their order; all, where there are no more."""
     if wanted >= len(vectors):
         return np.array(vectors, np.float32)
     rows = np.random.default_rng([seed, len(vectors)]).choice(len(vectors), wanted, replace=False, shuffle=False)
@@ -113,6 +117,7 @@ def open_previous(path: Path, config: TokenizeConfig, dim: int) -> ResidualQuant
     for name, now, then in (
         ("method", config.method, earlier.method),
         ("widths", list(config.widths), earlier.widths),
+        ("flat", list(config.flat), list(earlier.flat.values())),
     ):
         if now != then:
             raise UserError(

@@ -62,9 +62,14 @@ class Refit(Record):
 
 
 class Fitted(Output):
-    """Which method has fitted the codewords."""
+    """Which method has fitted the codewords.
+
+    Attributes:
+        flat: Nodes of each flat codebook, by its name.
+    """
 
     method: str
+    flat: dict[str, int] = Field(default_factory=dict)
 
 
 class Tokenized(Fitted):

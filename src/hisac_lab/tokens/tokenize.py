@@ -15,7 +15,8 @@ from hisac_lab.base.errors import SETTINGS, UserError
 from hisac_lab.base.progress import say
 from hisac_lab.config.tokens import TokenizeConfig
 from hisac_lab.events.records import Prepared
-from hisac_lab.tokens.kmeans import BLOCK
+from hisac_lab.tokens.flat import fit_flat
+from hisac_lab.tokens.kmeans import BLOCK, nearest
 from hisac_lab.tokens.methods import fit_quantizer, open_previous, refit_quantizer
 from hisac_lab.tokens.quality import check_limits, evener, measure, uneven
 from hisac_lab.tokens.quantizer import ResidualQuantizer
@@ -30,7 +31,8 @@ def tokenize(config: TokenizeConfig, *, prepared: Path, embedded: Path, out: Pat
     """Fits the quantizer on the items' embeddings and writes it with codes and their quality.
 
     Items without an embedding get the code -1 at every level: they neither vote nor are routed. Where the codewords
-    live in a space of their own, `latents.npy` (items, S) float32 holds the items there.
+    live in a space of their own, `latents.npy` (items, S) float32 holds the items there. Flat codebooks stand beside:
+    `NAME_vectors.npy` (nodes, D) float32 and `NAME_nodes.npy` (items,) int64.
 
     Args:
         config: The section `tokenize`.
@@ -62,6 +64,7 @@ def tokenize(config: TokenizeConfig, *, prepared: Path, embedded: Path, out: Pat
         latents = np.zeros((len(vectors), quantizer.codewords[0].shape[1]), np.float32)
         latents[with_vector] = quantizer.project(rows)
         save_arrays(out, {LATENTS: latents})
+    flat = _flat(config, rows, refit.get("new_items", len(rows)) / len(rows), with_vector, len(vectors), out)
     (out / "known.npy").unlink(missing_ok=True)
     quantizer.save(out)
     save_arrays(out, {"codes": codes})
@@ -79,6 +82,7 @@ def tokenize(config: TokenizeConfig, *, prepared: Path, embedded: Path, out: Pat
         category=fields[0].name if fields else None,
         quality=quality,
         refit=refit,
+        **({"flat": flat} if flat else {}),
         **quantizer.facts(),
         **plugins.origin(plugins.QUANTIZERS, quantizer.kind),
     ).save(out)
@@ -117,6 +121,18 @@ def _fit(config: TokenizeConfig, rows: Array, names: list[str]) -> tuple[Residua
     return refit_quantizer(previous, config, rows, fresh / len(names)), {"new_items": fresh}
 
 
+def _flat(
+    config: TokenizeConfig, rows: Array, fresh: float, with_vector: Array, items: int, out: Path
+) -> dict[str, int]:
+    """Writes the flat codebooks, -1 for items without an embedding; how many nodes each has."""
+    books = fit_flat(config, rows, fresh)
+    for name, centers in books.items():
+        nodes = np.full(items, -1, np.int64)
+        nodes[with_vector] = nearest(rows, centers)[0]
+        save_arrays(out, {f"{name}_vectors": centers, f"{name}_nodes": nodes})
+    return {name: len(centers) for name, centers in books.items()}
+
+
 def _check(vectors: Array, items: int, config: TokenizeConfig, where: Path) -> None:
     """What would otherwise end in codes that mean nothing."""
     if vectors.ndim != 2 or len(vectors) != items:
@@ -131,13 +147,14 @@ def _check(vectors: Array, items: int, config: TokenizeConfig, where: Path) -> N
     if distinct < 2:
         what = "all embeddings are equal" if distinct else "no item has an embedding"
         raise UserError(where, what, "give the items texts or vectors that differ, or change embed.method")
-    if max(config.widths) > distinct:
-        raise UserError(
-            SETTINGS,
-            f"a level of {max(config.widths)} codes is more than the {distinct} distinct embeddings can give",
-            "lower it or add items",
-            "tokenize.widths",
-        )
+    for field, widths in (("widths", config.widths), ("flat", config.flat)):
+        if max(widths, default=0) > distinct:
+            raise UserError(
+                SETTINGS,
+                f"a level of {max(widths)} codes is more than the {distinct} distinct embeddings can give",
+                "lower it or add items",
+                f"tokenize.{field}",
+            )
 
 
 def _lengths(vectors: Array) -> Array:

@@ -27,10 +27,12 @@ from hisac_lab.ops.auc import auc
 from hisac_lab.ops.choice import higher
 from hisac_lab.training.checkpoint import Checkpoint, Progress
 from hisac_lab.training.errors import scoring_explained, step_explained
-from hisac_lab.training.optimizers import make_optimizers
+from hisac_lab.training.optimizers import make_optimizers, set_rates
 from hisac_lab.training.parallel import ALONE, ProcessGroup
 from hisac_lab.training.throughput import ThroughputMeter
 
+SAMPLE = 512
+"""Training requests whose features are standardized."""
 RATE, HINT = "train.learning_rate", "lower it, or train.embedding_learning_rate"
 
 OnStep: TypeAlias = Callable[[int, float], bool | None]
@@ -105,6 +107,8 @@ def train(
     group.align(model, progress.step)
     with scoring_explained():
         train_loader, valid_loader = train_loader.counted(model), valid_loader.counted(model)
+        if progress.step == 0:
+            _standardize(model, train_loader, config.batch_requests)
     per_epoch = len(epoch_order(requests.lengths, config.batch_requests, seed, 0))
     checks = min(config.checks_per_epoch, per_epoch)
     total = per_epoch * config.epochs
@@ -121,6 +125,7 @@ def train(
         epoch, at = divmod(step, per_epoch)
         if at == 0 or not batches:
             batches = epoch_order(requests.lengths, config.batch_requests, seed, epoch)
+        set_rates(optimizers, config, step, total)
         with step_explained(requests, batches[at], config.accumulate):
             loss = _step(model, train_loader, batches[at], optimizers, config.accumulate, group, (seed, step))
         for rank in range(group.world_size):
@@ -140,6 +145,17 @@ def train(
         say(f"{what}: stopped after {progress.step:,} batches, {progress.stale} validations without a better AUC")
     model.load_state_dict(progress.best)
     return progress
+
+
+@torch.no_grad()
+def _standardize(model: Ranker, loader: Loader, batch_requests: int) -> None:
+    """Shows a branch that asks for it an even sample of the training requests; the same on every process."""
+    if model.long is None or not model.long.standardizes:
+        return
+    index = np.unique(np.linspace(0, len(loader) - 1, SAMPLE).astype(int))
+    parts = np.array_split(index, -(-len(index) // batch_requests))
+    batches = (loader.batch(part) for part in parts)
+    model.long.standardize((batch.history, batch.candidates, batch.mask) for batch in batches)
 
 
 def _step(

@@ -69,3 +69,18 @@ def make_optimizers(model: nn.Module, config: TrainConfig) -> list[torch.optim.O
     if tables := [part for part in model.parameters() if sparse.get(id(part)) is True]:
         chosen.append(SparseAdagrad(tables, lr=config.embedding_learning_rate))
     return chosen
+
+
+def set_rates(optimizers: list[torch.optim.Optimizer], config: TrainConfig, step: int, steps: int) -> None:
+    """Sets every learning rate for one step by the schedule; what a checkpoint has restored does not matter.
+
+    Args:
+        optimizers: As `make_optimizers` gave them.
+        config: The section `train`.
+        step: Its number, from 0.
+        steps: Of the whole run.
+    """
+    share = 1.0 if config.schedule == "constant" else 1 - (1 - config.final_rate) * step / max(1, steps - 1)
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["lr"] = optimizer.defaults["lr"] * share

@@ -13,10 +13,11 @@ from kit import BACKBONE, CPU, DAY, EVERY, ITEMS, MODELS, lively, make_history, 
 from hisac_lab.events.batches import Requests
 from hisac_lab.inference.loader import Loader, score
 from hisac_lab.models import tables
-from hisac_lab.models.backbone import ItemEncoder, context_features, context_width
+from hisac_lab.models.backbone import ItemEncoder, Ranker, context_features, context_width
 from hisac_lab.models.catalog import build
-from hisac_lab.models.contract import History, ItemSpace, UserState
+from hisac_lab.models.contract import Candidates, History, ItemSpace, UserState
 from hisac_lab.models.din import DINConfig
+from hisac_lab.models.pooling import MeanBranch, MeanConfig
 from hisac_lab.models.tables import Embedding
 
 SPACE = make_items()
@@ -110,6 +111,36 @@ def test_the_short_window_and_its_mask_are_those_of_the_same_events(name: str) -
         assert torch.equal(state["short_mask"], history.mask[:, -width:])
         expected = model.embed(history.items[:, -width:], history.ages[:, -width:])
         torch.testing.assert_close(state["short_events"], expected)
+
+
+def test_features_of_the_long_branch_reach_the_tower_past_the_gate() -> None:
+    """Beside the gated answer, or alone: the last columns are the branch's own, as they are."""
+
+    class Both(MeanBranch):
+        extra_width = 2
+
+        def extra(self, state: UserState, candidates: Candidates) -> torch.Tensor:
+            return torch.stack([candidates.items.float(), state["mean"].sum(dim=1)[:, None].expand(-1, 3)], dim=2)
+
+    class Alone(Both):
+        answers = embeds = False
+
+        def encode(self, history: History, events: torch.Tensor) -> dict[str, torch.Tensor]:
+            return super().encode(history.last(events.shape[1]), events)
+
+    history, candidates = make_history([12, 3]), torch.arange(6).view(2, 3)
+    for kind, parts in ((Both, 5), (Alone, 3)):
+        model = Ranker(BACKBONE, SPACE, kind(MeanConfig(), BACKBONE, SPACE))
+        assert (model.gate is None) == (kind is Alone)
+        state = model.encode(history)
+        seen = model.features(state, candidates)
+        assert seen.shape == (2, 3, parts * BACKBONE.dim + 1 + 2)
+        assert torch.equal(seen[..., -2], candidates.float())
+        assert torch.equal(seen[:, 0, -1], state["mean"].sum(dim=1))
+        window = history if kind is Both else history.last(BACKBONE.short_window)
+        events = model.embed(window.items, window.ages) * window.mask[..., None]
+        mean = events.sum(dim=1) / window.mask.sum(dim=1, keepdim=True)
+        torch.testing.assert_close(state["mean"], mean)
 
 
 def test_the_state_counts_its_bytes() -> None:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from hisac_lab.models.contract import Candidates, History, UserState
 from hisac_lab.models.hisac import HiSACBranch, HiSACConfig
-from hisac_lab.models.path_votes import VotesBranch, VotesConfig
+from hisac_lab.models.path_votes import PathVotes, VotesBranch, VotesConfig
 
 SPACE = make_items()
 HEADS = HiSACConfig().heads
@@ -167,4 +167,5 @@ def test_votes_alone_answer_from_the_path_alone() -> None:
         state = UserState(branch.encode(history, events))
         answers.append(branch.attend(state, Candidates(items, vectors, vectors, lambda items, ages: items)))
     assert torch.equal(*answers)
+    assert isinstance(branch.path, PathVotes)
     assert torch.equal(answers[0], branch.path.attend(branch.path.encode(history), items))

@@ -11,11 +11,12 @@ from hisac_lab.ops.jagged import distinct, plain_distinct, plain_segment_sum, se
 SIZES = st.tuples(st.integers(1, 5), st.integers(1, 9), st.integers(1, 6), st.integers(0, 10**6))
 
 
-@given(SIZES)
-def test_distinct_values_are_those_of_the_plain_form(sizes: tuple[int, int, int, int]) -> None:
+@given(SIZES, st.sampled_from([0, -3, 5, 10**12]))
+def test_distinct_values_are_those_of_the_plain_form(sizes: tuple[int, int, int, int], least: int) -> None:
+    """Few values, which a table finds, and negative or large ones, which are sorted."""
     rows, width, kinds, seed = sizes
     generator = torch.Generator().manual_seed(seed)
-    values = torch.randint(0, kinds, (rows, width), generator=generator)
+    values = torch.randint(least, least + kinds, (rows, width), generator=generator)
     mask = torch.rand(rows, width, generator=generator) < 0.7
     for fast, plain in zip(distinct(values, mask), plain_distinct(values, mask), strict=True):
         assert torch.equal(fast, plain)

@@ -215,12 +215,13 @@ def test_the_last_line_of_bench_models_has_its_numbers(monkeypatch: pytest.Monke
         ("din", 1_000): SimpleNamespace(cold=0.1, cached=0.1),
         ("din", 10_000): SimpleNamespace(cold=1.2, cached=1.1),
     }
-    assert models.ratios(250, steps, served) == {
+    assert models.ratios(250, steps, served, 12_345_678.4) == {
         "din_vs_deepctr": 6.0,
         "din_vs_rechub": 8.0,
         "hisac_samples_per_cpu_second": 5_000,
         "cached_time_ratio_10k_1k": 1.1,
         "hisac_vs_din_time_10k": 0.025,
+        "votes_half_lives_per_second": 12_345_678,
     }
     assert models.pinned("deepctr").count(".") == 2
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from kit import Stages, says
-from outputs import save_prepared
+from tokenizing import OPEN, tokenize_vectors, unit_vectors
 
 from hisac_lab.base.artifacts import load_array, read_manifest, save_arrays, sha256_tree
 from hisac_lab.config.tokens import RQVAEConfig, TokenizeConfig, TokenizeLimits
@@ -20,44 +20,17 @@ from hisac_lab.tokens.methods import open_quantizer, sample
 from hisac_lab.tokens.quantizer import ResidualQuantizer, depth_of, fit, fit_mini_batch
 from hisac_lab.tokens.tokenize import tokenize
 
-OPEN = TokenizeLimits(
-    min_use=0,
-    min_evenness=0,
-    min_occupancy=0,
-    max_bucket_share=1,
-    min_explained_variance=-1,
-    min_neighbor_overlap=0,
-    min_seed_agreement=-1,
-)
-
-
-def _vectors(count: int = 100, seed: int = 0) -> np.ndarray:
-    vectors = np.random.default_rng(seed).normal(size=(count, 6)).astype(np.float32)
-    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    return vectors
-
-
-def _tokenize(home: Path, vectors: np.ndarray, config: TokenizeConfig, out: str = "tokenize") -> Path:
-    """The stage on embeddings of items "0", "1", ..., without categories."""
-    for name in ("prepare", "embed", out):
-        (home / name).mkdir(exist_ok=True)
-    save_arrays(home / "embed", {"embeddings": vectors})
-    pd.DataFrame({"item": [str(row) for row in range(len(vectors))]}).to_parquet(home / "prepare" / "items.parquet")
-    save_prepared(home / "prepare")
-    tokenize(config, prepared=home / "prepare", embedded=home / "embed", out=home / out)
-    return home / out
-
 
 @given(seed=st.integers(0, 1000), depth=st.integers(1, 3), count=st.integers(12, 80))
 @settings(max_examples=25, deadline=None)
 def test_codes_of_a_shallow_quantizer_are_the_first_levels_of_a_deep_one(seed: int, depth: int, count: int) -> None:
-    vectors, widths = _vectors(count, seed), (5, 4, 3, 2)
+    vectors, widths = unit_vectors(count, seed), (5, 4, 3, 2)
     deep, shallow = fit(vectors, widths, 20, seed), fit(vectors, widths[:depth], 20, seed)
     np.testing.assert_array_equal(deep.encode(vectors)[:, :depth], shallow.encode(vectors))
 
 
 def test_fitting_twice_gives_the_same_codewords_and_another_seed_others() -> None:
-    vectors = _vectors()
+    vectors = unit_vectors()
     one, two, other = (fit(vectors, (8, 4), 20, seed) for seed in (0, 0, 1))
     for level in range(2):
         np.testing.assert_array_equal(one.codewords[level], two.codewords[level])
@@ -67,14 +40,14 @@ def test_fitting_twice_gives_the_same_codewords_and_another_seed_others() -> Non
 def test_the_global_generator_is_neither_used_nor_disturbed() -> None:
     np.random.seed(3)  # noqa: NPY002
     before = np.random.get_state(legacy=False)["state"]["key"].copy()  # noqa: NPY002
-    fit(_vectors(), (4, 4), 20, 0)
+    fit(unit_vectors(), (4, 4), 20, 0)
     np.testing.assert_array_equal(np.random.get_state(legacy=False)["state"]["key"], before)  # noqa: NPY002
 
 
 @given(seed=st.integers(0, 1000))
 @settings(max_examples=25, deadline=None)
 def test_each_level_takes_the_codeword_nearest_to_what_is_left(seed: int) -> None:
-    vectors = _vectors(40, seed)
+    vectors = unit_vectors(40, seed)
     quantizer = fit(vectors, (5, 3), 20, seed)
     for vector, codes in zip(vectors, quantizer.encode(vectors), strict=True):
         left = vector.astype(np.float64)
@@ -115,7 +88,7 @@ def test_no_code_of_the_first_level_is_empty(seed: int, start: str, monkeypatch:
 
 
 def test_every_level_explains_more() -> None:
-    vectors = _vectors(200)
+    vectors = unit_vectors(200)
     quantizer = fit(vectors, (6, 6, 6), 50, 0)
     codes = quantizer.encode(vectors)
     errors = [((vectors - quantizer.decode(codes[:, :depth])) ** 2).sum() for depth in range(1, 4)]
@@ -130,46 +103,47 @@ def test_the_stage_writes_codes_codewords_and_quality(stages: Stages, tmp_path: 
     assert quantizer.depth == depth_of(stages.tokenize) == manifest["depth"] == 3
     assert [words.shape[0] for words in quantizer.codewords] == manifest["widths"] == [8, 8, 8]
     np.testing.assert_array_equal(quantizer.encode(np.asarray(load_array(stages.embed, "embeddings"))), codes)
-    tokenize(TokenizeConfig(widths=(8, 8, 8)), prepared=stages.prepare, embedded=stages.embed, out=tmp_path)
+    config = TokenizeConfig(widths=(8, 8, 8), flat=(6,))
+    tokenize(config, prepared=stages.prepare, embedded=stages.embed, out=tmp_path)
     assert sha256_tree(tmp_path) == sha256_tree(stages.tokenize)
 
 
 def test_items_without_an_embedding_get_no_id(tmp_path: Path) -> None:
-    vectors = _vectors()
+    vectors = unit_vectors()
     vectors[[4, 40]] = 0
-    codes = load_array(_tokenize(tmp_path, vectors, TokenizeConfig(widths=(8, 4), limits=OPEN)), "codes")
+    codes = load_array(tokenize_vectors(tmp_path, vectors, TokenizeConfig(widths=(8, 4), limits=OPEN)), "codes")
     assert np.flatnonzero((codes < 0).any(axis=1)).tolist() == [4, 40]
     assert (codes[[4, 40]] == -1).all()
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_a_number_that_is_none_is_told_by_its_row(tmp_path: Path, value: float) -> None:
-    vectors = _vectors()
+    vectors = unit_vectors()
     vectors[7, 3] = value
     with says("embeddings.npy", "row 7 is not finite"):
-        _tokenize(tmp_path, vectors, TokenizeConfig(widths=(4,)))
+        tokenize_vectors(tmp_path, vectors, TokenizeConfig(widths=(4,)))
 
 
 def test_more_codes_than_distinct_vectors_are_refused(tmp_path: Path) -> None:
-    vectors = np.tile(_vectors(5), (20, 1))
+    vectors = np.tile(unit_vectors(5), (20, 1))
     with says("settings", "tokenize.widths", "6 codes", "5 distinct"):
-        _tokenize(tmp_path, vectors, TokenizeConfig(widths=(2, 6), limits=OPEN))
-    _tokenize(tmp_path, vectors, TokenizeConfig(widths=(2, 5), limits=OPEN))
+        tokenize_vectors(tmp_path, vectors, TokenizeConfig(widths=(2, 6), limits=OPEN))
+    tokenize_vectors(tmp_path, vectors, TokenizeConfig(widths=(2, 5), limits=OPEN))
 
 
 def test_items_without_any_embedding_are_refused(tmp_path: Path) -> None:
     with says("embeddings.npy", "no item has an embedding", "texts or vectors"):
-        _tokenize(tmp_path, np.zeros((9, 4), np.float32), TokenizeConfig(widths=(2,)))
+        tokenize_vectors(tmp_path, np.zeros((9, 4), np.float32), TokenizeConfig(widths=(2,)))
 
 
 def test_embeddings_that_are_all_equal_are_refused(tmp_path: Path) -> None:
     with says("embeddings.npy", "all embeddings are equal", "differ"):
-        _tokenize(tmp_path, np.ones((9, 4), np.float32), TokenizeConfig(widths=(2,)))
+        tokenize_vectors(tmp_path, np.ones((9, 4), np.float32), TokenizeConfig(widths=(2,)))
 
 
 @pytest.mark.parametrize("shape", [(8, 4), (10, 4), (9,)])
 def test_embeddings_of_other_items_are_refused(tmp_path: Path, shape: tuple[int, ...]) -> None:
-    _tokenize(tmp_path, _vectors(9), TokenizeConfig(widths=(2,), limits=OPEN))
+    tokenize_vectors(tmp_path, unit_vectors(9), TokenizeConfig(widths=(2,), limits=OPEN))
     save_arrays(tmp_path / "embed", {"embeddings": np.ones(shape, np.float32)})
     with says("embeddings.npy", " x ".join(map(str, shape)), "there are 9 items", "stage embed"):
         tokenize(
@@ -182,15 +156,17 @@ def test_embeddings_of_other_items_are_refused(tmp_path: Path, shape: tuple[int,
 
 def test_the_gate_stops_the_stage(tmp_path: Path) -> None:
     with says("settings", "tokenize.limits.min_occupancy", "the limit is 2.0"):
-        _tokenize(tmp_path, _vectors(), TokenizeConfig(widths=(4, 2), limits=TokenizeLimits(min_occupancy=2)))
+        tokenize_vectors(
+            tmp_path, unit_vectors(), TokenizeConfig(widths=(4, 2), limits=TokenizeLimits(min_occupancy=2))
+        )
 
 
 @pytest.mark.parametrize("method", ["residual_kmeans", "rqvae", "random"])
 def test_every_method_goes_through_the_stage(tmp_path: Path, method: Any) -> None:
     config = TokenizeConfig(method=method, widths=(4, 3), limits=OPEN, rqvae=RQVAEConfig(latent=3, steps=20))
-    vectors = _vectors()
+    vectors = unit_vectors()
     vectors[5] = 0
-    out = _tokenize(tmp_path, vectors, config)
+    out = tokenize_vectors(tmp_path, vectors, config)
     manifest, quantizer = read_manifest(out), open_quantizer(out)
     assert (manifest["method"], manifest["items_without_id"], manifest["refit"]) == (method, 1, {})
     codes = load_array(out, "codes")
@@ -206,10 +182,10 @@ def test_every_method_goes_through_the_stage(tmp_path: Path, method: Any) -> Non
 
 
 def test_a_refit_keeps_code_numbers_and_tells_what_changed(tmp_path: Path) -> None:
-    vectors, config = _vectors(606), TokenizeConfig(widths=(8, 6), limits=OPEN)
-    first = _tokenize(tmp_path, vectors[:600], config, "first")
+    vectors, config = unit_vectors(606), TokenizeConfig(widths=(8, 6), limits=OPEN)
+    first = tokenize_vectors(tmp_path, vectors[:600], config, "first")
     refit = config.model_copy(update={"previous": str(first)})
-    second = _tokenize(tmp_path, vectors, refit, "second")
+    second = tokenize_vectors(tmp_path, vectors, refit, "second")
     facts = read_manifest(second)["refit"]
     assert (facts["new_items"], facts["old_items"]) == (6, 600)
     before, after = load_array(first, "codes"), load_array(second, "codes")[:600]
@@ -232,17 +208,19 @@ def test_an_earlier_fit_that_does_not_match_is_refused(
     tmp_path: Path, changes: dict[str, Any], words: tuple[str, ...]
 ) -> None:
     config = TokenizeConfig(widths=(8, 6), limits=OPEN)
-    first = _tokenize(tmp_path, _vectors(200), config, "first")
+    first = tokenize_vectors(tmp_path, unit_vectors(200), config, "first")
     refit = config.model_copy(update={"previous": str(first)} | changes)
     with says(*words):
-        _tokenize(tmp_path, _vectors(200), refit, "second")
+        tokenize_vectors(tmp_path, unit_vectors(200), refit, "second")
 
 
 def test_an_earlier_fit_of_other_embeddings_is_refused(tmp_path: Path) -> None:
     config = TokenizeConfig(widths=(8, 6), limits=OPEN)
-    first = _tokenize(tmp_path, _vectors(200), config, "first")
+    first = tokenize_vectors(tmp_path, unit_vectors(200), config, "first")
     with says("tokenize.previous", "5 wide", "6", "set it null"):
-        _tokenize(tmp_path, _vectors(200)[:, :5], config.model_copy(update={"previous": str(first)}), "second")
+        tokenize_vectors(
+            tmp_path, unit_vectors(200)[:, :5], config.model_copy(update={"previous": str(first)}), "second"
+        )
 
 
 def test_a_code_far_from_the_rest_does_not_swallow_all_when_codes_are_balanced() -> None:
@@ -269,7 +247,7 @@ def test_balanced_codes_are_more_even() -> None:
 
 
 def test_mini_batches_come_near_full_passes_and_read_only_their_rows() -> None:
-    vectors = _vectors(3000)
+    vectors = unit_vectors(3000)
 
     def error(quantizer: ResidualQuantizer) -> float:
         return float(((vectors - quantizer.decode(quantizer.encode(vectors))) ** 2).sum())
@@ -295,7 +273,7 @@ def test_mini_batches_come_near_full_passes_and_read_only_their_rows() -> None:
 
 
 def test_a_sample_is_as_large_as_asked_and_never_the_same_row_twice() -> None:
-    vectors = _vectors(500)
+    vectors = unit_vectors(500)
     config = TokenizeConfig(widths=(4, 8), sample_per_code=10)
     drawn = sample(vectors, config, 0)
     assert len(drawn) == len(np.unique(drawn, axis=0)) == 80
