@@ -1,16 +1,14 @@
 """Every stage of dvc.yaml, one after the other in this one process: without DVC, Snakemake or a cache.
 
-    python workflow/plain.py [--executable PYTHON]
+    HISAC_LAB_THREADS=1 python workflow/plain.py
 
 For a machine where starting a process is dear, as under an emulated processor, and for a debugger.
 """
 
 from __future__ import annotations
 
-import argparse
 import functools
 import itertools
-import multiprocessing
 import operator
 import re
 import shlex
@@ -50,12 +48,6 @@ def _fill(text: Any, values: dict[str, Any]) -> Any:
 
 def main() -> None:
     """Runs all stages in the current folder."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--executable", help="Python of worker processes, an emulator perhaps")
-    options = parser.parse_args()
-    if options.executable:
-        multiprocessing.set_executable(options.executable)
-
     from hisac_lab.cli.main import app
 
     for command in commands().values():

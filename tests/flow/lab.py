@@ -86,15 +86,19 @@ class Lab:
         # Its processes write no bytecode: two edits in one second look alike, unless the content is compared.
         compileall.compile_dir(path / "src", quiet=1, invalidation_mode=PycInvalidationMode.CHECKED_HASH)
         lab = cls(path)
-        graph = path / "dvc.yaml"
-        above, evaluate = graph.read_text().split("\n  evaluate:\n")
-        graph.write_text(above + "\n  evaluate:\n" + evaluate.replace("{threads: 4,", "{threads: 1,", 1))
+        lab.one_process("evaluate")
         write_movielens(path / "log")
         (path / ".gitignore").open("a").write("/remote/\n/events.log\n")
         lab.set(**TINY)
         lab.git("init", "--quiet", "--initial-branch", "main")
         lab.commit("tiny")
         return lab
+
+    def one_process(self, stage: str) -> None:
+        """Gives a stage one process from now on, which makes nothing stale."""
+        graph = self.path / "dvc.yaml"
+        above, below = graph.read_text().split(f"\n  {stage}:\n")
+        graph.write_text(f"{above}\n  {stage}:\n" + below.replace("{threads: 4,", "{threads: 1,", 1))
 
     def copy(self, path: Path) -> Lab:
         """The same folder elsewhere: outputs, caches, history and all."""

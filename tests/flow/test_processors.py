@@ -29,10 +29,10 @@ def _run(processor: Processor, folder: Path, home: Path, *command: str, native: 
         if name not in WIDE.environment | NARROW.environment | OTHER.environment
     }
     kept |= {"HISAC_LAB_ARITHMETIC": "native"} if native else {}
-    kept |= {"PYTHONPATH": str(folder / "src"), "HYPOTHESIS_STORAGE_DIRECTORY": str(home)}
+    kept |= {"PYTHONPATH": str(folder / "src"), "HISAC_LAB_THREADS": "1", "HYPOTHESIS_STORAGE_DIRECTORY": str(home)}
     python = processor.interpreter(sys.executable, home)
     answer = subprocess.run(
-        [python, *[word.replace("PYTHON", python) for word in command]],
+        [python, *command],
         cwd=folder,
         env=kept | processor.environment,
         capture_output=True,
@@ -62,7 +62,7 @@ def test_the_whole_graph_gives_the_same_bytes(processor: Processor, base: Lab, t
     expected = _hashes(lab)
     for place in ("artifacts", "logs"):
         shutil.rmtree(lab.path / place)
-    _run(processor, lab.path, tmp_path, "workflow/plain.py", "--executable", "PYTHON")
+    _run(processor, lab.path, tmp_path, "workflow/plain.py")
     assert _hashes(lab) == expected
 
 

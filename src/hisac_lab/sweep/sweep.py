@@ -6,7 +6,7 @@ import multiprocessing
 import os
 import shutil
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -97,6 +97,13 @@ def run_trial(task: TrialTask, settings: Settings) -> TrialScores:
     return TrialScores(tuple(round(float(auc), 6) for auc in aucs), round(cost))
 
 
+def _pool(workers: int) -> Executor:
+    """Processes of their own; where one works at a time, a thread of this one, which need not load anything."""
+    if workers == 1:
+        return ThreadPoolExecutor(1)
+    return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
+
+
 def sweep(config: SweepConfig, task: TrialTask, *, workers: int, out: Path, work: Path) -> None:
     """Runs the study, marks the Pareto front and applies the rule (see `hisac_lab.sweep.rule`).
 
@@ -113,9 +120,8 @@ def sweep(config: SweepConfig, task: TrialTask, *, workers: int, out: Path, work
         for job in as_completed(jobs):
             note(jobs[job], job.result())
 
-    Runtime.start(task.compute)  # the trials compute in other processes; the manifest is written here
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context) as pool:
+    Runtime.start(task.compute)  # the trials may compute in other processes; the manifest is written here
+    with _pool(workers) as pool:
         journal = Journal(work / "journal.jsonl")
         say(f"sweep: {config.trials} trials in rounds of {config.round_size}, {workers} at once")
         trials = run_study(
