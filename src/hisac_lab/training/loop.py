@@ -105,6 +105,8 @@ def train(
     group.align(model, progress.step)
     with scoring_explained():
         train_loader, valid_loader = train_loader.counted(model), valid_loader.counted(model)
+    for warning in train_loader.warnings if group.is_main else ():
+        say(f"{what}: {warning}")
     per_epoch = len(epoch_order(requests.lengths, config.batch_requests, seed, 0))
     checks = min(config.checks_per_epoch, per_epoch)
     total = per_epoch * config.epochs
