@@ -35,8 +35,8 @@ class Agents:
         votes: Behaviors on that leaf, or the sum of their weights, 0 in the padding; with those of pruned leaves where
             these are given away; (R, K) int64.
         coverage: Share of a request's votes that the kept leaves have, 1 where it has none; (R,) float32.
-        facts: Where asked for, the logs of 1 + behaviors, 1 + behaviors that fade at each half-life, and 1 + days since
-            the newest, 0 in the padding; (R, K, 2 + half-lives) float32.
+        facts: Where asked for: behaviors, the same fading at each half-life, days since the newest; 0 in the padding;
+            (R, K, 1 + half-lives + 1) float32.
     """
 
     nodes: Tensor
@@ -136,7 +136,7 @@ def with_facts(
     votes = told.behaviors if weights is None else told.sum_of(weights)
     days = torch.from_numpy(told.newest)[..., None] / DAY
     counts = torch.from_numpy(np.concatenate([told.behaviors[..., None], told.fading / UNIT], axis=2))
-    facts = torch.cat([counts, days], dim=2).float().log1p()
+    facts = torch.cat([counts, days], dim=2).float()
     return replace(agents, votes=torch.from_numpy(votes).to(nodes.device), facts=facts.to(nodes.device))
 
 

@@ -242,10 +242,10 @@ class HiSACBranch(RoutedBranch):
         state = super().encode(replace(history, agents=agents), events)
         if self.asks_distance:
             state["nodes"] = agents.nodes
-        if self.told is not None:
-            state["values"] = state["values"] + self.told(agents.facts)
+        if self.told is not None and agents.facts is not None:
+            state["values"] = state["values"] + self.told(agents.facts.log1p())
         if self.sums is not None and agents.facts is not None:
-            state["counts"] = agents.facts[..., :-1].expm1()
+            state["counts"] = agents.facts[..., :-1]
         return state | ({} if self.path is None else self.path.encode(history))
 
     def attend(self, state: UserState, candidates: Candidates) -> Tensor:

@@ -111,11 +111,11 @@ def test_facts_are_added_to_the_values_whatever_is_routed(route_by: str, pruned:
     assert agents.facts is not None
     assert agents.facts.shape[2] == 2 + len(branch.config.half_lives)
     plain = _branch(route_by=route_by, pruned=pruned).encode(history, events)
-    torch.testing.assert_close(state["values"], plain["values"] + branch.told(agents.facts))
+    torch.testing.assert_close(state["values"], plain["values"] + branch.told(agents.facts.log1p()))
     for name in ("keys", "bias"):
         torch.testing.assert_close(state[name], plain[name])
     voting = (history.mask & (branch.item_leaf[history.items] >= 0)).sum(dim=1)
-    held = agents.facts[..., 0].expm1().round().sum(dim=1)
+    held = agents.facts[..., 0].sum(dim=1)
     assert torch.equal(held, agents.votes.sum(dim=1).float())
     assert (held <= voting).all()
     assert torch.equal(held, voting.float()) == (pruned == "routed")
@@ -131,7 +131,7 @@ def test_sums_are_counts_weighed_by_distance() -> None:
     branch.attend(UserState(state), ask(_drawn(5, 4), ITEMS))
     agents, taus = branch.agents(history), branch.sums.kernel.log_tau.exp().tolist()
     assert agents.facts is not None
-    counts = agents.facts[..., :3].double().expm1()
+    counts = agents.facts[..., :3]
     for row in range(len(LENGTHS)):
         for column, item in enumerate(ITEMS[row].tolist()):
             wanted = [
