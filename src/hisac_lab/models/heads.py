@@ -108,7 +108,7 @@ class Kernel(nn.Module):
 
     def forward(self, gaps: Tensor) -> Tensor:
         """-gap / tau in fp32: (..., C, K) to (..., H, C, K)."""
-        return -gaps[..., None, :, :] / self.log_tau.exp()[:, None, None]
+        return gaps[..., None, :, :] * -(-self.log_tau).exp()[:, None, None]
 
 
 class KernelSums(nn.Module):

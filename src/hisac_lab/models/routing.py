@@ -127,5 +127,5 @@ class RoutedBranch(CompressedBranch):
         with torch.autocast(self.semantic.device.type, enabled=False):
             z, e = take_rows(self.leaf_vectors, leaves), take_rows(self.semantic, items)
             squares = lengths + self.leaf_square[leaves][:, None, :]
-            gaps = torch.baddbmm(squares, e, z.transpose(1, 2), alpha=-2).clamp(min=0)
-        return gaps * (lengths > 0)
+            gaps = torch.baddbmm(squares, e, z.transpose(1, 2), alpha=-2)
+        return gaps.clamp_(min=0).mul_(lengths > 0)
