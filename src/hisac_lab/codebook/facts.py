@@ -89,8 +89,10 @@ def slots_of(owner: Array, leaf: Array, nodes: Array, vectors: Array | None = No
     slot = np.where(pairs[place] == asked, cells[order[place]], -1)
     pruned = np.flatnonzero(slot < 0)
     if vectors is not None and len(pruned):
-        distinct, back = np.unique(asked[pruned], return_inverse=True)
-        slot[pruned] = _nearest(distinct // width, distinct % width, nodes, vectors)[back]
+        pruned = pruned[np.argsort(asked[pruned], kind="stable")]
+        fresh = np.diff(asked[pruned], prepend=-1) > 0
+        distinct = asked[pruned][fresh]
+        slot[pruned] = _nearest(distinct // width, distinct % width, nodes, vectors)[np.cumsum(fresh) - 1]
     return slot
 
 
