@@ -46,6 +46,7 @@ DIN, HISAC = {"kind": "din"}, {"kind": "hisac"}
 OURS: dict[str, dict[str, Any]] = {
     "din": DIN,
     "hisac": HISAC,
+    "hisac, paper": HISAC | {"score": "learned", "facts": False, "pruned": "dropped"},
     "hisac by items": HISAC | {"route_by": "items"},
     "hisac by leaves": HISAC | {"route_by": "leaves"},
     "hisac, 64 agents": HISAC | {"agents": 64},
@@ -150,6 +151,7 @@ def report(
         "rechub": f"torch-rechub {pinned('rechub')}, DIN",
         "din": "ours: din, whole history",
         "hisac": "ours: hisac",
+        "hisac, paper": "ours: hisac_paper, nothing of ours",
         "hisac by items": "ours: hisac, route_by items",
         "hisac by leaves": "ours: hisac, route_by leaves (approximate)",
         "hisac, 64 agents": "ours: hisac, 64 agents",

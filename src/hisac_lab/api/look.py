@@ -47,13 +47,14 @@ def votes_of(config: HiSACConfig, book: Codebook, store: EventStore, user: int) 
     """
     book = book.cut(config.depth or book.depth)
     budgets, rule = config.budgets or split_budget(config.agents, book.depth, config.breadth), config.vote
+    keep = config.keep_votes
     if config.every_leaf:
-        budgets, rule = (len(book.parents[-1]),), "flat"
+        budgets, rule, keep = (len(book.parents[-1]),), "flat", None
     begin, end = int(store.offsets[user]), int(store.offsets[user + 1])
     begin = max(begin, end - store.limit)
     times = np.asarray(store.times[begin:end])
     weights = None
     if config.vote_half_life is not None and len(times):
         weights = recency_weights(times[-1] - times, config.vote_half_life * 86_400)
-    portrait = portray(book, np.asarray(store.items[begin:end]), budgets, rule, weights)
+    portrait = portray(book, np.asarray(store.items[begin:end]), budgets, rule, weights, keep)
     return Votes(book, budgets, rule, portrait, times, 1 if weights is None else FRESH)

@@ -91,6 +91,7 @@ def show_user(
     from hisac_lab.api.look import votes_of
     from hisac_lab.cli.params import load_params
     from hisac_lab.codebook.portrait import typical, words_of
+    from hisac_lab.codebook.votes import LOW, MEND
     from hisac_lab.events.store import EventStore
 
     name = model or load_params().sweep.model
@@ -106,7 +107,8 @@ def show_user(
     print(f"user {user}: {portrait.behaviors:,} behaviors, {portrait.voting:,} of items with a semantic ID")
     split = " x ".join(str(budget) for budget in votes.budgets)
     print(f"model {name}: at most {split} agents by levels, {votes.rule} vote, codebook {book.digest}")
-    print(f"{len(portrait.agents)} agents hold {portrait.covered:.1%} of the votes\n")
+    print(f"{len(portrait.agents)} agents hold {portrait.covered:.1%} of the votes")
+    print(f"that is below {LOW:.0%}: {MEND}\n" if portrait.votes and portrait.covered < LOW else "")
     titles, texts = _titles(table), table["text"].astype(str).tolist()
     everything = around_all(book)
 

@@ -11,7 +11,9 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from hisac_lab.codebook.counting import Rule
+import numpy as np
+
+from hisac_lab.codebook.counting import Rule, enough
 from hisac_lab.codebook.tree import Codebook
 
 Node = tuple[int, int]
@@ -113,11 +115,22 @@ class Ballot:
             parents = level
         return tallies
 
-    def agents(self, budgets: Sequence[int], rule: Rule = "tree") -> list[Tally]:
-        """The interest-agents: kept leaves of the last level in use, most votes first, then most recent."""
+    def agents(self, budgets: Sequence[int], rule: Rule = "tree", keep: float | None = None) -> list[Tally]:
+        """The interest-agents: kept leaves of the last level in use, most votes first, then most recent.
+
+        Args:
+            budgets: k of each level in use.
+            rule: As of `vote`.
+            keep: As of `count_agents`.
+        """
         last = len(budgets) - 1
         kept = [tally for tally in self.tallies(budgets, rule) if tally.kept and tally.level == last]
-        return sorted(kept, key=lambda tally: (-tally.votes, -tally.last))
+        kept.sort(key=lambda tally: (-tally.votes, -tally.last))
+        if keep is None:
+            return kept
+        cast = sum(votes for (level, _), votes in self._votes.items() if level == 0)
+        votes = np.array([[tally.votes for tally in kept]], np.int64)
+        return kept[: int(enough(votes, np.array([cast]), keep).sum())]
 
     def _ranked(self, nodes: Iterable[Node]) -> list[Node]:
         return sorted(nodes, key=lambda node: (-self._votes[node], -self._places[node][-1], node))

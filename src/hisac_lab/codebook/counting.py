@@ -53,6 +53,7 @@ def count_agents(
     rule: Rule,
     weights: Array | None = None,
     threads: int = 1,
+    keep: float | None = None,
 ) -> tuple[Array, Array]:
     """Lets the behaviors of R histories vote.
 
@@ -65,6 +66,7 @@ def count_agents(
             as many as the product of the budgets (control).
         weights: Votes of each behavior, positive; (E,) int64. None: one each (stated).
         threads: Blocks of requests counted at once; the result does not depend on it.
+        keep: Share of a request's votes after which no further agent is taken; None: as many as the budgets allow.
 
     Returns:
         Leaf and votes of each agent, those with most votes first, -1 and 0 in the padding; two (R, K) int64. K is the
@@ -88,7 +90,33 @@ def count_agents(
     votes = np.zeros(nodes.shape, np.int64)
     for (first, last), (agents, counts) in zip(spans, blocks, strict=True):
         nodes[first:last, : agents.shape[1]], votes[first:last, : agents.shape[1]] = agents, counts
-    return nodes, votes
+    if keep is None:
+        return nodes, votes
+    kept = enough(votes, votes_cast(leaf, heads, weights), keep)
+    width = max(1, int(kept.sum(axis=1).max(initial=0)))
+    return np.where(kept, nodes, -1)[:, :width], np.where(kept, votes, 0)[:, :width]
+
+
+def votes_cast(leaf: Array, heads: Array, weights: Array | None = None) -> Array:
+    """All votes of each request, pruned or not; arguments as of `count_agents`, (R,) int64."""
+    votes = (leaf >= 0).astype(np.int64) if weights is None else weights * (leaf >= 0)
+    return np.diff(np.concatenate([[0], np.cumsum(votes)])[heads])
+
+
+def enough(votes: Array, cast: Array, share: float) -> Array:
+    """The fewest agents, those with most votes first, that hold a share of the votes cast; all where none do.
+
+    Args:
+        votes: Of each agent, most first, 0 in the padding; (R, K) int64.
+        cast: All votes of each request; (R,) int64.
+        share: Above 0, at most 1.
+
+    Returns:
+        True at those agents; (R, K) bool.
+    """
+    wanted = np.ceil(np.round(share * cast, 6))  # rounded, so that 0.7 of 10 votes is 7
+    kept: Array = (votes > 0) & (np.cumsum(votes, axis=1) - votes < wanted[:, None])
+    return kept
 
 
 def recency_weights(ages: Array, half_life: float) -> Array:

@@ -58,7 +58,12 @@ class Portrait:
 
 
 def portray(
-    book: Codebook, items: Array, budgets: Sequence[int], rule: Rule = "tree", weights: Array | None = None
+    book: Codebook,
+    items: Array,
+    budgets: Sequence[int],
+    rule: Rule = "tree",
+    weights: Array | None = None,
+    keep: float | None = None,
 ) -> Portrait:
     """Lets one history vote.
 
@@ -68,10 +73,11 @@ def portray(
         budgets: k of each level.
         rule: As of `count_agents`.
         weights: Votes of each behavior; (n,) int64. None: one each.
+        keep: As of `count_agents`.
     """
     leaf = book.item_nodes[items, -1]
     heads = np.array([0, len(leaf)])
-    nodes, _ = count_agents(leaf, heads, book.parents, budgets, rule, weights)
+    nodes, _ = count_agents(leaf, heads, book.parents, budgets, rule, weights, keep=keep)
     agents = nodes[0][nodes[0] >= 0].tolist()
     kept: list[set[int]] = [set(agents)]
     for level in range(book.depth - 1, 0, -1):

@@ -10,26 +10,39 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from hisac_lab.codebook.counting import Rule, count_agents, recency_weights
+from hisac_lab.base.artifacts import Array
+from hisac_lab.codebook.counting import Rule, count_agents, recency_weights, votes_cast
+from hisac_lab.codebook.facts import UNIT, facts_of
+
+DAY = 86_400.0
+LOW = 0.9
+"""Coverage below which agents say little of a history: training and `agents show` tell."""
+MEND = "raise agents, lower depth, or rank all leaves (vote: flat)"
 
 
 @dataclass(frozen=True)
 class Agents:
-    """Interest-agents of R requests, padded to K; those with most votes first.
+    """Interest-agents of R requests, padded to K; those whose leaf has most votes first.
 
     Attributes:
         nodes: Leaf of each agent, -1 in the padding; (R, K) int64.
-        votes: Behaviors on that leaf, or the sum of their weights, 0 in the padding; (R, K) int64.
+        votes: Behaviors on that leaf, or the sum of their weights, 0 in the padding; with those of pruned leaves where
+            these are given away; (R, K) int64.
+        coverage: Share of a request's votes that the kept leaves have, 1 where it has none; (R,) float32.
+        facts: Where asked for: behaviors, the same fading at each half-life, days since the newest; 0 in the padding;
+            (R, K, 1 + half-lives + 1) float32.
     """
 
     nodes: Tensor
     votes: Tensor
+    coverage: Tensor | None = None
+    facts: Tensor | None = None
 
     def weights(self, temperature: float = 1.0) -> Tensor:
         """Soft-normalized votes: softmax(log votes / temperature), 0 in the padding; (R, K) float32.
@@ -66,6 +79,7 @@ def vote(
     rule: Rule,
     ages: Tensor | None = None,
     half_life: float | None = None,
+    keep: float | None = None,
 ) -> Agents:
     """Lets the behaviors of R padded histories vote.
 
@@ -79,16 +93,65 @@ def vote(
         ages: Seconds from behavior to request, needed with a half-life; (R, L) int64.
         half_life: Seconds after which a behavior counts half; None: all count one (stated).
 
+        keep: As of `count_agents`.
+
     Returns:
         The agents; K is the largest number any request has, at least 1.
     """
-    voting = (mask & (nodes >= 0)).cpu().numpy()
+    leaf, heads, weights = _behaviors(nodes, mask, ages, half_life)
+    tree = [parent.cpu().numpy() for parent in parents]
+    kept, votes = count_agents(leaf, heads, tree, budgets, rule, weights, torch.get_num_threads(), keep)
+    cast = votes_cast(leaf, heads, weights)
+    coverage = np.where(cast > 0, votes.sum(axis=1) / np.maximum(cast, 1), 1).astype(np.float32)
+    return Agents(*(torch.from_numpy(part).to(nodes.device) for part in (kept, votes, coverage)))
+
+
+def with_facts(
+    agents: Agents,
+    nodes: Tensor,
+    mask: Tensor,
+    ages: Tensor,
+    half_lives: Sequence[float],
+    vectors: Tensor | None = None,
+    half_life: float | None = None,
+) -> Agents:
+    """The same agents with facts on their behaviors, and with the votes of pruned leaves where these are given away.
+
+    Ours, not the paper's: docs/papers/hisac.md#additions-of-ours.
+
+    Args:
+        agents: What `vote` has elected.
+        nodes: As of `vote`, as are `mask`, `ages` and `half_life`.
+        mask: (R, L) bool.
+        ages: (R, L) int64.
+        half_lives: Seconds, of the fading counts.
+        vectors: Vector of each leaf, (leaves, S): a pruned leaf's behaviors go to the nearest agent. None: they are
+            dropped.
+        half_life: Seconds after which a vote counts half; None: all count one.
+    """
+    leaf, heads, weights = _behaviors(nodes, mask, ages, half_life)
+    seconds = ages.cpu().numpy()[_voting(nodes, mask)]
+    space = None if vectors is None else vectors.cpu().numpy()
+    told = facts_of(leaf, seconds, heads, agents.nodes.cpu().numpy(), half_lives, space)
+    votes = told.behaviors if weights is None else told.sum_of(weights)
+    days = torch.from_numpy(told.newest)[..., None] / DAY
+    counts = torch.from_numpy(np.concatenate([told.behaviors[..., None], told.fading / UNIT], axis=2))
+    facts = torch.cat([counts, days], dim=2).float()
+    return replace(agents, votes=torch.from_numpy(votes).to(nodes.device), facts=facts.to(nodes.device))
+
+
+def _voting(nodes: Tensor, mask: Tensor) -> Array:
+    voting: Array = (mask & (nodes >= 0)).cpu().numpy()
+    return voting
+
+
+def _behaviors(
+    nodes: Tensor, mask: Tensor, ages: Tensor | None, half_life: float | None
+) -> tuple[Array, Array, Array | None]:
+    """Leaf of each behavior that votes, where each request's begin, and the end, and their votes where not one each."""
+    voting = _voting(nodes, mask)
     heads = np.concatenate([[0], np.cumsum(voting.sum(axis=1))])
     weights = None
     if half_life is not None and ages is not None:
         weights = recency_weights(ages.cpu().numpy()[voting], half_life)
-    tree = [parent.cpu().numpy() for parent in parents]
-    agents = count_agents(
-        nodes.cpu().numpy()[voting], heads, tree, budgets, rule, weights, threads=torch.get_num_threads()
-    )
-    return Agents(*(torch.from_numpy(part).to(nodes.device) for part in agents))
+    return nodes.cpu().numpy()[voting], heads, weights

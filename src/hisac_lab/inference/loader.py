@@ -87,6 +87,11 @@ class Loader:
         """Name of each side input with data of its own to their digest."""
         return {side.name: side.digest for side in self.sides if side.digest is not None}
 
+    @property
+    def warnings(self) -> list[str]:
+        """What to tell of the side inputs before a training, a line each."""
+        return [side.warning for side in self.sides if side.warning is not None]
+
     def counted(self, model: Ranker) -> Loader:
         """The same with agents counted beforehand; as it is, for a model that reads none."""
         if "agents" not in model.sides:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from hisac_lab.base.artifacts import Array
 from hisac_lab.base.errors import UserError
-from hisac_lab.codebook.votes import Agents
+from hisac_lab.codebook.votes import LOW, MEND, Agents
 from hisac_lab.events.batches import Requests, in_order
 from hisac_lab.events.instances import InstanceStore, InstanceView
 from hisac_lab.inference.runtime import Runtime
@@ -36,6 +36,11 @@ class Side(ABC):
 
     name: ClassVar[str]
     digest: str | None = None
+
+    @property
+    def warning(self) -> str | None:
+        """What to tell of it before a training, one line; None: nothing."""
+        return None
 
     @abstractmethod
     def fetch(self, requests: Requests, index: Array, device: torch.device) -> Any:
@@ -59,11 +64,15 @@ class CountedAgents(Side):
     Attributes:
         nodes: (N, K) int32, -1 in the padding.
         votes: (N, K) int32.
+        coverage: Share of a request's votes that the kept leaves have, mean over the requests that have any.
+        facts: As of `Agents`; (N, K, F) float32.
     """
 
     name = "agents"
     nodes: Array
     votes: Array
+    coverage: float = 1.0
+    facts: Array | None = None
 
     @classmethod
     def count(cls, model: Ranker, requests: Requests, runtime: Runtime) -> CountedAgents:
@@ -76,17 +85,34 @@ class CountedAgents(Side):
         width = max(agents.nodes.shape[1] for _, agents in blocks)
         nodes = np.full((len(requests), width), -1, np.int32)
         votes = np.zeros((len(requests), width), np.int32)
+        told, held = blocks[0][1].facts, np.ones(len(requests))
+        facts = None if told is None else np.zeros((len(requests), width, told.shape[2]), np.float32)
         for index, agents in blocks:
-            nodes[index, : agents.nodes.shape[1]] = agents.nodes.cpu().numpy()
-            votes[index, : agents.nodes.shape[1]] = agents.votes.cpu().numpy()
-        return cls(nodes, votes)
+            columns = slice(agents.nodes.shape[1])
+            nodes[index, columns] = agents.nodes.cpu().numpy()
+            votes[index, columns] = agents.votes.cpu().numpy()
+            if facts is not None and agents.facts is not None:
+                facts[index, columns] = agents.facts.cpu().numpy()
+            if agents.coverage is not None:
+                held[index] = agents.coverage.cpu().numpy()
+        voted = nodes[:, 0] >= 0
+        return cls(nodes, votes, float(held[voted].mean()) if voted.any() else 1.0, facts)
 
     def fetch(self, requests: Requests, index: Array, device: torch.device) -> Agents:
         """Agents of the requests at `index`, no wider than they need."""
         nodes = self.nodes[index]
         width = max(1, int((nodes >= 0).sum(axis=1).max()))
         arrays = (nodes[:, :width], self.votes[index][:, :width])
-        return Agents(*(torch.from_numpy(part.astype(np.int64)).to(device) for part in arrays))
+        leaves, votes = (torch.from_numpy(part.astype(np.int64)).to(device) for part in arrays)
+        facts = None if self.facts is None else torch.from_numpy(self.facts[index][:, :width]).to(device)
+        return Agents(leaves, votes, facts=facts)
+
+    @property
+    def warning(self) -> str | None:
+        """That the agents hold few votes, and what mends it."""
+        if self.coverage >= LOW:
+            return None
+        return f"the agents hold {self.coverage:.0%} of a history's votes, below {LOW:.0%}: {MEND}"
 
 
 class StoredInstances(Side):

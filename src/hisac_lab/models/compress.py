@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from hisac_lab.config.model import ValueConfig
 from hisac_lab.models.contract import Candidates, History, LongBranch, UserState
-from hisac_lab.models.heads import TargetHeads
+from hisac_lab.models.heads import Score, TargetHeads
 from hisac_lab.models.stack import Stack
 from hisac_lab.ops.attention import FLOOR
 
@@ -23,15 +23,16 @@ class CompressedBranch(LongBranch):
     Args:
         config: Decay and reader.
         dim: D.
+        score: As of `TargetHeads`.
     """
 
-    def __init__(self, config: ValueConfig, dim: int) -> None:
+    def __init__(self, config: ValueConfig, dim: int, score: Score = "learned") -> None:
         super().__init__()
         self.dim, self.fading = dim, config.decay
         self.value = nn.Linear(dim, dim)
         start = math.log(math.expm1(config.decay_rate))  # softplus of it is the rate
         self.decay = None if config.decay == "none" else nn.Parameter(torch.tensor(start))
-        self.reader = TargetHeads(dim, config.heads)
+        self.reader = TargetHeads(dim, config.heads, score)
         self.block = Stack(dim, config.heads, 1, 1, gaps=False) if config.reader == "transformer" else None
 
     @abstractmethod
@@ -56,7 +57,7 @@ class CompressedBranch(LongBranch):
         return torch.exp(-rate * ages / DAY)
 
     def encode(self, history: History, events: Tensor) -> dict[str, Tensor]:
-        """Request-level compression; keys and values of K vectors, (R, K, D), and their bias, (R, K)."""
+        """Request-level compression; keys (where learned) and values of K vectors, (R, K, D), their bias, (R, K)."""
         values, left = self.value(events), self.fade(history.ages)
         if isinstance(left, Tensor):
             values = values * left[..., None].to(events.dtype)
@@ -66,7 +67,7 @@ class CompressedBranch(LongBranch):
             itself = torch.eye(bias.shape[1], dtype=torch.bool, device=bias.device)
             alone = itself & (bias <= FLOOR)[:, None, None, :]  # an empty place sees itself, to stay finite
             compressed = self.block.tokens(compressed, pairs.masked_fill(alone, 0.0))[0]
-        return {"keys": self.reader.to_key(compressed), "values": self.reader.to_value(compressed), "bias": bias}
+        return self.reader.project(compressed) | {"bias": bias}
 
     def attend(self, state: UserState, candidates: Candidates) -> Tensor:
         """Multi-head target attention over K vectors; (R, C, D)."""
@@ -74,7 +75,7 @@ class CompressedBranch(LongBranch):
 
     def reading(self, length: int, kept: int) -> tuple[int, int, int]:
         """State bytes, multiply-adds per request and per candidate of everything but the compression itself."""
-        square = self.dim**2
+        square, parts = self.dim**2, 1 + self.reader.learned  # values, and keys where they are learned
         block = 0 if self.block is None else self.block.cost(kept)[0]
-        state = kept * (2 * self.dim + 1) * 4
-        return state, (length + 2 * kept) * square + block, 2 * square + 2 * kept * self.dim
+        state = kept * (parts * self.dim + 1) * 4
+        return state, (length + parts * kept) * square + block, parts * (square + kept * self.dim)

@@ -7,16 +7,19 @@ is stated and what is inferred. Sources and differences are in docs/papers/hisac
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Annotated, ClassVar, Literal
 
 import torch
 from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
 
 from hisac_lab.base.errors import SETTINGS, UserError
 from hisac_lab.codebook.votes import split_budget
 from hisac_lab.config.model import BackboneConfig, ValueConfig
-from hisac_lab.models.contract import Candidates, CardLine, Cost, History, ItemSpace, UserState
+from hisac_lab.models.contract import Candidates, Cost, History, ItemSpace, UserState
+from hisac_lab.models.heads import KernelSums, Score
+from hisac_lab.models.hisac_card import CARD
 from hisac_lab.models.path_votes import PathVotes
 from hisac_lab.models.routing import RoutedBranch
 from hisac_lab.ops.attention import FLOOR
@@ -54,6 +57,32 @@ class HiSACConfig(ValueConfig):
         "events",
         description="what is routed: each event; each distinct item once (the same result); each leaf (approximate)",
     )
+    score: Score = Field(
+        "frozen",
+        description="how a candidate asks an agent: learned, q k (the paper's); frozen, by the distance of frozen "
+        "vectors over a trained temperature per head (ours); both, the sum",
+    )
+    facts: bool = Field(
+        True,
+        description="an agent's value also tells how many behaviors it has, how many lately, how old the newest is",
+    )
+    half_lives: tuple[Annotated[float, Field(gt=0)], ...] = Field(
+        (1.0, 7.0, 30.0, 90.0), description="days after which a behavior counts half in the facts, one count each"
+    )
+    pruned: Literal["dropped", "routed"] = Field(
+        "routed", description="votes of leaves that were not kept: dropped, or given to the nearest agent (ours)"
+    )
+    keep_votes: float | None = Field(
+        None,
+        gt=0,
+        le=1,
+        description="no more agents than hold this share of a history's votes, most votes first; null: as many as the "
+        "budgets allow; without pruning (every_leaf) it is not read",
+    )
+    sums: bool = Field(
+        False,
+        description="also tell the tower the counts around the candidate, weighed by distance, not divided (ours)",
+    )
     path_votes: bool = Field(
         False, description="also tell the tower the votes of each node on the candidate's own path (ours)"
     )
@@ -69,6 +98,8 @@ class HiSACConfig(ValueConfig):
     )
 
 
+PAPER = HiSACConfig(score="learned", facts=False, pruned="dropped")
+"""The paper's reading, as far as it is known: what is ours is off."""
 GOLDEN = HiSACConfig(
     decay="exponential",
     decay_rate=0.01815,
@@ -81,6 +112,12 @@ GOLDEN = HiSACConfig(
     temperature=0.07,
     vote="tree",
     every_leaf=False,
+    score="learned",
+    facts=False,
+    half_lives=(1.0, 7.0, 30.0, 90.0),
+    pruned="dropped",
+    keep_votes=None,
+    sums=False,
     path_votes=False,
     vote_half_life=None,
     routing="soft",
@@ -110,17 +147,19 @@ class HiSACBranch(RoutedBranch):
     Config = HiSACConfig
     examples: ClassVar = {
         "hisac": HiSACConfig(agents=8),
-        "hisac-flat-vote": HiSACConfig(agents=8, vote="flat"),
+        "hisac_paper": PAPER.model_copy(update={"agents": 8}),
+        "hisac-flat-vote": HiSACConfig(agents=8, vote="flat", keep_votes=0.8),
         "hisac-all-leaves": HiSACConfig(agents=8, every_leaf=True),
-        "hisac-hard-routing": HiSACConfig(agents=8, routing="hard"),
+        "hisac-hard-routing": HiSACConfig(agents=8, routing="hard", score="both", sums=True),
         "hisac-softmax-over-agents": HiSACConfig(agents=8, softmax_over="agents"),
         "hisac-weight-factor": HiSACConfig(agents=8, weight="factor", weight_temperature=2.0),
         "hisac-no-weight": HiSACConfig(agents=8, weight="none"),
         "hisac-one-level-one-head": HiSACConfig(agents=4, depth=1, heads=1),
-        "hisac-own-budgets": HiSACConfig(budgets=(2, 1, 2), temperature=0.5),
+        "hisac-own-budgets": HiSACConfig(budgets=(2, 1, 2), temperature=0.5, score="learned", half_lives=()),
         "hisac-by-items-before-a-transformer": HiSACConfig(agents=8, route_by="items", reader="transformer"),
         "hisac-by-leaves-fading-by-a-power": HiSACConfig(agents=8, route_by="leaves", decay="power", decay_rate=0.5),
-        "hisac-with-path-votes": HiSACConfig(agents=8, path_votes=True),
+        "hisac-with-path-votes": PAPER.model_copy(update={"agents": 8, "path_votes": True}),
+        "hisac-sums-of-fading-votes": PAPER.model_copy(update={"agents": 8, "sums": True, "vote_half_life": 20.0}),
         "hisac-shuffled": HiSACConfig(agents=8, ids="shuffled", decay="none"),
     }
     golden: ClassVar = {
@@ -128,184 +167,13 @@ class HiSACBranch(RoutedBranch):
         "hisac_by_leaves": GOLDEN.model_copy(update={"decay": "power", "decay_rate": 0.2, "route_by": "leaves"}),
         "hisac_path_votes": GOLDEN.model_copy(update={"path_votes": True}),
         "hisac_by_items_before_a_transformer": GOLDEN.model_copy(update={"reader": "transformer", "route_by": "items"}),
+        "hisac_frozen": GOLDEN.model_copy(update={"score": "frozen", "facts": True, "pruned": "routed"}),
+        "hisac_both_sums": GOLDEN.model_copy(update={"score": "both", "sums": True, "keep_votes": 0.9}),
     }
-    card = (
-        CardLine(
-            "an inner node's votes are the sum over its children, a leaf's its behaviors",
-            "stated",
-            "docs/papers/hisac.md#hierarchical-voting",
-            "test_votes_of_children_sum_to_parent",
-        ),
-        CardLine(
-            "the top k children stay under each kept parent, with a k per level; `vote: flat` ranks all leaves",
-            "stated",
-            "docs/papers/hisac.md#hierarchical-voting",
-            "test_vote_agrees_with_reference",
-        ),
-        CardLine(
-            "each behavior counts one vote",
-            "stated",
-            "docs/papers/hisac.md#hierarchical-voting",
-            "test_vote_agrees_with_reference",
-        ),
-        CardLine(
-            "a vote halves with age (switch `vote_half_life`, off by default)",
-            "inferred",
-            "docs/papers/hisac.md#additions-of-ours",
-            "test_old_behaviors_can_count_less",
-        ),
-        CardLine(
-            "ties go to the most recent child, then to the lower code",
-            "inferred",
-            "docs/papers/hisac.md#hierarchical-voting",
-            "test_ties_go_to_the_most_recent_then_the_lower_code",
-        ),
-        CardLine(
-            "the agents are the kept leaves, at most the product of the levels' k",
-            "stated",
-            "docs/papers/hisac.md#agents",
-            "test_agents_are_observed_leaves_and_at_most_the_product_of_budgets",
-        ),
-        CardLine(
-            "an agent is the sum of its path's codewords",
-            "stated",
-            "docs/papers/hisac.md#agents",
-            "test_agent_is_the_sum_of_its_codewords",
-        ),
-        CardLine(
-            "codewords live where the frozen vectors of items live, shared by all parents",
-            "inferred",
-            "docs/papers/hisac.md#codebook",
-            "test_a_nodes_vector_is_the_sum_of_the_codewords_on_its_path",
-        ),
-        CardLine(
-            "routing is a temperature softmax over squared distances of frozen vectors",
-            "stated",
-            "docs/papers/hisac.md#soft-routing-attention",
-            "test_routing_matches_the_formula",
-        ),
-        CardLine(
-            "the softmax runs over behaviors, per agent (switch `softmax_over`)",
-            "inferred",
-            "docs/papers/hisac.md#soft-routing-attention",
-            "test_routing_rows_sum_to_one",
-        ),
-        CardLine(
-            "all behaviors take part, also those whose ID is pruned",
-            "stated",
-            "docs/papers/hisac.md#soft-routing-attention",
-            "test_pruned_behaviors_still_count",
-        ),
-        CardLine(
-            "no gradient reaches embeddings, codewords or routing",
-            "stated",
-            "docs/papers/hisac.md#soft-routing-attention",
-            "test_frozen_parts_get_no_gradient",
-        ),
-        CardLine(
-            "values are learnable ranking embeddings with time decay",
-            "stated",
-            "docs/papers/hisac.md#values",
-            "test_old_events_decay",
-        ),
-        CardLine(
-            "decay is exponential in days, a power of days, or none (switch `decay`)",
-            "inferred",
-            "docs/papers/hisac.md#values",
-            "test_values_fade_by_the_law_that_is_set",
-        ),
-        CardLine(
-            "values also hold a projection of the frozen vector",
-            "inferred",
-            "docs/papers/hisac.md#where-our-reconstruction-differs",
-            "test_an_item_is_the_sum_of_its_id_fields_and_projected_embedding",
-        ),
-        CardLine(
-            "an agent's weight is the softmax of its log votes",
-            "inferred",
-            "docs/papers/hisac.md#agents",
-            "test_weights_are_shares_of_the_kept_votes_and_sum_to_one",
-        ),
-        CardLine(
-            "the log weight is a bias on the attention score (switch `weight`)",
-            "inferred",
-            "docs/papers/hisac.md#target-attention",
-            "test_vote_weight_is_a_bias",
-        ),
-        CardLine(
-            "multi-head attention reads the agents and nothing else of the long history",
-            "stated",
-            "docs/papers/hisac.md#target-attention",
-            "test_candidates_see_the_history_through_agents_only",
-        ),
-        CardLine(
-            "the candidate is the query of that attention",
-            "inferred",
-            "docs/papers/hisac.md#target-attention",
-            "test_candidates_see_the_history_through_agents_only",
-        ),
-        CardLine(
-            "a transformer block reads the agents first (switch `reader`): it stands for the paper's host models",
-            "inferred",
-            "docs/papers/hisac.md#target-attention",
-            "test_agents_can_stand_in_front_of_a_transformer_block",
-        ),
-        CardLine(
-            "ablation: every observed leaf is an agent (switch `every_leaf`)",
-            "stated",
-            "docs/papers/hisac.md#agents",
-            "test_without_hierarchical_voting_every_observed_leaf_is_an_agent",
-        ),
-        CardLine(
-            "ablation: each behavior goes to its own leaf's agent (switch `routing`)",
-            "stated",
-            "docs/papers/hisac.md#soft-routing-attention",
-            "test_hard_routing_is_the_mean_over_an_agents_own_leaf",
-        ),
-        CardLine(
-            "control: semantic IDs change places among items (switch `ids`)",
-            "inferred",
-            "docs/papers/hisac.md#additions-of-ours",
-            "test_shuffled_ids_route_by_the_embeddings_of_other_items",
-        ),
-        CardLine(
-            "equal items are routed once, with the same numbers (switch `route_by`)",
-            "inferred",
-            "docs/papers/hisac.md#additions-of-ours",
-            "test_routing_each_item_once_gives_the_same_numbers",
-        ),
-        CardLine(
-            "whole leaves are routed at once, approximately (switch `route_by`)",
-            "inferred",
-            "docs/papers/hisac.md#additions-of-ours",
-            "test_routing_by_leaf_is_exact_where_items_lie_on_their_leaf",
-        ),
-        CardLine(
-            "the votes of each node on the candidate's own path reach the tower (switch `path_votes`, off by default)",
-            "inferred",
-            "docs/papers/hisac.md#additions-of-ours",
-            "test_a_candidate_is_told_the_votes_of_its_own_path",
-        ),
-        CardLine(
-            "Adam for dense parameters, Adagrad for tables; ours adds weight decay",
-            "stated",
-            "docs/papers/hisac.md#training-and-serving",
-            "test_tables_go_to_adagrad_and_all_else_to_adam_each_once",
-        ),
-        CardLine(
-            "the multimodal encoder; static word vectors or co-occurrence take its place",
-            "left out",
-            "docs/papers/hisac.md#semantic-ids",
-        ),
-        CardLine(
-            "PatchRec, ELASTIC and LONGER as host models",
-            "left out",
-            "docs/papers/hisac.md#target-attention",
-        ),
-    )
+    card = CARD
 
     def __init__(self, config: HiSACConfig, backbone: BackboneConfig, items: ItemSpace) -> None:
-        super().__init__(config, backbone.dim)
+        super().__init__(config, backbone.dim, config.score)
         self.config = config
         depth = config.depth or items.codebook.depth
         if depth > items.codebook.depth:
@@ -340,6 +208,10 @@ class HiSACBranch(RoutedBranch):
         self.register_buffer("leaf_square", torch.from_numpy(book.vectors[-1]).square().sum(dim=1))
         self.register_buffer("item_leaf", torch.from_numpy(book.item_nodes[:, -1].copy()))
         nodes = torch.from_numpy(book.item_nodes.astype("int64"))
+        counts = 1 + len(config.half_lives)
+        self.asks_distance = config.sums or config.score != "learned"
+        self.told = nn.Linear(counts + 1, backbone.dim) if config.facts else None
+        self.sums = KernelSums(backbone.dim, config.heads, counts) if config.sums else None
         self.path = PathVotes(nodes, backbone.dim) if config.path_votes else None
         for level, parent in enumerate(book.parents):
             self.register_buffer(f"parents_{level}", torch.from_numpy(parent))
@@ -359,12 +231,29 @@ class HiSACBranch(RoutedBranch):
         return compressed, bias.masked_fill(agents.nodes < 0, FLOOR)
 
     def encode(self, history: History, events: Tensor) -> dict[str, Tensor]:
-        """Request-level compression (see `CompressedBranch.encode`), and the votes of all nodes where asked for."""
-        return super().encode(history, events) | ({} if self.path is None else self.path.encode(history))
+        """Request-level compression (see `CompressedBranch.encode`), and what else candidates will ask for.
+
+        Where asked for: the agents' leaves, (R, K) int64; their counts, (R, K, N); the votes of all nodes.
+        """
+        agents = self.agents(history) if history.agents is None else history.agents
+        assert agents.facts is not None or (self.told is None and self.sums is None), (
+            "agents were counted without facts"
+        )
+        state = super().encode(replace(history, agents=agents), events)
+        if self.asks_distance:
+            state["nodes"] = agents.nodes
+        if self.told is not None and agents.facts is not None:
+            state["values"] = state["values"] + self.told(agents.facts.log1p())
+        if self.sums is not None and agents.facts is not None:
+            state["counts"] = agents.facts[..., :-1]
+        return state | ({} if self.path is None else self.path.encode(history))
 
     def attend(self, state: UserState, candidates: Candidates) -> Tensor:
-        """Multi-head target attention over the agents, and the candidate's own path; (R, C, D)."""
-        out = super().attend(state, candidates)
+        """Multi-head target attention over the agents, and what else the settings ask for; (R, C, D)."""
+        gaps = self.gaps(state["nodes"], candidates.items) if self.asks_distance else None
+        out = self.reader.read(candidates.vectors, state.tensors.get("keys"), state["values"], state["bias"], gaps)
+        if self.sums is not None and gaps is not None:
+            out = out + self.sums(gaps, state["counts"]).to(out.dtype)
         return out if self.path is None else out + self.path.attend(state.tensors, candidates.items).to(out.dtype)
 
     def cost(self, history: History) -> Cost:
@@ -373,6 +262,15 @@ class HiSACBranch(RoutedBranch):
         units = self.units(history).values.shape[1]
         state, encode, candidate = self.reading(history.items.shape[1], agents)
         width = 0 if self.config.routing == "hard" else self.semantic.shape[1]
+        encode += agents * units * (width + self.dim)
+        if self.asks_distance:
+            state, candidate = state + 8 * agents, candidate + agents * self.semantic.shape[1]
+        if self.told is not None:
+            encode += agents * self.told.weight.numel()
+        if self.sums is not None:
+            counts = self.sums.out.in_features
+            state += 4 * agents * counts // self.reader.heads
+            candidate += agents * counts + self.sums.out.weight.numel()
         if self.path is not None:
             state, candidate = state + self.path.state_bytes(history), candidate + self.path.out.weight.numel()
-        return Cost(state, encode + agents * units * (width + self.dim), 0, candidate)
+        return Cost(state, encode, 0, candidate)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from hisac_lab.codebook.votes import Agents, vote
+from hisac_lab.codebook.votes import Agents, vote, with_facts
 from hisac_lab.models.compress import DAY, CompressedBranch
 from hisac_lab.models.contract import History
 from hisac_lab.ops.attention import FLOOR
@@ -46,12 +46,22 @@ class RoutedBranch(CompressedBranch):
         return [getattr(self, f"parents_{level}") for level in range(len(self.budgets))]
 
     def agents(self, history: History) -> Agents:
-        """Votes of these histories: depends on frozen artifacts alone, so it can be done offline."""
-        leaf = self.item_leaf[history.items]
-        half_life = None if self.config.vote_half_life is None else self.config.vote_half_life * DAY
-        if self.config.every_leaf:
-            return vote(leaf, history.mask, self.parents, (len(self.leaf_vectors),), "flat", history.ages, half_life)
-        return vote(leaf, history.mask, self.parents, self.budgets, self.config.vote, history.ages, half_life)
+        """Votes of these histories, and facts: depends on frozen artifacts alone, so it can be done offline."""
+        config, leaf = self.config, self.item_leaf[history.items]
+        half_life = None if config.vote_half_life is None else config.vote_half_life * DAY
+        if config.every_leaf:
+            budgets: tuple[int, ...] = (len(self.leaf_vectors),)
+            agents = vote(leaf, history.mask, self.parents, budgets, "flat", history.ages, half_life)
+        else:
+            agents = vote(
+                leaf, history.mask, self.parents, self.budgets, config.vote, history.ages, half_life, config.keep_votes
+            )
+        routed = config.pruned == "routed"
+        if not (routed or config.facts or config.sums):
+            return agents
+        half_lives = [days * DAY for days in config.half_lives] if config.facts or config.sums else []
+        vectors = self.leaf_vectors if routed else None
+        return with_facts(agents, leaf, history.mask, history.ages, half_lives, vectors, half_life)
 
     def units(self, history: History) -> Distinct:
         """What is routed: events, distinct items or distinct leaves; those without a semantic ID are left out."""
@@ -100,3 +110,22 @@ class RoutedBranch(CompressedBranch):
         weights = self.shares(units, agents) / units.counts[:, None, :].clamp(min=1)
         spread = weights.gather(2, slots.clamp(min=0).expand(-1, weights.shape[1], -1))
         return spread * (slots >= 0)
+
+    def gaps(self, nodes: Tensor, items: Tensor) -> Tensor:
+        """Squared distances of candidates and agents in the space of the codebook, fp32.
+
+        A candidate without a frozen vector is equally near to all agents, so that their votes alone decide.
+
+        Args:
+            nodes: Leaf of each agent; (R, K) int64.
+            items: (R, C) int64.
+
+        Returns:
+            (R, C, K).
+        """
+        leaves, lengths = nodes.clamp(min=0), self.item_square[items][..., None]
+        with torch.autocast(self.semantic.device.type, enabled=False):
+            z, e = take_rows(self.leaf_vectors, leaves), take_rows(self.semantic, items)
+            squares = lengths + self.leaf_square[leaves][:, None, :]
+            gaps = torch.baddbmm(squares, e, z.transpose(1, 2), alpha=-2)
+        return gaps.clamp_(min=0).mul_(lengths > 0)

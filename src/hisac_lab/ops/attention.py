@@ -35,10 +35,30 @@ def attend(queries: Tensor, keys: Tensor, values: Tensor, bias: Tensor, heads: i
     Returns:
         (..., C, D); zeros where no key is there.
     """
-    q, k, v = (split_heads(part, heads) for part in (queries, keys, values))
-    scores = (q @ k.transpose(-1, -2)).float() / math.sqrt(q.shape[-1]) + bias[..., None, None, :]
+    return weigh(dot_scores(queries, keys, heads), values, bias)
+
+
+def dot_scores(queries: Tensor, keys: Tensor, heads: int) -> Tensor:
+    """Products q k / sqrt(D / H) per head in fp32: (..., C, D) and (..., K, D) to (..., H, C, K)."""
+    q, k = split_heads(queries, heads), split_heads(keys, heads)
+    return (q @ k.transpose(-1, -2)).float() / math.sqrt(q.shape[-1])
+
+
+def weigh(scores: Tensor, values: Tensor, bias: Tensor) -> Tensor:
+    """softmax(scores + bias) v per head; the softmax runs in fp32.
+
+    Args:
+        scores: fp32; (..., H, C, K).
+        values: (..., K, D), D a multiple of H.
+        bias: `FLOOR` where a key is not there; (..., K).
+
+    Returns:
+        (..., C, D); zeros where no key is there.
+    """
+    v = split_heads(values, scores.shape[-3])
     sees_any = (bias > FLOOR).any(dim=-1)[..., None, None, None]
-    return join_heads((torch.softmax(scores, dim=-1) * sees_any).to(v.dtype) @ v)
+    weights = torch.softmax(scores + bias[..., None, None, :], dim=-1) * sees_any
+    return join_heads(weights.to(v.dtype) @ v)
 
 
 def plain_attend(queries: Tensor, keys: Tensor, values: Tensor, bias: Tensor, heads: int) -> Tensor:

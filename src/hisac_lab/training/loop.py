@@ -109,6 +109,8 @@ def train(
         train_loader, valid_loader = train_loader.counted(model), valid_loader.counted(model)
         if progress.step == 0:
             _standardize(model, train_loader, config.batch_requests)
+    for warning in train_loader.warnings if group.is_main else ():
+        say(f"{what}: {warning}")
     per_epoch = len(epoch_order(requests.lengths, config.batch_requests, seed, 0))
     checks = min(config.checks_per_epoch, per_epoch)
     total = per_epoch * config.epochs

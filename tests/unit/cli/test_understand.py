@@ -78,11 +78,22 @@ def test_a_users_agents_are_those_of_the_votes(lab: Path, stages: Stages, half_l
         assert agents == [["-".join(map(str, book.path(one.node, 2))), str(one.votes)] for one in expected]
         covered = sum(one.votes for one in expected) / len(history)
         assert f"{len(expected)} agents hold {covered:.1%} of the votes" in shown
+        hint = "that is below 90%: raise agents, lower depth, or rank all leaves (vote: flat)"
+        assert (hint in shown) == (covered < 0.9)
     else:
         # In behaviors of this moment: the newest counts one, all others less.
         assert 1 <= float(agents[0][1]) < len(history) / 2
         assert all(re.fullmatch(r"\d+\.\d\d", votes) for _, votes in agents)
     assert sum(line.startswith("pruned") for line in shown) == 2
+
+
+def test_agents_can_be_as_few_as_hold_a_share_of_the_votes(lab: Path) -> None:
+    path = lab / "params.yaml"
+    every = run("agents", "show", "1").splitlines()[2].split()
+    path.write_text(path.read_text().replace("keep_votes:", "keep_votes: 0.2"))
+    few = run("agents", "show", "1").splitlines()[2].split()
+    assert 1 <= int(few[0]) < int(every[0])
+    assert 20 <= float(few[3].rstrip("%")) < float(every[3].rstrip("%"))
 
 
 def test_a_model_without_pruning_has_every_leaf_as_an_agent(lab: Path) -> None:

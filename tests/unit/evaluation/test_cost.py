@@ -19,12 +19,18 @@ from hisac_lab.inference.loader import Loader
 from hisac_lab.models.catalog import build
 from hisac_lab.models.contract import ItemSpace
 from hisac_lab.models.din import DINConfig
-from hisac_lab.models.hisac import HiSACConfig
+from hisac_lab.models.hisac import PAPER, HiSACConfig
 
 SPACE = make_items()
 BACKBONE = BackboneConfig(dim=16, short_window=10, attention_hidden=8, tower=(32,))
 D, H, TOWER = 16, 8, 32
-CONFIGS = {"short": DINConfig(whole_history=False), "whole": DINConfig(), "hisac": HiSACConfig(agents=4, depth=2)}
+CONFIGS = {
+    "short": DINConfig(whole_history=False),
+    "whole": DINConfig(),
+    "hisac": PAPER.model_copy(update={"agents": 4, "depth": 2}),
+    "frozen": HiSACConfig(agents=4, depth=2),
+}
+S = SPACE.semantic.shape[1]
 
 
 def _loader(length: int) -> Loader:
@@ -75,6 +81,7 @@ def test_multiply_adds_per_candidate_are_those_of_the_formulas(length: int) -> N
         "short": _attention(short) + _tower(1),
         "whole": _attention(short) + _attention(length) + _tower(2),
         "hisac": _attention(short) + 2 * D * D + 2 * kept * D + _tower(2),
+        "frozen": _attention(short) + D * D + kept * D + kept * S + _tower(2),
     }
     for name, macs in expected.items():
         assert _count(name, length, SPACE).candidate_macs == pytest.approx(macs, abs=0.2), name
@@ -89,7 +96,12 @@ def test_multiply_adds_per_candidate_do_not_depend_on_the_size_of_the_catalog() 
 @pytest.mark.parametrize("length", [4, 10, 80])
 def test_bytes_of_state_are_those_of_its_tensors(length: int) -> None:
     short, kept = min(length, BACKBONE.short_window), _agents(length)
-    own = {"short": 0, "whole": length * D * 4 + length, "hisac": kept * (2 * D + 1) * 4}
+    own = {
+        "short": 0,
+        "whole": length * D * 4 + length,
+        "hisac": kept * (2 * D + 1) * 4,
+        "frozen": kept * (D + 1) * 4 + kept * 8,
+    }
     for name, long in own.items():
         assert _count(name, length, SPACE).state_bytes == short * D * 4 + short + 4 + long, name
 

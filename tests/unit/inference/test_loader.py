@@ -12,6 +12,7 @@ from hisac_lab.events.batches import Requests
 from hisac_lab.inference.loader import Loader, score
 from hisac_lab.models.catalog import build
 from hisac_lab.models.contract import ItemSpace
+from hisac_lab.models.hisac import HiSACConfig
 
 
 @pytest.mark.parametrize("name", ["din-short-only", "din-whole", "hisac"])
@@ -49,6 +50,30 @@ def test_agents_counted_beforehand_are_those_of_every_request(items: ItemSpace, 
         assert cached is not None
         assert torch.equal(cached.nodes, counted.nodes)
         assert torch.equal(cached.votes, counted.votes)
+        assert cached.facts is not None
+        assert counted.facts is not None
+        assert torch.equal(cached.facts, counted.facts)
+
+
+def test_agents_that_hold_few_votes_are_told_with_what_mends_it(items: ItemSpace, rows: dict[str, Requests]) -> None:
+    """Once, by the mean share over the requests that have a vote; routed votes do not hide it."""
+    plain, shares = Loader(rows["valid"], CPU), []
+    model = build(HiSACConfig(budgets=(1, 1, 1)), BACKBONE, items, 0)
+    leaf = items.codebook.item_nodes[:, -1]
+    for row in range(len(plain)):
+        history = plain.batch(np.array([row])).history
+        leaves = leaf[history.items[history.mask].numpy()].tolist()
+        voting = [node for node in leaves if node >= 0]
+        agents = model.agents(history)
+        assert agents is not None
+        if voting:
+            shares.append(sum(node == int(agents.nodes[0, 0]) for node in voting) / len(voting))
+    share = np.mean(shares)
+    assert share < 0.9
+    told = f"the agents hold {share:.0%} of a history's votes, below 90%: raise agents, lower depth"
+    assert [line[: len(told)] for line in plain.counted(model).warnings] == [told]
+    assert plain.counted(build(HiSACConfig(every_leaf=True), BACKBONE, items, 0)).warnings == []
+    assert plain.warnings == []
 
 
 def test_a_batch_is_the_requests_at_the_index(items: ItemSpace, rows: dict[str, Requests]) -> None:

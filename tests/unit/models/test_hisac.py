@@ -14,7 +14,7 @@ from torch import Tensor
 from hisac_lab.codebook.votes import Agents
 from hisac_lab.models.catalog import build
 from hisac_lab.models.contract import History, UserState
-from hisac_lab.models.hisac import HiSACBranch, HiSACConfig
+from hisac_lab.models.hisac import PAPER, HiSACBranch, HiSACConfig
 
 SPACE = make_items()
 LENGTHS = [12, 1, 7, 0, 12]
@@ -27,7 +27,7 @@ SWITCHES: dict[str, dict[str, Any]] = {
 
 def _branch(**changes: Any) -> HiSACBranch:
     torch.manual_seed(0)
-    settings = {"agents": 6, "depth": 2} | changes
+    settings = PAPER.model_dump() | {"agents": 6, "depth": 2} | changes
     return HiSACBranch(HiSACConfig.model_validate(settings), BACKBONE, SPACE)
 
 

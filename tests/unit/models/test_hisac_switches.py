@@ -12,7 +12,7 @@ from kit import BACKBONE, WITHOUT_ID, make_history, make_items
 from torch import Tensor
 
 from hisac_lab.models.contract import Candidates, History, UserState
-from hisac_lab.models.hisac import HiSACBranch, HiSACConfig
+from hisac_lab.models.hisac import PAPER, HiSACBranch, HiSACConfig
 from hisac_lab.models.path_votes import PathVotes, VotesBranch, VotesConfig
 
 SPACE = make_items()
@@ -27,7 +27,8 @@ SWITCHES: dict[str, dict[str, Any]] = {
 
 def _branch(**changes: Any) -> HiSACBranch:
     torch.manual_seed(0)
-    return HiSACBranch(HiSACConfig.model_validate({"agents": 6, "depth": 2} | changes), BACKBONE, SPACE)
+    settings = PAPER.model_dump() | {"agents": 6, "depth": 2} | changes
+    return HiSACBranch(HiSACConfig.model_validate(settings), BACKBONE, SPACE)
 
 
 def _history() -> History:

@@ -236,6 +236,15 @@ def test_training_ends_after_so_many_validations_without_a_better_auc(
     assert f"stopped after {progress.step} batches, {patience} validations without" in capsys.readouterr().err
 
 
+def test_agents_with_few_votes_are_told_before_the_first_step(
+    fit: Callable[..., Trained], capsys: pytest.CaptureFixture[str]
+) -> None:
+    fit("hisac", on_step=after(1))
+    assert capsys.readouterr().err.count("test: the agents hold ") == 1
+    fit("hisac-all-leaves", on_step=after(1))
+    assert "the agents hold" not in capsys.readouterr().err
+
+
 def test_a_run_that_lasts_its_epochs_has_not_stopped_early(fit: Callable[..., Trained]) -> None:
     progress = fit("din-short-only", CONFIG.model_copy(update={"patience": 100}))[1]
     assert not any("stopped_early" in point for point in progress.curve)
