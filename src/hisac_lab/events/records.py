@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import Field
 
 from hisac_lab.base.records import Digested, Output, Record
+from hisac_lab.events.feedback import Levels
 from hisac_lab.sources.records import Source
 
 
@@ -39,6 +40,7 @@ class Ingested(Output):
         events_outside: Events outside the bounds.
         labeled: Whether the log has feedback.
         positive_from: The least feedback that is positive; None without feedback.
+        feedback: Its levels; None without feedback.
         extras: Columns kept beside the samples.
         roles: Columns of an event beside user, item and time.
         cuts: Begin of the validation and of the test period.
@@ -54,6 +56,7 @@ class Ingested(Output):
     events_outside: int
     labeled: bool
     positive_from: float | None
+    feedback: Levels | None = None
     extras: list[str]
     roles: list[str]
     fields: list[ItemField]
@@ -122,6 +125,8 @@ class Prepared(Output):
     """Manifest of `prepare`.
 
     Attributes:
+        feedback: Its levels; None without feedback.
+        label_delay: Seconds after which an event's feedback is known.
         negatives: Where negatives come from, in words.
         cuts: Begin of the periods `valid` and `test`.
         protocol: Digest of settings, raw files and cuts.
@@ -139,6 +144,8 @@ class Prepared(Output):
     samples_without_history: int
     samples_not_kept: int
     positive_from: float | None
+    feedback: Levels | None = None
+    label_delay: int = 0
     negatives: str
     time_unit: str
     history_limit: int

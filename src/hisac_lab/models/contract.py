@@ -18,6 +18,7 @@ from hisac_lab.codebook.tree import Codebook
 from hisac_lab.codebook.votes import Agents
 from hisac_lab.config.model import BackboneConfig, ModelConfig
 from hisac_lab.events.batches import HistoryArrays
+from hisac_lab.events.feedback import Levels
 from hisac_lab.events.instances import InstanceQuery
 from hisac_lab.models.instances import Instances
 
@@ -33,6 +34,7 @@ class History:
         agents: Side input: votes counted beforehand, or None to count them in `encode`.
         time: Side input: when each request is made, seconds since 1970; (R,) int64.
         instances: Side input: stored instances of each user.
+        feedback: Level of each event's feedback, 0 where it is unknown, as in all when it is not given; (R, L) int64.
     """
 
     items: Tensor
@@ -41,12 +43,20 @@ class History:
     agents: Agents | None = None
     time: Tensor | None = None
     instances: Instances | None = None
+    feedback: Tensor = None  # type: ignore[assignment]
+
+    def __post_init__(self) -> None:
+        if self.feedback is None:
+            object.__setattr__(self, "feedback", torch.zeros_like(self.items))
 
     @classmethod
     def of(cls, arrays: HistoryArrays, device: torch.device | str = "cpu") -> History:
         """Moves gathered arrays to `device`."""
         items, ages, mask = (torch.from_numpy(part).to(device) for part in (arrays.items, arrays.ages, arrays.mask))
-        return cls(items, ages, mask)
+        history = cls(items, ages, mask)
+        if arrays.feedback is None:
+            return history
+        return replace(history, feedback=torch.from_numpy(arrays.feedback).to(device))
 
     def last(self, count: int) -> History:
         """The most recent `count` events of each history."""
@@ -55,6 +65,7 @@ class History:
             items=self.items[:, -count:],
             ages=self.ages[:, -count:],
             mask=self.mask[:, -count:],
+            feedback=self.feedback[:, -count:],
             agents=None,
         )
 
@@ -86,13 +97,14 @@ class Candidates:
         items: (R, C) int64.
         vectors: Representation of each candidate; (R, C, D).
         short: What the short branch answers; (R, C, D).
-        embed: Representation of events from their items and ages, with gradient: two (...) int64 to (..., D).
+        embed: Representation of events from their items, ages and feedback, with gradient: three (...) int64 to
+            (..., D).
     """
 
     items: Tensor
     vectors: Tensor
     short: Tensor
-    embed: Callable[[Tensor, Tensor], Tensor]
+    embed: Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -114,19 +126,21 @@ class Cost:
 
 @dataclass(frozen=True)
 class ItemSpace:
-    """What is known of the items before training: all of it frozen.
+    """What is known of the items, and of the feedback on them, before training: all of it frozen.
 
     Attributes:
         semantic: L2-normalized embeddings, zero rows for items without one; (items, S) float32.
         fields: Codes of categorical fields; (items, F) int64.
         field_sizes: Cardinality of each field.
         codebook: The global hierarchical codebook.
+        feedback: Levels of the log's feedback; None where it has none.
     """
 
     semantic: Tensor
     fields: Tensor
     field_sizes: tuple[int, ...]
     codebook: Codebook
+    feedback: Levels | None = None
 
     @property
     def routed(self) -> Tensor:
@@ -142,11 +156,18 @@ class ItemSpace:
             "field_sizes": list(self.field_sizes),
             "nodes": [len(parent) for parent in self.codebook.parents],
             "routed_width": None if self.codebook.item_vectors is None else self.codebook.item_vectors.shape[1],
+            **({} if self.feedback is None else {"feedback": self.feedback.facts()}),
         }
 
     @classmethod
     def blank(
-        cls, items: int, width: int, field_sizes: list[int], nodes: list[int], routed_width: int | None = None
+        cls,
+        items: int,
+        width: int,
+        field_sizes: list[int],
+        nodes: list[int],
+        routed_width: int | None = None,
+        feedback: dict[str, Any] | None = None,
     ) -> ItemSpace:
         """A space of zeros, to be filled by a state dict."""
         book = Codebook(
@@ -157,7 +178,8 @@ class ItemSpace:
             item_vectors=None if routed_width is None else torch.zeros(items, routed_width).numpy(),
         )
         fields = torch.zeros(items, len(field_sizes), dtype=torch.int64)
-        return cls(torch.zeros(items, width), fields, tuple(field_sizes), book)
+        known = None if feedback is None else Levels.model_validate(feedback)
+        return cls(torch.zeros(items, width), fields, tuple(field_sizes), book, known)
 
     def shuffled(self, seed: int) -> ItemSpace:
         """Embeddings and semantic IDs change places among the items that have one; fields stay. A control."""

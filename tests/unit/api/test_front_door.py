@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -93,6 +94,20 @@ def test_ranking_leaves_out_what_was_seen_and_reads_only_the_past(data: hl.Data,
         models["HiSAC"].rank(user, at=0)
     with says("rank(): users", "there is no user 'nobody'"):
         models["HiSAC"].rank("nobody")
+
+
+def test_ranking_reads_the_feedback_of_the_history(data: hl.Data, models: dict[str, hl.Model]) -> None:
+    assert data.store.feedback is not None
+    assert data.store.manifest.feedback is not None
+    assert data.store.manifest.feedback.begins == [1, 2, 3, 4, 5]
+    other = dataclasses.replace(data)
+    vars(other)["store"] = dataclasses.replace(data.store, feedback=6 - np.asarray(data.store.feedback))
+    for model in models.values():
+        same, turned = (
+            dataclasses.replace(model, data=each).rank(data.users[0], k=100, seen=True).table().set_index("item")
+            for each in (data, other)
+        )
+        assert (same["probability"] - turned["probability"]).abs().max() > 1e-4
 
 
 def test_agents_hold_the_votes_they_say(data: hl.Data, models: dict[str, hl.Model]) -> None:

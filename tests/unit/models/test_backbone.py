@@ -108,7 +108,7 @@ def test_the_short_window_and_its_mask_are_those_of_the_same_events(name: str) -
             state = model.encode(history)
         width = BACKBONE.short_window
         assert torch.equal(state["short_mask"], history.mask[:, -width:])
-        expected = model.embed(history.items[:, -width:], history.ages[:, -width:])
+        expected = model.embed(history.items[:, -width:], history.ages[:, -width:], history.feedback[:, -width:])
         torch.testing.assert_close(state["short_events"], expected)
 
 
