@@ -10,7 +10,7 @@ import pytest
 import torch
 from kit import BACKBONE, CPU, DAY, EVERY, ITEMS, MODELS, lively, make_history, make_items, says
 
-from hisac_lab.events.batches import Requests
+from hisac_lab.events.batches import HistoryArrays, Requests
 from hisac_lab.inference.loader import Loader, score
 from hisac_lab.models import tables
 from hisac_lab.models.backbone import ItemEncoder, context_features, context_width
@@ -128,10 +128,18 @@ def test_an_empty_space_has_the_shape_of_the_real_one() -> None:
 
 def test_arrays_become_a_history_on_a_device() -> None:
     history = make_history([3])
-    arrays = History(history.items.numpy(), history.ages.numpy(), history.mask.numpy())  # type: ignore[arg-type]
-    moved = History.of(arrays, "cpu")  # type: ignore[arg-type]
+    arrays = HistoryArrays(*(part.numpy() for part in (history.items, history.ages, history.mask)))
+    moved = History.of(arrays, "cpu")
     assert torch.equal(moved.items, history.items)
     assert moved.agents is None
+    assert torch.equal(moved.feedback, torch.zeros_like(history.items))
+    told = History.of(dataclasses.replace(arrays, feedback=history.feedback.numpy()), "cpu")
+    assert torch.equal(told.feedback, history.feedback)
+
+
+def test_the_newest_events_keep_their_feedback() -> None:
+    history = make_history([7, 3])
+    assert torch.equal(history.last(4).feedback, history.feedback[:, -4:])
 
 
 def test_features_of_user_and_request_are_those_of_the_formulas() -> None:
