@@ -21,6 +21,7 @@ BRIEF: dict[str, Any] = {
     "train": {"epochs": 1, "batch_requests": 64},
     "compute": {"device": "cpu"},
 }
+LIKES: dict[str, Any] = {"history": "positives"}
 WIDTHS: dict[str, Any] = {"widths": [8, 8, 8], "embed_by": {"method": "cooccurrence", "cooccurrence_dim": 16}}
 
 
@@ -32,7 +33,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def data(home: Path) -> hl.Data:
     write_movielens(home / "log")
-    return hl.load("movielens-100k", path=str(home / "log"), folder=home / "made").prepare().tokenize(**WIDTHS)
+    return hl.load("movielens-100k", path=str(home / "log"), folder=home / "made").prepare(**LIKES).tokenize(**WIDTHS)
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +47,7 @@ def test_a_step_gives_the_bytes_of_its_stage(data: hl.Data, stages: Stages) -> N
 
 def test_what_is_there_is_not_made_again(data: hl.Data, models: dict[str, hl.Model], home: Path) -> None:
     made = {path: path.stat().st_mtime_ns for path in home.glob("made/*/*/manifest.json")}
-    again = hl.load("movielens-100k", path=str(home / "log"), folder=home / "made").prepare().tokenize(**WIDTHS)
+    again = hl.load("movielens-100k", path=str(home / "log"), folder=home / "made").prepare(**LIKES).tokenize(**WIDTHS)
     assert again.fit("hisac", agents=8, **BRIEF).path == models["HiSAC"].path
     assert {path: path.stat().st_mtime_ns for path in home.glob("made/*/*/manifest.json")} == made
     assert again.fit("hisac", agents=8, seed=1, **BRIEF).path != models["HiSAC"].path
@@ -138,6 +139,7 @@ def test_a_table_in_memory_gives_what_its_file_gives(tmp_path: Path) -> None:
     read = hl.load(tmp_path / "log.csv", columns=columns).prepare(positive_from=4)
     assert np.array_equal(kept.store.items, read.store.items)
     assert len(kept.users) == 20
+    assert len(kept.store.items) == 600
     assert "600 events of 20 users" in repr(kept)
 
 
