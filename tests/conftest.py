@@ -52,7 +52,8 @@ def stages(tmp_path_factory: pytest.TempPathFactory) -> Stages:
     write_movielens(made.raw)
     with stage_output(made.acquire) as out:
         acquire(AcquireConfig(path=str(made.raw)), out=out)
-    prepare_log(PrepareConfig(), made.acquire, made.prepare)
+    # Likes alone: so few users teach a model in a few steps what these say, but not what every grade says.
+    prepare_log(PrepareConfig(history="positives"), made.acquire, made.prepare)
     with stage_output(made.embed) as out:
         method: Literal["text", "cooccurrence"] = "text" if find_spec("wordllama") else "cooccurrence"
         embed(EmbedConfig(method=method), prepared=made.prepare, out=out)

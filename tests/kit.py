@@ -29,6 +29,7 @@ from hisac_lab.testing.samples import (
     make_history,
     make_instances,
     make_items,
+    make_requests,
     padded,
     pick,
     prepare_log,
@@ -38,8 +39,8 @@ from hisac_lab.tokens.quantizer import ResidualQuantizer
 
 __all__ = [
     "BACKBONE", "CPU", "DAY", "EVERY", "HEADER", "ITEMS", "MODELS", "WITHOUT_ID", "Stages", "after", "ask", "asked",
-    "lively", "make_book", "make_history", "make_instances", "make_items", "padded", "pick", "prepare_log", "raw_log",
-    "says",
+    "lively", "make_book", "make_history", "make_instances", "make_items", "make_requests", "padded", "pick",
+    "prepare_log", "raw_log", "says",
 ]  # fmt: skip
 EVERY: dict[str, ModelConfig] = {
     name: config for kind in catalog.BUILT_IN.values() for name, config in kind.examples.items()
@@ -77,7 +78,7 @@ def ask(vectors: torch.Tensor, items: torch.Tensor | None = None) -> Candidates:
     """Candidates as a long branch gets them, from their vectors (R, C, D); item 0 unless told."""
     numbers = torch.zeros(vectors.shape[:2], dtype=torch.int64) if items is None else items
 
-    def embed(items: torch.Tensor, ages: torch.Tensor) -> torch.Tensor:
+    def embed(items: torch.Tensor, ages: torch.Tensor, feedback: torch.Tensor) -> torch.Tensor:
         raise AssertionError("this branch embeds nothing")
 
     return Candidates(numbers, vectors, vectors, embed)

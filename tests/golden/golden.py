@@ -14,6 +14,7 @@ from hisac_lab.codebook.flat import FlatBook
 from hisac_lab.config.model import BackboneConfig, ModelConfig
 from hisac_lab.config.train import TrainConfig
 from hisac_lab.events.batches import Requests
+from hisac_lab.events.feedback import Levels
 from hisac_lab.events.instances import InstanceQuery, InstanceStore, InstanceView
 from hisac_lab.events.records import Prepared
 from hisac_lab.events.store import EventStore
@@ -41,6 +42,9 @@ TRAIN = TrainConfig(
 MODELS: dict[str, ModelConfig] = {
     name: config for kind in catalog.BUILT_IN.values() for name, config in kind.golden.items()
 }
+FEEDBACK = "_with_feedback"
+MODELS |= {f"{name}{FEEDBACK}": MODELS[name] for name in ("din_50", "sim_soft", "hisac")}
+"""Golden settings by name; the last ones again, on histories whose events carry feedback of five levels."""
 
 
 def make_items(random: np.random.Generator) -> ItemSpace:
@@ -89,6 +93,12 @@ def make_instances(requests: Requests) -> StoredInstances:
     return StoredInstances(InstanceView(store, InstanceQuery(8, 16)))
 
 
+def add_feedback(requests: Requests, random: np.random.Generator) -> Requests:
+    """The same requests; each event of their histories has one of five levels of feedback, or an unknown one."""
+    feedback = random.integers(0, 6, len(requests.store.items)).astype(np.uint8)
+    return dataclasses.replace(requests, store=dataclasses.replace(requests.store, feedback=feedback))
+
+
 def train_briefly(name: str, steps: int = STEPS) -> tuple[list[float], Ranker]:
     """Trains the model of this name; gives the loss of each step, and the model.
 
@@ -98,6 +108,9 @@ def train_briefly(name: str, steps: int = STEPS) -> tuple[list[float], Ranker]:
     """
     random = np.random.default_rng(0)
     items, requests, valid = make_items(random), make_requests(random, 40, 16), make_requests(random, 10, 4)
+    if name.endswith(FEEDBACK):
+        items = dataclasses.replace(items, feedback=Levels(begins=[1.0, 2.0, 3.0, 4.0, 5.0], positive=4))
+        requests, valid = add_feedback(requests, random), add_feedback(valid, random)
     losses: list[float] = []
 
     def record(step: int, loss: float) -> bool:

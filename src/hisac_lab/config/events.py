@@ -73,7 +73,12 @@ class PrepareConfig(Section):
     until: int | None = Field(None, ge=EARLIEST, description="end of the log in seconds; null: no bound")
     outside: Literal["refuse", "drop"] = Field("refuse", description="what to do with events outside these bounds")
     time_unit: Literal["second", "day"] = Field("second", description="events of the same unit never see each other")
-    history: Literal["positives", "all"] = Field("positives", description="which events make up a history")
+    history: Literal["auto", "positives", "all"] = Field(
+        "auto", description="which events make up a history, each with its feedback; auto: all where there is feedback"
+    )
+    label_delay: int = Field(
+        0, ge=0, description="seconds after which the feedback of an event is known; a history tells none before that"
+    )
     history_limit: int = Field(1000, ge=1, description="a history keeps its most recent events")
     min_history: int = Field(1, ge=0, description="samples with a shorter history are counted and left out")
     train_share: float = Field(0.7, gt=0, lt=1, description="share of the events, the earliest, for training")
@@ -107,6 +112,12 @@ class PrepareConfig(Section):
     shards: tuple[Seed, ...] = Field(
         (0, 1), min_length=1, description="parts the users are spread over, 0 to n-1: one job each, the same result"
     )
+
+    def history_of(self, labeled: bool) -> Literal["positives", "all"]:
+        """Which events make up a history of a log with feedback, or of one without."""
+        if self.history != "auto":
+            return self.history
+        return "all" if labeled else "positives"
 
     @model_validator(mode="after")
     def _consistent(self) -> PrepareConfig:

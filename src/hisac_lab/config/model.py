@@ -45,6 +45,9 @@ class BackboneConfig(Section):
     attention_hidden: int = Field(32, ge=1, description="width of the attention unit's hidden layer")
     tower: tuple[Size, ...] = Field((64, 32), min_length=1, description="hidden widths of the tower")
     dropout: float = Field(0.1, ge=0, lt=1, description="dropout in the tower")
+    feedback: bool = Field(
+        True, description="every event of a history is told with its feedback, where the log has one"
+    )
     table_mb: float | None = Field(
         None, gt=0, description="MB the item table and its optimizer state may take; more items share rows; null: any"
     )

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hisac_lab.base.artifacts import Array
+from hisac_lab.events.feedback import UNKNOWN
 from hisac_lab.events.store import EventStore
 
 SCORING_ROWS = 512
@@ -23,11 +24,13 @@ class HistoryArrays:
         items: Item of each event, 0 in the padding; (R, L) int64.
         ages: Seconds from the event to the request, 0 in the padding; (R, L) int64.
         mask: True at real events; (R, L) bool.
+        feedback: Level of each event's feedback, 0 where it is unknown; (R, L) int64. None: all are.
     """
 
     items: Array
     ages: Array
     mask: Array
+    feedback: Array | None = None
 
 
 @dataclass(frozen=True)
@@ -99,12 +102,18 @@ class Requests:
         return Requests(self.store, start, end, time, candidates, labels, mask, sample, user)
 
     def histories(self) -> HistoryArrays:
-        """Gathers the histories of these rows, padded to the longest (at least 1)."""
+        """Gathers the histories of these rows, padded to the longest (at least 1).
+
+        Feedback that has not arrived at the time of the request is unknown.
+        """
         lengths = self.lengths.tolist()
         width = max(1, *lengths)
         items = np.zeros((len(self), width), np.int64)
         ages = np.zeros((len(self), width), np.int64)
         mask = np.zeros((len(self), width), bool)
+        stored, feedback = self.store.feedback, None
+        if stored is not None:
+            stored, feedback = np.asarray(stored), np.zeros((len(self), width), np.int64)
         stored_items, stored_times = np.asarray(self.store.items), np.asarray(self.store.times)
         # One slice a row: histories lie in the store as they are wanted here.
         for row, (start, end, time, length) in enumerate(
@@ -115,7 +124,11 @@ class Requests:
                 items[row, at:] = stored_items[start:end]
                 np.subtract(time, stored_times[start:end], out=ages[row, at:])
                 mask[row, at:] = True
-        return HistoryArrays(items, ages, mask)
+                if stored is not None and feedback is not None:
+                    feedback[row, at:] = stored[start:end]
+        if feedback is not None:
+            feedback[ages < self.store.manifest.label_delay] = UNKNOWN
+        return HistoryArrays(items, ages, mask, feedback)
 
 
 def epoch_order(lengths: Array, batch: int, seed: int, epoch: int) -> list[Array]:

@@ -23,6 +23,7 @@ from hisac_lab.base.artifacts import Array, save_arrays
 from hisac_lab.base.errors import SETTINGS, UserError
 from hisac_lab.base.progress import say
 from hisac_lab.config.events import PrepareConfig
+from hisac_lab.events.feedback import MOST, Levels
 from hisac_lab.events.items import write_items
 from hisac_lab.events.records import Ingested, RawFile
 from hisac_lab.sources.records import Acquired, Source
@@ -35,6 +36,7 @@ from hisac_lab.tables.vocabulary import Vocabulary
 NEVER = np.iinfo(np.int64).max
 BIN_BITS = 16  # times are first counted in bins of 2^16 seconds
 FIRST_BIN = MIN_SECONDS >> BIN_BITS
+SAMPLED = 1 << 20  # events whose feedback says where levels begin, about
 
 
 def hash_ids(ids: list[str]) -> Array:
@@ -91,7 +93,7 @@ def ingest(config: PrepareConfig, *, raw: Path, out: Path) -> None:
         out, {"user_codes": user_codes, "user_hashes": hashes[order], "item_codes": item_codes, "births": births}
     )
     cuts = _cuts(pass_, config, out)
-    labeled = pass_.labels is not None
+    labeled, threshold = pass_.labels is not None, _threshold(pass_, log, config, raw)
     if not labeled and config.negatives_by != "uniform":
         save_arrays(out, _timeline(out, config, item_codes))
     shard_users = np.bincount(shard_of(hashes, len(config.shards)), minlength=len(config.shards))
@@ -104,7 +106,8 @@ def ingest(config: PrepareConfig, *, raw: Path, out: Path) -> None:
         events=pass_.rows,
         events_outside=pass_.outside,
         labeled=labeled,
-        positive_from=_threshold(pass_, log, config, raw),
+        positive_from=threshold,
+        feedback=None if threshold is None else _levels(pass_, config, threshold, cuts[0], out),
         extras=list(log.extras),
         roles=sorted(set(pass_.schema.names) - {"user", "item", "time", "tick", "row"}),
         fields=fields,
@@ -241,6 +244,17 @@ def _threshold(pass_: _Pass, log: RawLog, config: PrepareConfig, raw: Path) -> f
     return threshold
 
 
+def _levels(pass_: _Pass, config: PrepareConfig, threshold: float, cut: int, out: Path) -> Levels:
+    """Levels of the feedback: its values before `cut`, or, where they are many, shares of a sample of those events."""
+    values, sample, step = np.zeros(0), list[Array](), 1 + pass_.rows // SAMPLED
+    for time, label, row in _stream(out, config, "time", "label", "row"):
+        known = (time < cut) & ~np.isnan(label)
+        if len(values) <= MOST:
+            values = np.union1d(values, label[known])
+        sample.append(label[known & (row % step == 0)])
+    return Levels.cut(values if len(values) <= MOST else np.concatenate(sample), threshold, config.columns.label_values)
+
+
 def _cuts(pass_: _Pass, config: PrepareConfig, out: Path) -> tuple[int, int]:
     """Begin of validation and test, on a bound of the time unit: the exact order statistics of the event times."""
     unit = UNIT_SECONDS[config.time_unit]
@@ -256,22 +270,22 @@ def _cuts(pass_: _Pass, config: PrepareConfig, out: Path) -> tuple[int, int]:
         rank = int(share * total)
         bin_ = int(np.searchsorted(ends, rank, side="right"))
         before = int(ends[bin_ - 1]) if bin_ else 0
-        inside = [times[(times >> BIN_BITS) - FIRST_BIN == bin_] for times, _ in _stream(out, config)]
+        inside = [times[(times >> BIN_BITS) - FIRST_BIN == bin_] for (times,) in _stream(out, config, "time")]
         cuts.append(int(np.partition(np.concatenate(inside), rank - before)[rank - before]) // unit * unit)
     return cuts[0], cuts[1]
 
 
-def _stream(out: Path, config: PrepareConfig) -> Iterator[tuple[Array, Array]]:
-    """Times and first-met item numbers of all events, some at a time."""
+def _stream(out: Path, config: PrepareConfig, *names: str) -> Iterator[list[Array]]:
+    """These columns of all events, some at a time; items by their first-met number."""
     for shard in config.shards:
         file = pq.ParquetFile(out / f"events-{shard}.parquet")
-        for batch in file.iter_batches(1 << 20, columns=["time", "item"], use_threads=False):
-            yield batch.column("time").to_numpy(), batch.column("item").to_numpy()
+        for batch in file.iter_batches(1 << 20, columns=list(names), use_threads=False):
+            yield [batch.column(name).to_numpy() for name in names]
 
 
 def _timeline(out: Path, config: PrepareConfig, item_codes: Array) -> dict[str, Array]:
     """All events' items in time order, those of one second by item: who touched them is not in it."""
-    blocks = list(_stream(out, config))
+    blocks = list(_stream(out, config, "time", "item"))
     times = np.concatenate([times for times, _ in blocks])
     items = item_codes[np.concatenate([items for _, items in blocks])]
     order = np.lexsort((items, times))

@@ -23,9 +23,9 @@ from hisac_lab.base.progress import track
 from hisac_lab.config.events import ColumnsConfig, PrepareConfig
 from hisac_lab.events.profile import ShardCounts, add_up, describe, profile
 from hisac_lab.events.records import Ingested, Leaks, Prepared, Sharded
-from hisac_lab.events.store import RANDOM, SPLITS
+from hisac_lab.events.store import HISTORY_FEEDBACK, RANDOM, SPLITS
 
-LATER = {PrepareConfig: ("negatives_window", "new_items"), ColumnsConfig: ("decimal", "label_values")}
+LATER = {PrepareConfig: ("negatives_window", "new_items", "label_delay"), ColumnsConfig: ("decimal", "label_values")}
 """Settings that came later: at their defaults no protocol names them."""
 ITEM_FILES = ("items.parquet", "item_fields.npy", "vectors.npy", "users.parquet")
 
@@ -45,7 +45,7 @@ def prepare(config: PrepareConfig, *, ingested: Path, shards: list[Path], out: P
     facts = Ingested.open(ingested)
     sharded = [Sharded.open(path) for path in shards]
     _tidy(shards)
-    new_users = _join(shards, sharded, facts.extras, out)
+    new_users = _join(shards, sharded, facts, out)
     counted = [
         ShardCounts(_counted(path), part.months, part.splits) for path, part in zip(shards, sharded, strict=True)
     ]
@@ -61,7 +61,7 @@ def prepare(config: PrepareConfig, *, ingested: Path, shards: list[Path], out: P
             shutil.copyfile(ingested / name, out / name)
     offsets = load_array(out, "offsets")
     cuts = {"valid": facts.cuts[0], "test": facts.cuts[1]}
-    settings = config.model_dump(mode="json", exclude={"shards"})
+    settings = config.model_dump(mode="json", exclude={"shards"}) | {"history": config.history_of(facts.labeled)}
     for section, values in ((PrepareConfig, settings), (ColumnsConfig, settings["columns"])):
         for name in LATER[section]:
             if values[name] == section.model_fields[name].default:
@@ -79,6 +79,8 @@ def prepare(config: PrepareConfig, *, ingested: Path, shards: list[Path], out: P
         samples_without_history=sum(part.samples_without_history for part in sharded),
         samples_not_kept=sum(part.samples_not_kept for part in sharded),
         positive_from=facts.positive_from,
+        feedback=facts.feedback,
+        label_delay=config.label_delay,
         negatives="real exposures" if facts.labeled else _sampled(config, counts),
         time_unit=config.time_unit,
         history_limit=config.history_limit,
@@ -146,7 +148,7 @@ def _counted(path: Path) -> dict[str, Array]:
     return {name: load_array(path, name) for name in (*names, "item_ages")}
 
 
-def _join(shards: list[Path], sharded: list[Sharded], extras: list[str], out: Path) -> int:
+def _join(shards: list[Path], sharded: list[Sharded], facts: Ingested, out: Path) -> int:
     """Puts the shards one after the other, block by block; counts test samples of users without a training sample."""
     splits = (*SPLITS, RANDOM)
     ends = np.array([load_array(path, "offsets")[-1] for path in shards])
@@ -166,7 +168,8 @@ def _join(shards: list[Path], sharded: list[Sharded], extras: list[str], out: Pa
     for split in splits:
         name = f"samples_{split}"
         _save(out, name, shards, samples(name))
-    for name in ["history_items", "history_times", *(f"{extra}_{split}" for extra in extras for split in splits)]:
+    histories = ["history_items", "history_times", *([] if facts.feedback is None else [HISTORY_FEEDBACK])]
+    for name in [*histories, *(f"{extra}_{split}" for extra in facts.extras for split in splits)]:
         _save(out, name, shards, (block for path in shards for block in array_blocks(path, name)))
     offsets = [load_array(path, "offsets")[1:] + begin for path, begin in zip(shards, first["end"], strict=True)]
     save_arrays(out, {"offsets": np.concatenate([np.zeros(1, np.int64), *offsets])})

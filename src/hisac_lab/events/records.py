@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import Field
 
 from hisac_lab.base.records import Digested, Output, Record
+from hisac_lab.events.feedback import Levels
 from hisac_lab.sources.records import Source
 
 
@@ -39,6 +40,7 @@ class Ingested(Output):
         events_outside: Events outside the bounds.
         labeled: Whether the log has feedback.
         positive_from: The least feedback that is positive; None without feedback.
+        feedback: Its levels; None without feedback.
         extras: Columns kept beside the samples.
         roles: Columns of an event beside user, item and time.
         cuts: Begin of the validation and of the test period.
@@ -55,6 +57,7 @@ class Ingested(Output):
     events_outside: int
     labeled: bool
     positive_from: float | None
+    feedback: Levels | None = None
     extras: list[str]
     roles: list[str]
     fields: list[ItemField]
@@ -131,6 +134,8 @@ class Prepared(Output):
 
     Attributes:
         positives_on_new_items: As `shard` counts them.
+        feedback: Its levels; None without feedback.
+        label_delay: Seconds after which an event's feedback is known.
         negatives: Where negatives come from, in words.
         cuts: Begin of the periods `valid` and `test`.
         protocol: Digest of settings, raw files and cuts.
@@ -149,6 +154,8 @@ class Prepared(Output):
     samples_not_kept: int
     positives_on_new_items: int | None = None
     positive_from: float | None
+    feedback: Levels | None = None
+    label_delay: int = 0
     negatives: str
     time_unit: str
     history_limit: int

@@ -13,7 +13,7 @@ from hisac_lab.config.events import PrepareConfig
 from hisac_lab.events.negatives import Clicks, add_negatives, new_items
 from hisac_lab.events.profile import count_shard
 from hisac_lab.events.records import Ingested, Sharded
-from hisac_lab.events.store import RANDOM, SAMPLE, SPLITS
+from hisac_lab.events.store import HISTORY_FEEDBACK, RANDOM, SAMPLE, SPLITS
 from hisac_lab.ops.draws import uniform
 from hisac_lab.tables.read import HISTORY, TEST, UNIT_SECONDS, Layout, place
 
@@ -37,6 +37,7 @@ def shard(config: PrepareConfig, *, ingested: Path, index: int, out: Path) -> No
     begin, end = facts.shard_begins[index : index + 2]
     users = end - begin
     events["user"] -= begin
+    feedback = None if facts.feedback is None else facts.feedback.codes(events["label"])
     if facts.labeled:
         events["label"] = (events["label"] >= facts.positive_from).astype(np.int8)
     in_history = _history_mask(events, config)
@@ -49,6 +50,8 @@ def shard(config: PrepareConfig, *, ingested: Path, index: int, out: Path) -> No
     long_enough = samples["end"] - offsets[samples["user"]] >= config.min_history
     leaks = _leaks(samples, history["times"], offsets, UNIT_SECONDS[config.time_unit])
     save_arrays(out, {"history_items": history["items"], "history_times": history["times"], "offsets": offsets})
+    if feedback is not None:
+        save_arrays(out, {HISTORY_FEEDBACK: feedback[in_history]})
     names = (*SPLITS, RANDOM)
     kept = {name: np.flatnonzero((period == number) & long_enough) for number, name in enumerate(names)}
     for name, rows in kept.items():
@@ -137,7 +140,7 @@ def _history_mask(events: dict[str, Array], config: PrepareConfig) -> Array:
     mask = np.ones(len(events["user"]), bool)
     if "part" in events:
         mask &= events["part"] == HISTORY
-    elif config.history == "positives" and "label" in events:
+    elif "label" in events and config.history_of(labeled=True) == "positives":
         mask &= events["label"] == 1
     return mask
 

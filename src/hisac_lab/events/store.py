@@ -13,6 +13,7 @@ from hisac_lab.base.artifacts import Array, load_array
 from hisac_lab.events.records import Prepared
 
 SPLITS = ("train", "valid", "test")
+HISTORY_FEEDBACK = "history_feedback"
 RANDOM = "random"  # the split of exposures by a random policy: never trained on
 SAMPLE = np.dtype(
     [("time", "<i8"), ("end", "<i8"), ("user", "<i4"), ("item", "<i4"), ("request", "<i4"), ("label", "i1")]
@@ -30,6 +31,7 @@ class EventStore:
         items: Item of each history event, sorted by (user, time, order); (E,) int32.
         times: Its time in seconds; (E,) int64.
         offsets: Where each user's events begin; (U + 1,) int64.
+        feedback: Level of each event's feedback; (E,) uint8. None: the log has no feedback.
     """
 
     path: Path
@@ -37,6 +39,7 @@ class EventStore:
     items: Array
     times: Array
     offsets: Array
+    feedback: Array | None = None
 
     @classmethod
     def open(cls, path: Path) -> EventStore:
@@ -45,8 +48,10 @@ class EventStore:
         Raises:
             UserError: The stage has not run.
         """
-        arrays = [load_array(path, name) for name in ("history_items", "history_times", "offsets")]
-        return cls(path, Prepared.open(path), *arrays)
+        items, times, offsets = (load_array(path, name) for name in ("history_items", "history_times", "offsets"))
+        manifest = Prepared.open(path)
+        feedback = None if manifest.feedback is None else load_array(path, HISTORY_FEEDBACK)
+        return cls(path, manifest, items, times, offsets, feedback)
 
     def samples(self, split: str) -> Array:
         """Samples of one split, user by user in time order, those of a request together; (N,) of `SAMPLE`."""

@@ -21,4 +21,5 @@ def load_items(*, prepared: Path, embedded: Path, codebook: Path) -> ItemSpace:
         fields=torch.from_numpy(store.item_fields.astype(np.int64)),
         field_sizes=tuple(field.size for field in store.manifest.fields),
         codebook=Codebook.open(codebook),
+        feedback=store.manifest.feedback,
     )

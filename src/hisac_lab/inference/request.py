@@ -13,6 +13,8 @@ from torch import Tensor
 
 from hisac_lab.base.errors import UserError
 from hisac_lab.events.batches import HistoryArrays
+from hisac_lab.events.feedback import UNKNOWN as NO_FEEDBACK
+from hisac_lab.events.feedback import Levels
 from hisac_lab.events.instances import NEGATIVE, POSITIVE, UNKNOWN, InstanceArrays, InstanceQuery
 from hisac_lab.models.backbone import Ranker
 from hisac_lab.models.contract import History
@@ -24,11 +26,12 @@ Ids: TypeAlias = npt.NDArray[np.int64]
 
 
 class Column(NamedTuple):
-    """A column of a request: its name and what stands in it."""
+    """A column of a request: its name, what stands in it, and whether it may be left out."""
 
     name: str
-    kind: Literal["id", "integer", "vector"]
+    kind: Literal["id", "integer", "value", "vector"]
     many: bool = True
+    required: bool = True
 
 
 REQUEST = (
@@ -37,6 +40,7 @@ REQUEST = (
     Column("time", "integer", many=False),
     Column("candidates", "id"),
 )
+FEEDBACK = Column("history_feedback", "value", required=False)
 INSTANCES = (
     Column("instance_items", "id"),
     Column("instance_times", "integer"),
@@ -45,9 +49,14 @@ INSTANCES = (
 )
 
 
-def columns(sides: Collection[str]) -> tuple[Column, ...]:
-    """Columns of a request to a model with these side inputs; agents and the time come of the history's own."""
-    return REQUEST + INSTANCES if "instances" in sides else REQUEST
+def columns(sides: Collection[str], levels: Levels | None = None) -> tuple[Column, ...]:
+    """Columns of a request to a model with these side inputs; agents and the time come of the history's own.
+
+    Args:
+        sides: Names of the side inputs.
+        levels: Of the feedback that the model reads; None: it reads none.
+    """
+    return REQUEST + (() if levels is None else (FEEDBACK,)) + (INSTANCES if "instances" in sides else ())
 
 
 @dataclass(frozen=True)
@@ -57,6 +66,7 @@ class Asked:
     Attributes:
         items: Known items of the history, oldest first; (L,) int64.
         ages: Seconds from each to the request; (L,) int64.
+        feedback: Level of the feedback on each, 0 where it is unknown; (L,) int64.
         time: When it is made, seconds.
         candidates: (C,) int64, -1 where the model knows no such item.
         unknown: Events of the history that were left out, since the model knows no such item.
@@ -65,6 +75,7 @@ class Asked:
 
     items: Ids
     ages: Ids
+    feedback: Ids
     time: int
     candidates: Ids
     unknown: int
@@ -82,8 +93,8 @@ class RequestReader:
 
     def __init__(self, model: Ranker, items: list[str], limit: int) -> None:
         self.sides, self.limit = model.sides, limit
-        self.reads = model.reads
-        self.columns = columns(model.sides)
+        self.reads, self.levels = model.reads, model.levels
+        self.columns = columns(model.sides, model.levels)
         self.number = {item: place for place, item in enumerate(items)}
 
     def read(self, row: int, request: Mapping[Any, Any]) -> Asked:
@@ -91,7 +102,7 @@ class RequestReader:
 
         Args:
             row: Its number, for messages.
-            request: A value for each column.
+            request: A value for each column but those that may be left out.
 
         Raises:
             UserError: Values do not fit each other or the model; times are not in seconds, in order and before the
@@ -107,15 +118,17 @@ class RequestReader:
             raise _fault(row, "candidates", "value [] asks for nothing", "name at least one item")
         numbers = self._numbers(ids)
         in_vocabulary = numbers >= 0
-        items, ages = numbers[in_vocabulary][-self.limit :], (time - times[in_vocabulary])[-self.limit :]
+        events = (numbers, time - times, self._feedback(row, request.get(FEEDBACK.name), len(ids)))
+        items, ages, feedback = (part[in_vocabulary][-self.limit :] for part in events)
         instances = None if self.reads is None else self._instances(row, request, int(time), self.reads)
-        return Asked(items, ages, int(time), candidates, int((~in_vocabulary).sum()), instances)
+        return Asked(items, ages, feedback, int(time), candidates, int((~in_vocabulary).sum()), instances)
 
     def batch(self, asked: Sequence[Asked]) -> tuple[History, Tensor]:
         """Histories of R requests, and their candidates, (R, C) int64: 0 where unknown or beyond a request's own."""
         items, mask = _left([one.items for one in asked])
         ages, _ = _left([one.ages for one in asked])
-        history = History.of(HistoryArrays(items, ages, mask))
+        feedback, _ = _left([one.feedback for one in asked])
+        history = History.of(HistoryArrays(items, ages, mask, feedback))
         if "time" in self.sides:
             history = replace(history, time=torch.tensor([one.time for one in asked]))
         if self.reads is not None:
@@ -153,6 +166,23 @@ class RequestReader:
         return InstanceArrays(
             vectors[None, last], numbers[None, last], (time - times)[None, last], labels[None, last], mask
         )
+
+    def _feedback(self, row: int, given: Any, count: int) -> Ids:
+        """The level of each event's feedback, from the values of the log; unknown where none is given."""
+        if self.levels is None or given is None or np.isscalar(given):  # a frame has NaN where other rows have a list
+            return np.full(count, NO_FEEDBACK, np.int64)
+        values, numbers = list(given), list[float]()
+        if len(values) != count:
+            hint = "give one per event, null where it is unknown"
+            raise _fault(row, FEEDBACK.name, f"{len(values)} values for {count} items", hint)
+        for value in values:
+            try:
+                numbers.append(self.levels.number(value))
+            except (KeyError, TypeError, ValueError) as error:
+                known = "a number" if self.levels.words is None else f"one of {', '.join(self.levels.words)}"
+                hint = f"give {known} as in the log, null where it is unknown"
+                raise _fault(row, FEEDBACK.name, f"value {value!r} is no feedback", hint) from error
+        return self.levels.codes(np.array(numbers, np.float64)).astype(np.int64)
 
     def _check_times(self, row: int, name: str, times: Ids, time: int) -> None:
         if max(time, *times.tolist(), 0) > LATEST:

@@ -71,6 +71,9 @@ class Ranker(nn.Module):
         backbone: Widths shared by all models.
         items: Frozen knowledge of the items.
         long: The long branch under test; None leaves the short branch alone.
+
+    Attributes:
+        levels: Of the feedback that it reads; None where it reads none.
     """
 
     def __init__(self, backbone: BackboneConfig, items: ItemSpace, long: LongBranch | None) -> None:
@@ -93,6 +96,12 @@ class Ranker(nn.Module):
         for before, after in itertools.pairwise(widths):
             layers += [nn.Linear(before, after), nn.ReLU(), nn.Dropout(backbone.dropout)]
         self.tower = nn.Sequential(*layers, nn.Linear(widths[-1], 1))
+        self.levels = items.feedback if backbone.feedback else None
+        self.feedback: Embedding | None = None
+        if self.levels is not None:
+            with torch.random.fork_rng([]):  # all other weights start as in a model that is told no feedback
+                self.feedback = Embedding(len(self.levels), backbone.dim)
+                nn.init.normal_(self.feedback.weight, std=0.02)
 
     @property
     def sides(self) -> frozenset[str]:
@@ -109,9 +118,12 @@ class Ranker(nn.Module):
         """What can be counted offline for these histories (see `LongBranch.agents`)."""
         return None if self.long is None else self.long.agents(history)
 
-    def embed(self, items: Tensor, ages: Tensor) -> Tensor:
-        """Representation of events; two (...) int64 to (..., D)."""
+    def embed(self, items: Tensor, ages: Tensor, feedback: Tensor) -> Tensor:
+        """Representation of events, to which unknown feedback adds nothing; three (...) int64 to (..., D)."""
         vectors: Tensor = self.encoder(items) + self.age(age_bucket(ages))
+        if self.feedback is not None:
+            unknown_first = nn.functional.pad(self.feedback.weight, (0, 0, 1, 0))
+            vectors = vectors + take_rows(unknown_first, feedback)
         return vectors
 
     def encode(self, history: History) -> UserState:
@@ -120,10 +132,10 @@ class Ranker(nn.Module):
         visible = history if self.long is not None and self.long.embeds else history.last(width)
         if self.long is not None and self.long.lazy and torch.is_grad_enabled():
             with torch.no_grad():
-                events = self.embed(visible.items, visible.ages)
-            newest = self.embed(visible.items[:, -width:], visible.ages[:, -width:])
+                events = self.embed(visible.items, visible.ages, visible.feedback)
+            newest = self.embed(*(part[:, -width:] for part in (visible.items, visible.ages, visible.feedback)))
         else:
-            events = self.embed(visible.items, visible.ages)
+            events = self.embed(visible.items, visible.ages, visible.feedback)
             newest = events[:, -width:]
         tensors = {
             "short_events": newest,

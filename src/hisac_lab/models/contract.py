@@ -20,6 +20,7 @@ from hisac_lab.codebook.tree import Codebook
 from hisac_lab.codebook.votes import Agents
 from hisac_lab.config.model import BackboneConfig, ModelConfig
 from hisac_lab.events.batches import HistoryArrays
+from hisac_lab.events.feedback import Levels
 from hisac_lab.events.instances import InstanceQuery
 from hisac_lab.models.instances import Instances
 
@@ -35,6 +36,7 @@ class History:
         agents: Side input: votes counted beforehand, or None to count them in `encode`.
         time: Side input: when each request is made, seconds since 1970; (R,) int64.
         instances: Side input: stored instances of each user.
+        feedback: Level of each event's feedback, 0 where it is unknown, as in all when it is not given; (R, L) int64.
     """
 
     items: Tensor
@@ -43,12 +45,20 @@ class History:
     agents: Agents | None = None
     time: Tensor | None = None
     instances: Instances | None = None
+    feedback: Tensor = None  # type: ignore[assignment]
+
+    def __post_init__(self) -> None:
+        if self.feedback is None:
+            object.__setattr__(self, "feedback", torch.zeros_like(self.items))
 
     @classmethod
     def of(cls, arrays: HistoryArrays, device: torch.device | str = "cpu") -> History:
         """Moves gathered arrays to `device`."""
         items, ages, mask = (torch.from_numpy(part).to(device) for part in (arrays.items, arrays.ages, arrays.mask))
-        return cls(items, ages, mask)
+        history = cls(items, ages, mask)
+        if arrays.feedback is None:
+            return history
+        return replace(history, feedback=torch.from_numpy(arrays.feedback).to(device))
 
     def last(self, count: int) -> History:
         """The most recent `count` events of each history."""
@@ -57,6 +67,7 @@ class History:
             items=self.items[:, -count:],
             ages=self.ages[:, -count:],
             mask=self.mask[:, -count:],
+            feedback=self.feedback[:, -count:],
             agents=None,
         )
 
@@ -88,13 +99,14 @@ class Candidates:
         items: (R, C) int64.
         vectors: Representation of each candidate; (R, C, D).
         short: What the short branch answers; (R, C, D).
-        embed: Representation of events from their items and ages, with gradient: two (...) int64 to (..., D).
+        embed: Representation of events from their items, ages and feedback, with gradient: three (...) int64 to
+            (..., D).
     """
 
     items: Tensor
     vectors: Tensor
     short: Tensor
-    embed: Callable[[Tensor, Tensor], Tensor]
+    embed: Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -116,19 +128,21 @@ class Cost:
 
 @dataclass(frozen=True)
 class ItemSpace:
-    """What is known of the items before training: all of it frozen.
+    """What is known of the items, and of the feedback on them, before training: all of it frozen.
 
     Attributes:
         semantic: L2-normalized embeddings, zero rows for items without one; (items, S) float32.
         fields: Codes of categorical fields; (items, F) int64.
         field_sizes: Cardinality of each field.
         codebook: The global hierarchical codebook, with the flat ones beside it.
+        feedback: Levels of the log's feedback; None where it has none.
     """
 
     semantic: Tensor
     fields: Tensor
     field_sizes: tuple[int, ...]
     codebook: Codebook
+    feedback: Levels | None = None
 
     @property
     def routed(self) -> Tensor:
@@ -146,6 +160,7 @@ class ItemSpace:
             "nodes": [len(parent) for parent in self.codebook.parents],
             "routed_width": None if self.codebook.item_vectors is None else self.codebook.item_vectors.shape[1],
             **({"flat": flat} if flat else {}),
+            **({} if self.feedback is None else {"feedback": self.feedback.facts()}),
         }
 
     @classmethod
@@ -157,6 +172,7 @@ class ItemSpace:
         nodes: list[int],
         routed_width: int | None = None,
         flat: Mapping[str, int] = MappingProxyType({}),
+        feedback: dict[str, Any] | None = None,
     ) -> ItemSpace:
         """A space of zeros, to be filled by a state dict."""
         book = Codebook(
@@ -171,7 +187,8 @@ class ItemSpace:
             },
         )
         fields = torch.zeros(items, len(field_sizes), dtype=torch.int64)
-        return cls(torch.zeros(items, width), fields, tuple(field_sizes), book)
+        known = None if feedback is None else Levels.model_validate(feedback)
+        return cls(torch.zeros(items, width), fields, tuple(field_sizes), book, known)
 
     def shuffled(self, seed: int) -> ItemSpace:
         """Embeddings and semantic IDs change places among the items that have one; fields stay. A control."""

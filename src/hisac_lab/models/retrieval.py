@@ -26,7 +26,7 @@ def event_state(history: History, events: Tensor) -> dict[str, Tensor]:
     """A history to search in; in training also what is needed to embed the chosen events again."""
     state = {"long_events": events, "long_mask": history.mask}
     if torch.is_grad_enabled():
-        state |= {"long_items": history.items, "long_ages": history.ages}
+        state |= {"long_items": history.items, "long_ages": history.ages, "long_feedback": history.feedback}
     return state
 
 
@@ -38,7 +38,7 @@ def chosen_events(state: UserState, candidates: Candidates, places: Tensor) -> T
     """
     if not torch.is_grad_enabled():
         return gather_events(state["long_events"], places)
-    return candidates.embed(gather_events(state["long_items"], places), gather_events(state["long_ages"], places))
+    return candidates.embed(*(gather_events(state[f"long_{name}"], places) for name in ("items", "ages", "feedback")))
 
 
 class SearchBranch(LongBranch):

@@ -34,6 +34,9 @@ class ServedRanker(PythonModel):
     null for an item that the model does not know; `unknown_events`, how many events of the history were left out for
     that reason; `note`, why a score is null, or empty.
 
+    A model that learned from a log with feedback has one column more, which may be left out: `history_feedback`, for
+    each event the value as it stands in the log, null where there is none yet.
+
     A model that reads stored instances has four columns more, what its store answers for the user, oldest first:
     `instance_items` (item ids), `instance_times` (seconds), `instance_labels` (0, 1, or 2 where the label has not
     arrived), `instance_vectors` (a list of numbers each). The store itself stays where it is.
@@ -79,7 +82,7 @@ class ServedRanker(PythonModel):
         return pd.DataFrame(answers, index=model_input.index)
 
     def _read(self, model_input: pd.DataFrame) -> list[Asked]:
-        names = [column.name for column in self.reader.columns]
+        names = [column.name for column in self.reader.columns if column.required]
         for name in names:
             if name not in model_input.columns:
                 raise UserError(MODEL_INPUT, "column is missing", f"give {', '.join(names)}", name)

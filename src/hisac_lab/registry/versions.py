@@ -16,13 +16,14 @@ from mlflow.entities.model_registry import ModelVersion, RegisteredModel
 from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
 from mlflow.types import ColSpec, DataType, Schema, TensorSpec
-from mlflow.types.schema import Array
+from mlflow.types.schema import AnyType, Array
 
 from hisac_lab.base import plugins
 from hisac_lab.base.errors import UserError
 from hisac_lab.evaluation.records import Metric
+from hisac_lab.events.feedback import Levels
 from hisac_lab.inference.records import CARD, Claim, ModelFile
-from hisac_lab.inference.request import columns
+from hisac_lab.inference.request import FEEDBACK, Column, columns
 from hisac_lab.registry.integrity import DIGEST, check_bundle
 from hisac_lab.registry.records import ABEvidence, Evidence, VocabularyFile
 
@@ -31,7 +32,12 @@ BUNDLE, PROJECT, DECISION = "hisac_lab.bundle", "hisac_lab.project", "hisac_lab.
 CHAMPION, CHALLENGER = "champion", "challenger"
 PACKAGE = Path(__file__).parents[1]
 REQUIREMENTS = ["mlflow", "numpy", "pandas", "pydantic", "pyyaml", "rich", "safetensors", "torch"]
-KINDS: dict[str, Any] = {"id": DataType.string, "integer": DataType.long, "vector": Array(DataType.double)}
+KINDS: dict[str, Any] = {
+    "id": DataType.string,
+    "integer": DataType.long,
+    "value": AnyType(),  # type: ignore[no-untyped-call]
+    "vector": Array(DataType.double),
+}
 """MLflow's types of what stands in a request's columns."""
 
 
@@ -272,7 +278,7 @@ def _pinned(name: str) -> str:
 
 
 def _example(bundle: Path) -> pd.DataFrame:
-    """A request that the model answers: its first items, a minute apart; no stored instances."""
+    """A request that the model answers: its first items, a minute apart, the best feedback; no stored instances."""
     items = VocabularyFile.open(bundle).items[:3]
     times = [60 * place for place in range(1, len(items) + 1)]
     request: dict[str, Any] = {
@@ -281,16 +287,31 @@ def _example(bundle: Path) -> pd.DataFrame:
         "time": times[-1] + 60,
         "candidates": items,
     }
-    sides = () if ModelFile.open(bundle).instances is None else ("instances",)
-    return pd.DataFrame([request | {column.name: [] for column in columns(sides) if column.name not in request}])
+    levels = _levels(bundle)
+    if levels is not None:
+        number = levels.begins[-1]
+        words = [word for word, stands_for in (levels.words or {}).items() if stands_for == number]
+        request[FEEDBACK.name] = [*words, number][:1] * len(items)
+    return pd.DataFrame([request | {column.name: [] for column in _columns(bundle) if column.name not in request}])
+
+
+def _levels(bundle: Path) -> Levels | None:
+    """Levels of the feedback that the model in a bundle reads; None: it reads none."""
+    file = ModelFile.open(bundle)
+    levels = file.items.get("feedback")
+    return Levels.of(levels, bundle / ModelFile.FILE) if levels and file.backbone.get("feedback", True) else None
+
+
+def _columns(bundle: Path) -> tuple[Column, ...]:
+    """Those of a request to the model in a bundle."""
+    return columns(() if ModelFile.open(bundle).instances is None else ("instances",), _levels(bundle))
 
 
 def _signature(bundle: Path) -> ModelSignature:
     """What a request holds: a model trained with an instance store is also told what the store answers."""
-    sides = () if ModelFile.open(bundle).instances is None else ("instances",)
-    kinds = [(KINDS[column.kind], column) for column in columns(sides)]
+    kinds = [(KINDS[column.kind], column) for column in _columns(bundle)]
     inputs: list[ColSpec | TensorSpec] = [
-        ColSpec(Array(kind) if column.many else kind, column.name) for kind, column in kinds
+        ColSpec(Array(kind) if column.many else kind, column.name, required=column.required) for kind, column in kinds
     ]
     outputs: list[ColSpec | TensorSpec] = [
         ColSpec(Array(DataType.double), "scores"),

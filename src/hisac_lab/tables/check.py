@@ -151,7 +151,7 @@ def proposal(found: Check) -> dict[str, Any]:
         "order": "sort",
         "duplicates": "drop" if survey.repeated else "refuse",
         "time_unit": "day" if survey.daily else "second",
-        "history": "positives",
+        "history": "auto",
     }
     if log.official is None and found.vectors_path is not None:
         sections["embed"] = {"method": "supplied"}

@@ -106,6 +106,7 @@ class ModelContract:
             history,
             items=torch.where(history.mask, history.items, 11),
             ages=torch.where(history.mask, history.ages, 999),
+            feedback=torch.where(history.mask, history.feedback, 1),
             instances=dataclasses.replace(
                 past,
                 vectors=torch.where(past.mask[..., None], past.vectors, 0.7),
@@ -138,6 +139,21 @@ class ModelContract:
         scores = model(history, torch.arange(20).expand(len(LENGTHS), -1))
         assert (scores.std(dim=1) > 1e-4).all()
         assert (scores.std(dim=0) > 1e-4).all()
+
+    def test_scores_depend_on_the_feedback_of_events(self, model: Ranker, history: History) -> None:
+        levels = 1 + history.feedback % 2
+        scores = model(dataclasses.replace(history, feedback=levels), CANDIDATES)
+        moved = (scores - model(dataclasses.replace(history, feedback=3 - levels), CANDIDATES)).abs().amax(dim=1)
+        assert (moved[history.mask.any(dim=1)] > 1e-4).all()
+
+    def test_unknown_feedback_scores_as_in_a_model_that_is_told_none(self, name: str, history: History) -> None:
+        told, untold = (
+            build(self.models[name], BACKBONE.model_copy(update={"feedback": told}), SPACE, 0).eval()
+            for told in (True, False)
+        )
+        unknown = dataclasses.replace(history, feedback=torch.zeros_like(history.items))
+        assert torch.equal(told(unknown, CANDIDATES), untold(history, CANDIDATES))
+        assert set(told.state_dict()) - set(untold.state_dict()) == {"feedback.weight"}
 
     def test_an_empty_history_gives_finite_scores(self, model: Ranker, history: History) -> None:
         assert torch.isfinite(model(history, CANDIDATES)).all()
@@ -225,9 +241,9 @@ class ModelContract:
             order = torch.stack([torch.randperm(40, generator=torch.Generator().manual_seed(seed))] * 2)
             order[1] = torch.cat([torch.arange(5), order[1][order[1] >= 5]])  # padding stays in front
             mixed = dataclasses.replace(
-                history, items=history.items.gather(1, order), ages=history.ages.gather(1, order)
+                history, **{name: getattr(history, name).gather(1, order) for name in ("items", "ages", "feedback")}
             )
-            other = model.embed(mixed.items, mixed.ages)
+            other = model.embed(mixed.items, mixed.ages, mixed.feedback)
             tensors = {name: state[name] for name in ("short_events", "short_mask", "context")} | branch.encode(
                 mixed, other
             )
@@ -292,7 +308,7 @@ class ModelContract:
         history, candidates = make_history([length], seed=length), CANDIDATES[:1]
         with torch.inference_mode():
             state = model.encode(history)
-            events = model.embed(history.items, history.ages)
+            events = model.embed(history.items, history.ages, history.feedback)
             with FlopCounterMode(display=False) as counter:
                 tensors = branch.encode(history, events)
             encode = counter.get_total_flops() // 2
@@ -335,7 +351,9 @@ class ModelContract:
         for place in range(len(index)):
             later = chosen.store.times >= chosen.time[place]
             other = np.where(later, (chosen.store.items + 1) % len(space.semantic), chosen.store.items).astype(np.int32)
-            row = dataclasses.replace(requests, store=dataclasses.replace(chosen.store, items=other))
+            given = chosen.store.feedback
+            feedback = None if given is None else np.where(later, 1 + given % 2, given).astype(np.uint8)
+            row = dataclasses.replace(requests, store=dataclasses.replace(chosen.store, items=other, feedback=feedback))
             logits = model(Loader.of(model, row, CPU).batch(index[[place]]).history, candidates[[place]])
             torch.testing.assert_close(logits, expected[[place]], **CLOSE)
 

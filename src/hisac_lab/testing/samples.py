@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import tempfile
 from pathlib import Path
@@ -17,7 +18,8 @@ from hisac_lab.codebook.build import grow
 from hisac_lab.codebook.flat import FlatBook
 from hisac_lab.config.events import PrepareConfig
 from hisac_lab.config.model import BackboneConfig, ModelConfig
-from hisac_lab.events.batches import Requests
+from hisac_lab.events.batches import HistoryArrays, Requests
+from hisac_lab.events.feedback import Levels
 from hisac_lab.events.ingest import ingest
 from hisac_lab.events.instances import UNKNOWN
 from hisac_lab.events.prepare import prepare
@@ -37,12 +39,14 @@ DAY = 86_400
 BACKBONE = BackboneConfig(dim=8, short_window=5, attention_hidden=8, tower=(16,), dropout=0.0)
 ITEMS, WITHOUT_ID = 60, (3, 17)
 """Items of the made-up space; those numbers have no embedding, hence no semantic ID."""
+LEVELS = Levels(begins=[1.0, 2.0, 3.0], positive=3)
+"""Levels of the feedback on them."""
 
 
 def make_items(seed: int = 0) -> ItemSpace:
     """Sixty items with two fields, clustered embeddings, a tree of three levels and a flat codebook of six nodes.
 
-    Two items have no semantic ID.
+    Two items have no semantic ID. Feedback on them has three levels.
     """
     random = np.random.default_rng(seed)
     vectors = random.normal(size=(5, 6))[np.arange(ITEMS) % 5] + random.normal(0, 0.5, (ITEMS, 6))
@@ -56,7 +60,7 @@ def make_items(seed: int = 0) -> ItemSpace:
     centers = kmeans(unit[with_id], 6, 20, np.random.default_rng(seed))
     flat = FlatBook(centers, np.where(with_id, nearest(unit, centers)[0], -1).astype(np.int64))
     book = grow(codes, quantizer, flat={"flat_6": flat})
-    return ItemSpace(torch.from_numpy(unit), torch.from_numpy(fields), (4, 7), book)
+    return ItemSpace(torch.from_numpy(unit), torch.from_numpy(fields), (4, 7), book, LEVELS)
 
 
 def lively(config: ModelConfig, items: ItemSpace, seed: int = 0) -> Ranker:
@@ -69,15 +73,16 @@ def lively(config: ModelConfig, items: ItemSpace, seed: int = 0) -> Ranker:
 
 
 def make_history(lengths: list[int], seed: int = 0, items: int = ITEMS) -> History:
-    """Histories of these lengths, padded on the left; ages of up to a year, newest event last."""
+    """Histories of these lengths, padded on the left; ages of up to a year, newest event last, any feedback."""
     random = np.random.default_rng(seed)
     width = max(1, *lengths)
     mask = np.arange(width) >= width - np.array(lengths)[:, None]
     numbers = np.where(mask, random.integers(0, items, mask.shape), 0)
     ages = np.where(mask, -np.sort(-random.integers(1, 365 * DAY, mask.shape), axis=1), 0)
-    columns = [torch.from_numpy(part) for part in (numbers, ages, mask)]
     time = torch.from_numpy(random.integers(10**9, 2 * 10**9, len(lengths)))
-    return History(columns[0], columns[1], columns[2], time=time, instances=make_instances(lengths, seed))
+    levels = np.random.default_rng([seed, 2]).integers(0, len(LEVELS) + 1, mask.shape)
+    history = History.of(HistoryArrays(numbers, ages, mask, np.where(mask, levels, 0)))
+    return dataclasses.replace(history, time=time, instances=make_instances(lengths, seed))
 
 
 def make_instances(lengths: list[int], seed: int = 0, dim: int = 8, items: int = ITEMS) -> Instances:
@@ -103,7 +108,8 @@ def make_requests(users: int = 12, requests: int = 3, seed: int = 0) -> Requests
     offsets = np.r_[0, np.cumsum(lengths)]
     times = 10**9 + np.concatenate([np.sort(random.integers(0, 10**7, length)) for length in lengths])
     items, unread = random.integers(0, ITEMS, len(times)).astype(np.int32), dict[str, Any]()
-    store = EventStore(Path("nowhere"), Prepared.model_construct(**unread), items, times, offsets)
+    feedback = np.random.default_rng([seed, 2]).integers(0, len(LEVELS) + 1, len(times)).astype(np.uint8)
+    store = EventStore(Path("nowhere"), Prepared.model_construct(**unread), items, times, offsets, feedback)
     user = np.repeat(np.arange(users), requests)
     end = offsets[user] + random.integers(1, lengths[user])
     time = np.maximum(times[end], times[end - 1] + 1)
@@ -114,13 +120,14 @@ def make_requests(users: int = 12, requests: int = 3, seed: int = 0) -> Requests
 
 def padded(history: History, more: int) -> History:
     """The same histories and instances with `more` columns of padding on the left."""
-    columns = [torch.nn.functional.pad(part, (more, 0)) for part in (history.items, history.ages, history.mask)]
+    parts = (history.items, history.ages, history.mask, history.feedback)
+    items, ages, mask, feedback = (torch.nn.functional.pad(part, (more, 0)) for part in parts)
     past = history.instances
     if past is not None:
         wide = torch.nn.functional.pad(past.vectors, (0, 0, more, 0))
         rest = (torch.nn.functional.pad(part, (more, 0)) for part in (past.items, past.ages, past.labels, past.mask))
         past = Instances(wide, *rest)
-    return History(columns[0], columns[1], columns[2], time=history.time, instances=past)
+    return History(items, ages, mask, time=history.time, instances=past, feedback=feedback)
 
 
 def pick(history: History, rows: list[int]) -> History:
@@ -129,7 +136,8 @@ def pick(history: History, rows: list[int]) -> History:
     if past is not None:
         past = Instances(*(part[rows] for part in (past.vectors, past.items, past.ages, past.labels, past.mask)))
     time = None if history.time is None else history.time[rows]
-    return History(history.items[rows], history.ages[rows], history.mask[rows], time=time, instances=past)
+    items, ages, mask, feedback = (part[rows] for part in (history.items, history.ages, history.mask, history.feedback))
+    return History(items, ages, mask, time=time, instances=past, feedback=feedback)
 
 
 def asked(model: Ranker, state: UserState, candidates: torch.Tensor) -> Candidates:

@@ -19,8 +19,9 @@ EVENTS_AT_ONCE = 1 << 20
 def cooccurrence_vectors(config: EmbedConfig, prepared: Path) -> Iterator[Array]:
     """Shifted positive PMI of items that stand close in training histories, by randomized SVD; (b, D) float32.
 
-    Only events before the validation period count: the embedding is fitted, so it obeys the split. Items without
-    such an event get the zero vector: they neither vote nor are routed. Pairs are counted in blocks of events; the
+    Only events before the validation period count: the embedding is fitted, so it obeys the split. Of a log with
+    feedback only positive events do: what else was shown together is the choice of a policy. Items without such an
+    event get the zero vector: they neither vote nor are routed. Pairs are counted in blocks of events; the
     factorization itself holds one row per item.
 
     PMI(i, j) - log k, nothing below zero (Levy and Goldberg 2014); a pair at distance g counts 1 / g.
@@ -43,7 +44,7 @@ def cooccurrence_vectors(config: EmbedConfig, prepared: Path) -> Iterator[Array]
 
 def _pairs(store: EventStore, window: int) -> sparse.csr_matrix:
     """Symmetric weights of the pairs inside the window; (items, items)."""
-    count, cut = store.manifest.items, store.manifest.cuts["valid"]
+    count, cut, levels = store.manifest.items, store.manifest.cuts["valid"], store.manifest.feedback
     pairs = sparse.csr_matrix((count, count), dtype=np.float64)
     first = 0
     users = len(store.offsets) - 1
@@ -52,6 +53,8 @@ def _pairs(store: EventStore, window: int) -> sparse.csr_matrix:
         last = min(max(last, first + 1), users)
         begin, end = int(store.offsets[first]), int(store.offsets[last])
         past = np.asarray(store.times[begin:end]) < cut
+        if levels is not None and store.feedback is not None:
+            past &= np.asarray(store.feedback[begin:end]) >= levels.positive
         items = np.asarray(store.items[begin:end])[past]
         owner = np.repeat(np.arange(last - first), np.diff(store.offsets[first : last + 1]))[past]
         for gap in range(1, window + 1):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -96,6 +97,16 @@ def _crowd(seed: int) -> tuple[Crowd, np.ndarray, np.ndarray]:
     shape = (PEOPLE, 2 * CONFIG.visits, CONFIG.slate)
     good = np.argsort(liking)[ITEMS // 3 :]
     return crowd, random.integers(0, ITEMS, shape), good[random.integers(0, len(good), shape)]
+
+
+def test_a_policy_reads_the_feedback_of_the_histories(stages: Stages, trained: Path) -> None:
+    store = EventStore.open(stages.prepare)
+    people = population(store.samples("test"))
+    pools = _pools(store, people, CONFIG)
+    assert store.feedback is not None
+    turned = dataclasses.replace(store, feedback=6 - np.asarray(store.feedback))
+    plain, other = (_slates(trained / "hisac-1", one, people, pools, CONFIG.slate, CPU) for one in (store, turned))
+    assert (plain != other).any()
 
 
 def _results(lifted: bool, rounds: int = 150) -> list[ABTest]:

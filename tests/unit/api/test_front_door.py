@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ BRIEF: dict[str, Any] = {
     "train": {"epochs": 1, "batch_requests": 64},
     "compute": {"device": "cpu"},
 }
+LIKES: dict[str, Any] = {"history": "positives"}
 WIDTHS: dict[str, Any] = {"widths": [8, 8, 8], "embed_by": {"method": "cooccurrence", "cooccurrence_dim": 16}}
 
 
@@ -31,7 +33,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def data(home: Path) -> hl.Data:
     write_movielens(home / "log")
-    return hl.load("movielens-100k", path=str(home / "log"), folder=home / "made").prepare().tokenize(**WIDTHS)
+    return hl.load("movielens-100k", path=str(home / "log"), folder=home / "made").prepare(**LIKES).tokenize(**WIDTHS)
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +47,7 @@ def test_a_step_gives_the_bytes_of_its_stage(data: hl.Data, stages: Stages) -> N
 
 def test_what_is_there_is_not_made_again(data: hl.Data, models: dict[str, hl.Model], home: Path) -> None:
     made = {path: path.stat().st_mtime_ns for path in home.glob("made/*/*/manifest.json")}
-    again = hl.load("movielens-100k", path=str(home / "log"), folder=home / "made").prepare().tokenize(**WIDTHS)
+    again = hl.load("movielens-100k", path=str(home / "log"), folder=home / "made").prepare(**LIKES).tokenize(**WIDTHS)
     assert again.fit("hisac", agents=8, **BRIEF).path == models["HiSAC"].path
     assert {path: path.stat().st_mtime_ns for path in home.glob("made/*/*/manifest.json")} == made
     assert again.fit("hisac", agents=8, seed=1, **BRIEF).path != models["HiSAC"].path
@@ -86,13 +88,29 @@ def test_ranking_leaves_out_what_was_seen_and_reads_only_the_past(data: hl.Data,
     assert not seen & set(ranked["item"])
     everything = models["HiSAC"].rank(user, k=10_000, seen=True).table()
     assert len(everything) == len(names)
-    middle = int(data.store.times[begin + 2])
+    middle = int(data.store.times[begin + 20])
+    past = np.asarray(data.store.items[begin:end])[np.asarray(data.store.times[begin:end]) < middle]
     early = models["HiSAC"].rank(user, k=len(names), at=middle).table()
-    assert len(early) == len(names) - len(set(np.asarray(data.store.items[begin : begin + 2]).tolist()))
+    assert 0 < len(past) <= 20
+    assert len(early) == len(names) - len(set(past.tolist()))
     with says("rank(): at", "has no events before 0"):
         models["HiSAC"].rank(user, at=0)
     with says("rank(): users", "there is no user 'nobody'"):
         models["HiSAC"].rank("nobody")
+
+
+def test_ranking_reads_the_feedback_of_the_history(data: hl.Data, models: dict[str, hl.Model]) -> None:
+    assert data.store.feedback is not None
+    assert data.store.manifest.feedback is not None
+    assert data.store.manifest.feedback.begins == [1, 2, 3, 4, 5]
+    other = dataclasses.replace(data)
+    vars(other)["store"] = dataclasses.replace(data.store, feedback=6 - np.asarray(data.store.feedback))
+    for model in models.values():
+        same, turned = (
+            dataclasses.replace(model, data=each).rank(data.users[0], k=100, seen=True).table().set_index("item")
+            for each in (data, other)
+        )
+        assert (same["probability"] - turned["probability"]).abs().max() > 1e-6
 
 
 def test_agents_hold_the_votes_they_say(data: hl.Data, models: dict[str, hl.Model]) -> None:
@@ -121,6 +139,7 @@ def test_a_table_in_memory_gives_what_its_file_gives(tmp_path: Path) -> None:
     read = hl.load(tmp_path / "log.csv", columns=columns).prepare(positive_from=4)
     assert np.array_equal(kept.store.items, read.store.items)
     assert len(kept.users) == 20
+    assert len(kept.store.items) == 600
     assert "600 events of 20 users" in repr(kept)
 
 

@@ -22,6 +22,7 @@ from hisac_lab.codebook.build import build_codebook
 from hisac_lab.config.events import ColumnsConfig, PrepareConfig
 from hisac_lab.config.tokens import EmbedConfig, TokenizeConfig, TokenizeLimits
 from hisac_lab.events import prepare as stage
+from hisac_lab.events.batches import Requests
 from hisac_lab.events.store import SPLITS, EventStore
 from hisac_lab.tables.read import UNIT_SECONDS
 from hisac_lab.tokens.embeddings import embed
@@ -35,7 +36,8 @@ CHOICES = st.builds(
     positive_from=st.just(4.0),
     shards=st.sampled_from([(0,), (0, 1, 2)]),
     time_unit=st.sampled_from(["second", "day"]),
-    history=st.sampled_from(["positives", "all"]),
+    history=st.sampled_from(["auto", "positives", "all"]),
+    label_delay=st.sampled_from([0, 30, 5 * 86_400]),
     history_limit=st.integers(1, 12),
     min_history=st.integers(0, 3),
     train_share=st.sampled_from([0.5, 0.7]),
@@ -73,12 +75,17 @@ def prepared(events: pd.DataFrame, config: PrepareConfig, items: str | None = No
 
 
 def told(store: EventStore, split: str) -> list[tuple[Any, ...]]:
-    """Samples of a split by the log's own ids: user, item, time, label, history items, history times; sorted."""
+    """Samples of a split by the log's own ids: user, item, time, label, history items, times and feedback; sorted.
+
+    The feedback is as a request at the sample's time sees it.
+    """
     samples = store.samples(split)
     names = item_ids(store)
-    rows = []
+    rows: list[tuple[Any, ...]] = []
     for sample, start, end in zip(samples, *store.bounds(samples), strict=True):
-        history = tuple(names[store.items[start:end]]), tuple(store.times[start:end].tolist())
+        feedback = Requests.of(store, samples[[len(rows)]], 1).histories().feedback
+        levels = () if feedback is None else tuple(feedback[0][feedback.shape[1] - (end - start) :].tolist())
+        history = tuple(names[store.items[start:end]]), tuple(store.times[start:end].tolist()), levels
         owner = store.user_ids[sample["user"]]
         rows.append((owner, names[sample["item"]], int(sample["time"]), int(sample["label"]), *history))
     return sorted(rows)
@@ -89,22 +96,30 @@ def item_ids(store: EventStore) -> Any:
     return store.item_table["item"].to_numpy()
 
 
-def by_hand(events: pd.DataFrame, config: PrepareConfig) -> list[tuple[Any, ...]]:
-    """The same from the log, one event at a time."""
+def by_hand(events: pd.DataFrame, config: PrepareConfig, cut: int) -> list[tuple[Any, ...]]:
+    """The same from the log, one event at a time; levels count the ratings that come before the validation period."""
     unit = UNIT_SECONDS[config.time_unit]
     assert config.positive_from is not None
-    columns = (events["user"], events["item"], events["time"], (events["rating"] >= config.positive_from).astype(int))
+    columns = (events["user"], events["item"], events["time"], events["rating"])
+    trained = sorted(set(events["rating"][events["time"] < cut]))
+    known = [one for one in trained if one < 4] + [4] + [one for one in trained if one >= 4][1:]
     ordered = sorted(zip(*(column.tolist() for column in columns), strict=True), key=lambda row: row[2])
     rows = []
-    for user, item, time, label in ordered:
+    for user, item, time, rating in ordered:
         past = [
-            (other_item, other_time)
-            for other, other_item, other_time, other_label in ordered
-            if other == user and other_time // unit < time // unit and (config.history == "all" or other_label)
+            (other_item, other_time, sum(one <= other_rating for one in known) or 1)
+            for other, other_item, other_time, other_rating in ordered
+            if other == user
+            and other_time // unit < time // unit
+            and (config.history != "positives" or other_rating >= config.positive_from)
         ]
         if len(past) >= config.min_history:
-            items, times = zip(*past[-config.history_limit :], strict=True) if past else ((), ())
-            rows.append((str(user), str(item), time, label, tuple(map(str, items)), times))
+            items, times, levels = zip(*past[-config.history_limit :], strict=True) if past else ((), (), ())
+            levels = tuple(
+                0 if time - when < config.label_delay else level for when, level in zip(times, levels, strict=True)
+            )
+            label = int(rating >= config.positive_from)
+            rows.append((str(user), str(item), time, label, tuple(map(str, items)), times, levels))
     return sorted(rows)
 
 
@@ -114,7 +129,9 @@ def test_a_history_is_the_users_own_latest_events_strictly_before_the_time_unit(
     events: pd.DataFrame, config: PrepareConfig
 ) -> None:
     with prepared(events, config) as store:
-        assert sorted(row for split in SPLITS for row in told(store, split)) == by_hand(events, config)
+        assert sorted(row for split in SPLITS for row in told(store, split)) == by_hand(
+            events, config, store.manifest.cuts["valid"]
+        )
 
 
 @given(events=logs(), config=CHOICES)

@@ -33,7 +33,7 @@ def _log(rows: int = 60) -> pd.DataFrame:
 
 
 def test_the_stage_gives_the_same_bytes_again(stages: Stages, tmp_path: Path) -> None:
-    prepare_log(PrepareConfig(), stages.acquire, tmp_path / "again")
+    prepare_log(PrepareConfig(history="positives"), stages.acquire, tmp_path / "again")
     assert sha256_tree(tmp_path / "again") == sha256_tree(stages.prepare)
 
 
@@ -69,7 +69,7 @@ def test_order_and_layout_of_the_file_do_not_matter(store: EventStore, tmp_path:
     log.to_parquet(raw / "events" / "log.parquet", index=False)
     (raw / "events.csv").unlink()
     write_manifest(raw, dataset="own", layout="own", files={})
-    prepare_log(PrepareConfig(positive_from=4), raw, tmp_path / "out")
+    prepare_log(PrepareConfig(positive_from=4, history="positives"), raw, tmp_path / "out")
     other = EventStore.open(tmp_path / "out")
     for split in SPLITS:
         np.testing.assert_array_equal(np.sort(other.samples(split)["time"]), np.sort(store.samples(split)["time"]))

@@ -10,7 +10,7 @@ import pytest
 import torch
 from kit import BACKBONE, CPU, DAY, EVERY, ITEMS, MODELS, lively, make_history, make_items, says
 
-from hisac_lab.events.batches import Requests
+from hisac_lab.events.batches import HistoryArrays, Requests
 from hisac_lab.inference.loader import Loader, score
 from hisac_lab.models import tables
 from hisac_lab.models.backbone import ItemEncoder, Ranker, context_features, context_width
@@ -109,7 +109,7 @@ def test_the_short_window_and_its_mask_are_those_of_the_same_events(name: str) -
             state = model.encode(history)
         width = BACKBONE.short_window
         assert torch.equal(state["short_mask"], history.mask[:, -width:])
-        expected = model.embed(history.items[:, -width:], history.ages[:, -width:])
+        expected = model.embed(history.items[:, -width:], history.ages[:, -width:], history.feedback[:, -width:])
         torch.testing.assert_close(state["short_events"], expected)
 
 
@@ -138,7 +138,7 @@ def test_features_of_the_long_branch_reach_the_tower_past_the_gate() -> None:
         assert torch.equal(seen[..., -2], candidates.float())
         assert torch.equal(seen[:, 0, -1], state["mean"].sum(dim=1))
         window = history if kind is Both else history.last(BACKBONE.short_window)
-        events = model.embed(window.items, window.ages) * window.mask[..., None]
+        events = model.embed(window.items, window.ages, window.feedback) * window.mask[..., None]
         mean = events.sum(dim=1) / window.mask.sum(dim=1, keepdim=True)
         torch.testing.assert_close(state["mean"], mean)
 
@@ -159,10 +159,18 @@ def test_an_empty_space_has_the_shape_of_the_real_one() -> None:
 
 def test_arrays_become_a_history_on_a_device() -> None:
     history = make_history([3])
-    arrays = History(history.items.numpy(), history.ages.numpy(), history.mask.numpy())  # type: ignore[arg-type]
-    moved = History.of(arrays, "cpu")  # type: ignore[arg-type]
+    arrays = HistoryArrays(*(part.numpy() for part in (history.items, history.ages, history.mask)))
+    moved = History.of(arrays, "cpu")
     assert torch.equal(moved.items, history.items)
     assert moved.agents is None
+    assert torch.equal(moved.feedback, torch.zeros_like(history.items))
+    told = History.of(dataclasses.replace(arrays, feedback=history.feedback.numpy()), "cpu")
+    assert torch.equal(told.feedback, history.feedback)
+
+
+def test_the_newest_events_keep_their_feedback() -> None:
+    history = make_history([7, 3])
+    assert torch.equal(history.last(4).feedback, history.feedback[:, -4:])
 
 
 def test_features_of_user_and_request_are_those_of_the_formulas() -> None:

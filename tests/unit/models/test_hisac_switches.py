@@ -166,7 +166,7 @@ def test_votes_alone_answer_from_the_path_alone() -> None:
             torch.randn(2, 3, BACKBONE.dim, generator=drawn),
         )
         state = UserState(branch.encode(history, events))
-        answers.append(branch.attend(state, Candidates(items, vectors, vectors, lambda items, ages: items)))
+        answers.append(branch.attend(state, Candidates(items, vectors, vectors, lambda items, *_: items)))
     assert torch.equal(*answers)
     assert isinstance(branch.path, PathVotes)
     assert torch.equal(answers[0], branch.path.attend(branch.path.encode(history), items))

@@ -76,9 +76,10 @@ def test_places_are_counted_from_the_newest_event() -> None:
     history = make_history([9])
     candidates = torch.arange(5)[None]
     torch.testing.assert_close(model(padded(history, 5), candidates), model(history, candidates), atol=1e-5, rtol=1e-5)
-    swapped = dataclasses.replace(history, items=history.items.clone(), ages=torch.ones_like(history.ages))
     level = dataclasses.replace(history, ages=torch.ones_like(history.ages))
-    swapped.items[0, :2] = history.items[0, :2].flip(0)
+    swapped = dataclasses.replace(level, items=level.items.clone(), feedback=level.feedback.clone())
+    for part in (swapped.items, swapped.feedback):
+        part[0, :2] = part[0, :2].flip(0)
     branch = model.long
     assert isinstance(branch, MIRRNBranch)
     state, other = model.encode(level), model.encode(swapped)

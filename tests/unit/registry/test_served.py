@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
 import subprocess
@@ -18,16 +19,19 @@ import pytest
 import torch
 from kit import EVERY, ITEMS, lively, make_items
 from mlflow.exceptions import MlflowException
+from mlflow.models.utils import _enforce_schema
 
 from hisac_lab.base import arithmetic
+from hisac_lab.events.feedback import Levels
 from hisac_lab.inference.bundle import save_model
-from hisac_lab.models.contract import History
+from hisac_lab.models.contract import History, ItemSpace
 from hisac_lab.models.iat import IATConfig
 from hisac_lab.models.instances import Instances
 from hisac_lab.registry import served as registry_served
 from hisac_lab.registry.records import VocabularyFile
 from hisac_lab.registry.served import ServedRanker
 from hisac_lab.registry.versions import _example, _signature
+from hisac_lab.testing.samples import LEVELS
 
 SPACE = make_items()
 TIME = 1_000
@@ -46,9 +50,9 @@ FETCHED: dict[str, Any] = {
 }
 
 
-def _served(name: str, home: Path) -> ServedRanker:
+def _served(name: str, home: Path, space: ItemSpace = SPACE) -> ServedRanker:
     digest = "0123456789abcdef" if name.startswith("iat") else None
-    save_model(home, lively(name, SPACE), EVERY[name], SPACE, digest)
+    save_model(home, lively(name, space), EVERY[name], space, digest)
     VocabularyFile(items=[f"i{item}" for item in range(ITEMS)], history_limit=50).save(home)
     served = ServedRanker()
     served.load_context(SimpleNamespace(artifacts={"bundle": str(home)}))
@@ -131,6 +135,54 @@ def test_a_request_that_cannot_be_meant_is_refused(
         _answers(_served("din-whole", tmp_path), REQUEST, REQUEST | changes)
 
 
+@pytest.mark.parametrize("name", ["din-whole", "sim-code", "hisac", "iat"])
+def test_feedback_of_a_request_is_read_as_the_log_has_it(name: str, tmp_path: Path) -> None:
+    served, model = _served(name, tmp_path), lively(name, SPACE)
+    items, ages = torch.tensor([[1, 2]]), torch.tensor([[TIME - 10, TIME - 20]])
+    plain = History(
+        items, ages, torch.ones(1, 2, dtype=torch.bool), time=torch.tensor([TIME]), instances=Instances.none(1, 8)
+    )
+    request = REQUEST | {column: [] for column in FETCHED}
+    for given, levels in (([1.0, 3], [1, 3]), ([2.0, None], [2, 0]), ([np.nan, 99], [0, 3]), (None, [0, 0])):
+        history = dataclasses.replace(plain, feedback=torch.tensor([levels]))
+        wanted = torch.sigmoid(model(history, torch.tensor([[5, 6, 7]])))[0].tolist()
+        assert _scores(served, request | {"history_feedback": given}) == pytest.approx(wanted, rel=1e-5)
+    together = _answers(served, request | {"history_feedback": [1.0, 3]}, request)["scores"]
+    assert together[1] == pytest.approx(_scores(served, request), rel=1e-5)
+    assert together[1] != pytest.approx(together[0], rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [([1.0], "1 values for 2 items"), ([1.0, "good"], "value 'good' is no feedback"), ([[1.0], 2.0], "is no feedback")],
+)
+def test_feedback_that_does_not_fit_is_told(given: list[Any], words: str, tmp_path: Path) -> None:
+    with refuses("row 0: history_feedback", words, "null where it is unknown"):
+        _scores(_served("din-whole", tmp_path), REQUEST | {"history_feedback": given})
+
+
+def test_words_of_a_log_are_words_of_a_request(tmp_path: Path) -> None:
+    levels = Levels(begins=[0.0, 1.0, 2.0], positive=3, words={"view": 0.0, "cart": 1.0, "purchase": 2.0})
+    served = _served("din-whole", tmp_path, dataclasses.replace(SPACE, feedback=levels))
+    by_words, by_numbers = (
+        _scores(served, REQUEST | {"history_feedback": given}) for given in (["Purchase", None], [2, None])
+    )
+    assert by_words == by_numbers
+    assert _example(tmp_path)["history_feedback"][0] == ["purchase"] * 3
+    with refuses("history_feedback", "'sale' is no feedback", "give one of", "purchase"):
+        _scores(served, REQUEST | {"history_feedback": ["sale", "view"]})
+
+
+@pytest.mark.parametrize("words", [None, {"bad": 1.0, "fair": 2.0, "good": 3.0}])
+def test_mlflow_lets_the_feedback_out_or_some_of_it(words: dict[str, float] | None, tmp_path: Path) -> None:
+    space = dataclasses.replace(SPACE, feedback=LEVELS.model_copy(update={"words": words}))
+    served = _served("din-whole", tmp_path, space)
+    schema, best = _signature(tmp_path).inputs, "good" if words else 3
+    for request in (REQUEST, REQUEST | {"history_feedback": [best, None]}, REQUEST | {"history_feedback": [best] * 2}):
+        passed = _enforce_schema(pd.DataFrame([request]), schema)
+        assert served.predict(None, passed)["scores"][0] == pytest.approx(_scores(served, request))
+
+
 def test_unknown_items_cost_their_own_score_only(tmp_path: Path) -> None:
     served = _served("din-whole", tmp_path)
     strange = {"history_items": ["i1", "new", "i2"], "history_times": [10, 15, 20], "candidates": ["i5", "newer", "i7"]}
@@ -174,7 +226,8 @@ def test_the_example_of_a_version_is_a_request_that_it_answers(tmp_path: Path) -
 
 
 def test_only_a_model_that_reads_instances_asks_for_them(tmp_path: Path) -> None:
-    for name, wanted in (("iat", [*REQUEST, *FETCHED]), ("din-whole", list(REQUEST))):
+    told = [*REQUEST, "history_feedback"]
+    for name, wanted in (("iat", [*told, *FETCHED]), ("din-whole", told)):
         home = tmp_path / name
         home.mkdir()
         served = _served(name, home)

@@ -43,7 +43,9 @@ def test_json_lines_are_read_like_any_table(tmp_path: Path, suffix: str) -> None
     assert (columns["label"], columns["separator"], columns["text"]) == ("clicked", None, ["title"])
     store = pasted(answer.output, tmp_path)
     assert (store.manifest.events, store.manifest.items_described) == (len(LOG), len(ITEMS))
-    assert store.manifest.history_events == int((LOG["rating"] > 3).sum())
+    assert store.feedback is not None
+    assert store.manifest.feedback is not None
+    assert (store.feedback >= store.manifest.feedback.positive).sum() == int((LOG["rating"] > 3).sum())
 
 
 GOOD = '{"user_id": 1, "item_id": "a", "timestamp": 881250949, "rating": 4}\n'

@@ -89,9 +89,12 @@ def test_feedback_that_is_no_plain_number_is_mapped_and_read(tmp_path: Path, nam
     prepare = yaml.safe_load(answer.output)["prepare"]
     assert {key: prepare["columns"][key] for key in form.columns} == form.columns
     assert {key: prepare[key] for key in form.settings} == form.settings
-    manifest = pasted(answer.output, tmp_path).manifest
-    assert manifest.negatives == "real exposures"
-    assert manifest.history_events == int(LOG["rating"].map(form.positive).sum())
+    store = pasted(answer.output, tmp_path)
+    assert store.manifest.negatives == "real exposures"
+    assert store.feedback is not None
+    assert store.manifest.feedback is not None
+    positives = (store.feedback >= store.manifest.feedback.positive).sum()
+    assert positives == int(LOG["rating"].map(form.positive).sum())
 
 
 def test_a_word_deep_in_the_log_is_mapped_too(tmp_path: Path) -> None:

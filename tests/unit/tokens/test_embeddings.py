@@ -252,10 +252,25 @@ def test_a_missing_package_is_named(stages: Stages, tmp_path: Path, monkeypatch:
         _embed(EmbedConfig(), stages.prepare, tmp_path / "embed")
 
 
+def test_only_positive_events_keep_company(tmp_path: Path) -> None:
+    """Negatives in a history change no vector: it is that of a history of the positives alone."""
+    random = np.random.default_rng(0)
+    events = pd.DataFrame({"user": random.integers(0, 20, 900), "item": random.integers(0, 12, 900)})
+    events["rating"], events["time"] = random.integers(1, 6, 900), 1_000 + np.arange(900)
+    vectors = []
+    for history in ("auto", "positives"):
+        made = tmp_path / history
+        prepare_log(
+            PrepareConfig(history=history, positive_from=4.0), raw_log(tmp_path / f"raw-{history}", events), made
+        )
+        vectors.append(_embed(COOCCURRENCE, made, tmp_path / f"embed-{history}"))
+    np.testing.assert_array_equal(vectors[0], vectors[1])
+
+
 def test_neighbors_count_inside_the_window_and_inside_a_user_only(tmp_path: Path) -> None:
     """Short histories in two worlds of items that share no user: their vectors share nothing."""
     rows = [
-        (f"{user:02}", 4 * (user % 2) + (user + step) % 4, 5 if step % 2 else 1, 1000 + 97 * user + step)
+        (f"{user:02}", 4 * (user % 2) + (user + step) % 4, 5 if step < 3 else 1, 1000 + 97 * user + step)
         for user in range(60)
         for step in range(4)
     ]

@@ -1,0 +1,57 @@
+"""What feedback is for: whether a user likes an item again is told by how it went the last time."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+from kit import BACKBONE, CPU, make_items
+
+from hisac_lab.config.model import ModelConfig
+from hisac_lab.config.train import TrainConfig
+from hisac_lab.events.batches import Requests
+from hisac_lab.events.feedback import Levels
+from hisac_lab.events.records import Prepared
+from hisac_lab.events.store import EventStore
+from hisac_lab.inference.loader import Loader, score
+from hisac_lab.models.catalog import build
+from hisac_lab.models.din import DINConfig
+from hisac_lab.models.retrieval import SIMConfig
+from hisac_lab.ops.auc import auc
+from hisac_lab.training.loop import train
+
+KNOWN = 8  # items of a history, each once
+SPACE = dataclasses.replace(make_items(), feedback=Levels(begins=[0.0, 1.0], positive=2))
+
+
+def _requests(count: int, seed: int) -> Requests:
+    """Users who have met eight items, half of them liked; each is asked about four of these, and likes them again."""
+    random = np.random.default_rng(seed)
+    items = np.argsort(random.random((count, 12)), axis=1, kind="stable")[:, :KNOWN] * 5
+    liked = random.integers(0, 2, items.shape)
+    places = np.argsort(random.random(items.shape), axis=1, kind="stable")[:, :4]
+    candidates, labels = (np.take_along_axis(part, places, axis=1) for part in (items, liked))
+    offsets = np.arange(count + 1) * KNOWN
+    times = 10**9 + np.tile(np.arange(KNOWN), count) * 3_600
+    unread = Prepared.model_construct()  # type: ignore[call-arg]
+    feedback = (1 + liked).ravel().astype(np.uint8)
+    store = EventStore(Path("nowhere"), unread, items.ravel().astype(np.int32), times, offsets, feedback)
+    time, user = np.full(count, 10**9 + KNOWN * 3_600), np.arange(count)
+    full = np.ones(candidates.shape, bool)
+    return Requests(
+        store, offsets[:-1], offsets[1:], time, candidates, labels.astype(np.float32), full, candidates, user
+    )
+
+
+@pytest.mark.parametrize("config", [DINConfig(whole_history=False), SIMConfig(search="semantic", top=1, heads=1)])
+def test_models_learn_from_the_feedback_of_an_earlier_event_of_the_same_item(config: ModelConfig) -> None:
+    seen, unseen = _requests(2_000, 0), _requests(400, 1)
+    for told in (True, False):
+        backbone = BACKBONE.model_copy(update={"dim": 16, "short_window": KNOWN, "tower": (32,), "feedback": told})
+        model = build(config, backbone, SPACE, 0)
+        settings = TrainConfig(epochs=6, batch_requests=32, learning_rate=0.01, embedding_learning_rate=0.1)
+        train(model, Loader(seen, CPU), Loader(unseen, CPU), settings, 0, "feedback")
+        area = auc(unseen.labels.ravel(), score(model, Loader(unseen, CPU)).ravel())
+        assert area > 0.9 if told else 0.45 < area < 0.55
