@@ -28,6 +28,7 @@ from hisac_lab.sources.downloads import SourceUnavailable, check, fetch, fetch_p
 from hisac_lab.sources.records import Acquired
 from hisac_lab.tables.files import ITEM_SUFFIXES, kind_of, logs_in, named_by, refuse_pipe
 from hisac_lab.tables.layouts import SOURCES
+from hisac_lab.world.simulate import simulate
 
 Facts = dict[str, Any]
 Finder = Callable[[AcquireConfig, Path], Path]
@@ -89,6 +90,8 @@ def acquire(config: AcquireConfig, *, out: Path) -> None:
         facts = _brought(BROUGHT[config.dataset], config, out)
     elif config.dataset == "own":
         facts = _take_own(config, out)
+    elif config.dataset == "world":
+        facts = {"layout": "world", **simulate(config.world, out=out)}
     elif config.dataset in SOURCES:
         facts = _foreign(config, out)
     else:

@@ -178,3 +178,9 @@ def test_a_wrong_call_is_one_line_that_names_no_file(
     with says(*words) as error:
         call(data)
     assert "params.yaml" not in str(error.value)
+
+
+def test_the_simulated_world_is_a_data_set_by_name() -> None:
+    world = hl.load("world", world={"preset": "tiny", "users": 60})
+    assert repr(world) == "Log(world)"
+    assert len(world.prepare().users) == 60
