@@ -72,6 +72,9 @@ class PrepareConfig(Section):
     since: int | None = Field(None, ge=EARLIEST, description="first second of the log; null: no bound")
     until: int | None = Field(None, ge=EARLIEST, description="end of the log in seconds; null: no bound")
     outside: Literal["refuse", "drop"] = Field("refuse", description="what to do with events outside these bounds")
+    items_without_text: Literal["keep", "drop"] = Field(
+        "keep", description="drop leaves out events on items whose text is empty; keep: see embed.without_text"
+    )
     time_unit: Literal["second", "day"] = Field("second", description="events of the same unit never see each other")
     history: Literal["auto", "positives", "all"] = Field(
         "auto", description="which events make up a history, each with its feedback; auto: all where there is feedback"

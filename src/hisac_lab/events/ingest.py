@@ -70,12 +70,16 @@ def ingest(config: PrepareConfig, *, raw: Path, out: Path) -> None:
     if table is not None and len(items) < len(table):
         twice = table["item"][table["item"].duplicated()].iloc[0]
         raise UserError(raw, f"item {twice!r} has two rows in the item table", "keep one of them", "item")
-    pass_ = _Pass(log, config, users, items, out)
+    described = None if table is None or config.items_without_text == "keep" else has_text(table)
+    pass_ = _Pass(log, config, users, items, out, described)
     for block in log.blocks():
         pass_.add(block)
     pass_.close()
+    if pass_.without_text:
+        say(f"ingest: {pass_.without_text:,} events on items without a text are left out")
     if not pass_.rows:
-        raise UserError(raw, "no event lies inside the bounds", "fix prepare.since and prepare.until", "time")
+        hint = "fix prepare.since and prepare.until, or prepare.items_without_text"
+        raise UserError(raw, "no event lies inside the bounds", hint, "time")
     if len(items) < 2:
         what = f"the log has one item ({items.ids[0]!r}): there is nothing to rank"
         raise UserError(raw, what, "give a log of more items", "item")
@@ -85,7 +89,7 @@ def ingest(config: PrepareConfig, *, raw: Path, out: Path) -> None:
     user_codes = np.empty(len(order), np.int32)
     user_codes[order] = np.arange(len(order), dtype=np.int32)
     pd.DataFrame({"user": np.asarray(users.ids, object)[order]}).to_parquet(out / "users.parquet", index=False)
-    item_order, fields, described = write_items(log, table, items.ids, out)
+    item_order, fields, rows = write_items(log, table, items.ids, out)
     item_codes = np.empty(len(item_order), np.int32)
     item_codes[item_order] = np.arange(len(item_order), dtype=np.int32)
     births = pass_.births(len(items))[item_order]
@@ -102,7 +106,7 @@ def ingest(config: PrepareConfig, *, raw: Path, out: Path) -> None:
         raw=pass_.files,
         users=len(users),
         items=len(items),
-        items_described=described,
+        items_described=rows,
         events=pass_.rows,
         events_outside=pass_.outside,
         labeled=labeled,
@@ -114,14 +118,30 @@ def ingest(config: PrepareConfig, *, raw: Path, out: Path) -> None:
         cuts=[int(cut) for cut in cuts],
         shard_begins=[0, *np.cumsum(shard_users).tolist()],
         **({"untimed": True} if log.untimed else {}),
+        **({"events_without_text": pass_.without_text} if described is not None else {}),
     ).save(out)
     say(f"ingest: {pass_.rows} events of {len(users)} users on {len(items)} items")
+
+
+def has_text(table: pd.DataFrame) -> Array:
+    """Whether the text of each item says anything; (items,) bool."""
+    said: Array = table["text"].str.strip().ne("").to_numpy()
+    return said
 
 
 class _Pass:
     """The pass over the blocks: what is counted and where rows go."""
 
-    def __init__(self, log: RawLog, config: PrepareConfig, users: Vocabulary, items: Vocabulary, out: Path) -> None:
+    def __init__(
+        self,
+        log: RawLog,
+        config: PrepareConfig,
+        users: Vocabulary,
+        items: Vocabulary,
+        out: Path,
+        described: Array | None,
+    ) -> None:
+        self.described, self.without_text = described, 0
         self.config, self.log, self.users, self.items, self.out = config, log, users, items, out
         self.known_items = len(items) if log.complete and log.items else None
         self.files: list[RawFile] = []
@@ -155,6 +175,11 @@ class _Pass:
         columns |= {"user": user, "item": item}
         if not inside.all():
             self.outside += int((~inside).sum())
+        if self.described is not None:
+            told = np.r_[self.described, False][np.minimum(item, len(self.described))]
+            self.without_text += int((inside & ~told).sum())
+            inside &= told
+        if not inside.all():
             columns = {role: values[inside] for role, values in columns.items()}
         if not len(columns["row"]):
             return

@@ -25,7 +25,10 @@ from hisac_lab.events.profile import ShardCounts, add_up, describe, profile
 from hisac_lab.events.records import Ingested, Leaks, Prepared, Sharded
 from hisac_lab.events.store import HISTORY_FEEDBACK, RANDOM, SPLITS
 
-LATER = {PrepareConfig: ("negatives_window", "new_items", "label_delay"), ColumnsConfig: ("decimal", "label_values")}
+LATER = {
+    PrepareConfig: ("items_without_text", "negatives_window", "new_items", "label_delay"),
+    ColumnsConfig: ("decimal", "label_values"),
+}
 """Settings that came later: at their defaults no protocol names them."""
 ITEM_FILES = ("items.parquet", "item_fields.npy", "vectors.npy", "users.parquet")
 

@@ -45,7 +45,9 @@ class Ingested(Output):
         roles: Columns of an event beside user, item and time.
         cuts: Begin of the validation and of the test period.
         shard_begins: First user of each shard, and the number of users.
-        untimed: Whether times are but places in an order.
+        events_without_text: int | None = None
+    untimed: Whether times are but places in an order.
+        events_without_text: Events left out because their items have no text; None where nobody asked for that.
     """
 
     source: Source

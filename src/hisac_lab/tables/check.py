@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from hisac_lab.base.artifacts import Array
 from hisac_lab.base.errors import UserError
 from hisac_lab.config.events import ColumnsConfig
 from hisac_lab.tables.columns import Column
@@ -288,6 +289,10 @@ def _check_items(found: Check, log: Guess, items: Guess) -> pd.Series[str]:
         rows = block.positions(np.flatnonzero(good)[twice])
         texts = [f"item {value!r} has two rows in the item table" for value in new[good][twice][:SHOWN]]
         collector.add(rows, name, "has two rows in the item table", "keep one of them", texts)
+        if items.text:
+            words = [block.columns[column].to_pandas().astype(str).str.strip() for column in items.text]
+            silent = np.flatnonzero(good & (pd.concat(words, axis=1) == "").all(axis=1).to_numpy())
+            _tell_silent(collector, block.positions(silent), items.text, new[silent][:SHOWN])
     found.problems += collector.problems()
     missing = sorted(set(found.survey.items.ids) - set(ids))
     if missing:
@@ -301,3 +306,10 @@ def _check_items(found: Check, log: Guess, items: Guess) -> pd.Series[str]:
     if not items.text:
         found.say(path, "no column describes an item in words", "name one in prepare.columns.text", "header")
     return ids
+
+
+def _tell_silent(collector: Collector, rows: Array, columns: Sequence[str], items: pd.Series[str]) -> None:
+    """Notes items without a text; `items` are the first of them."""
+    texts = [f"item {item!r} has no text" for item in items]
+    hint = "give it one; prepare.items_without_text and embed.without_text say what becomes of it"
+    collector.add(rows, ", ".join(columns), "item has no text", hint, texts, stops=False)

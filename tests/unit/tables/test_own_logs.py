@@ -14,8 +14,12 @@ import yaml
 from checked import pasted, run
 from tiny import make_log
 
+import hisac_lab as hl
+from hisac_lab.config.events import ColumnsConfig
 from hisac_lab.tables import feedback
+from hisac_lab.tables.check import check
 from hisac_lab.tables.guess import guess_log
+from hisac_lab.tables.layouts.own import item_table
 from hisac_lab.tables.looks import time_formats
 
 LOG = make_log()[0].rename(columns={"user": "user_id", "item": "item_id", "time": "timestamp"})
@@ -231,3 +235,28 @@ def test_words_of_an_official_layout_are_left_to_its_loader(tmp_path: Path) -> N
     found = guess_log(path)
     assert (found.official, found.label_values, found.doubts) == ("yambda", {}, {})
     assert "label" not in found.roles
+
+
+def test_items_without_text_are_told_and_their_events_can_be_left_out(tmp_path: Path) -> None:
+    ids = sorted(LOG["item_id"].astype(str).unique())
+    items = pd.DataFrame({"item_id": ids, "title": ["  " if item == ids[0] else f"Title {item}" for item in ids]})
+    log, table = write(tmp_path / "log.csv", LOG), write(tmp_path / "items.csv", items)
+    found = check(log, table)
+    assert not found.stops
+    (note,) = [problem for problem in found.problems if "no text" in problem.lines[0]]
+    assert f"item {ids[0]!r} has no text" in note.lines[0]
+    assert "prepare.items_without_text" in note.lines[0]
+    mentioned = int((LOG["item_id"].astype(str) == ids[0]).sum())
+    kept, dropped = (
+        hl.load(log, items=table).prepare(positive_from=4, min_history=0, **changes)
+        for changes in ({}, {"items_without_text": "drop"})
+    )
+    assert kept.store.manifest.events - dropped.store.manifest.events == mentioned > 0
+    assert ids[0] not in set(dropped.items["item"].to_numpy()[dropped.store.items])
+    assert ids[0] in set(kept.items["item"].to_numpy()[kept.store.items])
+
+
+def test_an_empty_column_among_those_of_the_text_leaves_no_mark(tmp_path: Path) -> None:
+    table = write(tmp_path / "items.csv", pd.DataFrame({"item_id": ["a", "b"], "title": ["A", ""], "note": ["", ""]}))
+    read = item_table(table, ColumnsConfig(text=("title", "note")))
+    assert read["text"].tolist() == ["A", ""]

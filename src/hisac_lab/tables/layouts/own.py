@@ -73,7 +73,9 @@ def item_table(path: Path, names: ColumnsConfig) -> pd.DataFrame:
         seen.update(frame["item"])
         frames.append(frame)
     table = pd.concat(frames, ignore_index=True)
-    items = pd.DataFrame({"item": table["item"], "text": table[list(names.text)].agg(". ".join, axis=1)})
+    parts = table[list(names.text)].to_numpy()
+    texts = [". ".join(part for part in row if part.strip()) for row in parts]
+    items = pd.DataFrame({"item": table["item"], "text": texts})
     for name in names.fields:
         items[name] = table[name]
     return items
