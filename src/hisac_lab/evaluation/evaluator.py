@@ -24,6 +24,7 @@ from hisac_lab.inference.records import Trained
 from hisac_lab.inference.runtime import Runtime
 from hisac_lab.models.backbone import Ranker
 from hisac_lab.ops.auc import weighted_auc
+from hisac_lab.ops.ranks import dense_rank
 
 ROW_CANDIDATES = 16
 
@@ -98,7 +99,7 @@ class Evaluator:
         runtime = Runtime.start(task.compute)
         store = EventStore.open(task.prepared)
         samples = store.samples("test")
-        user = np.unique(samples["user"], return_inverse=True)[1]
+        user = dense_rank(samples["user"])
         return cls(
             task,
             runtime,

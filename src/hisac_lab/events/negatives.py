@@ -16,6 +16,7 @@ from hisac_lab.base.artifacts import Array, load_array
 from hisac_lab.config.events import PrepareConfig
 from hisac_lab.events.touches import Touches
 from hisac_lab.ops.draws import distinct, uniform
+from hisac_lab.ops.ranks import dense_rank
 
 DAY = 86_400
 POSITIVES_SALT = 0x706F7369  # the draws of `positives_per_request` are not those of negatives
@@ -114,7 +115,7 @@ class Touched:
         ends = np.concatenate([low, high, np.maximum(last, 0)])
         below_low, below_high, place = self.touches.count(np.tile(start, 3), ends).reshape(3, -1)
         # Positives of a request with one window are a group: none of them is drawn for another.
-        _, group = np.unique(clicks.request[positives] * (len(self.touches) + 1) + low, return_inverse=True)
+        group = dense_rank(clicks.request[positives] * (len(self.touches) + 1) + low)
         blocked = np.flatnonzero((last >= low) & (last < high))
         blocked = blocked[np.lexsort((place[blocked], group[blocked]))]
         free = below_high - below_low - np.bincount(group[blocked], minlength=len(positives))[group]

@@ -1,6 +1,6 @@
-"""Ranks and order statistics in many suffixes of one array at once.
+"""Ranks, and order statistics in many suffixes of one array at once.
 
-The array is split by one bit of its values after the other, highest first: the levels of a wavelet tree (Grossi, Gupta
+For the suffixes, the array is split by one bit of its values after the other, highest first: the levels of a wavelet tree (Grossi, Gupta
 and Vitter, SODA 2003). All queries go down together, so that one level lies in memory at a time.
 """
 
@@ -13,6 +13,12 @@ import numpy as np
 import numpy.typing as npt
 
 Array = npt.NDArray[Any]
+
+
+def dense_rank(values: Array) -> Array:
+    """Place of each value among the distinct ones, from 0, by a stable sort; (n,) to (n,) int64."""
+    rank: Array = np.unique(values, return_index=True, return_inverse=True)[2]
+    return rank
 
 
 def count_below(values: Array, begin: Array, bound: Array) -> Array:

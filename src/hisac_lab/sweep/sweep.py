@@ -30,6 +30,7 @@ from hisac_lab.models.catalog import build
 from hisac_lab.models.contract import ItemSpace
 from hisac_lab.models.hisac import HiSACConfig
 from hisac_lab.ops.auc import weighted_auc
+from hisac_lab.ops.ranks import dense_rank
 from hisac_lab.sweep.records import TRIALS, Best, Swept
 from hisac_lab.sweep.rule import choose, describe
 from hisac_lab.sweep.study import Journal, Settings, TrialScores, run_study
@@ -90,8 +91,8 @@ def run_trial(task: TrialTask, settings: Settings) -> TrialScores:
     loader = Loader.of(model, valid, runtime)
     train(model, Loader.of(model, requests, runtime), loader, task.train, task.seed, what)
     logits = score(model, loader.counted(model))[valid.mask]
-    names, user = np.unique(np.repeat(valid.user, valid.mask.sum(axis=1)), return_inverse=True)
-    weights = draw_users(len(names), RESAMPLES, task.seed)
+    user = dense_rank(np.repeat(valid.user, valid.mask.sum(axis=1)))
+    weights = draw_users(int(user.max()) + 1, RESAMPLES, task.seed)
     aucs = weighted_auc(valid.labels[valid.mask], logits, weights, user)
     cost = count(model, loader).candidate_macs
     return TrialScores(tuple(round(float(auc), 6) for auc in aucs), round(cost))

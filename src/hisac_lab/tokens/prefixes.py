@@ -32,7 +32,8 @@ def prefixes(codes: Array) -> list[Prefixes]:
     above = np.zeros(len(codes), np.int64)
     for level in range(codes.shape[1]):
         width = int(codes[:, level].max(initial=0)) + 1
-        key, node, count = np.unique(above * width + codes[:, level], return_inverse=True, return_counts=True)
+        number = above * width + codes[:, level]
+        key, _, node, count = np.unique(number, return_index=True, return_inverse=True, return_counts=True)
         above = node.ravel().astype(np.int64)
         levels.append(Prefixes(above, key // width, key % width, count.astype(np.int64)))
     return levels

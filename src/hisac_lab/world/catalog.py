@@ -95,7 +95,7 @@ def write_catalog(catalog: Catalog, world: World, out: Path) -> None:
     Rows of both are in the order of the items' numbers.
     """
     random = np.random.default_rng([world.seed, 1])
-    order = np.argsort(catalog.number)
+    order = np.argsort(catalog.number, kind="stable")
     leaf = catalog.leaf[order]
     topic, subtopic, theme = np.unravel_index(leaf, world.topics)
     names = list(TOPICS)
