@@ -1,7 +1,7 @@
 """Ranks, and order statistics in many suffixes of one array at once.
 
-For the suffixes, the array is split by one bit of its values after the other, highest first: the levels of a wavelet tree (Grossi, Gupta
-and Vitter, SODA 2003). All queries go down together, so that one level lies in memory at a time.
+For the suffixes, the array is split by one bit of its values after the other, highest first: the levels of a wavelet
+tree (Grossi, Gupta and Vitter, SODA 2003). All queries go down together, so that one level lies in memory at a time.
 """
 
 from __future__ import annotations
