@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hisac_lab.ops.ranks import count_below, select
+from hisac_lab.ops.ranks import count_below, dense_rank, select
 
 
 @given(values=st.lists(st.integers(0, 40), min_size=1, max_size=60), seed=st.integers(0, 1000))
@@ -28,3 +28,9 @@ def test_no_query_and_no_value_are_no_error() -> None:
     none = np.zeros(0, np.int64)
     assert count_below(np.arange(3), none, none).shape == select(np.arange(3), none, none).shape == (0,)
     assert count_below(none, np.zeros(2, np.int64), np.array([0, 5])).tolist() == [0, 0]
+
+
+@given(st.lists(st.integers(-5, 5)))
+def test_a_dense_rank_is_the_place_among_the_distinct_values(values: list[int]) -> None:
+    distinct = sorted(set(values))
+    assert dense_rank(np.array(values, np.int64)).tolist() == [distinct.index(value) for value in values]
