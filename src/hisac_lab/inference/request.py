@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple, TypeAlias
@@ -203,7 +204,12 @@ class RequestReader:
             raise _fault(row, name, f"{values!r} holds no whole numbers", "give seconds, or labels 0, 1, 2") from error
 
     def _numbers(self, ids: Any) -> Ids:
-        return np.array([self.number.get(str(item), -1) for item in ids], np.int64)
+        return np.array([self._number_of(str(item)) for item in ids], np.int64)
+
+    def _number_of(self, item: str) -> int:
+        """An id as it stands, else as an own log is read: without blanks around it, its Unicode composed (NFC)."""
+        known = self.number.get(item)
+        return self.number.get(unicodedata.normalize("NFC", item.strip()), -1) if known is None else known
 
 
 def _left(rows: Sequence[Ids]) -> tuple[Ids, npt.NDArray[np.bool_]]:

@@ -199,6 +199,14 @@ def test_unknown_items_cost_their_own_score_only(tmp_path: Path) -> None:
     assert missing["scores"][0] == [None] * 3
 
 
+def test_an_id_is_read_as_an_own_log_is_unless_it_is_known_as_it_stands(tmp_path: Path) -> None:
+    served = _served("din-whole", tmp_path)
+    blanks = {"history_items": [f" {item}  " for item in REQUEST["history_items"]]}
+    assert _scores(served, REQUEST | blanks) == _scores(served, REQUEST)
+    served.reader.number |= {"caf\u00e9": 3, " i1": 4}
+    assert served.reader._numbers(["cafe\u0301", "caf\u00e9 ", " i1", "i1 ", "i\u03011"]).tolist() == [3, 3, 4, 1, -1]
+
+
 @pytest.mark.parametrize("name", ["hisac", "iat", "din-whole"])
 def test_requests_score_in_any_company_as_alone(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     served, random = _served(name, tmp_path), np.random.default_rng(0)
