@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import shutil
 from pathlib import Path
 
 import pytest
@@ -108,3 +109,17 @@ def test_a_damaged_bundle_is_not_mirrored(registry: Registry, run: Artifacts) ->
     with says(f"{path.parent}: is damaged: its SHA-256 is ", " was recorded; restore it with `dvc checkout`"):
         mirror(registry, run)
     assert counted(registry) == (0, [])
+
+
+def test_a_folder_may_have_an_apostrophe_and_blanks_in_its_name(
+    empty_store: Path, run: Artifacts, tmp_path: Path
+) -> None:
+    home = tmp_path / "o'brien's lab"
+    home.mkdir()
+    made = Artifacts(Path(shutil.copytree(run.root, home / "artifacts")))
+    with opened(empty_store, home) as registry:
+        top, _ = mirror(registry, made)
+        assert mirror(registry, made) == (top, False)
+        registry.promoter.promote("new", None, PromotionConfig())
+        assert registry.versions.alias("new", CHAMPION) is not None
+        assert registry.client.list_artifacts(top)
