@@ -8,33 +8,20 @@ from typing import Any
 
 import pytest
 import torch
-from kit import BACKBONE, DAY, ITEMS, WITHOUT_ID, ask, make_history, make_items, says
+from hisac_branch import LENGTHS, SPACE, make_branch, some_histories
+from kit import BACKBONE, DAY, ITEMS, WITHOUT_ID, ask, make_history, says
 from torch import Tensor
 
 from hisac_lab.codebook.votes import Agents
 from hisac_lab.models.catalog import build
 from hisac_lab.models.contract import History, UserState
-from hisac_lab.models.hisac import PAPER, HiSACBranch, HiSACConfig
+from hisac_lab.models.hisac import HiSACBranch, HiSACConfig
 
-SPACE = make_items()
-LENGTHS = [12, 1, 7, 0, 12]
 SWITCHES: dict[str, dict[str, Any]] = {
     "over behaviors": {},
     "over agents": {"softmax_over": "agents"},
     "hard": {"routing": "hard"},
 }
-
-
-def _branch(**changes: Any) -> HiSACBranch:
-    torch.manual_seed(0)
-    settings = PAPER.model_dump() | {"agents": 6, "depth": 2} | changes
-    return HiSACBranch(HiSACConfig.model_validate(settings), BACKBONE, SPACE)
-
-
-def _history() -> History:
-    history = make_history(LENGTHS)
-    history.items[0, 5], history.items[2, -1] = WITHOUT_ID
-    return history
 
 
 def _events(history: History, seed: int = 0) -> Tensor:
@@ -85,7 +72,7 @@ def _by_hand(branch: HiSACBranch, history: History) -> Tensor:
 @pytest.mark.parametrize("vote", ["tree", "flat"])
 @pytest.mark.parametrize("switch", SWITCHES)
 def test_routing_matches_the_formula(switch: str, vote: str) -> None:
-    branch, history = _branch(**SWITCHES[switch], vote=vote, temperature=0.4), _history()
+    branch, history = make_branch(**SWITCHES[switch], vote=vote, temperature=0.4), some_histories()
     found = branch.route(history, branch.agents(history))
     torch.testing.assert_close(found.double(), _by_hand(branch, history), atol=1e-5, rtol=1e-4)
 
@@ -93,7 +80,7 @@ def test_routing_matches_the_formula(switch: str, vote: str) -> None:
 @pytest.mark.parametrize("temperature", [0.05, 0.3, 5.0])
 @pytest.mark.parametrize("switch", SWITCHES)
 def test_routing_rows_sum_to_one(switch: str, temperature: float) -> None:
-    branch, history = _branch(**SWITCHES[switch], temperature=temperature), _history()
+    branch, history = make_branch(**SWITCHES[switch], temperature=temperature), some_histories()
     agents = branch.agents(history)
     sums = branch.route(history, agents).sum(dim=2)
     torch.testing.assert_close(sums, (agents.nodes >= 0).float(), atol=1e-5, rtol=0)
@@ -101,7 +88,7 @@ def test_routing_rows_sum_to_one(switch: str, temperature: float) -> None:
 
 @pytest.mark.parametrize("switch", SWITCHES)
 def test_padding_and_items_without_id_are_not_routed(switch: str) -> None:
-    branch, history = _branch(**SWITCHES[switch]), _history()
+    branch, history = make_branch(**SWITCHES[switch]), some_histories()
     alpha = branch.route(history, branch.agents(history))
     assert not alpha.transpose(1, 2)[~_routed(history)].any()
     if switch == "over behaviors":
@@ -111,7 +98,7 @@ def test_padding_and_items_without_id_are_not_routed(switch: str) -> None:
 
 def test_with_the_softmax_over_agents_every_behavior_spends_mass_one() -> None:
     """Undoing the division by an agent's mass, the shares of a behavior sum to one."""
-    branch, history = _branch(softmax_over="agents", temperature=0.4), _history()
+    branch, history = make_branch(softmax_over="agents", temperature=0.4), some_histories()
     alpha = branch.route(history, branch.agents(history)).double()
     for row, mine, behaviors in _cells(branch, history):
         if not mine:
@@ -124,7 +111,7 @@ def test_with_the_softmax_over_agents_every_behavior_spends_mass_one() -> None:
 
 
 def test_hard_routing_is_the_mean_over_an_agents_own_leaf() -> None:
-    branch, history = _branch(routing="hard"), _history()
+    branch, history = make_branch(routing="hard"), some_histories()
     agents, events = branch.agents(history), _events(history)
     mixed = branch.route(history, agents) @ events
     leaves = branch.item_leaf[history.items]
@@ -140,7 +127,7 @@ def test_hard_routing_is_the_mean_over_an_agents_own_leaf() -> None:
 
 @pytest.mark.parametrize("switch", ["over behaviors", "over agents"])
 def test_a_hot_temperature_gives_every_agent_the_plain_mean(switch: str) -> None:
-    branch, history = _branch(**SWITCHES[switch], temperature=1e7), _history()
+    branch, history = make_branch(**SWITCHES[switch], temperature=1e7), some_histories()
     agents, events, routed = branch.agents(history), _events(history), _routed(history)
     mixed = branch.route(history, agents) @ events
     for row in range(len(LENGTHS)):
@@ -150,14 +137,14 @@ def test_a_hot_temperature_gives_every_agent_the_plain_mean(switch: str) -> None
 
 
 def test_a_cold_temperature_picks_the_nearest_behavior() -> None:
-    branch, history = _branch(temperature=1e-4), make_history([9])
+    branch, history = make_branch(temperature=1e-4), make_history([9])
     alpha = branch.route(history, branch.agents(history))
     assert (alpha.max(dim=2).values > 0.3).all()  # at most a few repeats of one item share an agent
 
 
 @pytest.mark.parametrize("switch", ["over behaviors", "over agents"])
 def test_the_order_of_the_history_does_not_matter_without_decay(switch: str) -> None:
-    branch = _branch(**SWITCHES[switch], agents=1, depth=1, budgets=None)
+    branch = make_branch(**SWITCHES[switch], agents=1, depth=1, budgets=None)
     history = make_history([11])
     order = torch.randperm(11, generator=torch.Generator().manual_seed(0))
     events = _events(history)
@@ -175,7 +162,7 @@ def test_pruned_behaviors_still_count() -> None:
     history = make_history([12])
     reach = {}
     for routing in ("soft", "hard"):
-        branch = _branch(budgets=(1, 1), temperature=0.5, routing=routing)
+        branch = make_branch(budgets=(1, 1), temperature=0.5, routing=routing)
         events = _events(history).requires_grad_()
         state = branch.encode(history, events)
         assert state["keys"].shape[1] == 1
@@ -191,7 +178,7 @@ def test_pruned_behaviors_still_count() -> None:
 @pytest.mark.parametrize("days", [1, 30, 365])
 def test_old_events_decay(days: int) -> None:
     """A history that is older by some days reaches the agents weaker by exp(-rate * days), and the rate is learned."""
-    branch, history = _branch(), make_history([8, 5])
+    branch, history = make_branch(), make_history([8, 5])
     older = dataclasses.replace(history, ages=history.ages + days * DAY * history.mask)
     events = _events(history)
     now, then = branch.encode(history, events), branch.encode(older, events)
@@ -213,7 +200,7 @@ def test_frozen_parts_get_no_gradient() -> None:
     assert isinstance(branch, HiSACBranch)
     frozen = {name: part.clone() for name, part in model.named_buffers()}
     assert {name.split(".")[-1] for name in frozen} >= {"semantic", "fields", "leaf_vectors", "item_leaf", "parents_0"}
-    history = _history()
+    history = some_histories()
     assert not branch.route(history, branch.agents(history)).requires_grad
     optimizer = torch.optim.Adam(model.parameters(), lr=0.1)
     for _ in range(3):
@@ -253,8 +240,8 @@ def _plain_attention(branch: HiSACBranch, state: dict[str, Tensor], queries: Ten
 @pytest.mark.parametrize("weight", ["bias", "factor", "none"])
 def test_candidates_see_the_history_through_agents_only(weight: str, heads: int) -> None:
     """The state is K agents however long the history, and the answer is plain multi-head attention over them."""
-    branch = _branch(weight=weight, heads=heads)
-    history, queries = _history(), torch.randn(5, 3, BACKBONE.dim)
+    branch = make_branch(weight=weight, heads=heads)
+    history, queries = some_histories(), torch.randn(5, 3, BACKBONE.dim)
     state = branch.encode(history, _events(history))
     assert set(state) == {"keys", "values", "bias"}
     long = branch.encode(make_history([200]), torch.randn(1, 200, BACKBONE.dim))
@@ -267,7 +254,7 @@ def test_candidates_see_the_history_through_agents_only(weight: str, heads: int)
 
 def test_vote_weight_is_a_bias() -> None:
     """log(share of votes) on the score: the same as if each agent stood there once per vote."""
-    branch, history = _branch(), _history()
+    branch, history = make_branch(), some_histories()
     state, agents = branch.encode(history, _events(history)), branch.agents(history)
     real = agents.nodes >= 0
     shares = agents.votes / agents.votes.sum(dim=1, keepdim=True)
@@ -279,9 +266,9 @@ def test_vote_weight_is_a_bias() -> None:
 
 
 def test_vote_weight_can_be_a_factor_or_nothing() -> None:
-    history = _history()
-    states = {name: _branch(weight=name).encode(history, _events(history)) for name in ("bias", "factor", "none")}
-    agents = _branch().agents(history)
+    history = some_histories()
+    states = {name: make_branch(weight=name).encode(history, _events(history)) for name in ("bias", "factor", "none")}
+    agents = make_branch().agents(history)
     real, weights = agents.nodes >= 0, agents.weights()[..., None]
     for name in ("keys", "values"):
         torch.testing.assert_close(states["none"][name], states["bias"][name])
@@ -292,17 +279,17 @@ def test_vote_weight_can_be_a_factor_or_nothing() -> None:
 
 
 def test_a_high_weight_temperature_evens_the_weights() -> None:
-    history = _history()
-    real = _branch().agents(history).nodes >= 0
+    history = some_histories()
+    real = make_branch().agents(history).nodes >= 0
     spread = [
-        float(_branch(weight_temperature=heat).encode(history, _events(history))["bias"][0][real[0]].std())
+        float(make_branch(weight_temperature=heat).encode(history, _events(history))["bias"][0][real[0]].std())
         for heat in (0.5, 1.0, 4.0)
     ]
     assert spread[0] > spread[1] > spread[2] > 0
 
 
-def test_a_history_without_agents_answers_like_no_history() -> None:
-    branch = _branch()
+def test_a_history_without_agents_answers_like_nosome_histories() -> None:
+    branch = make_branch()
     history = make_history([3, 0])
     history.items[0] = WITHOUT_ID[0]
     state = branch.encode(history, _events(history))
@@ -311,7 +298,7 @@ def test_a_history_without_agents_answers_like_no_history() -> None:
 
 
 def test_agents_given_beforehand_are_not_counted_again() -> None:
-    branch, history = _branch(), make_history([12])
+    branch, history = make_branch(), make_history([12])
     leaf = branch.item_leaf[history.items[0, -1]].view(1, 1)
     given = dataclasses.replace(history, agents=Agents(leaf, torch.ones_like(leaf)))
     assert branch.encode(given, _events(history))["keys"].shape[1] == 1
@@ -319,7 +306,7 @@ def test_agents_given_beforehand_are_not_counted_again() -> None:
 
 @pytest.mark.parametrize("depth", [1, 2, 3])
 def test_a_depth_uses_the_first_levels_of_the_codebook(depth: int) -> None:
-    branch = _branch(depth=depth, agents=4)
+    branch = make_branch(depth=depth, agents=4)
     assert len(branch.parents) == len(branch.budgets) == depth
     assert branch.item_leaf.tolist() == SPACE.codebook.item_nodes[:, depth - 1].tolist()
 
@@ -338,8 +325,8 @@ def test_a_depth_uses_the_first_levels_of_the_codebook(depth: int) -> None:
 )
 def test_settings_that_do_not_fit_are_refused(changes: dict[str, Any], parts: tuple[str, ...]) -> None:
     with says("settings", *parts):
-        _branch(**changes)
+        make_branch(**changes)
 
 
 def test_depth_null_takes_all_levels_and_budgets_override_agents() -> None:
-    assert _branch(depth=None, budgets=(3, 2, 1), agents=ITEMS).budgets == (3, 2, 1)
+    assert make_branch(depth=None, budgets=(3, 2, 1), agents=ITEMS).budgets == (3, 2, 1)

@@ -4,32 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Any
 
 import pytest
 import torch
-from kit import BACKBONE, WITHOUT_ID, ask, make_history, make_items
+from hisac_branch import LENGTHS, SPACE, make_branch, some_histories
+from kit import BACKBONE, WITHOUT_ID, ask, make_history
 from torch import Tensor
 
 from hisac_lab.models.contract import History, UserState
 from hisac_lab.models.heads import BROAD, SHARP, Kernel, TargetHeads
 from hisac_lab.models.hisac import PAPER, HiSACBranch, HiSACConfig
 
-SPACE = make_items()
-LENGTHS = [12, 1, 7, 0, 12]
 ITEMS = torch.tensor([[3, 20, 7, WITHOUT_ID[0]]]).expand(5, -1)
-
-
-def _branch(**changes: Any) -> HiSACBranch:
-    torch.manual_seed(0)
-    settings = PAPER.model_dump() | {"agents": 6, "depth": 2} | changes
-    return HiSACBranch(HiSACConfig.model_validate(settings), BACKBONE, SPACE)
-
-
-def _history() -> History:
-    history = make_history(LENGTHS)
-    history.items[0, 5], history.items[2, -1] = WITHOUT_ID
-    return history
 
 
 def _drawn(*shape: int, seed: int = 0) -> Tensor:
@@ -69,7 +55,7 @@ def _by_hand(branch: HiSACBranch, state: dict[str, Tensor], vectors: Tensor, age
 @pytest.mark.parametrize("weight", ["bias", "none"])
 @pytest.mark.parametrize("score", ["frozen", "both", "learned"])
 def test_a_frozen_score_is_the_distance_over_a_temperature_per_head(score: str, weight: str, heads: int) -> None:
-    branch, history, vectors = _branch(score=score, weight=weight, heads=heads), _history(), _drawn(5, 4)
+    branch, history, vectors = make_branch(score=score, weight=weight, heads=heads), some_histories(), _drawn(5, 4)
     with torch.no_grad():
         state = branch.encode(history, _drawn(*history.items.shape))
         found = branch.attend(UserState(state), ask(vectors, ITEMS))
@@ -79,7 +65,7 @@ def test_a_frozen_score_is_the_distance_over_a_temperature_per_head(score: str, 
 
 
 def test_a_candidate_without_a_frozen_vector_is_answered_by_votes_alone() -> None:
-    branch, history = _branch(score="frozen"), make_history([12])
+    branch, history = make_branch(score="frozen"), make_history([12])
     state = branch.encode(history, _drawn(1, 12))
     answer = branch.attend(UserState(state), ask(_drawn(1, 1), torch.tensor([[WITHOUT_ID[0]]])))
     shares = branch.agents(history).weights()[..., None]
@@ -89,7 +75,7 @@ def test_a_candidate_without_a_frozen_vector_is_answered_by_votes_alone() -> Non
 def test_temperatures_start_between_a_sharp_and_a_broad_one_and_stay_positive() -> None:
     for heads, wanted in ((4, [SHARP, 0.1148, 0.2196, BROAD]), (1, [math.sqrt(SHARP * BROAD)])):
         assert Kernel(heads).log_tau.exp().tolist() == pytest.approx(wanted, rel=1e-3)
-    branch, history = _branch(score="frozen"), _history()
+    branch, history = make_branch(score="frozen"), some_histories()
     optimizer = torch.optim.SGD(branch.parameters(), lr=100.0)
     state = branch.encode(history, _drawn(*history.items.shape))
     branch.attend(UserState(state), ask(_drawn(5, 4), ITEMS)).square().sum().backward()
@@ -104,13 +90,13 @@ def test_temperatures_start_between_a_sharp_and_a_broad_one_and_stay_positive() 
 @pytest.mark.parametrize("route_by", ["events", "items", "leaves"])
 @pytest.mark.parametrize("pruned", ["dropped", "routed"])
 def test_facts_are_added_to_the_values_whatever_is_routed(route_by: str, pruned: str) -> None:
-    branch, history = _branch(route_by=route_by, pruned=pruned, facts=True), _history()
+    branch, history = make_branch(route_by=route_by, pruned=pruned, facts=True), some_histories()
     agents, events = branch.agents(history), _drawn(*history.items.shape)
     state = branch.encode(history, events)
     assert branch.told is not None
     assert agents.facts is not None
     assert agents.facts.shape[2] == 2 + len(branch.config.half_lives)
-    plain = _branch(route_by=route_by, pruned=pruned).encode(history, events)
+    plain = make_branch(route_by=route_by, pruned=pruned).encode(history, events)
     torch.testing.assert_close(state["values"], plain["values"] + branch.told(agents.facts.log1p()))
     for name in ("keys", "bias"):
         torch.testing.assert_close(state[name], plain[name])
@@ -123,7 +109,7 @@ def test_facts_are_added_to_the_values_whatever_is_routed(route_by: str, pruned:
 
 def test_sums_are_counts_weighed_by_distance() -> None:
     """log(1 + sum of exp(-gap / tau) n) per head and count, not divided by the sum of the weights."""
-    branch, history = _branch(sums=True, pruned="routed", half_lives=(2.0, 50.0)), _history()
+    branch, history = make_branch(sums=True, pruned="routed", half_lives=(2.0, 50.0)), some_histories()
     assert branch.sums is not None
     seen: list[Tensor] = []
     branch.sums.out.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
@@ -162,7 +148,7 @@ def _all_behaviors(branch: HiSACBranch, state: dict[str, Tensor], history: Histo
 @pytest.mark.parametrize("score", ["frozen", "learned", "both"])
 def test_attention_over_agents_is_attention_over_behaviors_with_their_keys(score: str) -> None:
     """With every leaf an agent, hard routing and log votes: log n on the score and mean values lose nothing."""
-    branch, history = _branch(score=score, every_leaf=True, routing="hard"), make_history([40, 12, 0, 25], items=9)
+    branch, history = make_branch(score=score, every_leaf=True, routing="hard"), make_history([40, 12, 0, 25], items=9)
     events, candidates = _drawn(*history.items.shape), ask(_drawn(4, 4), ITEMS[:4])
     state = branch.encode(history, events)
     assert state["values"].shape[1] < 9
@@ -174,7 +160,7 @@ def test_attention_over_agents_is_attention_over_behaviors_with_their_keys(score
 
 
 def test_a_frozen_reader_keeps_leaves_and_no_keys() -> None:
-    frozen, learned = (_branch(score=score) for score in ("frozen", "learned"))
+    frozen, learned = (make_branch(score=score) for score in ("frozen", "learned"))
     history = make_history([30])
     kept = frozen.agents(history).nodes.shape[1]
     assert frozen.cost(history).state_bytes == learned.cost(history).state_bytes - kept * (4 * BACKBONE.dim - 8)
@@ -185,7 +171,7 @@ def test_a_frozen_reader_keeps_leaves_and_no_keys() -> None:
 
 
 def test_agents_without_facts_are_refused_where_facts_are_read() -> None:
-    branch, history = _branch(sums=True), make_history([4])
+    branch, history = make_branch(sums=True), make_history([4])
     bare = dataclasses.replace(history, agents=dataclasses.replace(branch.agents(history), facts=None))
     with pytest.raises(AssertionError, match="counted without facts"):
         branch.encode(bare, _drawn(1, 4))
@@ -195,6 +181,6 @@ def test_the_papers_reading_is_the_named_one() -> None:
     """What a leaderboard writes out for `hisac_paper`: nothing of ours is on."""
     assert HiSACConfig(score="learned", facts=False, pruned="dropped") == PAPER
     assert HiSACBranch.examples["hisac_paper"] == PAPER.model_copy(update={"agents": 8})
-    branch, history = _branch(), _history()
+    branch, history = make_branch(), some_histories()
     assert set(branch.encode(history, _drawn(*history.items.shape))) == {"keys", "values", "bias"}
     assert branch.agents(history).facts is None

@@ -8,33 +8,20 @@ from typing import Any
 
 import pytest
 import torch
-from kit import BACKBONE, WITHOUT_ID, make_history, make_items
+from hisac_branch import LENGTHS, SPACE, make_branch, some_histories
+from kit import BACKBONE, WITHOUT_ID, make_history
 from torch import Tensor
 
 from hisac_lab.models.contract import Candidates, History, UserState
-from hisac_lab.models.hisac import PAPER, HiSACBranch, HiSACConfig
+from hisac_lab.models.hisac import HiSACConfig
 from hisac_lab.models.path_votes import PathVotes, VotesBranch, VotesConfig
 
-SPACE = make_items()
 HEADS = HiSACConfig().heads
-LENGTHS = [12, 1, 7, 0, 12]
 SWITCHES: dict[str, dict[str, Any]] = {
     "over behaviors": {},
     "over agents": {"softmax_over": "agents"},
     "hard": {"routing": "hard"},
 }
-
-
-def _branch(**changes: Any) -> HiSACBranch:
-    torch.manual_seed(0)
-    settings = PAPER.model_dump() | {"agents": 6, "depth": 2} | changes
-    return HiSACBranch(HiSACConfig.model_validate(settings), BACKBONE, SPACE)
-
-
-def _history() -> History:
-    history = make_history(LENGTHS)
-    history.items[0, 5], history.items[2, -1] = WITHOUT_ID
-    return history
 
 
 def _events(history: History) -> Tensor:
@@ -59,7 +46,7 @@ def test_routing_each_item_once_gives_the_same_numbers(switch: str, weight: str)
     history = _repeating()
     states, routes = [], []
     for by in ("events", "items"):
-        branch = _branch(**SWITCHES[switch], weight=weight, route_by=by, temperature=0.3)
+        branch = make_branch(**SWITCHES[switch], weight=weight, route_by=by, temperature=0.3)
         states.append(branch.encode(history, _events(history)))
         routes.append(branch.route(history, branch.agents(history)))
     assert branch.units(history).values.shape[1] <= 7
@@ -72,7 +59,7 @@ def test_routing_each_item_once_gives_the_same_numbers(switch: str, weight: str)
 def test_routing_by_leaf_is_exact_where_items_lie_on_their_leaf(switch: str) -> None:
     """Hard routing knows leaves only; soft routing is off by how far items lie from their leaf."""
     history = _repeating()
-    plain, rough = (_branch(**SWITCHES[switch], route_by=by, temperature=0.3) for by in ("events", "leaves"))
+    plain, rough = (make_branch(**SWITCHES[switch], route_by=by, temperature=0.3) for by in ("events", "leaves"))
     routes = [one.route(history, one.agents(history)) for one in (plain, rough)]
     off = float((routes[0] - routes[1]).abs().sum() / routes[0].sum())
     assert off == 0 if switch == "hard" else 0.01 < off < 0.3
@@ -87,7 +74,7 @@ def test_routing_by_leaf_is_exact_where_items_lie_on_their_leaf(switch: str) -> 
 
 
 def test_without_hierarchical_voting_every_observed_leaf_is_an_agent() -> None:
-    branch, history = _branch(every_leaf=True, agents=999), _history()
+    branch, history = make_branch(every_leaf=True, agents=999), some_histories()
     agents, routed = branch.agents(history), _routed(history)
     for row in range(len(LENGTHS)):
         leaves = branch.item_leaf[history.items[row]][routed[row]].tolist()
@@ -98,7 +85,7 @@ def test_without_hierarchical_voting_every_observed_leaf_is_an_agent() -> None:
 
 def test_shuffled_ids_route_by_the_embeddings_of_other_items() -> None:
     """The control keeps tree and geometry and breaks what an ID says of its item."""
-    own, shuffled = _branch(), _branch(ids="shuffled")
+    own, shuffled = make_branch(), make_branch(ids="shuffled")
     assert torch.equal(own.leaf_vectors, shuffled.leaf_vectors)
     assert sorted(own.item_leaf.tolist()) == sorted(shuffled.item_leaf.tolist())
     assert not torch.equal(own.item_leaf, shuffled.item_leaf)
@@ -112,7 +99,7 @@ def test_shuffled_ids_route_by_the_embeddings_of_other_items() -> None:
 
 def test_agents_can_stand_in_front_of_a_transformer_block() -> None:
     """The compressed sequence goes through the block, and candidates attend to its outputs."""
-    branch, history = _branch(reader="transformer"), _history()
+    branch, history = make_branch(reader="transformer"), some_histories()
     assert branch.block is not None
     with torch.no_grad():
         state = branch.encode(history, _events(history))
@@ -131,7 +118,7 @@ def test_agents_can_stand_in_front_of_a_transformer_block() -> None:
 
 def test_a_candidate_is_told_the_votes_of_its_own_path() -> None:
     """Per level: whether a behavior was there, the log of how many, the log of the days since the newest."""
-    branch = _branch(path_votes=True)
+    branch = make_branch(path_votes=True)
     history = make_history([40, 0, 9], items=7)
     items = torch.tensor([[3, WITHOUT_ID[0], 20]]).expand(3, -1)
     assert branch.path is not None
