@@ -128,15 +128,15 @@ def domain(store: EventStore, inside: Array) -> Domain:
     return Domain(described, samples)
 
 
-def score(part: Domain, plan: Plan, config: ModelConfig, what: str) -> list[Array]:
+def score(target: Domain, plan: Plan, config: ModelConfig, what: str) -> list[Array]:
     """Test logits of each seed, in the order of the test samples."""
     scores, settings = [], plan.params.train
-    requests = {split: Requests.of(part.store, part.samples[split], settings.max_candidates) for split in SPLITS}
+    requests = {split: Requests.of(target.store, target.samples[split], settings.max_candidates) for split in SPLITS}
     for seed in range(plan.seeds):
         model = build(config, plan.params.backbone, plan.items, seed)
         loaders = {split: Loader.of(model, one, plan.runtime, plan.stored) for split, one in requests.items()}
         train(model, loaders["train"], loaders["valid"], settings, seed, f"{what}, seed {seed}")
-        logits = np.zeros(len(part.samples["test"]))
+        logits = np.zeros(len(target.samples["test"]))
         test = requests["test"]
         logits[test.sample[test.mask]] = loader.score(model, loaders["test"])[test.mask]
         scores.append(logits)

@@ -156,13 +156,13 @@ class Model:
         texts, with_id = table["text"].astype(str).tolist(), np.flatnonzero(book.item_nodes[:, 0] >= 0)
         rows = [
             {
-                "agent": "-".join(map(str, book.path(one.node, one.level))),
-                "votes": one.votes / votes.unit,
-                "share": round(one.votes / portrait.votes, 3),
-                "words": ", ".join(words_of(texts, book.items_at(one.node, one.level), with_id, WORDS)),
-                "nearest": "; ".join(titles[at] for at in typical(book, vectors, one.node, one.level, TITLES)),
+                "agent": "-".join(map(str, book.path(agent.node, agent.level))),
+                "votes": agent.votes / votes.unit,
+                "share": round(agent.votes / portrait.votes, 3),
+                "words": ", ".join(words_of(texts, book.items_at(agent.node, agent.level), with_id, WORDS)),
+                "nearest": "; ".join(titles[at] for at in typical(book, vectors, agent.node, agent.level, TITLES)),
             }
-            for one in portrait.agents
+            for agent in portrait.agents
         ]
         held = f"{len(rows)} agents hold {portrait.covered:.0%} of the votes"
         return AgentTable(

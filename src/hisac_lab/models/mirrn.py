@@ -152,11 +152,11 @@ class MIRRNBranch(LongBranch):
         far = torch.log2(1.0 + from_newest.double()).long().clamp(max=PLACES - 1)
         chosen = (chosen_events(state, candidates, places) + 0.02 * self.place(far)) * valid[..., None]
         groups = (slice(None, count), slice(count, count + 1), slice(count + 1, None))
-        routes = [one(chosen[:, part]) for one, part in zip(self.filters, groups, strict=True)]
+        routes = [one(chosen[:, group]) for one, group in zip(self.filters, groups, strict=True)]
         answers = torch.cat(
             [
-                (route * valid[:, part, :, None]).sum(dim=2) / valid[:, part].sum(dim=2)[..., None].clamp(min=1)
-                for route, part in zip(routes, groups, strict=True)
+                (route * valid[:, group, :, None]).sum(dim=2) / valid[:, group].sum(dim=2)[..., None].clamp(min=1)
+                for route, group in zip(routes, groups, strict=True)
             ],
             dim=1,
         )  # (R, C + 2, D)
