@@ -7,7 +7,7 @@ semantic space.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any, ClassVar, Literal
@@ -158,6 +158,7 @@ class ItemSpace:
             "width": self.semantic.shape[1],
             "field_sizes": list(self.field_sizes),
             "nodes": [len(parent) for parent in self.codebook.parents],
+            "codes": [int(codes.max(initial=0)) + 1 for codes in self.codebook.codes],
             "routed_width": None if self.codebook.item_vectors is None else self.codebook.item_vectors.shape[1],
             **({"flat": flat} if flat else {}),
             **({} if self.feedback is None else {"feedback": self.feedback.facts()}),
@@ -170,6 +171,7 @@ class ItemSpace:
         width: int,
         field_sizes: list[int],
         nodes: list[int],
+        codes: Sequence[int] = (),
         routed_width: int | None = None,
         flat: Mapping[str, int] = MappingProxyType({}),
         feedback: dict[str, Any] | None = None,
@@ -180,6 +182,10 @@ class ItemSpace:
             vectors=tuple(torch.zeros(count, routed_width or width).numpy() for count in nodes),
             counts=tuple(torch.zeros(count, dtype=torch.int64).numpy() for count in nodes),
             item_nodes=torch.zeros(items, len(nodes), dtype=torch.int64).numpy(),
+            codes=tuple(
+                torch.full((count,), most - 1, dtype=torch.int64).numpy()
+                for count, most in zip(nodes, codes, strict=False)
+            ),
             item_vectors=None if routed_width is None else torch.zeros(items, routed_width).numpy(),
             flat={
                 name: FlatBook(torch.zeros(count, width).numpy(), torch.zeros(items, dtype=torch.int64).numpy())
@@ -256,8 +262,10 @@ class LongBranch(Kind, nn.Module, ABC):
         answers: Whether what `attend` gives passes the gate into the tower.
         extra_width: Columns of `extra`, which the tower sees as they are.
         standardizes: Whether it looks at a sample of the training set before the first step (see `standardize`).
+        id_vectors: Vectors of the item table alone, (...) int64 to (..., D); the ranker it stands in hands it over.
     """
 
+    id_vectors: Callable[[Tensor], Tensor]
     ordered: bool = False
     lazy: bool = False
     embeds: bool = True

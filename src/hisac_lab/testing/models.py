@@ -314,7 +314,10 @@ class ModelContract:
             encode = counter.get_total_flops() // 2
             wanted = asked(model, state, candidates)
             with FlopCounterMode(display=False) as counter:
-                branch.attend(state, wanted)
+                if branch.answers:
+                    branch.attend(state, wanted)
+                if branch.extra_width:
+                    branch.extra(state, wanted)
             attend = counter.get_total_flops() // 2
         declared = branch.cost(history)
         assert UserState(tensors).bytes == declared.state_bytes
