@@ -149,7 +149,7 @@ class Model:
         assert self.data.embedded is not None
         book = Codebook.open(self.data.codebook)
         vectors = load_array(self.data.embedded, "embeddings") if book.item_vectors is None else book.item_vectors
-        votes = votes_of(config, book, store, number)
+        votes = votes_of(config, self._loaded[0].backbone, book, store, number)
         book, portrait = votes.book, votes.portrait
         table = self.data.items
         titles = table["title" if "title" in table else "text"].astype(str).tolist()
@@ -166,7 +166,9 @@ class Model:
         ]
         held = f"{len(rows)} agents hold {portrait.covered:.0%} of the votes"
         return AgentTable(
-            pd.DataFrame(rows), portrait.covered, f"user {user}: {portrait.behaviors:,} behaviors, {held}"
+            pd.DataFrame(rows),
+            portrait.covered,
+            f"user {user}: {portrait.behaviors + votes.silent:,} behaviors, {held}",
         )
 
     @cached_property

@@ -162,8 +162,7 @@ class Ranker(nn.Module):
             asked = Candidates(candidates, queries, answers[0], self.embed)
             if self.gate is not None:
                 answers.append(self.gate * self.long.attend(state, asked))
-            if self.long.extra_width:
-                straight.append(self.long.extra(state, asked))
+            straight.append(self.long.extra(state, asked))
         return torch.cat([queries, *answers, *(queries * one for one in answers), *straight], dim=-1)
 
     def score(self, state: UserState, candidates: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ from hisac_lab.codebook.tree import Codebook
 from hisac_lab.codebook.votes import Agents
 from hisac_lab.config.model import BackboneConfig, ModelConfig
 from hisac_lab.events.batches import HistoryArrays
-from hisac_lab.events.feedback import Levels
+from hisac_lab.events.feedback import UNKNOWN, Levels, VotesFrom, first_voting
 from hisac_lab.events.instances import InstanceQuery
 from hisac_lab.models.instances import Instances
 
@@ -59,6 +59,17 @@ class History:
         if arrays.feedback is None:
             return history
         return replace(history, feedback=torch.from_numpy(arrays.feedback).to(device))
+
+    def voters(self, positive: int) -> History:
+        """The events that vote: not those whose feedback is known and below the level `positive`; gaps stay masked."""
+        return replace(self, mask=self.mask & ~self._negative(positive), agents=None)
+
+    def negatives(self, positive: int) -> History:
+        """All other events: feedback is known and below the level `positive`; gaps stay masked."""
+        return replace(self, mask=self.mask & self._negative(positive), agents=None)
+
+    def _negative(self, positive: int) -> Tensor:
+        return (self.feedback != UNKNOWN) & (self.feedback < positive)
 
     def last(self, count: int) -> History:
         """The most recent `count` events of each history."""
@@ -196,6 +207,10 @@ class ItemSpace:
         known = None if feedback is None else Levels.model_validate(feedback)
         return cls(torch.zeros(items, width), fields, tuple(field_sizes), book, known)
 
+    def first_voting(self, votes_from: VotesFrom) -> int:
+        """The lowest level of feedback whose events vote; 0: all do."""
+        return first_voting(self.feedback, votes_from)
+
     def shuffled(self, seed: int) -> ItemSpace:
         """Embeddings and semantic IDs change places among the items that have one; fields stay. A control."""
         with_id = torch.from_numpy(self.codebook.item_nodes[:, 0] >= 0).nonzero()[:, 0]
@@ -296,8 +311,8 @@ class LongBranch(Kind, nn.Module, ABC):
         """Answers each candidate from the state; (R, C, D)."""
 
     def extra(self, state: UserState, candidates: Candidates) -> Tensor:
-        """Features of each candidate for the tower, past the gate; (R, C, `extra_width`) float32."""
-        raise NotImplementedError
+        """Features of each candidate for the tower, past the gate; (R, C, `extra_width`) float32. None by default."""
+        return candidates.vectors[..., :0]
 
     def standardize(self, batches: Iterable[tuple[History, Tensor, Tensor]]) -> None:
         """Takes shift and scale of its features from training requests, once, into buffers.

@@ -24,6 +24,12 @@ CARD = (
         "test_vote_agrees_with_reference",
     ),
     CardLine(
+        "events whose feedback is known to be negative neither vote nor are routed (setting `votes_from`)",
+        "inferred",
+        "docs/papers/hisac.md#additions-of-ours",
+        "test_what_was_disliked_does_not_vote",
+    ),
+    CardLine(
         "a vote halves with age (switch `vote_half_life`, off by default)",
         "inferred",
         "docs/papers/hisac.md#additions-of-ours",

@@ -251,7 +251,7 @@ class ModelContract:
             moved = max(moved, (moved_answers - answers).abs().max().item())
         assert moved > 1e-4 if branch.ordered else moved < 1e-5
 
-    @suits(lambda config, branch: branch is not None and branch.extra_width > 0)
+    @suits(lambda config, branch: branch is not None)
     def test_features_for_the_tower_are_as_wide_as_declared(self, model: Ranker, history: History) -> None:
         branch, state = _long(model), model.encode(history)
         extra = branch.extra(state, asked(model, state, CANDIDATES))
