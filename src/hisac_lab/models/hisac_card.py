@@ -48,6 +48,12 @@ CARD = (
         "test_agents_are_observed_leaves_and_at_most_the_product_of_budgets",
     ),
     CardLine(
+        "a number of agents is split into one k per level with the largest product, none below 2 (setting `budgets`)",
+        "inferred",
+        "docs/papers/hisac.md#where-our-reconstruction-differs",
+        "test_budgets_multiply_to_at_most_the_agents",
+    ),
+    CardLine(
         "an agent is the sum of its path's codewords",
         "stated",
         "docs/papers/hisac.md#agents",
@@ -218,5 +224,15 @@ CARD = (
         "PatchRec, ELASTIC and LONGER as host models",
         "left out",
         "docs/papers/hisac.md#target-attention",
+    ),
+    CardLine(
+        "values of the ranking space alone: ours also hold a projection of the frozen vector",
+        "left out",
+        "docs/papers/hisac.md#where-our-reconstruction-differs",
+    ),
+    CardLine(
+        "Adam without weight decay, all rates 1e-3: dense parameters train with AdamW here",
+        "left out",
+        "docs/papers/hisac.md#where-our-reconstruction-differs",
     ),
 )
