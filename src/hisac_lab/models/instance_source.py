@@ -63,6 +63,12 @@ class InstanceSource(Ranker, Kind):
     }
     card = (
         CardLine(
+            "an instance is one sample: user, candidate, context and the sequences of that moment",
+            "stated",
+            "docs/papers/iat.md#instances",
+            "test_an_instance_is_narrow_and_bounded",
+        ),
+        CardLine(
             "an instance is an image of the ranker's last hidden layer",
             "stated",
             "docs/papers/iat.md#compression-in-temporal-order",

@@ -351,6 +351,10 @@ class R2LEDBranch(LongBranch):
         return self.get_buffer(f"rows_{level}")[rows] if self.by_code else rows
 
     def extra(self, state: UserState, candidates: Candidates) -> Tensor:
+        """Vector of each candidate's own ID, with `target_id`; (R, C, `extra_width`)."""
+        return self._asked(candidates)[..., : self.extra_width]
+
+    def _asked(self, candidates: Candidates) -> Tensor:
         """Vector of each candidate's own ID; (R, C, D)."""
         e_v = candidates.vectors
         return self.semantic(e_v, self.item_nodes[candidates.items], e_v)
@@ -358,7 +362,7 @@ class R2LEDBranch(LongBranch):
     def attend(self, state: UserState, candidates: Candidates) -> Tensor:
         """(R, C, D)."""
         e_v = candidates.vectors
-        s_v = self.extra(state, candidates)
+        s_v = self._asked(candidates)
         f_v = e_v if self.bridge is None else e_v + self.bridge(s_v)
         answers, non_empty = [], []
         attentions = iter(self.attentions)

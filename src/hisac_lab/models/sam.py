@@ -174,7 +174,7 @@ class SAMBranch(LongBranch):
         CardLine(
             "the output goes straight into the final network with `into: tower`",
             "stated",
-            "docs/papers/sam.md#where-our-reconstruction-differs",
+            "docs/papers/sam.md#prediction-and-training",
             "test_the_output_goes_straight_into_the_tower",
         ),
         CardLine(
@@ -182,6 +182,17 @@ class SAMBranch(LongBranch):
             "inferred",
             "docs/papers/sam.md#where-our-reconstruction-differs",
             "test_sam_stands_in_the_frame",
+        ),
+        CardLine(
+            "2P and 3P have two and three passes, 3P+ three with the enhancement (settings `passes`, `enhance`)",
+            "stated",
+            "docs/papers/sam.md#passes",
+            "test_two_and_three_passes_are_normalized",
+        ),
+        CardLine(
+            "the authors' DIN as a rival, with sigmoid weights and the same features of the weights",
+            "left out",
+            "docs/papers/sam.md#compared-models",
         ),
         CardLine(
             "widths of the authors' final network; position embeddings",
@@ -256,7 +267,7 @@ class SAMBranch(LongBranch):
 
     def extra(self, state: UserState, candidates: Candidates) -> Tensor:
         """The module's output as it is, with `into: tower`; (R, C, `extra_width`)."""
-        return self.attend(state, candidates)
+        return super().extra(state, candidates) if self.answers else self.attend(state, candidates)
 
     @staticmethod
     def _standardize(norm: nn.BatchNorm1d, rows: Tensor) -> Tensor:

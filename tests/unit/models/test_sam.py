@@ -82,8 +82,8 @@ def test_the_read_vector_is_a_plain_sum() -> None:
         branch.read(state, v)
         branch.read(twice, v)
         read[scale] = seen
-    plain, twice = read[None]
-    torch.testing.assert_close(twice, 2 * plain)
+    plain, double = read[None]
+    torch.testing.assert_close(double, 2 * plain)
     torch.testing.assert_close(read[1][0][:2], plain[:2] / 3)  # nine events
     torch.testing.assert_close(read[1][1], 2**0.5 * read[1][0])
     torch.testing.assert_close(read[9][0], plain)
