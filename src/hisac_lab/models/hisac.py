@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from hisac_lab.base.errors import SETTINGS, UserError
 from hisac_lab.codebook.votes import split_budget
 from hisac_lab.config.model import BackboneConfig, ValueConfig
+from hisac_lab.events.feedback import VotesFrom
 from hisac_lab.models.contract import Candidates, Cost, History, ItemSpace, UserState
 from hisac_lab.models.heads import KernelSums, Score
 from hisac_lab.models.hisac_card import CARD
@@ -47,6 +48,9 @@ class HiSACConfig(ValueConfig):
     temperature: float = Field(0.07, gt=0, description="tau of the routing softmax")
     vote: Literal["tree", "flat"] = Field(
         "tree", description="tree: top-k under each kept parent; flat: the leaves with most votes"
+    )
+    votes_from: VotesFrom = Field(
+        "positives", description="positives: events whose feedback is known to be negative do not vote; all: they do"
     )
     every_leaf: bool = Field(False, description="no pruning: every leaf with a vote is an agent (ablation)")
     vote_half_life: float | None = Field(
@@ -98,7 +102,7 @@ class HiSACConfig(ValueConfig):
     )
 
 
-PAPER = HiSACConfig(score="learned", facts=False, pruned="dropped")
+PAPER = HiSACConfig(score="learned", facts=False, pruned="dropped", votes_from="positives")
 """The paper's reading, as far as it is known: what is ours is off."""
 GOLDEN = HiSACConfig(
     decay="exponential",
@@ -108,9 +112,10 @@ GOLDEN = HiSACConfig(
     depth=3,
     agents=16,
     breadth=0.7,
-    budgets=None,
+    budgets=(7, 1, 2),
     temperature=0.07,
     vote="tree",
+    votes_from="all",
     every_leaf=False,
     score="learned",
     facts=False,
@@ -174,7 +179,7 @@ class HiSACBranch(RoutedBranch):
 
     def __init__(self, config: HiSACConfig, backbone: BackboneConfig, items: ItemSpace) -> None:
         super().__init__(config, backbone.dim, config.score)
-        self.config = config
+        self.config, self.first_voting = config, items.first_voting(config.votes_from)
         depth = config.depth or items.codebook.depth
         if depth > items.codebook.depth:
             raise UserError(
@@ -212,7 +217,7 @@ class HiSACBranch(RoutedBranch):
         self.asks_distance = config.sums or config.score != "learned"
         self.told = nn.Linear(counts + 1, backbone.dim) if config.facts else None
         self.sums = KernelSums(backbone.dim, config.heads, counts) if config.sums else None
-        self.path = PathVotes(nodes, backbone.dim) if config.path_votes else None
+        self.path = PathVotes(nodes, backbone.dim, first_voting=self.first_voting) if config.path_votes else None
         for level, parent in enumerate(book.parents):
             self.register_buffer(f"parents_{level}", torch.from_numpy(parent))
 

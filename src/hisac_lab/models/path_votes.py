@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from hisac_lab.base.errors import SETTINGS, UserError
 from hisac_lab.config.model import BackboneConfig, ModelConfig
+from hisac_lab.events.feedback import VotesFrom
 from hisac_lab.models.contract import Candidates, CardLine, Cost, History, ItemSpace, LongBranch, UserState
 from hisac_lab.ops.tally import Tally, count_votes, fold, later, read_votes
 
@@ -35,39 +36,49 @@ class VoteCounts(nn.Module):
         item_nodes: Node of each item in each of P partitions, -1 without one; (items, P) int64.
         half_lives: H half-lives, in days.
         soft: Partitions whose items are shared out, after those.
+        first_voting: Lowest level of feedback whose events vote, as of `ItemSpace.first_voting`.
     """
 
     item_nodes: Tensor
 
-    def __init__(self, item_nodes: Tensor, half_lives: Sequence[float] = (), soft: Sequence[Soft] = ()) -> None:
+    def __init__(
+        self,
+        item_nodes: Tensor,
+        half_lives: Sequence[float] = (),
+        soft: Sequence[Soft] = (),
+        first_voting: int = 0,
+    ) -> None:
         super().__init__()
         self.register_buffer("item_nodes", item_nodes)
         for place, (nodes, shares) in enumerate(soft):
             self.register_buffer(f"soft_nodes_{place}", nodes)
             self.register_buffer(f"soft_shares_{place}", shares)
-        self.half_lives = tuple(half_lives)
+        self.half_lives, self.first_voting = tuple(half_lives), first_voting
         self.partitions = item_nodes.shape[1] + len(soft)
         self.width = (3 + len(half_lives)) * self.partitions
 
     def encode(self, history: History) -> dict[str, Tensor]:
         """Per partition: the history's nodes in rising order, (R, U) int64, and their facts, (R, U, 2 + H)."""
-        return self._state(self._count(history.items, history.ages, history.mask))
+        return self._state(self._count(history))
 
     def later(self, state: dict[str, Tensor], days: Tensor) -> dict[str, Tensor]:
         """The state of R users seen so many days later; days (R,) float32."""
         return self._state(later(tally, days, self.half_lives) for tally in self._tallies(state))
 
-    def fold(self, state: dict[str, Tensor], items: Tensor, days: Tensor) -> dict[str, Tensor]:
+    def fold(
+        self, state: dict[str, Tensor], items: Tensor, days: Tensor, feedback: Tensor | None = None
+    ) -> dict[str, Tensor]:
         """The state of R users after one more event each, at its time: what `encode` gives of the longer history.
 
         Args:
             state: As of an earlier time.
             items: Item of the event; (R,) int64.
             days: From that time to the event; (R,) float32.
+            feedback: Level of its feedback; (R,) int64. None: unknown.
         """
-        one = items[:, None]
-        events = self._count(one, torch.zeros_like(one), torch.ones_like(one, dtype=torch.bool))
-        pairs = zip(self._tallies(state), events, strict=True)
+        one, level = items[:, None], torch.zeros_like(items) if feedback is None else feedback
+        event = History(one, torch.zeros_like(one), torch.ones_like(one, dtype=torch.bool), feedback=level[:, None])
+        pairs = zip(self._tallies(state), self._count(event), strict=True)
         return self._state(fold(tally, event, days, self.half_lives) for tally, event in pairs)
 
     def features(self, state: dict[str, Tensor], items: Tensor) -> Tensor:
@@ -79,17 +90,18 @@ class VoteCounts(nn.Module):
 
     def state_bytes(self, history: History) -> int:
         """Bytes kept of one request: never more than those of all nodes, however long the history."""
-        items = history.items[history.mask]
+        items = history.items[history.voters(self.first_voting).mask]
         kept = (torch.unique(nodes[items]) for nodes, _ in self._books())
         entry = 8 + 4 * (2 + len(self.half_lives))
         return sum(entry * max(1, int((nodes >= 0).sum())) for nodes in kept)
 
-    def _count(self, items: Tensor, ages: Tensor, mask: Tensor) -> Iterator[Tally]:
+    def _count(self, history: History) -> Iterator[Tally]:
+        items, mask = history.items, history.voters(self.first_voting).mask
         for item_nodes, item_shares in self._books():
             nodes = item_nodes[items]
             shares = None if item_shares is None else item_shares[items].flatten(1)
             there = (mask[..., None] & (nodes >= 0)).flatten(1)
-            each_ages = ages[..., None].expand_as(nodes).flatten(1)
+            each_ages = history.ages[..., None].expand_as(nodes).flatten(1)
             yield count_votes(nodes.flatten(1), each_ages, there, self.half_lives, shares)
 
     def _books(self) -> Iterator[tuple[Tensor, Tensor | None]]:
@@ -118,12 +130,18 @@ class PathVotes(VoteCounts):
         dim: D.
         half_lives: As of `VoteCounts`.
         soft: As of `VoteCounts`.
+        first_voting: As of `VoteCounts`.
     """
 
     def __init__(
-        self, item_nodes: Tensor, dim: int, half_lives: Sequence[float] = (), soft: Sequence[Soft] = ()
+        self,
+        item_nodes: Tensor,
+        dim: int,
+        half_lives: Sequence[float] = (),
+        soft: Sequence[Soft] = (),
+        first_voting: int = 0,
     ) -> None:
-        super().__init__(item_nodes, half_lives, soft)
+        super().__init__(item_nodes, half_lives, soft, first_voting)
         self.out = nn.Linear(self.width, dim)
 
     def attend(self, state: dict[str, Tensor], items: Tensor) -> Tensor:
@@ -148,6 +166,9 @@ class VotesConfig(ModelConfig):
     half_lives: tuple[HalfLife, ...] = Field(
         (), description="days; votes are counted once more for each, fading by half in that time"
     )
+    votes_from: VotesFrom = Field(
+        "positives", description="positives: events whose feedback is known to be negative do not vote; all: they do"
+    )
     own_item: bool = Field(False, description="also the votes for the candidate itself: state grows with items")
     nearest: int = Field(1, ge=1, description="flat codebooks: nodes that an item's vote is shared out to; 1: its own")
     tau: float = Field(0.05, gt=0, description="softness of those shares: softmax over -|e - z|^2 / tau")
@@ -164,7 +185,9 @@ class VotesConfig(ModelConfig):
         return self
 
 
-GOLDEN = VotesConfig(books=(RESIDUAL,), half_lives=(), own_item=False, nearest=1, tau=0.05, into="gate")
+GOLDEN = VotesConfig(
+    books=(RESIDUAL,), half_lives=(), votes_from="all", own_item=False, nearest=1, tau=0.05, into="gate"
+)
 TIMED = {"half_lives": (1.0, 7.0, 30.0, 90.0), "into": "tower"}
 
 
@@ -232,6 +255,12 @@ class VotesBranch(LongBranch):
             "test_features_of_the_training_set_have_mean_zero_and_spread_one",
         ),
         CardLine(
+            "events whose feedback is known to be negative do not vote (setting `votes_from`)",
+            "inferred",
+            "docs/papers/baselines.md#votes",
+            "test_what_was_disliked_does_not_vote",
+        ),
+        CardLine(
             "they are counted in flat k-means codebooks too (setting `books`)",
             "inferred",
             "docs/papers/baselines.md#votes",
@@ -256,11 +285,12 @@ class VotesBranch(LongBranch):
     def __init__(self, config: VotesConfig, backbone: BackboneConfig, items: ItemSpace) -> None:
         super().__init__()
         nodes, soft = _partitions(config, items)
+        first_voting = items.first_voting(config.votes_from)
         self.path: VoteCounts
         if config.into == "gate":
-            self.path = PathVotes(nodes, backbone.dim, config.half_lives, soft)
+            self.path = PathVotes(nodes, backbone.dim, config.half_lives, soft, first_voting)
             return
-        self.path = VoteCounts(nodes, config.half_lives, soft)
+        self.path = VoteCounts(nodes, config.half_lives, soft, first_voting)
         self.answers, self.embeds, self.standardizes = False, False, True
         self.extra_width = self.path.width
         self.register_buffer("shift", torch.zeros(self.extra_width))
@@ -278,6 +308,8 @@ class VotesBranch(LongBranch):
 
     def extra(self, state: UserState, candidates: Candidates) -> Tensor:
         """What the nodes of each candidate got, standardized; (R, C, `extra_width`)."""
+        if self.answers:
+            return super().extra(state, candidates)
         return (self.path.features(state.tensors, candidates.items) - self.shift) * self.scale
 
     def standardize(self, batches: Iterable[tuple[History, Tensor, Tensor]]) -> None:

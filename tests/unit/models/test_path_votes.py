@@ -26,7 +26,8 @@ LENGTHS = [30, 0, 7]
 
 
 def _branch(**changes: Any) -> VotesBranch:
-    return VotesBranch(VotesConfig(**changes), BACKBONE, SPACE)
+    """All events vote, unless told otherwise."""
+    return VotesBranch(VotesConfig.model_validate({"votes_from": "all"} | changes), BACKBONE, SPACE)
 
 
 def _read(branch: VotesBranch, history: History, items: torch.Tensor) -> torch.Tensor:
@@ -100,15 +101,19 @@ def test_equally_near_nodes_are_taken_in_the_order_of_their_numbers() -> None:
     assert shares[0].tolist() == [0.5, 0.5]
 
 
-def test_a_state_takes_new_events_without_the_history() -> None:
-    branch = _branch(books=("residual", "flat_6"), nearest=2, half_lives=(1.0, 30.0), own_item=True)
+@pytest.mark.parametrize("votes_from", ["positives", "all"])
+def test_a_state_takes_new_events_without_the_history(votes_from: str) -> None:
+    branch = _branch(
+        books=("residual", "flat_6"), nearest=2, half_lives=(1.0, 30.0), own_item=True, votes_from=votes_from
+    )
     history = make_history([20, 20, 20])
     begun = dataclasses.replace(history, items=history.items[:, :15], mask=history.mask[:, :15],
-                                ages=history.ages[:, :15] - history.ages[:, 14:15])  # fmt: skip
+                                ages=history.ages[:, :15] - history.ages[:, 14:15],
+                                feedback=history.feedback[:, :15])  # fmt: skip
     state = branch.path.encode(begun)
     for place in range(15, 20):
         days = (history.ages[:, place - 1] - history.ages[:, place]).float() / DAY
-        state = branch.path.fold(state, history.items[:, place], days)
+        state = branch.path.fold(state, history.items[:, place], days, history.feedback[:, place])
     state = branch.path.later(state, history.ages[:, -1].float() / DAY)
     expected = _read(branch, history, _candidates(3))
     torch.testing.assert_close(branch.path.features(state, _candidates(3)), expected, atol=1e-4, rtol=1e-4)
