@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Annotated, ClassVar, Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from hisac_lab.base.errors import SETTINGS, UserError
@@ -90,6 +90,9 @@ class HiSACConfig(ValueConfig):
     path_votes: bool = Field(
         False, description="also tell the tower the votes of each node on the candidate's own path (ours)"
     )
+    exposures: bool = Field(
+        False, description="with path_votes: also count, apart, the events known to be negative (ours)"
+    )
     ids: Literal["own", "shuffled"] = Field(
         "own", description="shuffled: semantic IDs and routing vectors change places among items (control)"
     )
@@ -100,6 +103,14 @@ class HiSACConfig(ValueConfig):
     weight_temperature: float = Field(
         1.0, gt=0, description="softness of the vote weights; 1: share of the votes, larger: more even"
     )
+
+    @model_validator(mode="after")
+    def _exposures_fit(self) -> HiSACConfig:
+        if self.exposures and not self.path_votes:
+            raise ValueError("exposures are counted on a candidate's path: set path_votes: true")
+        if self.exposures and self.votes_from == "all":
+            raise ValueError("exposures are counted apart from the votes: set votes_from: positives")
+        return self
 
 
 PAPER = HiSACConfig(score="learned", facts=False, pruned="dropped", votes_from="positives")
@@ -124,6 +135,7 @@ GOLDEN = HiSACConfig(
     keep_votes=None,
     sums=False,
     path_votes=False,
+    exposures=False,
     vote_half_life=None,
     routing="soft",
     route_by="events",
@@ -163,7 +175,7 @@ class HiSACBranch(RoutedBranch):
         "hisac-own-budgets": HiSACConfig(budgets=(2, 1, 2), temperature=0.5, score="learned", half_lives=()),
         "hisac-by-items-before-a-transformer": HiSACConfig(agents=8, route_by="items", reader="transformer"),
         "hisac-by-leaves-fading-by-a-power": HiSACConfig(agents=8, route_by="leaves", decay="power", decay_rate=0.5),
-        "hisac-with-path-votes": PAPER.model_copy(update={"agents": 8, "path_votes": True}),
+        "hisac-with-path-votes": PAPER.model_copy(update={"agents": 8, "path_votes": True, "exposures": True}),
         "hisac-sums-of-fading-votes": PAPER.model_copy(update={"agents": 8, "sums": True, "vote_half_life": 20.0}),
         "hisac-shuffled": HiSACConfig(agents=8, ids="shuffled", decay="none"),
     }
@@ -217,7 +229,9 @@ class HiSACBranch(RoutedBranch):
         self.asks_distance = config.sums or config.score != "learned"
         self.told = nn.Linear(counts + 1, backbone.dim) if config.facts else None
         self.sums = KernelSums(backbone.dim, config.heads, counts) if config.sums else None
-        self.path = PathVotes(nodes, backbone.dim, first_voting=self.first_voting) if config.path_votes else None
+        self.path = None
+        if config.path_votes:
+            self.path = PathVotes(nodes, backbone.dim, first_voting=self.first_voting, exposures=config.exposures)
         for level, parent in enumerate(book.parents):
             self.register_buffer(f"parents_{level}", torch.from_numpy(parent))
 

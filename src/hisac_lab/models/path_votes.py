@@ -9,6 +9,7 @@ model also counts in time, and at the nodes of flat codebooks (docs/papers/basel
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import product
 from typing import Annotated, ClassVar, Literal
 
 import numpy as np
@@ -37,6 +38,7 @@ class VoteCounts(nn.Module):
         half_lives: H half-lives, in days.
         soft: Partitions whose items are shared out, after those.
         first_voting: Lowest level of feedback whose events vote, as of `ItemSpace.first_voting`.
+        exposures: Also count the events below it, apart.
     """
 
     item_nodes: Tensor
@@ -47,18 +49,23 @@ class VoteCounts(nn.Module):
         half_lives: Sequence[float] = (),
         soft: Sequence[Soft] = (),
         first_voting: int = 0,
+        exposures: bool = False,
     ) -> None:
         super().__init__()
         self.register_buffer("item_nodes", item_nodes)
         for place, (nodes, shares) in enumerate(soft):
             self.register_buffer(f"soft_nodes_{place}", nodes)
             self.register_buffer(f"soft_shares_{place}", shares)
-        self.half_lives, self.first_voting = tuple(half_lives), first_voting
+        self.half_lives, self.first_voting, self.exposures = tuple(half_lives), first_voting, exposures
         self.partitions = item_nodes.shape[1] + len(soft)
-        self.width = (3 + len(half_lives)) * self.partitions
+        self.counts = (1 + exposures) * self.partitions
+        self.width = (3 + len(half_lives)) * self.counts
 
     def encode(self, history: History) -> dict[str, Tensor]:
-        """Per partition: the history's nodes in rising order, (R, U) int64, and their facts, (R, U, 2 + H)."""
+        """Per partition: the history's nodes in rising order, (R, U) int64, and their facts, (R, U, 2 + H).
+
+        Of the votes, then of the exposures.
+        """
         return self._state(self._count(history))
 
     def later(self, state: dict[str, Tensor], days: Tensor) -> dict[str, Tensor]:
@@ -84,25 +91,31 @@ class VoteCounts(nn.Module):
     def features(self, state: dict[str, Tensor], items: Tensor) -> Tensor:
         """What each partition says of each candidate; (R, C) items to (R, C, `width`) float32."""
         columns = []
-        for (nodes, shares), tally in zip(self._books(), self._tallies(state), strict=True):
+        books = [*self._books()] * (1 + self.exposures)
+        for (nodes, shares), tally in zip(books, self._tallies(state), strict=True):
             columns.append(read_votes(tally, nodes[items], None if shares is None else shares[items]))
         return torch.cat(columns, dim=-1)
 
     def state_bytes(self, history: History) -> int:
         """Bytes kept of one request: never more than those of all nodes, however long the history."""
-        items = history.items[history.voters(self.first_voting).mask]
-        kept = (torch.unique(nodes[items]) for nodes, _ in self._books())
+        counted = [part.items[part.mask] for part in self._parts(history)]
+        kept = (torch.unique(nodes[items]) for items in counted for nodes, _ in self._books())
         entry = 8 + 4 * (2 + len(self.half_lives))
         return sum(entry * max(1, int((nodes >= 0).sum())) for nodes in kept)
 
     def _count(self, history: History) -> Iterator[Tally]:
-        items, mask = history.items, history.voters(self.first_voting).mask
-        for item_nodes, item_shares in self._books():
-            nodes = item_nodes[items]
-            shares = None if item_shares is None else item_shares[items].flatten(1)
-            there = (mask[..., None] & (nodes >= 0)).flatten(1)
-            each_ages = history.ages[..., None].expand_as(nodes).flatten(1)
+        for part, (item_nodes, item_shares) in product(self._parts(history), self._books()):
+            nodes = item_nodes[part.items]
+            shares = None if item_shares is None else item_shares[part.items].flatten(1)
+            there = (part.mask[..., None] & (nodes >= 0)).flatten(1)
+            each_ages = part.ages[..., None].expand_as(nodes).flatten(1)
             yield count_votes(nodes.flatten(1), each_ages, there, self.half_lives, shares)
+
+    def _parts(self, history: History) -> Iterator[History]:
+        """The events that vote and, where they count, those that do not."""
+        yield history.voters(self.first_voting)
+        if self.exposures:
+            yield history.negatives(self.first_voting)
 
     def _books(self) -> Iterator[tuple[Tensor, Tensor | None]]:
         """Nodes of each item in each partition, (items, n), and its shares in them."""
@@ -118,7 +131,7 @@ class VoteCounts(nn.Module):
         return state
 
     def _tallies(self, state: dict[str, Tensor]) -> Iterator[Tally]:
-        for place in range(self.partitions):
+        for place in range(self.counts):
             yield Tally(state[f"path_nodes_{place}"], state[f"path_votes_{place}"])
 
 
@@ -131,6 +144,7 @@ class PathVotes(VoteCounts):
         half_lives: As of `VoteCounts`.
         soft: As of `VoteCounts`.
         first_voting: As of `VoteCounts`.
+        exposures: As of `VoteCounts`.
     """
 
     def __init__(
@@ -140,8 +154,9 @@ class PathVotes(VoteCounts):
         half_lives: Sequence[float] = (),
         soft: Sequence[Soft] = (),
         first_voting: int = 0,
+        exposures: bool = False,
     ) -> None:
-        super().__init__(item_nodes, half_lives, soft, first_voting)
+        super().__init__(item_nodes, half_lives, soft, first_voting, exposures)
         self.out = nn.Linear(self.width, dim)
 
     def attend(self, state: dict[str, Tensor], items: Tensor) -> Tensor:
@@ -169,6 +184,9 @@ class VotesConfig(ModelConfig):
     votes_from: VotesFrom = Field(
         "positives", description="positives: events whose feedback is known to be negative do not vote; all: they do"
     )
+    exposures: bool = Field(
+        False, description="also count, apart, the events known to be negative: exposures without click, dislikes"
+    )
     own_item: bool = Field(False, description="also the votes for the candidate itself: state grows with items")
     nearest: int = Field(1, ge=1, description="flat codebooks: nodes that an item's vote is shared out to; 1: its own")
     tau: float = Field(0.05, gt=0, description="softness of those shares: softmax over -|e - z|^2 / tau")
@@ -182,11 +200,20 @@ class VotesConfig(ModelConfig):
             raise ValueError(f"books is {list(self.books)}, a codebook twice: name each once")
         if self.nearest > 1 and set(self.books) == {RESIDUAL}:
             raise ValueError(f"nearest is {self.nearest}, but books has no flat codebook: name one, or set nearest: 1")
+        if self.exposures and self.votes_from == "all":
+            raise ValueError("exposures are counted apart from the votes: set votes_from: positives")
         return self
 
 
 GOLDEN = VotesConfig(
-    books=(RESIDUAL,), half_lives=(), votes_from="all", own_item=False, nearest=1, tau=0.05, into="gate"
+    books=(RESIDUAL,),
+    half_lives=(),
+    votes_from="all",
+    exposures=False,
+    own_item=False,
+    nearest=1,
+    tau=0.05,
+    into="gate",
 )
 TIMED = {"half_lives": (1.0, 7.0, 30.0, 90.0), "into": "tower"}
 
@@ -209,12 +236,14 @@ class VotesBranch(LongBranch):
         "votes-with-half-lives-through-the-gate": VotesConfig(half_lives=(7.0,), own_item=True),
         "votes-straight-into-the-tower": VotesConfig(half_lives=(2.0, 60.0), own_item=True, into="tower"),
         "votes-of-flat-books": VotesConfig(books=(RESIDUAL, "flat_6"), half_lives=(30.0,), into="tower"),
+        "votes-beside-exposures": VotesConfig(half_lives=(30.0,), exposures=True, into="tower"),
         "votes-shared-out": VotesConfig(books=("flat_6",), nearest=3, tau=0.3, into="gate"),
     }
     golden: ClassVar = {
         "votes": GOLDEN,
         "votes_half_lives": GOLDEN.model_copy(update=TIMED | {"own_item": True}),
         "votes_flat": GOLDEN.model_copy(update=TIMED | {"books": (RESIDUAL, "flat_6")}),
+        "votes_exposures": GOLDEN.model_copy(update=TIMED | {"votes_from": "positives", "exposures": True}),
         "votes_shared_out": GOLDEN.model_copy(update=TIMED | {"books": ("flat_6",), "nearest": 3, "tau": 0.3}),
     }
     card = (
@@ -261,6 +290,12 @@ class VotesBranch(LongBranch):
             "test_what_was_disliked_does_not_vote",
         ),
         CardLine(
+            "they are counted apart, in the same way (switch `exposures`)",
+            "inferred",
+            "docs/papers/baselines.md#votes",
+            "test_exposures_are_counted_as_votes_of_their_own",
+        ),
+        CardLine(
             "they are counted in flat k-means codebooks too (setting `books`)",
             "inferred",
             "docs/papers/baselines.md#votes",
@@ -288,9 +323,9 @@ class VotesBranch(LongBranch):
         first_voting = items.first_voting(config.votes_from)
         self.path: VoteCounts
         if config.into == "gate":
-            self.path = PathVotes(nodes, backbone.dim, config.half_lives, soft, first_voting)
+            self.path = PathVotes(nodes, backbone.dim, config.half_lives, soft, first_voting, config.exposures)
             return
-        self.path = VoteCounts(nodes, config.half_lives, soft, first_voting)
+        self.path = VoteCounts(nodes, config.half_lives, soft, first_voting, config.exposures)
         self.answers, self.embeds, self.standardizes = False, False, True
         self.extra_width = self.path.width
         self.register_buffer("shift", torch.zeros(self.extra_width))
