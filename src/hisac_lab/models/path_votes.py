@@ -9,7 +9,7 @@ model also counts in time, and at the nodes of flat codebooks (docs/papers/basel
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Annotated, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from hisac_lab.base.errors import SETTINGS, UserError
+from hisac_lab.config.base import HalfLife
 from hisac_lab.config.model import BackboneConfig, ModelConfig
 from hisac_lab.models.contract import Candidates, CardLine, Cost, History, ItemSpace, LongBranch, UserState
 from hisac_lab.ops.tally import Tally, count_votes, fold, later, read_votes
@@ -130,9 +131,6 @@ class PathVotes(VoteCounts):
         """What the path of each candidate got: (R, C) items to (R, C, D)."""
         out: Tensor = self.out(self.features(state, items))
         return out
-
-
-HalfLife = Annotated[float, Field(gt=0, le=1e6)]
 
 
 class VotesConfig(ModelConfig):
