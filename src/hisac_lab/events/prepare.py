@@ -100,7 +100,7 @@ def prepare(config: PrepareConfig, *, ingested: Path, shards: list[Path], out: P
         protocol=digest_of({"config": settings, "raw": facts.source.files, "cuts": facts.cuts}),
         profile=profile(counts, facts.labeled, np.diff(offsets), new_users),
         context=ContextFacts(
-            half_lives=config.half_lives,
+            half_lives=config.half_lives if facts.series else (),
             series=facts.series,
             share=splits.get("train", {}).get("positive_share", 0.5),
             unit=UNIT_SECONDS[config.time_unit],

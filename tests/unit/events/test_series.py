@@ -110,8 +110,9 @@ def test_the_stage_writes_exposures_and_positives_when_their_labels_arrive(tmp_p
     assert (facts.series, facts.half_lives, facts.unit) == ((POSITIVES, EXPOSURES), HALF_LIVES, 1)
     assert facts.share == store.manifest.splits["train"].positive_share
     number = {item: place for place, item in enumerate(store.item_table["item"])}
-    shown = [(number[str(row.item)], row.time) for row in log.itertuples()]
-    liked = [(number[str(row.item)], row.time + delay) for row in log.itertuples() if row.rating >= 4]
+    rows = list(zip(log["item"].tolist(), log["time"].tolist(), log["rating"].tolist(), strict=True))
+    shown = [(number[str(item)], time) for item, time, _ in rows]
+    liked = [(number[str(item)], time + delay) for item, time, rating in rows if rating >= 4]
     asked = [(item, time + shift) for item, time in shown for shift in (0, 1, delay, delay + 1)]
     items, times = (np.array(part) for part in zip(*asked, strict=True))
     for name, events in ((EXPOSURES, shown), (POSITIVES, liked)):
