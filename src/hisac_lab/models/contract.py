@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, ClassVar, Literal
 
@@ -22,6 +22,7 @@ from hisac_lab.config.model import BackboneConfig, ModelConfig
 from hisac_lab.events.batches import HistoryArrays
 from hisac_lab.events.feedback import UNKNOWN, Levels, VotesFrom, first_voting
 from hisac_lab.events.instances import InstanceQuery
+from hisac_lab.events.records import ContextFacts
 from hisac_lab.models.instances import Instances
 
 
@@ -147,6 +148,7 @@ class ItemSpace:
         field_sizes: Cardinality of each field.
         codebook: The global hierarchical codebook, with the flat ones beside it.
         feedback: Levels of the log's feedback; None where it has none.
+        context: What the log gives for the context of a request.
     """
 
     semantic: Tensor
@@ -154,6 +156,7 @@ class ItemSpace:
     field_sizes: tuple[int, ...]
     codebook: Codebook
     feedback: Levels | None = None
+    context: ContextFacts = field(default_factory=ContextFacts)
 
     @property
     def routed(self) -> Tensor:
@@ -173,6 +176,7 @@ class ItemSpace:
             "routed_width": None if self.codebook.item_vectors is None else self.codebook.item_vectors.shape[1],
             **({"flat": flat} if flat else {}),
             **({} if self.feedback is None else {"feedback": self.feedback.facts()}),
+            **({} if self.context == ContextFacts() else {"context": self.context.facts()}),
         }
 
     @classmethod
@@ -186,6 +190,7 @@ class ItemSpace:
         routed_width: int | None = None,
         flat: Mapping[str, int] = MappingProxyType({}),
         feedback: dict[str, Any] | None = None,
+        context: Mapping[str, Any] = MappingProxyType({}),
     ) -> ItemSpace:
         """A space of zeros, to be filled by a state dict."""
         book = Codebook(
@@ -205,7 +210,8 @@ class ItemSpace:
         )
         fields = torch.zeros(items, len(field_sizes), dtype=torch.int64)
         known = None if feedback is None else Levels.model_validate(feedback)
-        return cls(torch.zeros(items, width), fields, tuple(field_sizes), book, known)
+        facts = ContextFacts.model_validate(dict(context))
+        return cls(torch.zeros(items, width), fields, tuple(field_sizes), book, known, facts)
 
     def first_voting(self, votes_from: VotesFrom) -> int:
         """The lowest level of feedback whose events vote; 0: all do."""

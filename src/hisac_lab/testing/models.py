@@ -173,7 +173,7 @@ class ModelContract:
 
     def test_encode_knows_no_candidate_and_score_no_history(self, model: Ranker) -> None:
         assert list(inspect.signature(model.encode).parameters) == ["history"]
-        assert list(inspect.signature(model.score).parameters) == ["state", "candidates"]
+        assert list(inspect.signature(model.score).parameters) == ["state", "candidates", "context"]
 
     def test_side_inputs_that_are_not_named_are_not_read(self, model: Ranker, history: History) -> None:
         assert (model.reads is not None) == ("instances" in model.sides)
