@@ -15,6 +15,7 @@ from hisac_lab.config.model import BackboneConfig
 from hisac_lab.events.instances import InstanceQuery
 from hisac_lab.models.contract import Candidates, History, ItemSpace, LongBranch, UserState
 from hisac_lab.models.din import TargetAttention
+from hisac_lab.models.packing import pack, unpack
 from hisac_lab.models.tables import Embedding, draw, every, item_table
 from hisac_lab.ops.buckets import AGE_BUCKETS, age_bucket
 from hisac_lab.ops.select import take_rows
@@ -74,7 +75,10 @@ class Ranker(nn.Module):
 
     Attributes:
         levels: Of the feedback that it reads; None where it reads none.
+        state_bits: Of a number in a state that no gradient passes.
     """
+
+    state_bits = 32
 
     def __init__(self, backbone: BackboneConfig, items: ItemSpace, long: LongBranch | None) -> None:
         super().__init__()
@@ -144,7 +148,7 @@ class Ranker(nn.Module):
         }
         if self.long is not None:
             tensors |= self.long.encode(history, events)
-        return UserState(tensors)
+        return UserState(tensors if self.state_bits == 32 or torch.is_grad_enabled() else pack(tensors))
 
     def features(self, state: UserState, candidates: Tensor) -> Tensor:
         """What the tower sees of each candidate; (R, C) items to (R, C, F)."""
@@ -161,6 +165,8 @@ class Ranker(nn.Module):
 
     def score(self, state: UserState, candidates: Tensor) -> Tensor:
         """Per candidate: (R, C) items to (R, C) logits."""
+        if self.state_bits < 32:
+            state = UserState(unpack(state.tensors))
         features = self.features(state, candidates)
         # In bf16 thousands of scores would become some twenty values: ties that flatter weak models.
         with torch.autocast(features.device.type, enabled=False):
