@@ -74,7 +74,15 @@ class ModelConfig(Section):
     kind: str
 
 
-class ValueConfig(ModelConfig):
+class StateConfig(ModelConfig):
+    """What models with a state flat in the length of history share: how it is kept."""
+
+    state_bits: Literal[8, 32] = Field(
+        32, description="bits of a number in the state that is kept of a request; training knows 32 alone"
+    )
+
+
+class ValueConfig(StateConfig):
     """What compressors share: time decay of the values, and who reads the compressed sequence."""
 
     decay: Literal["exponential", "power", "none"] = Field(

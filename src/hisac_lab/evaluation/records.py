@@ -9,6 +9,8 @@ from pydantic import Field
 from hisac_lab.base.records import Output, Record, Stored
 
 Interval = tuple[float, float]
+SLATE = 500
+"""Candidates of a whole request, as its cost is told."""
 
 
 class Estimate(Record):
@@ -65,6 +67,11 @@ class ServingCost(Record):
     state_bytes: float
     encode_macs: float
     candidate_macs: float
+
+    @property
+    def request_macs(self) -> float:
+        """Multiply-adds of a whole request: its history once, and `SLATE` candidates."""
+        return self.encode_macs + SLATE * self.candidate_macs
 
 
 class ModelScores(Record):

@@ -40,7 +40,15 @@ class CompressConfig(ValueConfig):
 
 
 GOLDEN = CompressConfig(
-    decay="exponential", decay_rate=0.01815, reader="attention", heads=4, by="kmeans", size=8, iterations=5, seed=0
+    decay="exponential",
+    decay_rate=0.01815,
+    reader="attention",
+    heads=4,
+    by="kmeans",
+    size=8,
+    iterations=5,
+    seed=0,
+    state_bits=32,
 )
 
 

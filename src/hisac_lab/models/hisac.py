@@ -7,6 +7,7 @@ is stated and what is inferred. Sources and differences are in docs/papers/hisac
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Annotated, ClassVar, Literal
 
@@ -21,13 +22,10 @@ from hisac_lab.events.feedback import VotesFrom
 from hisac_lab.models.contract import Candidates, Cost, History, ItemSpace, UserState
 from hisac_lab.models.heads import KernelSums, Score
 from hisac_lab.models.hisac_card import CARD
-from hisac_lab.models.path_votes import PathVotes
+from hisac_lab.models.path_votes import SHUFFLE, PathVotes, VotesBranch, VotesConfig
 from hisac_lab.models.routing import RoutedBranch
 from hisac_lab.ops.attention import FLOOR
 from hisac_lab.ops.jagged import segment_sum
-
-SHUFFLE = 0
-"""Seed of the control that gives semantic IDs to other items."""
 
 
 class HiSACConfig(ValueConfig):
@@ -93,6 +91,9 @@ class HiSACConfig(ValueConfig):
     exposures: bool = Field(
         False, description="with path_votes: also count, apart, the events known to be negative (ours)"
     )
+    counts: VotesConfig | None = Field(
+        None, description="votes beside the agents, as the kind votes has them: its settings (ours)"
+    )
     ids: Literal["own", "shuffled"] = Field(
         "own", description="shuffled: semantic IDs and routing vectors change places among items (control)"
     )
@@ -110,6 +111,12 @@ class HiSACConfig(ValueConfig):
             raise ValueError("exposures are counted on a candidate's path: set path_votes: true")
         if self.exposures and self.votes_from == "all":
             raise ValueError("exposures are counted apart from the votes: set votes_from: positives")
+        return self
+
+    @model_validator(mode="after")
+    def _counted_once(self) -> HiSACConfig:
+        if self.path_votes and self.counts is not None:
+            raise ValueError("path_votes is true beside counts, which have them: set path_votes: false")
         return self
 
 
@@ -136,6 +143,8 @@ GOLDEN = HiSACConfig(
     sums=False,
     path_votes=False,
     exposures=False,
+    counts=None,
+    state_bits=32,
     vote_half_life=None,
     routing="soft",
     route_by="events",
@@ -177,6 +186,8 @@ class HiSACBranch(RoutedBranch):
         "hisac-by-leaves-fading-by-a-power": HiSACConfig(agents=8, route_by="leaves", decay="power", decay_rate=0.5),
         "hisac-with-path-votes": PAPER.model_copy(update={"agents": 8, "path_votes": True, "exposures": True}),
         "hisac-sums-of-fading-votes": PAPER.model_copy(update={"agents": 8, "sums": True, "vote_half_life": 20.0}),
+        "hisac-beside-counts": HiSACConfig(agents=8, counts=VotesConfig(half_lives=(7.0,), into="tower")),
+        "hisac-beside-gated-counts": HiSACConfig(agents=8, counts=VotesConfig(books=("flat_6",)), sums=True),
         "hisac-shuffled": HiSACConfig(agents=8, ids="shuffled", decay="none"),
     }
     golden: ClassVar = {
@@ -232,6 +243,9 @@ class HiSACBranch(RoutedBranch):
         self.path = None
         if config.path_votes:
             self.path = PathVotes(nodes, backbone.dim, first_voting=self.first_voting, exposures=config.exposures)
+        self.counts = VotesBranch(config.counts, backbone, items) if config.counts else None
+        if self.counts is not None:
+            self.extra_width, self.standardizes = self.counts.extra_width, self.counts.standardizes
         for level, parent in enumerate(book.parents):
             self.register_buffer(f"parents_{level}", torch.from_numpy(parent))
 
@@ -265,7 +279,9 @@ class HiSACBranch(RoutedBranch):
             state["values"] = state["values"] + self.told(agents.facts.log1p())
         if self.sums is not None and agents.facts is not None:
             state["counts"] = agents.facts[..., :-1]
-        return state | ({} if self.path is None else self.path.encode(history))
+        if self.path is not None:
+            state |= self.path.encode(history)
+        return state if self.counts is None else state | self.counts.encode(history, events)
 
     def attend(self, state: UserState, candidates: Candidates) -> Tensor:
         """Multi-head target attention over the agents, and what else the settings ask for; (R, C, D)."""
@@ -273,7 +289,20 @@ class HiSACBranch(RoutedBranch):
         out = self.reader.read(candidates.vectors, state.tensors.get("keys"), state["values"], state["bias"], gaps)
         if self.sums is not None and gaps is not None:
             out = out + self.sums(gaps, state["counts"]).to(out.dtype)
-        return out if self.path is None else out + self.path.attend(state.tensors, candidates.items).to(out.dtype)
+        if self.path is not None:
+            out = out + self.path.attend(state.tensors, candidates.items).to(out.dtype)
+        if self.counts is not None and self.counts.answers:
+            out = out + self.counts.attend(state, candidates).to(out.dtype)
+        return out
+
+    def extra(self, state: UserState, candidates: Candidates) -> Tensor:
+        """The counts beside the agents, where they go past the gate; (R, C, `extra_width`)."""
+        return super().extra(state, candidates) if self.counts is None else self.counts.extra(state, candidates)
+
+    def standardize(self, batches: Iterable[tuple[History, Tensor, Tensor]]) -> None:
+        """Of those counts; see `VotesBranch.standardize`."""
+        if self.counts is not None:
+            self.counts.standardize(batches)
 
     def cost(self, history: History) -> Cost:
         """Routing is linear in the history once per request; a candidate sees K agents."""
@@ -292,4 +321,7 @@ class HiSACBranch(RoutedBranch):
             candidate += agents * counts + self.sums.out.weight.numel()
         if self.path is not None:
             state, candidate = state + self.path.state_bytes(history), candidate + self.path.out.weight.numel()
+        if self.counts is not None:
+            beside = self.counts.cost(history)
+            state, candidate = state + beside.state_bytes, candidate + beside.candidate
         return Cost(state, encode, 0, candidate)
