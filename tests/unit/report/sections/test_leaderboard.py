@@ -63,7 +63,7 @@ def test_what_is_undefined_is_a_dash_with_its_reason_and_who_is_left_out_is_said
     reasons = {"recall@5": "no user has more than 5 exposures", "history length/1 to 15": "all negative"}
     edit(inputs.evaluate / "metrics.json", models=models, undefined=reasons, users={"gauc": 7, "recall@5": 0})
     page, twin, _, figures = build(inputs, tmp_path)
-    assert "GAUC is a mean over the 7 of 10 users who can tell models apart by it" in twin
+    assert "for recall also with more exposures than k: of 10 test users 7 in GAUC." in twin
     assert "Recall@5 is undefined: no user has more than 5 exposures." in twin
     assert "AUC of history length/1 to 15 is undefined: all negative." in twin
     row = next(line for line in twin.splitlines() if line.startswith("| new | 0.7100 [0.7000, 0.7200] | 0.7100"))
