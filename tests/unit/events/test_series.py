@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from kit import prepare_log, raw_log
 
@@ -47,6 +47,7 @@ def test_counts_are_those_of_a_loop_over_the_events(
     same(found, [brute(events, item, time) for item, time in asked])
 
 
+@settings(deadline=None)
 @given(seed=st.integers(0, 99), size=st.sampled_from([1, 15, 16, 17, 31, 32, 33, 255, 256, 257, 700]))
 def test_sums_of_long_series_are_those_of_a_recurrence(seed: int, size: int) -> None:
     random = np.random.default_rng(seed)
