@@ -19,6 +19,7 @@ from hisac_lab.events.store import EventStore
 from hisac_lab.inference.bundle import MODEL, WEIGHTS, load_model
 from hisac_lab.inference.records import CARD, Claim
 from hisac_lab.models.catalog import fidelity_card
+from hisac_lab.registry.context import save_snapshots
 from hisac_lab.registry.records import ABEvidence, Evidence, Registered, VocabularyFile
 
 
@@ -41,22 +42,23 @@ def build_bundles(experiment: ExperimentConfig, artifacts: Artifacts, *, out: Pa
     for name in experiment.models:
         folder = out / name
         folder.mkdir()
-        found = scores.models[name]
-        run = artifacts.run(name, found.best_seed)
+        scored = scores.models[name]
+        run = artifacts.run(name, scored.best_seed)
         for file in (WEIGHTS, MODEL):
             shutil.copyfile(run / file, folder / file)
         vocabulary.save(folder)
-        config = load_model(run, codebook=artifacts.codebook, instances=artifacts.instances)[1]
+        model, config = load_model(run, codebook=artifacts.codebook, instances=artifacts.instances)
+        save_snapshots(folder, model, store)
         Claim.write_list(folder / CARD, (Claim(**asdict(line)) for line in fidelity_card(config)))
         Evidence(
             model=name,
-            seed=found.best_seed,
+            seed=scored.best_seed,
             fingerprint=evaluated.fingerprint,
             negatives=evaluated.negatives,
-            metrics={metric: entry for metric, entry in found.metrics.items() if entry is not None},
-            calibration_error=found.served.calibration.error,
-            cost=found.cost,
-            parameters=found.parameters,
+            metrics={metric: entry for metric, entry in scored.metrics.items() if entry is not None},
+            calibration_error=scored.served.calibration.error,
+            cost=scored.cost,
+            parameters=scored.parameters,
             abtest=_ab_evidence(name, tests, tested),
         ).save(folder)
         digests[name] = sha256_tree(folder)

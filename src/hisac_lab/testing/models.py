@@ -173,7 +173,7 @@ class ModelContract:
 
     def test_encode_knows_no_candidate_and_score_no_history(self, model: Ranker) -> None:
         assert list(inspect.signature(model.encode).parameters) == ["history"]
-        assert list(inspect.signature(model.score).parameters) == ["state", "candidates"]
+        assert list(inspect.signature(model.score).parameters) == ["state", "candidates", "context"]
 
     def test_side_inputs_that_are_not_named_are_not_read(self, model: Ranker, history: History) -> None:
         assert (model.reads is not None) == ("instances" in model.sides)
@@ -251,7 +251,7 @@ class ModelContract:
             moved = max(moved, (moved_answers - answers).abs().max().item())
         assert moved > 1e-4 if branch.ordered else moved < 1e-5
 
-    @suits(lambda config, branch: branch is not None and branch.extra_width > 0)
+    @suits(lambda config, branch: branch is not None)
     def test_features_for_the_tower_are_as_wide_as_declared(self, model: Ranker, history: History) -> None:
         branch, state = _long(model), model.encode(history)
         extra = branch.extra(state, asked(model, state, CANDIDATES))
@@ -314,7 +314,10 @@ class ModelContract:
             encode = counter.get_total_flops() // 2
             wanted = asked(model, state, candidates)
             with FlopCounterMode(display=False) as counter:
-                branch.attend(state, wanted)
+                if branch.answers:
+                    branch.attend(state, wanted)
+                if branch.extra_width:
+                    branch.extra(state, wanted)
             attend = counter.get_total_flops() // 2
         declared = branch.cost(history)
         assert UserState(tensors).bytes == declared.state_bytes
