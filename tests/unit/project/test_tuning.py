@@ -101,7 +101,7 @@ def test_a_trial_is_a_training_and_is_kept(
         config = TrainConfig(epochs=1, batch_requests=batch)
         model = build(DINConfig(whole_history=False), BackboneConfig(dim=dim), items, 0)
         requests = [Requests.of(store, store.samples(split), config.max_candidates) for split in ("train", "valid")]
-        learned, judged = (Loader(part, CPU) for part in requests)
+        learned, judged = (Loader.of(model, part, CPU) for part in requests)
         expected.append(round(train(model, learned, judged, config, 0, "by hand").best_auc, 6))
     assert found.valid_auc == {"din_50": expected}
 
