@@ -10,6 +10,7 @@ from typing import ClassVar, Literal, TypeAlias
 from pydantic import Field, model_validator
 
 from hisac_lab.config.base import Name, Section, Seed, Size
+from hisac_lab.config.train import TunedConfig
 
 
 class ExperimentConfig(Section):
@@ -19,6 +20,9 @@ class ExperimentConfig(Section):
         ("din_50", "din_whole", "hisac"), min_length=1, description="names from the section `models`"
     )
     seeds: tuple[Seed, ...] = Field((0, 1), min_length=1, description="one training run per model and seed")
+    tuned: dict[Name, TunedConfig] = Field(
+        {}, description="rates, schedule, batch, epochs and width of single models, by name, in place of the sections'"
+    )
 
     @model_validator(mode="after")
     def _unique(self) -> ExperimentConfig:

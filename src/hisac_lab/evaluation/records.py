@@ -144,6 +144,7 @@ class Evaluated(Output):
         reference: The model that every other is compared with.
         confidence: Level of the intervals.
         negatives: Where negatives come from, in words.
+        seeds_drawn: Whether intervals hold the draw of seeds beside that of users.
     """
 
     fingerprint: str
@@ -152,6 +153,7 @@ class Evaluated(Output):
     negatives: str
     test_samples: int
     test_users: int
+    seeds_drawn: bool = False
 
 
 class Seconds(Record):

@@ -33,11 +33,12 @@ def leaderboard(facts: Facts) -> Section:
     """Metrics with intervals, differences, slices, calibration, cost."""
     level = confidence(facts.evaluated.confidence)
     kinds = sorted(facts.scores.slices)
+    drawn = "users and seeds" if facts.evaluated.seeds_drawn else "users"
     blocks: list[Block] = [
         Note(
             f"{integer(facts.evaluated.test_samples)} test samples of {integer(facts.evaluated.test_users)} users; "
             f"{facts.evaluated.negatives}. Values are means over seeds; brackets are {level} intervals from a "
-            "bootstrap over users. ↑ higher is better, ↓ lower is better."
+            f"bootstrap over {drawn}. ↑ higher is better, ↓ lower is better."
         ),
         *(Note(warning, kind="callout") for warning in controls.warnings(facts)),
         _values(facts),
