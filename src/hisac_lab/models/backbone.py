@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from hisac_lab.base.errors import SETTINGS, UserError
 from hisac_lab.codebook.votes import Agents
-from hisac_lab.config.model import BackboneConfig
+from hisac_lab.config.model import USUAL, Attention, BackboneConfig
 from hisac_lab.events.instances import InstanceQuery
 from hisac_lab.models.contract import Candidates, History, ItemSpace, LongBranch, UserState
 from hisac_lab.models.din import TargetAttention
@@ -71,12 +71,15 @@ class Ranker(nn.Module):
         backbone: Widths shared by all models.
         items: Frozen knowledge of the items.
         long: The long branch under test; None leaves the short branch alone.
+        attention: Of the short branch.
 
     Attributes:
         levels: Of the feedback that it reads; None where it reads none.
     """
 
-    def __init__(self, backbone: BackboneConfig, items: ItemSpace, long: LongBranch | None) -> None:
+    def __init__(
+        self, backbone: BackboneConfig, items: ItemSpace, long: LongBranch | None, attention: Attention = USUAL
+    ) -> None:
         super().__init__()
         self.backbone = backbone
         self.encoder = ItemEncoder(items, backbone.dim, backbone.table_mb)
@@ -84,12 +87,12 @@ class Ranker(nn.Module):
             nn.init.normal_(self.encoder.project.weight, std=backbone.semantic_std)
         self.age = Embedding(AGE_BUCKETS, backbone.dim)
         nn.init.normal_(self.age.weight, std=0.02)
-        self.short = TargetAttention(backbone.dim, backbone.attention_hidden)
+        self.short = TargetAttention(backbone.dim, backbone.attention_hidden, attention)
         self.long = long
         # The long branch starts nearly silent and earns its weight: short histories lose nothing by it.
         gated = long is not None and long.answers
         self.gate = nn.Parameter(torch.full((backbone.dim,), 0.1)) if gated else None
-        extra = 0 if long is None else long.extra_width
+        extra = self.short.soft_counts + (0 if long is None else long.soft_counts + long.extra_width)
         width = backbone.dim * (5 if gated else 3) + extra + context_width(backbone.features)
         widths = [width, *backbone.tower]
         layers: list[nn.Module] = []
@@ -148,13 +151,16 @@ class Ranker(nn.Module):
 
     def features(self, state: UserState, candidates: Tensor) -> Tensor:
         """What the tower sees of each candidate; (R, C) items to (R, C, F)."""
-        queries = self.encoder(candidates)
-        answers = [self.short(queries, state["short_events"], state["short_mask"])]
-        straight = [state["context"][:, None, :].expand(-1, queries.shape[1], -1)]
+        queries, dim = self.encoder(candidates), self.backbone.dim
+        answer = self.short(queries, state["short_events"], state["short_mask"])
+        answers, straight = [answer[..., :dim]], [state["context"][:, None, :].expand(-1, queries.shape[1], -1)]
+        straight.append(answer[..., dim:])
         if self.long is not None:
             asked = Candidates(candidates, queries, answers[0], self.embed)
             if self.gate is not None:
-                answers.append(self.gate * self.long.attend(state, asked))
+                answer = self.long.attend(state, asked)
+                answers.append(self.gate * answer[..., :dim])
+                straight.append(answer[..., dim:])
             if self.long.extra_width:
                 straight.append(self.long.extra(state, asked))
         return torch.cat([queries, *answers, *(queries * one for one in answers), *straight], dim=-1)

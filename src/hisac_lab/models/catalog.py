@@ -94,7 +94,7 @@ def build(config: ModelConfig, backbone: BackboneConfig, items: ItemSpace, seed:
     if isinstance(model, Ranker):
         return model
     assert model is None or isinstance(model, LongBranch)
-    return Ranker(backbone, items, model)
+    return Ranker(backbone, items, model, config.attention)
 
 
 def fidelity_card(config: ModelConfig) -> tuple[CardLine, ...]:

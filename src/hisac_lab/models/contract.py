@@ -220,6 +220,15 @@ class CardLine:
     test: str = ""
 
 
+SOFT_COUNTS = CardLine(
+    "how much each head found, log(1 + sum of e^score), goes to the tower (switch `soft_counts`, off by default)",
+    "inferred",
+    "docs/papers/baselines.md#soft-counts",
+    "test_a_soft_count_is_the_log_of_one_and_the_sum_of_exponentials",
+)
+"""Of every model whose candidates attend."""
+
+
 class Kind:
     """A class that section `models` can name: it has a `Config`, and the catalog finds it by that.
 
@@ -254,6 +263,7 @@ class LongBranch(Kind, nn.Module, ABC):
         reads: Which stored instances it reads, where `sides` names them.
         embeds: Whether `encode` looks at all events; else it is given those of the short window.
         answers: Whether what `attend` gives passes the gate into the tower.
+        soft_counts: Columns behind that answer which go to the tower past the gate: see `ops.attention.soft_count`.
         extra_width: Columns of `extra`, which the tower sees as they are.
         standardizes: Whether it looks at a sample of the training set before the first step (see `standardize`).
     """
@@ -262,6 +272,7 @@ class LongBranch(Kind, nn.Module, ABC):
     lazy: bool = False
     embeds: bool = True
     answers: bool = True
+    soft_counts: int = 0
     extra_width: int = 0
     standardizes: bool = False
     sides: frozenset[str] = frozenset()
@@ -285,7 +296,7 @@ class LongBranch(Kind, nn.Module, ABC):
 
     @abstractmethod
     def attend(self, state: UserState, candidates: Candidates) -> Tensor:
-        """Answers each candidate from the state; (R, C, D)."""
+        """Answers each candidate from the state; (R, C, D + `soft_counts`)."""
 
     def extra(self, state: UserState, candidates: Candidates) -> Tensor:
         """Features of each candidate for the tower, past the gate; (R, C, `extra_width`) float32."""

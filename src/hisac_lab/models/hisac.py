@@ -105,6 +105,7 @@ GOLDEN = HiSACConfig(
     decay_rate=0.01815,
     reader="attention",
     heads=4,
+    soft_counts=False,
     depth=3,
     agents=16,
     breadth=0.7,
@@ -160,6 +161,7 @@ class HiSACBranch(RoutedBranch):
         "hisac-by-leaves-fading-by-a-power": HiSACConfig(agents=8, route_by="leaves", decay="power", decay_rate=0.5),
         "hisac-with-path-votes": PAPER.model_copy(update={"agents": 8, "path_votes": True}),
         "hisac-sums-of-fading-votes": PAPER.model_copy(update={"agents": 8, "sums": True, "vote_half_life": 20.0}),
+        "hisac-soft-counts": HiSACConfig(agents=8, heads=2, soft_counts=True, sums=True, path_votes=True),
         "hisac-shuffled": HiSACConfig(agents=8, ids="shuffled", decay="none"),
     }
     golden: ClassVar = {
@@ -249,12 +251,15 @@ class HiSACBranch(RoutedBranch):
         return state | ({} if self.path is None else self.path.encode(history))
 
     def attend(self, state: UserState, candidates: Candidates) -> Tensor:
-        """Multi-head target attention over the agents, and what else the settings ask for; (R, C, D)."""
+        """Multi-head target attention over the agents, and what else is asked for; (R, C, D + `soft_counts`)."""
         gaps = self.gaps(state["nodes"], candidates.items) if self.asks_distance else None
         out = self.reader.read(candidates.vectors, state.tensors.get("keys"), state["values"], state["bias"], gaps)
+        beside = (0, self.soft_counts)
         if self.sums is not None and gaps is not None:
-            out = out + self.sums(gaps, state["counts"]).to(out.dtype)
-        return out if self.path is None else out + self.path.attend(state.tensors, candidates.items).to(out.dtype)
+            out = out + nn.functional.pad(self.sums(gaps, state["counts"]), beside).to(out.dtype)
+        if self.path is None:
+            return out
+        return out + nn.functional.pad(self.path.attend(state.tensors, candidates.items), beside).to(out.dtype)
 
     def cost(self, history: History) -> Cost:
         """Routing is linear in the history once per request; a candidate sees K agents."""

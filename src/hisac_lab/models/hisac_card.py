@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hisac_lab.models.contract import CardLine
+from hisac_lab.models.contract import SOFT_COUNTS, CardLine
 
 CARD = (
     CardLine(
@@ -197,6 +197,7 @@ CARD = (
         "docs/papers/hisac.md#additions-of-ours",
         "test_a_candidate_is_told_the_votes_of_its_own_path",
     ),
+    SOFT_COUNTS,
     CardLine(
         "Adam for dense parameters, Adagrad for tables; ours adds weight decay",
         "stated",

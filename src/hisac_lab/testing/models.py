@@ -248,7 +248,7 @@ class ModelContract:
                 mixed, other
             )
             moved_answers = branch.attend(UserState(tensors), asked(model, state, CANDIDATES[:2]))
-            moved = max(moved, (moved_answers - answers).abs().max().item())
+            moved = max(moved, ((moved_answers - answers).abs().max() / answers.abs().max().clamp(min=1)).item())
         assert moved > 1e-4 if branch.ordered else moved < 1e-5
 
     @suits(lambda config, branch: branch is not None and branch.extra_width > 0)
