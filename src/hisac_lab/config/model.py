@@ -86,6 +86,14 @@ class ModelConfig(Section):
         """Of the short branch, and of a long branch that attends."""
         return USUAL
 
+    @property
+    def control(self) -> Literal["item", "user"] | None:
+        """The only side of a request that it reads; None: it reads both.
+
+        A board's page puts all models beside its controls.
+        """
+        return None
+
 
 class AttentionConfig(ModelConfig):
     """What models share whose candidates attend to events, or to vectors that stand for events."""

@@ -75,6 +75,7 @@ class Ranker(nn.Module):
 
     Attributes:
         levels: Of the feedback that it reads; None where it reads none.
+        catalog: How many items there are.
     """
 
     def __init__(
@@ -82,6 +83,7 @@ class Ranker(nn.Module):
     ) -> None:
         super().__init__()
         self.backbone = backbone
+        self.catalog = len(items.semantic)
         self.encoder = ItemEncoder(items, backbone.dim, backbone.table_mb)
         if backbone.semantic_std is not None:
             nn.init.normal_(self.encoder.project.weight, std=backbone.semantic_std)
@@ -116,6 +118,14 @@ class Ranker(nn.Module):
     def reads(self) -> InstanceQuery | None:
         """Which stored instances the model reads, where `sides` names them."""
         return None if self.long is None else self.long.reads
+
+    def table_macs(self, slate: int) -> int:
+        """Multiply-adds of the encoder's table of items for a slate of one item, so many times.
+
+        It has one row, or all of them in a catalog no larger than the slate (see `ItemEncoder`); a server keeps it.
+        """
+        rows, width = self.encoder.semantic.shape
+        return width * self.backbone.dim * (rows if slate >= rows else 1)
 
     def agents(self, history: History) -> Agents | None:
         """What can be counted offline for these histories (see `LongBranch.agents`)."""

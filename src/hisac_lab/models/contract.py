@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -237,20 +237,34 @@ class Kind:
         card: What is stated, inferred and left out.
         examples: Small settings that between them reach every part of it, by name, for the contract suite.
         golden: Settings of its golden losses, by name, each field written out; none for a kind from outside.
-        control: The only side of a request that it reads, where it reads one: a control, beside which a board's page
-            puts all others. None: it reads both.
     """
 
     Config: ClassVar[type[ModelConfig]]
     card: ClassVar[tuple[CardLine, ...]] = ()
     examples: ClassVar[Mapping[str, ModelConfig]] = {}
     golden: ClassVar[Mapping[str, ModelConfig]] = {}
-    control: ClassVar[Literal["item", "user"] | None] = None
 
     @classmethod
     def make(cls, config: Any, backbone: BackboneConfig, items: ItemSpace) -> nn.Module | None:
         """What these settings build: a long branch, None for the short branch alone, or a whole ranker."""
         return cls(config, backbone, items)  # type: ignore[call-arg, return-value]
+
+
+class Fitted(ABC):
+    """A ranker that is fitted to all training requests at once, where others step from batch to batch."""
+
+    @abstractmethod
+    def fit(self, batches: Iterable[tuple[History, Tensor, Tensor, Tensor]], seed: int) -> float:
+        """Fits it.
+
+        Args:
+            batches: Histories, their candidates (R, C) int64, labels (R, C) float32, and True at real candidates (R, C)
+                bool; together all training requests.
+            seed: Of what is drawn.
+
+        Returns:
+            The mean log loss of the training samples.
+        """
 
 
 class LongBranch(Kind, nn.Module, ABC):

@@ -1,0 +1,159 @@
+"""Rankers over columns of numbers: counts of the history at what the candidate is, and context features.
+
+What a practitioner tries first (docs/papers/baselines.md#columns): no representation of items, no short branch.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import replace
+from typing import Annotated, Literal
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from hisac_lab.base.errors import SETTINGS, UserError
+from hisac_lab.codebook.votes import Agents
+from hisac_lab.config.model import BackboneConfig, ModelConfig
+from hisac_lab.events.feedback import UNKNOWN
+from hisac_lab.events.instances import InstanceQuery
+from hisac_lab.models.backbone import PERIODS, Ranker, context_features, context_width
+from hisac_lab.models.contract import History, ItemSpace, UserState
+from hisac_lab.models.path_votes import RESIDUAL, HalfLife, VoteCounts
+
+USER = ("length", "recency", "pace", "day", "week")
+"""Context features that know nothing of the candidate."""
+ITEM: tuple[str, ...] = ()
+"""Those that know nothing of the user."""
+FIELDS, OWN = "fields", "item"
+NEGATIVE = "negative_"
+
+Read = Annotated[
+    str,
+    Field(pattern=rf"^({RESIDUAL}|flat_\d+(_\d+)?|{FIELDS}|{OWN}|{'|'.join((*USER, *ITEM))})$"),
+]
+
+
+class TabularConfig(ModelConfig):
+    """What rankers over columns read."""
+
+    reads: tuple[Read, ...] = Field(
+        (RESIDUAL, FIELDS, OWN, "length", "recency", "pace"),
+        min_length=1,
+        description="columns: what the history holds at each level of the candidate's semantic ID (residual), at its "
+        "node of a flat codebook (flat_256 and the like), at each categorical field (fields), of itself (item); "
+        "context features, as of backbone.features",
+    )
+    half_lives: tuple[HalfLife, ...] = Field(
+        (1.0, 7.0, 30.0, 90.0), description="days; a history is counted once more for each, fading by half in that time"
+    )
+    exposures: bool = Field(
+        True, description="events that are known to be negative are counted too, apart, where the log has feedback"
+    )
+
+    @property
+    def control(self) -> Literal["item", "user"] | None:
+        """The only side that its columns read."""
+        sides = {"user" if name in USER else "item" if name in ITEM else "both" for name in self.reads}
+        return None if len(sides) > 1 or "both" in sides else "user" if "user" in sides else "item"
+
+
+class TabularRanker(Ranker):
+    """A ranker that sees a candidate as a row of numbers.
+
+    Args:
+        config: What it reads.
+        backbone: Whether it is told feedback.
+        items: Codebooks and fields.
+
+    Attributes:
+        width: Numbers in a row.
+
+    Raises:
+        UserError: A codebook that it reads is not there.
+    """
+
+    def __init__(self, config: TabularConfig, backbone: BackboneConfig, items: ItemSpace) -> None:
+        nn.Module.__init__(self)
+        self.backbone, self.long, self.gate, self.feedback = backbone, None, None, None
+        self.levels = items.feedback if backbone.feedback else None
+        self.catalog = len(items.semantic)
+        self.names = tuple(name for name in config.reads if name in USER + ITEM)
+        partitions = _partitions(config.reads, items)
+        self.counts = VoteCounts(partitions, config.half_lives) if partitions.shape[1] else None
+        self.apart = config.exposures and self.levels is not None
+        counted = 0 if self.counts is None else self.counts.width * (1 + self.apart)
+        self.width = counted + context_width(self.names)
+
+    @abstractmethod
+    def logits(self, rows: Tensor) -> Tensor:
+        """Rows of numbers to logits; (..., F) to (...) float32."""
+
+    @property
+    def sides(self) -> frozenset[str]:
+        """The time of the request, where a column asks for it."""
+        return frozenset({"time"} if any(name in PERIODS for name in self.names) else ())
+
+    @property
+    def reads(self) -> InstanceQuery | None:
+        """No stored instances."""
+        return None
+
+    def agents(self, history: History) -> Agents | None:
+        """None."""
+        return None
+
+    def table_macs(self, slate: int) -> int:
+        """No table of items."""
+        return 0
+
+    def encode(self, history: History) -> UserState:
+        """Context features of the user, and counts of the history; of known negatives apart, where asked for."""
+        tensors = {"context": context_features(history, self.names)}
+        if self.counts is None:
+            return UserState(tensors)
+        negative = torch.zeros_like(history.mask)
+        if self.levels is not None:
+            negative = (history.feedback != UNKNOWN) & (history.feedback < self.levels.positive)
+        tensors |= self.counts.encode(replace(history, mask=history.mask & ~negative))
+        if self.apart:
+            counted = self.counts.encode(replace(history, mask=history.mask & negative))
+            tensors |= {NEGATIVE + name: part for name, part in counted.items()}
+        return UserState(tensors)
+
+    def rows(self, state: UserState, candidates: Tensor) -> Tensor:
+        """What is read of each candidate; (R, C) items to (R, C, `width`) float32."""
+        columns = [state["context"][:, None, :].expand(-1, candidates.shape[1], -1)]
+        if self.counts is not None:
+            columns.append(self.counts.features(state.tensors, candidates))
+            if self.apart:
+                negative = {name.removeprefix(NEGATIVE): part for name, part in state.tensors.items()
+                            if name.startswith(NEGATIVE)}  # fmt: skip
+                columns.append(self.counts.features(negative, candidates))
+        return torch.cat(columns, dim=-1)
+
+    def score(self, state: UserState, candidates: Tensor) -> Tensor:
+        """Per candidate: (R, C) items to (R, C) logits."""
+        return self.logits(self.rows(state, candidates))
+
+
+def _partitions(reads: tuple[str, ...], items: ItemSpace) -> Tensor:
+    """Node of each item in each partition that is counted in, -1 without one; (items, P) int64."""
+    count, flat = len(items.semantic), items.codebook.flat
+    columns = [np.zeros((count, 0), np.int64)]
+    for name in reads:
+        if name == RESIDUAL:
+            columns.append(items.codebook.item_nodes)
+        elif name == FIELDS:
+            columns.append(items.fields.numpy())
+        elif name == OWN:
+            columns.append(np.arange(count)[:, None])
+        elif name in flat:
+            columns.append(flat[name].item_nodes[:, None])
+        elif name.startswith("flat_"):
+            there = ", ".join([RESIDUAL, *flat])
+            raise UserError(SETTINGS, f"there is no codebook {name!r}", f"name one of {there}, or add to tokenize.flat",
+                            "models.*.reads")  # fmt: skip
+    return torch.from_numpy(np.concatenate(columns, axis=1).astype(np.int64))
