@@ -122,13 +122,13 @@ class Workload:
 
 
 def ranker(load: Workload, settings: dict[str, Any], space: ItemSpace | None = None) -> Ranker:
-    """A model of these settings over the items of the workload, the backbone as it comes.
+    """A model of these settings over the items of the workload, the backbone as it comes, but for features.
 
     Raises:
         UserError: The settings do not fit.
     """
     config = TypeAdapter(AnyModel).validate_json(json.dumps(settings))
-    return build(config, BackboneConfig(), space or load.space(), 0)
+    return build(config, BackboneConfig(features=("length",)), space or load.space(), 0)
 
 
 def trainer(

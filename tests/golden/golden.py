@@ -28,7 +28,9 @@ from hisac_lab.tokens.quantizer import ResidualQuantizer
 from hisac_lab.training.loop import train
 
 STEPS = 20
-BACKBONE = BackboneConfig(dim=16, short_window=10, attention_hidden=16, tower=(32, 16), dropout=0.1)
+BACKBONE = BackboneConfig(
+    dim=16, short_window=10, attention_hidden=16, tower=(32, 16), dropout=0.1, features=("length",)
+)
 TRAIN = TrainConfig(
     epochs=2,
     batch_requests=64,

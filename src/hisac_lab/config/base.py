@@ -33,6 +33,8 @@ Name = Annotated[str, AfterValidator(_name)]
 """A name that every tool behind the door takes: DVC, Snakemake, a shell, a file system, MLflow."""
 Seed = Annotated[int, Field(ge=0)]
 Size = Annotated[int, Field(ge=1)]
+HalfLife = Annotated[float, Field(gt=0, le=1e6)]
+"""Days after which an event counts half."""
 
 
 class Section(BaseModel):

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from hisac_lab.config.base import Section, Seed
+from hisac_lab.config.base import HalfLife, Section, Seed
 
 EARLIEST = -30_610_224_000  # the year 1000, in seconds since 1970: no time is before it
 
@@ -81,6 +81,9 @@ class PrepareConfig(Section):
     )
     label_delay: int = Field(
         0, ge=0, description="seconds after which the feedback of an event is known; a history tells none before that"
+    )
+    half_lives: tuple[HalfLife, ...] = Field(
+        (1.0, 7.0, 30.0), description="days after which an event counts half, in what models are told of item and pair"
     )
     history_limit: int = Field(1000, ge=1, description="a history keeps its most recent events")
     min_history: int = Field(1, ge=0, description="samples with a shorter history are counted and left out")

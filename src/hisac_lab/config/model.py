@@ -5,7 +5,7 @@ The settings of each model stand beside its branch, in `hisac_lab.models`.
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple, TypeAlias
 
 from pydantic import Field, model_validator
 
@@ -27,14 +27,21 @@ class ExperimentConfig(Section):
         return self
 
 
+Feature: TypeAlias = Literal[
+    "length", "recency", "pace", "rate", "day", "week", "item_recency", "popularity", "item_rate", "pair"
+]
+
+
 class BackboneConfig(Section):
     """What every model shares: item encoder, short branch, tower."""
 
     dim: int = Field(16, ge=4, description="width of item representations and of both branches")
-    features: tuple[Literal["length", "recency", "pace", "day", "week"], ...] = Field(
-        ("length",),
-        description="of the user: length of the history, recency of its newest event, pace (events per day); "
-        "of the request: time of day, time of week (both UTC)",
+    features: tuple[Feature, ...] = Field(
+        ("length", "recency", "pace", "rate", "item_recency", "popularity", "item_rate", "pair"),
+        description="of the user: length of the history, recency of its newest event, pace (events per day), rate "
+        "(share of positives); of the request: day, week (time of day, of the week, both UTC); of a candidate, from "
+        "everybody's events before the request: item_recency (days since the last positive), popularity (positives), "
+        "item_rate (positives per exposure); pair (the user's own events on it). What the data cannot give is left out",
     )
     semantic_std: float | None = Field(
         None,

@@ -34,7 +34,7 @@ def count(model: Ranker, loader: Loader) -> ServingCost:
             state = model.encode(history)
         encode.append(counter.get_total_flops() / 2)
         with FlopCounterMode(display=False) as counter:
-            model.score(state, candidates)
+            model.score(state, candidates, model.no_context(candidates))
         candidate.append((counter.get_total_flops() / 2 - model.table_macs(CANDIDATES)) / CANDIDATES)
         state_bytes.append(state.bytes)
     return ServingCost(
@@ -49,7 +49,7 @@ def request_macs(model: Ranker, history: History, candidates: Tensor) -> float:
     """Multiply-adds of all matrix products from R histories to the logits of (R, C) candidates, counted."""
     model.eval()
     with FlopCounterMode(display=False) as counter:
-        model(history, candidates)
+        model(history, candidates, model.no_context(candidates))
     return float(counter.get_total_flops() / 2)
 
 
@@ -58,6 +58,7 @@ def measure_time(model: Ranker, loader: Loader, repeats: int = 5) -> Seconds:
     """Seconds on this machine: one user's request with 100 candidates, state cold and cached; medians."""
     model.eval()
     candidates = torch.arange(CANDIDATES, device=loader.runtime.device)[None] % model.catalog
+    context = model.no_context(candidates)
     encode, score = [], []
     for index in np.unique(np.linspace(0, len(loader) - 1, SAMPLE).astype(int)):
         history = loader.batch(np.array([index])).history
@@ -65,7 +66,7 @@ def measure_time(model: Ranker, loader: Loader, repeats: int = 5) -> Seconds:
             begin = _now(loader.runtime)
             state = model.encode(history)
             middle = _now(loader.runtime)
-            model.score(state, candidates)
+            model.score(state, candidates, context)
             encode.append(middle - begin)
             score.append(_now(loader.runtime) - middle)
     return Seconds(

@@ -22,11 +22,13 @@ from hisac_lab.base.errors import SETTINGS, UserError
 from hisac_lab.base.progress import track
 from hisac_lab.config.events import ColumnsConfig, PrepareConfig
 from hisac_lab.events.profile import ShardCounts, add_up, describe, profile
-from hisac_lab.events.records import Ingested, Leaks, Prepared, Sharded
+from hisac_lab.events.records import ContextFacts, Ingested, Leaks, Prepared, Sharded
+from hisac_lab.events.series import join_events
 from hisac_lab.events.store import HISTORY_FEEDBACK, RANDOM, SPLITS
+from hisac_lab.tables.read import UNIT_SECONDS
 
 LATER = {
-    PrepareConfig: ("items_without_text", "negatives_window", "new_items", "label_delay"),
+    PrepareConfig: ("items_without_text", "negatives_window", "new_items", "label_delay", "half_lives"),
     ColumnsConfig: ("decimal", "label_values"),
 }
 """Settings that came later: at their defaults no protocol names them."""
@@ -49,6 +51,8 @@ def prepare(config: PrepareConfig, *, ingested: Path, shards: list[Path], out: P
     sharded = [Sharded.open(path) for path in shards]
     _tidy(shards)
     new_users = _join(shards, sharded, facts, out)
+    for name in facts.series:
+        join_events(shards, name, config.half_lives, out)
     counted = [
         ShardCounts(_counted(path), part.months, part.splits) for path, part in zip(shards, sharded, strict=True)
     ]
@@ -66,8 +70,9 @@ def prepare(config: PrepareConfig, *, ingested: Path, shards: list[Path], out: P
     cuts = {"valid": facts.cuts[0], "test": facts.cuts[1]}
     settings = config.model_dump(mode="json", exclude={"shards"}) | {"history": config.history_of(facts.labeled)}
     for section, values in ((PrepareConfig, settings), (ColumnsConfig, settings["columns"])):
+        usual = section().model_dump(mode="json")
         for name in LATER[section]:
-            if values[name] == section.model_fields[name].default:
+            if values[name] == usual[name]:
                 del values[name]
     Prepared(
         dataset=facts.source.dataset,
@@ -94,6 +99,12 @@ def prepare(config: PrepareConfig, *, ingested: Path, shards: list[Path], out: P
         leaks=leaks,
         protocol=digest_of({"config": settings, "raw": facts.source.files, "cuts": facts.cuts}),
         profile=profile(counts, facts.labeled, np.diff(offsets), new_users),
+        context=ContextFacts(
+            half_lives=config.half_lives if facts.series else (),
+            series=facts.series,
+            share=splits.get("train", {}).get("positive_share", 0.5),
+            unit=UNIT_SECONDS[config.time_unit],
+        ),
         **(
             {}
             if facts.labeled

@@ -11,6 +11,7 @@ from pydantic import Field
 
 from hisac_lab.base.records import Digested, Output, Record
 from hisac_lab.events.feedback import Levels
+from hisac_lab.events.series import EXPOSURES, POSITIVES
 from hisac_lab.sources.records import Source
 
 
@@ -66,6 +67,29 @@ class Ingested(Output):
     cuts: list[int]
     shard_begins: list[int]
     untimed: bool = False
+
+    @property
+    def series(self) -> tuple[str, ...]:
+        """Names of the item series that the log gives; times that are places in an order give none."""
+        if self.untimed:
+            return ()
+        return (POSITIVES, EXPOSURES) if self.labeled else (POSITIVES,)
+
+
+class ContextFacts(Record):
+    """What a log gives for the context of a request; a log whose times are places in an order has no series.
+
+    Attributes:
+        half_lives: Days.
+        series: Names of its item series.
+        share: Positive share of the training samples.
+        unit: Seconds of a time unit.
+    """
+
+    half_lives: tuple[float, ...] = ()
+    series: tuple[str, ...] = ()
+    share: float = 0.5
+    unit: int = 1
 
 
 class Leaks(Record):
@@ -141,6 +165,7 @@ class Prepared(Output):
         negatives: Where negatives come from, in words.
         cuts: Begin of the periods `valid` and `test`.
         protocol: Digest of settings, raw files and cuts.
+        context: What the log gives for the context of a request.
     """
 
     dataset: str
@@ -168,6 +193,7 @@ class Prepared(Output):
     leaks: Leaks
     protocol: str
     profile: Profile
+    context: ContextFacts = ContextFacts()
 
 
 class InstancesMade(Digested):

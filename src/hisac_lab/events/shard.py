@@ -13,6 +13,7 @@ from hisac_lab.config.events import PrepareConfig
 from hisac_lab.events.negatives import Clicks, add_negatives, new_items
 from hisac_lab.events.profile import count_shard
 from hisac_lab.events.records import Ingested, Sharded
+from hisac_lab.events.series import EXPOSURES, POSITIVES, save_events
 from hisac_lab.events.store import HISTORY_FEEDBACK, RANDOM, SAMPLE, SPLITS
 from hisac_lab.ops.draws import uniform
 from hisac_lab.tables.read import HISTORY, TEST, UNIT_SECONDS, Layout, place
@@ -64,6 +65,7 @@ def shard(config: PrepareConfig, *, ingested: Path, index: int, out: Path) -> No
     unit = UNIT_SECONDS[config.time_unit]
     on_new = {} if facts.labeled else {"positives_on_new_items": _on_new_items(events, births, unit)}
     save_arrays(out, counts.arrays)
+    _save_series(events, config, facts, out)
     Sharded(
         users=users,
         events=len(events["user"]),
@@ -77,6 +79,15 @@ def shard(config: PrepareConfig, *, ingested: Path, index: int, out: Path) -> No
         splits=counts.splits,
         **on_new,
     ).save(out)
+
+
+def _save_series(events: dict[str, Array], config: PrepareConfig, facts: Ingested, out: Path) -> None:
+    """The shard's part of each item series."""
+    item, time = events["item"], events["time"]
+    liked = events["label"] == 1 if facts.labeled else slice(None)
+    chosen = {POSITIVES: (item[liked], time[liked] + config.label_delay), EXPOSURES: (item, time)}
+    for name in facts.series:
+        save_events(out, name, *chosen[name], facts.items)
 
 
 def _sorted_events(

@@ -22,4 +22,5 @@ def load_items(*, prepared: Path, embedded: Path, codebook: Path) -> ItemSpace:
         field_sizes=tuple(field.size for field in store.manifest.fields),
         codebook=Codebook.open(codebook),
         feedback=store.manifest.feedback,
+        context=store.manifest.context,
     )

@@ -15,7 +15,7 @@ from hisac_lab.base import arithmetic
 from hisac_lab.base.artifacts import Array
 from hisac_lab.events.batches import Requests, in_order
 from hisac_lab.inference.runtime import Runtime
-from hisac_lab.inference.sides import CountedAgents, RequestTime, Side, StoredInstances
+from hisac_lab.inference.sides import CandidateContext, CountedAgents, RequestTime, Side, StoredInstances
 from hisac_lab.models.backbone import Ranker
 from hisac_lab.models.contract import History
 
@@ -29,12 +29,14 @@ class Batch:
         candidates: Items, 0 in the padding; (R, C) int64.
         labels: 1 clicked, 0 not; (R, C) float32.
         mask: True at real candidates; (R, C) bool.
+        context: Of the candidates; (R, C, F) float32. None: the model reads none.
     """
 
     history: History
     candidates: Tensor
     labels: Tensor
     mask: Tensor
+    context: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -45,11 +47,13 @@ class Loader:
         requests: N requests.
         runtime: Device and number format.
         sides: The side inputs that come with a history.
+        context: The side input that comes with the candidates; None: the model reads none.
     """
 
     requests: Requests
     runtime: Runtime
     sides: tuple[Side, ...] = ()
+    context: CandidateContext | None = None
 
     @classmethod
     def of(
@@ -70,14 +74,16 @@ class Loader:
             names: Which of the model's side inputs to bring; None: all.
 
         Raises:
-            UserError: The model reads instances, and there are none, or not of the kind or width it reads.
+            UserError: The model reads instances, and there are none, or not of the kind or width it reads; or it reads
+                item series that were prepared with other settings.
         """
         wanted, sides = model.sides if names is None else names, list[Side]()
         if "time" in wanted:
             sides.append(RequestTime())
         if "instances" in wanted:
             sides.append(StoredInstances.open(model, instances))
-        return cls(requests, runtime, tuple(sides))
+        context = CandidateContext.open(model, requests.store) if model.context_columns.names else None
+        return cls(requests, runtime, tuple(sides), context)
 
     def __len__(self) -> int:
         return len(self.requests)
@@ -93,18 +99,24 @@ class Loader:
         return [side.warning for side in self.sides if side.warning is not None]
 
     def counted(self, model: Ranker) -> Loader:
-        """The same with agents counted beforehand; as it is, for a model that reads none."""
+        """The same with agents and context counted beforehand; as it is, for a model that reads none of them."""
+        loader = self
+        if self.context is not None:
+            loader = replace(self, context=self.context.counted(self.requests))
         if "agents" not in model.sides:
-            return self
-        return replace(self, sides=(*self.sides, CountedAgents.count(model, self.requests, self.runtime)))
+            return loader
+        return replace(loader, sides=(*self.sides, CountedAgents.count(model, self.requests, self.runtime)))
 
     def batch(self, index: Array) -> Batch:
         """The requests at `index`, their histories padded to the longest."""
         subset, device = self.requests.take(index), self.runtime.device
         history = History.of(subset.histories(), device)
         history = replace(history, **{side.name: side.fetch(self.requests, index, device) for side in self.sides})
-        arrays = (torch.from_numpy(part).to(device) for part in (subset.candidates, subset.labels, subset.mask))
-        return Batch(history, *arrays)
+        candidates, labels, mask = (
+            torch.from_numpy(part).to(device) for part in (subset.candidates, subset.labels, subset.mask)
+        )
+        context = None if self.context is None else self.context.fetch(self.requests, index, device)
+        return Batch(history, candidates, labels, mask, context)
 
 
 @arithmetic.one_thread()
@@ -122,6 +134,6 @@ def score(model: Ranker, loader: Loader, share: tuple[int, int] = (0, 1)) -> Arr
     for index in itertools.islice(in_order(loader.requests), share[0], None, share[1]):
         batch = loader.batch(index)
         with loader.runtime.autocast():
-            scored: Tensor = model(batch.history, batch.candidates)
+            scored: Tensor = model(batch.history, batch.candidates, batch.context)
         logits[index] = scored.float().cpu().numpy()
     return logits

@@ -42,6 +42,7 @@ class Trained(Output):
         name: Of the model in the section `models`.
         settings: Its settings, after the sweep.
         valid_auc: Best AUC on the validation period.
+        features_left_out: Features of section `backbone` that the data cannot give.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Trained(Output):
     parameters: int
     steps: int
     valid_auc: float
+    features_left_out: tuple[str, ...] = ()
 
 
 class Point(Record):

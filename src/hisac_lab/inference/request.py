@@ -5,6 +5,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
@@ -17,6 +18,7 @@ from hisac_lab.events.batches import HistoryArrays
 from hisac_lab.events.feedback import UNKNOWN as NO_FEEDBACK
 from hisac_lab.events.feedback import Levels
 from hisac_lab.events.instances import NEGATIVE, POSITIVE, UNKNOWN, InstanceArrays, InstanceQuery
+from hisac_lab.events.series import Counter
 from hisac_lab.models.backbone import Ranker
 from hisac_lab.models.contract import History
 from hisac_lab.models.instances import Instances
@@ -42,6 +44,7 @@ REQUEST = (
     Column("candidates", "id"),
 )
 FEEDBACK = Column("history_feedback", "value", required=False)
+CONTEXT = Column("candidate_context", "vector", required=False)
 INSTANCES = (
     Column("instance_items", "id"),
     Column("instance_times", "integer"),
@@ -50,14 +53,16 @@ INSTANCES = (
 )
 
 
-def columns(sides: Collection[str], levels: Levels | None = None) -> tuple[Column, ...]:
+def columns(sides: Collection[str], levels: Levels | None = None, context: bool = False) -> tuple[Column, ...]:
     """Columns of a request to a model with these side inputs; agents and the time come of the history's own.
 
     Args:
         sides: Names of the side inputs.
         levels: Of the feedback that the model reads; None: it reads none.
+        context: Whether it reads item series.
     """
-    return REQUEST + (() if levels is None else (FEEDBACK,)) + (INSTANCES if "instances" in sides else ())
+    told = (() if levels is None else (FEEDBACK,)) + ((CONTEXT,) if context else ())
+    return REQUEST + told + (INSTANCES if "instances" in sides else ())
 
 
 @dataclass(frozen=True)
@@ -72,6 +77,7 @@ class Asked:
         candidates: (C,) int64, -1 where the model knows no such item.
         unknown: Events of the history that were left out, since the model knows no such item.
         instances: What the model reads of an instance store, one row; None where it reads none.
+        context: Columns of the candidates' items that came with the request; (C, I) float64. None: none came.
     """
 
     items: Ids
@@ -81,6 +87,7 @@ class Asked:
     candidates: Ids
     unknown: int
     instances: InstanceArrays | None
+    context: npt.NDArray[np.float64] | None = None
 
 
 class RequestReader:
@@ -90,12 +97,16 @@ class RequestReader:
         model: It is about to score them.
         items: Item ids in the order of their numbers.
         limit: How many events of a history the model reads, the newest.
+        counters: What counts the events of items, by series; without them, requests that need it bring their own.
     """
 
-    def __init__(self, model: Ranker, items: list[str], limit: int) -> None:
+    def __init__(
+        self, model: Ranker, items: list[str], limit: int, counters: Mapping[str, Counter] = MappingProxyType({})
+    ) -> None:
         self.sides, self.limit = model.sides, limit
         self.reads, self.levels = model.reads, model.levels
-        self.columns = columns(model.sides, model.levels)
+        self.context, self.counters = model.context_columns, counters
+        self.columns = columns(model.sides, model.levels, bool(self.context.item_names))
         self.number = {item: place for place, item in enumerate(items)}
 
     def read(self, row: int, request: Mapping[Any, Any]) -> Asked:
@@ -122,14 +133,20 @@ class RequestReader:
         events = (numbers, time - times, self._feedback(row, request.get(FEEDBACK.name), len(ids)))
         items, ages, feedback = (part[in_vocabulary][-self.limit :] for part in events)
         instances = None if self.reads is None else self._instances(row, request, int(time), self.reads)
-        return Asked(items, ages, feedback, int(time), candidates, int((~in_vocabulary).sum()), instances)
+        context = self._context(row, request.get(CONTEXT.name), len(candidates))
+        return Asked(items, ages, feedback, int(time), candidates, int((~in_vocabulary).sum()), instances, context)
 
-    def batch(self, asked: Sequence[Asked]) -> tuple[History, Tensor]:
-        """Histories of R requests, and their candidates, (R, C) int64: 0 where unknown or beyond a request's own."""
+    def batch(self, asked: Sequence[Asked]) -> tuple[History, Tensor, Tensor | None]:
+        """Histories of R requests, their candidates, and what the model reads of these.
+
+        Returns:
+            Histories; (R, C) int64, 0 where unknown or beyond a request's own; (R, C, F) float32 or None.
+        """
         items, mask = _left([one.items for one in asked])
         ages, _ = _left([one.ages for one in asked])
         feedback, _ = _left([one.feedback for one in asked])
-        history = History.of(HistoryArrays(items, ages, mask, feedback))
+        arrays = HistoryArrays(items, ages, mask, feedback)
+        history = History.of(arrays)
         if "time" in self.sides:
             history = replace(history, time=torch.tensor([one.time for one in asked]))
         if self.reads is not None:
@@ -140,12 +157,44 @@ class RequestReader:
             vectors = np.zeros((*there.shape, self.reads.dim), np.float32)
             vectors[there] = np.concatenate([one.vectors[0] for one in past])
             columns["labels"] = np.where(there, columns["labels"], UNKNOWN)
-            arrays = InstanceArrays(vectors, columns["items"], columns["ages"], columns["labels"], there)
-            history = replace(history, instances=Instances.of(arrays))
+            stored = InstanceArrays(vectors, columns["items"], columns["ages"], columns["labels"], there)
+            history = replace(history, instances=Instances.of(stored))
         candidates = np.zeros((len(asked), max(len(one.candidates) for one in asked)), np.int64)
         for row, request in enumerate(asked):
             candidates[row, : len(request.candidates)] = np.maximum(request.candidates, 0)
-        return history, torch.from_numpy(candidates)
+        return history, torch.from_numpy(candidates), self._context_of(asked, arrays, candidates)
+
+    def _context_of(self, asked: Sequence[Asked], history: HistoryArrays, candidates: Ids) -> Tensor | None:
+        """Context of (R, C) candidates: what requests brought of their items, else what the counters know."""
+        if not self.context.names:
+            return None
+        if self.counters:
+            about = self.context.of_items(self.counters, candidates, np.array([one.time for one in asked]))
+        else:
+            about = np.zeros((*candidates.shape, len(self.context.item_names)))
+        for row, one in enumerate(asked):
+            if one.context is not None:
+                about[row, : len(one.context)] = one.context
+        pairs = self.context.of_pairs(history, candidates)
+        return torch.from_numpy(np.concatenate([about, pairs], axis=2).astype(np.float32))
+
+    def _context(self, row: int, given: Any, count: int) -> npt.NDArray[np.float64] | None:
+        """What a request brings of its candidates' items; None where that is nothing, or nothing is read."""
+        names = self.context.item_names
+        if not names:
+            return None
+        hint = f"give for each candidate the numbers {', '.join(names)}"
+        if given is None or np.isscalar(given):  # as feedback that is left out
+            if not self.counters:
+                raise _fault(row, CONTEXT.name, "is missing, and the model has no counts of its own", hint)
+            return None
+        try:
+            values = np.array([list(one) for one in given], np.float64).reshape(-1, len(names))
+        except (TypeError, ValueError) as error:
+            raise _fault(row, CONTEXT.name, "holds other than numbers, or not as many", hint) from error
+        if len(values) != count or not np.isfinite(values).all():
+            raise _fault(row, CONTEXT.name, f"{len(values)} rows of numbers for {count} candidates", hint)
+        return values
 
     def _instances(self, row: int, request: Mapping[Any, Any], time: int, reads: InstanceQuery) -> InstanceArrays:
         numbers = self._numbers(request["instance_items"])

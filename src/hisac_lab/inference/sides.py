@@ -6,8 +6,10 @@ there and a class here.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -19,11 +21,17 @@ from hisac_lab.base.artifacts import Array
 from hisac_lab.base.errors import UserError
 from hisac_lab.codebook.votes import LOW, MEND, Agents
 from hisac_lab.events.batches import Requests, in_order
+from hisac_lab.events.context import ContextColumns
 from hisac_lab.events.instances import InstanceStore, InstanceView
+from hisac_lab.events.series import ItemSeries
+from hisac_lab.events.store import EventStore
 from hisac_lab.inference.runtime import Runtime
 from hisac_lab.models.backbone import Ranker
 from hisac_lab.models.contract import History
 from hisac_lab.models.instances import Instances
+
+MOST_KEPT = 1 << 30
+"""Bytes of context that are kept in memory; what takes more is counted batch by batch."""
 
 
 class Side(ABC):
@@ -113,6 +121,58 @@ class CountedAgents(Side):
         if self.coverage >= LOW:
             return None
         return f"the agents hold {self.coverage:.0%} of a history's votes, below {LOW:.0%}: {MEND}"
+
+
+@dataclass(frozen=True)
+class CandidateContext(Side):
+    """What is known of the candidates strictly before each request: it comes with them, not with the history.
+
+    Attributes:
+        columns: What the model reads.
+        series: Events of items, by name.
+        kept: Columns of every candidate of all requests, counted once; (N, C, F) float32. None: count when asked.
+    """
+
+    name = "context"
+    columns: ContextColumns
+    series: Mapping[str, ItemSeries]
+    kept: Array | None = None
+
+    @classmethod
+    def open(cls, model: Ranker, store: EventStore) -> CandidateContext:
+        """Opens the item series that a model reads.
+
+        Raises:
+            UserError: They are not there, or prepared with other settings than those it learned with.
+        """
+        columns, facts = model.context_columns, store.manifest.context
+        if not columns.item_names:
+            return cls(columns, {})
+        wanted = columns.facts
+        if (facts.series, facts.half_lives, facts.unit) != (wanted.series, wanted.half_lives, wanted.unit):
+            what = f"has item series of half-lives {list(facts.half_lives)}, the model reads {list(wanted.half_lives)}"
+            hint = "train it again, or set prepare.half_lives and time_unit as then"
+            raise UserError(store.path, what, hint, "context")
+        return cls(columns, {name: ItemSeries.open(store.path, name, facts.half_lives) for name in facts.series})
+
+    def counted(self, requests: Requests) -> CandidateContext:
+        """The same, counted once for all requests, unless that takes more than `MOST_KEPT` bytes."""
+        shape = (*requests.candidates.shape, len(self.columns.names))
+        if 4 * math.prod(shape) > MOST_KEPT:
+            return self
+        kept = np.zeros(shape, np.float32)
+        for index in in_order(requests):
+            kept[index] = self._count(requests, index)
+        return replace(self, kept=kept)
+
+    def fetch(self, requests: Requests, index: Array, device: torch.device) -> Tensor:
+        """Context of the candidates of the requests at `index`; (R, C, F) float32."""
+        columns = self._count(requests, index) if self.kept is None else self.kept[index]
+        return torch.from_numpy(columns).to(device)
+
+    def _count(self, requests: Requests, index: Array) -> Array:
+        asked = requests.take(index)
+        return self.columns.of_request(self.series, asked.histories(), asked.candidates, asked.time)
 
 
 class StoredInstances(Side):

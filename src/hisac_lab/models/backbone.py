@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import itertools
-import math
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
 
-from hisac_lab.base.errors import SETTINGS, UserError
 from hisac_lab.codebook.votes import Agents
 from hisac_lab.config.model import USUAL, Attention, BackboneConfig
+from hisac_lab.events.context import ContextColumns
 from hisac_lab.events.instances import InstanceQuery
 from hisac_lab.models.contract import Candidates, History, ItemSpace, LongBranch, UserState
 from hisac_lab.models.din import TargetAttention
+from hisac_lab.models.features import PERIODS, UserFeatures, moments
 from hisac_lab.models.tables import Embedding, draw, every, item_table
 from hisac_lab.ops.buckets import AGE_BUCKETS, age_bucket
 from hisac_lab.ops.select import take_rows
-
-DAY = 86_400
-PERIODS = {"day": DAY, "week": 7 * DAY}
 
 
 class ItemEncoder(nn.Module):
@@ -76,7 +73,14 @@ class Ranker(nn.Module):
     Attributes:
         levels: Of the feedback that it reads; None where it reads none.
         catalog: How many items there are.
+        user_features: What it is told of user and request.
+        context_columns: What it is told of a candidate beside the item itself, F columns.
+        shift: What is subtracted from them; (F,).
+        scale: What the rest is multiplied by; (F,).
     """
+
+    shift: Tensor
+    scale: Tensor
 
     def __init__(
         self, backbone: BackboneConfig, items: ItemSpace, long: LongBranch | None, attention: Attention = USUAL
@@ -95,13 +99,19 @@ class Ranker(nn.Module):
         gated = long is not None and long.answers
         self.gate = nn.Parameter(torch.full((backbone.dim,), 0.1)) if gated else None
         extra = self.short.soft_counts + (0 if long is None else long.soft_counts + long.extra_width)
-        width = backbone.dim * (5 if gated else 3) + extra + context_width(backbone.features)
+        self.levels = items.feedback if backbone.feedback else None
+        self.user_features = UserFeatures(backbone.features, items.context, self.levels)
+        width = backbone.dim * (5 if gated else 3) + extra + self.user_features.width
         widths = [width, *backbone.tower]
         layers: list[nn.Module] = []
         for before, after in itertools.pairwise(widths):
             layers += [nn.Linear(before, after), nn.ReLU(), nn.Dropout(backbone.dropout)]
         self.tower = nn.Sequential(*layers, nn.Linear(widths[-1], 1))
-        self.levels = items.feedback if backbone.feedback else None
+        self.context_columns = ContextColumns.of(backbone.features, items.context, self.levels)
+        if more := len(self.context_columns.names):
+            self.tower[0] = _widened(layers[0], more)
+            self.register_buffer("shift", torch.zeros(more))
+            self.register_buffer("scale", torch.ones(more))
         self.feedback: Embedding | None = None
         if self.levels is not None:
             with torch.random.fork_rng([]):  # all other weights start as in a model that is told no feedback
@@ -111,7 +121,7 @@ class Ranker(nn.Module):
     @property
     def sides(self) -> frozenset[str]:
         """Side inputs that the model reads, by the attribute of `History` that holds them."""
-        periods = {"time"} if any(name in PERIODS for name in self.backbone.features) else set()
+        periods = {"time"} if any(name in PERIODS for name in self.user_features.names) else set()
         return frozenset(periods) if self.long is None else self.long.sides | periods
 
     @property
@@ -153,14 +163,18 @@ class Ranker(nn.Module):
         tensors = {
             "short_events": newest,
             "short_mask": visible.mask[:, -width:],
-            "context": context_features(history, self.backbone.features),
+            "context": self.user_features.of(history),
         }
         if self.long is not None:
             tensors |= self.long.encode(history, events)
         return UserState(tensors)
 
-    def features(self, state: UserState, candidates: Tensor) -> Tensor:
-        """What the tower sees of each candidate; (R, C) items to (R, C, F)."""
+    def features(self, state: UserState, candidates: Tensor, context: Tensor | None = None) -> Tensor:
+        """What the tower sees of each candidate; (R, C) items to (R, C, width of the tower).
+
+        Raises:
+            ValueError: It reads the context of candidates, and there is none.
+        """
         queries, dim = self.encoder(candidates), self.backbone.dim
         answer = self.short(queries, state["short_events"], state["short_mask"])
         answers, straight = [answer[..., :dim]], [state["context"][:, None, :].expand(-1, queries.shape[1], -1)]
@@ -173,49 +187,46 @@ class Ranker(nn.Module):
                 straight.append(answer[..., dim:])
             if self.long.extra_width:
                 straight.append(self.long.extra(state, asked))
+        if self.context_columns.names:
+            if context is None:
+                raise ValueError(f"the model reads the context of candidates: {', '.join(self.context_columns.names)}")
+            straight.append((context - self.shift) * self.scale)
         return torch.cat([queries, *answers, *(queries * one for one in answers), *straight], dim=-1)
 
-    def score(self, state: UserState, candidates: Tensor) -> Tensor:
-        """Per candidate: (R, C) items to (R, C) logits."""
-        features = self.features(state, candidates)
+    def score(self, state: UserState, candidates: Tensor, context: Tensor | None = None) -> Tensor:
+        """Per candidate: (R, C) items, and their context (R, C, F) where the model reads it, to (R, C) logits."""
+        features = self.features(state, candidates, context)
         # In bf16 thousands of scores would become some twenty values: ties that flatter weak models.
         with torch.autocast(features.device.type, enabled=False):
             logits: Tensor = self.tower(features.float()).squeeze(-1)
         return logits
 
-    def forward(self, history: History, candidates: Tensor) -> Tensor:
+    def forward(self, history: History, candidates: Tensor, context: Tensor | None = None) -> Tensor:
         """`encode`, then `score`."""
-        return self.score(self.encode(history), candidates)
+        return self.score(self.encode(history), candidates, context)
+
+    def no_context(self, candidates: Tensor) -> Tensor | None:
+        """Zeros in place of the context of (R, C) candidates, for who counts or measures; None where it reads none."""
+        more = len(self.context_columns.names)
+        return torch.zeros(*candidates.shape, more, device=candidates.device) if more else None
+
+    def standardize(self, contexts: Iterable[Tensor]) -> None:
+        """Takes mean and spread of each column from contexts of training requests; a constant one keeps its spread.
+
+        Args:
+            contexts: Of real candidates; (n, F) each.
+        """
+        shift, scale = moments(contexts)
+        self.shift.copy_(shift)
+        self.scale.copy_(scale)
 
 
-def context_width(names: Sequence[str]) -> int:
-    """Columns of `context_features`."""
-    return sum(2 if name in PERIODS else 1 for name in names)
-
-
-def context_features(history: History, names: Sequence[str]) -> Tensor:
-    """Features of user and request, known before any candidate; (R, F) float32.
-
-    length, log(1 + events); recency, log(1 + days since the newest event); pace, log(1 + events per day since the
-    oldest); day and week, the phase of the request's time as sine and cosine.
-
-    Raises:
-        UserError: A feature needs the time of the request, which is not there.
-    """
-    count = history.mask.sum(dim=1, keepdim=True).float()
-    columns = [count[:, :0]]
-    for name in names:
-        if name in PERIODS:
-            if history.time is None:
-                raise UserError(SETTINGS, f"{name!r} needs the time of the request", "leave it out",
-                                "backbone.features")  # fmt: skip
-            phase = (history.time % PERIODS[name])[:, None].float() * (2 * math.pi / PERIODS[name])
-            columns += [torch.sin(phase), torch.cos(phase)]
-        elif name == "length":
-            columns.append(torch.log1p(count))
-        else:
-            ages = history.ages * history.mask
-            end = ages[:, -1:] if name == "recency" else ages.amax(dim=1, keepdim=True)
-            days = end.float() / DAY
-            columns.append(torch.log1p(days if name == "recency" else count / (1 + days)))
-    return torch.cat(columns, dim=1)
+def _widened(layer: nn.Module, more: int) -> nn.Linear:
+    """The layer with more columns of input; all other weights, of this layer and of later ones, are as without them."""
+    assert isinstance(layer, nn.Linear)
+    with torch.random.fork_rng([]):
+        wide = nn.Linear(layer.in_features + more, layer.out_features)
+    with torch.no_grad():
+        wide.weight[:, : layer.in_features] = layer.weight
+        wide.bias.copy_(layer.bias)
+    return wide

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +22,7 @@ from hisac_lab.config.model import BackboneConfig, ModelConfig
 from hisac_lab.events.batches import HistoryArrays
 from hisac_lab.events.feedback import Levels
 from hisac_lab.events.instances import InstanceQuery
+from hisac_lab.events.records import ContextFacts
 from hisac_lab.models.instances import Instances
 
 
@@ -136,6 +137,7 @@ class ItemSpace:
         field_sizes: Cardinality of each field.
         codebook: The global hierarchical codebook, with the flat ones beside it.
         feedback: Levels of the log's feedback; None where it has none.
+        context: What the log gives for the context of a request.
     """
 
     semantic: Tensor
@@ -143,6 +145,7 @@ class ItemSpace:
     field_sizes: tuple[int, ...]
     codebook: Codebook
     feedback: Levels | None = None
+    context: ContextFacts = field(default_factory=ContextFacts)
 
     @property
     def routed(self) -> Tensor:
@@ -161,6 +164,7 @@ class ItemSpace:
             "routed_width": None if self.codebook.item_vectors is None else self.codebook.item_vectors.shape[1],
             **({"flat": flat} if flat else {}),
             **({} if self.feedback is None else {"feedback": self.feedback.facts()}),
+            **({} if self.context == ContextFacts() else {"context": self.context.facts()}),
         }
 
     @classmethod
@@ -173,6 +177,7 @@ class ItemSpace:
         routed_width: int | None = None,
         flat: Mapping[str, int] = MappingProxyType({}),
         feedback: dict[str, Any] | None = None,
+        context: Mapping[str, Any] = MappingProxyType({}),
     ) -> ItemSpace:
         """A space of zeros, to be filled by a state dict."""
         book = Codebook(
@@ -188,7 +193,8 @@ class ItemSpace:
         )
         fields = torch.zeros(items, len(field_sizes), dtype=torch.int64)
         known = None if feedback is None else Levels.model_validate(feedback)
-        return cls(torch.zeros(items, width), fields, tuple(field_sizes), book, known)
+        facts = ContextFacts.model_validate(dict(context))
+        return cls(torch.zeros(items, width), fields, tuple(field_sizes), book, known, facts)
 
     def shuffled(self, seed: int) -> ItemSpace:
         """Embeddings and semantic IDs change places among the items that have one; fields stay. A control."""
@@ -250,16 +256,39 @@ class Kind:
         return cls(config, backbone, items)  # type: ignore[call-arg, return-value]
 
 
+class Labeled(Protocol):
+    """Requests to learn from: R of them, with C candidates each."""
+
+    @property
+    def history(self) -> History:
+        """What is read of the users."""
+
+    @property
+    def candidates(self) -> Tensor:
+        """Items, 0 in the padding; (R, C) int64."""
+
+    @property
+    def context(self) -> Tensor | None:
+        """Of the candidates, where the model reads it; (R, C, F) float32."""
+
+    @property
+    def labels(self) -> Tensor:
+        """1 clicked, 0 not; (R, C) float32."""
+
+    @property
+    def mask(self) -> Tensor:
+        """True at real candidates; (R, C) bool."""
+
+
 class Fitted(ABC):
     """A ranker that is fitted to all training requests at once, where others step from batch to batch."""
 
     @abstractmethod
-    def fit(self, batches: Iterable[tuple[History, Tensor, Tensor, Tensor]], seed: int) -> float:
+    def fit(self, batches: Iterable[Labeled], seed: int) -> float:
         """Fits it.
 
         Args:
-            batches: Histories, their candidates (R, C) int64, labels (R, C) float32, and True at real candidates (R, C)
-                bool; together all training requests.
+            batches: All training requests.
             seed: Of what is drawn.
 
         Returns:

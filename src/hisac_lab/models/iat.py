@@ -16,8 +16,9 @@ from torch import Tensor, nn
 from hisac_lab.base.errors import UserError
 from hisac_lab.config.model import BackboneConfig, ModelConfig
 from hisac_lab.events.instances import InstanceQuery
-from hisac_lab.models.backbone import ItemEncoder, context_width
+from hisac_lab.models.backbone import ItemEncoder
 from hisac_lab.models.contract import Candidates, CardLine, Cost, History, ItemSpace, LongBranch, UserState
+from hisac_lab.models.features import UserFeatures
 from hisac_lab.models.instances import LABELS
 from hisac_lab.models.stack import Stack
 from hisac_lab.models.tables import Embedding
@@ -154,7 +155,9 @@ class IATBranch(LongBranch):
         for table in (self.age, *([] if self.label is None else [self.label])):
             nn.init.normal_(table.weight, std=0.02)
         self.token = nn.Linear(dim * (3 if config.labels else 2), dim)
-        self.query = nn.Linear(2 * backbone.dim + context_width(backbone.features), dim)
+        levels = items.feedback if backbone.feedback else None
+        user = UserFeatures(backbone.features, items.context, levels).width
+        self.query = nn.Linear(2 * backbone.dim + user, dim)
         self.stack = Stack(dim, config.heads, config.layers, config.window)
         self.none = nn.Parameter(torch.zeros(backbone.dim))
         self.merge = nn.Linear(dim, backbone.dim)

@@ -183,18 +183,18 @@ class InstanceSource(Ranker, Kind):
         kept = self.reader.tokens(past.vectors.detach(), bias)[1]
         return UserState(tensors | {"kept": kept, "bias": self.reader.bias(past.ages[:, None], past.mask[:, None])})
 
-    def instance(self, state: UserState, candidates: Tensor) -> Tensor:
+    def instance(self, state: UserState, candidates: Tensor, context: Tensor | None = None) -> Tensor:
         """What is stored of each candidate if it is served: (R, C) items to (R, C, E), each number within -1..1."""
-        hidden = self.squeeze(self.tower(self.features(state, candidates)))
+        hidden = self.squeeze(self.tower(self.features(state, candidates, context)))
         return torch.tanh(nn.functional.layer_norm(hidden, hidden.shape[-1:]))
 
     def after(self, state: UserState, instances: Tensor) -> Tensor:
         """The row after the transformer, which a control stores instead; (R, C, E). In temporal order, the same row."""
         return instances if self.reader is None else self.reader.queries(instances, state["kept"], state["bias"])
 
-    def score(self, state: UserState, candidates: Tensor) -> Tensor:
-        """Per candidate: (R, C) items to (R, C) logits."""
-        return self.logits(self.after(state, self.instance(state, candidates)))
+    def score(self, state: UserState, candidates: Tensor, context: Tensor | None = None) -> Tensor:
+        """Per candidate: (R, C) items, and their context (R, C, F) where the model reads it, to (R, C) logits."""
+        return self.logits(self.after(state, self.instance(state, candidates, context)))
 
     def logits(self, instances: Tensor) -> Tensor:
         """Logit of each instance, in single precision: (..., E) to (...)."""
@@ -232,6 +232,7 @@ class InstanceSource(Ranker, Kind):
         times: Tensor,
         past: Instances | None = None,
         unit: int = 1,
+        context: Tensor | None = None,
     ) -> Tensor:
         """Logits of a batch that holds whole users, every instance of the batch with a gradient (user order).
 
@@ -244,11 +245,12 @@ class InstanceSource(Ranker, Kind):
             past: Stored instances of each distinct user before the first of these requests, users rising; no gradient
                 reaches them.
             unit: Seconds of a time unit.
+            context: Of the candidates, where the model reads it; (R, C, F).
 
         Returns:
             (R, C); zeros at candidates that are not real.
         """
-        rows = self.instance(super().encode(history), candidates)[mask]  # (N, E)
+        rows = self.instance(super().encode(history), candidates, context)[mask]  # (N, E)
         request = torch.arange(len(mask), device=mask.device)[:, None].expand_as(mask)[mask]
         user, time = torch.unique(users[request], return_inverse=True)[1], times[request]
         order = torch.argsort(time, stable=True)

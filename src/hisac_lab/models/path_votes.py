@@ -9,7 +9,7 @@ model also counts in time, and at the nodes of flat codebooks (docs/papers/basel
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Annotated, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
@@ -17,12 +17,13 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from hisac_lab.base.errors import SETTINGS, UserError
+from hisac_lab.config.base import HalfLife
 from hisac_lab.config.model import BackboneConfig, ModelConfig
 from hisac_lab.models.contract import Candidates, CardLine, Cost, History, ItemSpace, LongBranch, UserState
+from hisac_lab.models.features import moments
 from hisac_lab.ops.tally import Tally, count_votes, fold, later, read_votes
 
 RESIDUAL = "residual"
-CONSTANT = 1e-6  # a column that spreads less is left as it is
 
 Soft = tuple[Tensor, Tensor]
 """Nodes of each item, -1 without one, and the item's share in each; (items, n) int64 and float32."""
@@ -130,9 +131,6 @@ class PathVotes(VoteCounts):
         """What the path of each candidate got: (R, C) items to (R, C, D)."""
         out: Tensor = self.out(self.features(state, items))
         return out
-
-
-HalfLife = Annotated[float, Field(gt=0, le=1e6)]
 
 
 class VotesConfig(ModelConfig):
@@ -282,11 +280,10 @@ class VotesBranch(LongBranch):
 
     def standardize(self, batches: Iterable[tuple[History, Tensor, Tensor]]) -> None:
         """Takes mean and spread of each feature from training requests; a constant one keeps its spread."""
-        rows = [self.path.features(self.path.encode(history), items)[mask] for history, items, mask in batches]
-        table = torch.cat(rows).double().cpu().numpy()
-        spread = table.std(axis=0)
-        self.shift.copy_(torch.from_numpy(table.mean(axis=0)))
-        self.scale.copy_(torch.from_numpy(1 / np.where(spread > CONSTANT, spread, 1.0)))
+        encode, features = self.path.encode, self.path.features
+        shift, scale = moments(features(encode(history), items)[mask] for history, items, mask in batches)
+        self.shift.copy_(shift)
+        self.scale.copy_(scale)
 
     def cost(self, history: History) -> Cost:
         """Grows with the distinct nodes of the history up to those there are, a candidate with the partitions alone."""

@@ -6,6 +6,7 @@ What a practitioner tries first (docs/papers/baselines.md#columns): no represent
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Annotated, Literal
 
@@ -15,24 +16,26 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from hisac_lab.base.errors import SETTINGS, UserError
-from hisac_lab.codebook.votes import Agents
+from hisac_lab.config.base import HalfLife
 from hisac_lab.config.model import BackboneConfig, ModelConfig
+from hisac_lab.events.context import ContextColumns
 from hisac_lab.events.feedback import UNKNOWN
-from hisac_lab.events.instances import InstanceQuery
-from hisac_lab.models.backbone import PERIODS, Ranker, context_features, context_width
-from hisac_lab.models.contract import History, ItemSpace, UserState
-from hisac_lab.models.path_votes import RESIDUAL, HalfLife, VoteCounts
+from hisac_lab.models.backbone import Ranker
+from hisac_lab.models.contract import History, ItemSpace, Labeled, UserState
+from hisac_lab.models.features import UserFeatures
+from hisac_lab.models.path_votes import RESIDUAL, VoteCounts
 
-USER = ("length", "recency", "pace", "day", "week")
+USER = ("length", "recency", "pace", "rate", "day", "week")
 """Context features that know nothing of the candidate."""
-ITEM: tuple[str, ...] = ()
+ITEM = ("item_recency", "popularity", "item_rate")
 """Those that know nothing of the user."""
+BOTH = ("pair",)
 FIELDS, OWN = "fields", "item"
 NEGATIVE = "negative_"
 
 Read = Annotated[
     str,
-    Field(pattern=rf"^({RESIDUAL}|flat_\d+(_\d+)?|{FIELDS}|{OWN}|{'|'.join((*USER, *ITEM))})$"),
+    Field(pattern=rf"^({RESIDUAL}|flat_\d+(_\d+)?|{FIELDS}|{OWN}|{'|'.join((*USER, *ITEM, *BOTH))})$"),
 ]
 
 
@@ -40,11 +43,11 @@ class TabularConfig(ModelConfig):
     """What rankers over columns read."""
 
     reads: tuple[Read, ...] = Field(
-        (RESIDUAL, FIELDS, OWN, "length", "recency", "pace"),
+        (RESIDUAL, FIELDS, OWN, "length", "recency", "pace", "rate", "item_recency", "popularity", "item_rate"),
         min_length=1,
         description="columns: what the history holds at each level of the candidate's semantic ID (residual), at its "
         "node of a flat codebook (flat_256 and the like), at each categorical field (fields), of itself (item); "
-        "context features, as of backbone.features",
+        "context features, as of backbone.features; what the data cannot give is left out",
     )
     half_lives: tuple[HalfLife, ...] = Field(
         (1.0, 7.0, 30.0, 90.0), description="days; a history is counted once more for each, fading by half in that time"
@@ -80,30 +83,21 @@ class TabularRanker(Ranker):
         self.backbone, self.long, self.gate, self.feedback = backbone, None, None, None
         self.levels = items.feedback if backbone.feedback else None
         self.catalog = len(items.semantic)
-        self.names = tuple(name for name in config.reads if name in USER + ITEM)
+        asked = tuple(name for name in config.reads if name in USER + ITEM + BOTH)
+        self.user_features = UserFeatures(asked, items.context, self.levels)
+        self.context_columns = ContextColumns.of(asked, items.context, self.levels)
         partitions = _partitions(config.reads, items)
         self.counts = VoteCounts(partitions, config.half_lives) if partitions.shape[1] else None
         self.apart = config.exposures and self.levels is not None
         counted = 0 if self.counts is None else self.counts.width * (1 + self.apart)
-        self.width = counted + context_width(self.names)
+        self.width = self.user_features.width + len(self.context_columns.names) + counted
+        if not self.width:
+            hint = "name others, or tell histories with feedback (prepare.history)"
+            raise UserError(SETTINGS, f"the log gives none of {', '.join(config.reads)}", hint, "models.*.reads")
 
     @abstractmethod
     def logits(self, rows: Tensor) -> Tensor:
         """Rows of numbers to logits; (..., F) to (...) float32."""
-
-    @property
-    def sides(self) -> frozenset[str]:
-        """The time of the request, where a column asks for it."""
-        return frozenset({"time"} if any(name in PERIODS for name in self.names) else ())
-
-    @property
-    def reads(self) -> InstanceQuery | None:
-        """No stored instances."""
-        return None
-
-    def agents(self, history: History) -> Agents | None:
-        """None."""
-        return None
 
     def table_macs(self, slate: int) -> int:
         """No table of items."""
@@ -111,7 +105,7 @@ class TabularRanker(Ranker):
 
     def encode(self, history: History) -> UserState:
         """Context features of the user, and counts of the history; of known negatives apart, where asked for."""
-        tensors = {"context": context_features(history, self.names)}
+        tensors = {"context": self.user_features.of(history)}
         if self.counts is None:
             return UserState(tensors)
         negative = torch.zeros_like(history.mask)
@@ -123,20 +117,41 @@ class TabularRanker(Ranker):
             tensors |= {NEGATIVE + name: part for name, part in counted.items()}
         return UserState(tensors)
 
-    def rows(self, state: UserState, candidates: Tensor) -> Tensor:
-        """What is read of each candidate; (R, C) items to (R, C, `width`) float32."""
+    def rows(self, state: UserState, candidates: Tensor, context: Tensor | None = None) -> Tensor:
+        """What is read of each candidate: of the user, of the candidate's context, counts.
+
+        Args:
+            state: Of R users.
+            candidates: (R, C) items.
+            context: Of the candidates, where it is read; (R, C, F) float32.
+
+        Returns:
+            (R, C, `width`) float32.
+        """
         columns = [state["context"][:, None, :].expand(-1, candidates.shape[1], -1)]
+        if self.context_columns.names:
+            assert context is not None, "the model reads the context of candidates"
+            columns.append(context)
         if self.counts is not None:
             columns.append(self.counts.features(state.tensors, candidates))
             if self.apart:
-                negative = {name.removeprefix(NEGATIVE): part for name, part in state.tensors.items()
-                            if name.startswith(NEGATIVE)}  # fmt: skip
+                apart = {name: part for name, part in state.tensors.items() if name.startswith(NEGATIVE)}
+                negative = {name.removeprefix(NEGATIVE): part for name, part in apart.items()}
                 columns.append(self.counts.features(negative, candidates))
         return torch.cat(columns, dim=-1)
 
-    def score(self, state: UserState, candidates: Tensor) -> Tensor:
-        """Per candidate: (R, C) items to (R, C) logits."""
-        return self.logits(self.rows(state, candidates))
+    def labeled(self, batches: Iterable[Labeled]) -> tuple[Tensor, Tensor]:
+        """All rows to learn from, (n, F) float32, and their labels, (n,) float32."""
+        rows, labels = list[Tensor](), list[Tensor]()
+        for batch in batches:
+            read = self.rows(self.encode(batch.history), batch.candidates, batch.context)
+            rows.append(read[batch.mask].cpu())
+            labels.append(batch.labels[batch.mask].cpu())
+        return torch.cat(rows), torch.cat(labels)
+
+    def score(self, state: UserState, candidates: Tensor, context: Tensor | None = None) -> Tensor:
+        """Per candidate: (R, C) items, and their context where it is read, to (R, C) logits."""
+        return self.logits(self.rows(state, candidates, context))
 
 
 def _partitions(reads: tuple[str, ...], items: ItemSpace) -> Tensor:

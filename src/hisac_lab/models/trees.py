@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from hisac_lab.base.errors import SETTINGS, UserError
 from hisac_lab.config.model import BackboneConfig
-from hisac_lab.models.contract import CardLine, Fitted, History, ItemSpace, Kind
+from hisac_lab.models.contract import CardLine, Fitted, ItemSpace, Kind, Labeled
 from hisac_lab.models.tabular import TabularConfig, TabularRanker
 from hisac_lab.ops.forest import Forest
 
@@ -91,18 +91,14 @@ class TreesRanker(TabularRanker, Fitted, Kind):
         return self.forest.scores(rows.flatten(0, -2), self.config.depth).float().view(rows.shape[:-1])
 
     @torch.no_grad()
-    def fit(self, batches: Iterable[tuple[History, Tensor, Tensor, Tensor]], seed: int) -> float:
+    def fit(self, batches: Iterable[Labeled], seed: int) -> float:
         """Fits the trees (see `Fitted`).
 
         Raises:
             UserError: LightGBM is not installed.
         """
         lightgbm = _lightgbm()
-        columns, answers = [], []
-        for history, candidates, labels, mask in batches:
-            columns.append(self.rows(self.encode(history), candidates)[mask].cpu())
-            answers.append(labels[mask].cpu())
-        rows, clicked = torch.cat(columns), torch.cat(answers)
+        rows, clicked = self.labeled(batches)
         booster = lightgbm.train(
             self._settings(seed), lightgbm.Dataset(rows.numpy(), clicked.numpy()), self.config.rounds
         )

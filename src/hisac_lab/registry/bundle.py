@@ -19,6 +19,7 @@ from hisac_lab.events.store import EventStore
 from hisac_lab.inference.bundle import MODEL, WEIGHTS, load_model
 from hisac_lab.inference.records import CARD, Claim
 from hisac_lab.models.catalog import fidelity_card
+from hisac_lab.registry.context import save_snapshots
 from hisac_lab.registry.records import ABEvidence, Evidence, Registered, VocabularyFile
 
 
@@ -46,7 +47,8 @@ def build_bundles(experiment: ExperimentConfig, artifacts: Artifacts, *, out: Pa
         for file in (WEIGHTS, MODEL):
             shutil.copyfile(run / file, folder / file)
         vocabulary.save(folder)
-        config = load_model(run, codebook=artifacts.codebook, instances=artifacts.instances)[1]
+        model, config = load_model(run, codebook=artifacts.codebook, instances=artifacts.instances)
+        save_snapshots(folder, model, store)
         Claim.write_list(folder / CARD, (Claim(**asdict(line)) for line in fidelity_card(config)))
         Evidence(
             model=name,

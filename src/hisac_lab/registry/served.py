@@ -20,6 +20,7 @@ from hisac_lab.base import arithmetic
 from hisac_lab.base.errors import UserError
 from hisac_lab.inference.bundle import load_model
 from hisac_lab.inference.request import MODEL_INPUT, Asked, RequestReader
+from hisac_lab.registry.context import snapshots
 from hisac_lab.registry.integrity import DIGEST, check_bundle
 from hisac_lab.registry.records import VocabularyFile
 
@@ -37,6 +38,10 @@ class ServedRanker(PythonModel):
     A model that learned from a log with feedback has one column more, which may be left out: `history_feedback`, for
     each event the value as it stands in the log, null where there is none yet.
 
+    A model that reads item series has another column that may be left out: `candidate_context`, for each candidate the
+    numbers that `ContextColumns.item_names` lists. Without it, the counts at the end of the log that the model was
+    registered with answer.
+
     A model that reads stored instances has four columns more, what its store answers for the user, oldest first:
     `instance_items` (item ids), `instance_times` (seconds), `instance_labels` (0, 1, or 2 where the label has not
     arrived), `instance_vectors` (a list of numbers each). The store itself stays where it is.
@@ -53,7 +58,7 @@ class ServedRanker(PythonModel):
             check_bundle(home, digest, "download the version again, or register it anew")
         self.model, _ = load_model(home)
         vocabulary = VocabularyFile.open(home)
-        self.reader = RequestReader(self.model, vocabulary.items, vocabulary.history_limit)
+        self.reader = RequestReader(self.model, vocabulary.items, vocabulary.history_limit, snapshots(home, self.model))
 
     @arithmetic.one_thread()
     @torch.inference_mode()

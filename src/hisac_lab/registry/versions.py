@@ -21,7 +21,9 @@ from mlflow.types.schema import AnyType, Array
 from hisac_lab.base import plugins
 from hisac_lab.base.errors import UserError
 from hisac_lab.evaluation.records import Metric
+from hisac_lab.events.context import ContextColumns
 from hisac_lab.events.feedback import Levels
+from hisac_lab.events.records import ContextFacts
 from hisac_lab.inference.records import CARD, Claim, ModelFile
 from hisac_lab.inference.request import FEEDBACK, Column, columns
 from hisac_lab.registry.integrity import DIGEST, check_bundle
@@ -292,7 +294,8 @@ def _example(bundle: Path) -> pd.DataFrame:
         number = levels.begins[-1]
         words = [word for word, stands_for in (levels.words or {}).items() if stands_for == number]
         request[FEEDBACK.name] = [*words, number][:1] * len(items)
-    return pd.DataFrame([request | {column.name: [] for column in _columns(bundle) if column.name not in request}])
+    required: list[str] = [column.name for column in _columns(bundle) if column.required]
+    return pd.DataFrame([{name: [] for name in required} | request])
 
 
 def _levels(bundle: Path) -> Levels | None:
@@ -304,7 +307,10 @@ def _levels(bundle: Path) -> Levels | None:
 
 def _columns(bundle: Path) -> tuple[Column, ...]:
     """Those of a request to the model in a bundle."""
-    return columns(() if ModelFile.open(bundle).instances is None else ("instances",), _levels(bundle))
+    file, levels = ModelFile.open(bundle), _levels(bundle)
+    facts = ContextFacts.of(file.items.get("context", {}), bundle / ModelFile.FILE)
+    context = ContextColumns.of(file.backbone.get("features", ()), facts, levels)
+    return columns(() if file.instances is None else ("instances",), levels, bool(context.item_names))
 
 
 def _signature(bundle: Path) -> ModelSignature:

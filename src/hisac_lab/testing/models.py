@@ -183,7 +183,7 @@ class ModelContract:
 
     def test_encode_knows_no_candidate_and_score_no_history(self, model: Ranker) -> None:
         assert list(inspect.signature(model.encode).parameters) == ["history"]
-        assert list(inspect.signature(model.score).parameters) == ["state", "candidates"]
+        assert list(inspect.signature(model.score).parameters) == ["state", "candidates", "context"]
 
     def test_side_inputs_that_are_not_named_are_not_read(self, model: Ranker, history: History) -> None:
         assert (model.reads is not None) == ("instances" in model.sides)
@@ -360,14 +360,16 @@ class ModelContract:
         candidates = torch.from_numpy(requests.candidates[index])
         chosen = requests.take(index)
         assert (chosen.histories().ages[chosen.histories().mask] > 0).all()
-        expected = model(Loader.of(model, requests, CPU).batch(index).history, candidates)
+        batch = Loader.of(model, requests, CPU).batch(index)
+        expected = model(batch.history, candidates, batch.context)
         for place in range(len(index)):
             later = chosen.store.times >= chosen.time[place]
             other = np.where(later, (chosen.store.items + 1) % len(space.semantic), chosen.store.items).astype(np.int32)
             given = chosen.store.feedback
             feedback = None if given is None else np.where(later, 1 + given % 2, given).astype(np.uint8)
             row = dataclasses.replace(requests, store=dataclasses.replace(chosen.store, items=other, feedback=feedback))
-            logits = model(Loader.of(model, row, CPU).batch(index[[place]]).history, candidates[[place]])
+            batch = Loader.of(model, row, CPU).batch(index[[place]])
+            logits = model(batch.history, candidates[[place]], batch.context)
             torch.testing.assert_close(logits, expected[[place]], **CLOSE)
 
     @suits(_represents)

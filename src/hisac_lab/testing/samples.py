@@ -36,7 +36,7 @@ from hisac_lab.tokens.quantizer import fit
 
 CPU = Runtime(torch.device("cpu"), mixed=False)
 DAY = 86_400
-BACKBONE = BackboneConfig(dim=8, short_window=5, attention_hidden=8, tower=(16,), dropout=0.0)
+BACKBONE = BackboneConfig(dim=8, short_window=5, attention_hidden=8, tower=(16,), dropout=0.0, features=("length",))
 ITEMS, WITHOUT_ID = 60, (3, 17)
 """Items of the made-up space; those numbers have no embedding, hence no semantic ID."""
 LEVELS = Levels(begins=[1.0, 2.0, 3.0], positive=3)

@@ -39,7 +39,7 @@ from hisac_lab.models.instance_source import IATSourceConfig, InstanceSource
 from hisac_lab.models.instances import Instances
 from hisac_lab.ops.auc import auc
 from hisac_lab.tables.read import UNIT_SECONDS
-from hisac_lab.training.loop import add_gradients, seed_dropout, update
+from hisac_lab.training.loop import add_gradients, seed_dropout, standardize, update
 from hisac_lab.training.optimizers import make_optimizers
 
 BLOCK = 1 << 20  # samples whose columns are written at once
@@ -261,7 +261,7 @@ class _SourceTraining:
             mask = requests.mask[batch_index]
             batch = loader.batch(batch_index)
             with self.runtime.autocast():
-                vectors = self.model.instance(self.model.encode(batch.history), batch.candidates).float()
+                vectors = self.model.instance(self.model.encode(batch.history), batch.candidates, batch.context).float()
             here = where[batch_index][mask]
             self.table.vectors[BEFORE][here] = vectors.cpu().numpy()[mask]
             if self.config.order == "temporal":
@@ -300,7 +300,9 @@ class _SourceTraining:
         if not len(index):
             return
         seen = requests.take(index)
-        loader = self._loader(seen)
+        loader = self._loader(seen).counted(self.model)
+        if self.step == 0:
+            standardize(self.model, loader, self.train.batch_requests)
         starts = pieces(seen.user, seen.mask.sum(axis=1), self.config.window)
         piece = np.repeat(np.arange(len(starts)), np.diff(np.r_[starts, len(seen)]))
         for epoch in range(self.train.epochs):
@@ -333,7 +335,7 @@ class _SourceTraining:
         """Logits of all candidates of a batch of these requests, each a part of the piece of this number; (R, C)."""
         with self.runtime.autocast():
             if self.config.order == "temporal":
-                logits: Tensor = self.model(batch.history, batch.candidates)
+                logits: Tensor = self.model(batch.history, batch.candidates, batch.context)
                 return logits
             device = self.runtime.device
             first = np.unique(piece, return_index=True)[1]
@@ -342,7 +344,7 @@ class _SourceTraining:
             past = Instances.of(fetched, device)
             users, times = torch.from_numpy(piece).to(device), torch.from_numpy(requests.time).to(device)
             return self.model.score_users(
-                batch.history, batch.candidates, batch.mask, users, times, past, self.table.unit
+                batch.history, batch.candidates, batch.mask, users, times, past, self.table.unit, batch.context
             )
 
 

@@ -111,7 +111,7 @@ def train(
     with scoring_explained():
         train_loader, valid_loader = train_loader.counted(model), valid_loader.counted(model)
         if progress.step == 0:
-            _standardize(model, train_loader, config.batch_requests)
+            standardize(model, train_loader, config.batch_requests)
     for warning in train_loader.warnings if group.is_main else ():
         say(f"{what}: {warning}")
     per_epoch = len(epoch_order(requests.lengths, config.batch_requests, seed, 0))
@@ -163,21 +163,23 @@ def _fit(
     progress = Progress(step=1)
     with scoring_explained():
         batches = (train_loader.batch(part) for part in parts)
-        loss = model.fit(((one.history, one.candidates, one.labels, one.mask) for one in batches), seed)
+        loss = model.fit(batches, seed)
     progress.loss_sum, progress.loss_count = loss, 1
     _validate(model, valid_loader, progress, group)
     return progress
 
 
 @torch.no_grad()
-def _standardize(model: Ranker, loader: Loader, batch_requests: int) -> None:
-    """Shows a branch that asks for it an even sample of the training requests; the same on every process."""
-    if model.long is None or not model.long.standardizes:
-        return
+def standardize(model: Ranker, loader: Loader, batch_requests: int) -> None:
+    """Shows a model that asks for it an even sample of the training requests; the same on every process."""
     index = np.unique(np.linspace(0, len(loader) - 1, SAMPLE).astype(int))
     parts = np.array_split(index, -(-len(index) // batch_requests))
-    batches = (loader.batch(part) for part in parts)
-    model.long.standardize((batch.history, batch.candidates, batch.mask) for batch in batches)
+    if model.context_columns.names:
+        batches = (loader.batch(part) for part in parts)
+        model.standardize(batch.context[batch.mask] for batch in batches if batch.context is not None)
+    if model.long is not None and model.long.standardizes:
+        batches = (loader.batch(part) for part in parts)
+        model.long.standardize((batch.history, batch.candidates, batch.mask) for batch in batches)
 
 
 def _step(
@@ -205,7 +207,7 @@ def _backward(model: Ranker, loader: Loader, index: Array, candidates: int) -> f
     """Scores the requests at `index` and adds their gradients; see `add_gradients`."""
     batch = loader.batch(index)
     with loader.runtime.autocast():
-        logits = model(batch.history, batch.candidates)
+        logits = model(batch.history, batch.candidates, batch.context)
     return add_gradients(logits, batch.labels, batch.mask, candidates)
 
 

@@ -13,6 +13,7 @@ from hisac_lab.config.compute import ComputeConfig
 from hisac_lab.config.model import BackboneConfig, ModelConfig
 from hisac_lab.config.train import TrainConfig
 from hisac_lab.events.batches import Requests
+from hisac_lab.events.context import given
 from hisac_lab.events.store import EventStore
 from hisac_lab.inference.bundle import save_model
 from hisac_lab.inference.loader import Loader
@@ -77,6 +78,8 @@ def train_model(
     if not group.is_main:
         return
     save_model(out, model, model_config, items, train_loader.digests.get("instances"))
+    there = given(backbone.features, items.context, model.levels)
+    left_out = tuple(name for name in backbone.features if name not in there)
     curve = "".join(json.dumps(point, sort_keys=True) + "\n" for point in progress.curve)
     write_file(out / CURVE, curve)
     Trained(
@@ -86,6 +89,7 @@ def train_model(
         parameters=sum(p.numel() for p in model.parameters()),
         steps=progress.step,
         valid_auc=round(progress.best_auc, 6),
+        **({"features_left_out": left_out} if left_out else {}),
         **plugins.origin(plugins.MODELS, model_config.kind),
     ).save(out)
     shutil.rmtree(work, ignore_errors=True)

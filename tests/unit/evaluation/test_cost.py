@@ -22,7 +22,7 @@ from hisac_lab.models.din import DINConfig
 from hisac_lab.models.hisac import PAPER, HiSACConfig
 
 SPACE = make_items()
-BACKBONE = BackboneConfig(dim=16, short_window=10, attention_hidden=8, tower=(32,))
+BACKBONE = BackboneConfig(dim=16, short_window=10, attention_hidden=8, tower=(32,), features=("length",))
 D, H, TOWER = 16, 8, 32
 CONFIGS = {
     "short": DINConfig(whole_history=False),

@@ -11,12 +11,14 @@ import torch
 from kit import BACKBONE, CPU, DAY, EVERY, ITEMS, MODELS, lively, make_history, make_items, says
 
 from hisac_lab.events.batches import HistoryArrays, Requests
+from hisac_lab.events.records import ContextFacts
 from hisac_lab.inference.loader import Loader, score
 from hisac_lab.models import tables
-from hisac_lab.models.backbone import ItemEncoder, Ranker, context_features, context_width
+from hisac_lab.models.backbone import ItemEncoder, Ranker
 from hisac_lab.models.catalog import build
 from hisac_lab.models.contract import Candidates, History, ItemSpace, UserState
 from hisac_lab.models.din import DINConfig
+from hisac_lab.models.features import UserFeatures
 from hisac_lab.models.pooling import MeanBranch, MeanConfig
 from hisac_lab.models.tables import Embedding
 
@@ -179,19 +181,20 @@ def test_features_of_user_and_request_are_those_of_the_formulas() -> None:
     time = torch.tensor([3 * DAY + DAY // 4, 0])
     history = dataclasses.replace(history, ages=ages, time=time)
     names = ("length", "recency", "pace", "day", "week")
-    found = context_features(history, names)
-    assert found.shape == (2, context_width(names)) == (2, 7)
+    features = UserFeatures(names, ContextFacts(), None)
+    found = features.of(history)
+    assert found.shape == (2, features.width) == (2, 7)
     week = 2 * math.pi * 3.25 / 7
     expected = [math.log(4), math.log(3), math.log(1 + 3 / 10), 1.0, 0.0, math.sin(week), math.cos(week)]
     assert found[0].tolist() == pytest.approx(expected, abs=1e-6)
     assert found[1].tolist() == pytest.approx([0, 0, 0, 0, 1, 0, 1], abs=1e-6)
-    assert context_features(history, ()).shape == (2, 0)
+    assert UserFeatures((), ContextFacts(), None).of(history).shape == (2, 0)
 
 
 def test_a_feature_of_the_time_without_a_time_is_refused() -> None:
     history = dataclasses.replace(make_history([3]), time=None)
     with says("settings", "backbone.features", "'day' needs the time of the request"):
-        context_features(history, ("length", "day"))
+        UserFeatures(("length", "day"), ContextFacts(), None).of(history)
 
 
 @pytest.mark.parametrize("name", ["din-short-only", "hisac", "iat"])

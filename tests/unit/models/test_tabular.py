@@ -18,8 +18,7 @@ from torch import Tensor
 from hisac_lab.config.train import TrainConfig
 from hisac_lab.evaluation.cost import count
 from hisac_lab.inference.bundle import load_model, save_model
-from hisac_lab.inference.loader import Loader, score
-from hisac_lab.models.backbone import context_features
+from hisac_lab.inference.loader import Batch, Loader, score
 from hisac_lab.models.catalog import build
 from hisac_lab.models.contract import History
 from hisac_lab.models.tabular import TabularRanker
@@ -29,7 +28,6 @@ from hisac_lab.training.loop import train
 SPACE = make_items()
 SMALL = TreesConfig(rounds=12, leaves=5, depth=3, least=2)
 CANDIDATES = torch.arange(8).expand(4, -1)
-Batch = tuple[History, Tensor, Tensor, Tensor]
 
 
 def _trees(config: TreesConfig = SMALL) -> TreesRanker:
@@ -46,7 +44,8 @@ def _batches(count: int = 6) -> list[Batch]:
         candidates = torch.randint(0, 60, (4, 4), generator=torch.Generator().manual_seed(seed))
         candidates[:, 0] = history.items[:, -1]
         seen = (history.items[:, None, :] == candidates[:, :, None]) & history.mask[:, None, :]
-        batches.append((history, candidates, seen.any(dim=2).float(), torch.ones_like(candidates, dtype=torch.bool)))
+        there = torch.ones_like(candidates, dtype=torch.bool)
+        batches.append(Batch(history, candidates, seen.any(dim=2).float(), there))
     return batches
 
 
@@ -64,7 +63,7 @@ def test_columns_are_counts_of_the_history_at_what_the_candidate_is() -> None:
     )
     rows = _rows(model, history, CANDIDATES)
     assert rows.shape == (4, 8, model.width) == (4, 8, 1 + 4 * nodes.shape[1])
-    assert torch.equal(rows[..., :1], context_features(history, ["length"])[:, None].expand(-1, 8, -1))
+    assert torch.equal(rows[..., 0], history.mask.sum(dim=1, keepdim=True).float().log1p().expand(-1, 8))
     for row in range(4):
         items, ages = (part[row][history.mask[row]].numpy() for part in (history.items, history.ages))
         for place, candidate in enumerate(CANDIDATES[row].tolist()):
@@ -94,10 +93,11 @@ def test_known_negatives_are_counted_apart() -> None:
 
 def test_a_log_without_feedback_has_no_negatives_apart() -> None:
     space = dataclasses.replace(SPACE, feedback=None)
-    model = build(SMALL, BACKBONE, space, 0)
+    config = SMALL.model_copy(update={"reads": ("length", "item")})
+    model = build(config, BACKBONE, space, 0)
     assert isinstance(model, TabularRanker)
     assert not model.apart
-    assert 2 * (model.width - 3) == _trees().width - 3
+    assert 2 * (model.width - 1) == _trees(config).width - 1
 
 
 def test_scores_are_those_of_lightgbm(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -112,11 +112,12 @@ def test_scores_are_those_of_lightgbm(monkeypatch: pytest.MonkeyPatch) -> None:
     loss = model.fit(_batches(), 0)
     assert boosters[0].num_trees() == SMALL.rounds
     rows, labels = [], []
-    for history, candidates, clicked, _ in _batches():
-        rows.append(_rows(model, history, candidates).flatten(0, 1).numpy())
-        labels.append(clicked.flatten().numpy())
+    for batch in _batches():
+        rows.append(_rows(model, batch.history, batch.candidates).flatten(0, 1).numpy())
+        labels.append(batch.labels.flatten().numpy())
         expected = boosters[0].predict(rows[-1], raw_score=True)
-        np.testing.assert_allclose(model(history, candidates).flatten().numpy(), expected, rtol=1e-6)
+        scores = model(batch.history, batch.candidates).flatten().numpy()
+        np.testing.assert_allclose(scores, expected, rtol=1e-6)
     chance = np.asarray(boosters[0].predict(np.concatenate(rows)))
     right = np.where(np.concatenate(labels) > 0, chance, 1 - chance)
     assert loss == pytest.approx(-np.mean(np.log(right)), rel=1e-5)
@@ -124,11 +125,11 @@ def test_scores_are_those_of_lightgbm(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_trees_learn_what_counts_tell() -> None:
     model = _trees()
-    assert not model(*_batches()[0][:2]).any()
+    assert not model(_batches()[0].history, _batches()[0].candidates).any()
     model.fit(_batches(), 0)
-    for history, candidates, clicked, _ in _batches(9)[6:]:
-        scores = model(history, candidates)
-        assert scores[clicked > 0].min() > scores[clicked == 0].max()
+    for batch in _batches(9)[6:]:
+        scores = model(batch.history, batch.candidates)
+        assert scores[batch.labels > 0].min() > scores[batch.labels == 0].max()
 
 
 def test_the_same_seed_gives_the_same_trees_and_another_others() -> None:
@@ -141,12 +142,12 @@ def test_the_same_seed_gives_the_same_trees_and_another_others() -> None:
 
 def test_padding_is_not_fitted() -> None:
     batches = _batches()
-    history, candidates, labels, mask = batches[0]
-    masked = mask.clone()
+    first, masked = batches[0], batches[0].mask.clone()
     masked[:, 1:] = False
     narrow, wide = _trees(), _trees()
-    narrow.fit([(history, candidates[:, :1], labels[:, :1], mask[:, :1]), *batches[1:]], 0)
-    wide.fit([(history, candidates, labels, masked), *batches[1:]], 0)
+    cut = Batch(first.history, first.candidates[:, :1], first.labels[:, :1], first.mask[:, :1])
+    narrow.fit([cut, *batches[1:]], 0)
+    wide.fit([dataclasses.replace(first, mask=masked), *batches[1:]], 0)
     assert all(torch.equal(one, two) for one, two in zip(narrow.forest, wide.forest, strict=True))
 
 
@@ -165,12 +166,12 @@ def test_the_loop_fits_at_once_and_validates() -> None:
 
 
 def test_a_bundle_needs_no_lightgbm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    model, (history, candidates, *_) = _trees(), _batches()[0]
+    model, batch = _trees(), _batches()[0]
     model.fit(_batches(), 0)
     save_model(tmp_path, model, SMALL, SPACE)
     monkeypatch.setitem(sys.modules, "lightgbm", None)
     loaded = load_model(tmp_path)[0]
-    assert torch.equal(loaded(history, candidates), model(history, candidates))
+    assert torch.equal(loaded(batch.history, batch.candidates), model(batch.history, batch.candidates))
 
 
 def test_without_lightgbm_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -186,7 +187,8 @@ def test_the_state_is_counts_and_its_cost_knows_no_product() -> None:
     assert cost.state_bytes > 0
     repeated = make_history([4, 400], seed=0, items=3)
     state = _trees().encode(repeated)
-    assert max(part.shape[1] for part in state.tensors.values()) <= 3, "no larger than what there is to count"
+    widest = max(part.shape[1] for name, part in state.tensors.items() if name != "context")
+    assert widest <= 3, "no larger than what there is to count"
 
 
 def test_a_codebook_that_is_not_there_is_named() -> None:
@@ -195,7 +197,14 @@ def test_a_codebook_that_is_not_there_is_named() -> None:
 
 
 @pytest.mark.parametrize(
-    ("reads", "control"), [(("length", "pace"), "user"), (("item",), None), (("length", "fields"), None)]
+    ("reads", "control"),
+    [
+        (("length", "rate"), "user"),
+        (("popularity", "item_recency"), "item"),
+        (("item",), None),
+        (("pair", "item_rate"), None),
+        (("rate", "item_rate"), None),
+    ],
 )
 def test_a_control_is_told_by_what_is_read(reads: tuple[str, ...], control: str | None) -> None:
     assert TreesConfig(reads=reads).control == control

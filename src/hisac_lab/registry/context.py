@@ -1,0 +1,31 @@
+"""What a bundle keeps of the item series: one row per item, as it is after the log's last event."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hisac_lab.events.series import ItemSeries, Snapshot
+from hisac_lab.events.store import EventStore
+from hisac_lab.models.backbone import Ranker
+
+
+def save_snapshots(bundle: Path, model: Ranker, store: EventStore) -> None:
+    """Writes what the model reads of the item series, where it reads any.
+
+    Raises:
+        UserError: The store has none.
+    """
+    columns = model.context_columns
+    for name in columns.facts.series if columns.item_names else ():
+        ItemSeries.open(store.path, name, columns.facts.half_lives).snapshot().save(bundle, name)
+
+
+def snapshots(bundle: Path, model: Ranker) -> dict[str, Snapshot]:
+    """What `save_snapshots` wrote, by series; nothing for a model that reads none.
+
+    Raises:
+        UserError: A file is missing.
+    """
+    columns = model.context_columns
+    names = columns.facts.series if columns.item_names else ()
+    return {name: Snapshot.open(bundle, name, columns.facts.half_lives) for name in names}
