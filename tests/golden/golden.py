@@ -16,10 +16,11 @@ from hisac_lab.config.train import TrainConfig
 from hisac_lab.events.batches import Requests
 from hisac_lab.events.feedback import Levels
 from hisac_lab.events.instances import InstanceQuery, InstanceStore, InstanceView
-from hisac_lab.events.records import Prepared
+from hisac_lab.events.records import EXPOSURES, POSITIVES, ContextFacts, Prepared
+from hisac_lab.events.series import ItemSeries
 from hisac_lab.events.store import EventStore
 from hisac_lab.inference.loader import Loader
-from hisac_lab.inference.sides import Side, StoredInstances
+from hisac_lab.inference.sides import CandidateContext, Side, StoredInstances
 from hisac_lab.models import catalog
 from hisac_lab.models.backbone import Ranker
 from hisac_lab.models.catalog import build
@@ -46,7 +47,13 @@ MODELS: dict[str, ModelConfig] = {
 }
 FEEDBACK = "_with_feedback"
 MODELS |= {f"{name}{FEEDBACK}": MODELS[name] for name in ("din_50", "sim_soft", "hisac")}
-"""Golden settings by name; the last ones again, on histories whose events carry feedback of five levels."""
+CONTEXT = "_with_context"
+MODELS |= {f"{name}{CONTEXT}": MODELS[name] for name in ("hisac",)}
+"""Golden settings by name; the last ones again, on histories whose events carry feedback of five levels, and told the
+context of candidates beside."""
+LEVELS = Levels(begins=[1.0, 2.0, 3.0, 4.0, 5.0], positive=4)
+FACTS = ContextFacts(half_lives=(1.0, 7.0, 30.0), series=(POSITIVES, EXPOSURES), share=0.4)
+FEATURES = ("length", "recency", "pace", "rate", "item_recency", "popularity", "item_rate", "pair")
 
 
 def make_items(random: np.random.Generator) -> ItemSpace:
@@ -101,6 +108,16 @@ def add_feedback(requests: Requests, random: np.random.Generator) -> Requests:
     return dataclasses.replace(requests, store=dataclasses.replace(requests.store, feedback=feedback))
 
 
+def make_context(model: Ranker, requests: Requests) -> CandidateContext:
+    """What the events of all histories say of the candidates."""
+    store, count = requests.store, len(model.encoder.semantic)
+    assert store.feedback is not None
+    liked = LEVELS.positive <= store.feedback
+    chosen = {POSITIVES: (store.items[liked], store.times[liked]), EXPOSURES: (store.items, store.times)}
+    series = {name: ItemSeries.of(*events, count, FACTS.half_lives) for name, events in chosen.items()}
+    return CandidateContext(model.context_columns, series)
+
+
 def train_briefly(name: str, steps: int = STEPS) -> tuple[list[float], Ranker]:
     """Trains the model of this name; gives the loss of each step, and the model.
 
@@ -110,8 +127,9 @@ def train_briefly(name: str, steps: int = STEPS) -> tuple[list[float], Ranker]:
     """
     random = np.random.default_rng(0)
     items, requests, valid = make_items(random), make_requests(random, 40, 16), make_requests(random, 10, 4)
-    if name.endswith(FEEDBACK):
-        items = dataclasses.replace(items, feedback=Levels(begins=[1.0, 2.0, 3.0, 4.0, 5.0], positive=4))
+    told = name.endswith(CONTEXT)
+    if told or name.endswith(FEEDBACK):
+        items = dataclasses.replace(items, feedback=LEVELS)
         requests, valid = add_feedback(requests, random), add_feedback(valid, random)
     losses: list[float] = []
 
@@ -122,6 +140,14 @@ def train_briefly(name: str, steps: int = STEPS) -> tuple[list[float], Ranker]:
     sides: tuple[Side, ...] = ()
     if MODELS[name].needs_instances:
         sides, valid = (make_instances(requests),), dataclasses.replace(valid, user=valid.user * 0)
-    model = build(MODELS[name], BACKBONE, items, seed=0)
-    train(model, Loader(requests, CPU, sides), Loader(valid, CPU, sides), TRAIN, 0, "golden", on_step=record)
+    backbone = BACKBONE
+    if told:
+        items = dataclasses.replace(items, context=FACTS)
+        backbone = BACKBONE.model_copy(update={"features": FEATURES})
+    model = build(MODELS[name], backbone, items, seed=0)
+    context = [make_context(model, part) if told else None for part in (requests, valid)]
+    train_loader, valid_loader = (
+        Loader(part, CPU, sides, one) for part, one in zip((requests, valid), context, strict=True)
+    )
+    train(model, train_loader, valid_loader, TRAIN, 0, "golden", on_step=record)
     return losses, model

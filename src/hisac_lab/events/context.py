@@ -14,8 +14,8 @@ import numpy as np
 from hisac_lab.base.artifacts import Array
 from hisac_lab.events.batches import HistoryArrays
 from hisac_lab.events.feedback import UNKNOWN, Levels
-from hisac_lab.events.records import ContextFacts
-from hisac_lab.events.series import DAY, EXPOSURES, POSITIVES, Counter
+from hisac_lab.events.records import EXPOSURES, POSITIVES, ContextFacts
+from hisac_lab.events.series import DAY, Counter
 
 SERIES = {"item_recency": POSITIVES, "popularity": POSITIVES, "item_rate": EXPOSURES}
 """Features of an item, by the series without which a log cannot give them."""

@@ -11,8 +11,10 @@ from pydantic import Field
 
 from hisac_lab.base.records import Digested, Output, Record
 from hisac_lab.events.feedback import Levels
-from hisac_lab.events.series import EXPOSURES, POSITIVES
 from hisac_lab.sources.records import Source
+
+EXPOSURES, POSITIVES = "exposures", "positives"
+"""Item series: every event of a log with feedback, and its positives, each at the time its label arrived."""
 
 
 class RawFile(Record):

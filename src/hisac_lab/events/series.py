@@ -15,13 +15,10 @@ from typing import Protocol
 import numpy as np
 
 from hisac_lab.base.artifacts import Array, load_array, save_arrays, save_blocks
-from hisac_lab.tables.columns import MIN_SECONDS
 
 DAY = 86_400
-EXPOSURES, POSITIVES = "exposures", "positives"
-"""Series: every event of a log with feedback, and its positives, each at the time its label arrived."""
 SPAN = 1 << 36
-"""Seconds that a key of the series has for the time of an item's event."""
+"""Seconds that a key of the series has for the time of an item's event, half of them before 1970."""
 BLOCK = 1 << 20  # events merged at once
 
 
@@ -147,14 +144,14 @@ class Snapshot:
 
 def key_of(items: Array, times: Array) -> Array:
     """Item and time in one number, rising by item and then by time; two (...,) integers to (...,) int64."""
-    seconds = (np.asarray(times, np.int64) - MIN_SECONDS).clip(0, SPAN - 1)
+    seconds = (np.asarray(times, np.int64) + SPAN // 2).clip(0, SPAN - 1)
     keys: Array = np.asarray(items, np.int64) * SPAN + seconds
     return keys
 
 
 def times_of(keys: Array) -> Array:
     """The time in each key; (...,) int64."""
-    times: Array = keys % SPAN + MIN_SECONDS
+    times: Array = keys % SPAN - SPAN // 2
     return times
 
 

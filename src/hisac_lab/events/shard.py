@@ -12,8 +12,8 @@ from hisac_lab.base.errors import UserError
 from hisac_lab.config.events import PrepareConfig
 from hisac_lab.events.negatives import Clicks, add_negatives, new_items
 from hisac_lab.events.profile import count_shard
-from hisac_lab.events.records import Ingested, Sharded
-from hisac_lab.events.series import EXPOSURES, POSITIVES, save_events
+from hisac_lab.events.records import EXPOSURES, POSITIVES, Ingested, Sharded
+from hisac_lab.events.series import save_events
 from hisac_lab.events.store import HISTORY_FEEDBACK, RANDOM, SAMPLE, SPLITS
 from hisac_lab.ops.draws import uniform
 from hisac_lab.tables.read import HISTORY, TEST, UNIT_SECONDS, Layout, place

@@ -21,8 +21,8 @@ from hisac_lab.events.batches import Requests
 from hisac_lab.events.context import PRIOR, ContextColumns
 from hisac_lab.events.context import given as given_by
 from hisac_lab.events.feedback import Levels
-from hisac_lab.events.records import ContextFacts
-from hisac_lab.events.series import DAY, EXPOSURES, POSITIVES, ItemSeries
+from hisac_lab.events.records import EXPOSURES, POSITIVES, ContextFacts
+from hisac_lab.events.series import DAY, ItemSeries
 from hisac_lab.events.store import SPLITS, EventStore
 
 GENTLY = settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.filter_too_much])

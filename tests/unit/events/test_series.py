@@ -14,7 +14,8 @@ from kit import prepare_log, raw_log
 
 from hisac_lab.config.events import ColumnsConfig, PrepareConfig
 from hisac_lab.events import series
-from hisac_lab.events.series import DAY, EXPOSURES, POSITIVES, ItemCounts, ItemSeries, join_events, save_events
+from hisac_lab.events.records import EXPOSURES, POSITIVES
+from hisac_lab.events.series import DAY, ItemCounts, ItemSeries, join_events, save_events
 from hisac_lab.events.store import EventStore
 
 HALF_LIVES = (0.5, 7.0)

@@ -13,8 +13,7 @@ from kit import BACKBONE, CPU, DAY, EVERY, MODELS, Stages, make_history, make_it
 from hisac_lab.config.model import BackboneConfig
 from hisac_lab.events.batches import Requests
 from hisac_lab.events.context import PRIOR
-from hisac_lab.events.records import ContextFacts
-from hisac_lab.events.series import EXPOSURES, POSITIVES
+from hisac_lab.events.records import EXPOSURES, POSITIVES, ContextFacts
 from hisac_lab.events.store import EventStore
 from hisac_lab.inference.bundle import load_model, save_model
 from hisac_lab.inference.loader import Loader, score
