@@ -2,10 +2,15 @@
 
     python benchmarks/leaderboard.py long-world [--write]
     python benchmarks/leaderboard.py long-world --sizes 0.008,0.03,0.1 [--write]
+    python benchmarks/leaderboard.py long-world --tune 8
 
 Takes benchmarks/leaderboards/NAME.yaml, settings that differ from the defaults or, where it names another such file in
 `like`, from that one, and runs the project's own graph with them in .work/leaderboards/NAME, a copy of this working
 tree. A second start goes on where the first one stopped. With --write the report goes to reports/leaderboards/NAME.md.
+
+With --tune it tries the same number of settings for every model in the validation period, from the grid that the file
+has under `tune`, and writes what it chose to benchmarks/leaderboards/NAME.tuned.yaml, which the board then reads (see
+tuning.py).
 
 With --sizes it runs the graph once for each share of the training requests (`prepare.keep.train`), with the file's
 settings under `curve` laid over, which name the chief models, and puts their AUCs into one table; with --write that
@@ -25,13 +30,19 @@ from typing import Any
 
 import yaml
 from pages import table
+from tuning import Trials, tune
 
 from hisac_lab.cli.params import defaults
-from hisac_lab.evaluation.records import Scores
+from hisac_lab.evaluation.records import SLATE, Scores, Timings
 from hisac_lab.events.records import Prepared
 
 ROOT = Path(__file__).parents[1]
 SETTINGS = ROOT / "benchmarks" / "leaderboards"
+
+
+def names() -> list[str]:
+    """The leaderboards."""
+    return sorted(path.stem for path in SETTINGS.glob("*.yaml") if not path.name.endswith(".tuned.yaml"))
 
 
 def merged(base: Any, changes: Any) -> Any:
@@ -45,10 +56,19 @@ def merged(base: Any, changes: Any) -> Any:
 
 
 def settings(name: str) -> dict[str, Any]:
-    """All settings of a leaderboard."""
+    """All settings of a leaderboard; what is tuned, of the models that it has."""
     found = _written(name)
-    found.pop("curve", None)
+    for other in ("curve", "tune"):
+        found.pop(other, None)
+    tuned, models = found["experiment"].get("tuned", {}), found["experiment"]["models"]
+    found["experiment"]["tuned"] = {model: own for model, own in tuned.items() if model in models}
     return found
+
+
+def untuned(name: str) -> dict[str, Any]:
+    """The same with nothing tuned."""
+    found = settings(name)
+    return found | {"experiment": found["experiment"] | {"tuned": {}}}
 
 
 def settings_of_size(name: str, share: float) -> dict[str, Any]:
@@ -57,18 +77,26 @@ def settings_of_size(name: str, share: float) -> dict[str, Any]:
     Raises:
         SystemExit: The leaderboard names no chief models.
     """
-    found = _written(name)
-    curve = found.pop("curve", None)
-    if curve is None:
-        sys.exit(f"benchmarks/leaderboards/{name}.yaml has no `curve`: name its chief models there")
-    chosen: dict[str, Any] = merged(merged(found, curve), {"prepare": {"keep": {"train": share}}})
+    curve = _part(name, "curve", "name its chief models there")
+    chosen: dict[str, Any] = merged(merged(settings(name), curve), {"prepare": {"keep": {"train": share}}})
     return chosen
+
+
+def _part(name: str, key: str, hint: str) -> dict[str, Any]:
+    """What a leaderboard has beside its settings."""
+    found: dict[str, Any] | None = _written(name).get(key)
+    if found is None:
+        sys.exit(f"benchmarks/leaderboards/{name}.yaml has no `{key}`: {hint}")
+    return found
 
 
 def _written(name: str) -> dict[str, Any]:
     changes = yaml.safe_load((SETTINGS / f"{name}.yaml").read_text())
     like = changes.pop("like", None)
     base = yaml.safe_load(defaults()) if like is None else _written(like)
+    tuned = SETTINGS / f"{name}.tuned.yaml"
+    if tuned.exists():
+        base = merged(base, {"experiment": {"tuned": Trials.read(tuned).tuned}})
     found: dict[str, Any] = merged(base, changes)
     return found
 
@@ -135,20 +163,70 @@ def run_sizes(name: str, shares: Sequence[float], cores: str) -> list[str]:
 
 
 def run_board(name: str, cores: str) -> list[str]:
-    """Runs the whole leaderboard; its report."""
+    """Runs the whole leaderboard; its report, with the trials and with times of this machine."""
     folder = ROOT / ".work" / "leaderboards" / name
     run_graph(folder, settings(name), cores=cores)
-    return (folder / "reports" / "report.md").read_text().split("\n")
+    page = (folder / "reports" / "report.md").read_text().rstrip("\n").split("\n")
+    return [*page, *trials_of(name), *times_of(folder), ""]
+
+
+def trials_of(name: str) -> list[str]:
+    """The table of the board's trials; nothing where nothing was tuned."""
+    path = SETTINGS / f"{name}.tuned.yaml"
+    if not path.exists():
+        return []
+    trials = Trials.read(path)
+    titles = [", ".join(f"{key} {value}" for key, value in trial.items()) or "as the board" for trial in trials.trials]
+    return [
+        "",
+        "## Tuning",
+        "",
+        f"AUC in the validation period, one seed, {len(titles)} trials for each model, the chosen one in bold.",
+        "",
+        *table(["model", *titles], trials.rows()),
+    ]
+
+
+def times_of(folder: Path) -> list[str]:
+    """The table of measured times, which differ between machines."""
+    found = Timings.read(folder / "logs" / "timings.json")
+    rows = [
+        [
+            name,
+            f"{one.encode_us_per_request / 1e3:.2f}",
+            f"{one.score_us_per_candidate:.2f}",
+            f"{(one.encode_us_per_request + SLATE * one.score_us_per_candidate) / 1e3:.2f}",
+        ]
+        for name, one in found.models.items()
+    ]
+    head = ["model", "encode, ms per request", "score, us per candidate", f"request of {SLATE} candidates, ms"]
+    note = "Medians on the machine that made this page, one request at a time, of 100 candidates."
+    return ["", "## Times", "", note, "", *table(head, rows)]
+
+
+def run_tuning(name: str, number: int, cores: str) -> Path:
+    """Tries settings for every model of the leaderboard; the file of what was chosen."""
+    folder, chosen = ROOT / ".work" / "leaderboards" / name, untuned(name)
+    grid = _part(name, "tune", "give the values to try")
+    run_graph(folder, chosen, ("artifacts/codebook", "artifacts/instances"), cores)
+    workers = (os.cpu_count() or 1) if cores == "all" else int(cores)
+    path = SETTINGS / f"{name}.tuned.yaml"
+    tune(folder, chosen, grid, number, workers).write(path, f"python benchmarks/leaderboard.py {name} --tune {number}")
+    return path
 
 
 def main() -> None:
     """Copies, sets, runs and, when asked, keeps the page."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("name", choices=sorted(path.stem for path in SETTINGS.glob("*.yaml")))
+    parser.add_argument("name", choices=names())
     parser.add_argument("--cores", default="all")
     parser.add_argument("--sizes", metavar="SHARE,SHARE", help="shares of the training requests")
+    parser.add_argument("--tune", type=int, metavar="TRIALS", help="of each model, in the validation period")
     parser.add_argument("--write", action="store_true")
     options = parser.parse_args()
+    if options.tune:
+        print(f"tuned: {run_tuning(options.name, options.tune, options.cores).relative_to(ROOT)}")
+        return
     name, command = options.name, f"python benchmarks/leaderboard.py {options.name}"
     if options.sizes:
         name, command = f"{name}-sizes", f"{command} --sizes {options.sizes}"

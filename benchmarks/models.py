@@ -5,8 +5,8 @@
 Both peers and ours train on the same requests, five candidates each, history 1,000. The peers get a row per sample, its
 history joined; ours gets a row per request. Sides take turns, each in a process of its own with one thread; medians of
 the CPU seconds of single steps count. Serving is one user with 500 candidates at history 1,000 and 10,000, cold
-and from a cached state, the models in turn. The last line printed is JSON; with --write the tables go to
-reports/bench-models.md.
+and from a cached state, the models in turn. Then a fixed small board of long histories is run (see long_run.py). The
+last line printed is JSON; with --write the tables go to reports/bench-models.md.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from statistics import median
 from typing import Any
 
 import torch
+from long_run import BOARD, auc_long
 from pages import table
 from peer import PEERS, python_of
 from prepare import ONE_THREAD
@@ -166,6 +167,7 @@ def report(
         for (name, length), one in serving.items()
     ]
     cached = serving["hisac", LONG].cached / serving["din", LONG].cached
+    world = BOARD["acquire"]["world"]
     votes = numbers["votes_half_lives_per_second"]
     machine = f"{os.cpu_count()} cores ({platform.machine()}), Python {platform.python_version()}"
     return [
@@ -225,6 +227,10 @@ def report(
         f"Votes with {len(HALF_LIVES)} half-lives at 1,024 nodes, histories of {LENGTH:,}: {votes / 1e6:.1f} million"
         " events per CPU-second.",
         "",
+        f"**A short run** on a small world of long histories ({world['users']} users of {world['events_per_user']:,}"
+        " exposures, one seed; long_run.py), test AUC:",
+        ", ".join(f"{name} {numbers[name]:.4f}" for name in sorted(numbers) if name.endswith("_auc_long")) + ".",
+        "",
         "For orientation, not measured in this run: LongCTR on FuxiCTR, on another machine, width 16"
         " x 2, batch 256, its",
         f"loader included, samples per CPU-second at {LENGTH:,} events:",
@@ -260,7 +266,7 @@ def main() -> None:
         serving = serve(options.seed, options.repeats)
     except UserError as error:
         raise SystemExit(f"bench-models: error: {error}") from error
-    numbers = ratios(load.labels.size, steps, serving, count_in_time(options.seed, options.repeats))
+    numbers = ratios(load.labels.size, steps, serving, count_in_time(options.seed, options.repeats)) | auc_long()
     lines = report(options, load, steps, serving, numbers)
     print("\n".join(lines), end="\n\n")
     if options.write:

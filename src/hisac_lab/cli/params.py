@@ -58,6 +58,7 @@ class Params(Section):
     def _names_exist(self) -> Params:
         for place, name in [
             *(("experiment.models", name) for name in self.experiment.models),
+            *(("experiment.tuned", name) for name in self.experiment.tuned),
             ("sweep.model", self.sweep.model),
         ]:
             if name not in self.models:
@@ -172,7 +173,9 @@ def inline(value: Any) -> str:
 
 
 def plain(value: Any) -> Any:
-    """A value in lists and mappings of its own, as YAML has them."""
+    """A value in lists and mappings of its own, as YAML has them; of a section what was set."""
+    if isinstance(value, BaseModel):
+        return plain(value.model_dump(exclude_unset=True))
     if isinstance(value, tuple | list):
         return [plain(entry) for entry in value]
     return {name: plain(entry) for name, entry in value.items()} if isinstance(value, dict) else value

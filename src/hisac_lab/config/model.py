@@ -10,6 +10,7 @@ from typing import ClassVar, Literal, NamedTuple, TypeAlias
 from pydantic import Field, model_validator
 
 from hisac_lab.config.base import Name, Section, Seed, Size
+from hisac_lab.config.train import TunedConfig
 
 
 class ExperimentConfig(Section):
@@ -19,6 +20,9 @@ class ExperimentConfig(Section):
         ("din_50", "din_whole", "hisac"), min_length=1, description="names from the section `models`"
     )
     seeds: tuple[Seed, ...] = Field((0, 1), min_length=1, description="one training run per model and seed")
+    tuned: dict[Name, TunedConfig] = Field(
+        {}, description="rates, schedule, batch, epochs and width of single models, by name, in place of the sections'"
+    )
 
     @model_validator(mode="after")
     def _unique(self) -> ExperimentConfig:
@@ -102,6 +106,14 @@ class ModelConfig(Section):
         return None
 
 
+class StateConfig(ModelConfig):
+    """What models with a state flat in the length of history share: how it is kept."""
+
+    state_bits: Literal[8, 32] = Field(
+        32, description="bits of a number in the state that is kept of a request; training knows 32 alone"
+    )
+
+
 class AttentionConfig(ModelConfig):
     """What models share whose candidates attend to events, or to vectors that stand for events."""
 
@@ -117,7 +129,7 @@ class AttentionConfig(ModelConfig):
         return Attention(soft_counts=self.soft_counts)
 
 
-class ValueConfig(AttentionConfig):
+class ValueConfig(AttentionConfig, StateConfig):
     """What compressors share: time decay of the values, and who reads the compressed sequence."""
 
     decay: Literal["exponential", "power", "none"] = Field(

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from hisac_lab.config.base import Section
+from hisac_lab.config.base import AnySection, Section
 
 MOST_RATE = 1e30  # steps of larger ones leave single precision
 
@@ -34,6 +34,25 @@ class TrainConfig(Section):
         None, ge=1, description="training ends after so many validations without a better AUC; null: never early"
     )
     checkpoint_every: int = Field(100, ge=1, description="steps between checkpoints")
+
+
+class TunedConfig(Section):
+    """What the runs of one model have of their own in place of the sections `train` and `backbone`."""
+
+    learning_rate: float | None = Field(None, gt=0, le=MOST_RATE, description="as train.learning_rate")
+    embedding_learning_rate: float | None = Field(
+        None, gt=0, le=MOST_RATE, description="as train.embedding_learning_rate"
+    )
+    schedule: Literal["constant", "linear"] | None = Field(None, description="as train.schedule")
+    batch_requests: int | None = Field(None, ge=1, description="as train.batch_requests")
+    epochs: int | None = Field(None, ge=1, description="as train.epochs")
+    dim: int | None = Field(None, ge=4, description="as backbone.dim")
+
+    def over(self, section: AnySection) -> AnySection:
+        """A section with what this has of it."""
+        own = type(section).model_fields
+        changes = {name: value for name, value in self.model_dump(exclude_none=True).items() if name in own}
+        return section.model_copy(update=changes)
 
 
 Share = Annotated[float, Field(ge=0, le=1)]

@@ -20,7 +20,7 @@ from hisac_lab.config.compute import ComputeConfig
 from hisac_lab.config.evaluate import EvaluateConfig
 from hisac_lab.config.model import ExperimentConfig
 from hisac_lab.evaluation import metrics
-from hisac_lab.evaluation.evaluator import EvaluationTask, Evaluator, RunScores, score_run
+from hisac_lab.evaluation.evaluator import EvaluationTask, Evaluator, RunScores, score_or_recall, score_run
 from hisac_lab.evaluation.records import (
     Estimate,
     Evaluated,
@@ -74,6 +74,7 @@ def evaluate(
     timings: Path,
     instances: Path | None = None,
     workers: int = 1,
+    work: Path | None = None,
 ) -> None:
     """Scores the test period with every run and writes metrics with intervals.
 
@@ -86,6 +87,7 @@ def evaluate(
         timings: A JSON file for what differs between machines; never an output.
         instances: Output of the stage `instances`, for models that read it.
         workers: Processes at once, on a CPU; the result does not depend on it.
+        work: Where scores of runs live until the stage has ended well: a killed one goes on there. None: nowhere.
 
     Raises:
         UserError: A run is missing.
@@ -94,20 +96,18 @@ def evaluate(
     names = [name for name, paths in runs.items() for _ in paths]
     scored: dict[str, list[RunScores]] = {name: [] for name in runs}
     for scores, name in zip(
-        track(_score(evaluator, runs, workers), len(names), "evaluate", "runs"), names, strict=True
+        track(_score(evaluator, runs, workers, work), len(names), "evaluate", "runs"), names, strict=True
     ):
         scored[name].append(scores)
-    resampled = {name: _by_metric(of_model) for name, of_model in scored.items()}
-    reference = resampled[config.reference]
+    means = {name: _means(name, of_model, config) for name, of_model in scored.items()}
+    reference = means[config.reference]
     fingerprint = protocol_fingerprint(evaluator.store, config)
     Scores(
         models={
-            name: _model_scores(of_model, resampled[name], reference, config.confidence)
+            name: _model_scores(of_model, means[name], reference, config.confidence)
             for name, of_model in scored.items()
         },
-        pairs=metrics.paired(
-            {name: np.mean(series["auc"], axis=0) for name, series in resampled.items()}, config.confidence
-        ),
+        pairs=metrics.paired({name: of_model["auc"] for name, of_model in means.items()}, config.confidence),
         users=metrics.users_counted(evaluator.labels, evaluator.user, evaluator.resamples.shape[1], config.top),
         undefined=_undefined(evaluator, reference),
         slices={
@@ -123,22 +123,25 @@ def evaluate(
         negatives=evaluator.store.manifest.negatives,
         test_samples=len(evaluator.samples),
         test_users=evaluator.resamples.shape[1],
+        **({} if config.interval_over == "users" else {"seeds_drawn": True}),
     ).save(out)
     # The workers have ended: none of them disturbs the clock.
     seconds = {name: evaluator.time(paths[0]) for name, paths in track(runs.items(), len(runs), "time", "models")}
     timings.parent.mkdir(parents=True, exist_ok=True)
     Timings(fingerprint=fingerprint, models=seconds).write(timings)
+    if work is not None:
+        shutil.rmtree(work, ignore_errors=True)
 
 
-def _score(evaluator: Evaluator, runs: dict[str, list[Path]], workers: int) -> Iterator[RunScores]:
+def _score(evaluator: Evaluator, runs: dict[str, list[Path]], workers: int, work: Path | None) -> Iterator[RunScores]:
     """Scores of all runs in their order; each model's first run counts its cost."""
     first = [run == paths[0] for paths in runs.values() for run in paths]
     folders = list(itertools.chain(*runs.values()))
     if workers == 1 or evaluator.runtime.device.type == "cuda":
-        yield from map(evaluator.score, folders, first)
+        yield from map(functools.partial(score_or_recall, evaluator, work), folders, first)
         return
     with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-        yield from pool.map(functools.partial(score_run, evaluator.task), folders, first)
+        yield from pool.map(functools.partial(score_run, evaluator.task, work), folders, first)
 
 
 def protocol_fingerprint(store: EventStore, config: EvaluateConfig) -> str:
@@ -146,8 +149,10 @@ def protocol_fingerprint(store: EventStore, config: EvaluateConfig) -> str:
 
     Numbers with different fingerprints are never put in one table.
     """
-    rules = {"data": store.manifest.protocol, "metrics": config.model_dump(mode="json"), "definitions": DEFINITIONS}
-    return digest_of(rules)
+    metrics_asked = config.model_dump(mode="json")
+    if config.interval_over == "users":
+        del metrics_asked["interval_over"]  # as before there was a choice
+    return digest_of({"data": store.manifest.protocol, "metrics": metrics_asked, "definitions": DEFINITIONS})
 
 
 def best_seed(valid_aucs: Mapping[int, float]) -> int:
@@ -159,26 +164,31 @@ def best_seed(valid_aucs: Mapping[int, float]) -> int:
     return highest(valid_aucs, valid_aucs.__getitem__, int)
 
 
-def _by_metric(scored: list[RunScores]) -> dict[str, list[Array]]:
-    """Of each metric, the value and its resamples for every run."""
-    return {metric: [scores.series[metric] for scores in scored] for metric in scored[0].series}
+def _means(name: str, scored: list[RunScores], config: EvaluateConfig) -> dict[str, Array]:
+    """Of each metric, the mean over a model's runs and its resamples; (1 + B,)."""
+    series = {metric: [scores.series[metric] for scores in scored] for metric in scored[0].series}
+    if config.interval_over == "users":
+        return {metric: np.mean(of_runs, axis=0) for metric, of_runs in series.items()}
+    weights = metrics.seed_draws(len(scored), config.bootstrap, config.seed, name).T
+    return {metric: (weights * of_runs).sum(axis=0) for metric, of_runs in series.items()}
 
 
 def _model_scores(
-    scored: list[RunScores], resampled: dict[str, list[Array]], reference: dict[str, list[Array]], confidence: float
+    scored: list[RunScores], means: dict[str, Array], reference: dict[str, Array], confidence: float
 ) -> ModelScores:
-    """Means over seeds, intervals over users, spread over seeds, paired difference to the reference.
+    """Means over seeds, their intervals, spread over seeds, paired difference to the reference.
 
     Args:
         scored: The runs of one model; the first one has counted the cost.
-        resampled: Their resampled metrics.
+        means: Their resampled metrics.
         reference: The same of the reference model.
         confidence: Of the intervals.
     """
     overall: dict[str, Metric | None] = {}
     slices: dict[str, dict[str, Metric | None]] = {}
-    for name, series in resampled.items():
-        metric = _metric(series, reference[name], confidence)
+    for name, mean in means.items():
+        values = [scores.series[name][0] for scores in scored]
+        metric = _metric(mean, values, reference[name], confidence)
         if _of_slice(name):
             _, kind, label = name.split("/", 2)
             slices.setdefault(kind, {})[label] = metric
@@ -198,26 +208,30 @@ def _model_scores(
     )
 
 
-def _metric(series: list[Array], reference: list[Array], confidence: float) -> Metric | None:
-    """One metric of one model, by its resamples for every run; None where it is undefined."""
-    together = np.mean(series, axis=0)
-    if not np.isfinite(together[0]) or not np.isfinite(together[1:]).any():
+def _metric(mean: Array, values: list[float], reference: Array, confidence: float) -> Metric | None:
+    """One metric of one model, by its resamples and its value for every run; None where it is undefined."""
+    if not _defined(mean):
         return None
-    gap = together - np.mean(reference, axis=0)
+    gap = mean - reference
     return Metric(
-        value=_round(together[0]),
-        interval=metrics.interval(together[1:], confidence),
-        seed_spread=_round(np.std([one[0] for one in series])),
+        value=_round(mean[0]),
+        interval=metrics.interval(mean[1:], confidence),
+        seed_spread=_round(np.std(values)),
         difference=_round(gap[0]),
         difference_interval=metrics.interval(gap[1:], confidence),
     )
 
 
-def _undefined(evaluator: Evaluator, resampled: dict[str, list[Array]]) -> dict[str, str]:
+def _defined(mean: Array) -> bool:
+    """Whether a metric has a value, and on some resample too."""
+    return bool(np.isfinite(mean[0]) and np.isfinite(mean[1:]).any())
+
+
+def _undefined(evaluator: Evaluator, means: dict[str, Array]) -> dict[str, str]:
     """Why a metric, or `KIND/BIN`, has no value: that is so for all models or for none."""
     reasons = {}
-    for name, series in resampled.items():
-        if _metric(series, series, evaluator.task.config.confidence) is not None:
+    for name, mean in means.items():
+        if _defined(mean):
             continue
         if not _of_slice(name):
             reasons[name] = metrics.why_undefined(name, evaluator.task.config.top)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import functools
+import io
 import itertools
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from hisac_lab.base.artifacts import Array
+from hisac_lab.base.artifacts import Array, sha256_tree, write_file
 from hisac_lab.config.compute import ComputeConfig
 from hisac_lab.config.evaluate import EvaluateConfig
 from hisac_lab.evaluation import metrics
@@ -27,6 +29,8 @@ from hisac_lab.ops.auc import weighted_auc
 from hisac_lab.ops.ranks import dense_rank
 
 ROW_CANDIDATES = 16
+FACTS = "facts"
+"""What is kept of a run's scores beside its series."""
 
 
 @dataclass(frozen=True)
@@ -145,9 +149,29 @@ class Evaluator:
         return model, Loader.of(model, self.requests, self.runtime, self.task.instances)
 
 
-def score_run(task: EvaluationTask, run: Path, first: bool) -> RunScores:
-    """`Evaluator.score` in a worker process, which makes its evaluator once."""
-    return _open_once(task).score(run, first)
+def score_or_recall(evaluator: Evaluator, work: Path | None, run: Path, first: bool) -> RunScores:
+    """`Evaluator.score`, kept in the folder `work`, or taken from there when a killed stage had got so far."""
+    if work is None:
+        return evaluator.score(run, first)
+    path = work / f"{run.name}-{sha256_tree(run)[:16]}.npz"
+    if path.exists():
+        with np.load(path) as kept:
+            facts = json.loads(str(kept[FACTS]))
+            series = {name: kept[name] for name in kept.files if name != FACTS}
+        calibration = Calibration.of(facts["calibration"], path)
+        cost = None if facts["cost"] is None else ServingCost.of(facts["cost"], path)
+        return RunScores(Trained.open(run), series, calibration, cost)
+    scores = evaluator.score(run, first)
+    facts = {"calibration": scores.calibration.facts(), "cost": scores.cost and scores.cost.facts()}
+    buffer = io.BytesIO()
+    np.savez(buffer, **{**scores.series, FACTS: np.array(json.dumps(facts))})
+    write_file(path, buffer.getvalue())
+    return scores
+
+
+def score_run(task: EvaluationTask, work: Path | None, run: Path, first: bool) -> RunScores:
+    """`score_or_recall` in a worker process, which makes its evaluator once."""
+    return score_or_recall(_open_once(task), work, run, first)
 
 
 _open_once = functools.lru_cache(maxsize=1)(Evaluator.open)

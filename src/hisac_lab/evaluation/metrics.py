@@ -203,6 +203,21 @@ def user_resamples(users: int, count: int, seed: int) -> Array:
     return np.vstack(list(draw_users(users, count, seed)))
 
 
+def seed_draws(seeds: int, count: int, seed: int, name: str) -> Array:
+    """Bootstrap weights of a model's runs: equal ones, then `count` times its seeds drawn anew; (1 + count, seeds).
+
+    Args:
+        seeds: Runs of the model.
+        count: Resamples.
+        seed: Of the bootstrap.
+        name: Of the model: runs of different models are drawn independently, whatever else is compared.
+    """
+    random = np.random.default_rng([seed, *name.encode()])
+    drawn = random.multinomial(seeds, np.full(seeds, 1 / seeds), size=count)
+    weights: Array = np.vstack([np.ones((1, seeds)), drawn]) / seeds
+    return weights
+
+
 def all_metrics(labels: Array, logits: Array, user: Array, resamples: Array, top: int) -> dict[str, Array]:
     """Every metric for every resample.
 

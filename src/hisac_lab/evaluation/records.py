@@ -9,6 +9,8 @@ from pydantic import Field
 from hisac_lab.base.records import Output, Record, Stored
 
 Interval = tuple[float, float]
+SLATE = 500
+"""Candidates of a whole request, as its cost is told."""
 
 
 class Estimate(Record):
@@ -65,6 +67,11 @@ class ServingCost(Record):
     state_bytes: float
     encode_macs: float
     candidate_macs: float
+
+    @property
+    def request_macs(self) -> float:
+        """Multiply-adds of a whole request: its history once, and `SLATE` candidates."""
+        return self.encode_macs + SLATE * self.candidate_macs
 
 
 class ModelScores(Record):
@@ -137,6 +144,7 @@ class Evaluated(Output):
         reference: The model that every other is compared with.
         confidence: Level of the intervals.
         negatives: Where negatives come from, in words.
+        seeds_drawn: Whether intervals hold the draw of seeds beside that of users.
     """
 
     fingerprint: str
@@ -145,6 +153,7 @@ class Evaluated(Output):
     negatives: str
     test_samples: int
     test_users: int
+    seeds_drawn: bool = False
 
 
 class Seconds(Record):

@@ -15,6 +15,7 @@ from hisac_lab.events.instances import InstanceQuery
 from hisac_lab.models.contract import Candidates, History, ItemSpace, LongBranch, UserState
 from hisac_lab.models.din import TargetAttention
 from hisac_lab.models.features import PERIODS, UserFeatures, moments
+from hisac_lab.models.packing import pack, unpack
 from hisac_lab.models.tables import Embedding, draw, every, item_table
 from hisac_lab.ops.buckets import AGE_BUCKETS, age_bucket
 from hisac_lab.ops.select import take_rows
@@ -77,8 +78,10 @@ class Ranker(nn.Module):
         context_columns: What it is told of a candidate beside the item itself, F columns.
         shift: What is subtracted from them; (F,).
         scale: What the rest is multiplied by; (F,).
+        state_bits: Of a number in a state that no gradient passes.
     """
 
+    state_bits = 32
     shift: Tensor
     scale: Tensor
 
@@ -167,7 +170,7 @@ class Ranker(nn.Module):
         }
         if self.long is not None:
             tensors |= self.long.encode(history, events)
-        return UserState(tensors)
+        return UserState(tensors if self.state_bits == 32 or torch.is_grad_enabled() else pack(tensors))
 
     def features(self, state: UserState, candidates: Tensor, context: Tensor | None = None) -> Tensor:
         """What the tower sees of each candidate; (R, C) items to (R, C, width of the tower).
@@ -195,6 +198,8 @@ class Ranker(nn.Module):
 
     def score(self, state: UserState, candidates: Tensor, context: Tensor | None = None) -> Tensor:
         """Per candidate: (R, C) items, and their context (R, C, F) where the model reads it, to (R, C) logits."""
+        if self.state_bits < 32:
+            state = UserState(unpack(state.tensors))
         features = self.features(state, candidates, context)
         # In bf16 thousands of scores would become some twenty values: ties that flatter weak models.
         with torch.autocast(features.device.type, enabled=False):

@@ -20,7 +20,7 @@ from pydantic import ConfigDict, Field, RootModel, TypeAdapter
 from hisac_lab import models
 from hisac_lab.base import plugins
 from hisac_lab.base.errors import SETTINGS, UserError
-from hisac_lab.config.model import BackboneConfig, ModelConfig
+from hisac_lab.config.model import BackboneConfig, ModelConfig, StateConfig
 from hisac_lab.models.backbone import Ranker
 from hisac_lab.models.contract import CardLine, ItemSpace, Kind, LongBranch
 
@@ -90,11 +90,12 @@ def build(config: ModelConfig, backbone: BackboneConfig, items: ItemSpace, seed:
         UserError: The configuration asks for more than codebook, items or backbone can give.
     """
     torch.manual_seed(seed)
-    model = KINDS[config.kind].make(config, backbone, items)
-    if isinstance(model, Ranker):
-        return model
-    assert model is None or isinstance(model, LongBranch)
-    return Ranker(backbone, items, model, config.attention)
+    made = KINDS[config.kind].make(config, backbone, items)
+    assert made is None or isinstance(made, LongBranch | Ranker)
+    model = made if isinstance(made, Ranker) else Ranker(backbone, items, made, config.attention)
+    if isinstance(config, StateConfig):
+        model.state_bits = config.state_bits
+    return model
 
 
 def fidelity_card(config: ModelConfig) -> tuple[CardLine, ...]:

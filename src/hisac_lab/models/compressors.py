@@ -49,6 +49,7 @@ GOLDEN = CompressConfig(
     iterations=5,
     seed=0,
     soft_counts=False,
+    state_bits=32,
 )
 
 

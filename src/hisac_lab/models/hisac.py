@@ -7,11 +7,12 @@ is stated and what is inferred. Sources and differences are in docs/papers/hisac
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Annotated, ClassVar, Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from hisac_lab.base.errors import SETTINGS, UserError
@@ -20,13 +21,10 @@ from hisac_lab.config.model import BackboneConfig, ValueConfig
 from hisac_lab.models.contract import Candidates, Cost, History, ItemSpace, UserState
 from hisac_lab.models.heads import KernelSums, Score
 from hisac_lab.models.hisac_card import CARD
-from hisac_lab.models.path_votes import PathVotes
+from hisac_lab.models.path_votes import SHUFFLE, PathVotes, VotesBranch, VotesConfig
 from hisac_lab.models.routing import RoutedBranch
 from hisac_lab.ops.attention import FLOOR
 from hisac_lab.ops.jagged import segment_sum
-
-SHUFFLE = 0
-"""Seed of the control that gives semantic IDs to other items."""
 
 
 class HiSACConfig(ValueConfig):
@@ -86,6 +84,9 @@ class HiSACConfig(ValueConfig):
     path_votes: bool = Field(
         False, description="also tell the tower the votes of each node on the candidate's own path (ours)"
     )
+    counts: VotesConfig | None = Field(
+        None, description="votes beside the agents, as the kind votes has them: its settings (ours)"
+    )
     ids: Literal["own", "shuffled"] = Field(
         "own", description="shuffled: semantic IDs and routing vectors change places among items (control)"
     )
@@ -96,6 +97,12 @@ class HiSACConfig(ValueConfig):
     weight_temperature: float = Field(
         1.0, gt=0, description="softness of the vote weights; 1: share of the votes, larger: more even"
     )
+
+    @model_validator(mode="after")
+    def _counted_once(self) -> HiSACConfig:
+        if self.path_votes and self.counts is not None:
+            raise ValueError("path_votes is true beside counts, which have them: set path_votes: false")
+        return self
 
 
 PAPER = HiSACConfig(score="learned", facts=False, pruned="dropped")
@@ -120,6 +127,8 @@ GOLDEN = HiSACConfig(
     keep_votes=None,
     sums=False,
     path_votes=False,
+    counts=None,
+    state_bits=32,
     vote_half_life=None,
     routing="soft",
     route_by="events",
@@ -162,6 +171,8 @@ class HiSACBranch(RoutedBranch):
         "hisac-with-path-votes": PAPER.model_copy(update={"agents": 8, "path_votes": True}),
         "hisac-sums-of-fading-votes": PAPER.model_copy(update={"agents": 8, "sums": True, "vote_half_life": 20.0}),
         "hisac-soft-counts": HiSACConfig(agents=8, heads=2, soft_counts=True, sums=True, path_votes=True),
+        "hisac-beside-counts": HiSACConfig(agents=8, counts=VotesConfig(half_lives=(7.0,), into="tower")),
+        "hisac-beside-gated-counts": HiSACConfig(agents=8, counts=VotesConfig(books=("flat_6",)), sums=True),
         "hisac-shuffled": HiSACConfig(agents=8, ids="shuffled", decay="none"),
     }
     golden: ClassVar = {
@@ -215,6 +226,9 @@ class HiSACBranch(RoutedBranch):
         self.told = nn.Linear(counts + 1, backbone.dim) if config.facts else None
         self.sums = KernelSums(backbone.dim, config.heads, counts) if config.sums else None
         self.path = PathVotes(nodes, backbone.dim) if config.path_votes else None
+        self.counts = VotesBranch(config.counts, backbone, items) if config.counts else None
+        if self.counts is not None:
+            self.extra_width, self.standardizes = self.counts.extra_width, self.counts.standardizes
         for level, parent in enumerate(book.parents):
             self.register_buffer(f"parents_{level}", torch.from_numpy(parent))
 
@@ -248,7 +262,9 @@ class HiSACBranch(RoutedBranch):
             state["values"] = state["values"] + self.told(agents.facts.log1p())
         if self.sums is not None and agents.facts is not None:
             state["counts"] = agents.facts[..., :-1]
-        return state | ({} if self.path is None else self.path.encode(history))
+        if self.path is not None:
+            state |= self.path.encode(history)
+        return state if self.counts is None else state | self.counts.encode(history, events)
 
     def attend(self, state: UserState, candidates: Candidates) -> Tensor:
         """Multi-head target attention over the agents, and what else is asked for; (R, C, D + `soft_counts`)."""
@@ -257,9 +273,20 @@ class HiSACBranch(RoutedBranch):
         beside = (0, self.soft_counts)
         if self.sums is not None and gaps is not None:
             out = out + nn.functional.pad(self.sums(gaps, state["counts"]), beside).to(out.dtype)
-        if self.path is None:
-            return out
-        return out + nn.functional.pad(self.path.attend(state.tensors, candidates.items), beside).to(out.dtype)
+        if self.path is not None:
+            out = out + nn.functional.pad(self.path.attend(state.tensors, candidates.items), beside).to(out.dtype)
+        if self.counts is not None and self.counts.answers:
+            out = out + nn.functional.pad(self.counts.attend(state, candidates), beside).to(out.dtype)
+        return out
+
+    def extra(self, state: UserState, candidates: Candidates) -> Tensor:
+        """The counts beside the agents, where they go past the gate; (R, C, `extra_width`)."""
+        return super().extra(state, candidates) if self.counts is None else self.counts.extra(state, candidates)
+
+    def standardize(self, batches: Iterable[tuple[History, Tensor, Tensor]]) -> None:
+        """Of those counts; see `VotesBranch.standardize`."""
+        if self.counts is not None:
+            self.counts.standardize(batches)
 
     def cost(self, history: History) -> Cost:
         """Routing is linear in the history once per request; a candidate sees K agents."""
@@ -278,4 +305,7 @@ class HiSACBranch(RoutedBranch):
             candidate += agents * counts + self.sums.out.weight.numel()
         if self.path is not None:
             state, candidate = state + self.path.state_bytes(history), candidate + self.path.out.weight.numel()
+        if self.counts is not None:
+            beside = self.counts.cost(history)
+            state, candidate = state + beside.state_bytes, candidate + beside.candidate
         return Cost(state, encode, 0, candidate)

@@ -199,6 +199,12 @@ CARD = (
     ),
     SOFT_COUNTS,
     CardLine(
+        "the counts of the kind votes stand beside the agents (setting `counts`, none by default)",
+        "inferred",
+        "docs/papers/hisac.md#additions-of-ours",
+        "test_counts_beside_the_agents_are_those_of_votes_alone",
+    ),
+    CardLine(
         "Adam for dense parameters, Adagrad for tables; ours adds weight decay",
         "stated",
         "docs/papers/hisac.md#training-and-serving",

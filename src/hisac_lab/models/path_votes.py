@@ -18,12 +18,14 @@ from torch import Tensor, nn
 
 from hisac_lab.base.errors import SETTINGS, UserError
 from hisac_lab.config.base import HalfLife
-from hisac_lab.config.model import BackboneConfig, ModelConfig
+from hisac_lab.config.model import BackboneConfig, StateConfig
 from hisac_lab.models.contract import Candidates, CardLine, Cost, History, ItemSpace, LongBranch, UserState
 from hisac_lab.models.features import moments
 from hisac_lab.ops.tally import Tally, count_votes, fold, later, read_votes
 
 RESIDUAL = "residual"
+SHUFFLE = 0
+"""Seed of the control that gives semantic IDs to other items."""
 
 Soft = tuple[Tensor, Tensor]
 """Nodes of each item, -1 without one, and the item's share in each; (items, n) int64 and float32."""
@@ -133,7 +135,7 @@ class PathVotes(VoteCounts):
         return out
 
 
-class VotesConfig(ModelConfig):
+class VotesConfig(StateConfig):
     """The votes at the candidate's own nodes, alone: a control for HiSAC."""
 
     kind: Literal["votes"] = Field("votes", description="votes of the candidate's path, no agents, no attention")
@@ -152,6 +154,9 @@ class VotesConfig(ModelConfig):
     into: Literal["gate", "tower"] = Field(
         "gate", description="gate: projected, through the gate; tower: standardized, straight into the tower"
     )
+    ids: Literal["own", "shuffled"] = Field(
+        "own", description="shuffled: nodes change places among items, own_item aside (control)"
+    )
 
     @model_validator(mode="after")
     def _books_fit(self) -> VotesConfig:
@@ -162,7 +167,9 @@ class VotesConfig(ModelConfig):
         return self
 
 
-GOLDEN = VotesConfig(books=(RESIDUAL,), half_lives=(), own_item=False, nearest=1, tau=0.05, into="gate")
+GOLDEN = VotesConfig(
+    books=(RESIDUAL,), half_lives=(), own_item=False, nearest=1, tau=0.05, into="gate", ids="own", state_bits=32
+)
 TIMED = {"half_lives": (1.0, 7.0, 30.0, 90.0), "into": "tower"}
 
 
@@ -185,6 +192,7 @@ class VotesBranch(LongBranch):
         "votes-straight-into-the-tower": VotesConfig(half_lives=(2.0, 60.0), own_item=True, into="tower"),
         "votes-of-flat-books": VotesConfig(books=(RESIDUAL, "flat_6"), half_lives=(30.0,), into="tower"),
         "votes-shared-out": VotesConfig(books=("flat_6",), nearest=3, tau=0.3, into="gate"),
+        "votes-shuffled": VotesConfig(books=(RESIDUAL, "flat_6"), ids="shuffled"),
     }
     golden: ClassVar = {
         "votes": GOLDEN,
@@ -242,6 +250,12 @@ class VotesBranch(LongBranch):
             "test_shared_votes_are_sums_of_products_of_shares",
         ),
         CardLine(
+            "nodes change places among items, a control (switch `ids`)",
+            "inferred",
+            "docs/papers/baselines.md#votes",
+            "test_shuffled_votes_are_those_of_other_items",
+        ),
+        CardLine(
             "agents, routing, attention",
             "left out",
             "docs/papers/hisac.md#soft-routing-attention",
@@ -253,7 +267,7 @@ class VotesBranch(LongBranch):
 
     def __init__(self, config: VotesConfig, backbone: BackboneConfig, items: ItemSpace) -> None:
         super().__init__()
-        nodes, soft = _partitions(config, items)
+        nodes, soft = _partitions(config, items.shuffled(SHUFFLE) if config.ids == "shuffled" else items)
         self.path: VoteCounts
         if config.into == "gate":
             self.path = PathVotes(nodes, backbone.dim, config.half_lives, soft)

@@ -120,3 +120,10 @@ class Facts:
         """Models by AUC as it is shown, best first; equals by name."""
         shown = {name: rounded(model.auc.value) for name, model in self.scores.models.items()}
         return sorted(shown, key=lambda name: (-shown[name], name))
+
+    @property
+    def gaps(self) -> dict[tuple[str, str], tuple[float, float]]:
+        """Of each ordered pair of models, the first less the second in AUC, and its corrected p-value."""
+        pairs = self.scores.pairs
+        there = {(pair.one, pair.other): (pair.difference, pair.p) for pair in pairs}
+        return there | {(pair.other, pair.one): (-pair.difference, pair.p) for pair in pairs}

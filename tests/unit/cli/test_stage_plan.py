@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 from kit import says
 
 from hisac_lab.base.artifacts import read_json, write_json, write_manifest
 from hisac_lab.base.stages import Artifacts
+from hisac_lab.cli.params import defaults
 from hisac_lab.cli.plan import Plan
 from hisac_lab.cli.stages import plan as stage
 
@@ -26,7 +29,15 @@ def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Artifacts:
     write_json(made.sweep / "best.json", {"model": "hisac", "settings": WINNER})
     made.instances.mkdir()
     write_manifest(made.instances, order="temporal", digest="of the store")
+    tune()
     return made
+
+
+def tune(**tuned: Any) -> None:
+    """Writes params.yaml with what single models have of their own."""
+    settings = yaml.safe_load(defaults())
+    settings["experiment"]["tuned"] = tuned
+    Path("params.yaml").write_text(yaml.safe_dump(settings))
 
 
 def plans(made: Artifacts) -> dict[str, Plan]:
@@ -62,3 +73,12 @@ def test_a_stage_that_has_not_run_is_named(made: Artifacts, name: str) -> None:
     with says(f"artifacts/{name}: does not exist", "run the stage that makes it"):
         stage.run()
     assert not made.plan.exists()
+
+
+def test_what_is_tuned_for_one_model_changes_its_file_alone(made: Artifacts) -> None:
+    before = plans(made)
+    tune(din_50={"learning_rate": 0.01, "dim": 8})
+    after = plans(made)
+    assert [name for name in MODELS if after[name] != before[name]] == ["din_50"]
+    assert after["din_50"].tuned == {"learning_rate": 0.01, "dim": 8}
+    assert "tuned" not in read_json(made.plan_of("hisac"))

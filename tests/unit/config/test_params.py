@@ -10,12 +10,14 @@ from types import MappingProxyType
 import pytest
 import yaml
 from kit import says
+from pydantic import ValidationError
 
-from hisac_lab.cli.params import Params, defaults, load_params, schema
+from hisac_lab.cli.params import Params, defaults, load_params, render, schema
 from hisac_lab.config.base import load_section, read_yaml
 from hisac_lab.config.events import PrepareConfig
+from hisac_lab.config.model import BackboneConfig, ExperimentConfig
 from hisac_lab.config.sweep import SweepConfig
-from hisac_lab.config.train import TrainConfig
+from hisac_lab.config.train import TrainConfig, TunedConfig
 from hisac_lab.models.catalog import Models
 from hisac_lab.models.din import DINConfig
 from hisac_lab.models.hisac import HiSACConfig
@@ -226,3 +228,20 @@ def test_the_schema_knows_every_section_and_refuses_unknown_keys() -> None:
 def test_numbers_of_the_search_space_are_checked_one_by_one() -> None:
     with pytest.raises(ValueError, match="less than or equal to 1"):
         SweepConfig(breadth=(0.5, 1.5))
+
+
+def test_what_is_tuned_for_one_model_lies_over_the_sections() -> None:
+    tuned = TunedConfig(learning_rate=0.01, schedule="linear", dim=8)
+    train, backbone = TrainConfig(), BackboneConfig()
+    assert tuned.over(train) == train.model_copy(update={"learning_rate": 0.01, "schedule": "linear"})
+    assert tuned.over(backbone) == backbone.model_copy(update={"dim": 8})
+    assert TunedConfig().over(train) == train
+
+
+def test_tuned_models_have_to_be_there_and_are_written_as_they_were_set() -> None:
+    tuned = {"din_50": TunedConfig(batch_requests=64, epochs=1)}
+    params = Params(experiment=ExperimentConfig(tuned=tuned))
+    assert "tuned: {din_50: {batch_requests: 64, epochs: 1}}" in render(params)
+    assert Params.model_validate_json(json.dumps(yaml.safe_load(render(params)))) == params
+    with pytest.raises(ValidationError, match=r"experiment\.tuned names 'other', which is not in the section models"):
+        Params(experiment=ExperimentConfig(tuned={"other": TunedConfig()}))

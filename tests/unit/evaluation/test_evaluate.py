@@ -6,6 +6,7 @@ import dataclasses
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from hisac_lab.config.model import ExperimentConfig
 from hisac_lab.evaluation import evaluator
 from hisac_lab.evaluation.evaluate import best_seed, evaluate, protocol_fingerprint, runs_of
 from hisac_lab.evaluation.evaluator import _bins, _slices
+from hisac_lab.evaluation.metrics import seed_draws
 from hisac_lab.evaluation.records import ModelScores, Scores, Timings
 from hisac_lab.events.batches import Requests
 from hisac_lab.events.store import EventStore
@@ -202,6 +204,84 @@ def test_a_broken_run_is_named_out_of_a_worker_too(stages: Stages, trained: Path
             workers=2,
         )
     assert not times.exists()
+
+
+def _again(stages: Stages, trained: Path, home: Path, config: EvaluateConfig = CONFIG, **options: Any) -> Path:
+    """The stage's output in `home`."""
+    out = home / "out"
+    out.mkdir(parents=True)
+    runs, compute = runs_of(trained, EXPERIMENT), ComputeConfig(device="cpu")
+    evaluate(config, compute, prepared=stages.prepare, runs=runs, out=out, timings=home / "times.json", **options)
+    return out
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_killed_stage_goes_on_with_the_runs_that_are_left(
+    workers: int, judged: Path, stages: Stages, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scored: list[str] = []
+
+    def score(self: evaluator.Evaluator, run: Path, first: bool) -> evaluator.RunScores:
+        if len(scored) == 2:
+            raise KeyboardInterrupt
+        scored.append(run.name)
+        return whole(self, run, first)
+
+    whole, work = evaluator.Evaluator.score, tmp_path / "work"
+    monkeypatch.setattr(evaluator.Evaluator, "score", score)
+    with pytest.raises(KeyboardInterrupt):
+        _again(stages, trained, tmp_path / "killed", work=work)
+    assert sorted(path.name.rsplit("-", 1)[0] for path in work.iterdir()) == ["din_50-0", "din_50-1"]
+    scored.clear()
+    out = _again(stages, trained, tmp_path / "again", work=work, workers=workers)
+    if workers == 1:
+        assert scored == ["hisac-0", "hisac-1"]
+    assert sha256_tree(out) == sha256_tree(judged)
+    assert not work.exists()
+
+
+def test_scores_of_a_run_that_has_changed_are_not_recalled(stages: Stages, trained: Path, tmp_path: Path) -> None:
+    shutil.copytree(trained / "din_50-0", tmp_path / "din_50-0")
+    task = evaluator.EvaluationTask(CONFIG, ComputeConfig(device="cpu"), stages.prepare, None)
+    opened, work = evaluator.Evaluator.open(task), tmp_path / "work"
+    one = evaluator.score_or_recall(opened, work, tmp_path / "din_50-0", True)
+    again = evaluator.score_or_recall(opened, work, tmp_path / "din_50-0", True)
+    assert (again.run, again.calibration, again.cost) == (one.run, one.calibration, one.cost)
+    assert again.series.keys() == one.series.keys()
+    for name, series in one.series.items():
+        np.testing.assert_array_equal(again.series[name], series)
+    (tmp_path / "din_50-0" / "curve.jsonl").write_text("")
+    evaluator.score_or_recall(opened, work, tmp_path / "din_50-0", True)
+    assert len(list(work.iterdir())) == 2
+
+
+def test_intervals_can_hold_the_draw_of_seeds(judged: Path, stages: Stages, trained: Path, tmp_path: Path) -> None:
+    config = CONFIG.model_copy(update={"interval_over": "users_and_seeds"})
+    out = _again(stages, trained, tmp_path, config)
+    assert read_manifest(out)["seeds_drawn"] is True
+    task = evaluator.EvaluationTask(config, ComputeConfig(device="cpu"), stages.prepare, None)
+    opened = evaluator.Evaluator.open(task)
+    plain, drawn = Scores.open(judged).models, Scores.open(out).models
+    for name in EXPERIMENT.models:
+        series = [opened.score(trained / f"{name}-{seed}", False).series["auc"] for seed in EXPERIMENT.seeds]
+        weights = seed_draws(2, CONFIG.bootstrap, CONFIG.seed, name)
+        means = [float(weights[at] @ [one[at] for one in series]) for at in range(1, CONFIG.bootstrap + 1)]
+        assert drawn[name].auc.interval == pytest.approx(np.quantile(means, [0.025, 0.975]), abs=1e-6)
+        assert drawn[name].auc.value == pytest.approx(plain[name].auc.value, abs=2e-6)
+        assert drawn[name].auc.seed_spread == plain[name].auc.seed_spread
+    assert drawn["din_50"].auc.difference_interval == (0, 0)
+
+
+@pytest.mark.parametrize("seeds", [1, 2, 5])
+def test_seeds_are_drawn_with_replacement_and_by_the_name_of_the_model(seeds: int) -> None:
+    weights = seed_draws(seeds, 400, 0, "din_50")
+    assert weights[0].tolist() == [1 / seeds] * seeds
+    np.testing.assert_allclose(weights.sum(axis=1), 1)
+    np.testing.assert_allclose(weights * seeds, np.rint(weights * seeds), atol=1e-12)
+    # A share of a multinomial draw has the variance p (1 - p) / n.
+    assert weights[1:].var(axis=0) == pytest.approx((1 / seeds) * (1 - 1 / seeds) / seeds, rel=0.3, abs=1e-12)
+    assert np.array_equal(weights, seed_draws(seeds, 400, 0, "din_50"))
+    assert seeds == 1 or not np.array_equal(weights, seed_draws(seeds, 400, 0, "hisac"))
 
 
 @pytest.fixture

@@ -9,11 +9,13 @@ import pytest
 import torch
 from hisac_branch import LENGTHS, SPACE, make_branch, some_histories
 from kit import BACKBONE, WITHOUT_ID, ask, make_history
+from pydantic import ValidationError
 from torch import Tensor
 
 from hisac_lab.models.contract import History, UserState
 from hisac_lab.models.heads import BROAD, SHARP, Kernel, TargetHeads
 from hisac_lab.models.hisac import PAPER, HiSACBranch, HiSACConfig
+from hisac_lab.models.path_votes import VotesBranch, VotesConfig
 
 ITEMS = torch.tensor([[3, 20, 7, WITHOUT_ID[0]]]).expand(5, -1)
 
@@ -184,3 +186,31 @@ def test_the_papers_reading_is_the_named_one() -> None:
     branch, history = make_branch(), some_histories()
     assert set(branch.encode(history, _drawn(*history.items.shape))) == {"keys", "values", "bias"}
     assert branch.agents(history).facts is None
+
+
+@pytest.mark.parametrize("into", ["tower", "gate"])
+def test_counts_beside_the_agents_are_those_of_votes_alone(into: str) -> None:
+    settings = {"half_lives": (7.0,), "books": ("residual", "flat_6"), "into": into}
+    agents, both = make_branch(), make_branch(counts=settings)
+    history, candidates = some_histories(), ask(torch.randn(5, 3, BACKBONE.dim), torch.arange(15).view(5, 3))
+    events = torch.randn(5, history.items.shape[1], BACKBONE.dim)
+    alone = VotesBranch(VotesConfig.model_validate(settings), BACKBONE, SPACE)
+    assert both.counts is not None
+    both.load_state_dict(agents.state_dict() | {f"counts.{name}": part for name, part in alone.state_dict().items()})
+    state, plain = UserState(both.encode(history, events)), UserState(agents.encode(history, events))
+    counted = UserState(alone.encode(history, events))
+    expected = agents.attend(plain, candidates)
+    if into == "gate":
+        expected = expected + alone.attend(counted, candidates)
+    torch.testing.assert_close(both.attend(state, candidates), expected)
+    assert both.extra_width == alone.extra_width
+    if into == "tower":
+        batches = [(history, candidates.items, torch.ones(5, 3, dtype=torch.bool))]
+        both.standardize(batches)
+        alone.standardize(batches)
+        assert torch.equal(both.extra(state, candidates), alone.extra(counted, candidates))
+
+
+def test_votes_of_the_path_are_not_counted_twice() -> None:
+    with pytest.raises(ValidationError, match="path_votes is true beside counts"):
+        HiSACConfig(path_votes=True, counts=VotesConfig())

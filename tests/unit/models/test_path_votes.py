@@ -18,7 +18,7 @@ from hisac_lab.inference.bundle import load_model, save_model
 from hisac_lab.models.backbone import Ranker
 from hisac_lab.models.catalog import build
 from hisac_lab.models.contract import History
-from hisac_lab.models.path_votes import VoteCounts, VotesBranch, VotesConfig
+from hisac_lab.models.path_votes import SHUFFLE, VoteCounts, VotesBranch, VotesConfig
 
 SPACE = make_items()
 FLAT = SPACE.codebook.flat["flat_6"]
@@ -203,3 +203,12 @@ def test_books_that_are_not_there_are_named(changes: dict[str, Any], words: tupl
 def test_settings_that_do_not_fit_each_other_are_refused(changes: dict[str, Any], words: str) -> None:
     with pytest.raises(ValidationError, match=words):
         VotesConfig(**changes)
+
+
+def test_shuffled_votes_are_those_of_other_items() -> None:
+    own, shuffled = (_branch(books=("residual", "flat_6"), own_item=True, ids=ids) for ids in ("own", "shuffled"))
+    other = SPACE.shuffled(SHUFFLE).codebook
+    moved = np.concatenate([other.item_nodes, other.flat["flat_6"].item_nodes[:, None]], axis=1)
+    np.testing.assert_array_equal(shuffled.path.item_nodes[:, :-1], moved)
+    assert not torch.equal(shuffled.path.item_nodes, own.path.item_nodes)
+    assert torch.equal(shuffled.path.item_nodes[:, -1], own.path.item_nodes[:, -1])

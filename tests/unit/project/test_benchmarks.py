@@ -30,6 +30,7 @@ LIMIT = 7
 MODULES = (
     "costs",
     "leaderboard",
+    "long_run",
     "machine",
     "models",
     "ours",
@@ -40,6 +41,7 @@ MODULES = (
     "serving",
     "synthetic",
     "transfer",
+    "tuning",
     "usage",
     "workload",
 )
@@ -327,7 +329,7 @@ def test_domains_of_transfer_share_the_samples_and_keep_their_own_histories(
     assert abs(sizes[0] - sizes[1]) <= np.bincount(store.samples("train")["item"]).max()
 
 
-BOARDS = sorted(path.stem for path in (BENCHMARKS / "leaderboards").glob("*.yaml"))
+BOARDS = sorted(path.stem for path in (BENCHMARKS / "leaderboards").glob("*.yaml") if not path.stem.endswith(".tuned"))
 
 
 @pytest.mark.parametrize("name", BOARDS)
@@ -380,6 +382,26 @@ def test_chief_models_at_every_size_stand_in_one_table(tmp_path: Path, monkeypat
     cells = ["din_50", "0.7080 [0.6980, 0.7180]", "0.7300 [0.7200, 0.7400]"]
     assert [cell.strip() for cell in first.split("|")[1:-1]] == cells
     assert len(rest) == 4
+
+
+def test_the_short_run_is_a_small_long_world_with_every_kind_there_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    short = load("long_run", monkeypatch)
+    params = Params.model_validate_json(json.dumps(short.small_board()))
+    assert params.acquire.world.preset == "long"
+    assert set(params.experiment.models) == {name for name, one in short.MODELS.items() if one["kind"] in short.KINDS}
+    assert params.experiment.seeds == (0,)
+
+    def run_graph(folder: Path, chosen: dict[str, Any], targets: tuple[str, ...], cores: str) -> None:
+        assert targets == ("artifacts/evaluate",)
+        models = {name: outputs.model_scores(0.71234, 0.0) for name in chosen["experiment"]["models"]}
+        (folder / "artifacts" / "evaluate").mkdir(parents=True)
+        Scores.of({"models": models, "slices": {}}, folder).save(folder / "artifacts" / "evaluate")
+
+    monkeypatch.setattr(short, "run_graph", run_graph)
+    monkeypatch.setattr(short, "FOLDER", tmp_path)
+    assert short.auc_long()["hisac_auc_long"] == 0.7123
 
 
 def test_a_board_without_chief_models_has_no_sizes(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,7 +20,14 @@ def test_the_best_and_the_reference_have_colors_of_their_own(crowd: Built) -> No
     shown = ["base", *NAMES[-7:]]
     assert [color(page, name) for name in shown] == list(PALETTE)
     assert {color(page, name) for name in NAMES[:-7]} == {GRAY}
-    for name in ("train_loss", "validation_auc", "calibration", "quality_and_cost", "offline_and_a_b"):
+    for name in (
+        "train_loss",
+        "validation_auc",
+        "calibration",
+        "quality_and_cost",
+        "quality_and_state",
+        "offline_and_a_b",
+    ):
         labels = [text for text in texts(figures[name]) if text in {*NAMES, "base", "others"}]
         assert sorted(labels) == sorted([*shown, "others"])
     assert not set(NAMES[:-7]) & set(texts(figures["auc_by_history_length"]))

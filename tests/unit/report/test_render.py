@@ -22,6 +22,7 @@ FIGURES = {
     "offline_and_a_b",
     "quality_and_cost",
     "quality_and_cost_of_the_trials",
+    "quality_and_state",
     "quality_by_setting",
     "the_codebook",
     "the_graph",

@@ -2,8 +2,9 @@
 
 import os
 
-from hisac_lab.base.artifacts import stage_output
-from hisac_lab.cli.paths import ARTIFACTS, TIMINGS
+from hisac_lab.base.artifacts import digest_of, sha256_tree, stage_output
+from hisac_lab.base.code import OURS
+from hisac_lab.cli.paths import ARTIFACTS, TIMINGS, WORK
 from hisac_lab.config.base import load_section
 from hisac_lab.config.compute import ComputeConfig
 from hisac_lab.config.evaluate import EvaluateConfig
@@ -18,6 +19,8 @@ def run() -> None:
     compute = load_section("compute", ComputeConfig)
     runs = len(experiment.models) * len(experiment.seeds)
     workers = min(runs, int(os.environ.get("HISAC_LAB_THREADS") or os.cpu_count() or 1))
+    key = [part.model_dump(mode="json") for part in (config, compute)]
+    key += [sha256_tree(ARTIFACTS.prepare), sha256_tree(ARTIFACTS.instances), OURS.digest(__name__)]
     with stage_output(ARTIFACTS.evaluate) as out:
         evaluate(
             config,
@@ -28,4 +31,5 @@ def run() -> None:
             timings=TIMINGS,
             instances=ARTIFACTS.instances,
             workers=workers,
+            work=WORK / "evaluate" / digest_of(key),
         )

@@ -7,15 +7,19 @@ from hisac_lab.base.artifacts import stage_output
 from hisac_lab.cli.code import Experiment, needs_instances
 from hisac_lab.cli.paths import ARTIFACTS
 from hisac_lab.cli.plan import Plan
+from hisac_lab.config.base import load_section
+from hisac_lab.config.model import ExperimentConfig
 from hisac_lab.events.records import InstancesMade
 from hisac_lab.sweep.records import Best
 
 
 def run() -> None:
     """Runs the stage in the current folder."""
+    tuned = load_section("experiment", ExperimentConfig).tuned
     best, store = Best.open(ARTIFACTS.sweep), InstancesMade.open(ARTIFACTS.instances).digest
     with stage_output(ARTIFACTS.plan) as out:
         for name, coded in Experiment.read(ARTIFACTS.code / "experiment.json").models.items():
             reads = needs_instances(coded.kind)
             settings = best.settings if best.model == name else None
-            Plan(settings=settings, instances=store if reads else None).write(out / f"{name}.json")
+            own = {"tuned": tuned[name].model_dump(mode="json", exclude_none=True)} if name in tuned else {}
+            Plan(settings=settings, instances=store if reads else None, **own).write(out / f"{name}.json")

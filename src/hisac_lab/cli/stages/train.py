@@ -7,7 +7,7 @@ from hisac_lab.cli.plan import Plan
 from hisac_lab.config.base import load_section, parse
 from hisac_lab.config.compute import ComputeConfig
 from hisac_lab.config.model import BackboneConfig
-from hisac_lab.config.train import TrainConfig
+from hisac_lab.config.train import TrainConfig, TunedConfig
 from hisac_lab.inference.items import load_items
 from hisac_lab.models.catalog import Models
 from hisac_lab.training.parallel import main_output
@@ -27,6 +27,9 @@ def run(model: str, seed: int) -> None:
         config = parse(type(config), plan.settings, ARTIFACTS.plan_of(model))
     backbone = load_section("backbone", BackboneConfig)
     train = load_section("train", TrainConfig)
+    if plan.tuned is not None:
+        tuned = parse(TunedConfig, plan.tuned, ARTIFACTS.plan_of(model))
+        backbone, train = tuned.over(backbone), tuned.over(train)
     compute = load_section("compute", ComputeConfig)
     inputs = [sha256_tree(path) for path in (ARTIFACTS.prepare, ARTIFACTS.embed, ARTIFACTS.codebook)]
     inputs += [OURS.digest(__name__), sha256_file(ARTIFACTS.code_of(model))]

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from hisac_lab.evaluation.records import Metric
+from hisac_lab.evaluation.records import SLATE, Metric
 from hisac_lab.report.document import Block, Cell, Figures, Note, Row, Section, Table, table
 from hisac_lab.report.drawing import colors
 from hisac_lab.report.facts import Facts
-from hisac_lab.report.sections.leaderboard import charts, controls
+from hisac_lab.report.sections.leaderboard import charts, controls, front
 from hisac_lab.report.words import (
     between,
     confidence,
@@ -33,11 +33,12 @@ def leaderboard(facts: Facts) -> Section:
     """Metrics with intervals, differences, slices, calibration, cost."""
     level = confidence(facts.evaluated.confidence)
     kinds = sorted(facts.scores.slices)
+    drawn = "users and seeds" if facts.evaluated.seeds_drawn else "users"
     blocks: list[Block] = [
         Note(
             f"{integer(facts.evaluated.test_samples)} test samples of {integer(facts.evaluated.test_users)} users; "
             f"{facts.evaluated.negatives}. Values are means over seeds; brackets are {level} intervals from a "
-            "bootstrap over users. ↑ higher is better, ↓ lower is better."
+            f"bootstrap over {drawn}. ↑ higher is better, ↓ lower is better."
         ),
         *(Note(warning, kind="callout") for warning in controls.warnings(facts)),
         _values(facts),
@@ -54,6 +55,8 @@ def leaderboard(facts: Facts) -> Section:
             (_calibrations(facts),),
         ),
         _costs(facts),
+        Figures((charts.quality_and_state(facts),)),
+        front.table_of(facts),
         Note("Measured times differ between machines, so they are in `logs/timings.json` and MLflow, not here."),
     ]
     return Section("leaderboard", "Leaderboard", tuple(blocks))
@@ -114,11 +117,12 @@ def _values(facts: Facts) -> Table:
 def _gaps(facts: Facts) -> Table:
     reference = facts.evaluated.reference
     others = [name for name in facts.ranking if name != reference]
-    rows: list[Row] = [(_model(facts, name), *map(_gap, _metrics(facts, name))) for name in others]
+    corrected = {name: fixed(facts.gaps.get((name, reference), (0.0, 1.0))[1]) for name in others}
+    rows: list[Row] = [(_model(facts, name), *map(_gap, _metrics(facts, name)), corrected[name]) for name in others]
     return table(
         f"Paired difference to the reference `{reference}` on the same resampled users; bold where the interval "
-        "excludes zero.",
-        ("model", *_heads(facts)),
+        "excludes zero. The p-value is that of AUC after Holm's correction over all pairs of models.",
+        ("model", *_heads(facts), "p of AUC"),
         rows,
         ("model",),
     )
@@ -126,8 +130,7 @@ def _gaps(facts: Facts) -> Table:
 
 def _pairs(facts: Facts) -> Table:
     level = 1 - facts.evaluated.confidence
-    by_pair = {(pair.one, pair.other): (pair.difference, pair.p) for pair in facts.scores.pairs}
-    by_pair |= {(pair.other, pair.one): (-pair.difference, pair.p) for pair in facts.scores.pairs}
+    by_pair = facts.gaps
     rows: list[Row] = []
     for model in facts.ranking:
         cells = [
@@ -215,11 +218,19 @@ def _costs(facts: Facts) -> Table:
     rows: list[Row] = []
     for name in facts.ranking:
         model = facts.scores.models[name]
-        counts = (model.parameters, model.cost.state_bytes, model.cost.encode_macs, model.cost.candidate_macs)
+        cost = model.cost
+        counts = (model.parameters, cost.state_bytes, cost.encode_macs, cost.candidate_macs, cost.request_macs)
         rows.append((_model(facts, name), *(integer(count) for count in counts)))
     return table(
         "Cost of serving, counted: mean bytes of user state, mean multiply-adds of matrix products.",
-        ("model", "parameters", "user state, bytes", "multiply-adds per request (encode)", "per candidate (score)"),
+        (
+            "model",
+            "parameters",
+            "user state, bytes",
+            "multiply-adds per request (encode)",
+            "per candidate (score)",
+            f"whole request, {SLATE} candidates",
+        ),
         rows,
         ("model",),
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
 import numpy as np
 from matplotlib.ticker import LogLocator, NullLocator
 
@@ -22,6 +24,7 @@ from hisac_lab.report.drawing import (
     ticks,
 )
 from hisac_lab.report.facts import Facts
+from hisac_lab.report.sections.leaderboard import front
 from hisac_lab.report.words import confidence, first_number, fixed, signed
 
 WIDE = 10
@@ -133,34 +136,69 @@ def calibration(facts: Facts) -> Figure:
 
 def quality_and_cost(facts: Facts) -> Figure:
     """AUC with interval against multiply-adds per candidate."""
+    costs = {name: model.cost.candidate_macs for name, model in facts.scores.models.items()}
+    return Figure(
+        "quality_and_cost",
+        draw(
+            "price",
+            "AUC against multiply-adds per candidate",
+            300,
+            _against(facts, costs, "Multiply-adds per candidate"),
+        ),
+        "Quality and cost",
+        f"Up is better, left is cheaper; vertical lines are {confidence(facts.evaluated.confidence)} intervals.",
+    )
+
+
+def quality_and_state(facts: Facts) -> Figure:
+    """AUC with interval against bytes of user state, with the Pareto front as a staircase."""
+    sizes = {name: model.cost.state_bytes for name, model in facts.scores.models.items()}
+    best = [each.name for each in front.standings(facts) if each.by is None]
+    aucs = [facts.scores.models[name].auc.value for name in best]
+
+    def paint(sheet: Sheet) -> None:
+        _against(facts, sizes, "Bytes of user state")(sheet)
+        steps = [sizes[name] for name in best]
+        sheet.axes[0].plot(steps, aucs, color=INK, linewidth=0.9, linestyle="--", drawstyle="steps-post", zorder=1.8)
+
+    return Figure(
+        "quality_and_state",
+        draw("state", "AUC against bytes of user state", 300, paint),
+        "Quality and user state",
+        "Dashed: the Pareto front, which nothing beats with as little state. Up is better, left is smaller; vertical "
+        f"lines are {confidence(facts.evaluated.confidence)} intervals.",
+    )
+
+
+def _against(facts: Facts, costs: Mapping[str, float], unit: str) -> Callable[[Sheet], None]:
+    """Paints AUCs with their intervals above a cost of each model.
+
+    Args:
+        facts: All facts.
+        costs: By model.
+        unit: Label of the axis.
+    """
     style = styles(facts)
-    costs = [model.cost.candidate_macs for model in facts.scores.models.values()]
 
     def paint(sheet: Sheet) -> None:
         axes = sheet.subplots()
         for name in facts.ranking:
-            cost, auc = facts.scores.models[name].cost.candidate_macs, facts.scores.models[name].auc
+            cost, auc = costs[name], facts.scores.models[name].auc
             interval(axes, cost, auc.interval, style[name])
             axes.plot(cost, auc.value, **style[name], markersize=7, linestyle="none")
         axes.margins(0.1)
         axes.set_title("AUC on the test period")
-        if 0 < WIDE * min(costs) < max(costs):
+        if 0 < WIDE * min(costs.values()) < max(costs.values()):
             axes.set_xscale("log")
             axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
             axes.xaxis.set_minor_locator(NullLocator())
-            axes.set_xlabel("Multiply-adds per candidate, logarithmic")
+            axes.set_xlabel(f"{unit}, logarithmic")
         else:
             axes.set_xlim(left=0)
-            axes.set_xlabel("Multiply-adds per candidate")
+            axes.set_xlabel(unit)
             ticks(axes.xaxis)
         axes.xaxis.set_major_formatter(THOUSANDS)
         ticks(axes.yaxis)
         legend(sheet)
 
-    svg = draw("price", "AUC against multiply-adds per candidate", 300, paint)
-    return Figure(
-        "quality_and_cost",
-        svg,
-        "Quality and cost",
-        f"Up is better, left is cheaper; vertical lines are {confidence(facts.evaluated.confidence)} intervals.",
-    )
+    return paint

@@ -53,12 +53,8 @@ def verdicts(facts: Facts) -> list[Verdict]:
 
 
 def _surely_ahead(facts: Facts, name: str, control: str) -> bool:
-    level = 1 - facts.evaluated.confidence
-    for pair in facts.scores.pairs:
-        if {pair.one, pair.other} == {name, control}:
-            difference = pair.difference if pair.one == name else -pair.difference
-            return difference > 0 and is_sure(difference, pair.p, level)
-    return False
+    difference, p = facts.gaps.get((name, control), (0.0, 1.0))
+    return difference > 0 and is_sure(difference, p, 1 - facts.evaluated.confidence)
 
 
 def said(facts: Facts) -> str:
