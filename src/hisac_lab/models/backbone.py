@@ -74,6 +74,7 @@ class Ranker(nn.Module):
     Attributes:
         levels: Of the feedback that it reads; None where it reads none.
         catalog: How many items there are.
+        asked: Names of the features that it is to be told; it is told those that the data give.
         user_features: What it is told of user and request.
         context_columns: What it is told of a candidate beside the item itself, F columns.
         shift: What is subtracted from them; (F,).
@@ -91,6 +92,7 @@ class Ranker(nn.Module):
         super().__init__()
         self.backbone = backbone
         self.catalog = len(items.semantic)
+        self.asked: tuple[str, ...] = backbone.features
         self.encoder = ItemEncoder(items, backbone.dim, backbone.table_mb)
         if backbone.semantic_std is not None:
             nn.init.normal_(self.encoder.project.weight, std=backbone.semantic_std)

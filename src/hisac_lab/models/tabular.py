@@ -83,9 +83,9 @@ class TabularRanker(Ranker):
         self.backbone, self.long, self.gate, self.feedback = backbone, None, None, None
         self.levels = items.feedback if backbone.feedback else None
         self.catalog = len(items.semantic)
-        asked = tuple(name for name in config.reads if name in USER + ITEM + BOTH)
-        self.user_features = UserFeatures(asked, items.context, self.levels)
-        self.context_columns = ContextColumns.of(asked, items.context, self.levels)
+        self.asked = tuple(name for name in config.reads if name in USER + ITEM + BOTH)
+        self.user_features = UserFeatures(self.asked, items.context, self.levels)
+        self.context_columns = ContextColumns.of(self.asked, items.context, self.levels)
         partitions = _partitions(config.reads, items)
         self.counts = VoteCounts(partitions, config.half_lives) if partitions.shape[1] else None
         self.apart = config.exposures and self.levels is not None
