@@ -7,8 +7,6 @@ import graph
 
 # Jobs find dvc and hisac-lab beside this Python, also when the environment is not activated.
 os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-# A container's user may have no name, and DVC asks for one.
-os.environ.setdefault("USER", str(os.getuid()))
 
 if workflow.is_main_process and not workflow.dryrun:
     LOCK = graph.hold_lock()

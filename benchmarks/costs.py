@@ -127,7 +127,7 @@ def cell(
     with torch.inference_mode():
         declared = Cost(0, 0, 0, 0) if model.long is None else model.long.cost(serving.history)
         macs = request_macs(model, serving.history, serving.candidates)
-    found = Cell(
+    measured = Cell(
         speed=speed,
         memory=memory,
         cold=serving.cold,
@@ -139,12 +139,12 @@ def cell(
         macs=macs,
         moved=moved_bytes(serving.history, model.backbone.dim, serving.bytes, SLATE),
     )
-    return found, max(slowest, first)
+    return measured, max(slowest, first)
 
 
 def measure_all(lengths: Sequence[int], names: Sequence[str], device: str) -> dict[tuple[str, int], Cell | str]:
     """Every model at every length, or the reason why it was left out."""
-    found: dict[tuple[str, int], Cell | str] = {}
+    cells: dict[tuple[str, int], Cell | str] = {}
     slowest = dict.fromkeys(names, (0.0, 1))
     space = Workload.make(1, 1, 1, 0).space()
     for length in sorted(lengths):
@@ -154,12 +154,12 @@ def measure_all(lengths: Sequence[int], names: Sequence[str], device: str) -> di
         for name in names:
             spent, before = slowest[name]
             if spent * length / before > LIMIT:
-                found[name, length] = f"left out: {spent:.1f} s a step or request at {before:,} events already"
+                cells[name, length] = f"left out: {spent:.1f} s a step or request at {before:,} events already"
                 continue
             say(f"costs: {name}, {length:,} events")
-            found[name, length], spent = cell(name, loads, space, reference, device)
+            cells[name, length], spent = cell(name, loads, space, reference, device)
             slowest[name] = (spent, length)
-    return found
+    return cells
 
 
 def shares(one: Cell, peaks: Peaks) -> tuple[float, float]:

@@ -132,13 +132,13 @@ def run(options: argparse.Namespace, begin: float, sections: Sequence[object] | 
                 break
             print(f"gpu: {part.title}: {name}", file=sys.stderr, flush=True)
             page.put(part.title, name, BEGUN)
-            found = outcome(part, name, min(lab.left + GRACE * seconds, end - time.monotonic()))
-            page.put(part.title, name, found)
-            if "failed" in found or "late" in found:
-                print(f"gpu: {found}", file=sys.stderr, flush=True)
-            if "failed" in found and broken():
+            result = outcome(part, name, min(lab.left + GRACE * seconds, end - time.monotonic()))
+            page.put(part.title, name, result)
+            if "failed" in result or "late" in result:
+                print(f"gpu: {result}", file=sys.stderr, flush=True)
+            if "failed" in result and broken():
                 again(options, end - time.monotonic())
-            if lab.device == "cuda" and any(word in found for word in ("failed", "absent")):
+            if lab.device == "cuda" and any(word in result for word in ("failed", "absent")):
                 gc.collect()
                 torch.cuda.empty_cache()
     page.close()

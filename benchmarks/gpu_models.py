@@ -113,20 +113,20 @@ def score(lab: Lab, name: str, length: int) -> Outcome:
     length = length // 100 if lab.small else length
     load, space = Workload.make(1, length, SLATE, 0), space_of(lab)
     with torch.autocast(lab.device, torch.bfloat16):
-        one = Serving.of(ranker(load, SETTINGS[name], space), load, lab.device)
-        take_turns([one], 1 if lab.small else 15)
-    macs = request_macs(one.model, one.history, one.candidates)
-    moved = moved_bytes(one.history, one.model.backbone.dim, one.bytes, SLATE)
+        cell = Serving.of(ranker(load, SETTINGS[name], space), load, lab.device)
+        take_turns([cell], 1 if lab.small else 15)
+    macs = request_macs(cell.model, cell.history, cell.candidates)
+    moved = moved_bytes(cell.history, cell.model.backbone.dim, cell.bytes, SLATE)
     row = [
         name,
         f"{length:,}",
-        f"{one.bytes:,}",
-        f"{one.cold * 1e3:.2f}",
-        f"{one.cached * 1e3:.2f}",
-        percent(lab.of_product(2 * macs, one.cold)),
-        percent(lab.of_copy(moved, one.cold)),
+        f"{cell.bytes:,}",
+        f"{cell.cold * 1e3:.2f}",
+        f"{cell.cached * 1e3:.2f}",
+        percent(lab.of_product(2 * macs, cell.cold)),
+        percent(lab.of_copy(moved, cell.cold)),
     ]
-    return {"rows": [row], "numbers": {f"score_{name.split(',', maxsplit=1)[0]}_{length}_ms": one.cached * 1e3}}
+    return {"rows": [row], "numbers": {f"score_{name.split(',', maxsplit=1)[0]}_{length}_ms": cell.cached * 1e3}}
 
 
 def run_tests(lab: Lab, target: str = "tests/gpu") -> Outcome:

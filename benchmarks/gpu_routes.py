@@ -130,7 +130,7 @@ def over_agents_plain(lab: Lab, agents: int, length: int) -> Outcome:
     return measure(lab, agents, length, "plain, over agents", work, over_agents=True, slack=UNROUNDED)
 
 
-def quickest(lab: Lab, some: tuple[Tile, ...], make: Callable[[Tile], Work]) -> Tile:
+def quickest(lab: Lab, tiles: tuple[Tile, ...], make: Callable[[Tile], Work]) -> Tile:
     """The tile whose kernel takes least time; tiles that the card has no room for drop out.
 
     Raises:
@@ -138,7 +138,7 @@ def quickest(lab: Lab, some: tuple[Tile, ...], make: Callable[[Tile], Work]) -> 
     """
     times: dict[Tile, float] = {}
     last: Exception | None = None
-    for tile in some:
+    for tile in tiles:
         try:
             times[tile] = typical_seconds(make(tile), lab.device, *((1, 0) if lab.small else (5, 2)))
         except Exception as error:
@@ -163,7 +163,7 @@ def broken() -> bool:
 
 def cells() -> dict[str, Callable[[Lab], Outcome]]:
     """Longest histories first; all forms of one task together, those that compile long last."""
-    found: dict[str, Callable[[Lab], Outcome]] = {}
+    loads: dict[str, Callable[[Lab], Outcome]] = {}
     for length in LENGTHS:
         for agents in AGENTS:
             run: dict[str, Callable[..., Outcome]] = {
@@ -176,8 +176,8 @@ def cells() -> dict[str, Callable[[Lab], Outcome]]:
                 "triton, over agents": partial(by_kernel, over_agents=True),
             }
             for name, work in run.items():
-                found[f"{agents} agents, {length:,} events, {name}"] = partial(work, agents=agents, length=length)
-    return found
+                loads[f"{agents} agents, {length:,} events, {name}"] = partial(work, agents=agents, length=length)
+    return loads
 
 
 ROUTING = Section(

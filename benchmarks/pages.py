@@ -51,12 +51,12 @@ class Page:
             return
         self.head = [*found["head"], "", "Stopped on the way, and taken up again."]
         self.sections = found["sections"]
-        for part in self.sections.values():
-            for name, outcome in part["cells"].items():
+        for section in self.sections.values():
+            for name, outcome in section["cells"].items():
                 if outcome == BEGUN:
-                    part["cells"][name] = {"failed": "the process ended while this ran"}
+                    section["cells"][name] = {"failed": "the process ended while this ran"}
                 elif outcome and "late" in outcome:
-                    part["cells"][name] = None
+                    section["cells"][name] = None
 
     def plan(self, title: str, notes: Sequence[str], columns: Sequence[str], cells: Sequence[str]) -> None:
         """Announces a section; cells that were measured before stay."""

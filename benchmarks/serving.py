@@ -46,12 +46,14 @@ class Serving:
         model, history = model.to(device).eval(), load.history(model, device)
         candidates = torch.from_numpy(load.candidates[:1]).to(device)
         count, length = candidates.shape[1], history.items.shape[1]
-        one = cls(model, history, candidates, model.encode(history), count)
+        loaded = cls(model, history, candidates, model.encode(history), count)
         part = max(1, CELLS // length)
-        if device == "cpu" and part < count and one.bytes > 4 * model.backbone.dim * length:
-            cost = {size: min(_seconds(partial(one.score, size), device) for _ in range(2)) for size in (count, part)}
-            one.slices = min(cost, key=lambda size: cost[size])
-        return one
+        if device == "cpu" and part < count and loaded.bytes > 4 * model.backbone.dim * length:
+            cost = {
+                size: min(_seconds(partial(loaded.score, size), device) for _ in range(2)) for size in (count, part)
+            }
+            loaded.slices = min(cost, key=lambda size: cost[size])
+        return loaded
 
     @torch.inference_mode()
     def score(self, size: int) -> list[torch.Tensor]:

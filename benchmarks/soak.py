@@ -89,7 +89,7 @@ def main() -> None:
         lived = pool.submit(killed, hurt, options.kills, options.span, options.seed).result()
         for run in runs:
             run.result()
-    found = [hashes(folder) for folder in (two, one, hurt)]
+    digests = [hashes(folder) for folder in (two, one, hurt)]
     if not options.home:
         shutil.rmtree(home)
     lines = [
@@ -102,8 +102,10 @@ def main() -> None:
         "| output | `--cores 2` | `--cores 1` | killed |",
         "|---|---|---|---|",
     ]
-    lines += [f"| {path} | " + " | ".join(str(one.get(path))[:12] for one in found) + " |" for path in sorted(found[0])]
-    same = found[0] == found[1] == found[2]
+    lines += [
+        f"| {path} | " + " | ".join(str(one.get(path))[:12] for one in digests) + " |" for path in sorted(digests[0])
+    ]
+    same = digests[0] == digests[1] == digests[2]
     lines += ["", f"All equal: **{'yes' if same else 'NO'}**."]
     print("\n".join(lines))
     if options.write:

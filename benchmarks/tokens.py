@@ -84,7 +84,7 @@ def vote_speeds(book: Codebook, seed: int) -> dict[int, tuple[float, int]]:
     Users come back to some thirty places of the codebook. Seconds are CPU seconds of both threads, halved.
     """
     random = np.random.default_rng(seed)
-    leaves, found = len(book.parents[-1]), {}
+    leaves, speeds = len(book.parents[-1]), {}
     for length in HISTORIES:
         requests = max(64, REQUESTS * 300 // length)
         homes = random.integers(0, leaves, (requests, 30))
@@ -96,8 +96,8 @@ def vote_speeds(book: Codebook, seed: int) -> dict[int, tuple[float, int]]:
             begin = time.process_time()
             count_agents(leaf.ravel(), heads, book.parents, BUDGETS, "tree", threads=THREADS)
             seconds.append((time.process_time() - begin) / THREADS)
-        found[length] = leaf.size / min(seconds), round(float(np.mean([len(np.unique(row)) for row in leaf])))
-    return found
+        speeds[length] = leaf.size / min(seconds), round(float(np.mean([len(np.unique(row)) for row in leaf])))
+    return speeds
 
 
 def steps_per_second(book: Codebook, seed: int) -> float:
@@ -132,9 +132,9 @@ def main() -> None:
             for _ in range(options.rounds):
                 rounds["faiss"].append(measure("faiss", python, many, Path(scratch) / "faiss.npy"))
                 rounds["ours"].append(measure("ours", sys.executable, many, codes))
-            found = {side: quicker(parts) for side, parts in rounds.items()}
-            found["semantic-id"] = measure("semantic-id", python, few, Path(scratch) / "theirs.npy")
-            found["ours, few"] = quicker(
+            measured = {side: quicker(parts) for side, parts in rounds.items()}
+            measured["semantic-id"] = measure("semantic-id", python, few, Path(scratch) / "theirs.npy")
+            measured["ours, few"] = quicker(
                 [measure("ours", sys.executable, few, Path(scratch) / "few-codes.npy") for _ in range(options.rounds)]
             )
             say("bench-tokens: votes")
@@ -143,14 +143,14 @@ def main() -> None:
     except UserError as error:
         raise SystemExit(f"bench-tokens: error: {error}") from error
     ratios = {
-        "faiss_speed_ratio": round(found["faiss"]["seconds"] / found["ours"]["seconds"], 3),
-        "faiss_mse_ratio": round(found["ours"]["mse"] / found["faiss"]["mse"], 4),
-        "semantic_id_speed_ratio": round(found["semantic-id"]["seconds"] / found["ours, few"]["seconds"], 2),
-        "semantic_id_mse_ratio": round(found["ours, few"]["mse"] / found["semantic-id"]["mse"], 4),
-        "encode_items_per_second": round(options.items * THREADS / found["ours"]["encode"]),
+        "faiss_speed_ratio": round(measured["faiss"]["seconds"] / measured["ours"]["seconds"], 3),
+        "faiss_mse_ratio": round(measured["ours"]["mse"] / measured["faiss"]["mse"], 4),
+        "semantic_id_speed_ratio": round(measured["semantic-id"]["seconds"] / measured["ours, few"]["seconds"], 2),
+        "semantic_id_mse_ratio": round(measured["ours, few"]["mse"] / measured["semantic-id"]["mse"], 4),
+        "encode_items_per_second": round(options.items * THREADS / measured["ours"]["encode"]),
         "votes_per_second": round(speeds[MAIN_HISTORY][0]),
     }
-    lines = report(options, found, ratios, speeds, steps, book)
+    lines = report(options, measured, ratios, speeds, steps, book)
     print("\n".join(lines), end="\n\n")
     if options.write:
         write_file(REPORT, "\n".join(lines) + "\n")
@@ -159,7 +159,7 @@ def main() -> None:
 
 def report(
     options: argparse.Namespace,
-    found: dict[str, dict[str, float]],
+    measured: dict[str, dict[str, float]],
     ratios: dict[str, float],
     speeds: dict[int, tuple[float, int]],
     steps: float,
@@ -168,7 +168,7 @@ def report(
     """The page."""
 
     def row(name: str, side: str, items: int) -> str:
-        one = found[side]
+        one = measured[side]
         cells = (f"{one[key]:.2f}" for key in ("train", "encode", "wall"))
         rate = items * THREADS / one["encode"]
         return f"| {name} | {items:,} | {' | '.join(cells)} | {rate:,.0f} | {one['mse']:.4f} |"

@@ -116,7 +116,7 @@ def domain(store: EventStore, inside: Array) -> Domain:
     """The events and samples of some items."""
     kept = inside[np.asarray(store.items)]
     before = np.r_[0, np.cumsum(kept)]
-    own = replace(
+    described = replace(
         store, items=np.asarray(store.items)[kept], times=np.asarray(store.times)[kept], offsets=before[store.offsets]
     )
     samples = {}
@@ -125,22 +125,22 @@ def domain(store: EventStore, inside: Array) -> Domain:
         part = part[inside[part["item"]]]
         part["end"] = before[part["end"]]
         samples[split] = part
-    return Domain(own, samples)
+    return Domain(described, samples)
 
 
-def score(part: Domain, plan: Plan, config: ModelConfig, what: str) -> list[Array]:
+def score(target: Domain, plan: Plan, config: ModelConfig, what: str) -> list[Array]:
     """Test logits of each seed, in the order of the test samples."""
-    found, settings = [], plan.params.train
-    requests = {split: Requests.of(part.store, part.samples[split], settings.max_candidates) for split in SPLITS}
+    scores, settings = [], plan.params.train
+    requests = {split: Requests.of(target.store, target.samples[split], settings.max_candidates) for split in SPLITS}
     for seed in range(plan.seeds):
         model = build(config, plan.params.backbone, plan.items, seed)
         loaders = {split: Loader.of(model, one, plan.runtime, plan.stored) for split, one in requests.items()}
         train(model, loaders["train"], loaders["valid"], settings, seed, f"{what}, seed {seed}")
-        logits = np.zeros(len(part.samples["test"]))
+        logits = np.zeros(len(target.samples["test"]))
         test = requests["test"]
         logits[test.sample[test.mask]] = loader.score(model, loaders["test"])[test.mask]
-        found.append(logits)
-    return found
+        scores.append(logits)
+    return scores
 
 
 def reached(part: Domain, plan: Plan) -> float:

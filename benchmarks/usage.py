@@ -85,12 +85,12 @@ def run(command: Sequence[str | Path], folder: Path, environment: Mapping[str, s
 
 def tree_seconds(process: psutil.Process) -> dict[tuple[int, float], float]:
     """CPU seconds of a process and of all living ones below it, by (number, time of birth)."""
-    found = {}
+    seconds = {}
     for one in [process, *process.children(recursive=True)]:
         with contextlib.suppress(psutil.Error):
             times = one.cpu_times()
-            found[one.pid, one.create_time()] = times.user + times.system
-    return found
+            seconds[one.pid, one.create_time()] = times.user + times.system
+    return seconds
 
 
 def _look(number: int, seen: dict[tuple[int, float], float]) -> None:

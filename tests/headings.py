@@ -20,3 +20,10 @@ def resolves(reference: str) -> bool:
     path, _, anchor = reference.partition("#")
     file = ROOT / path
     return file.is_file() and (not anchor or anchor in anchors(file.read_text()))
+
+
+def sections(path: Path) -> dict[str, str]:
+    """Text under each heading of a Markdown file, up to the next one, by anchor."""
+    text = path.read_text()
+    bodies = re.split(r"^#{1,6} +.+$", text, flags=re.MULTILINE)[1:]
+    return dict(zip(anchors(text), bodies, strict=True))

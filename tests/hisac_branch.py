@@ -15,9 +15,9 @@ LENGTHS = [12, 1, 7, 0, 12]
 
 
 def make_branch(**changes: Any) -> HiSACBranch:
-    """Six agents on two levels, and what differs from that."""
+    """Six agents on two levels that all events vote for, and what differs from that."""
     torch.manual_seed(0)
-    settings = PAPER.model_dump() | {"agents": 6, "depth": 2} | changes
+    settings = PAPER.model_dump() | {"agents": 6, "depth": 2, "votes_from": "all"} | changes
     return HiSACBranch(HiSACConfig.model_validate(settings), BACKBONE, SPACE)
 
 

@@ -30,6 +30,7 @@ from repair import repair_lockfile, repair_rwlock
 
 from hisac_lab.base.errors import UserError, explain_os_error
 from hisac_lab.cli import code, door, origin
+from hisac_lab.cli.user import name_the_user
 
 TRIGGER = Path(".snakemake/stale")  # newer than any output, never the same content
 LOCK = Path(".snakemake/hisac-lab.lock")
@@ -70,6 +71,7 @@ def load(judge: bool) -> list[Step]:
     Args:
         judge: False in the jobs that Snakemake starts itself: there the main process has judged already.
     """
+    name_the_user()  # DVC asks for it, here and in the jobs
     done: set[str] = set()
     while True:
         try:

@@ -46,7 +46,7 @@ MODELS: dict[str, ModelConfig] = {
     name: config for kind in catalog.BUILT_IN.values() for name, config in kind.golden.items()
 }
 FEEDBACK = "_with_feedback"
-MODELS |= {f"{name}{FEEDBACK}": MODELS[name] for name in ("din_50", "sim_soft", "hisac")}
+MODELS |= {f"{name}{FEEDBACK}": MODELS[name] for name in ("din_50", "sim_soft", "hisac", "votes_exposures")}
 CONTEXT = "_with_context"
 MODELS |= {f"{name}{CONTEXT}": MODELS[name] for name in ("hisac",)}
 """Golden settings by name; the last ones again, on histories whose events carry feedback of five levels, and told the

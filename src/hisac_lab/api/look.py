@@ -11,6 +11,7 @@ from hisac_lab.codebook.counting import FRESH, recency_weights
 from hisac_lab.codebook.portrait import Portrait, portray
 from hisac_lab.codebook.tree import Codebook
 from hisac_lab.codebook.votes import split_budget
+from hisac_lab.config.model import BackboneConfig
 from hisac_lab.events.store import EventStore
 from hisac_lab.models.hisac import HiSACConfig
 
@@ -24,8 +25,9 @@ class Votes:
         budgets: k of each level.
         rule: How agents are chosen.
         portrait: Agents and pruned nodes.
-        times: Of the history's events, seconds; (n,) int64.
+        times: Of the events that vote, seconds; (n,) int64.
         unit: What one fresh vote counts: above 1 where older ones count less.
+        silent: Events of the history that do not vote, known to be negative.
     """
 
     book: Codebook
@@ -34,13 +36,15 @@ class Votes:
     portrait: Portrait
     times: Array
     unit: int
+    silent: int
 
 
-def votes_of(config: HiSACConfig, book: Codebook, store: EventStore, user: int) -> Votes:
+def votes_of(config: HiSACConfig, backbone: BackboneConfig, book: Codebook, store: EventStore, user: int) -> Votes:
     """Lets the history of the user with this number vote, its newest events up to the limit of the store.
 
     Args:
         config: Settings of the model; its depth fits the codebook.
+        backbone: The section `backbone`: whether feedback is told.
         book: The codebook.
         store: The histories.
         user: Number of the user.
@@ -50,11 +54,10 @@ def votes_of(config: HiSACConfig, book: Codebook, store: EventStore, user: int) 
     keep = config.keep_votes
     if config.every_leaf:
         budgets, rule, keep = (len(book.parents[-1]),), "flat", None
-    begin, end = int(store.offsets[user]), int(store.offsets[user + 1])
-    begin = max(begin, end - store.limit)
-    times = np.asarray(store.times[begin:end])
+    places, silent = store.voters(user, config.votes_from if backbone.feedback else "all")
+    times = np.asarray(store.times[places])
     weights = None
     if config.vote_half_life is not None and len(times):
         weights = recency_weights(times[-1] - times, config.vote_half_life * 86_400)
-    portrait = portray(book, np.asarray(store.items[begin:end]), budgets, rule, weights, keep)
-    return Votes(book, budgets, rule, portrait, times, 1 if weights is None else FRESH)
+    portrait = portray(book, np.asarray(store.items[places]), budgets, rule, weights, keep)
+    return Votes(book, budgets, rule, portrait, times, 1 if weights is None else FRESH, silent)

@@ -149,24 +149,26 @@ class Model:
         assert self.data.embedded is not None
         book = Codebook.open(self.data.codebook)
         vectors = load_array(self.data.embedded, "embeddings") if book.item_vectors is None else book.item_vectors
-        votes = votes_of(config, book, store, number)
+        votes = votes_of(config, self._loaded[0].backbone, book, store, number)
         book, portrait = votes.book, votes.portrait
         table = self.data.items
         titles = table["title" if "title" in table else "text"].astype(str).tolist()
         texts, with_id = table["text"].astype(str).tolist(), np.flatnonzero(book.item_nodes[:, 0] >= 0)
         rows = [
             {
-                "agent": "-".join(map(str, book.path(one.node, one.level))),
-                "votes": one.votes / votes.unit,
-                "share": round(one.votes / portrait.votes, 3),
-                "words": ", ".join(words_of(texts, book.items_at(one.node, one.level), with_id, WORDS)),
-                "nearest": "; ".join(titles[at] for at in typical(book, vectors, one.node, one.level, TITLES)),
+                "agent": "-".join(map(str, book.path(agent.node, agent.level))),
+                "votes": agent.votes / votes.unit,
+                "share": round(agent.votes / portrait.votes, 3),
+                "words": ", ".join(words_of(texts, book.items_at(agent.node, agent.level), with_id, WORDS)),
+                "nearest": "; ".join(titles[at] for at in typical(book, vectors, agent.node, agent.level, TITLES)),
             }
-            for one in portrait.agents
+            for agent in portrait.agents
         ]
         held = f"{len(rows)} agents hold {portrait.covered:.0%} of the votes"
         return AgentTable(
-            pd.DataFrame(rows), portrait.covered, f"user {user}: {portrait.behaviors:,} behaviors, {held}"
+            pd.DataFrame(rows),
+            portrait.covered,
+            f"user {user}: {portrait.behaviors + votes.silent:,} behaviors, {held}",
         )
 
     @cached_property

@@ -34,24 +34,24 @@ def data_check(
     """
     from hisac_lab.tables.check import check
 
-    found = check(path, items, vectors)
-    print(render(found), end="")
-    if found.stops and write:
+    checked = check(path, items, vectors)
+    print(render(checked), end="")
+    if checked.stops and write:
         hint = "mend it, or change params.yaml by hand"
         raise UserError(path, "a run would stop at it, so nothing is written", hint, "--write")
-    if found.stops:
+    if checked.stops:
         sys.exit(1)
     if write:
-        print("\n".join(_write(found)))
+        print("\n".join(_write(checked)))
 
 
-def _write(found: Check) -> list[str]:
+def _write(checked: Check) -> list[str]:
     """Puts the mapping into params.yaml; gives what it changed, as comments."""
     from hisac_lab.cli.settings import changes
     from hisac_lab.tables.check import proposal
 
     values: dict[str, Any] = {}
-    for section, keys in proposal(found).items():
+    for section, keys in proposal(checked).items():
         for key, value in keys.items():
             inner = {f"columns.{name}": entry for name, entry in value.items()} if key == "columns" else {key: value}
             values |= {f"{section}.{name}": entry for name, entry in inner.items()}
@@ -60,25 +60,25 @@ def _write(found: Check) -> list[str]:
         "", "# params.yaml says so already"]  # fmt: skip
 
 
-def render(found: Check) -> str:
+def render(checked: Check) -> str:
     """The facts and problems as comments, the mapping as YAML."""
     from hisac_lab.tables.check import own_source, proposal
 
-    lines = _facts(found) if found.survey.rows else []
-    if found.log is not None and found.log.official is not None:
-        lines.append(f"{'layout':<10}the official one of {found.log.official}, which has a loader of its own")
+    lines = _facts(checked) if checked.survey.rows else []
+    if checked.log is not None and checked.log.official is not None:
+        lines.append(f"{'layout':<10}the official one of {checked.log.official}, which has a loader of its own")
     for head, stops in (("Problems: a run stops at each of them", True), ("Notes: no run stops at them", False)):
-        chosen = [problem for problem in found.problems if problem.stops is stops]
+        chosen = [problem for problem in checked.problems if problem.stops is stops]
         lines += ["", head] if chosen else []
         for problem in chosen:
             lines += [f"  {line}" for line in problem.lines]
             if problem.count > len(problem.lines):
                 lines.append(f"  ... and {problem.count - len(problem.lines):,} more like this")
     text = "".join(f"# {line}".rstrip() + "\n" for line in lines)
-    if found.log is not None and (found.survey.rows or found.log.official):
-        text += "\n# To paste into params.yaml, over the keys that are there\n" + _yaml(proposal(found))
-        if found.log.official is not None and found.log.has_header and found.survey.rows:
-            text += "# Or, as an own log with the columns above:\n# " + _yaml({"acquire": own_source(found)})
+    if checked.log is not None and (checked.survey.rows or checked.log.official):
+        text += "\n# To paste into params.yaml, over the keys that are there\n" + _yaml(proposal(checked))
+        if checked.log.official is not None and checked.log.has_header and checked.survey.rows:
+            text += "# Or, as an own log with the columns above:\n# " + _yaml({"acquire": own_source(checked)})
     return text
 
 
@@ -88,12 +88,12 @@ def _yaml(sections: dict[str, Any]) -> str:
     return str(yaml.safe_dump(sections, sort_keys=False, default_flow_style=None, allow_unicode=True, width=1000))
 
 
-def _facts(found: Check) -> list[str]:
+def _facts(checked: Check) -> list[str]:
     import numpy as np
 
     from hisac_lab.tables.files import JSON_LINES
 
-    log, survey = found.log, found.survey
+    log, survey = checked.log, checked.survey
     assert log is not None
     lengths = np.sort(survey.lengths[survey.lengths > 0])
     quantiles = {f"p{q}": lengths[int(q / 100 * (len(lengths) - 1))] for q in (10, 50, 90, 99)}
@@ -101,27 +101,27 @@ def _facts(found: Check) -> list[str]:
     form = "JSON lines" if log.layout == JSON_LINES else form
     begin, end = (str(np.datetime64(at, "s")).replace("T", " ") for at in (survey.first, survey.last))
     rows = [
-        ("files", f"{len(found.files):,}, {form}"),
+        ("files", f"{len(checked.files):,}, {form}"),
         ("events", f"{survey.rows:,}"),
         ("users", f"{len(lengths):,}; events of one: " + ", ".join(f"{q} {n:,}" for q, n in quantiles.items())),
         ("items", f"{len(survey.items):,}"),
         ("time", f"{begin} to {end} UTC, written in {log.time_format}"),
         ("order", f"{survey.backwards:,} events are earlier than the event of the same user before them"),
         ("repeated", f"{survey.repeated:,} events (user, item and time again; looked for inside blocks of the file)"),
-        ("feedback", _feedback(found)),
+        ("feedback", _feedback(checked)),
         ("not read", ", ".join(log.unread) or "no column"),
     ]
     return [f"{head:<10}{text}" for head, text in rows]
 
 
-def _feedback(found: Check) -> str:
-    labels, threshold = found.survey.labels, found.positive_from
-    if not labels and found.log is not None and found.log.doubts:
-        names = ", ".join(found.log.doubts)
+def _feedback(checked: Check) -> str:
+    labels, threshold = checked.survey.labels, checked.positive_from
+    if not labels and checked.log is not None and checked.log.doubts:
+        names = ", ".join(checked.log.doubts)
         return f"none is read, though {names} may be: see the notes; as it stands every event is a positive"
     if not labels:
         return "none: every event is a positive, negatives are drawn"
-    about = "" if found.survey.labels_whole else "about "
+    about = "" if checked.survey.labels_whole else "about "
     text = f"{min(labels):g} to {max(labels):g}, {about}{len(labels):,} levels"
     if threshold is None:
         return text

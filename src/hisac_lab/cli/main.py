@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import errno
 import importlib
-import os
 import pkgutil
-import pwd
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,7 +14,7 @@ import typer
 from hisac_lab.base import arithmetic
 from hisac_lab.base.errors import UserError, explain_os_error
 from hisac_lab.cli import data, stages, understand
-from hisac_lab.cli.paths import WORK
+from hisac_lab.cli.user import name_the_user
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 params_app = typer.Typer(no_args_is_help=True, help="Look at, check and generate params.yaml.")
@@ -221,15 +219,6 @@ def reproduce(
 
     if not command.reproduce(this, that, as_json):
         raise typer.Exit(1)
-
-
-def name_the_user() -> None:
-    """In a container a user may have no entry among the users; libraries ask for a name and a home all the same."""
-    try:
-        pwd.getpwuid(os.getuid())
-    except KeyError:
-        os.environ.setdefault("USER", str(os.getuid()))
-        os.environ.setdefault("HOME", str(WORK.absolute()))
 
 
 def main() -> None:

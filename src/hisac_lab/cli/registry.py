@@ -51,11 +51,11 @@ def models() -> None:
     if not listed:
         raise UserError("registry", "no model is this project's yet", "run the graph, or `hisac-lab sync`")
     table = Table("model", "version", "alias", "AUC", "A/B test (lift interval)", "calibration", "MACs", "protocol")
-    for one in listed:
+    for version in listed:
         facts = [
-            one.tags.get(key, "") for key in ("auc", "abtest", "calibration_error", "candidate_macs", "fingerprint")
+            version.tags.get(key, "") for key in ("auc", "abtest", "calibration_error", "candidate_macs", "fingerprint")
         ]
-        table.add_row(one.model, one.version, ", ".join(one.aliases), *facts)
+        table.add_row(version.model, version.version, ", ".join(version.aliases), *facts)
     Console(width=None if sys.stdout.isatty() else 160).print(table)
 
 

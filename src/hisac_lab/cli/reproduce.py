@@ -29,10 +29,11 @@ def reproduce(this: str, that: str, as_json: bool) -> bool:
     """
     locks = read(this), read(that)
     comparison = compare(*locks)
-    reasons = {part.stage: explain(part, locks) for part in comparison.differing}
+    reasons = {difference.stage: explain(difference, locks) for difference in comparison.differing}
     if as_json:
         differences = [
-            asdict(part) | {"reason": part.reason, "likely": reasons[part.stage]} for part in comparison.differing
+            asdict(difference) | {"reason": difference.reason, "likely": reasons[difference.stage]}
+            for difference in comparison.differing
         ]
         sides = {"this": this, "that": that, "same": comparison.same}
         print(json.dumps(sides | asdict(comparison) | {"differing": differences}, indent=2))
@@ -134,7 +135,7 @@ def _show(this: str, that: str, comparison: Comparison, reasons: dict[str, str])
     print(f"this is {this}, that is {that}")
     names = {
         "equal": comparison.equal,
-        "differ": [part.stage for part in comparison.differing],
+        "differ": [difference.stage for difference in comparison.differing],
         "only this": comparison.only_this,
         "only that": comparison.only_that,
     }
@@ -147,7 +148,9 @@ def _show(this: str, that: str, comparison: Comparison, reasons: dict[str, str])
             _show_first(difference)
             print(f"  {'likely':<9} {reasons[difference.stage]}")
     below = [
-        f"{part.stage}: {reasons[part.stage]}" for part in comparison.differing if part.settings and not part.first
+        f"{difference.stage}: {reasons[difference.stage]}"
+        for difference in comparison.differing
+        if difference.settings and not difference.first
     ]
     if below:
         print("\nbelow, also", *below, sep="\n  ")

@@ -94,7 +94,8 @@ def show_user(
     from hisac_lab.codebook.votes import LOW, MEND
     from hisac_lab.events.store import EventStore
 
-    name = model or load_params().sweep.model
+    params = load_params()
+    name = model or params.sweep.model
     config = _settings(name)
     table, book, vectors = _items()
     depth = config.depth or book.depth
@@ -102,9 +103,11 @@ def show_user(
         raise UserError("params.yaml", f"{depth} levels are more than the codebook's {book.depth}", "lower it", "depth")
     store = EventStore.open(ARTIFACTS.prepare)
     number = _find([str(one) for one in store.user_ids], user, ARTIFACTS.prepare / "users.parquet", "user")
-    votes = votes_of(config, book, store, number)
+    votes = votes_of(config, params.backbone, book, store, number)
     book, portrait, times = votes.book, votes.portrait, votes.times
-    print(f"user {user}: {portrait.behaviors:,} behaviors, {portrait.voting:,} of items with a semantic ID")
+    silent = f"{votes.silent:,} disliked, " if votes.silent else ""
+    behaviors = portrait.behaviors + votes.silent
+    print(f"user {user}: {behaviors:,} behaviors, {silent}{portrait.voting:,} that vote")
     split = " x ".join(str(budget) for budget in votes.budgets)
     print(f"model {name}: at most {split} agents by levels, {votes.rule} vote, codebook {book.digest}")
     print(f"{len(portrait.agents)} agents hold {portrait.covered:.1%} of the votes")

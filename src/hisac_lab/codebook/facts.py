@@ -7,6 +7,7 @@ Ours, not the paper's: docs/papers/hisac.md#additions-of-ours.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -55,12 +56,11 @@ def facts_of(
         vectors: Vector of each leaf, (leaves, S): a pruned leaf's behaviors go to the nearest agent of their request.
             None: they are left out.
     """
-    owner = np.repeat(np.arange(len(heads) - 1), np.diff(heads))
-    slot = slots_of(owner, leaf, nodes, vectors)
+    slot = slots_of(leaf, heads, nodes, vectors)
     fading = [_sums(slot, np.rint(UNIT * np.exp2(-ages / half_life)), nodes.shape) for half_life in half_lives]
     newest = np.full(nodes.size, np.iinfo(np.int64).max)
     np.minimum.at(newest, slot[slot >= 0], ages[slot >= 0])
-    behaviors = _sums(slot, np.ones(len(leaf)), nodes.shape)
+    behaviors = _sums(slot, None, nodes.shape)
     return AgentFacts(
         slot=slot,
         behaviors=behaviors,
@@ -69,51 +69,45 @@ def facts_of(
     )
 
 
-def slots_of(owner: Array, leaf: Array, nodes: Array, vectors: Array | None = None) -> Array:
+def slots_of(leaf: Array, heads: Array, nodes: Array, vectors: Array | None = None) -> Array:
     """Agent that has each behavior, request times K plus column, -1 where none; (E,) int64.
 
     Args:
-        owner: Request of each behavior; (E,) int64.
-        leaf: Its leaf; (E,) int64.
-        nodes: As of `facts_of`, as are `vectors`.
+        leaf: As of `facts_of`, as are `heads`, `nodes` and `vectors`.
+        heads: (R + 1,) int64.
+        nodes: (R, K) int64.
         vectors: (leaves, S) or None.
     """
-    width = int(max(leaf.max(initial=0), nodes.max(initial=0))) + 1
-    cells = np.flatnonzero(nodes.ravel() >= 0)
-    pairs = cells // nodes.shape[1] * width + nodes.ravel()[cells]
-    order = np.argsort(pairs, kind="stable")
-    pairs, asked = pairs[order], owner * width + leaf
-    if not len(pairs):
-        return np.full(len(leaf), -1)
-    place = np.searchsorted(pairs, asked).clip(max=len(pairs) - 1)
-    slot = np.where(pairs[place] == asked, cells[order[place]], -1)
-    pruned = np.flatnonzero(slot < 0)
-    if vectors is not None and len(pruned):
-        pruned = pruned[np.argsort(asked[pruned], kind="stable")]
-        fresh = np.diff(asked[pruned], prepend=-1) > 0
-        distinct = asked[pruned][fresh]
-        slot[pruned] = _nearest(distinct // width, distinct % width, nodes, vectors)[np.cumsum(fresh) - 1]
-    return slot
-
-
-def _nearest(owner: Array, leaf: Array, nodes: Array, vectors: Array) -> Array:
-    """Slot of the nearest agent of each (request, leaf), requests in rising order; (n,) int64."""
     slot = np.empty(len(leaf), np.int64)
-    begins = np.flatnonzero(np.diff(owner, prepend=-1))
-    for begin, end in zip(begins, np.append(begins, len(owner))[1:], strict=True):
-        request = int(owner[begin])
-        agents = _whole(vectors[nodes[request][nodes[request] >= 0]])
-        gaps = (agents * agents).sum(axis=1) - 2 * _whole(vectors[leaf[begin:end]]) @ agents.T
-        slot[begin:end] = request * nodes.shape[1] + gaps.argmin(axis=1)
+    table = np.empty(1 + int(max(leaf.max(initial=0), nodes.max(initial=0))), np.int64)  # by leaf, of one request
+    for request, (begin, end) in enumerate(itertools.pairwise(heads.tolist())):
+        own, agents = leaf[begin:end], nodes[request][nodes[request] >= 0]
+        if vectors is None or not len(agents):
+            table[own] = -1
+        else:
+            places = np.arange(end - begin)
+            table[own] = places
+            distinct = own[table[own] == places]
+            table[distinct] = request * nodes.shape[1] + _nearest(vectors[distinct], vectors[agents])
+        table[agents] = request * nodes.shape[1] + np.arange(len(agents))
+        slot[begin:end] = table[own]
     return slot
+
+
+def _nearest(vectors: Array, agents: Array) -> Array:
+    """The agent nearest to each vector, the first of equally near ones; (n, S) and (K, S) to (n,) int64."""
+    points = _whole(agents)
+    nearest: Array = ((points * points).sum(axis=1) - _whole(vectors) @ (2 * points).T).argmin(axis=1)
+    return nearest
 
 
 def _whole(vectors: Array) -> Array:
-    whole: Array = np.rint(vectors.astype(np.float64) * GRID)
-    return whole
+    whole = vectors.astype(np.float64)
+    whole *= GRID
+    return np.rint(whole, out=whole)
 
 
-def _sums(slot: Array, amounts: Array, shape: tuple[int, ...]) -> Array:
-    there = slot >= 0
-    sums: Array = np.bincount(slot[there], amounts[there], shape[0] * shape[1]).astype(np.int64).reshape(shape)
+def _sums(slot: Array, amounts: Array | None, shape: tuple[int, ...]) -> Array:
+    """Sums of whole numbers by slot, how many there are without any; the slot -1 is left out."""
+    sums: Array = np.bincount(slot + 1, amounts, 1 + shape[0] * shape[1])[1:].astype(np.int64).reshape(shape)
     return sums

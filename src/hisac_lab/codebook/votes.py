@@ -9,7 +9,7 @@ counted on the processor, wherever the model runs; `counting` does it for all re
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -54,21 +54,37 @@ class Agents:
 
 
 def split_budget(agents: int, depth: int, breadth: float) -> tuple[int, ...]:
-    """Per-level budgets k1..kL whose product is at most `agents`.
+    """Per-level budgets k1..kL, at least 2 each where there is room, with the largest product up to `agents`.
+
+    Of several such splits the one nearest to the wanted shares of log(agents) is taken, and of equally near ones the
+    one with more at the upper levels. A budget of one child per parent would be no vote.
 
     Args:
         agents: The agent count aimed at.
         depth: Levels L.
-        breadth: Share of log(agents) spent at the first level; what is left is spread evenly over the others.
+        breadth: Share of log(agents) wanted at the first level; what is left is wanted evenly at the others.
     """
+    least = 2 if agents >= 2**depth else 1
+    wanted = [breadth, *[(1 - breadth) / (depth - 1)] * (depth - 1)] if depth > 1 else [1.0]
+
+    def far(budgets: tuple[int, ...]) -> tuple[float, list[int]]:
+        gaps = (math.log(k) - share * math.log(agents) for k, share in zip(budgets, wanted, strict=True))
+        return round(sum(gap * gap for gap in gaps), 9), [-k for k in budgets]
+
+    product = next(product for product in range(agents, 0, -1) if next(_factors(product, depth, least), None))
+    return min(_factors(product, depth, least), key=far)
+
+
+def _factors(product: int, depth: int, least: int) -> Iterator[tuple[int, ...]]:
+    """All ways to write a product as so many factors, none below `least`, order counted."""
     if depth == 1:
-        return (agents,)
-    first = max(1, min(agents, round(agents**breadth)))
-    budgets = [first]
-    for level in range(1, depth):
-        room = agents // math.prod(budgets)
-        budgets.append(max(1, int(room ** (1 / (depth - level)) + 1e-9)))
-    return tuple(budgets)
+        if product >= least:
+            yield (product,)
+        return
+    for first in range(least, product // least ** (depth - 1) + 1):
+        if product % first == 0:
+            for rest in _factors(product // first, depth - 1, least):
+                yield (first, *rest)
 
 
 def vote(

@@ -127,11 +127,11 @@ def calibration(labels: Array, logits: Array, bins: int = 15) -> Calibration:
     shared = (np.bincount(tie, label) / np.bincount(tie))[tie]
     cells = np.array_split(np.arange(len(order)), bins)
     curve = [
-        Bin(predicted=round(float(predicted[part].mean()), 6), observed=round(float(shared[part].mean()), 6))
-        for part in cells
-        if len(part)
+        Bin(predicted=round(float(predicted[cell].mean()), 6), observed=round(float(shared[cell].mean()), 6))
+        for cell in cells
+        if len(cell)
     ]
-    sizes = np.array([len(part) for part in cells if len(part)])
+    sizes = np.array([len(cell) for cell in cells if len(cell)])
     gaps = np.array([abs(point.predicted - point.observed) for point in curve])
     return Calibration(
         error=round(float((gaps * sizes).sum() / sizes.sum()), 6),

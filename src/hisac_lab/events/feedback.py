@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -13,6 +13,8 @@ from hisac_lab.base.records import Record
 UNKNOWN = 0
 MOST = 16
 """Different values up to which each is a level of its own."""
+VotesFrom = Literal["positives", "all"]
+"""Which events vote: all but those known to be negative, or all."""
 
 
 class Levels(Record):
@@ -66,3 +68,8 @@ class Levels(Record):
         levels = np.searchsorted(self.begins, values, side="right").clip(1)
         codes: Array = np.where(np.isnan(values), UNKNOWN, levels).astype(np.uint8)
         return codes
+
+
+def first_voting(levels: Levels | None, votes_from: VotesFrom) -> int:
+    """The lowest level of feedback whose events vote, beside unknown feedback; 0: all do."""
+    return 0 if levels is None or votes_from == "all" else levels.positive

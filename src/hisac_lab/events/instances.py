@@ -40,6 +40,8 @@ class InstanceArrays:
         ages: Seconds from the instance to the request; (R, T) int64.
         labels: `NEGATIVE`, `POSITIVE` or `UNKNOWN`; (R, T) int64.
         mask: True at real instances; (R, T) bool.
+        units: Number of the time unit that each was served in: those of one unit do not see each other; (R, T) int64.
+            None: a unit is a second.
     """
 
     vectors: Array
@@ -47,6 +49,7 @@ class InstanceArrays:
     ages: Array
     labels: Array
     mask: Array
+    units: Array | None = None
 
 
 @dataclass(frozen=True)
@@ -106,13 +109,13 @@ class InstanceStore:
 
     @classmethod
     def of(
-        cls, users: Array, times: Array, items: Array, labels: Array, arrived: Array, vectors: Array
+        cls, users: Array, times: Array, items: Array, labels: Array, arrived: Array, vectors: Array, unit: int = 1
     ) -> InstanceStore:
         """A store in memory, of N instances in any order; users are numbered from 0."""
         order = np.lexsort((times, users))
         offsets = np.r_[0, np.cumsum(np.bincount(users, minlength=1))]
         rows = {BEFORE: vectors[order]}
-        return cls(offsets, times[order], items[order], labels[order], arrived[order], rows)
+        return cls(offsets, times[order], items[order], labels[order], arrived[order], rows, unit)
 
     def __len__(self) -> int:
         return len(self.times)
@@ -152,7 +155,7 @@ class InstanceStore:
         if not len(self):
             vectors = np.zeros((*keys.shape, self.dim), np.float32)
             zeros = np.zeros(keys.shape, np.int64)
-            return InstanceArrays(vectors, zeros, zeros, zeros + UNKNOWN, mask)
+            return InstanceArrays(vectors, zeros, zeros, zeros + UNKNOWN, mask, zeros)
         moments = times // self.unit * self.unit
         arrived = mask & (self.arrived[keys] < moments[:, None])
         rows = self.vectors[query.row][self._elsewhere(keys) if query.shuffled else keys].astype(np.float32)
@@ -162,6 +165,7 @@ class InstanceStore:
             np.where(mask, times[:, None] - self.times[keys], 0),
             np.where(arrived, self.labels[keys], UNKNOWN).astype(np.int64),
             mask,
+            np.where(mask, self.times[keys] // self.unit, 0),
         )
 
     def _elsewhere(self, keys: Array) -> Array:

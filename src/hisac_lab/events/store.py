@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from hisac_lab.base.artifacts import Array, load_array
+from hisac_lab.events.feedback import UNKNOWN, VotesFrom, first_voting
 from hisac_lab.events.records import Prepared
 
 SPLITS = ("train", "valid", "test")
@@ -76,6 +77,24 @@ class EventStore:
         """Where the histories of `samples` begin and end in the store; two (N,) int64."""
         end = samples["end"]
         return np.maximum(self.offsets[samples["user"]], end - self.limit), end
+
+    def voters(self, user: int, votes_from: VotesFrom) -> tuple[Array, int]:
+        """Where in the store the events of a user's history are that vote, and how many known negatives do not.
+
+        Args:
+            user: Number of the user.
+            votes_from: Which events vote.
+
+        Returns:
+            Places, oldest first; (n,) int64; the newest events up to the limit are looked at.
+        """
+        begin, end = int(self.offsets[user]), int(self.offsets[user + 1])
+        places = np.arange(max(begin, end - self.limit), end)
+        if self.feedback is None:
+            return places, 0
+        levels = np.asarray(self.feedback[places])
+        voting = (levels == UNKNOWN) | (levels >= first_voting(self.manifest.feedback, votes_from))
+        return places[voting], int((~voting).sum())
 
     @cached_property
     def item_table(self) -> pd.DataFrame:

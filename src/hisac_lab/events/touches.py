@@ -58,5 +58,5 @@ class Touches:
             start: Times; (q,) int64.
             rank: Below the number of items touched before that time; (q,) int64.
         """
-        found: Array = self.items[select(self._by_end, np.searchsorted(self._ends, start), rank)]
-        return found
+        touched: Array = self.items[select(self._by_end, np.searchsorted(self._ends, start), rank)]
+        return touched

@@ -47,6 +47,11 @@ class ItemEncoder(nn.Module):
         distinct, place = torch.unique(items, return_inverse=True)
         return take_rows(self._encode(distinct), place)
 
+    def id_vectors(self, items: Tensor) -> Tensor:
+        """Vectors of the item table alone: (...) int64 to (..., D)."""
+        vectors: Tensor = self.ids(items)
+        return vectors
+
     def cost(self, items: Tensor) -> int:
         """Multiply-adds of encoding these items."""
         catalog, width = self.semantic.shape
@@ -100,6 +105,8 @@ class Ranker(nn.Module):
         nn.init.normal_(self.age.weight, std=0.02)
         self.short = TargetAttention(backbone.dim, backbone.attention_hidden, attention)
         self.long = long
+        if long is not None:
+            long.id_vectors = self.encoder.id_vectors
         # The long branch starts nearly silent and earns its weight: short histories lose nothing by it.
         gated = long is not None and long.answers
         self.gate = nn.Parameter(torch.full((backbone.dim,), 0.1)) if gated else None
@@ -190,8 +197,7 @@ class Ranker(nn.Module):
                 answer = self.long.attend(state, asked)
                 answers.append(self.gate * answer[..., :dim])
                 straight.append(answer[..., dim:])
-            if self.long.extra_width:
-                straight.append(self.long.extra(state, asked))
+            straight.append(self.long.extra(state, asked))
         if self.context_columns.names:
             if context is None:
                 raise ValueError(f"the model reads the context of candidates: {', '.join(self.context_columns.names)}")

@@ -10,6 +10,7 @@ import importlib
 import json
 import pkgutil
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import reduce
 from operator import or_
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
@@ -89,6 +90,8 @@ def build(config: ModelConfig, backbone: BackboneConfig, items: ItemSpace, seed:
     Raises:
         UserError: The configuration asks for more than codebook, items or backbone can give.
     """
+    if not backbone.feedback:
+        items = replace(items, feedback=None)
     torch.manual_seed(seed)
     made = KINDS[config.kind].make(config, backbone, items)
     assert made is None or isinstance(made, LongBranch | Ranker)

@@ -7,7 +7,7 @@ semantic space.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, ClassVar, Protocol
@@ -20,7 +20,7 @@ from hisac_lab.codebook.tree import Codebook
 from hisac_lab.codebook.votes import Agents
 from hisac_lab.config.model import BackboneConfig, ModelConfig
 from hisac_lab.events.batches import HistoryArrays
-from hisac_lab.events.feedback import Levels
+from hisac_lab.events.feedback import UNKNOWN, Levels, VotesFrom, first_voting
 from hisac_lab.events.instances import InstanceQuery
 from hisac_lab.events.records import ContextFacts
 from hisac_lab.models.instances import Instances
@@ -60,6 +60,17 @@ class History:
         if arrays.feedback is None:
             return history
         return replace(history, feedback=torch.from_numpy(arrays.feedback).to(device))
+
+    def voters(self, positive: int) -> History:
+        """The events that vote: not those whose feedback is known and below the level `positive`; gaps stay masked."""
+        return replace(self, mask=self.mask & ~self._negative(positive), agents=None)
+
+    def negatives(self, positive: int) -> History:
+        """All other events: feedback is known and below the level `positive`; gaps stay masked."""
+        return replace(self, mask=self.mask & self._negative(positive), agents=None)
+
+    def _negative(self, positive: int) -> Tensor:
+        return (self.feedback != UNKNOWN) & (self.feedback < positive)
 
     def last(self, count: int) -> History:
         """The most recent `count` events of each history."""
@@ -161,6 +172,7 @@ class ItemSpace:
             "width": self.semantic.shape[1],
             "field_sizes": list(self.field_sizes),
             "nodes": [len(parent) for parent in self.codebook.parents],
+            "codes": [int(codes.max(initial=0)) + 1 for codes in self.codebook.codes],
             "routed_width": None if self.codebook.item_vectors is None else self.codebook.item_vectors.shape[1],
             **({"flat": flat} if flat else {}),
             **({} if self.feedback is None else {"feedback": self.feedback.facts()}),
@@ -174,6 +186,7 @@ class ItemSpace:
         width: int,
         field_sizes: list[int],
         nodes: list[int],
+        codes: Sequence[int] = (),
         routed_width: int | None = None,
         flat: Mapping[str, int] = MappingProxyType({}),
         feedback: dict[str, Any] | None = None,
@@ -185,6 +198,10 @@ class ItemSpace:
             vectors=tuple(torch.zeros(count, routed_width or width).numpy() for count in nodes),
             counts=tuple(torch.zeros(count, dtype=torch.int64).numpy() for count in nodes),
             item_nodes=torch.zeros(items, len(nodes), dtype=torch.int64).numpy(),
+            codes=tuple(
+                torch.full((count,), most - 1, dtype=torch.int64).numpy()
+                for count, most in zip(nodes, codes, strict=False)
+            ),
             item_vectors=None if routed_width is None else torch.zeros(items, routed_width).numpy(),
             flat={
                 name: FlatBook(torch.zeros(count, width).numpy(), torch.zeros(items, dtype=torch.int64).numpy())
@@ -195,6 +212,10 @@ class ItemSpace:
         known = None if feedback is None else Levels.model_validate(feedback)
         facts = ContextFacts.model_validate(dict(context))
         return cls(torch.zeros(items, width), fields, tuple(field_sizes), book, known, facts)
+
+    def first_voting(self, votes_from: VotesFrom) -> int:
+        """The lowest level of feedback whose events vote; 0: all do."""
+        return first_voting(self.feedback, votes_from)
 
     def shuffled(self, seed: int) -> ItemSpace:
         """Embeddings and semantic IDs change places among the items that have one; fields stay. A control."""
@@ -309,8 +330,10 @@ class LongBranch(Kind, nn.Module, ABC):
         soft_counts: Columns behind that answer which go to the tower past the gate: see `ops.attention.soft_count`.
         extra_width: Columns of `extra`, which the tower sees as they are.
         standardizes: Whether it looks at a sample of the training set before the first step (see `standardize`).
+        id_vectors: Vectors of the item table alone, (...) int64 to (..., D); the ranker it stands in hands it over.
     """
 
+    id_vectors: Callable[[Tensor], Tensor]
     ordered: bool = False
     lazy: bool = False
     embeds: bool = True
@@ -342,8 +365,8 @@ class LongBranch(Kind, nn.Module, ABC):
         """Answers each candidate from the state; (R, C, D + `soft_counts`)."""
 
     def extra(self, state: UserState, candidates: Candidates) -> Tensor:
-        """Features of each candidate for the tower, past the gate; (R, C, `extra_width`) float32."""
-        raise NotImplementedError
+        """Features of each candidate for the tower, past the gate; (R, C, `extra_width`) float32. None by default."""
+        return candidates.vectors[..., :0]
 
     def standardize(self, batches: Iterable[tuple[History, Tensor, Tensor]]) -> None:
         """Takes shift and scale of its features from training requests, once, into buffers.

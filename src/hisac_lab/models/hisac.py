@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from hisac_lab.base.errors import SETTINGS, UserError
 from hisac_lab.codebook.votes import split_budget
 from hisac_lab.config.model import BackboneConfig, ValueConfig
+from hisac_lab.events.feedback import VotesFrom
 from hisac_lab.models.contract import Candidates, Cost, History, ItemSpace, UserState
 from hisac_lab.models.heads import KernelSums, Score
 from hisac_lab.models.hisac_card import CARD
@@ -45,6 +46,9 @@ class HiSACConfig(ValueConfig):
     temperature: float = Field(0.07, gt=0, description="tau of the routing softmax")
     vote: Literal["tree", "flat"] = Field(
         "tree", description="tree: top-k under each kept parent; flat: the leaves with most votes"
+    )
+    votes_from: VotesFrom = Field(
+        "positives", description="positives: events whose feedback is known to be negative do not vote; all: they do"
     )
     every_leaf: bool = Field(False, description="no pruning: every leaf with a vote is an agent (ablation)")
     vote_half_life: float | None = Field(
@@ -84,6 +88,9 @@ class HiSACConfig(ValueConfig):
     path_votes: bool = Field(
         False, description="also tell the tower the votes of each node on the candidate's own path (ours)"
     )
+    exposures: bool = Field(
+        False, description="with path_votes: also count, apart, the events known to be negative (ours)"
+    )
     counts: VotesConfig | None = Field(
         None, description="votes beside the agents, as the kind votes has them: its settings (ours)"
     )
@@ -99,13 +106,21 @@ class HiSACConfig(ValueConfig):
     )
 
     @model_validator(mode="after")
+    def _exposures_fit(self) -> HiSACConfig:
+        if self.exposures and not self.path_votes:
+            raise ValueError("exposures are counted on a candidate's path: set path_votes: true")
+        if self.exposures and self.votes_from == "all":
+            raise ValueError("exposures are counted apart from the votes: set votes_from: positives")
+        return self
+
+    @model_validator(mode="after")
     def _counted_once(self) -> HiSACConfig:
         if self.path_votes and self.counts is not None:
             raise ValueError("path_votes is true beside counts, which have them: set path_votes: false")
         return self
 
 
-PAPER = HiSACConfig(score="learned", facts=False, pruned="dropped")
+PAPER = HiSACConfig(score="learned", facts=False, pruned="dropped", votes_from="positives")
 """The paper's reading, as far as it is known: what is ours is off."""
 GOLDEN = HiSACConfig(
     decay="exponential",
@@ -116,9 +131,10 @@ GOLDEN = HiSACConfig(
     depth=3,
     agents=16,
     breadth=0.7,
-    budgets=None,
+    budgets=(7, 1, 2),
     temperature=0.07,
     vote="tree",
+    votes_from="all",
     every_leaf=False,
     score="learned",
     facts=False,
@@ -127,6 +143,7 @@ GOLDEN = HiSACConfig(
     keep_votes=None,
     sums=False,
     path_votes=False,
+    exposures=False,
     counts=None,
     state_bits=32,
     vote_half_life=None,
@@ -168,7 +185,7 @@ class HiSACBranch(RoutedBranch):
         "hisac-own-budgets": HiSACConfig(budgets=(2, 1, 2), temperature=0.5, score="learned", half_lives=()),
         "hisac-by-items-before-a-transformer": HiSACConfig(agents=8, route_by="items", reader="transformer"),
         "hisac-by-leaves-fading-by-a-power": HiSACConfig(agents=8, route_by="leaves", decay="power", decay_rate=0.5),
-        "hisac-with-path-votes": PAPER.model_copy(update={"agents": 8, "path_votes": True}),
+        "hisac-with-path-votes": PAPER.model_copy(update={"agents": 8, "path_votes": True, "exposures": True}),
         "hisac-sums-of-fading-votes": PAPER.model_copy(update={"agents": 8, "sums": True, "vote_half_life": 20.0}),
         "hisac-soft-counts": HiSACConfig(agents=8, heads=2, soft_counts=True, sums=True, path_votes=True),
         "hisac-beside-counts": HiSACConfig(agents=8, counts=VotesConfig(half_lives=(7.0,), into="tower")),
@@ -187,7 +204,7 @@ class HiSACBranch(RoutedBranch):
 
     def __init__(self, config: HiSACConfig, backbone: BackboneConfig, items: ItemSpace) -> None:
         super().__init__(config, backbone.dim, config.score)
-        self.config = config
+        self.config, self.first_voting = config, items.first_voting(config.votes_from)
         depth = config.depth or items.codebook.depth
         if depth > items.codebook.depth:
             raise UserError(
@@ -225,7 +242,9 @@ class HiSACBranch(RoutedBranch):
         self.asks_distance = config.sums or config.score != "learned"
         self.told = nn.Linear(counts + 1, backbone.dim) if config.facts else None
         self.sums = KernelSums(backbone.dim, config.heads, counts) if config.sums else None
-        self.path = PathVotes(nodes, backbone.dim) if config.path_votes else None
+        self.path = None
+        if config.path_votes:
+            self.path = PathVotes(nodes, backbone.dim, first_voting=self.first_voting, exposures=config.exposures)
         self.counts = VotesBranch(config.counts, backbone, items) if config.counts else None
         if self.counts is not None:
             self.extra_width, self.standardizes = self.counts.extra_width, self.counts.standardizes

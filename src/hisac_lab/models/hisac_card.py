@@ -24,6 +24,12 @@ CARD = (
         "test_vote_agrees_with_reference",
     ),
     CardLine(
+        "events whose feedback is known to be negative neither vote nor are routed (setting `votes_from`)",
+        "inferred",
+        "docs/papers/hisac.md#additions-of-ours",
+        "test_what_was_disliked_does_not_vote",
+    ),
+    CardLine(
         "a vote halves with age (switch `vote_half_life`, off by default)",
         "inferred",
         "docs/papers/hisac.md#additions-of-ours",
@@ -40,6 +46,12 @@ CARD = (
         "stated",
         "docs/papers/hisac.md#agents",
         "test_agents_are_observed_leaves_and_at_most_the_product_of_budgets",
+    ),
+    CardLine(
+        "a number of agents is split into one k per level with the largest product, none below 2 (setting `budgets`)",
+        "inferred",
+        "docs/papers/hisac.md#where-our-reconstruction-differs",
+        "test_budgets_multiply_to_at_most_the_agents",
     ),
     CardLine(
         "an agent is the sum of its path's codewords",
@@ -219,5 +231,15 @@ CARD = (
         "PatchRec, ELASTIC and LONGER as host models",
         "left out",
         "docs/papers/hisac.md#target-attention",
+    ),
+    CardLine(
+        "values of the ranking space alone: ours also hold a projection of the frozen vector",
+        "left out",
+        "docs/papers/hisac.md#where-our-reconstruction-differs",
+    ),
+    CardLine(
+        "Adam without weight decay, all rates 1e-3: dense parameters train with AdamW here",
+        "left out",
+        "docs/papers/hisac.md#where-our-reconstruction-differs",
     ),
 )

@@ -76,6 +76,12 @@ class IATBranch(LongBranch):
             "test_tokens_know_instance_label_and_age",
         ),
         CardLine(
+            "a store maps a user to keys and side information sorted by time, and keys to vectors",
+            "stated",
+            "docs/papers/iat.md#storage",
+            "test_fetch_is_strictly_before_the_request",
+        ),
+        CardLine(
             "the newest T instances from before the request",
             "stated",
             "docs/papers/iat.md#downstream-model",

@@ -63,6 +63,12 @@ class InstanceSource(Ranker, Kind):
     }
     card = (
         CardLine(
+            "an instance is one sample: user, candidate, context and the sequences of that moment",
+            "stated",
+            "docs/papers/iat.md#instances",
+            "test_an_instance_is_narrow_and_bounded",
+        ),
+        CardLine(
             "an instance is an image of the ranker's last hidden layer",
             "stated",
             "docs/papers/iat.md#compression-in-temporal-order",
@@ -105,7 +111,7 @@ class InstanceSource(Ranker, Kind):
             "test_stored_instances_get_no_gradient",
         ),
         CardLine(
-            "streaming with stored instances scores like a batch grouped by user, at a time unit of one second",
+            "streaming with stored instances scores like a batch grouped by user, whatever the time unit",
             "inferred",
             "docs/papers/iat.md#compression-in-user-order",
             "test_streaming_scores_like_user_order",
@@ -177,7 +183,7 @@ class InstanceSource(Ranker, Kind):
         if past is None:
             past = Instances.none(len(history.items), self.config.dim, history.items.device)
         past = past.last(self.config.window - 1)
-        before = past.mask[:, None, :] & (past.ages[:, None, :] > past.ages[:, :, None])
+        before = past.mask[:, None, :] & (past.units[:, None, :] < past.units[:, :, None])
         itself = torch.eye(past.mask.shape[1], dtype=torch.bool, device=past.mask.device)
         bias = self.reader.bias(past.ages[:, None, :] - past.ages[:, :, None], before | itself)
         kept = self.reader.tokens(past.vectors.detach(), bias)[1]

@@ -22,6 +22,8 @@ class Instances:
         ages: Seconds from the instance to the request; (R, T) int64.
         labels: `NEGATIVE`, `POSITIVE` or `UNKNOWN`; (R, T) int64.
         mask: True at real instances; (R, T) bool.
+        units: Number of the time unit that each was served in: those of one unit do not see each other; (R, T) int64.
+            Without it a unit is a second.
     """
 
     vectors: Tensor
@@ -29,12 +31,17 @@ class Instances:
     ages: Tensor
     labels: Tensor
     mask: Tensor
+    units: Tensor = None  # type: ignore[assignment]
+
+    def __post_init__(self) -> None:
+        if self.units is None:
+            object.__setattr__(self, "units", -self.ages)
 
     @classmethod
     def of(cls, arrays: InstanceArrays, device: torch.device | str = "cpu") -> Instances:
         """Moves fetched arrays to `device`."""
-        columns = (arrays.vectors, arrays.items, arrays.ages, arrays.labels, arrays.mask)
-        return cls(*(torch.from_numpy(part).to(device) for part in columns))
+        columns = (arrays.vectors, arrays.items, arrays.ages, arrays.labels, arrays.mask, arrays.units)
+        return cls(*(torch.from_numpy(part).to(device) for part in columns if part is not None))
 
     @classmethod
     def none(cls, rows: int, dim: int, device: torch.device | str = "cpu") -> Instances:
@@ -44,5 +51,5 @@ class Instances:
 
     def last(self, count: int) -> Instances:
         """The most recent `count` of each request."""
-        columns = (self.vectors, self.items, self.ages, self.labels, self.mask)
+        columns = (self.vectors, self.items, self.ages, self.labels, self.mask, self.units)
         return Instances(*(part[:, -count:] for part in columns))

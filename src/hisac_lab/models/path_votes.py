@@ -9,6 +9,7 @@ model also counts in time, and at the nodes of flat codebooks (docs/papers/basel
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import product
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -19,6 +20,7 @@ from torch import Tensor, nn
 from hisac_lab.base.errors import SETTINGS, UserError
 from hisac_lab.config.base import HalfLife
 from hisac_lab.config.model import BackboneConfig, StateConfig
+from hisac_lab.events.feedback import VotesFrom
 from hisac_lab.models.contract import Candidates, CardLine, Cost, History, ItemSpace, LongBranch, UserState
 from hisac_lab.models.features import moments
 from hisac_lab.ops.tally import Tally, count_votes, fold, later, read_votes
@@ -38,62 +40,85 @@ class VoteCounts(nn.Module):
         item_nodes: Node of each item in each of P partitions, -1 without one; (items, P) int64.
         half_lives: H half-lives, in days.
         soft: Partitions whose items are shared out, after those.
+        first_voting: Lowest level of feedback whose events vote, as of `ItemSpace.first_voting`.
+        exposures: Also count the events below it, apart.
     """
 
     item_nodes: Tensor
 
-    def __init__(self, item_nodes: Tensor, half_lives: Sequence[float] = (), soft: Sequence[Soft] = ()) -> None:
+    def __init__(
+        self,
+        item_nodes: Tensor,
+        half_lives: Sequence[float] = (),
+        soft: Sequence[Soft] = (),
+        first_voting: int = 0,
+        exposures: bool = False,
+    ) -> None:
         super().__init__()
         self.register_buffer("item_nodes", item_nodes)
         for place, (nodes, shares) in enumerate(soft):
             self.register_buffer(f"soft_nodes_{place}", nodes)
             self.register_buffer(f"soft_shares_{place}", shares)
-        self.half_lives = tuple(half_lives)
+        self.half_lives, self.first_voting, self.exposures = tuple(half_lives), first_voting, exposures
         self.partitions = item_nodes.shape[1] + len(soft)
-        self.width = (3 + len(half_lives)) * self.partitions
+        self.counts = (1 + exposures) * self.partitions
+        self.width = (3 + len(half_lives)) * self.counts
 
     def encode(self, history: History) -> dict[str, Tensor]:
-        """Per partition: the history's nodes in rising order, (R, U) int64, and their facts, (R, U, 2 + H)."""
-        return self._state(self._count(history.items, history.ages, history.mask))
+        """Per partition: the history's nodes in rising order, (R, U) int64, and their facts, (R, U, 2 + H).
+
+        Of the votes, then of the exposures.
+        """
+        return self._state(self._count(history))
 
     def later(self, state: dict[str, Tensor], days: Tensor) -> dict[str, Tensor]:
         """The state of R users seen so many days later; days (R,) float32."""
         return self._state(later(tally, days, self.half_lives) for tally in self._tallies(state))
 
-    def fold(self, state: dict[str, Tensor], items: Tensor, days: Tensor) -> dict[str, Tensor]:
+    def fold(
+        self, state: dict[str, Tensor], items: Tensor, days: Tensor, feedback: Tensor | None = None
+    ) -> dict[str, Tensor]:
         """The state of R users after one more event each, at its time: what `encode` gives of the longer history.
 
         Args:
             state: As of an earlier time.
             items: Item of the event; (R,) int64.
             days: From that time to the event; (R,) float32.
+            feedback: Level of its feedback; (R,) int64. None: unknown.
         """
-        one = items[:, None]
-        events = self._count(one, torch.zeros_like(one), torch.ones_like(one, dtype=torch.bool))
-        pairs = zip(self._tallies(state), events, strict=True)
+        one, level = items[:, None], torch.zeros_like(items) if feedback is None else feedback
+        event = History(one, torch.zeros_like(one), torch.ones_like(one, dtype=torch.bool), feedback=level[:, None])
+        pairs = zip(self._tallies(state), self._count(event), strict=True)
         return self._state(fold(tally, event, days, self.half_lives) for tally, event in pairs)
 
     def features(self, state: dict[str, Tensor], items: Tensor) -> Tensor:
         """What each partition says of each candidate; (R, C) items to (R, C, `width`) float32."""
         columns = []
-        for (nodes, shares), tally in zip(self._books(), self._tallies(state), strict=True):
+        books = [*self._books()] * (1 + self.exposures)
+        for (nodes, shares), tally in zip(books, self._tallies(state), strict=True):
             columns.append(read_votes(tally, nodes[items], None if shares is None else shares[items]))
         return torch.cat(columns, dim=-1)
 
     def state_bytes(self, history: History) -> int:
         """Bytes kept of one request: never more than those of all nodes, however long the history."""
-        items = history.items[history.mask]
-        kept = (torch.unique(nodes[items]) for nodes, _ in self._books())
+        counted = [part.items[part.mask] for part in self._parts(history)]
+        kept = (torch.unique(nodes[items]) for items in counted for nodes, _ in self._books())
         entry = 8 + 4 * (2 + len(self.half_lives))
         return sum(entry * max(1, int((nodes >= 0).sum())) for nodes in kept)
 
-    def _count(self, items: Tensor, ages: Tensor, mask: Tensor) -> Iterator[Tally]:
-        for item_nodes, item_shares in self._books():
-            nodes = item_nodes[items]
-            shares = None if item_shares is None else item_shares[items].flatten(1)
-            there = (mask[..., None] & (nodes >= 0)).flatten(1)
-            each_ages = ages[..., None].expand_as(nodes).flatten(1)
+    def _count(self, history: History) -> Iterator[Tally]:
+        for part, (item_nodes, item_shares) in product(self._parts(history), self._books()):
+            nodes = item_nodes[part.items]
+            shares = None if item_shares is None else item_shares[part.items].flatten(1)
+            there = (part.mask[..., None] & (nodes >= 0)).flatten(1)
+            each_ages = part.ages[..., None].expand_as(nodes).flatten(1)
             yield count_votes(nodes.flatten(1), each_ages, there, self.half_lives, shares)
+
+    def _parts(self, history: History) -> Iterator[History]:
+        """The events that vote and, where they count, those that do not."""
+        yield history.voters(self.first_voting)
+        if self.exposures:
+            yield history.negatives(self.first_voting)
 
     def _books(self) -> Iterator[tuple[Tensor, Tensor | None]]:
         """Nodes of each item in each partition, (items, n), and its shares in them."""
@@ -109,7 +134,7 @@ class VoteCounts(nn.Module):
         return state
 
     def _tallies(self, state: dict[str, Tensor]) -> Iterator[Tally]:
-        for place in range(self.partitions):
+        for place in range(self.counts):
             yield Tally(state[f"path_nodes_{place}"], state[f"path_votes_{place}"])
 
 
@@ -121,12 +146,20 @@ class PathVotes(VoteCounts):
         dim: D.
         half_lives: As of `VoteCounts`.
         soft: As of `VoteCounts`.
+        first_voting: As of `VoteCounts`.
+        exposures: As of `VoteCounts`.
     """
 
     def __init__(
-        self, item_nodes: Tensor, dim: int, half_lives: Sequence[float] = (), soft: Sequence[Soft] = ()
+        self,
+        item_nodes: Tensor,
+        dim: int,
+        half_lives: Sequence[float] = (),
+        soft: Sequence[Soft] = (),
+        first_voting: int = 0,
+        exposures: bool = False,
     ) -> None:
-        super().__init__(item_nodes, half_lives, soft)
+        super().__init__(item_nodes, half_lives, soft, first_voting, exposures)
         self.out = nn.Linear(self.width, dim)
 
     def attend(self, state: dict[str, Tensor], items: Tensor) -> Tensor:
@@ -148,6 +181,12 @@ class VotesConfig(StateConfig):
     half_lives: tuple[HalfLife, ...] = Field(
         (), description="days; votes are counted once more for each, fading by half in that time"
     )
+    votes_from: VotesFrom = Field(
+        "positives", description="positives: events whose feedback is known to be negative do not vote; all: they do"
+    )
+    exposures: bool = Field(
+        False, description="also count, apart, the events known to be negative: exposures without click, dislikes"
+    )
     own_item: bool = Field(False, description="also the votes for the candidate itself: state grows with items")
     nearest: int = Field(1, ge=1, description="flat codebooks: nodes that an item's vote is shared out to; 1: its own")
     tau: float = Field(0.05, gt=0, description="softness of those shares: softmax over -|e - z|^2 / tau")
@@ -164,11 +203,22 @@ class VotesConfig(StateConfig):
             raise ValueError(f"books is {list(self.books)}, a codebook twice: name each once")
         if self.nearest > 1 and set(self.books) == {RESIDUAL}:
             raise ValueError(f"nearest is {self.nearest}, but books has no flat codebook: name one, or set nearest: 1")
+        if self.exposures and self.votes_from == "all":
+            raise ValueError("exposures are counted apart from the votes: set votes_from: positives")
         return self
 
 
 GOLDEN = VotesConfig(
-    books=(RESIDUAL,), half_lives=(), own_item=False, nearest=1, tau=0.05, into="gate", ids="own", state_bits=32
+    books=(RESIDUAL,),
+    half_lives=(),
+    votes_from="all",
+    exposures=False,
+    own_item=False,
+    nearest=1,
+    tau=0.05,
+    into="gate",
+    ids="own",
+    state_bits=32,
 )
 TIMED = {"half_lives": (1.0, 7.0, 30.0, 90.0), "into": "tower"}
 
@@ -191,6 +241,7 @@ class VotesBranch(LongBranch):
         "votes-with-half-lives-through-the-gate": VotesConfig(half_lives=(7.0,), own_item=True),
         "votes-straight-into-the-tower": VotesConfig(half_lives=(2.0, 60.0), own_item=True, into="tower"),
         "votes-of-flat-books": VotesConfig(books=(RESIDUAL, "flat_6"), half_lives=(30.0,), into="tower"),
+        "votes-beside-exposures": VotesConfig(half_lives=(30.0,), exposures=True, into="tower"),
         "votes-shared-out": VotesConfig(books=("flat_6",), nearest=3, tau=0.3, into="gate"),
         "votes-shuffled": VotesConfig(books=(RESIDUAL, "flat_6"), ids="shuffled"),
     }
@@ -198,6 +249,7 @@ class VotesBranch(LongBranch):
         "votes": GOLDEN,
         "votes_half_lives": GOLDEN.model_copy(update=TIMED | {"own_item": True}),
         "votes_flat": GOLDEN.model_copy(update=TIMED | {"books": (RESIDUAL, "flat_6")}),
+        "votes_exposures": GOLDEN.model_copy(update=TIMED | {"votes_from": "positives", "exposures": True}),
         "votes_shared_out": GOLDEN.model_copy(update=TIMED | {"books": ("flat_6",), "nearest": 3, "tau": 0.3}),
     }
     card = (
@@ -238,6 +290,18 @@ class VotesBranch(LongBranch):
             "test_features_of_the_training_set_have_mean_zero_and_spread_one",
         ),
         CardLine(
+            "events whose feedback is known to be negative do not vote (setting `votes_from`)",
+            "inferred",
+            "docs/papers/baselines.md#votes",
+            "test_what_was_disliked_does_not_vote",
+        ),
+        CardLine(
+            "they are counted apart, in the same way (switch `exposures`)",
+            "inferred",
+            "docs/papers/baselines.md#votes",
+            "test_exposures_are_counted_as_votes_of_their_own",
+        ),
+        CardLine(
             "they are counted in flat k-means codebooks too (setting `books`)",
             "inferred",
             "docs/papers/baselines.md#votes",
@@ -268,11 +332,12 @@ class VotesBranch(LongBranch):
     def __init__(self, config: VotesConfig, backbone: BackboneConfig, items: ItemSpace) -> None:
         super().__init__()
         nodes, soft = _partitions(config, items.shuffled(SHUFFLE) if config.ids == "shuffled" else items)
+        first_voting = items.first_voting(config.votes_from)
         self.path: VoteCounts
         if config.into == "gate":
-            self.path = PathVotes(nodes, backbone.dim, config.half_lives, soft)
+            self.path = PathVotes(nodes, backbone.dim, config.half_lives, soft, first_voting, config.exposures)
             return
-        self.path = VoteCounts(nodes, config.half_lives, soft)
+        self.path = VoteCounts(nodes, config.half_lives, soft, first_voting, config.exposures)
         self.answers, self.embeds, self.standardizes = False, False, True
         self.extra_width = self.path.width
         self.register_buffer("shift", torch.zeros(self.extra_width))
@@ -290,6 +355,8 @@ class VotesBranch(LongBranch):
 
     def extra(self, state: UserState, candidates: Candidates) -> Tensor:
         """What the nodes of each candidate got, standardized; (R, C, `extra_width`)."""
+        if self.answers:
+            return super().extra(state, candidates)
         return (self.path.features(state.tensors, candidates.items) - self.shift) * self.scale
 
     def standardize(self, batches: Iterable[tuple[History, Tensor, Tensor]]) -> None:

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
+import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
 from hisac_lab.base.errors import SETTINGS, UserError
 from hisac_lab.config.model import BackboneConfig, ModelConfig
-from hisac_lab.models.contract import Candidates, CardLine, Cost, History, ItemSpace, LongBranch, UserState
+from hisac_lab.models.contract import Candidates, Cost, History, ItemSpace, LongBranch, UserState
 from hisac_lab.models.heads import TargetHeads
 from hisac_lab.models.mirrn import means
+from hisac_lab.models.r2led_card import CARD
 from hisac_lab.models.retrieval import chosen_events, event_state
 from hisac_lab.models.tables import Embedding
 from hisac_lab.ops import hashing
@@ -39,12 +41,20 @@ class R2LEDConfig(ModelConfig):
         description="how views choose events: weighted score, half from each, semantic then collaborative, one alone; "
         "random and newest are controls",
     )
+    collaborative: Literal["ids", "events"] = Field(
+        "ids",
+        description="what the collaborative view hashes: the item table alone, or events with content, fields and age",
+    )
     weight: float = Field(0.5, ge=0, le=1, description="mix score only: share of the collaborative view")
     top: int = Field(16, ge=1, description="events kept per route")
     recent: int = Field(16, ge=1, description="newest events the recent route starts from")
     bits: int = Field(32, ge=1, description="bits of a signature in the collaborative view")
     depth: int | None = Field(None, ge=1, description="levels of the semantic IDs in use; null: all")
+    tables: Literal["prefix", "code"] = Field(
+        "prefix", description="rows of a level's table: one per prefix, or one per code, whatever stands above it"
+    )
     level_gate: bool = Field(True, description="a gate weighs the levels; false: their mean")
+    target_id: bool = Field(True, description="the tower sees the vector of the candidate's own ID")
     fuse: Literal["views", "items"] = Field(
         "views", description="views: each view is attended to by itself; items: a gate mixes them in each event first"
     )
@@ -56,6 +66,26 @@ class R2LEDConfig(ModelConfig):
     seed: int = Field(0, ge=0, description="seed of planes, shuffles and the random control")
 
 
+GOLDEN = R2LEDConfig(
+    routes=("target", "recent", "global"),
+    mix="score",
+    collaborative="events",
+    weight=0.5,
+    recent=16,
+    bits=32,
+    depth=3,
+    tables="prefix",
+    level_gate=True,
+    target_id=False,
+    fuse="views",
+    fusion="attention",
+    ids="own",
+    seed=0,
+    top=8,
+    heads=4,
+)
+
+
 class R2LEDBranch(LongBranch):
     """Routes search in two views; gates and attentions refine what they found."""
 
@@ -64,122 +94,16 @@ class R2LEDBranch(LongBranch):
     Config = R2LEDConfig
     examples: ClassVar = {
         "r2led": R2LEDConfig(top=4, recent=3),
+        "r2led-events-codes": R2LEDConfig(top=4, recent=3, collaborative="events", tables="code", target_id=False),
         "r2led-union-items": R2LEDConfig(top=4, mix="union", fuse="items", fusion="concat", ids="shuffled"),
         "r2led-cascade": R2LEDConfig(top=2, mix="cascade", fusion="mean", level_gate=False, depth=2),
         "r2led-one-route": R2LEDConfig(routes=("target",), top=4, mix="semantic", heads=1),
     }
     golden: ClassVar = {
-        "r2led": R2LEDConfig(
-            routes=("target", "recent", "global"),
-            mix="score",
-            weight=0.5,
-            recent=16,
-            bits=32,
-            depth=3,
-            level_gate=True,
-            fuse="views",
-            fusion="attention",
-            ids="own",
-            seed=0,
-            top=8,
-            heads=4,
-        ),
+        "r2led": GOLDEN,
+        "r2led_two_views": GOLDEN.model_copy(update={"collaborative": "ids", "tables": "code", "target_id": True}),
     }
-    card = (
-        CardLine(
-            "several routes search the history in parallel",
-            "stated",
-            "docs/papers/r2led.md#stated-facts",
-            "test_each_route_searches_for_itself",
-        ),
-        CardLine(
-            "the routes are target, recent and global, as in MIRRN (switch `routes`)",
-            "inferred",
-            "docs/papers/r2led.md#routes",
-            "test_each_route_searches_for_itself",
-        ),
-        CardLine(
-            "a collaborative and a semantic view choose the events",
-            "stated",
-            "docs/papers/r2led.md#stated-facts",
-            "test_mixes_of_the_views",
-        ),
-        CardLine(
-            "the collaborative view counts equal bits of hashed event representations, which hold frozen content too",
-            "inferred",
-            "docs/papers/r2led.md#mixed-retrieval",
-            "test_mixes_of_the_views",
-        ),
-        CardLine(
-            "the semantic view counts shared prefixes of IDs",
-            "inferred",
-            "docs/papers/r2led.md#mixed-retrieval",
-            "test_views_score_as_in_the_note",
-        ),
-        CardLine(
-            "views mix by weighted score, union or cascade (switch `mix`)",
-            "inferred",
-            "docs/papers/r2led.md#mixed-retrieval",
-            "test_mixes_of_the_views",
-        ),
-        CardLine(
-            "a gate weighs the levels of an event's ID",
-            "stated",
-            "docs/papers/r2led.md#refinement",
-            "test_the_gate_weighs_levels",
-        ),
-        CardLine(
-            "event and candidate are the gate's input",
-            "inferred",
-            "docs/papers/r2led.md#refinement",
-            "test_the_gate_weighs_levels",
-        ),
-        CardLine(
-            "a table has a row per prefix, not per code",
-            "inferred",
-            "docs/papers/r2led.md#refinement",
-            "test_a_prefix_has_a_vector_of_its_own",
-        ),
-        CardLine(
-            "target-aware cross-attention over the routes' answers",
-            "stated",
-            "docs/papers/r2led.md#refinement",
-            "test_routes_meet_in_attention",
-        ),
-        CardLine(
-            "its query joins both views of the candidate",
-            "inferred",
-            "docs/papers/r2led.md#refinement",
-            "test_routes_meet_in_attention",
-        ),
-        CardLine(
-            "control: semantic IDs change places among items (switch `ids`)",
-            "inferred",
-            "docs/papers/r2led.md#controls",
-            "test_shuffled_ids_belong_to_other_items",
-        ),
-        CardLine(
-            "chosen events are embedded again, the others get no gradient",
-            "inferred",
-            "docs/papers/r2led.md#lazy-gradients",
-            "test_lazy_gradients_equal_eager_ones",
-        ),
-        CardLine(
-            "the candidate's semantic vector in the tower",
-            "left out",
-            "docs/papers/r2led.md#where-our-reconstruction-differs",
-        ),
-        CardLine(
-            "a collaborative view from ids or co-occurrence alone",
-            "left out",
-            "docs/papers/r2led.md#where-our-reconstruction-differs",
-        ),
-        CardLine(
-            "an auxiliary loss on the answer, an alignment loss of the two spaces",
-            "left out",
-            "docs/papers/r2led.md#not-built",
-        ),
-    )
+    card = CARD
     planes: Tensor
     item_nodes: Tensor
     level_weights: Tensor
@@ -199,12 +123,18 @@ class R2LEDBranch(LongBranch):
         book = space.codebook.cut(depth)
         dim, heads = backbone.dim, config.heads
         self.depth = depth
+        self.extra_width = dim if config.target_id else 0
         self.register_buffer("planes", hashing.planes(dim, config.bits, config.seed))
         self.register_buffer("item_nodes", torch.from_numpy(book.item_nodes.copy()).int())
         doubling = 2.0 ** torch.arange(depth)
         self.register_buffer("level_weights", doubling / doubling.sum())
         # Row 0 of a table stands for items without an ID.
-        self.tables = nn.ModuleList(Embedding(len(parents) + 1, dim) for parents in book.parents)
+        self.by_code = config.tables == "code"
+        by_code = [int(codes.max(initial=0)) + 1 for codes in book.codes]
+        sizes = by_code if self.by_code else [len(parents) for parents in book.parents]
+        self.tables = nn.ModuleList(Embedding(size + 1, dim) for size in sizes)
+        for level, codes in enumerate(book.codes if self.by_code else ()):
+            self.register_buffer(f"rows_{level}", torch.from_numpy(np.r_[0, codes + 1].astype(np.int64)))
         for table in self.tables.parameters():
             nn.init.normal_(table, std=0.02)
         self.gate_event = nn.Linear(dim, depth, bias=False) if config.level_gate else None
@@ -227,14 +157,15 @@ class R2LEDBranch(LongBranch):
         state = event_state(history, events)
         state["long_nodes"] = self.item_nodes[history.items]
         with torch.no_grad():
-            state["long_key"] = self._sign(events)
+            seen = events if self.config.collaborative == "events" else self.id_vectors(history.items)
+            state["long_key"] = self._sign(seen)
             queries, shares = [], []
             newest = torch.zeros_like(history.mask)
             newest[:, -self.config.recent :] = True
             for route in self.config.routes:
                 if route != "target":
                     events_of_route = history.mask & newest if route == "recent" else history.mask
-                    queries.append(means(events, events_of_route))
+                    queries.append(means(seen, events_of_route))
                     shares.append(self._shares(state["long_nodes"], history.mask, events_of_route))
             if queries:
                 near = self._near(torch.stack(queries, dim=1), state["long_key"])
@@ -300,7 +231,9 @@ class R2LEDBranch(LongBranch):
         places, other = [], 0
         for route in self.config.routes:
             if route == "target":
-                near = self._near(candidates.vectors, state["long_key"])
+                by_events = self.config.collaborative == "events"
+                asked = candidates.vectors if by_events else self.id_vectors(candidates.items)
+                near = self._near(asked, state["long_key"])
                 same = self._same(self.item_nodes[candidates.items], state["long_nodes"])
                 places.append(self._mix(near, same, state["long_mask"]))
             else:
@@ -316,16 +249,30 @@ class R2LEDBranch(LongBranch):
 
     def semantic(self, vectors: Tensor, nodes: Tensor, queries: Tensor) -> Tensor:
         """Vector of an ID, its levels weighed: (..., D), (..., depth) and queries (..., D) to (..., D)."""
-        levels = torch.stack([table(nodes[..., level] + 1) for level, table in enumerate(self.tables)], dim=-2)
+        rows = [self._rows(nodes[..., level].long() + 1, level) for level in range(self.depth)]
+        levels = torch.stack([table(row) for table, row in zip(self.tables, rows, strict=True)], dim=-2)
         if self.gate_event is None or self.gate_query is None:
             return levels.mean(dim=-2)
         gates = torch.softmax(self.gate_event(vectors) + self.gate_query(queries), dim=-1)
         return (gates[..., None] * levels).sum(dim=-2)
 
+    def _rows(self, rows: Tensor, level: int) -> Tensor:
+        """Rows of a level's table, from those of a table by prefix."""
+        return self.get_buffer(f"rows_{level}")[rows] if self.by_code else rows
+
+    def extra(self, state: UserState, candidates: Candidates) -> Tensor:
+        """Vector of each candidate's own ID, with `target_id`; (R, C, `extra_width`)."""
+        return self._asked(candidates)[..., : self.extra_width]
+
+    def _asked(self, candidates: Candidates) -> Tensor:
+        """Vector of each candidate's own ID; (R, C, D)."""
+        e_v = candidates.vectors
+        return self.semantic(e_v, self.item_nodes[candidates.items], e_v)
+
     def attend(self, state: UserState, candidates: Candidates) -> Tensor:
         """(R, C, D)."""
         e_v = candidates.vectors
-        s_v = self.semantic(e_v, self.item_nodes[candidates.items], e_v)
+        s_v = self._asked(candidates)
         f_v = e_v if self.bridge is None else e_v + self.bridge(s_v)
         answers, non_empty = [], []
         attentions = iter(self.attentions)
@@ -357,6 +304,7 @@ class R2LEDBranch(LongBranch):
         state = length * (4 * dim + 1 + 4 * words + 4 * self.depth) + others * top * (8 + 1)
         gate = dim * self.depth if self.config.level_gate else 0
         candidate = dim * bits * (routes - others) + 2 * gate + routes * (top * gate + gate)
+        candidate += 2 * gate if self.config.target_id else 0
         candidate += 0 if self.bridge is None else dim * dim
         refine = self.attentions[0]
         assert isinstance(refine, TargetHeads)

@@ -29,6 +29,7 @@ class RoutedBranch(CompressedBranch):
         item_square: Squared length of each item's vector; (items,).
         leaf_square: The same of each leaf's; (leaves,).
         item_leaf: Leaf of each item, -1 without a semantic ID; (items,) int64.
+        first_voting: Lowest level of feedback whose events vote.
     """
 
     sides = frozenset({"agents"})
@@ -39,6 +40,7 @@ class RoutedBranch(CompressedBranch):
     item_square: Tensor
     leaf_square: Tensor
     item_leaf: Tensor
+    first_voting: int
 
     @property
     def parents(self) -> list[Tensor]:
@@ -47,6 +49,7 @@ class RoutedBranch(CompressedBranch):
 
     def agents(self, history: History) -> Agents:
         """Votes of these histories, and facts: depends on frozen artifacts alone, so it can be done offline."""
+        history = history.voters(self.first_voting)
         config, leaf = self.config, self.item_leaf[history.items]
         half_life = None if config.vote_half_life is None else config.vote_half_life * DAY
         if config.every_leaf:
@@ -65,6 +68,7 @@ class RoutedBranch(CompressedBranch):
 
     def units(self, history: History) -> Distinct:
         """What is routed: events, distinct items or distinct leaves; those without a semantic ID are left out."""
+        history = history.voters(self.first_voting)
         leaf = self.item_leaf[history.items]
         routed = history.mask & (leaf >= 0)
         if self.config.route_by == "items":

@@ -61,7 +61,15 @@ class SAMConfig(ModelConfig):
     weight_features: int = Field(16, ge=0, description="features made of the attention weights by place; 0: none")
     positions: int = Field(1000, ge=1, description="newest places those features look at")
     norm: Literal["batch", "layer", "none"] = Field("batch", description="normalization of the output without enhance")
-    scale_sum: bool = Field(False, description="divide the sum over L events by the square root of L")
+    scale_from: int | None = Field(
+        1000, ge=1, description="sums over L events beyond so many are divided by sqrt(L / scale_from); null: none is"
+    )
+    gate_bias: float | None = Field(
+        1.0, description="first bias of the GRUs' gates, 1 in the authors' framework; null: drawn near 0"
+    )
+    into: Literal["gate", "tower"] = Field(
+        "gate", description="gate: projected, through the gate; tower: straight into the tower"
+    )
 
 
 GOLDEN = SAMConfig(
@@ -72,8 +80,11 @@ GOLDEN = SAMConfig(
     weight_features=16,
     positions=100,
     norm="batch",
-    scale_sum=False,
+    scale_from=None,
+    gate_bias=None,
+    into="gate",
 )
+AS_STATED = {"scale_from": 1000, "gate_bias": 1.0, "into": "tower"}
 
 
 class SAMBranch(LongBranch):
@@ -84,12 +95,14 @@ class SAMBranch(LongBranch):
         "sam-2p": SAMConfig(passes=2, positions=30),
         "sam-3p": SAMConfig(positions=10, norm="layer"),
         "sam-3p-plus": SAMConfig(enhance=True, positions=30),
-        "sam-released": SAMConfig(memory="fixed", weight_features=0, norm="none", scale_sum=True),
+        "sam-released": SAMConfig(memory="fixed", into="tower", positions=30),
+        "sam-scaled": SAMConfig(weight_features=0, norm="none", scale_from=4, gate_bias=None),
     }
     golden: ClassVar = {
         "sam_2p": GOLDEN.model_copy(update={"passes": 2}),
         "sam_3p": GOLDEN,
         "sam_3p_plus": GOLDEN.model_copy(update={"enhance": True}),
+        "sam_straight": GOLDEN.model_copy(update={**AS_STATED, "memory": "fixed"}),
     }
     card = (
         CardLine(
@@ -147,15 +160,39 @@ class SAMBranch(LongBranch):
             "test_gates_start_small",
         ),
         CardLine(
-            "a linear layer brings the output to the width of the base model",
+            "sums over more than `scale_from` events are divided by sqrt(L / scale_from)",
+            "inferred",
+            "docs/papers/sam.md#start-of-the-gates",
+            "test_the_read_vector_is_a_plain_sum",
+        ),
+        CardLine(
+            "gates of the GRUs start with a bias of 1 (switch `gate_bias`)",
+            "stated",
+            "docs/papers/sam.md#start-of-the-gates",
+            "test_gates_of_the_memory_start_with_their_bias",
+        ),
+        CardLine(
+            "the output goes straight into the final network with `into: tower`",
+            "stated",
+            "docs/papers/sam.md#prediction-and-training",
+            "test_the_output_goes_straight_into_the_tower",
+        ),
+        CardLine(
+            "by default a linear layer brings it to the width of the base model, through the gate",
             "inferred",
             "docs/papers/sam.md#where-our-reconstruction-differs",
             "test_sam_stands_in_the_frame",
         ),
         CardLine(
-            "the GRU's gate bias of 1 at the start",
+            "2P and 3P have two and three passes, 3P+ three with the enhancement (settings `passes`, `enhance`)",
+            "stated",
+            "docs/papers/sam.md#passes",
+            "test_two_and_three_passes_are_normalized",
+        ),
+        CardLine(
+            "the authors' DIN as a rival, with sigmoid weights and the same features of the weights",
             "left out",
-            "docs/papers/sam.md#where-our-reconstruction-differs",
+            "docs/papers/sam.md#compared-models",
         ),
         CardLine(
             "widths of the authors' final network; position embeddings",
@@ -180,7 +217,12 @@ class SAMBranch(LongBranch):
         width = extra + dim if config.enhance else config.passes * (extra + dim)
         kinds: dict[str, type[nn.Module]] = {"batch": nn.BatchNorm1d, "layer": nn.LayerNorm}
         self.norm = None if config.enhance or config.norm == "none" else kinds[config.norm](width)
-        self.merge = nn.Linear(width, dim)
+        self.answers = config.into == "gate"
+        self.extra_width = 0 if self.answers else width
+        self.merge = nn.Linear(width, dim) if self.answers else nn.Identity()
+        if config.gate_bias is not None:
+            for cell in (self.memory, *([self.refine] if config.enhance else [])):
+                start_gates(cell, config.gate_bias)
 
     def encode(self, history: History, events: Tensor) -> dict[str, Tensor]:
         """Keeps everything: (R, L, D) and its mask."""
@@ -194,8 +236,9 @@ class SAMBranch(LongBranch):
         for read in self.passes:
             gate = read(v, query, events, mask)
             total = torch.bmm(gate.to(events.dtype), events)
-            if self.config.scale_sum:
-                total = total * mask.sum(dim=1).clamp(min=1).rsqrt()[:, None, None]
+            if self.config.scale_from is not None:
+                beyond = mask.sum(dim=1).clamp(min=self.config.scale_from) / self.config.scale_from
+                total = total * beyond.rsqrt()[:, None, None]
             memory = self.memory(total.flatten(0, 1), memory.flatten(0, 1)).view_as(v)
             if self.config.memory == "iterating":
                 query = memory
@@ -204,7 +247,7 @@ class SAMBranch(LongBranch):
         return gates, memories
 
     def attend(self, state: UserState, candidates: Candidates) -> Tensor:
-        """(R, C, D)."""
+        """(R, C, D), or `extra` where that is all it gives."""
         v = candidates.vectors
         gates, memories = self.read(state, v)
         if self.config.enhance:
@@ -221,6 +264,10 @@ class SAMBranch(LongBranch):
             answers = self.norm(answers)
         out: Tensor = self.merge(answers)
         return out
+
+    def extra(self, state: UserState, candidates: Candidates) -> Tensor:
+        """The module's output as it is, with `into: tower`; (R, C, `extra_width`)."""
+        return super().extra(state, candidates) if self.answers else self.attend(state, candidates)
 
     @staticmethod
     def _standardize(norm: nn.BatchNorm1d, rows: Tensor) -> Tensor:
@@ -239,7 +286,7 @@ class SAMBranch(LongBranch):
 
     def cost(self, history: History) -> Cost:
         """Everything is per candidate: the memory starts as the candidate."""
-        length, dim, hidden = history.items.shape[1], self.merge.out_features, self.config.hidden
+        length, dim, hidden = history.items.shape[1], self.memory.hidden_size, self.config.hidden
         extra = self.config.weight_features
         gate = hidden * dim * length + 2 * dim * hidden + hidden * length
         gru = 6 * dim * dim
@@ -247,4 +294,12 @@ class SAMBranch(LongBranch):
         candidate += len(self.places) * min(length, self.config.positions) * extra
         if self.config.enhance:
             candidate += REFINEMENTS * (dim * dim + 9 * dim * dim)
-        return Cost(length * (4 * dim + 1), 0, 0, candidate + self.merge.in_features * dim)
+        candidate += self.merge.weight.numel() if isinstance(self.merge, nn.Linear) else 0
+        return Cost(length * (4 * dim + 1), 0, 0, candidate)
+
+
+@torch.no_grad()
+def start_gates(cell: nn.GRUCell, bias: float) -> None:
+    """Lets reset and update gate start from one bias; PyTorch adds two, of input and state."""
+    gates = slice(2 * cell.hidden_size)
+    cell.bias_ih[gates], cell.bias_hh[gates] = bias, 0.0

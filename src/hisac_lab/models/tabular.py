@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterable
-from dataclasses import replace
 from typing import Annotated, Literal
 
 import numpy as np
@@ -19,7 +18,6 @@ from hisac_lab.base.errors import SETTINGS, UserError
 from hisac_lab.config.base import HalfLife
 from hisac_lab.config.model import BackboneConfig, ModelConfig
 from hisac_lab.events.context import ContextColumns
-from hisac_lab.events.feedback import UNKNOWN
 from hisac_lab.models.backbone import Ranker
 from hisac_lab.models.contract import History, ItemSpace, Labeled, UserState
 from hisac_lab.models.features import UserFeatures
@@ -31,7 +29,6 @@ ITEM = ("item_recency", "popularity", "item_rate")
 """Those that know nothing of the user."""
 BOTH = ("pair",)
 FIELDS, OWN = "fields", "item"
-NEGATIVE = "negative_"
 
 Read = Annotated[
     str,
@@ -87,9 +84,11 @@ class TabularRanker(Ranker):
         self.user_features = UserFeatures(self.asked, items.context, self.levels)
         self.context_columns = ContextColumns.of(self.asked, items.context, self.levels)
         partitions = _partitions(config.reads, items)
-        self.counts = VoteCounts(partitions, config.half_lives) if partitions.shape[1] else None
-        self.apart = config.exposures and self.levels is not None
-        counted = 0 if self.counts is None else self.counts.width * (1 + self.apart)
+        first_voting, apart = (0, False) if self.levels is None else (self.levels.positive, config.exposures)
+        self.counts: VoteCounts | None = None
+        if partitions.shape[1]:
+            self.counts = VoteCounts(partitions, config.half_lives, (), first_voting, apart)
+        counted = 0 if self.counts is None else self.counts.width
         self.width = self.user_features.width + len(self.context_columns.names) + counted
         if not self.width:
             hint = "name others, or tell histories with feedback (prepare.history)"
@@ -105,17 +104,8 @@ class TabularRanker(Ranker):
 
     def encode(self, history: History) -> UserState:
         """Context features of the user, and counts of the history; of known negatives apart, where asked for."""
-        tensors = {"context": self.user_features.of(history)}
-        if self.counts is None:
-            return UserState(tensors)
-        negative = torch.zeros_like(history.mask)
-        if self.levels is not None:
-            negative = (history.feedback != UNKNOWN) & (history.feedback < self.levels.positive)
-        tensors |= self.counts.encode(replace(history, mask=history.mask & ~negative))
-        if self.apart:
-            counted = self.counts.encode(replace(history, mask=history.mask & negative))
-            tensors |= {NEGATIVE + name: part for name, part in counted.items()}
-        return UserState(tensors)
+        counted = {} if self.counts is None else self.counts.encode(history)
+        return UserState({"context": self.user_features.of(history)} | counted)
 
     def rows(self, state: UserState, candidates: Tensor, context: Tensor | None = None) -> Tensor:
         """What is read of each candidate: of the user, of the candidate's context, counts.
@@ -134,10 +124,6 @@ class TabularRanker(Ranker):
             columns.append(context)
         if self.counts is not None:
             columns.append(self.counts.features(state.tensors, candidates))
-            if self.apart:
-                apart = {name: part for name, part in state.tensors.items() if name.startswith(NEGATIVE)}
-                negative = {name.removeprefix(NEGATIVE): part for name, part in apart.items()}
-                columns.append(self.counts.features(negative, candidates))
         return torch.cat(columns, dim=-1)
 
     def labeled(self, batches: Iterable[Labeled]) -> tuple[Tensor, Tensor]:

@@ -45,13 +45,13 @@ def distinct(values: Tensor, mask: Tensor) -> Distinct:
 def _by_table(values: Tensor, mask: Tensor, bound: int) -> Distinct:
     """`distinct` of values from 0 to below `bound`: time and memory grow with rows times bound."""
     cell = torch.where(mask, values, bound)
-    found = values.new_zeros(len(values), bound + 1).scatter_add_(1, cell, torch.ones_like(cell))[:, :bound]
-    rank = (found > 0).cumsum(dim=1) - 1
+    tally = values.new_zeros(len(values), bound + 1).scatter_add_(1, cell, torch.ones_like(cell))[:, :bound]
+    rank = (tally > 0).cumsum(dim=1) - 1
     width = max(1, int(rank[:, -1].max()) + 1)
-    row, value = torch.nonzero(found, as_tuple=True)
+    row, value = torch.nonzero(tally, as_tuple=True)
     place = rank[row, value]
     table, counts = values.new_full((len(values), width), -1), values.new_zeros(len(values), width)
-    table[row, place], counts[row, place] = value, found[row, value]
+    table[row, place], counts[row, place] = value, tally[row, value]
     slots = torch.where(mask, rank.gather(1, cell.clamp(max=bound - 1)), -1)
     return Distinct(table, counts, slots)
 

@@ -42,8 +42,8 @@ def build_bundles(experiment: ExperimentConfig, artifacts: Artifacts, *, out: Pa
     for name in experiment.models:
         folder = out / name
         folder.mkdir()
-        found = scores.models[name]
-        run = artifacts.run(name, found.best_seed)
+        scored = scores.models[name]
+        run = artifacts.run(name, scored.best_seed)
         for file in (WEIGHTS, MODEL):
             shutil.copyfile(run / file, folder / file)
         vocabulary.save(folder)
@@ -52,13 +52,13 @@ def build_bundles(experiment: ExperimentConfig, artifacts: Artifacts, *, out: Pa
         Claim.write_list(folder / CARD, (Claim(**asdict(line)) for line in fidelity_card(config)))
         Evidence(
             model=name,
-            seed=found.best_seed,
+            seed=scored.best_seed,
             fingerprint=evaluated.fingerprint,
             negatives=evaluated.negatives,
-            metrics={metric: entry for metric, entry in found.metrics.items() if entry is not None},
-            calibration_error=found.served.calibration.error,
-            cost=found.cost,
-            parameters=found.parameters,
+            metrics={metric: entry for metric, entry in scored.metrics.items() if entry is not None},
+            calibration_error=scored.served.calibration.error,
+            cost=scored.cost,
+            parameters=scored.parameters,
             abtest=_ab_evidence(name, tests, tested),
         ).save(folder)
         digests[name] = sha256_tree(folder)

@@ -55,11 +55,12 @@ def _below(name: str, what: str, value: float, digits: int, config: PromotionCon
 
 
 def _fingerprints(evidence: Evidence, champion: Evidence | None) -> Gate:
-    own = evidence.fingerprint
+    fingerprint = evidence.fingerprint
     test = evidence.abtest
-    if test is not None and test.fingerprint != own:
-        return Gate("fingerprints", False, f"evaluated under {own}, A/B-tested under {test.fingerprint}")
-    if champion is not None and champion.fingerprint != own:
-        words = f"evaluated under {own}, the champion under {champion.fingerprint}: evaluate both under one protocol"
+    if test is not None and test.fingerprint != fingerprint:
+        return Gate("fingerprints", False, f"evaluated under {fingerprint}, A/B-tested under {test.fingerprint}")
+    if champion is not None and champion.fingerprint != fingerprint:
+        theirs = champion.fingerprint
+        words = f"evaluated under {fingerprint}, the champion under {theirs}: evaluate both under one protocol"
         return Gate("fingerprints", False, words)
-    return Gate("fingerprints", True, f"evaluation, A/B test and champion share {own}")
+    return Gate("fingerprints", True, f"evaluation, A/B test and champion share {fingerprint}")

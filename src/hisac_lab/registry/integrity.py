@@ -22,6 +22,6 @@ def check_bundle(bundle: Path, digest: str, hint: str) -> None:
     Raises:
         UserError: A file in it was changed, cut short, added or removed.
     """
-    found = sha256_tree(bundle)
-    if found != digest:
-        raise UserError(bundle, f"is damaged: its SHA-256 is {found[:12]}, {digest[:12]} was recorded", hint)
+    digest_now = sha256_tree(bundle)
+    if digest_now != digest:
+        raise UserError(bundle, f"is damaged: its SHA-256 is {digest_now[:12]}, {digest[:12]} was recorded", hint)

@@ -267,16 +267,16 @@ def _evaluation_metrics(results: dict[str, ModelScores], timings: Path) -> dict[
 
 def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
     """Numbers in a nested mapping, by path; entries of a list of mappings (levels, months) are numbered from 1."""
-    found: dict[str, float] = {}
+    numbers: dict[str, float] = {}
     for key, value in tree.items():
         if isinstance(value, Mapping):
-            found |= _flat(value, f"{prefix}{key}/")
+            numbers |= _flat(value, f"{prefix}{key}/")
         elif isinstance(value, list):
             parts = {str(place): part for place, part in enumerate(value, 1) if isinstance(part, Mapping)}
-            found |= _flat(parts, f"{prefix}{key}/")
+            numbers |= _flat(parts, f"{prefix}{key}/")
         elif isinstance(value, int | float) and not isinstance(value, bool):
-            found[f"{prefix}{key}"] = value
-    return found
+            numbers[f"{prefix}{key}"] = value
+    return numbers
 
 
 def _split(output: Path) -> tuple[dict[str, Any], dict[str, float]]:

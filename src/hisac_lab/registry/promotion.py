@@ -136,11 +136,11 @@ class Promoter:
         return listed
 
     def _version(self, model: str, digest: str) -> Any:
-        found = self.versions.by_digest(model, digest)
-        if found is None:
+        version = self.versions.by_digest(model, digest)
+        if version is None:
             raise UserError(
                 "registry",
                 f"{model} {digest[:12]} is not in it",
                 "check out the commit that made it, `dvc checkout`, then `hisac-lab sync`",
             )
-        return found
+        return version

@@ -77,8 +77,8 @@ class ServedRanker(PythonModel):
         for at in range(0, len(asked), ROWS_AT_ONCE):
             rows = by_length[at : at + ROWS_AT_ONCE]
             chances = torch.sigmoid(self.model(*self.reader.batch([asked[row] for row in rows])))
-            for row, found in zip(rows, chances.tolist(), strict=True):
-                scores[row] = _answer(asked[row], found)
+            for row, chance in zip(rows, chances.tolist(), strict=True):
+                scores[row] = _answer(asked[row], chance)
         answers = {
             "scores": scores,
             "unknown_events": [one.unknown for one in asked],

@@ -131,11 +131,13 @@ class Registry:
 
 def _experiment(client: MlflowClient, config: MLflowConfig) -> str:
     """Identifier of the experiment, made where it is not there."""
-    found = client.get_experiment_by_name(config.experiment)
-    if found is None:
+    experiment = client.get_experiment_by_name(config.experiment)
+    if experiment is None:
         return str(client.create_experiment(config.experiment))
-    if found.lifecycle_stage != "active":
+    if experiment.lifecycle_stage != "active":
         what = f"the experiment {config.experiment!r} was deleted there"
-        hint = f"`mlflow experiments restore --experiment-id {found.experiment_id}` brings it back, or name another"
+        hint = (
+            f"`mlflow experiments restore --experiment-id {experiment.experiment_id}` brings it back, or name another"
+        )
         raise UserError(probe.address(config.tracking_uri), what, f"{hint} (mlflow.experiment in params.yaml)")
-    return str(found.experiment_id)
+    return str(experiment.experiment_id)

@@ -121,9 +121,9 @@ class ModelVersions:
         Raises:
             UserError: It is another's.
         """
-        found = self._model(name)
-        if found is not None and not self._owns(found):
-            owner = found.tags.get(PROJECT)
+        registered = self._model(name)
+        if registered is not None and not self._owns(registered):
+            owner = registered.tags.get(PROJECT)
             whose = f"project {owner[:12]}, this one is {self.project[:12]}" if owner else "someone else"
             hint = "name it otherwise in params.yaml, take another store (mlflow.tracking_uri), or, if it is this "
             raise UserError("registry", f"the model {name!r} is of {whose}", f"{hint}project's, restore its ledger")
@@ -157,14 +157,16 @@ class ModelVersions:
 
     def all(self, name: str) -> list[ModelVersion]:
         """This project's versions of a model, oldest first."""
-        found = self.client.search_model_versions(f"name = '{name}'")
-        own = [version for version in found if BUNDLE in version.tags and version.tags.get(PROJECT) == self.project]
+        versions = self.client.search_model_versions(f"name = '{name}'")
+        own = [version for version in versions if BUNDLE in version.tags and version.tags.get(PROJECT) == self.project]
         return sorted(own, key=lambda version: int(version.version))
 
     def names(self) -> list[str]:
         """Names of this project's registered models."""
-        found = self.client.search_model_versions(f"tags.`{PROJECT}` = '{self.project}'")
-        models = [self._model(name) for name in sorted({version.name for version in found if BUNDLE in version.tags})]
+        versions = self.client.search_model_versions(f"tags.`{PROJECT}` = '{self.project}'")
+        models = [
+            self._model(name) for name in sorted({version.name for version in versions if BUNDLE in version.tags})
+        ]
         return [str(model.name) for model in models if model is not None and self._owns(model)]
 
     def by_digest(self, name: str, digest: str) -> ModelVersion | None:
@@ -190,16 +192,16 @@ class ModelVersions:
         """
         self.check(name)
         versions = self.all(name)
-        numbers = ", ".join(str(one.version) for one in versions)
+        numbers = ", ".join(str(candidate.version) for candidate in versions)
         if version is None:
             challenger = self.alias(name, CHALLENGER)
             if challenger is None:
                 what = f"{name} has no challenger (there are: {numbers})"
                 raise UserError("registry", what, "name a version with --version")
             return challenger
-        for one in versions:
-            if str(one.version) == version:
-                return one
+        for candidate in versions:
+            if str(candidate.version) == version:
+                return candidate
         raise UserError("registry", f"{name} has no version {version} (there are: {numbers})", "name one of them")
 
     def alias(self, name: str, alias: str) -> ModelVersion | None:
@@ -233,13 +235,13 @@ class ModelVersions:
         """
         uri = f"models:/{version.name}/{version.version}"
         folder = Path(mlflow.artifacts.download_artifacts(uri))
-        found = sorted(folder.rglob(Evidence.FILE))
-        if not found:
+        files = sorted(folder.rglob(Evidence.FILE))
+        if not files:
             raise UserError(uri, "holds no evidence", "register it through the graph", Evidence.FILE)
         if digest := version.tags.get(BUNDLE):
             hint = "delete this version in MLflow, then `hisac-lab sync`"
-            check_bundle(found[0].parent, digest, hint)
-        return Evidence.read(found[0])
+            check_bundle(files[0].parent, digest, hint)
+        return Evidence.read(files[0])
 
 
 def _verdict(test: ABEvidence | None) -> str:

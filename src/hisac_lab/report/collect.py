@@ -15,7 +15,7 @@ from hisac_lab.inference.records import CARD, CURVE, Claim, Point, Trained
 from hisac_lab.report.facts import Facts, Run
 from hisac_lab.report.token_collect import CodebookReader
 from hisac_lab.sources.records import Acquired
-from hisac_lab.sweep.records import Swept, Trial
+from hisac_lab.sweep.records import Best, Swept, Trial
 from hisac_lab.tokens.records import Embedded, Tokenized
 
 
@@ -42,7 +42,7 @@ def collect(artifacts: Artifacts) -> Facts:
         tokenized=Tokenized.open(artifacts.tokenize),
         book=book,
         tiles=reader.tiles(),
-        portrait=reader.portrait(swept.budgets),
+        portrait=reader.portrait(swept.budgets, Best.open(artifacts.sweep).settings.get("votes_from", "all")),
         swept=swept,
         trials=Trial.read_table(artifacts.sweep),
         runs=tuple(_run(path) for path in runs.values()),

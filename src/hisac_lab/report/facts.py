@@ -60,7 +60,7 @@ class UserPortrait:
     Attributes:
         user: The user's own id.
         behaviors: Events of the history.
-        voting: Those whose item has a semantic ID.
+        voting: Those that vote: not known to be negative, and of an item with a semantic ID.
         covered: Share of the votes that the agents hold.
         agents: All agents, most votes first.
         cut: The pruned nodes with most votes.

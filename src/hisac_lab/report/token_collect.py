@@ -10,6 +10,7 @@ from hisac_lab.base.artifacts import Array, load_array
 from hisac_lab.base.errors import explain_os_error
 from hisac_lab.codebook.portrait import Voted, portray, typical, words_of
 from hisac_lab.codebook.tree import Codebook
+from hisac_lab.events.feedback import VotesFrom
 from hisac_lab.events.store import EventStore
 from hisac_lab.report.facts import Bar, Tile, UserPortrait
 
@@ -61,22 +62,21 @@ class CodebookReader:
             )
         return tuple(tiles)
 
-    def portrait(self, budgets: list[int]) -> UserPortrait:
+    def portrait(self, budgets: list[int], votes_from: VotesFrom) -> UserPortrait:
         """Votes of the user with the longest history; of equals the first.
 
         Args:
             budgets: k of each level, one per level in use.
+            votes_from: Which events vote.
         """
         book = self.book.cut(len(budgets))
-        lengths = np.diff(self.store.offsets)
-        number = int(lengths.argmax())
-        end = int(self.store.offsets[number + 1])
-        items = np.asarray(self.store.items[max(end - self.store.limit, end - int(lengths[number])) : end])
-        portrait = portray(book, items, budgets)
+        number = int(np.diff(self.store.offsets).argmax())
+        places, silent = self.store.voters(number, votes_from)
+        portrait = portray(book, np.asarray(self.store.items[places]), budgets)
         levels = [[node for node in portrait.cut if node.level == level] for level in range(book.depth)]
         return UserPortrait(
             user=str(self.store.user_ids[number]),
-            behaviors=portrait.behaviors,
+            behaviors=portrait.behaviors + silent,
             voting=portrait.voting,
             covered=portrait.covered,
             agents=tuple(self._bar(agent, kept=True) for agent in portrait.agents),

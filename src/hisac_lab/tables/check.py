@@ -99,45 +99,45 @@ def check(path: Path, items: Path | None = None, vectors: Path | None = None) ->
     for given in (path, items, vectors):
         if given is not None:
             refuse_pipe(given)
-    found = Check(path, items, vectors)
-    with found.catching():
-        _open(found)
-    if found.log is None or not _readable(found, found.log):
-        return found
-    if found.log.label_values:
-        with found.catching():
-            found.log = replace(found.log, label_values=rank(_distinct(found, found.log)))
-    columns = event_columns(ColumnsConfig(label=None).model_copy(update=reading(found.log)))
+    checked = Check(path, items, vectors)
+    with checked.catching():
+        _open(checked)
+    if checked.log is None or not _readable(checked, checked.log):
+        return checked
+    if checked.log.label_values:
+        with checked.catching():
+            checked.log = replace(checked.log, label_values=rank(_distinct(checked, checked.log)))
+    columns = event_columns(ColumnsConfig(label=None).model_copy(update=reading(checked.log)))
     surveyor = Surveyor({role: column for role, column in columns.items() if role != "tick"})
-    found.survey = surveyor.survey
-    for file in found.files:
-        with found.catching():
-            layout = found.log.layout if file == found.log.path else guess_log(file).layout
-            found.problems += surveyor.read(file, layout)
-    if found.survey.rows:
-        _judge(found, found.log)
+    checked.survey = surveyor.survey
+    for file in checked.files:
+        with checked.catching():
+            layout = checked.log.layout if file == checked.log.path else guess_log(file).layout
+            checked.problems += surveyor.read(file, layout)
+    if checked.survey.rows:
+        _judge(checked, checked.log)
     if vectors is not None and items is None:
-        found.say(vectors, "has no item table beside it", "name the table whose rows it follows with --items")
+        checked.say(vectors, "has no item table beside it", "name the table whose rows it follows with --items")
     if items is not None:
-        with found.catching():
-            found.items = guess_items(items, found.log.roles["item"])
-            ids = _check_items(found, found.log, found.items)
+        with checked.catching():
+            checked.items = guess_items(items, checked.log.roles["item"])
+            ids = _check_items(checked, checked.log, checked.items)
             for _ in read_vectors(vectors, ids) if vectors is not None else ():
                 pass
-    return found
+    return checked
 
 
-def proposal(found: Check) -> dict[str, Any]:
+def proposal(checked: Check) -> dict[str, Any]:
     """The sections of the settings that read this log."""
-    log, items, survey = found.log, found.items, found.survey
+    log, items, survey = checked.log, checked.items, checked.survey
     assert log is not None
-    sections: dict[str, Any] = {"acquire": own_source(found)}
+    sections: dict[str, Any] = {"acquire": own_source(checked)}
     if log.official is not None:
-        folder = found.path if found.path.is_dir() else found.path.parent
+        folder = checked.path if checked.path.is_dir() else checked.path.parent
         sections = {"acquire": {"dataset": log.official, "path": str(folder)}}
     if not survey.rows:
         return sections
-    positive_from, levels = found.positive_from, sorted(survey.labels)
+    positive_from, levels = checked.positive_from, sorted(survey.labels)
     columns: dict[str, Any] = reading(log)
     if positive_from is None:
         columns |= {"label": None, "label_values": None}
@@ -154,9 +154,9 @@ def proposal(found: Check) -> dict[str, Any]:
         "time_unit": "day" if survey.daily else "second",
         "history": "auto",
     }
-    if log.official is None and found.vectors_path is not None:
+    if log.official is None and checked.vectors_path is not None:
         sections["embed"] = {"method": "supplied"}
-    elif log.official is None and found.items_path is None:
+    elif log.official is None and checked.items_path is None:
         sections["embed"] = {"method": "cooccurrence"}
     return sections
 
@@ -170,67 +170,67 @@ def reading(log: Guess) -> dict[str, Any]:
     }
 
 
-def own_source(found: Check) -> dict[str, str | None]:
+def own_source(checked: Check) -> dict[str, str | None]:
     """The section `acquire` that takes this as an own log."""
-    given = {"path": found.path, "items_path": found.items_path, "vectors_path": found.vectors_path}
+    given = {"path": checked.path, "items_path": checked.items_path, "vectors_path": checked.vectors_path}
     return {"dataset": "own"} | {name: None if path is None else str(path) for name, path in given.items()}
 
 
-def _open(found: Check) -> None:
+def _open(checked: Check) -> None:
     """Finds the files and guesses how the log is written; in a folder of an official layout, the log is looked for."""
-    if not found.path.is_dir():
-        found.files, found.log = [found.path], guess_log(found.path)
+    if not checked.path.is_dir():
+        checked.files, checked.log = [checked.path], guess_log(checked.path)
         return
-    there = [file for file in found.path.rglob("*") if file.is_file()]
+    there = [file for file in checked.path.rglob("*") if file.is_file()]
     files = sorted({*logs_in(there), *(file for file in there if official_name(file))})
     if not files:
-        raise UserError(found.path, "holds no tables", "put .csv, .tsv, .jsonl or .parquet files there")
+        raise UserError(checked.path, "holds no tables", "put .csv, .tsv, .jsonl or .parquet files there")
     guesses = [guess_log(file) for file in files[:FILES_TRIED]]
     official = [guess for guess in guesses if guess.official is not None]
-    found.log = max(official, key=lambda guess: len(guess.roles)) if official else guesses[0]
-    found.files = [file for file in files if not official or official_name(file) or _same_columns(file, found.log)]
+    checked.log = max(official, key=lambda guess: len(guess.roles)) if official else guesses[0]
+    checked.files = [file for file in files if not official or official_name(file) or _same_columns(file, checked.log)]
 
 
 def _same_columns(path: Path, log: Guess) -> bool:
     return set(log.roles.values()) <= set(header(path, None if is_parquet(path) else log.layout))
 
 
-def _readable(found: Check, log: Guess) -> bool:
+def _readable(checked: Check, log: Guess) -> bool:
     """Whether events can be read; says what is in the way."""
     whole = all(role in log.roles for role in ("user", "item", "time"))
     if log.official is not None:
-        folder = found.path if found.path.is_dir() else found.path.parent
+        folder = checked.path if checked.path.is_dir() else checked.path.parent
         for name in missing(log.official, folder):
             hint = "add it, or take the log as an own one with acquire.dataset: own"
-            found.say(folder / name, f"does not exist, and {log.official} needs it", hint)
+            checked.say(folder / name, f"does not exist, and {log.official} needs it", hint)
         return whole
     for role in ("user", "item", "time"):
         if role not in log.roles:
             hint = f"add such a column, or name it in prepare.columns.{role}"
-            found.say(log.path, f"no column looks like the {role}", hint, "header")
+            checked.say(log.path, f"no column looks like the {role}", hint, "header")
     if not log.has_header:
-        found.say(log.path, "is no header", f"put a line before it, like {log.missing_header!r}", "line 1")
+        checked.say(log.path, "is no header", f"put a line before it, like {log.missing_header!r}", "line 1")
     if kind_of(log.path) not in LOG_SUFFIXES:
         hint = "rename it to .csv, .tsv or .jsonl, with .gz, .zst or .bz2 behind it when it is compressed"
-        found.say(log.path, f"has the suffix {log.path.suffix!r}", hint)
+        checked.say(log.path, f"has the suffix {log.path.suffix!r}", hint)
     for role in log.by_value:
         what = f"is taken for the {role} because of its values"
-        found.say(log.path, what, "name another column in the mapping if it is not", log.roles[role], stops=False)
+        checked.say(log.path, what, "name another column in the mapping if it is not", log.roles[role], stops=False)
     for name, what, hint in log.notes:
-        found.say(log.path, what, hint, name, stops=False)
+        checked.say(log.path, what, hint, name, stops=False)
     if log.label_values:
         hint = "move the words or positive_from in the mapping where it is wrong"
-        found.say(log.path, told(log.label_values), hint, log.roles["label"], stops=False)
+        checked.say(log.path, told(log.label_values), hint, log.roles["label"], stops=False)
     for name, why in log.doubts.items():
         hint = "name it in prepare.columns.label, its words in prepare.columns.label_values"
-        found.say(log.path, f"looks like feedback and is not read: {why}", hint, name, stops=False)
+        checked.say(log.path, f"looks like feedback and is not read: {why}", hint, name, stops=False)
     return whole
 
 
-def _distinct(found: Check, log: Guess) -> list[str]:
+def _distinct(checked: Check, log: Guess) -> list[str]:
     """All words of the feedback, as far as there are few."""
     words: dict[str, None] = {}
-    for file in found.files:
+    for file in checked.files:
         for block in read(file, {"label": Column(log.roles["label"], "text")}, log.layout):
             words |= dict.fromkeys(block.columns["label"].unique().to_pylist())
             if len(words) > LEVELS:
@@ -238,31 +238,33 @@ def _distinct(found: Check, log: Guess) -> list[str]:
     return list(words)
 
 
-def _judge(found: Check, log: Guess) -> None:
+def _judge(checked: Check, log: Guess) -> None:
     """What only the whole log shows."""
-    survey, path, roles = found.survey, found.path, log.roles
+    survey, path, roles = checked.survey, checked.path, log.roles
     if len(survey.items) < 2:
         what = f"the log has one item ({survey.items.ids[0]!r}): there is nothing to rank"
-        found.say(path, what, "give a log of more items", roles["item"])
+        checked.say(path, what, "give a log of more items", roles["item"])
     if survey.first == survey.last:
         what = f"every event has the time {survey.first}: there is no before and after"
-        found.say(path, what, "give the times of the events", roles["time"])
+        checked.say(path, what, "give the times of the events", roles["time"])
     elif survey.first < EARLY:
         what = f"the first time is {survey.first} seconds, in {str(np.datetime64(survey.first, 's'))[:4]}"
-        found.say(path, what, "check that times count from 1970", roles["time"], stops=False)
+        checked.say(path, what, "check that times count from 1970", roles["time"], stops=False)
     if survey.daily and survey.latest:
         what = f"lies at most {survey.latest} seconds after midnight in every event: an order within the day, no time"
-        found.say(path, what, "prepare.time_unit: day keeps events of one day from seeing each other", roles["time"],
+        checked.say(path, what, "prepare.time_unit: day keeps events of one day from seeing each other", roles["time"],
                   stops=False)  # fmt: skip
     if len(survey.labels) == 1:
         what = f"every event has the value {next(iter(survey.labels)):g}, so it tells nothing apart"
-        found.say(path, what, "with label: null every event is a positive", roles["label"], stops=False)
+        checked.say(path, what, "with label: null every event is a positive", roles["label"], stops=False)
     if survey.items.ids[0].endswith(".0") and all(name.endswith(".0") for name in survey.items.ids):
         what = f"all ids look like {survey.items.ids[0]!r}: integers that became floats"
-        found.say(path, what, "write them as integers, or they will not match other tables", roles["item"], stops=False)
+        checked.say(
+            path, what, "write them as integers, or they will not match other tables", roles["item"], stops=False
+        )
 
 
-def _check_items(found: Check, log: Guess, items: Guess) -> pd.Series[str]:
+def _check_items(checked: Check, log: Guess, items: Guess) -> pd.Series[str]:
     """Checks the table of items against the log; its ids in their order."""
     path, name = items.path, log.roles["item"]
     if "item" not in items.roles:
@@ -293,18 +295,20 @@ def _check_items(found: Check, log: Guess, items: Guess) -> pd.Series[str]:
             words = [block.columns[column].to_pandas().astype(str).str.strip() for column in items.text]
             silent = np.flatnonzero(good & (pd.concat(words, axis=1) == "").all(axis=1).to_numpy())
             _tell_silent(collector, block.positions(silent), items.text, new[silent][:SHOWN])
-    found.problems += collector.problems()
-    missing = sorted(set(found.survey.items.ids) - set(ids))
+    checked.problems += collector.problems()
+    missing = sorted(set(checked.survey.items.ids) - set(ids))
     if missing:
         lines = [
             str(
-                UserError(found.path, f"item {value!r} has no row in {path}", "add it there or remove its events", name)
+                UserError(
+                    checked.path, f"item {value!r} has no row in {path}", "add it there or remove its events", name
+                )
             )
             for value in missing[:SHOWN]
         ]
-        found.problems.append(Problem(lines, len(missing)))
+        checked.problems.append(Problem(lines, len(missing)))
     if not items.text:
-        found.say(path, "no column describes an item in words", "name one in prepare.columns.text", "header")
+        checked.say(path, "no column describes an item in words", "name one in prepare.columns.text", "header")
     return ids
 
 

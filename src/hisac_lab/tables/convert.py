@@ -31,29 +31,29 @@ def convert(values: pa.ChunkedArray, column: Column) -> tuple[Any, list[Fault]]:
     array = values.combine_chunks()
     if isinstance(array, pa.ChunkedArray):
         array = pa.concat_arrays(array.chunks)
-    found = Finder(array, column)
+    finder = Finder(array, column)
     unusable = pa.types.is_nested(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
     if unusable or (column.kind == "id" and pa.types.is_floating(kind)):
-        return found.type_fault(), found.faults if column.kind != "tick" else []
+        return finder.type_fault(), finder.faults if column.kind != "tick" else []
     if column.kind == "text":
         return pc.fill_null(array.cast(pa.string()), ""), []
     if column.kind == "id":
-        return _ids(array, found), found.faults
+        return _ids(array, finder), finder.faults
     if column.kind == "number":
-        return _levels(array, found) if column.levels is not None else _numbers(array, found), found.faults
+        return _levels(array, finder) if column.levels is not None else _numbers(array, finder), finder.faults
     if pa.types.is_temporal(kind):
-        whole, tick = clock(array, found)
+        whole, tick = clock(array, finder)
     elif column.time_format in TIME_UNITS:
-        whole, tick = seconds(_numbers(array, found), found)
+        whole, tick = seconds(_numbers(array, finder), finder)
     else:
-        whole, tick = formatted(array, found)
-    return (tick, []) if column.kind == "tick" else (whole, found.faults)
+        whole, tick = formatted(array, finder)
+    return (tick, []) if column.kind == "tick" else (whole, finder.faults)
 
 
-def _ids(array: pa.Array, found: Finder) -> pa.DictionaryArray:
+def _ids(array: pa.Array, finder: Finder) -> pa.DictionaryArray:
     encoded = array.dictionary_encode()
     words = encoded.dictionary.cast(pa.string())
-    found.missing()
+    finder.missing()
     empty = pc.is_in(pc.utf8_lower(pc.utf8_trim_whitespace(words)), value_set=pa.array(NO_ID))
     broken = pc.match_substring_regex(words, r"[\x00\r\n]")
     for bad, what, hint in (
@@ -62,31 +62,31 @@ def _ids(array: pa.Array, found: Finder) -> pa.DictionaryArray:
     ):
         if pc.any(bad).as_py():
             wrong = np.append(bad.to_numpy(zero_copy_only=False), False)  # the last stands for a missing id
-            found.check(wrong[pc.fill_null(encoded.indices, len(words)).to_numpy()], what, hint)
-    if not found.column.clean:
+            finder.check(wrong[pc.fill_null(encoded.indices, len(words)).to_numpy()], what, hint)
+    if not finder.column.clean:
         return pa.DictionaryArray.from_arrays(encoded.indices, words)
     trimmed = pc.utf8_trim_whitespace(words)
-    _note(found, encoded, words, trimmed, "has blanks around it")
+    _note(finder, encoded, words, trimmed, "has blanks around it")
     composed = trimmed
     if not pc.all(pc.string_is_ascii(trimmed)).as_py():  # Arrow's own NFC decomposes
         composed = pa.array([unicodedata.normalize("NFC", word) for word in trimmed.to_pylist()], pa.string())
-    _note(found, encoded, trimmed, composed, "is not in Unicode's composed form")
+    _note(finder, encoded, trimmed, composed, "is not in Unicode's composed form")
     again = composed.dictionary_encode()
     return pa.DictionaryArray.from_arrays(again.indices.take(encoded.indices), again.dictionary)
 
 
-def _note(found: Finder, encoded: pa.DictionaryArray, before: pa.Array, after: pa.Array, what: str) -> None:
+def _note(finder: Finder, encoded: pa.DictionaryArray, before: pa.Array, after: pa.Array, what: str) -> None:
     """Records the ids that are read as others than they stand."""
     changed = np.append(pc.not_equal(before, after).to_numpy(zero_copy_only=False), False)
     if not changed.any():
         return
     codes = pc.fill_null(encoded.indices, len(before)).to_numpy()
-    rows = np.flatnonzero(changed[codes] & found.good)
+    rows = np.flatnonzero(changed[codes] & finder.good)
     told = []
     for code in codes[rows[:VALUES_SHOWN]].tolist():
         old, new = before[code].as_py(), after[code].as_py()
         told.append(f"id {old!r} {what} and is read as {new!r}{_difference(old, new)}")
-    found.note(rows, what, "write it as it is read, here and in every other table", told)
+    finder.note(rows, what, "write it as it is read, here and in every other table", told)
 
 
 def _difference(old: str, new: str) -> str:
@@ -99,29 +99,29 @@ def _difference(old: str, new: str) -> str:
     return f" ({points[0]} becomes {points[1]})"
 
 
-def _levels(array: pa.Array, found: Finder) -> Array:
+def _levels(array: pa.Array, finder: Finder) -> Array:
     """The numbers that words stand for; case and blanks around them say nothing."""
-    found.missing()
-    levels = {word.strip().lower(): value for word, value in (found.column.levels or {}).items()}
+    finder.missing()
+    levels = {word.strip().lower(): value for word, value in (finder.column.levels or {}).items()}
     encoded = pc.fill_null(array.cast(pa.string()), "").dictionary_encode()
     numbers = [levels.get(word.strip().lower(), np.nan) for word in encoded.dictionary.to_pylist()]
     result: Array = np.asarray(numbers, np.float64)[encoded.indices.to_numpy()]
-    found.check(np.isnan(result), "is not named in prepare.columns.label_values", "name it there with a number")
-    return _ranged(result, found)
+    finder.check(np.isnan(result), "is not named in prepare.columns.label_values", "name it there with a number")
+    return _ranged(result, finder)
 
 
-def _numbers(array: pa.Array, found: Finder) -> Array:
+def _numbers(array: pa.Array, finder: Finder) -> Array:
     """Numbers; int64 where a time is stored as integers."""
-    column = found.column
+    column = finder.column
     is_time = column.kind in ("time", "tick")
     hint = ", or name the format in prepare.columns.time_format" if is_time else ""
     hint = f"fix or remove that row{hint}"
     if not column.optional:
-        found.missing()
+        finder.missing()
     is_text = pa.types.is_string(array.type) or pa.types.is_large_string(array.type)
     if is_text and column.decimal != ".":
         dots = pc.fill_null(pc.match_substring(array, "."), False).to_numpy(zero_copy_only=False)
-        found.check(dots, f"has a point, and prepare.columns.decimal is {column.decimal!r}", hint)
+        finder.check(dots, f"has a point, and prepare.columns.decimal is {column.decimal!r}", hint)
         array = pc.replace_substring(array, column.decimal, ".")
     try:
         if is_time and (pa.types.is_integer(array.type) or (is_text and column.time_format == "nanoseconds")):
@@ -137,19 +137,19 @@ def _numbers(array: pa.Array, found: Finder) -> Array:
         wrong = np.isnan(numbers) & ~(empty & column.optional)
         if is_text and column.decimal == "." and wrong.any():
             commas = words.astype(str).str.fullmatch(r"\s*-?\d+,\d+\s*").to_numpy(bool)
-            found.check(wrong & commas, "has a decimal comma", "of an own log, set prepare.columns.decimal: ','")
-        found.check(wrong, "is no number", hint)
+            finder.check(wrong & commas, "has a decimal comma", "of an own log, set prepare.columns.decimal: ','")
+        finder.check(wrong, "is no number", hint)
     finite = np.isfinite(numbers)
     if column.optional:
         finite |= np.isnan(numbers)
-    found.check(~finite, "is no finite number", hint)
-    return _ranged(numbers, found)
+    finder.check(~finite, "is no finite number", hint)
+    return _ranged(numbers, finder)
 
 
-def _ranged(numbers: Array, found: Finder) -> Array:
-    column, hint = found.column, "fix it, or prepare.columns.label_range"
+def _ranged(numbers: Array, finder: Finder) -> Array:
+    column, hint = finder.column, "fix it, or prepare.columns.label_range"
     if column.low is not None:
-        found.check(numbers < column.low, f"is below {column.low:g}", hint)
+        finder.check(numbers < column.low, f"is below {column.low:g}", hint)
     if column.high is not None:
-        found.check(numbers > column.high, f"is above {column.high:g}", hint)
+        finder.check(numbers > column.high, f"is above {column.high:g}", hint)
     return numbers

@@ -125,7 +125,7 @@ def guess_log(path: Path) -> Guess:
     Raises:
         UserError: The file cannot be read.
     """
-    found, sample = _open(path)
+    guess, sample = _open(path)
     names = list(sample.columns)
     official = official_name(path)
     for columns, data_set in OFFICIAL_COLUMNS.items():
@@ -133,7 +133,7 @@ def guess_log(path: Path) -> Guess:
     roles = {role: name for role in NAMES if (name := _named(sample, role))}
     by_value = []
     free = [name for name in names if name not in roles.values()]
-    fits = _fits(found.has_header) if official is None or not found.has_header else {}
+    fits = _fits(guess.has_header) if official is None or not guess.has_header else {}
     for role, fit in fits.items():
         taken = next((name for name in free if role not in roles and fit(sample[name])), None)
         if taken is not None:
@@ -150,7 +150,7 @@ def guess_log(path: Path) -> Guess:
         notes = ((roles["time"], what, "look which is right, and name it in prepare.columns.time_format"),)
     comma = "label" in roles and decimal_comma(sample[roles["label"]])
     return replace(
-        found,
+        guess,
         roles={role: roles[role] for role in NAMES if role in roles},
         by_value=tuple(by_value),
         time_format=next(iter(forms), "iso"),
@@ -190,7 +190,7 @@ def guess_items(path: Path, item: str) -> Guess:
     Raises:
         UserError: The file cannot be read.
     """
-    found, sample = _open(path)
+    guess, sample = _open(path)
     key = item if item in sample.columns else _named(sample, "item")
     rest = [name for name in sample.columns if name != key]
     words = [name for name in rest if not numeric(sample[name])]
@@ -202,7 +202,7 @@ def guess_items(path: Path, item: str) -> Guess:
     plain = [name for name in rest if name not in text and not re.search(r"id$|date|time", _key(name))]
     fields = [name for name in plain if 1 < distinct[name] <= few and not fraction(sample[name])]
     roles = {"item": key} if key else {}
-    return replace(found, roles=roles, text=tuple(text[:2]), fields=tuple(fields))
+    return replace(guess, roles=roles, text=tuple(text[:2]), fields=tuple(fields))
 
 
 def _open(path: Path) -> tuple[Guess, pd.DataFrame]:

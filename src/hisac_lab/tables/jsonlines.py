@@ -26,14 +26,14 @@ def names(path: Path) -> list[str]:
     Raises:
         UserError: The file cannot be read, or is empty.
     """
-    found: dict[str, None] = {}
+    keys: dict[str, None] = {}
     empty = True
     for _, (text,) in islice(lines(path, JSON_LINES), NAMED):
         empty = False
-        found |= dict.fromkeys(_object(text) or ())
+        keys |= dict.fromkeys(_object(text) or ())
     if empty:
         raise UserError(path, "is empty", "give a file of JSON objects, one a line")
-    return list(found)
+    return list(keys)
 
 
 def tables(
@@ -53,19 +53,19 @@ def tables(
     """
     held: list[list[str | None]] = []
     for number, (line, row) in enumerate(lines(path, JSON_LINES)):
-        found = _object(JSON_LINES.separator.join(row))
+        record = _object(JSON_LINES.separator.join(row))
         field, value, what = "", row[0], "is no JSON object"
-        if found is not None:
-            field = next((name for name in wanted if isinstance(found.get(name), (list, dict))), "")
-            value, what = (json.dumps(found[field]), "is no plain value") if field else ("", "")
-        if found is None or field:
+        if record is not None:
+            field = next((name for name in wanted if isinstance(record.get(name), (list, dict))), "")
+            value, what = (json.dumps(record[field]), "is no plain value") if field else ("", "")
+        if record is None or field:
             fault = Fault(field, np.asarray([number]), (value,), what, HINT)
             if report is None:
                 raise UserError(path, fault.say(0), HINT, f"line {line}: {field}" if field else f"line {line}")
             report(fault)
             skipped.append(number)
             continue
-        held.append([_text(found.get(name)) for name in wanted])
+        held.append([_text(record.get(name)) for name in wanted])
         if len(held) == rows:
             yield _table(held, wanted)
             held = []

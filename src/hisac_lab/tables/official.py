@@ -59,8 +59,8 @@ def missing(data_set: str, folder: Path) -> tuple[str, ...]:
     def there(pattern: str) -> bool:
         return any(fnmatch(name, pattern + packed) for name in names for packed in ("", *COMPRESSION))
 
-    found = []
+    candidates = []
     for files in REQUIRED.get(data_set, ((),)):
         lacks = tuple(name for name in files if not there(name))
-        found.append((bool(lacks), len(lacks) - len(files), lacks))
-    return min(found, key=lambda entry: entry[:2])[2]  # whole, or else the one of which most is there
+        candidates.append((bool(lacks), len(lacks) - len(files), lacks))
+    return min(candidates, key=lambda entry: entry[:2])[2]  # whole, or else the one of which most is there

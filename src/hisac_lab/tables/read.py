@@ -157,22 +157,22 @@ def place(path: Path, layout: Layout | None, row: int) -> str:
 
 def places(path: Path, layout: Layout | None, rows: Sequence[int]) -> dict[int, str]:
     """Where each of `rows` stands in the file, found in one go."""
-    found = {row: f"row {row}" for row in rows}
+    located = {row: f"row {row}" for row in rows}
     if layout is None:
         metadata = open_parquet(path).metadata
         ends = np.cumsum([metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)])
-        for row in found:
+        for row in located:
             group = int(np.searchsorted(ends, row, side="right"))
-            found[row] = f"row group {group}, row {row - (int(ends[group - 1]) if group else 0)}"
-        return found
+            located[row] = f"row group {group}, row {row - (int(ends[group - 1]) if group else 0)}"
+        return located
     left = set(rows)
     for position, (line, _) in enumerate(lines(path, layout), start=-(layout.names is None)):
         if position in left:
-            found[position] = f"line {line}"
+            located[position] = f"line {line}"
             left.remove(position)
             if not left:
                 break
-    return found
+    return located
 
 
 class _Quotes:
@@ -245,21 +245,21 @@ def _count_differs(actual: int, expected: int) -> tuple[str, str]:
 
 def _explain(path: Path, layout: Layout, names: list[str], wanted: list[str], error: Exception) -> UserError:
     """Finds the first row that is no row of this table."""
-    found = None
+    first = None
     for position, (line, row) in enumerate(lines(path, layout)):  # to the end: an open quote explains more
-        if found is not None or (position == 0 and layout.names is None):
+        if first is not None or (position == 0 and layout.names is None):
             continue
         if len(row) != len(names):
             what, hint = _count_differs(len(row), len(names))
-            found = UserError(path, f"{single(layout).join(row)[:40]!r} {what}", hint, f"line {line}")
+            first = UserError(path, f"{single(layout).join(row)[:40]!r} {what}", hint, f"line {line}")
             continue
         for name, value in zip(names, row, strict=True):
             if name in wanted and any("\udc80" <= sign <= "\udcff" for sign in value):
                 what = f"value {value[:20].encode(layout.encoding, 'surrogateescape')!r} is not {layout.encoding}"
-                found = UserError(path, what, "convert it to UTF-8", f"line {line}: {name}")
+                first = UserError(path, what, "convert it to UTF-8", f"line {line}: {name}")
     if "straddling" in str(error):
         return UserError(path, f"a row is longer than {BLOCK_BYTES} bytes", "split it, or fix its quotes")
-    return found or UserError(path, " ".join(str(error).split()), "fix that line or the delimiter")
+    return first or UserError(path, " ".join(str(error).split()), "fix that line or the delimiter")
 
 
 def _present(path: Path, names: list[str], columns: Mapping[str, Column], layout: Layout | None) -> list[str]:

@@ -59,14 +59,14 @@ def make_optimizers(model: nn.Module, config: TrainConfig) -> list[torch.optim.O
     # The default, said aloud, or large tables make torch warn.
     torch.sparse.check_sparse_tensor_invariants.disable()  # type: ignore[no-untyped-call]
     sparse = {id(table.weight): table.sparse for table in model.modules() if isinstance(table, nn.Embedding)}
-    dense = [part for part in model.parameters() if id(part) not in sparse]
-    fused = all(part.device.type == "cpu" for part in dense) or None
+    dense = [weights for weights in model.parameters() if id(weights) not in sparse]
+    fused = all(weights.device.type == "cpu" for weights in dense) or None
     chosen: list[torch.optim.Optimizer] = [
         torch.optim.AdamW(dense, lr=config.learning_rate, weight_decay=config.weight_decay, fused=fused)
     ]
-    if tables := [part for part in model.parameters() if sparse.get(id(part)) is False]:
+    if tables := [weights for weights in model.parameters() if sparse.get(id(weights)) is False]:
         chosen.append(torch.optim.Adagrad(tables, lr=config.embedding_learning_rate, fused=fused))
-    if tables := [part for part in model.parameters() if sparse.get(id(part)) is True]:
+    if tables := [weights for weights in model.parameters() if sparse.get(id(weights)) is True]:
         chosen.append(SparseAdagrad(tables, lr=config.embedding_learning_rate))
     return chosen
 

@@ -78,15 +78,17 @@ class ProcessGroup:
         if self.world_size == 1:
             return loss
         sparse = {id(m.weight): m.weight for m in model.modules() if isinstance(m, nn.Embedding) and m.sparse}
-        dense: list[Tensor] = [part for part in model.parameters() if id(part) not in sparse]
+        dense: list[Tensor] = [tensor for tensor in model.parameters() if id(tensor) not in sparse]
         norms = [m for m in model.modules() if isinstance(m, _BatchNorm)]
-        moving = [part for m in norms for part in (m.running_mean, m.running_var) if part is not None]
-        grads = [torch.zeros_like(part) if part.grad is None else part.grad for part in dense]
-        facts = torch.tensor([loss, *(float(part.grad is not None) for part in dense)], device=self.device)
-        flat = torch.cat([facts, *(part.flatten() for part in grads), *(part / self.world_size for part in moving)])
+        moving = [tensor for m in norms for tensor in (m.running_mean, m.running_var) if tensor is not None]
+        grads = [torch.zeros_like(tensor) if tensor.grad is None else tensor.grad for tensor in dense]
+        facts = torch.tensor([loss, *(float(tensor.grad is not None) for tensor in dense)], device=self.device)
+        flat = torch.cat(
+            [facts, *(tensor.flatten() for tensor in grads), *(tensor / self.world_size for tensor in moving)]
+        )
         with _all_there():
             dist.all_reduce(flat)
-            facts, *sums = torch.split(flat, [len(facts), *(part.numel() for part in grads + moving)])
+            facts, *sums = torch.split(flat, [len(facts), *(tensor.numel() for tensor in grads + moving)])
             has_gradient = facts[1:].tolist()
             for parameter, has, total in zip(dense, has_gradient, sums[: len(dense)], strict=True):
                 parameter.grad = total.view_as(parameter) if has else None

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from kit import Stages, says
+from kit import Stages, prepare_log, says
 from typer.testing import CliRunner
 
 from hisac_lab.base.artifacts import load_array
@@ -16,6 +16,7 @@ from hisac_lab.cli.params import defaults
 from hisac_lab.codebook.ballot import Ballot
 from hisac_lab.codebook.tree import Codebook
 from hisac_lab.codebook.votes import split_budget
+from hisac_lab.config.events import PrepareConfig
 from hisac_lab.events.store import EventStore
 from hisac_lab.inference.records import ModelFile
 
@@ -85,6 +86,28 @@ def test_a_users_agents_are_those_of_the_votes(lab: Path, stages: Stages, half_l
         assert 1 <= float(agents[0][1]) < len(history) / 2
         assert all(re.fullmatch(r"\d+\.\d\d", votes) for _, votes in agents)
     assert sum(line.startswith("pruned") for line in shown) == 2
+
+
+@pytest.mark.parametrize("votes_from", ["positives", "all"])
+def test_what_a_user_disliked_votes_only_where_all_events_do(lab: Path, stages: Stages, votes_from: str) -> None:
+    (lab / "artifacts" / "prepare").unlink()
+    prepare_log(PrepareConfig(history="all"), stages.acquire, lab / "artifacts" / "prepare")
+    path = lab / "params.yaml"
+    path.write_text(path.read_text().replace("votes_from: positives", f"votes_from: {votes_from}"))
+    store = EventStore.open(lab / "artifacts" / "prepare")
+    user = int(np.diff(store.offsets).argmax())
+    events = slice(store.offsets[user], store.offsets[user + 1])
+    assert store.feedback is not None
+    liked = np.asarray(store.feedback[events]) >= 4
+    ballot = Ballot(Codebook.open(stages.codebook))
+    ballot.add_all(np.asarray(store.items[events])[liked | (votes_from == "all")].tolist())
+    shown = run("agents", "show", str(store.user_ids[user])).splitlines()
+    silent = f"{(~liked).sum()} disliked, " if votes_from == "positives" else ""
+    assert 0 < liked.sum() < len(liked)
+    assert shown[0] == f"user {store.user_ids[user]}: {len(liked)} behaviors, {silent}{len(ballot)} that vote"
+    head = next(place for place, line in enumerate(shown) if line.startswith("agent"))
+    votes = [int(line.split()[1]) for line in shown[head + 1 : shown.index("", head)]]
+    assert votes == [one.votes for one in ballot.agents(split_budget(32, 3, 0.7))]
 
 
 def test_agents_can_be_as_few_as_hold_a_share_of_the_votes(lab: Path) -> None:

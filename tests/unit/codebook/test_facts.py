@@ -132,11 +132,11 @@ def test_neither_order_nor_padding_nor_other_requests_show_in_facts(case: Case, 
 
 def test_of_equally_near_agents_the_one_with_most_votes_has_a_pruned_behavior() -> None:
     vectors = np.array([[0, 0], [1, 0], [-1, 0]], np.float32)
-    owner, leaf = np.zeros(3, np.int64), np.array([1, 2, 0])
-    assert slots_of(owner, leaf, np.array([[2, 1]]), vectors).tolist() == [1, 0, 0]
-    assert slots_of(owner, leaf, np.array([[1, 2]]), vectors).tolist() == [0, 1, 0]
-    assert slots_of(owner, leaf, np.array([[1, 2]])).tolist() == [0, 1, -1]
-    assert slots_of(owner[:0], leaf[:0], np.array([[-1]]), vectors).tolist() == []
+    heads, leaf = np.array([0, 3]), np.array([1, 2, 0])
+    assert slots_of(leaf, heads, np.array([[2, 1]]), vectors).tolist() == [1, 0, 0]
+    assert slots_of(leaf, heads, np.array([[1, 2]]), vectors).tolist() == [0, 1, 0]
+    assert slots_of(leaf, heads, np.array([[1, 2]])).tolist() == [0, 1, -1]
+    assert slots_of(leaf[:0], 0 * heads, np.array([[-1]]), vectors).tolist() == []
 
 
 def test_a_behavior_fades_by_half_with_every_half_life_and_to_nothing() -> None:

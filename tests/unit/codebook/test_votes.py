@@ -267,24 +267,39 @@ def test_recency_weights_are_halved_and_never_nothing() -> None:
     assert recency_weights(ages, 10.0).tolist() == [FRESH, FRESH // 2, FRESH // 4, 1]
 
 
+def _splits(product: int, depth: int, least: int) -> bool:
+    """Whether a number is a product of so many factors, each at least `least`."""
+    if depth == 1:
+        return product >= least
+    return any(product % k == 0 and _splits(product // k, depth - 1, least) for k in range(least, product + 1))
+
+
 @given(agents=st.integers(1, 500), depth=st.integers(1, 5), breadth=st.floats(0, 1))
 @settings(max_examples=300, deadline=None)
 def test_budgets_multiply_to_at_most_the_agents(agents: int, depth: int, breadth: float) -> None:
     budgets = split_budget(agents, depth, breadth)
     assert len(budgets) == depth
-    assert min(budgets) >= 1
+    assert min(budgets) >= (2 if agents >= 2**depth else 1)
     assert math.prod(budgets) <= agents
-    assert math.prod(budgets) * 2**depth > agents  # and no more is wasted than rounding takes
+    # No split of at least two a level wastes less.
+    least = min(2, *budgets)
+    for product in range(math.prod(budgets) + 1, agents + 1):
+        assert not _splits(product, depth, least)
 
 
 @pytest.mark.parametrize(
     ("agents", "depth", "breadth", "expected"),
     [
         (200, 1, 0.3, (200,)),
-        (200, 2, 0.7, (41, 4)),
-        (64, 3, 0.5, (8, 2, 4)),
-        (8, 3, 1.0, (8, 1, 1)),
-        (8, 2, 0.0, (1, 8)),
+        (200, 2, 0.7, (40, 5)),
+        (64, 3, 0.7, (16, 2, 2)),
+        (128, 3, 0.7, (32, 2, 2)),
+        (32, 3, 0.7, (8, 2, 2)),
+        (64, 3, 0.5, (8, 4, 2)),
+        (101, 2, 0.7, (25, 4)),
+        (8, 2, 1.0, (4, 2)),
+        (8, 2, 0.0, (2, 4)),
+        (3, 2, 0.5, (3, 1)),
     ],
 )
 def test_breadth_is_the_share_of_the_budget_spent_at_the_first_level(

@@ -190,3 +190,17 @@ def test_the_protocol_tells_the_delay_and_which_events_a_history_has(tmp_path: P
     assert len(set(protocols.values())) == 3
     assert stores["late"].manifest.label_delay == 60
     assert load_array(stores["late"].path, "history_feedback").all()  # it hides when it is read, not when it is kept
+
+
+def test_the_voters_of_a_user_are_the_newest_events_that_are_not_known_to_be_negative(tmp_path: Path) -> None:
+    store = _store(tmp_path, _log(), history_limit=12)
+    feedback = np.asarray(store.feedback).copy()
+    feedback[::7] = UNKNOWN
+    store = dataclasses.replace(store, feedback=feedback)
+    for user in range(len(store.offsets) - 1):
+        newest = list(range(store.offsets[user], store.offsets[user + 1]))[-12:]
+        liked = [place for place in newest if feedback[place] in (UNKNOWN, 4, 5)]
+        places, silent = store.voters(user, "positives")
+        assert (places.tolist(), silent) == (liked, len(newest) - len(liked))
+        assert store.voters(user, "all")[0].tolist() == newest
+        assert dataclasses.replace(store, feedback=None).voters(user, "positives")[0].tolist() == newest

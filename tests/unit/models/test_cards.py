@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
-from headings import resolves
+from headings import resolves, sections
 from kit import EVERY
 
 from hisac_lab.config.model import ModelConfig
@@ -45,3 +46,21 @@ def test_a_card_line_has_a_source_and_a_test_that_exists(model: str, line: CardL
 @pytest.mark.parametrize("config", KINDS.values(), ids=KINDS)
 def test_every_model_has_a_card_that_says_what_is_stated_inferred_and_left_out(config: ModelConfig) -> None:
     assert {line.status for line in fidelity_card(config)} == {"stated", "inferred", "left out"}
+
+
+PAPERS = ("hisac", "sam", "iat", "r2led")
+
+
+@pytest.mark.parametrize("paper", PAPERS)
+def test_a_card_speaks_of_every_section_that_states_something_and_calls_nothing_else_stated(paper: str) -> None:
+    """A note marks what its paper states; each such section has a line on a card, and a stated line such a section."""
+    note = f"docs/papers/{paper}.md"
+    stating = {
+        name
+        for name, text in sections(ROOT / note).items()
+        if re.search(r"^Stated", text, re.MULTILINE) or name == "stated-facts"
+    }
+    lines = [line for _, line in LINES if line.source.startswith(f"{note}#")]
+    assert stating
+    assert not stating - {line.source.partition("#")[2] for line in lines}
+    assert not {line.source for line in lines if line.status == "stated"} - {f"{note}#{name}" for name in stating}

@@ -142,7 +142,7 @@ def test_a_candidate_is_told_the_votes_of_its_own_path() -> None:
 def test_votes_alone_answer_from_the_path_alone() -> None:
     """Other events at the same nodes change nothing, and no candidate vector is looked at."""
     torch.manual_seed(0)
-    branch = VotesBranch(VotesConfig(), BACKBONE, SPACE)
+    branch = VotesBranch(VotesConfig(votes_from="all"), BACKBONE, SPACE)
     history = make_history([9, 4])
     items = torch.arange(6).view(2, 3)
     answers = []

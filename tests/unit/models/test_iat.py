@@ -45,28 +45,39 @@ def _requests() -> History:
     return dataclasses.replace(make_history([5, 3, 9, 2, 0, 4]), instances=None)
 
 
-def _past(parts: list[tuple[int, int, Tensor]], user: int, time: int, count: int = 64) -> Instances:
+def _past(parts: list[tuple[int, int, Tensor]], user: int, time: int, unit: int = 1, count: int = 64) -> Instances:
     """What a store of these instances, each with user, time and vector, shows of one user at this time."""
     users, times = (np.array([part[place] for part in parts], np.int64) for place in (0, 1))
     vectors = np.stack([part[2].numpy() for part in parts]) if parts else np.zeros((0, 8), np.float32)
-    store = InstanceStore.of(users, times, users * 0, users * 0, times, vectors)
+    store = InstanceStore.of(users, times, users * 0, users * 0, times, vectors, unit)
     return Instances.of(store.fetch(np.array([user]), np.array([time]), InstanceQuery(count, 8)))
 
 
-def _stream(model: InstanceSource, after: bool = False) -> tuple[Tensor, list[tuple[int, int, Tensor]]]:
+def _stream(
+    model: InstanceSource, after: bool = False, unit: int = 1, times: Tensor = TIMES
+) -> tuple[Tensor, list[tuple[int, int, Tensor]]]:
     """Requests in time order: fetch, score, store."""
     stored: list[tuple[int, int, Tensor]] = []
     logits, history = torch.zeros(6, 3), _requests()
     with torch.no_grad():
-        for row in torch.argsort(TIMES, stable=True).tolist():
+        for row in torch.argsort(times, stable=True).tolist():
             one = pick(history, [row])
-            past = _past(stored, int(USERS[row]), int(TIMES[row]))
+            past = _past(stored, int(USERS[row]), int(times[row]), unit)
             state = model.encode(dataclasses.replace(one, instances=past))
             logits[row] = model.score(state, CANDIDATES[[row]])[0] * MASK[row]
             rows = model.instance(state, CANDIDATES[[row]])
             rows = model.after(state, rows) if after else rows
-            stored += [(int(USERS[row]), int(TIMES[row]), vector) for vector in rows[0][MASK[row]]]
+            stored += [(int(USERS[row]), int(times[row]), vector) for vector in rows[0][MASK[row]]]
     return logits, stored
+
+
+@pytest.mark.parametrize("unit", [60, 250, 86_400])
+def test_stored_instances_of_one_time_unit_do_not_see_each_other(unit: int) -> None:
+    """As those of one batch do not: at 250 the last request of user 0 reads two that are strangers to each other."""
+    model, times = _source(), torch.tensor([100, 100, 200, 200, 300, 50])
+    streamed, _ = _stream(model, unit=unit, times=times)
+    together = model.score_users(_requests(), CANDIDATES, MASK, USERS, times, unit=unit)
+    torch.testing.assert_close(together, streamed, atol=1e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize("order", ["temporal", "user"])
@@ -123,7 +134,7 @@ def test_stored_instances_before_a_batch_read_like_a_longer_batch(window: int) -
     model.reader.blocks = model.reader.blocks[:1]  # with two blocks, a short window reaches further in a longer batch
     stored = _stream(model)[1]
     late = [2, 3, 4]  # of users 0 and 1, whose earlier requests are stored
-    parts = [_past(stored, user, int(TIMES[user == USERS].max()), window - 1) for user in (0, 1)]
+    parts = [_past(stored, user, int(TIMES[user == USERS].max()), count=window - 1) for user in (0, 1)]
     width = max(part.mask.shape[1] for part in parts)
     padded = [torch.nn.functional.pad(part.vectors, (0, 0, width - part.mask.shape[1], 0)) for part in parts]
     rest = [

@@ -70,6 +70,20 @@ def test_the_filter_uses_the_whole_block() -> None:
         assert not torch.allclose(filtering(x), found)
 
 
+def test_the_filter_is_normalized_with_its_input() -> None:
+    """Layer normalization by its definition, of what the bare filter gives; dropout in training alone."""
+    torch.manual_seed(0)
+    bare, normed = FourierFilter(8, 2), FourierFilter(8, 2, norm=True)
+    normed.weight = bare.weight
+    x = torch.randn(3, 5, 8)
+    with torch.no_grad():
+        plain = bare(x)
+        centered = plain - plain.mean(dim=-1, keepdim=True)
+        expected = centered / (centered.square().mean(dim=-1, keepdim=True) + 1e-5) ** 0.5
+        torch.testing.assert_close(normed.eval()(x), expected, atol=1e-5, rtol=1e-4)
+        assert not torch.allclose(normed.train()(x), expected, atol=1e-3)
+
+
 def test_places_are_counted_from_the_newest_event() -> None:
     """The same events, one place further from now: other answers; more padding in front of them: the same."""
     model = lively("mirrn", SPACE)

@@ -8,25 +8,36 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
-from kit import BACKBONE, DAY, ITEMS, WITHOUT_ID, make_history, make_items, says
+from kit import BACKBONE, DAY, ITEMS, WITHOUT_ID, make_history, make_items, prepare_log, says
 from pydantic import ValidationError
 
+from hisac_lab.base.artifacts import stage_output
 from hisac_lab.codebook.flat import FlatBook
+from hisac_lab.config.events import PrepareConfig
+from hisac_lab.config.world import WorldConfig
+from hisac_lab.events.batches import Requests
+from hisac_lab.events.store import EventStore
 from hisac_lab.inference.bundle import load_model, save_model
 from hisac_lab.models.backbone import Ranker
 from hisac_lab.models.catalog import build
-from hisac_lab.models.contract import History
+from hisac_lab.models.contract import History, ItemSpace
+from hisac_lab.models.hisac import HiSACConfig
 from hisac_lab.models.path_votes import SHUFFLE, VoteCounts, VotesBranch, VotesConfig
+from hisac_lab.sources.records import Acquired
+from hisac_lab.world.simulate import simulate
 
 SPACE = make_items()
 FLAT = SPACE.codebook.flat["flat_6"]
 LENGTHS = [30, 0, 7]
+EXPOSURES = {"votes_from": "positives", "exposures": True}
 
 
 def _branch(**changes: Any) -> VotesBranch:
-    return VotesBranch(VotesConfig(**changes), BACKBONE, SPACE)
+    """All events vote, unless told otherwise."""
+    return VotesBranch(VotesConfig.model_validate({"votes_from": "all"} | changes), BACKBONE, SPACE)
 
 
 def _read(branch: VotesBranch, history: History, items: torch.Tensor) -> torch.Tensor:
@@ -56,6 +67,43 @@ def test_votes_in_a_flat_book_are_those_of_its_nodes() -> None:
         for item, node in enumerate(FLAT.item_nodes):
             votes = int((voted == node).sum()) if node >= 0 else 0
             assert found[row, item, 1].item() == pytest.approx(math.log1p(votes), rel=1e-6)
+
+
+@pytest.mark.parametrize("into", ["gate", "tower"])
+def test_exposures_are_counted_as_votes_of_their_own(into: str) -> None:
+    """In the same books; what is not known to be negative is among the votes."""
+    books: dict[str, Any] = {"books": ("residual", "flat_6"), "nearest": 2, "half_lives": (7.0,), "into": into}
+    history = make_history(LENGTHS)
+    negative = (history.feedback > 0) & (history.feedback < 3)
+    parts = (dataclasses.replace(history, mask=history.mask & here) for here in (~negative, negative))
+    alone = [_read(_branch(**books), part, _candidates(3)) for part in parts]
+    assert all(part[0].any() for part in alone)
+    branch = _branch(**books, **EXPOSURES)
+    assert torch.equal(_read(branch, history, _candidates(3)), torch.cat(alone, dim=2))
+    assert branch.path.width == 2 * _branch(**books).path.width
+
+
+def test_a_simulated_log_tells_exposures_without_click(tmp_path: Path) -> None:
+    """With `history: all` votes are clicks and exposures the rest, in what a request of the world's log sees."""
+    raw = tmp_path / "raw"
+    with stage_output(raw) as out:
+        facts = simulate(WorldConfig(users=6, items=256, events_per_user=300), out=out)
+        Acquired(dataset="world", layout="world", files={}, **facts).save(out)
+    prepare_log(PrepareConfig(history="all"), raw, tmp_path / "prepared")
+    store = EventStore.open(tmp_path / "prepared")
+    requests = Requests.of(store, store.samples("test"), 4)
+    space = dataclasses.replace(ItemSpace.blank(store.manifest.items, 4, [], [1]), feedback=store.manifest.feedback)
+    branch = VotesBranch(VotesConfig(own_item=True, exposures=True, into="tower"), BACKBONE, space)
+    history = History.of(requests.histories())
+    told = branch.path.features(branch.path.encode(history), torch.from_numpy(requests.candidates))
+    log = pd.read_parquet(raw / "events")
+    names = [int(name) for name in store.item_table["item"]]
+    for row in range(0, len(requests), 5):
+        past = log[(log.user == int(store.user_ids[requests.user[row]])) & (log.time < requests.time[row])]
+        for place, item in enumerate(requests.candidates[row]):
+            clicks = past.click[past.item == names[item]]
+            votes, exposures = told[row, place, [4, 10]].expm1().round().tolist()
+            assert (votes, exposures) == (clicks.sum(), len(clicks) - clicks.sum())
 
 
 def test_books_stand_side_by_side() -> None:
@@ -100,15 +148,17 @@ def test_equally_near_nodes_are_taken_in_the_order_of_their_numbers() -> None:
     assert shares[0].tolist() == [0.5, 0.5]
 
 
-def test_a_state_takes_new_events_without_the_history() -> None:
-    branch = _branch(books=("residual", "flat_6"), nearest=2, half_lives=(1.0, 30.0), own_item=True)
+@pytest.mark.parametrize("changes", [{}, {"votes_from": "positives"}, EXPOSURES])
+def test_a_state_takes_new_events_without_the_history(changes: dict[str, Any]) -> None:
+    branch = _branch(books=("residual", "flat_6"), nearest=2, half_lives=(1.0, 30.0), own_item=True, **changes)
     history = make_history([20, 20, 20])
     begun = dataclasses.replace(history, items=history.items[:, :15], mask=history.mask[:, :15],
-                                ages=history.ages[:, :15] - history.ages[:, 14:15])  # fmt: skip
+                                ages=history.ages[:, :15] - history.ages[:, 14:15],
+                                feedback=history.feedback[:, :15])  # fmt: skip
     state = branch.path.encode(begun)
     for place in range(15, 20):
         days = (history.ages[:, place - 1] - history.ages[:, place]).float() / DAY
-        state = branch.path.fold(state, history.items[:, place], days)
+        state = branch.path.fold(state, history.items[:, place], days, history.feedback[:, place])
     state = branch.path.later(state, history.ages[:, -1].float() / DAY)
     expected = _read(branch, history, _candidates(3))
     torch.testing.assert_close(branch.path.features(state, _candidates(3)), expected, atol=1e-4, rtol=1e-4)
@@ -149,14 +199,18 @@ def test_votes_in_the_tower_have_no_gate_and_no_weights_of_their_own() -> None:
 
 @pytest.mark.parametrize("books", [("flat_6",), ("flat_6", "residual")])
 @pytest.mark.parametrize("nearest", [1, 3])
-def test_a_state_does_not_grow_once_every_node_has_votes(books: tuple[str, ...], nearest: int) -> None:
-    branch = _branch(books=books, nearest=nearest, half_lives=(1.0, 7.0, 30.0, 90.0))
+@pytest.mark.parametrize("changes", [{}, EXPOSURES])
+def test_a_state_does_not_grow_once_every_node_has_votes(
+    books: tuple[str, ...], nearest: int, changes: dict[str, Any]
+) -> None:
+    branch = _branch(books=books, nearest=nearest, half_lives=(1.0, 7.0, 30.0, 90.0), **changes)
     nodes = {"flat_6": 6, "residual": sum(len(parents) for parents in SPACE.codebook.parents)}
+    times = 2 if branch.path.exposures else 1
     for length in (1_000, 10_000):
         history = make_history([length])
         state = branch.path.encode(history)
         kept = sum(part.numel() * part.element_size() for part in state.values())
-        assert kept == branch.cost(history).state_bytes == (8 + 4 * 6) * sum(nodes[name] for name in books)
+        assert kept == branch.cost(history).state_bytes == times * (8 + 4 * 6) * sum(nodes[name] for name in books)
 
 
 def test_a_saved_model_keeps_its_books_and_its_standards(tmp_path: Path) -> None:
@@ -198,11 +252,24 @@ def test_books_that_are_not_there_are_named(changes: dict[str, Any], words: tupl
         ({"nearest": 2}, "no flat codebook"),
         ({"books": ()}, "at least 1"),
         ({"half_lives": (0.0,)}, "greater than 0"),
+        ({"exposures": True, "votes_from": "all"}, "set votes_from: positives"),
     ],
 )
 def test_settings_that_do_not_fit_each_other_are_refused(changes: dict[str, Any], words: str) -> None:
     with pytest.raises(ValidationError, match=words):
         VotesConfig(**changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"exposures": True}, "set path_votes: true"),
+        ({"exposures": True, "path_votes": True, "votes_from": "all"}, "set votes_from: positives"),
+    ],
+)
+def test_hisac_counts_exposures_on_the_path_beside_the_votes(changes: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValidationError, match=words):
+        HiSACConfig(**changes)
 
 
 def test_shuffled_votes_are_those_of_other_items() -> None:

@@ -9,6 +9,7 @@ import torch
 from kit import BACKBONE, ask, make_history, make_items, says
 from torch import Tensor
 
+from hisac_lab.models.catalog import build
 from hisac_lab.models.contract import History, UserState
 from hisac_lab.models.r2led import R2LEDBranch, R2LEDConfig
 from hisac_lab.ops.hashing import plain_hamming, sign_bits
@@ -21,7 +22,7 @@ NODES = torch.from_numpy(SPACE.codebook.item_nodes)
 
 def _branch(**changes: Any) -> R2LEDBranch:
     torch.manual_seed(0)
-    settings = {"top": TOP, "recent": RECENT, "heads": 2} | changes
+    settings = {"top": TOP, "recent": RECENT, "heads": 2, "collaborative": "events"} | changes
     branch = R2LEDBranch(R2LEDConfig.model_validate(settings), BACKBONE, SPACE)
     for table in branch.tables.parameters():
         torch.nn.init.normal_(table)
@@ -90,6 +91,39 @@ def test_mixes_of_the_views(mix: str) -> None:
                 assert places[row, column][valid[row, column]].tolist() == _expected(mix, *views, real), (route, row)
 
 
+def test_the_collaborative_view_knows_ids_alone() -> None:
+    """Signatures are those of the item table; what events otherwise hold changes none of them."""
+    branch = _branch(collaborative="ids", mix="collaborative")
+    table = torch.nn.Embedding(SPACE.semantic.shape[0], BACKBONE.dim)
+    branch.id_vectors = table.forward
+    history, events, state, queries = _setting(branch)
+    with torch.no_grad():
+        other = UserState(branch.encode(history, torch.randn_like(events)))
+        ids = table(history.items)
+    assert torch.equal(state["long_key"], other["long_key"])
+    places, valid = branch.find(state, ask(queries, CANDIDATES))[0]
+    for row in range(2):
+        real = [place for place in range(14) if history.mask[row, place]]
+        for column in range(2):
+            near = _views(branch, "target", history, ids, row, table(CANDIDATES[row, column]).detach(), 0)[0]
+            assert places[row, column][valid[row, column]].tolist() == _best(near, real, TOP)
+
+
+def test_a_user_without_history_is_told_the_candidates_id() -> None:
+    """Redrawing the tables of IDs moves scores without a history, where the tower sees the candidate's own ID."""
+    for target_id in (True, False):
+        config = R2LEDConfig(top=TOP, recent=RECENT, heads=2, target_id=target_id)
+        model = build(config, BACKBONE, SPACE, seed=0).eval()
+        history = make_history([0])
+        assert isinstance(model.long, R2LEDBranch)
+        with torch.no_grad():
+            before = model(history, CANDIDATES[1:])
+            for table in model.long.tables.parameters():
+                torch.nn.init.normal_(table)
+            after = model(history, CANDIDATES[1:])
+        assert ((after - before).abs().max() > 1e-4).item() is target_id
+
+
 def test_views_score_as_in_the_note() -> None:
     """The semantic view counts prefixes: events that agree below but not above share nothing."""
     branch = _branch()
@@ -151,6 +185,24 @@ def test_a_prefix_has_a_vector_of_its_own() -> None:
     sizes = [len(parents) + 1 for parents in SPACE.codebook.parents]
     assert [len(table) for table in branch.tables.parameters()] == sizes
     assert [len(table) for table in _branch(depth=2).tables.parameters()] == sizes[:2]
+
+
+def test_a_code_has_a_vector_wherever_it_stands() -> None:
+    """Two leaves of equal last code share its row, whatever stands above them."""
+    branch = _branch(tables="code", level_gate=False)
+    codes = SPACE.codebook.codes
+    assert [len(table) for table in branch.tables.parameters()] == [int(level.max()) + 2 for level in codes]
+    last = codes[-1]
+    one, other = next((a, b) for a in range(len(last)) for b in range(a + 1, len(last)) if last[a] == last[b])
+    with torch.no_grad():
+        upper, above, lowest = branch.tables.parameters()
+        for table in (upper, above):
+            table.zero_()
+        nodes = torch.tensor([[0, 0, one], [0, 0, other], [-1, -1, -1]])
+        levels = branch.semantic(torch.randn(3, BACKBONE.dim), nodes, torch.randn(3, BACKBONE.dim)) * 3
+        torch.testing.assert_close(levels[0], lowest[int(last[one]) + 1])
+        torch.testing.assert_close(levels[1], levels[0])
+        torch.testing.assert_close(levels[2], lowest[0])
 
 
 @pytest.mark.parametrize("fuse", ["views", "items"])

@@ -71,10 +71,10 @@ def test_the_wide_tensor_is_never_built() -> None:
 
 
 def test_the_read_vector_is_a_plain_sum() -> None:
-    """Twice the same history reads twice as much; `scale_sum` divides by the square root of the length."""
+    """Twice the same history reads twice as much; beyond `scale_from` events the square root of that."""
     read = {}
-    for scale in (False, True):
-        branch = _branch(passes=1, scale_sum=scale)
+    for scale in (None, 1, 9, 12):
+        branch = _branch(passes=1, scale_from=scale)
         seen: list[Tensor] = []
         branch.memory.register_forward_hook(lambda module, args, out, seen=seen: seen.append(args[0]))
         state, v = _setting(branch)
@@ -82,10 +82,14 @@ def test_the_read_vector_is_a_plain_sum() -> None:
         branch.read(state, v)
         branch.read(twice, v)
         read[scale] = seen
-    torch.testing.assert_close(read[False][1], 2 * read[False][0])
-    torch.testing.assert_close(read[True][1], 2**0.5 * read[True][0])
-    torch.testing.assert_close(read[True][0][:2], read[False][0][:2] / 3)  # nine events
-    assert not read[False][0][4:].any()
+    plain, double = read[None]
+    torch.testing.assert_close(double, 2 * plain)
+    torch.testing.assert_close(read[1][0][:2], plain[:2] / 3)  # nine events
+    torch.testing.assert_close(read[1][1], 2**0.5 * read[1][0])
+    torch.testing.assert_close(read[9][0], plain)
+    torch.testing.assert_close(read[9][1][:2], 2**0.5 * plain[:2])
+    torch.testing.assert_close(read[12][1][:2], 2 * plain[:2] / 1.5**0.5)
+    assert not plain[4:].any()
 
 
 def test_the_memory_is_updated_by_one_gru() -> None:
@@ -178,3 +182,28 @@ def test_sam_stands_in_the_frame() -> None:
         state, v = _setting(branch)
         assert branch.attend(state, ask(v)).shape == v.shape
     assert not branch.ordered
+
+
+def test_gates_of_the_memory_start_with_their_bias() -> None:
+    """A cell without input and memory opens both gates by the bias alone."""
+    for bias in (1.0, 0.0):
+        branch = _branch(enhance=True, gate_bias=bias)
+        for cell in (branch.memory, branch.refine):
+            update = (cell.bias_ih + cell.bias_hh).chunk(3)[:2]
+            for gate in update:
+                torch.testing.assert_close(torch.sigmoid(gate), torch.full_like(gate, 0.7310586 if bias else 0.5))
+
+
+def test_the_output_goes_straight_into_the_tower() -> None:
+    """The released module: what the tower gets is the normalized output, without a layer or a gate between."""
+    branch = _branch(memory="fixed", into="tower", norm="none")
+    state, v = _setting(branch)
+    gates, memories = branch.read(state, v)
+    by_place = [
+        torch.relu(gate @ layer.weight[:, -9:].T + layer.bias)
+        for gate, layer in zip(gates, branch.places, strict=True)
+        if isinstance(layer, nn.Linear)
+    ]
+    torch.testing.assert_close(branch.extra(state, ask(v)), torch.cat([*by_place, *memories], dim=-1))
+    assert not branch.answers
+    assert branch.extra_width == 3 * (16 + BACKBONE.dim)

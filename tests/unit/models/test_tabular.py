@@ -96,7 +96,8 @@ def test_a_log_without_feedback_has_no_negatives_apart() -> None:
     config = SMALL.model_copy(update={"reads": ("length", "item")})
     model = build(config, BACKBONE, space, 0)
     assert isinstance(model, TabularRanker)
-    assert not model.apart
+    assert model.counts is not None
+    assert not model.counts.exposures
     assert 2 * (model.width - 1) == _trees(config).width - 1
 
 

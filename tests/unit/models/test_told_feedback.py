@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from kit import BACKBONE, CPU, make_items
+import torch
+from kit import BACKBONE, CPU, make_history, make_items
 
 from hisac_lab.config.model import ModelConfig
 from hisac_lab.config.train import TrainConfig
@@ -17,9 +19,13 @@ from hisac_lab.events.records import Prepared
 from hisac_lab.events.store import EventStore
 from hisac_lab.inference.loader import Loader, score
 from hisac_lab.models.catalog import build
+from hisac_lab.models.contract import Candidates, UserState
 from hisac_lab.models.din import DINConfig
+from hisac_lab.models.hisac import HiSACConfig
+from hisac_lab.models.path_votes import VotesConfig
 from hisac_lab.models.retrieval import SIMConfig
 from hisac_lab.ops.auc import auc
+from hisac_lab.testing.samples import lively
 from hisac_lab.training.loop import train
 
 KNOWN = 8  # items of a history, each once
@@ -55,3 +61,35 @@ def test_models_learn_from_the_feedback_of_an_earlier_event_of_the_same_item(con
         train(model, Loader(seen, CPU), Loader(unseen, CPU), settings, 0, "feedback")
         area = auc(unseen.labels.ravel(), score(model, Loader(unseen, CPU)).ravel())
         assert area > 0.9 if told else 0.45 < area < 0.55
+
+
+@pytest.mark.parametrize("vote", ["tree", "flat"])
+@pytest.mark.parametrize("route_by", ["events", "items", "leaves"])
+def test_what_was_disliked_does_not_vote(vote: Any, route_by: Any) -> None:
+    """HiSAC's agents, facts and values, and the votes of a path, are those of a history without these events."""
+    history, candidates = make_history([12, 9, 4]), torch.arange(9).view(3, 3)
+    feedback = torch.from_numpy(np.random.default_rng(0).integers(0, 3, history.items.shape)) * history.mask
+    heard = dataclasses.replace(history, feedback=feedback)
+    less = dataclasses.replace(heard, mask=heard.mask & (feedback != 1))
+    configs = (HiSACConfig(agents=4, vote=vote, route_by=route_by, path_votes=True), VotesConfig())
+    for config in configs:
+        answers = []
+        for votes_from, seen in (("positives", heard), ("all", less), ("all", heard)):
+            branch = lively(config.model_copy(update={"votes_from": votes_from}), SPACE).eval()
+            long = branch.long
+            assert long is not None
+            events = branch.embed(seen.items, seen.ages, seen.feedback)
+            state = UserState(long.encode(seen, events))
+            vectors = branch.encoder(candidates)
+            answers.append(long.attend(state, Candidates(candidates, vectors, vectors, branch.embed)))
+        torch.testing.assert_close(answers[0], answers[1])
+        assert not torch.allclose(answers[0], answers[2])
+
+
+def test_feedback_that_is_unknown_or_absent_votes() -> None:
+    history = make_history([6])
+    history = dataclasses.replace(history, feedback=history.feedback * (history.feedback != 1))
+    assert (history.feedback == 0).any()
+    assert torch.equal(history.voters(SPACE.first_voting("positives")).mask, history.mask)
+    assert SPACE.first_voting("positives") == 2
+    assert SPACE.first_voting("all") == dataclasses.replace(SPACE, feedback=None).first_voting("positives") == 0

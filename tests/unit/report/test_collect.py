@@ -17,7 +17,7 @@ def needed_files() -> Iterator[str]:
     for stage in ("acquire", "prepare", "embed", "tokenize", "codebook", "sweep", "evaluate", "abtest"):
         yield f"{stage}/manifest.json"
     yield from ("prepare/items.parquet", "embed/embeddings.npy", "codebook/item_nodes.npy", "codebook/vectors_0.npy")
-    yield from ("sweep/trials.csv", "train/new-0/manifest.json", "train/new-0/curve.jsonl")
+    yield from ("sweep/trials.csv", "sweep/best.json", "train/new-0/manifest.json", "train/new-0/curve.jsonl")
     yield from ("evaluate/metrics.json", "abtest/abtest.json")
 
 

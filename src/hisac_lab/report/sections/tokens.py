@@ -129,8 +129,8 @@ def _readings(facts: Facts) -> tuple[tuple[str, str], ...]:
     readings.append(
         (
             "Votes",
-            f"User {portrait.user} has {integer(portrait.behaviors)} behaviors, {integer(portrait.voting)} of items "
-            f"with an ID; {integer(len(portrait.agents))} agents hold {percent(portrait.covered)} of the votes, "
+            f"User {portrait.user} has {integer(portrait.behaviors)} behaviors, {integer(portrait.voting)} of them "
+            f"vote; {integer(len(portrait.agents))} agents hold {percent(portrait.covered)} of the votes, "
             f"{integer(cut)} votes were pruned.",
         )
     )

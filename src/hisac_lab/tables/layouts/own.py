@@ -103,10 +103,10 @@ def read_vectors(path: Path, ids: pd.Series[str]) -> Vectors:
         what = f"has {len(vectors)} rows, the item table has {len(ids)}"
         raise UserError(path, what, "give one vector per row of the item table", "rows")
     for begin in range(0, len(vectors), VECTOR_ROWS):
-        part = np.asarray(vectors[begin : begin + VECTOR_ROWS], np.float32)
-        finite = np.isfinite(part)
+        block = np.asarray(vectors[begin : begin + VECTOR_ROWS], np.float32)
+        finite = np.isfinite(block)
         if not finite.all():
             row, column = np.argwhere(~finite)[0]
-            what = f"item {ids.iloc[begin + row]!r} has the value {part[row, column]}"
+            what = f"item {ids.iloc[begin + row]!r} has the value {block[row, column]}"
             raise UserError(path, what, "fix the vector of that item", f"row {begin + row}, column {column}")
-        yield ids.iloc[begin : begin + VECTOR_ROWS].tolist(), part
+        yield ids.iloc[begin : begin + VECTOR_ROWS].tolist(), block

@@ -96,11 +96,11 @@ def _blocks(weeks: dict[int, Path], folder: Path, kind: str) -> Iterator[Block]:
 
 def _items_of(weeks: list[Path]) -> Array:
     """Ids of all items shown, rising; (n,) uint64."""
-    found = np.zeros(0, np.uint64)
+    ids = np.zeros(0, np.uint64)
     for path in weeks:
         for _, batch in batches(path, [ID], BATCH_ROWS):
-            found = np.union1d(found, _numbers(batch, ID))
-    return found
+            ids = np.union1d(ids, _numbers(batch, ID))
+    return ids
 
 
 def _lengths(path: Path) -> tuple[Array, Array]:
@@ -141,11 +141,11 @@ def _vectors(path: Path, seen: Array) -> Vectors:
                 if len(shape) != 2 or shape[0] != len(names) or by_column or kind.kind != "f":
                     raise ValueError(f"{VECTOR} of shape {shape} and type {kind} is no row of numbers per {ID}")
                 for begin in range(0, shape[0], VECTOR_ROWS):
-                    some = names[begin : begin + VECTOR_ROWS]
-                    data = stream.read(len(some) * shape[1] * kind.itemsize)
-                    vectors = np.frombuffer(data, kind).reshape(len(some), shape[1])
-                    shown = np.isin(some, seen)
+                    ids = names[begin : begin + VECTOR_ROWS]
+                    data = stream.read(len(ids) * shape[1] * kind.itemsize)
+                    vectors = np.frombuffer(data, kind).reshape(len(ids), shape[1])
+                    shown = np.isin(ids, seen)
                     if shown.any():
-                        yield some[shown].astype(str).tolist(), vectors[shown].astype(np.float32)
+                        yield ids[shown].astype(str).tolist(), vectors[shown].astype(np.float32)
     except (zipfile.BadZipFile, KeyError, ValueError, EOFError) as error:
         raise UserError(path, f"is no archive of {ID} and {VECTOR} ({error})", HINT) from error

@@ -1,4 +1,4 @@
-"""The command's own door."""
+"""The name of the user."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from hisac_lab.cli.main import name_the_user
+from hisac_lab.cli.user import name_the_user
 
 
 def test_a_user_without_an_entry_has_a_name_and_a_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
