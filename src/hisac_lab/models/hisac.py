@@ -144,6 +144,7 @@ GOLDEN = HiSACConfig(
     decay_rate=0.01815,
     reader="attention",
     heads=4,
+    soft_counts=False,
     depth=3,
     agents=16,
     breadth=0.7,
@@ -204,6 +205,7 @@ class HiSACBranch(RoutedBranch):
         "hisac-by-leaves-fading-by-a-power": HiSACConfig(agents=8, route_by="leaves", decay="power", decay_rate=0.5),
         "hisac-with-path-votes": PAPER.model_copy(update={"agents": 8, "path_votes": True, "exposures": True}),
         "hisac-sums-of-fading-votes": PAPER.model_copy(update={"agents": 8, "sums": True, "vote_half_life": 20.0}),
+        "hisac-soft-counts": HiSACConfig(agents=8, heads=2, soft_counts=True, sums=True, path_votes=True),
         "hisac-beside-counts": HiSACConfig(agents=8, counts=VotesConfig(half_lives=(7.0,), into="tower")),
         "hisac-beside-gated-counts": HiSACConfig(agents=8, counts=VotesConfig(books=("flat_6",)), sums=True),
         "hisac-shuffled": HiSACConfig(agents=8, ids="shuffled", decay="none"),
@@ -301,15 +303,16 @@ class HiSACBranch(RoutedBranch):
         return state if self.counts is None else state | self.counts.encode(history, events)
 
     def attend(self, state: UserState, candidates: Candidates) -> Tensor:
-        """Multi-head target attention over the agents, and what else the settings ask for; (R, C, D)."""
+        """Multi-head target attention over the agents, and what else is asked for; (R, C, D + `soft_counts`)."""
         gaps = self.gaps(state["nodes"], candidates.items) if self.asks_distance else None
         out = self.reader.read(candidates.vectors, state.tensors.get("keys"), state["values"], state["bias"], gaps)
+        beside = (0, self.soft_counts)
         if self.sums is not None and gaps is not None:
-            out = out + self.sums(gaps, state["counts"]).to(out.dtype)
+            out = out + nn.functional.pad(self.sums(gaps, state["counts"]), beside).to(out.dtype)
         if self.path is not None:
-            out = out + self.path.attend(state.tensors, candidates.items).to(out.dtype)
+            out = out + nn.functional.pad(self.path.attend(state.tensors, candidates.items), beside).to(out.dtype)
         if self.counts is not None and self.counts.answers:
-            out = out + self.counts.attend(state, candidates).to(out.dtype)
+            out = out + nn.functional.pad(self.counts.attend(state, candidates), beside).to(out.dtype)
         return out
 
     def extra(self, state: UserState, candidates: Candidates) -> Tensor:

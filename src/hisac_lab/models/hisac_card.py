@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hisac_lab.models.contract import CardLine
+from hisac_lab.models.contract import SOFT_COUNTS, CardLine
 
 CARD = (
     CardLine(
@@ -209,6 +209,7 @@ CARD = (
         "docs/papers/hisac.md#additions-of-ours",
         "test_a_candidate_is_told_the_votes_of_its_own_path",
     ),
+    SOFT_COUNTS,
     CardLine(
         "the counts of the kind votes stand beside the agents (setting `counts`, none by default)",
         "inferred",

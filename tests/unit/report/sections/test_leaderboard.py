@@ -6,7 +6,7 @@ import json
 import re
 from pathlib import Path
 
-from finished import NAMES, Built, build, edit, texts
+from finished import NAMES, Built, build, edit, texts, write_run
 
 from hisac_lab.base.stages import Artifacts
 from hisac_lab.report.words import is_sure
@@ -52,6 +52,18 @@ def test_costs_far_apart_stand_on_a_logarithmic_axis(inputs: Artifacts, tmp_path
     models["new"]["cost"]["candidate_macs"] *= 20
     edit(inputs.evaluate / "metrics.json", models=models)
     assert "Multiply-adds per candidate, logarithmic" in texts(build(inputs, tmp_path)[3]["quality_and_cost"])
+
+
+def test_what_costs_nothing_stands_left_of_a_logarithmic_axis(inputs: Artifacts, tmp_path: Path) -> None:
+    models = json.loads((inputs.evaluate / "metrics.json").read_text())["models"]
+    models["free"] = json.loads(json.dumps(models["new"]))
+    models["free"]["cost"] |= {"state_bytes": 0, "candidate_macs": 0}
+    models["new"]["cost"]["state_bytes"] *= 20
+    edit(inputs.evaluate / "metrics.json", models=models)
+    write_run(inputs.train, "free", 0, 0.71)
+    shown = texts(build(inputs, tmp_path)[3]["quality_and_state"])
+    assert "Bytes of user state, logarithmic" in shown
+    assert "0" in shown
 
 
 def test_what_is_undefined_is_a_dash_with_its_reason_and_who_is_left_out_is_said(
