@@ -54,6 +54,12 @@ CARD = (
         "test_budgets_multiply_to_at_most_the_agents",
     ),
     CardLine(
+        "places that the budgets leave free go to the leaves with most votes of all (switch `fill`)",
+        "inferred",
+        "docs/papers/hisac.md#additions-of-ours",
+        "test_free_places_go_to_the_leaves_with_most_votes",
+    ),
+    CardLine(
         "an agent is the sum of its path's codewords",
         "stated",
         "docs/papers/hisac.md#agents",
