@@ -37,8 +37,8 @@ def count(model: Ranker, loader: Loader) -> ServingCost:
             model.score(state, candidates, model.no_context(candidates))
         # The encoder's table of items is the same for any number of candidates: a server keeps it. Here it has one
         # row, or all of them in a catalog no larger than the slate (see `ItemEncoder`).
-        catalog, width = model.encoder.semantic.shape
-        table = width * model.backbone.dim * (catalog if candidates.numel() >= catalog else 1)
+        catalog = len(model.encoder.semantic)
+        table = model.encoder.width * model.backbone.dim * (catalog if candidates.numel() >= catalog else 1)
         candidate.append((counter.get_total_flops() / 2 - table) / CANDIDATES)
         state_bytes.append(state.bytes)
     return ServingCost(
