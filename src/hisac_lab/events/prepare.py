@@ -30,10 +30,10 @@ from hisac_lab.tables.read import UNIT_SECONDS
 
 LATER = {
     PrepareConfig: ("items_without_text", "negatives_window", "new_items", "label_delay", "half_lives"),
-    ColumnsConfig: ("decimal", "label_values"),
+    ColumnsConfig: ("decimal", "label_values", "numbers"),
 }
 """Settings that came later: at their defaults no protocol names them."""
-ITEM_FILES = ("items.parquet", "item_fields.npy", "vectors.npy", "users.parquet")
+ITEM_FILES = ("items.parquet", "item_fields.npy", "item_numbers.npy", "vectors.npy", "users.parquet")
 
 
 def prepare(config: PrepareConfig, *, ingested: Path, shards: list[Path], out: Path) -> None:
@@ -86,6 +86,7 @@ def prepare(config: PrepareConfig, *, ingested: Path, shards: list[Path], out: P
         time_unit=config.time_unit,
         history_limit=config.history_limit,
         fields=facts.fields,
+        **({"numbers": facts.numbers} if facts.numbers else {}),
         extras=facts.extras,
         cuts=cuts,
         splits=splits,

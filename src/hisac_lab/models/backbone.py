@@ -22,10 +22,11 @@ from hisac_lab.ops.select import take_rows
 
 
 class ItemEncoder(nn.Module):
-    """Item id, categorical fields and the frozen semantic vector, projected and summed to one vector of width D."""
+    """Item id, fields, numbers and the frozen semantic vector, projected and summed to one vector of width D."""
 
     semantic: Tensor
     fields: Tensor
+    numbers: Tensor
 
     def __init__(self, items: ItemSpace, dim: int, table_mb: float | None = None) -> None:
         super().__init__()
@@ -36,6 +37,12 @@ class ItemEncoder(nn.Module):
             draw(table)
         self.register_buffer("semantic", items.semantic)
         self.register_buffer("fields", items.fields)
+        self.measure: nn.Linear | None = None
+        if items.numbers is not None:
+            with torch.random.fork_rng([]):  # all other weights start as in a model that is told no numbers
+                self.measure = nn.Linear(items.numbers.shape[1], dim, bias=False)
+                nn.init.normal_(self.measure.weight, std=0.02)
+            self.register_buffer("numbers", items.numbers)
 
     def forward(self, items: Tensor) -> Tensor:
         """Item numbers of any shape to (..., D); each distinct item is computed once.
@@ -54,9 +61,14 @@ class ItemEncoder(nn.Module):
 
     def cost(self, items: Tensor) -> int:
         """Multiply-adds of encoding these items."""
-        catalog, width = self.semantic.shape
+        catalog = len(self.semantic)
         rows = catalog if items.numel() >= catalog else len(torch.unique(items))
-        return rows * width * self.ids.embedding_dim
+        return rows * self.width * self.ids.embedding_dim
+
+    @property
+    def width(self) -> int:
+        """Frozen numbers of an item that are projected."""
+        return self.semantic.shape[1] + (0 if self.measure is None else self.measure.in_features)
 
     def _encode(self, items: Tensor | slice) -> Tensor:
         embedding = every(self.ids) if isinstance(items, slice) else self.ids(items)
@@ -64,6 +76,8 @@ class ItemEncoder(nn.Module):
         vector: Tensor = embedding + self.project(frozen)
         for column, table in enumerate(self.tables):
             vector = vector + table(self.fields[items, column])
+        if self.measure is not None:
+            vector = vector + self.measure(self.numbers if isinstance(items, slice) else take_rows(self.numbers, items))
         return vector
 
 
@@ -146,8 +160,8 @@ class Ranker(nn.Module):
 
         It has one row, or all of them in a catalog no larger than the slate (see `ItemEncoder`); a server keeps it.
         """
-        rows, width = self.encoder.semantic.shape
-        return width * self.backbone.dim * (rows if slate >= rows else 1)
+        rows = len(self.encoder.semantic)
+        return self.encoder.width * self.backbone.dim * (rows if slate >= rows else 1)
 
     def agents(self, history: History) -> Agents | None:
         """What can be counted offline for these histories (see `LongBranch.agents`)."""

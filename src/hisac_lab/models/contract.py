@@ -149,6 +149,7 @@ class ItemSpace:
         codebook: The global hierarchical codebook, with the flat ones beside it.
         feedback: Levels of the log's feedback; None where it has none.
         context: What the log gives for the context of a request.
+        numbers: Their numeric columns, standardized; (items, N') float32. None: they have none.
     """
 
     semantic: Tensor
@@ -157,6 +158,7 @@ class ItemSpace:
     codebook: Codebook
     feedback: Levels | None = None
     context: ContextFacts = field(default_factory=ContextFacts)
+    numbers: Tensor | None = None
 
     @property
     def routed(self) -> Tensor:
@@ -176,6 +178,7 @@ class ItemSpace:
             "routed_width": None if self.codebook.item_vectors is None else self.codebook.item_vectors.shape[1],
             **({"flat": flat} if flat else {}),
             **({} if self.feedback is None else {"feedback": self.feedback.facts()}),
+            **({} if self.numbers is None else {"numbers": self.numbers.shape[1]}),
             **({} if self.context == ContextFacts() else {"context": self.context.facts()}),
         }
 
@@ -191,6 +194,7 @@ class ItemSpace:
         flat: Mapping[str, int] = MappingProxyType({}),
         feedback: dict[str, Any] | None = None,
         context: Mapping[str, Any] = MappingProxyType({}),
+        numbers: int = 0,
     ) -> ItemSpace:
         """A space of zeros, to be filled by a state dict."""
         book = Codebook(
@@ -211,7 +215,8 @@ class ItemSpace:
         fields = torch.zeros(items, len(field_sizes), dtype=torch.int64)
         known = None if feedback is None else Levels.model_validate(feedback)
         facts = ContextFacts.model_validate(dict(context))
-        return cls(torch.zeros(items, width), fields, tuple(field_sizes), book, known, facts)
+        empty = torch.zeros(items, numbers) if numbers else None
+        return cls(torch.zeros(items, width), fields, tuple(field_sizes), book, known, facts, empty)
 
     def first_voting(self, votes_from: VotesFrom) -> int:
         """The lowest level of feedback whose events vote; 0: all do."""
