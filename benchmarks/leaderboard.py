@@ -3,6 +3,7 @@
     python benchmarks/leaderboard.py long-world [--write]
     python benchmarks/leaderboard.py long-world --sizes 0.008,0.03,0.1 [--write]
     python benchmarks/leaderboard.py long-world --tune 8
+    python benchmarks/leaderboard.py kuairand-27k --data /data/KuaiRand-27K [--write]
 
 Takes benchmarks/leaderboards/NAME.yaml, settings that differ from the defaults or, where it names another such file in
 `like`, from that one, and runs the project's own graph with them in .work/leaderboards/NAME, a copy of this working
@@ -55,9 +56,16 @@ def merged(base: Any, changes: Any) -> Any:
     }
 
 
-def settings(name: str) -> dict[str, Any]:
-    """All settings of a leaderboard; what is tuned, of the models that it has."""
+def settings(name: str, data: Path | None = None) -> dict[str, Any]:
+    """All settings of a leaderboard; what is tuned, of the models that it has.
+
+    Args:
+        name: Of the leaderboard.
+        data: The download, where the data set has to be fetched by hand.
+    """
     found = _written(name)
+    if data is not None:
+        found["acquire"]["path"] = str(data.resolve())
     for other in ("curve", "tune"):
         found.pop(other, None)
     tuned, models = found["experiment"].get("tuned", {}), found["experiment"]["models"]
@@ -65,20 +73,20 @@ def settings(name: str) -> dict[str, Any]:
     return found
 
 
-def untuned(name: str) -> dict[str, Any]:
+def untuned(name: str, data: Path | None = None) -> dict[str, Any]:
     """The same with nothing tuned."""
-    found = settings(name)
+    found = settings(name, data)
     return found | {"experiment": found["experiment"] | {"tuned": {}}}
 
 
-def settings_of_size(name: str, share: float) -> dict[str, Any]:
+def settings_of_size(name: str, share: float, data: Path | None = None) -> dict[str, Any]:
     """All settings of a leaderboard's chief models with a share of the training requests.
 
     Raises:
         SystemExit: The leaderboard names no chief models.
     """
     curve = _part(name, "curve", "name its chief models there")
-    chosen: dict[str, Any] = merged(merged(settings(name), curve), {"prepare": {"keep": {"train": share}}})
+    chosen: dict[str, Any] = merged(merged(settings(name, data), curve), {"prepare": {"keep": {"train": share}}})
     return chosen
 
 
@@ -140,13 +148,13 @@ def run_graph(folder: Path, chosen: dict[str, Any], targets: Sequence[str] = (),
         sys.exit(f"{folder}: the graph ended with {code}; its logs are in {folder / 'logs'}")
 
 
-def run_sizes(name: str, shares: Sequence[float], cores: str) -> list[str]:
+def run_sizes(name: str, shares: Sequence[float], cores: str, data: Path | None = None) -> list[str]:
     """Runs the chief models at every size, the smallest first; a page with one table."""
     cells: dict[str, list[str]] = {}
     columns = ["model"]
     for share in sorted(shares):
         folder = ROOT / ".work" / "leaderboards" / f"{name}-{share:g}"
-        run_graph(folder, settings_of_size(name, share), cores=cores)
+        run_graph(folder, settings_of_size(name, share, data), cores=cores)
         scores = Scores.open(folder / "artifacts" / "evaluate")
         requests = Prepared.open(folder / "artifacts" / "prepare").splits["train"].requests
         columns.append(f"{requests:,} requests")
@@ -162,10 +170,10 @@ def run_sizes(name: str, shares: Sequence[float], cores: str) -> list[str]:
     return [*head, *table(columns, [[model, *row] for model, row in cells.items()]), ""]
 
 
-def run_board(name: str, cores: str) -> list[str]:
+def run_board(name: str, cores: str, data: Path | None = None) -> list[str]:
     """Runs the whole leaderboard; its report, with the trials and with times of this machine."""
     folder = ROOT / ".work" / "leaderboards" / name
-    run_graph(folder, settings(name), cores=cores)
+    run_graph(folder, settings(name, data), cores=cores)
     page = (folder / "reports" / "report.md").read_text().rstrip("\n").split("\n")
     return [*page, *trials_of(name), *times_of(folder), ""]
 
@@ -204,9 +212,9 @@ def times_of(folder: Path) -> list[str]:
     return ["", "## Times", "", note, "", *table(head, rows)]
 
 
-def run_tuning(name: str, number: int, cores: str) -> Path:
+def run_tuning(name: str, number: int, cores: str, data: Path | None = None) -> Path:
     """Tries settings for every model of the leaderboard; the file of what was chosen."""
-    folder, chosen = ROOT / ".work" / "leaderboards" / name, untuned(name)
+    folder, chosen = ROOT / ".work" / "leaderboards" / name, untuned(name, data)
     grid = _part(name, "tune", "give the values to try")
     run_graph(folder, chosen, ("artifacts/codebook", "artifacts/instances"), cores)
     workers = (os.cpu_count() or 1) if cores == "all" else int(cores)
@@ -220,19 +228,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("name", choices=names())
     parser.add_argument("--cores", default="all")
+    parser.add_argument("--data", type=Path, help="the download of a set that has to be fetched by hand")
     parser.add_argument("--sizes", metavar="SHARE,SHARE", help="shares of the training requests")
     parser.add_argument("--tune", type=int, metavar="TRIALS", help="of each model, in the validation period")
     parser.add_argument("--write", action="store_true")
     options = parser.parse_args()
     if options.tune:
-        print(f"tuned: {run_tuning(options.name, options.tune, options.cores).relative_to(ROOT)}")
+        print(f"tuned: {run_tuning(options.name, options.tune, options.cores, options.data).relative_to(ROOT)}")
         return
     name, command = options.name, f"python benchmarks/leaderboard.py {options.name}"
     if options.sizes:
         name, command = f"{name}-sizes", f"{command} --sizes {options.sizes}"
-        page = run_sizes(options.name, [float(share) for share in options.sizes.split(",")], options.cores)
+        page = run_sizes(
+            options.name, [float(share) for share in options.sizes.split(",")], options.cores, options.data
+        )
     else:
-        page = run_board(options.name, options.cores)
+        page = run_board(options.name, options.cores, options.data)
     made = f"<!-- Made by `{command} --write` from benchmarks/leaderboards/{options.name}.yaml -->"
     kept = ROOT / ("reports" if options.write else ".work") / "leaderboards" / f"{name}.md"
     kept.parent.mkdir(parents=True, exist_ok=True)

@@ -117,12 +117,10 @@ def try_one(folder: Path, settings: dict[str, Any], model: str, trial: Tuned) ->
     items = load_items(prepared=made.prepare, embedded=made.embed, codebook=made.codebook)
     store, seed = EventStore.open(made.prepare), params.experiment.seeds[0]
     built = build(config, backbone, items, seed)
-    loaders = [
-        Loader.of(built, Requests.of(store, store.samples(split), section.max_candidates), runtime, made.instances)
-        for split in ("train", "valid")
-    ]
+    requests = [Requests.of(store, store.samples(split), section.max_candidates) for split in ("train", "valid")]
+    train_loader, valid_loader = (Loader.of(built, part, runtime, made.instances) for part in requests)
     what = f"tune {model} " + (", ".join(f"{name} {value}" for name, value in trial.items()) or "as the board has it")
-    progress = train(built, *loaders, section, seed, what, kept.with_suffix(""))
+    progress = train(built, train_loader, valid_loader, section, seed, what, kept.with_suffix(""))
     write_json(kept, {"valid_auc": round(progress.best_auc, 6), "trial": trial})
     return round(progress.best_auc, 6)
 
@@ -139,10 +137,10 @@ def tune(folder: Path, settings: dict[str, Any], grid: dict[str, list[Any]], num
     """
     trials, models = draw(grid, number), settings["experiment"]["models"]
     pairs = list(itertools.product(models, trials))
-    columns = [[folder] * len(pairs), [settings] * len(pairs), *zip(*pairs, strict=True)]
     if workers == 1:
-        aucs = list(map(try_one, *columns))
+        aucs = [try_one(folder, settings, model, trial) for model, trial in pairs]
     else:
         with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-            aucs = list(pool.map(try_one, *columns))
+            jobs = [pool.submit(try_one, folder, settings, model, trial) for model, trial in pairs]
+            aucs = [job.result() for job in jobs]
     return Trials(trials, {name: aucs[at * len(trials) : (at + 1) * len(trials)] for at, name in enumerate(models)})

@@ -9,6 +9,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -164,7 +165,8 @@ def score_or_recall(evaluator: Evaluator, work: Path | None, run: Path, first: b
     scores = evaluator.score(run, first)
     facts = {"calibration": scores.calibration.facts(), "cost": scores.cost and scores.cost.facts()}
     buffer = io.BytesIO()
-    np.savez(buffer, **{**scores.series, FACTS: np.array(json.dumps(facts))})
+    arrays: dict[str, Any] = {**scores.series, FACTS: np.array(json.dumps(facts))}
+    np.savez(buffer, **arrays)
     write_file(path, buffer.getvalue())
     return scores
 

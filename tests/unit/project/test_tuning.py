@@ -32,7 +32,7 @@ tuning: ModuleType = __import__("tuning")
 leaderboard: ModuleType = __import__("leaderboard")
 sys.path.remove(str(BENCHMARKS))
 
-GRID = {"learning_rate": [0.001, 0.01], "batch_requests": [8, 16, 32], "dim": [8, 16]}
+GRID: dict[str, list[Any]] = {"learning_rate": [0.001, 0.01], "batch_requests": [8, 16, 32], "dim": [8, 16]}
 BOARDS = leaderboard.names()
 
 
@@ -100,10 +100,9 @@ def test_a_trial_is_a_training_and_is_kept(
     for dim, batch in ((16, 128), (8, 64)):
         config = TrainConfig(epochs=1, batch_requests=batch)
         model = build(DINConfig(whole_history=False), BackboneConfig(dim=dim), items, 0)
-        loaders = [
-            Loader(Requests.of(store, store.samples(split), config.max_candidates), CPU) for split in ("train", "valid")
-        ]
-        expected.append(round(train(model, *loaders, config, 0, "by hand").best_auc, 6))
+        requests = [Requests.of(store, store.samples(split), config.max_candidates) for split in ("train", "valid")]
+        learned, judged = (Loader.of(model, part, CPU) for part in requests)
+        expected.append(round(train(model, learned, judged, config, 0, "by hand").best_auc, 6))
     assert found.valid_auc == {"din_50": expected}
 
     def again(*args: object) -> None:

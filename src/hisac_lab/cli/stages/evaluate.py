@@ -19,8 +19,9 @@ def run() -> None:
     compute = load_section("compute", ComputeConfig)
     runs = len(experiment.models) * len(experiment.seeds)
     workers = min(runs, int(os.environ.get("HISAC_LAB_THREADS") or os.cpu_count() or 1))
-    key = [part.model_dump(mode="json") for part in (config, compute)]
-    key += [sha256_tree(ARTIFACTS.prepare), sha256_tree(ARTIFACTS.instances), OURS.digest(__name__)]
+    settings = [part.model_dump(mode="json") for part in (config, compute)]
+    inputs = [sha256_tree(path) for path in (ARTIFACTS.prepare, ARTIFACTS.instances)]
+    key = [settings, inputs, OURS.digest(__name__)]
     with stage_output(ARTIFACTS.evaluate) as out:
         evaluate(
             config,
