@@ -29,6 +29,8 @@ TINY: dict[str, Any] = {
     "tokenize.limits.min_occupancy": 0.0,
     "tokenize.limits.max_bucket_share": 1.0,
     "experiment.seeds": [0],
+    "experiment.models": ["din_50", "mean", "hisac"],
+    "models.mean": {"kind": "mean"},
     "backbone.dim": 8,
     "backbone.tower": [16],
     "sweep.trials": 2,

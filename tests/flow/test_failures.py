@@ -51,7 +51,7 @@ def test_t8_killed_runs_are_repaired_by_a_plain_second_start(lab: Lab, base: Lab
     moments = random.Random(8)
     doors = [("snakemake", "--cores", "2"), ("dvc", "repro"), ("snakemake", "--cores", "2"), ("dvc", "repro")]
     for door in doors:
-        kill_after(lab, moments.uniform(4, 16), *door)
+        kill_after(lab, moments.uniform(4, 12), *door)
     lab.snakemake("--cores", "1")
     assert lab.hashes() == base.hashes()
     assert lab.both_idle()

@@ -31,7 +31,7 @@ def test_the_model_of_the_readme_is_one_file_and_trains_alone(lab: Lab) -> None:
     before = lab.hashes()
     assert len(apply_blocks(lab, "Add a model")) == 1
     assert lab.snakemake() == ["code"]
-    lab.set(**{"models.max": {"kind": "max"}, "experiment.models": ["din_50", "din_whole", "hisac", "max"]})
+    lab.set(**{"models.max": {"kind": "max"}, "experiment.models": ["din_50", "mean", "hisac", "max"]})
     wanted = ["abtest", "evaluate", "register", "report", "train_max_0"]
     assert lab.planned() == wanted
     computed = lab.snakemake()

@@ -50,7 +50,7 @@ def test_t3_a_parameter_reruns_exactly_what_is_below_it(lab: Lab, base: Lab, tmp
 
 def test_t3_a_model_parameter_reruns_that_model_alone(lab: Lab) -> None:
     lab.set(**{"models.din_50.whole_history": True})
-    targets = [f"artifacts/train/{name}-0" for name in ("din_50", "din_whole", "hisac")]
+    targets = [f"artifacts/train/{name}-0" for name in ("din_50", "mean", "hisac")]
     assert lab.snakemake(*targets, "--cores", "2") == ["code", "train@din_50-0"]
 
 
