@@ -116,9 +116,8 @@ def train(
         say(f"{what}: {warning}")
     per_epoch = len(epoch_order(requests.lengths, config.batch_requests, seed, 0))
     checks = min(config.checks_per_epoch, per_epoch)
-    total = per_epoch * config.epochs
+    first, total = progress.step, per_epoch * config.epochs
     batches: list[Array] = []
-    first = progress.step
     meter = ThroughputMeter(requests)
     steps: Iterable[int] = range(first, total)
     if group.is_main:

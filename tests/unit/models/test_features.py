@@ -21,6 +21,7 @@ from hisac_lab.inference.sides import CandidateContext
 from hisac_lab.models.catalog import build
 from hisac_lab.models.contract import ItemSpace
 from hisac_lab.models.features import UserFeatures, moments
+from hisac_lab.models.tabular import TabularConfig
 from hisac_lab.testing.samples import LEVELS
 from hisac_lab.training.loop import standardize
 
@@ -45,7 +46,11 @@ def test_the_rate_is_the_smoothed_share_of_positives_among_known_feedback() -> N
     assert UserFeatures(("rate",), FACTS, None).width == 0
 
 
-@pytest.mark.parametrize("name", sorted(EVERY))
+TOWERS = sorted(name for name, config in EVERY.items() if not isinstance(config, TabularConfig))
+"""Models with a tower; those that read columns have tests of their own."""
+
+
+@pytest.mark.parametrize("name", TOWERS)
 def test_context_reaches_the_scores_and_the_gradients_of_every_model(name: str) -> None:
     model, history = build(EVERY[name], FULL, SPACE, 0).eval(), make_history([6, 0])
     candidates = torch.arange(6).view(2, 3)
