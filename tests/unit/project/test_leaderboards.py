@@ -1,0 +1,93 @@
+"""The published leaderboards: settings that the graph takes, sizes, and the short run of long histories."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import outputs
+import pytest
+from scripts import BENCHMARKS, load
+
+from hisac_lab.cli.params import Params
+from hisac_lab.evaluation.records import Scores
+
+BOARDS = sorted(path.stem for path in (BENCHMARKS / "leaderboards").glob("*.yaml") if not path.stem.endswith(".tuned"))
+
+
+@pytest.mark.parametrize("name", BOARDS)
+def test_a_leaderboard_has_settings_the_graph_takes(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    params = Params.model_validate_json(json.dumps(load("leaderboard", monkeypatch).settings(name)))
+    assert len(params.experiment.seeds) >= 5
+    assert params.evaluate.reference in params.experiment.models
+
+
+def test_a_leaderboard_like_another_takes_its_settings_but_its_own_models(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = load("leaderboard", monkeypatch).settings
+    one, other = settings("gcc-changelog"), settings("gcc-changelog-random")
+    assert other["tokenize"]["method"] == "random"
+    assert other["tokenize"]["widths"] == one["tokenize"]["widths"]
+    assert other["prepare"] == one["prepare"]
+    assert set(other["models"]) == {"din_50", "hisac", "hisac_path"}
+    assert "like" not in other
+
+
+def test_gcc_changelogs_main_board_is_matched_and_the_old_negatives_have_their_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    settings = load("leaderboard", monkeypatch).settings
+    main, old = settings("gcc-changelog"), settings("gcc-changelog-uniform")
+    assert (main["prepare"]["negatives_by"], main["prepare"]["new_items"]) == ("matched", "drop")
+    assert (old["prepare"]["negatives_by"], old["prepare"]["new_items"]) == ("uniform", "keep")
+    assert old["experiment"] == main["experiment"]
+
+
+def test_chief_models_at_every_size_stand_in_one_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    leaderboard = load("leaderboard", monkeypatch)
+    monkeypatch.setattr(leaderboard, "ROOT", tmp_path)
+
+    def run_graph(folder: Path, chosen: dict[str, Any], cores: str) -> None:
+        params = Params.model_validate_json(json.dumps(chosen))
+        share = params.prepare.keep.train
+        assert params.evaluate.reference in params.experiment.models
+        models = {name: outputs.model_scores(0.7 + share, 0.0) for name in params.experiment.models}
+        for stage in ("evaluate", "prepare"):
+            (folder / "artifacts" / stage).mkdir(parents=True)
+        Scores.of({"models": models, "slices": {}}, folder).save(folder / "artifacts" / "evaluate")
+        split = {"samples": 9, "users": 2, "positive_share": 0.5, "from": 0, "to": 1}
+        split |= {"requests": round(400_000 * share)} | {f"history_p{q}": q for q in (10, 50, 90, 99)}
+        outputs.save_prepared(folder / "artifacts" / "prepare", splits={"train": split})
+
+    monkeypatch.setattr(leaderboard, "run_graph", run_graph)
+    page = leaderboard.run_sizes("long-world", [0.03, 0.008], "1")
+    head, _, first, *rest = [line for line in page if line.startswith("|")]
+    assert [cell.strip() for cell in head.split("|")[1:-1]] == ["model", "3,200 requests", "12,000 requests"]
+    cells = ["din_50", "0.7080 [0.6980, 0.7180]", "0.7300 [0.7200, 0.7400]"]
+    assert [cell.strip() for cell in first.split("|")[1:-1]] == cells
+    assert len(rest) == 4
+
+
+def test_the_short_run_is_a_small_long_world_with_every_kind_there_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    short = load("long_run", monkeypatch)
+    params = Params.model_validate_json(json.dumps(short.small_board()))
+    assert params.acquire.world.preset == "long"
+    assert set(params.experiment.models) == {name for name, one in short.MODELS.items() if one["kind"] in short.KINDS}
+    assert params.experiment.seeds == (0,)
+
+    def run_graph(folder: Path, chosen: dict[str, Any], targets: tuple[str, ...], cores: str) -> None:
+        assert targets == ("artifacts/evaluate",)
+        models = {name: outputs.model_scores(0.71234, 0.0) for name in chosen["experiment"]["models"]}
+        (folder / "artifacts" / "evaluate").mkdir(parents=True)
+        Scores.of({"models": models, "slices": {}}, folder).save(folder / "artifacts" / "evaluate")
+
+    monkeypatch.setattr(short, "run_graph", run_graph)
+    monkeypatch.setattr(short, "FOLDER", tmp_path)
+    assert short.auc_long()["hisac_auc_long"] == 0.7123
+
+
+def test_a_board_without_chief_models_has_no_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(SystemExit, match=r"movielens\.yaml has no `curve`"):
+        load("leaderboard", monkeypatch).settings_of_size("movielens", 0.1)
