@@ -12,6 +12,7 @@ from machine import typical_seconds
 from pages import Outcome
 from torch import Tensor
 
+from hisac_lab.codebook.counting import Election
 from hisac_lab.codebook.votes import vote
 from hisac_lab.ops.jagged import distinct
 from hisac_lab.ops.select import take_rows
@@ -74,10 +75,10 @@ def votes_on_processor(lab: Lab) -> Outcome:
     """`vote`: what trains and serves; events go to the processor and agents come back."""
     leaves, mask, parents = histories(lab)
     size = len(parents[-1])
-    every = vote(leaves, mask, parents, (size,), "flat")
+    every = vote(leaves, mask, parents, Election((size,), "flat"))
     same(dense(every.nodes, every.votes, size), counted(lab))
     name = "vote, 64 agents: counted on the processor, copies with it"
-    work = partial(vote, leaves, mask, parents, (16, 2, 2), "tree")
+    work = partial(vote, leaves, mask, parents, Election((16, 2, 2)))
     return row(lab, name, work, moved(leaves, 64), leaves.numel(), "an event", "votes_on_processor")
 
 

@@ -44,9 +44,11 @@ HALF_LIVES, HISTORIES, AT_ONCE = (1.0, 7.0, 30.0, 90.0), 512, 32  # of counting 
 STEPS = {"deepctr": 3, "rechub": 3}  # of one turn; ours are cheaper and take more
 OUR_STEPS = 10
 DIN, HISAC = {"kind": "din"}, {"kind": "hisac"}
+FROZEN = HISAC | {"score": "frozen", "facts": True, "pruned": "routed", "sums": True}
 OURS: dict[str, dict[str, Any]] = {
     "din": DIN,
     "hisac": HISAC,
+    "hisac, frozen": FROZEN,
     "hisac, paper": HISAC | {"score": "learned", "facts": False, "pruned": "dropped"},
     "hisac by items": HISAC | {"route_by": "items"},
     "hisac by leaves": HISAC | {"route_by": "leaves"},
@@ -131,6 +133,7 @@ def ratios(
         "din_vs_deepctr": round(spent["deepctr"] / spent["din"], 2),
         "din_vs_rechub": round(spent["rechub"] / spent["din"], 2),
         "hisac_samples_per_cpu_second": round(samples / spent["hisac"]),
+        "hisac_frozen_samples_per_cpu_second": round(samples / spent["hisac, frozen"]),
         "cached_time_ratio_10k_1k": round(serving["hisac", LONG].cached / serving["hisac", LENGTH].cached, 3),
         "hisac_vs_din_time_10k": round(serving["hisac", LONG].cold / serving["din", LONG].cold, 4),
         "votes_half_lives_per_second": round(votes),
@@ -152,6 +155,7 @@ def report(
         "rechub": f"torch-rechub {pinned('rechub')}, DIN",
         "din": "ours: din, whole history",
         "hisac": "ours: hisac",
+        "hisac, frozen": "ours: hisac, frozen score, all facts, sums",
         "hisac, paper": "ours: hisac_paper, nothing of ours",
         "hisac by items": "ours: hisac, route_by items",
         "hisac by leaves": "ours: hisac, route_by leaves (approximate)",

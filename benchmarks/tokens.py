@@ -29,7 +29,7 @@ from hisac_lab.base.artifacts import Array, write_file
 from hisac_lab.base.errors import UserError
 from hisac_lab.base.progress import say
 from hisac_lab.codebook.ballot import Ballot
-from hisac_lab.codebook.counting import count_agents
+from hisac_lab.codebook.counting import Election, count_agents
 from hisac_lab.codebook.tree import Codebook
 from hisac_lab.tokens.prefixes import prefixes
 
@@ -94,7 +94,7 @@ def vote_speeds(book: Codebook, seed: int) -> dict[int, tuple[float, int]]:
         seconds = []
         for _ in range(4):
             begin = time.process_time()
-            count_agents(leaf.ravel(), heads, book.parents, BUDGETS, "tree", threads=THREADS)
+            count_agents(leaf.ravel(), heads, book.parents, Election(BUDGETS), threads=THREADS)
             seconds.append((time.process_time() - begin) / THREADS)
         speeds[length] = leaf.size / min(seconds), round(float(np.mean([len(np.unique(row)) for row in leaf])))
     return speeds

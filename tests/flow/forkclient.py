@@ -7,9 +7,12 @@ import sys
 
 here = os.path.dirname(os.path.abspath(sys.argv[0]))  # noqa: PTH100, PTH120 - pathlib would double the time to start
 name = os.path.basename(sys.argv[0])  # noqa: PTH119
-if name == "python" and (len(sys.argv) < 2 or sys.argv[1].startswith("-")):
-    os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
-words = [os.path.join(here, name), *sys.argv[1:]]  # noqa: PTH118
+rest = sys.argv[1:]
+if name == "python" and rest[:2] == ["-m", "snakemake"]:  # what Snakemake submits to a cluster
+    name, rest = rest[1], rest[2:]
+if name == "python" and (not rest or rest[0].startswith("-")):
+    os.execv(sys.executable, [sys.executable, *rest])
+words = [os.path.join(here, name), *rest]  # noqa: PTH118
 mask = os.umask(0)
 os.umask(mask)
 request = {"words": words, "folder": os.getcwd(), "environment": dict(os.environ), "umask": mask}  # noqa: PTH109

@@ -36,7 +36,16 @@ from typing import Any
 HERE = Path(__file__).parent
 BIN = Path(sys.executable).parent
 SCRIPTS = ("dvc", "hisac-lab", "snakemake")
-ENGINES = ("dvc.cli", "dvc.commands.checkout", "dvc.commands.repro", "dvc.repo", "snakemake.cli", "snakemake.workflow")
+ENGINES = (
+    *("dvc.analytics", "dvc.cli.parser", "dvc.compare", "dvc.data_cloud", "dvc.lock", "dvc.repo", "dvc.rwlock"),
+    *("dvc.repo.artifacts", "dvc.repo.datasets", "dvc.repo.graph", "dvc.repo.index", "dvc.repo.metrics"),
+    *("dvc.repo.open_repo", "dvc.repo.params", "dvc.repo.plots", "dvc.repo.stage", "dvc_data.hashfile.db.local"),
+    *("dvc_data.hashfile.status", "dvc_render.vega", "dulwich.index", "dulwich.worktree", "email.policy"),
+    *("fsspec.implementations.memory", "platformdirs.unix", "ruamel.yaml", "scmrepo.git"),
+    *("scmrepo.git.backend.dulwich.client", "snakemake.cli", "snakemake.profiles", "snakemake.report.html_reporter"),
+    *("snakemake.storage", "snakemake.workflow", "pyarrow.dataset", "smart_open", "torch._dynamo"),
+)
+"""What DVC, Snakemake and torch load when they are used, which no import of ours names."""
 OWN = ("hisac_lab", "job", "repair", "graph")
 SIZE = 1 << 20  # the longest request: words and environment
 
@@ -135,7 +144,6 @@ def become(request: dict[str, Any], own_path: list[str]) -> None:
     os.environ.update(request["environment"])
     os.chdir(request["folder"])
     os.umask(request["umask"])
-    gc.enable()
     command, *words = request["words"]
     name = Path(command).name
     script, *words = words if name == "python" else [str(BIN / name), *words]
@@ -164,7 +172,7 @@ def main() -> None:
     _, path, *modules = sys.argv
     inherited = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     own_path = [place for place in sys.path[1:] if place not in inherited]
-    gc.disable()
+    gc.disable()  # in the forks, too: they are soon over
     for module in modules:
         with contextlib.suppress(ImportError):  # a name in a module, or a package of an extra
             importlib.import_module(module)

@@ -38,6 +38,7 @@ def plugin(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def lab(plugin: Path, tmp_path: Path) -> Lab:
     """A fresh project beside the package, which uses all that the package brings."""
     lab = Lab.found(tmp_path / "lab")
+    lab.one_process("sweep")
     events, _ = make_log()
     table = events.set_axis(["who", "what", "stars", "when"], axis=1)
     table.to_csv(lab.path / "log/shop.csv", index=False)

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from hisac_lab.base.artifacts import Array
-from hisac_lab.codebook.counting import FRESH, recency_weights
+from hisac_lab.codebook.counting import FRESH, Election, recency_weights
 from hisac_lab.codebook.portrait import Portrait, portray
 from hisac_lab.codebook.tree import Codebook
-from hisac_lab.codebook.votes import split_budget
 from hisac_lab.config.model import BackboneConfig
 from hisac_lab.events.store import EventStore
 from hisac_lab.models.hisac import HiSACConfig
@@ -22,8 +21,7 @@ class Votes:
 
     Attributes:
         book: The codebook, cut to the depth in use.
-        budgets: k of each level.
-        rule: How agents are chosen.
+        election: How agents are chosen.
         portrait: Agents and pruned nodes.
         times: Of the events that vote, seconds; (n,) int64.
         unit: What one fresh vote counts: above 1 where older ones count less.
@@ -31,8 +29,7 @@ class Votes:
     """
 
     book: Codebook
-    budgets: tuple[int, ...]
-    rule: str
+    election: Election
     portrait: Portrait
     times: Array
     unit: int
@@ -50,14 +47,11 @@ def votes_of(config: HiSACConfig, backbone: BackboneConfig, book: Codebook, stor
         user: Number of the user.
     """
     book = book.cut(config.depth or book.depth)
-    budgets, rule = config.budgets or split_budget(config.agents, book.depth, config.breadth), config.vote
-    keep = config.keep_votes
-    if config.every_leaf:
-        budgets, rule, keep = (len(book.parents[-1]),), "flat", None
+    election = config.election(book)
     places, silent = store.voters(user, config.votes_from if backbone.feedback else "all")
     times = np.asarray(store.times[places])
     weights = None
     if config.vote_half_life is not None and len(times):
         weights = recency_weights(times[-1] - times, config.vote_half_life * 86_400)
-    portrait = portray(book, np.asarray(store.items[places]), budgets, rule, weights, keep)
-    return Votes(book, budgets, rule, portrait, times, 1 if weights is None else FRESH, silent)
+    portrait = portray(book, np.asarray(store.items[places]), election, weights)
+    return Votes(book, election, portrait, times, 1 if weights is None else FRESH, silent)

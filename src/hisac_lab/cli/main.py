@@ -26,6 +26,7 @@ app.add_typer(understand.agents, name="agents")
 EXTRAS = {
     "dvc": "graph",
     "snakemake": "graph",
+    "lightgbm": "trees",
     "optuna": "sweep",
     "mlflow": "mlflow",
     "jinja2": "report",

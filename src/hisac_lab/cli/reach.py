@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+from functools import cache
 from typing import Any
 
 import yaml
@@ -24,7 +25,7 @@ def lines(key: str, values: dict[str, Any]) -> list[str]:
     """
     if not GRAPH.is_file():
         return []
-    graph: dict[str, dict[str, Any]] = yaml.safe_load(GRAPH.read_text())["stages"]
+    graph = _stages(GRAPH.read_text())
     direct = {name: found for name, stage in graph.items() if (found := _instances(name, stage, key, values))}
     counted = [name for name, stage in graph.items() if _touch_any(key, _holes(stage.get("matrix", {})))]
     below = _below(graph, {*direct, *counted} - {DIGESTS})
@@ -38,9 +39,17 @@ def lines(key: str, values: dict[str, Any]) -> list[str]:
     return said
 
 
+@cache
+def _stages(text: str) -> dict[str, dict[str, Any]]:
+    """The stages of a dvc.yaml."""
+    stages: dict[str, dict[str, Any]] = yaml.safe_load(text)["stages"]
+    return stages
+
+
 def _holes(node: Any) -> list[str]:
     """The keys that a part of dvc.yaml takes values of."""
-    return HOLE.findall(yaml.safe_dump(node))
+    parts = [*node, *node.values()] if isinstance(node, dict) else node
+    return [hole for part in parts for hole in _holes(part)] if isinstance(parts, list) else HOLE.findall(str(node))
 
 
 def _instances(name: str, stage: dict[str, Any], key: str, values: dict[str, Any]) -> list[str]:

@@ -108,8 +108,8 @@ def show_user(
     silent = f"{votes.silent:,} disliked, " if votes.silent else ""
     behaviors = portrait.behaviors + votes.silent
     print(f"user {user}: {behaviors:,} behaviors, {silent}{portrait.voting:,} that vote")
-    split = " x ".join(str(budget) for budget in votes.budgets)
-    print(f"model {name}: at most {split} agents by levels, {votes.rule} vote, codebook {book.digest}")
+    split = " x ".join(str(budget) for budget in votes.election.budgets)
+    print(f"model {name}: at most {split} agents by levels, {votes.election.rule} vote, codebook {book.digest}")
     print(f"{len(portrait.agents)} agents hold {portrait.covered:.1%} of the votes")
     print(f"that is below {LOW:.0%}: {MEND}\n" if portrait.votes and portrait.covered < LOW else "")
     titles, texts = _titles(table), table["text"].astype(str).tolist()

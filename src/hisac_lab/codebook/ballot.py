@@ -6,14 +6,13 @@ per event. It needs neither torch nor the histories of others.
 
 from __future__ import annotations
 
-import math
 from collections import deque
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from hisac_lab.codebook.counting import Rule, enough
+from hisac_lab.codebook.counting import Election, enough
 from hisac_lab.codebook.tree import Codebook
 
 Node = tuple[int, int]
@@ -94,19 +93,19 @@ class Ballot:
                 self._children[above].discard(here)
             above = here
 
-    def tallies(self, budgets: Sequence[int], rule: Rule = "tree") -> list[Tally]:
+    def tallies(self, election: Election) -> list[Tally]:
         """Every node with a vote, level by level, best first under each parent; pruned ones too.
 
         Args:
-            budgets: k of each level in use.
-            rule: As of `vote`; with "flat" only leaves are counted.
+            election: Which leaves become agents, with a k for each level in use; "flat" counts leaves alone. Leaves
+                that fill free places are as pruned as the rest.
         """
-        depth, tallies = len(budgets), []
-        if rule == "flat":
+        depth, tallies = len(election.budgets), []
+        if election.rule == "flat":
             leaves = self._ranked([node for node in self._votes if node[0] == depth - 1])
-            return [self._tally(node, place < math.prod(budgets)) for place, node in enumerate(leaves)]
+            return [self._tally(node, place < election.places) for place, node in enumerate(leaves)]
         parents: list[tuple[Node, bool]] = [((-1, 0), True)]
-        for budget in budgets:
+        for budget in election.budgets:
             level: list[tuple[Node, bool]] = []
             for parent, alive in parents:
                 for place, node in enumerate(self._ranked(self._children.get(parent, ()))):
@@ -115,22 +114,23 @@ class Ballot:
             parents = level
         return tallies
 
-    def agents(self, budgets: Sequence[int], rule: Rule = "tree", keep: float | None = None) -> list[Tally]:
-        """The interest-agents: kept leaves of the last level in use, most votes first, then most recent.
+    def agents(self, election: Election) -> list[Tally]:
+        """The interest-agents: leaves of the last level in use, most votes first, then most recent.
 
         Args:
-            budgets: k of each level in use.
-            rule: As of `vote`.
-            keep: As of `count_agents`.
+            election: Which leaves become agents, with a k for each level in use.
         """
-        last = len(budgets) - 1
-        kept = [tally for tally in self.tallies(budgets, rule) if tally.kept and tally.level == last]
+        last = len(election.budgets) - 1
+        leaves = [tally for tally in self.tallies(election) if tally.level == last]
+        leaves.sort(key=lambda tally: (not tally.kept, -tally.votes, -tally.last))
+        places = sum(tally.kept for tally in leaves) if election.wanted is None else election.wanted
+        kept = [replace(tally, kept=True) for tally in leaves[:places]]
         kept.sort(key=lambda tally: (-tally.votes, -tally.last))
-        if keep is None:
+        if election.keep is None:
             return kept
         cast = sum(votes for (level, _), votes in self._votes.items() if level == 0)
         votes = np.array([[tally.votes for tally in kept]], np.int64)
-        return kept[: int(enough(votes, np.array([cast]), keep).sum())]
+        return kept[: int(enough(votes, np.array([cast]), election.keep).sum())]
 
     def _ranked(self, nodes: Iterable[Node]) -> list[Node]:
         return sorted(nodes, key=lambda node: (-self._votes[node], -self._places[node][-1], node))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -45,15 +46,37 @@ class Entries(NamedTuple):
         return Entries(*(part[kept] for part in self))
 
 
+@dataclass(frozen=True)
+class Election:
+    """How the leaves that a request has visited become its agents.
+
+    Attributes:
+        budgets: k of each level; the agents are at most their product, or `wanted`.
+        rule: "tree" keeps the k best under each kept parent (stated); "flat" the leaves with most votes of all, as many
+            as the product of the budgets (control).
+        wanted: Agents wanted: places that the budgets leave free go to the leaves with most votes of all (ours). None:
+            they stay free.
+        keep: Share of a request's votes after which no further agent is taken; None: as many as there are places.
+    """
+
+    budgets: tuple[int, ...]
+    rule: Rule = "tree"
+    wanted: int | None = None
+    keep: float | None = None
+
+    @property
+    def places(self) -> int:
+        """Agents at most."""
+        return self.wanted or math.prod(self.budgets)
+
+
 def count_agents(
     leaf: Array,
     heads: Array,
     parents: Sequence[Array],
-    budgets: Sequence[int],
-    rule: Rule,
+    election: Election,
     weights: Array | None = None,
     threads: int = 1,
-    keep: float | None = None,
 ) -> tuple[Array, Array]:
     """Lets the behaviors of R histories vote.
 
@@ -61,12 +84,9 @@ def count_agents(
         leaf: Leaf of each behavior, -1 without a semantic ID, a request's behaviors together, oldest first; (E,) int.
         heads: Where each request's behaviors begin, and the end; (R + 1,) int64.
         parents: Per level, the parent of each node (`Codebook.parents`); the last level holds the leaves.
-        budgets: k of each level; K is at most their product.
-        rule: "tree" keeps the k best under each kept parent (stated); "flat" the leaves with most votes of all,
-            as many as the product of the budgets (control).
+        election: Which leaves become agents.
         weights: Votes of each behavior, positive; (E,) int64. None: one each (stated).
         threads: Blocks of requests counted at once; the result does not depend on it.
-        keep: Share of a request's votes after which no further agent is taken; None: as many as the budgets allow.
 
     Returns:
         Leaf and votes of each agent, those with most votes first, -1 and 0 in the padding; two (R, K) int64. K is the
@@ -77,7 +97,7 @@ def count_agents(
         first, last = span
         events = slice(int(heads[first]), int(heads[last]))
         block_weights = None if weights is None else weights[events]
-        return _count(leaf[events], heads[first : last + 1] - heads[first], parents, budgets, rule, block_weights)
+        return _count(leaf[events], heads[first : last + 1] - heads[first], parents, election, block_weights)
 
     spans = list(_blocks(heads))
     if threads > 1 and len(spans) > 1:
@@ -90,9 +110,9 @@ def count_agents(
     votes = np.zeros(nodes.shape, np.int64)
     for (first, last), (agents, counts) in zip(spans, blocks, strict=True):
         nodes[first:last, : agents.shape[1]], votes[first:last, : agents.shape[1]] = agents, counts
-    if keep is None:
+    if election.keep is None:
         return nodes, votes
-    kept = enough(votes, votes_cast(leaf, heads, weights), keep)
+    kept = enough(votes, votes_cast(leaf, heads, weights), election.keep)
     width = max(1, int(kept.sum(axis=1).max(initial=0)))
     return np.where(kept, nodes, -1)[:, :width], np.where(kept, votes, 0)[:, :width]
 
@@ -158,21 +178,23 @@ def _blocks(heads: Array) -> Iterator[tuple[int, int]]:
 
 
 def _count(
-    leaf: Array, heads: Array, parents: Sequence[Array], budgets: Sequence[int], rule: Rule, weights: Array | None
+    leaf: Array, heads: Array, parents: Sequence[Array], election: Election, weights: Array | None
 ) -> tuple[Array, Array]:
     events = len(leaf)
-    if rule == "flat":
+    if election.rule == "flat":
         entries = _leaves(leaf, heads, len(parents[-1]), weights)
-        entries = entries.take(_best(entries, entries.owner, math.prod(budgets), events))
+        entries = entries.take(_best(entries, entries.owner, election.places, events))
     else:
         kept = np.ones(len(heads) - 1, bool)  # the roots
-        for level, budget in zip(levels_of(leaf, heads, parents, weights), budgets, strict=True):
+        for level, budget in zip(levels_of(leaf, heads, parents, weights), election.budgets, strict=True):
             inside = np.flatnonzero(kept[level.above])
             entries = level.take(inside)
             best = _best(entries, entries.above, budget, events)
             kept = np.zeros(len(level.node), bool)
             kept[inside[best]] = True
-            entries = entries.take(best)
+        if election.wanted is not None:
+            kept |= _next_best(level, kept, election.wanted, events)
+        entries = level.take(kept)
     order = _ranking(entries.owner, entries.votes, entries.last, events)
     owner = entries.owner[order]
     rank = _ranks(owner)
@@ -180,6 +202,18 @@ def _count(
     nodes, votes = np.full(shape, -1, np.int64), np.zeros(shape, np.int64)
     nodes[owner, rank], votes[owner, rank] = entries.node[order], entries.votes[order]
     return nodes, votes
+
+
+def _next_best(leaves: Entries, kept: Array, wanted: int, events: int) -> Array:
+    """Which pruned leaves fill the places that are left of `wanted`, those with most votes first; (n,) bool."""
+    free = wanted - np.bincount(leaves.owner[kept], minlength=int(leaves.owner.max(initial=-1)) + 1)
+    pruned = np.flatnonzero(~kept)
+    rest = leaves.take(pruned)
+    order = _ranking(rest.owner, rest.votes, rest.last, events)
+    owner = rest.owner[order]
+    filled = np.zeros(len(kept), bool)
+    filled[pruned[order[_ranks(owner) < free[owner]]]] = True
+    return filled
 
 
 def _leaves(leaf: Array, heads: Array, width: int, weights: Array | None) -> Entries:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from hisac_lab.base.artifacts import Array
-from hisac_lab.codebook.counting import EVENTS_AT_ONCE, Rule, count_agents, recency_weights
+from hisac_lab.codebook.counting import EVENTS_AT_ONCE, Election, count_agents, recency_weights
 from hisac_lab.codebook.tree import Codebook
 from hisac_lab.events.store import EventStore
 
@@ -16,8 +14,7 @@ def agents_at(
     store: EventStore,
     samples: Array,
     book: Codebook,
-    budgets: Sequence[int],
-    rule: Rule = "tree",
+    election: Election,
     half_life: float | None = None,
     threads: int = 1,
 ) -> tuple[Array, Array]:
@@ -27,8 +24,7 @@ def agents_at(
         store: The event store.
         samples: (N,) of `SAMPLE`; those of one request share its history.
         book: The codebook, cut to the depth in use.
-        budgets: k of each level.
-        rule: As of `vote`.
+        election: Which leaves become agents.
         half_life: Seconds after which a behavior counts half; None: all count one.
         threads: Blocks counted at once.
 
@@ -50,9 +46,7 @@ def agents_at(
         if half_life is not None:
             ages = np.repeat(samples["time"][first:last], lengths) - store.times[place]
             weights = recency_weights(ages, half_life)
-        blocks.append(
-            count_agents(leaves[store.items[place]], block_heads, book.parents, budgets, rule, weights, threads)
-        )
+        blocks.append(count_agents(leaves[store.items[place]], block_heads, book.parents, election, weights, threads))
         first = last
     width = max((nodes.shape[1] for nodes, _ in blocks), default=1)
     nodes = np.full((len(samples), width), -1, np.int64)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hisac_lab.base.artifacts import Array
-from hisac_lab.codebook.counting import Rule, count_agents, levels_of
+from hisac_lab.codebook.counting import Election, count_agents, levels_of
 from hisac_lab.codebook.tree import Codebook
 
 WORD = re.compile(r"[^\W\d_]{3,}")
@@ -60,24 +60,20 @@ class Portrait:
 def portray(
     book: Codebook,
     items: Array,
-    budgets: Sequence[int],
-    rule: Rule = "tree",
+    election: Election,
     weights: Array | None = None,
-    keep: float | None = None,
 ) -> Portrait:
     """Lets one history vote.
 
     Args:
         book: The codebook, cut to the depth in use.
         items: Items of the history, oldest first; (n,) int.
-        budgets: k of each level.
-        rule: As of `count_agents`.
+        election: Which leaves become agents.
         weights: Votes of each behavior; (n,) int64. None: one each.
-        keep: As of `count_agents`.
     """
     leaf = book.item_nodes[items, -1]
     heads = np.array([0, len(leaf)])
-    nodes, _ = count_agents(leaf, heads, book.parents, budgets, rule, weights, keep=keep)
+    nodes, _ = count_agents(leaf, heads, book.parents, election, weights)
     agents = nodes[0][nodes[0] >= 0].tolist()
     kept: list[set[int]] = [set(agents)]
     for level in range(book.depth - 1, 0, -1):

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from hisac_lab.base.artifacts import Array
-from hisac_lab.codebook.counting import Rule, count_agents, recency_weights, votes_cast
+from hisac_lab.codebook.counting import Election, count_agents, recency_weights, votes_cast
 from hisac_lab.codebook.facts import UNIT, facts_of
 
 DAY = 86_400.0
@@ -91,11 +91,9 @@ def vote(
     nodes: Tensor,
     mask: Tensor,
     parents: Sequence[Tensor],
-    budgets: Sequence[int],
-    rule: Rule,
+    election: Election,
     ages: Tensor | None = None,
     half_life: float | None = None,
-    keep: float | None = None,
 ) -> Agents:
     """Lets the behaviors of R padded histories vote.
 
@@ -103,20 +101,16 @@ def vote(
         nodes: Leaf of each behavior, oldest first, -1 without a semantic ID; (R, L) int64.
         mask: True at real behaviors; (R, L) bool.
         parents: Per level, the parent of each node (`Codebook.parents`); the last level holds the leaves.
-        budgets: k of each level; K is at most their product.
-        rule: "tree" keeps the k best under each kept parent (stated); "flat" the leaves with most votes of all,
-            as many as the product of the budgets (control).
+        election: Which leaves become agents.
         ages: Seconds from behavior to request, needed with a half-life; (R, L) int64.
         half_life: Seconds after which a behavior counts half; None: all count one (stated).
-
-        keep: As of `count_agents`.
 
     Returns:
         The agents; K is the largest number any request has, at least 1.
     """
     leaf, heads, weights = _behaviors(nodes, mask, ages, half_life)
     tree = [parent.cpu().numpy() for parent in parents]
-    kept, votes = count_agents(leaf, heads, tree, budgets, rule, weights, torch.get_num_threads(), keep)
+    kept, votes = count_agents(leaf, heads, tree, election, weights, torch.get_num_threads())
     cast = votes_cast(leaf, heads, weights)
     coverage = np.where(cast > 0, votes.sum(axis=1) / np.maximum(cast, 1), 1).astype(np.float32)
     return Agents(*(torch.from_numpy(part).to(nodes.device) for part in (kept, votes, coverage)))

@@ -35,6 +35,9 @@ class ColumnsConfig(Section):
     label_range: tuple[float, float] | None = Field(None, description="smallest and largest feedback; null: any number")
     text: tuple[str, ...] = Field(("title",), description="columns of the item table that describe it in words")
     fields: tuple[str, ...] = Field((), description="categorical columns of the item table")
+    numbers: tuple[str, ...] = Field(
+        (), description="numeric columns of the item table, like price or length; empty where it is not known"
+    )
     separator: str | None = Field(None, description="between values; null: tab for .tsv, else comma")
     time_format: Literal["seconds", "milliseconds", "microseconds", "nanoseconds", "iso"] | TimeForm = Field(
         "seconds",
@@ -45,6 +48,13 @@ class ColumnsConfig(Section):
     label_values: dict[str, float] | None = Field(
         None, description="numbers that the words of the feedback stand for, like {'yes': 1, 'no': 0}; null: numbers"
     )
+
+    @model_validator(mode="after")
+    def _each_once(self) -> ColumnsConfig:
+        named = (*self.fields, *self.numbers)
+        if len(set(named)) < len(named):
+            raise ValueError(f"fields and numbers name a column twice: {', '.join(named)}")
+        return self
 
 
 class KeepConfig(Section):

@@ -5,7 +5,7 @@ The settings of each model stand beside its branch, in `hisac_lab.models`.
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal, TypeAlias
+from typing import ClassVar, Literal, NamedTuple, TypeAlias
 
 from pydantic import Field, model_validator
 
@@ -64,6 +64,21 @@ class BackboneConfig(Section):
     )
 
 
+class Attention(NamedTuple):
+    """How target attention weighs events, and whether it tells how much it found.
+
+    Attributes:
+        weights: softmax: weights sum to one; sigmoid: each event has its own, and events are summed.
+        soft_counts: log(1 + sum of e^score) of each head goes to the tower.
+    """
+
+    weights: Literal["softmax", "sigmoid"] = "softmax"
+    soft_counts: bool = False
+
+
+USUAL = Attention()
+
+
 class ModelConfig(Section):
     """An entry of the section `models`: the base of each model's settings, which stand beside its branch.
 
@@ -77,6 +92,19 @@ class ModelConfig(Section):
 
     kind: str
 
+    @property
+    def attention(self) -> Attention:
+        """Of the short branch, and of a long branch that attends."""
+        return USUAL
+
+    @property
+    def control(self) -> Literal["item", "user"] | None:
+        """The only side of a request that it reads; None: it reads both.
+
+        A board's page puts all models beside its controls.
+        """
+        return None
+
 
 class StateConfig(ModelConfig):
     """What models with a state flat in the length of history share: how it is kept."""
@@ -86,7 +114,22 @@ class StateConfig(ModelConfig):
     )
 
 
-class ValueConfig(StateConfig):
+class AttentionConfig(ModelConfig):
+    """What models share whose candidates attend to events, or to vectors that stand for events."""
+
+    soft_counts: bool = Field(
+        False,
+        description="log(1 + sum of e^score) of each attention head, the short branch's too, goes to the tower: how "
+        "much was found, which a softmax divides away",
+    )
+
+    @property
+    def attention(self) -> Attention:
+        """With or without soft counts."""
+        return Attention(soft_counts=self.soft_counts)
+
+
+class ValueConfig(AttentionConfig, StateConfig):
     """What compressors share: time decay of the values, and who reads the compressed sequence."""
 
     decay: Literal["exponential", "power", "none"] = Field(

@@ -35,11 +35,7 @@ def count(model: Ranker, loader: Loader) -> ServingCost:
         encode.append(counter.get_total_flops() / 2)
         with FlopCounterMode(display=False) as counter:
             model.score(state, candidates, model.no_context(candidates))
-        # The encoder's table of items is the same for any number of candidates: a server keeps it. Here it has one
-        # row, or all of them in a catalog no larger than the slate (see `ItemEncoder`).
-        catalog, width = model.encoder.semantic.shape
-        table = width * model.backbone.dim * (catalog if candidates.numel() >= catalog else 1)
-        candidate.append((counter.get_total_flops() / 2 - table) / CANDIDATES)
+        candidate.append((counter.get_total_flops() / 2 - model.table_macs(CANDIDATES)) / CANDIDATES)
         state_bytes.append(state.bytes)
     return ServingCost(
         state_bytes=round(float(np.mean(state_bytes)), 1),
@@ -61,7 +57,7 @@ def request_macs(model: Ranker, history: History, candidates: Tensor) -> float:
 def measure_time(model: Ranker, loader: Loader, repeats: int = 5) -> Seconds:
     """Seconds on this machine: one user's request with 100 candidates, state cold and cached; medians."""
     model.eval()
-    candidates = torch.arange(CANDIDATES, device=loader.runtime.device)[None] % model.encoder.semantic.shape[0]
+    candidates = torch.arange(CANDIDATES, device=loader.runtime.device)[None] % model.catalog
     context = model.no_context(candidates)
     encode, score = [], []
     for index in np.unique(np.linspace(0, len(loader) - 1, SAMPLE).astype(int)):

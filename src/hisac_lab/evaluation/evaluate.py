@@ -32,7 +32,7 @@ from hisac_lab.evaluation.records import (
 )
 from hisac_lab.events.store import EventStore
 from hisac_lab.inference.records import Trained
-from hisac_lab.models.catalog import KINDS
+from hisac_lab.models.catalog import config_of
 from hisac_lab.ops.auc import weighted_auc
 from hisac_lab.ops.choice import highest
 
@@ -195,7 +195,7 @@ def _model_scores(
         else:
             overall[name] = metric
     first = scored[0]
-    control = KINDS[first.run.settings["kind"]].control
+    control = config_of(first.run.settings).control
     return ModelScores(
         metrics=overall,
         slices=slices,

@@ -81,7 +81,7 @@ class ModelScores(Record):
         metrics: By name; None where the test period leaves the metric undefined (`Scores.undefined` says why).
         slices: AUC by kind of slice and bin, likewise.
         settings: Those of its training runs.
-        control: The only side of a request that its kind reads, item or user; None: it reads both.
+        control: The only side of a request that its settings read, item or user; None: it reads both.
     """
 
     metrics: dict[str, Metric | None]

@@ -27,7 +27,7 @@ def natural_order(ids: list[str]) -> Array:
 def write_items(
     log: RawLog, table: pd.DataFrame | None, ids: list[str], out: Path
 ) -> tuple[Array, list[dict[str, Any]], int]:
-    """Writes `items.parquet`, `item_fields.npy` and, when the log brings vectors, `vectors.npy`.
+    """Writes `items.parquet`, `item_fields.npy` and, when the log brings them, `item_numbers.npy` and `vectors.npy`.
 
     Args:
         log: The log.
@@ -51,6 +51,8 @@ def write_items(
     fields = {name: pd.factorize(full[name], sort=True) for name in log.fields}
     codes = np.stack([code for code, _ in fields.values()], axis=1) if fields else np.zeros((len(full), 0))
     save_arrays(out, {"item_fields": codes.astype(np.int32)})
+    if log.numbers:
+        save_arrays(out, {"item_numbers": full[list(log.numbers)].to_numpy(np.float64)})
     if log.vectors is not None:
         position = pd.Series(np.arange(len(full)), index=full["item"])
         save_arrays(out, {"vectors": _vectors(log.vectors(), position)})

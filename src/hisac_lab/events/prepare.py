@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -29,10 +30,10 @@ from hisac_lab.tables.read import UNIT_SECONDS
 
 LATER = {
     PrepareConfig: ("items_without_text", "negatives_window", "new_items", "label_delay", "half_lives"),
-    ColumnsConfig: ("decimal", "label_values"),
+    ColumnsConfig: ("decimal", "label_values", "numbers"),
 }
 """Settings that came later: at their defaults no protocol names them."""
-ITEM_FILES = ("items.parquet", "item_fields.npy", "vectors.npy", "users.parquet")
+ITEM_FILES = ("items.parquet", "item_fields.npy", "item_numbers.npy", "vectors.npy", "users.parquet")
 
 
 def prepare(config: PrepareConfig, *, ingested: Path, shards: list[Path], out: Path) -> None:
@@ -51,8 +52,6 @@ def prepare(config: PrepareConfig, *, ingested: Path, shards: list[Path], out: P
     sharded = [Sharded.open(path) for path in shards]
     _tidy(shards)
     new_users = _join(shards, sharded, facts, out)
-    for name in facts.series:
-        join_events(shards, name, config.half_lives, out)
     counted = [
         ShardCounts(_counted(path), part.months, part.splits) for path, part in zip(shards, sharded, strict=True)
     ]
@@ -68,12 +67,6 @@ def prepare(config: PrepareConfig, *, ingested: Path, shards: list[Path], out: P
             shutil.copyfile(ingested / name, out / name)
     offsets = load_array(out, "offsets")
     cuts = {"valid": facts.cuts[0], "test": facts.cuts[1]}
-    settings = config.model_dump(mode="json", exclude={"shards"}) | {"history": config.history_of(facts.labeled)}
-    for section, values in ((PrepareConfig, settings), (ColumnsConfig, settings["columns"])):
-        usual = section().model_dump(mode="json")
-        for name in LATER[section]:
-            if values[name] == usual[name]:
-                del values[name]
     Prepared(
         dataset=facts.source.dataset,
         users=facts.users,
@@ -93,24 +86,45 @@ def prepare(config: PrepareConfig, *, ingested: Path, shards: list[Path], out: P
         time_unit=config.time_unit,
         history_limit=config.history_limit,
         fields=facts.fields,
+        **({"numbers": facts.numbers} if facts.numbers else {}),
         extras=facts.extras,
         cuts=cuts,
         splits=splits,
         leaks=leaks,
-        protocol=digest_of({"config": settings, "raw": facts.source.files, "cuts": facts.cuts}),
+        protocol=digest_of({"config": _settings(config, facts.labeled), "raw": facts.source.files, "cuts": facts.cuts}),
         profile=profile(counts, facts.labeled, np.diff(offsets), new_users),
-        context=ContextFacts(
-            half_lives=config.half_lives if facts.series else (),
-            series=facts.series,
-            share=splits.get("train", {}).get("positive_share", 0.5),
-            unit=UNIT_SECONDS[config.time_unit],
-        ),
+        context=_context(config, facts, shards, splits, out),
         **(
             {}
             if facts.labeled
             else {"positives_on_new_items": sum(part.positives_on_new_items or 0 for part in sharded)}
         ),
     ).save(out)
+
+
+def _settings(config: PrepareConfig, labeled: bool) -> dict[str, Any]:
+    """What the protocol names of the section `prepare`."""
+    settings = config.model_dump(mode="json", exclude={"shards"}) | {"history": config.history_of(labeled)}
+    for section, values in ((PrepareConfig, settings), (ColumnsConfig, settings["columns"])):
+        usual = section().model_dump(mode="json")
+        for name in LATER[section]:
+            if values[name] == usual[name]:
+                del values[name]
+    return settings
+
+
+def _context(
+    config: PrepareConfig, facts: Ingested, shards: list[Path], splits: dict[str, dict[str, float]], out: Path
+) -> ContextFacts:
+    """Writes the item series and says what the log gives for the context of a request."""
+    for name in facts.series:
+        join_events(shards, name, config.half_lives, out)
+    return ContextFacts(
+        half_lives=config.half_lives if facts.series else (),
+        series=facts.series,
+        share=splits.get("train", {}).get("positive_share", 0.5),
+        unit=UNIT_SECONDS[config.time_unit],
+    )
 
 
 def _sampled(config: PrepareConfig, counts: ShardCounts) -> str:

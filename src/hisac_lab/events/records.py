@@ -45,6 +45,7 @@ class Ingested(Output):
         positive_from: The least feedback that is positive; None without feedback.
         feedback: Its levels; None without feedback.
         extras: Columns kept beside the samples.
+        numbers: Numeric columns of the item table.
         roles: Columns of an event beside user, item and time.
         cuts: Begin of the validation and of the test period.
         shard_begins: First user of each shard, and the number of users.
@@ -66,6 +67,7 @@ class Ingested(Output):
     extras: list[str]
     roles: list[str]
     fields: list[ItemField]
+    numbers: list[str] = Field(default_factory=list)
     cuts: list[int]
     shard_begins: list[int]
     untimed: bool = False
@@ -165,6 +167,7 @@ class Prepared(Output):
         feedback: Its levels; None without feedback.
         label_delay: Seconds after which an event's feedback is known.
         negatives: Where negatives come from, in words.
+        numbers: Numeric columns of the item table.
         cuts: Begin of the periods `valid` and `test`.
         protocol: Digest of settings, raw files and cuts.
         context: What the log gives for the context of a request.
@@ -189,6 +192,7 @@ class Prepared(Output):
     time_unit: str
     history_limit: int
     fields: list[ItemField]
+    numbers: list[str] = Field(default_factory=list)
     extras: list[str]
     cuts: dict[str, int]
     splits: dict[str, Split]

@@ -20,6 +20,7 @@ DAY = 86_400
 SPAN = 1 << 36
 """Seconds that a key of the series has for the time of an item's event, half of them before 1970."""
 BLOCK = 1 << 20  # events merged at once
+CHUNK = 16  # events of an item that are summed together, a power of two
 
 
 @dataclass(frozen=True)
@@ -158,22 +159,41 @@ def times_of(keys: Array) -> Array:
 def fading_sums(keys: Array, half_lives: Sequence[float]) -> Array:
     """Sum over an item's events up to each one of 2^(-days between them / half-life); (n,) to (n, H) float64.
 
-    A sum over the last 2d events is one over the last d and, faded, one over the d before them: so long series take few
-    steps, and a sum's order depends on its item alone.
-
     Args:
         keys: Of events, rising; (n,) int64.
         half_lives: Days.
     """
-    seconds = np.asarray(half_lives, np.float64) * DAY
-    item, number = keys // SPAN, np.arange(len(keys))
-    fresh = np.diff(item, prepend=-1) != 0
+    fresh = np.diff(keys // SPAN, prepend=-1) != 0
+    number = np.arange(len(keys))
     rank = number - np.maximum.accumulate(np.where(fresh, number, 0))
-    sums, step = np.ones((len(keys), len(seconds))), 1
-    while len(here := np.flatnonzero(rank >= step)):
+    seconds = np.asarray(half_lives, np.float64) * DAY
+    return _scan(keys, rank, np.ones((len(keys), len(seconds))), seconds)
+
+
+def _scan(keys: Array, rank: Array, sums: Array, seconds: Array) -> Array:
+    """Adds to each amount the fading sum of those before it of its item; in place.
+
+    In a chunk, a sum over the last 2d events is one over the last d and, faded, one over the d before them. The sums
+    at the ends of chunks are scanned in turn, and carried into the next chunk. So long series take few steps, and the
+    order of a sum depends on its item alone.
+
+    Args:
+        keys: Rising; (n,) int64.
+        rank: Place of each among those of its item; (n,) int64.
+        sums: Amounts; (n, H) float64.
+        seconds: Half-lives; (H,).
+    """
+    within, step = rank % CHUNK, 1
+    while step < CHUNK and len(here := np.flatnonzero(within >= step)):
         gap = (keys[here] - keys[here - step])[:, None]
         sums[here] += np.exp2(-gap / seconds) * sums[here - step]
         step *= 2
+    if len(ends := np.flatnonzero(within == CHUNK - 1)):
+        carried = _scan(keys[ends], rank[ends] // CHUNK, sums[ends], seconds)
+        here = np.flatnonzero(rank >= CHUNK)
+        before = here - within[here] - 1
+        gap = (keys[here] - keys[before])[:, None]
+        sums[here] += np.exp2(-gap / seconds) * carried[np.searchsorted(ends, before)]
     return sums
 
 

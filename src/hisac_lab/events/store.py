@@ -111,3 +111,8 @@ class EventStore:
     def item_fields(self) -> Array:
         """Codes of the categorical fields; (items, fields) int32."""
         return np.asarray(load_array(self.path, "item_fields"))
+
+    @cached_property
+    def item_numbers(self) -> Array | None:
+        """Numeric columns of the item table, NaN where one is not known; (items, N) float64. None: it has none."""
+        return np.asarray(load_array(self.path, "item_numbers")) if self.manifest.numbers else None

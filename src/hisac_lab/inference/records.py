@@ -42,7 +42,7 @@ class Trained(Output):
         name: Of the model in the section `models`.
         settings: Its settings, after the sweep.
         valid_auc: Best AUC on the validation period.
-        features_left_out: Features of section `backbone` that the data cannot give.
+        features_left_out: Context features that it asks for and the data cannot give.
     """
 
     name: str

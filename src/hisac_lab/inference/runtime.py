@@ -37,7 +37,7 @@ class Runtime:
             UserError: A GPU is demanded and there is none, or there are more processes than GPUs.
         """
         torch.set_num_threads(1 if config.arithmetic == "portable" else config.math_threads)
-        torch.use_deterministic_algorithms(True, warn_only=True)
+        torch.set_deterministic_debug_mode("warn")  # `use_deterministic_algorithms` loads a compiler
         gpu = torch.cuda.is_available()
         if config.device == "cuda" and not gpu:
             raise UserError(SETTINGS, "is cuda, but no GPU is seen", "set auto or cpu", "compute.device")

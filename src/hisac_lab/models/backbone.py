@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from hisac_lab.codebook.votes import Agents
-from hisac_lab.config.model import BackboneConfig
+from hisac_lab.config.model import USUAL, Attention, BackboneConfig
 from hisac_lab.events.context import ContextColumns
 from hisac_lab.events.instances import InstanceQuery
 from hisac_lab.models.contract import Candidates, History, ItemSpace, LongBranch, UserState
@@ -22,10 +22,11 @@ from hisac_lab.ops.select import take_rows
 
 
 class ItemEncoder(nn.Module):
-    """Item id, categorical fields and the frozen semantic vector, projected and summed to one vector of width D."""
+    """Item id, fields, numbers and the frozen semantic vector, projected and summed to one vector of width D."""
 
     semantic: Tensor
     fields: Tensor
+    numbers: Tensor
 
     def __init__(self, items: ItemSpace, dim: int, table_mb: float | None = None) -> None:
         super().__init__()
@@ -36,6 +37,12 @@ class ItemEncoder(nn.Module):
             draw(table)
         self.register_buffer("semantic", items.semantic)
         self.register_buffer("fields", items.fields)
+        self.measure: nn.Linear | None = None
+        if items.numbers is not None:
+            with torch.random.fork_rng([]):  # all other weights start as in a model that is told no numbers
+                self.measure = nn.Linear(items.numbers.shape[1], dim, bias=False)
+                nn.init.normal_(self.measure.weight, std=0.02)
+            self.register_buffer("numbers", items.numbers)
 
     def forward(self, items: Tensor) -> Tensor:
         """Item numbers of any shape to (..., D); each distinct item is computed once.
@@ -54,9 +61,14 @@ class ItemEncoder(nn.Module):
 
     def cost(self, items: Tensor) -> int:
         """Multiply-adds of encoding these items."""
-        catalog, width = self.semantic.shape
+        catalog = len(self.semantic)
         rows = catalog if items.numel() >= catalog else len(torch.unique(items))
-        return rows * width * self.ids.embedding_dim
+        return rows * self.width * self.ids.embedding_dim
+
+    @property
+    def width(self) -> int:
+        """Frozen numbers of an item that are projected."""
+        return self.semantic.shape[1] + (0 if self.measure is None else self.measure.in_features)
 
     def _encode(self, items: Tensor | slice) -> Tensor:
         embedding = every(self.ids) if isinstance(items, slice) else self.ids(items)
@@ -64,6 +76,8 @@ class ItemEncoder(nn.Module):
         vector: Tensor = embedding + self.project(frozen)
         for column, table in enumerate(self.tables):
             vector = vector + table(self.fields[items, column])
+        if self.measure is not None:
+            vector = vector + self.measure(self.numbers if isinstance(items, slice) else take_rows(self.numbers, items))
         return vector
 
 
@@ -74,9 +88,12 @@ class Ranker(nn.Module):
         backbone: Widths shared by all models.
         items: Frozen knowledge of the items.
         long: The long branch under test; None leaves the short branch alone.
+        attention: Of the short branch.
 
     Attributes:
         levels: Of the feedback that it reads; None where it reads none.
+        catalog: How many items there are.
+        asked: Names of the features that it is to be told; it is told those that the data give.
         user_features: What it is told of user and request.
         context_columns: What it is told of a candidate beside the item itself, F columns.
         shift: What is subtracted from them; (F,).
@@ -88,22 +105,26 @@ class Ranker(nn.Module):
     shift: Tensor
     scale: Tensor
 
-    def __init__(self, backbone: BackboneConfig, items: ItemSpace, long: LongBranch | None) -> None:
+    def __init__(
+        self, backbone: BackboneConfig, items: ItemSpace, long: LongBranch | None, attention: Attention = USUAL
+    ) -> None:
         super().__init__()
         self.backbone = backbone
+        self.catalog = len(items.semantic)
+        self.asked: tuple[str, ...] = backbone.features
         self.encoder = ItemEncoder(items, backbone.dim, backbone.table_mb)
         if backbone.semantic_std is not None:
             nn.init.normal_(self.encoder.project.weight, std=backbone.semantic_std)
         self.age = Embedding(AGE_BUCKETS, backbone.dim)
         nn.init.normal_(self.age.weight, std=0.02)
-        self.short = TargetAttention(backbone.dim, backbone.attention_hidden)
+        self.short = TargetAttention(backbone.dim, backbone.attention_hidden, attention)
         self.long = long
         if long is not None:
             long.id_vectors = self.encoder.id_vectors
         # The long branch starts nearly silent and earns its weight: short histories lose nothing by it.
         gated = long is not None and long.answers
         self.gate = nn.Parameter(torch.full((backbone.dim,), 0.1)) if gated else None
-        extra = 0 if long is None else long.extra_width
+        extra = self.short.soft_counts + (0 if long is None else long.soft_counts + long.extra_width)
         self.levels = items.feedback if backbone.feedback else None
         self.user_features = UserFeatures(backbone.features, items.context, self.levels)
         width = backbone.dim * (5 if gated else 3) + extra + self.user_features.width
@@ -133,6 +154,14 @@ class Ranker(nn.Module):
     def reads(self) -> InstanceQuery | None:
         """Which stored instances the model reads, where `sides` names them."""
         return None if self.long is None else self.long.reads
+
+    def table_macs(self, slate: int) -> int:
+        """Multiply-adds of the encoder's table of items for a slate of one item, so many times.
+
+        It has one row, or all of them in a catalog no larger than the slate (see `ItemEncoder`); a server keeps it.
+        """
+        rows = len(self.encoder.semantic)
+        return self.encoder.width * self.backbone.dim * (rows if slate >= rows else 1)
 
     def agents(self, history: History) -> Agents | None:
         """What can be counted offline for these histories (see `LongBranch.agents`)."""
@@ -172,13 +201,16 @@ class Ranker(nn.Module):
         Raises:
             ValueError: It reads the context of candidates, and there is none.
         """
-        queries = self.encoder(candidates)
-        answers = [self.short(queries, state["short_events"], state["short_mask"])]
-        straight = [state["context"][:, None, :].expand(-1, queries.shape[1], -1)]
+        queries, dim = self.encoder(candidates), self.backbone.dim
+        answer = self.short(queries, state["short_events"], state["short_mask"])
+        answers, straight = [answer[..., :dim]], [state["context"][:, None, :].expand(-1, queries.shape[1], -1)]
+        straight.append(answer[..., dim:])
         if self.long is not None:
             asked = Candidates(candidates, queries, answers[0], self.embed)
             if self.gate is not None:
-                answers.append(self.gate * self.long.attend(state, asked))
+                answer = self.long.attend(state, asked)
+                answers.append(self.gate * answer[..., :dim])
+                straight.append(answer[..., dim:])
             straight.append(self.long.extra(state, asked))
         if self.context_columns.names:
             if context is None:

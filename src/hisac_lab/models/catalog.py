@@ -95,7 +95,7 @@ def build(config: ModelConfig, backbone: BackboneConfig, items: ItemSpace, seed:
     torch.manual_seed(seed)
     made = KINDS[config.kind].make(config, backbone, items)
     assert made is None or isinstance(made, LongBranch | Ranker)
-    model = made if isinstance(made, Ranker) else Ranker(backbone, items, made)
+    model = made if isinstance(made, Ranker) else Ranker(backbone, items, made, config.attention)
     if isinstance(config, StateConfig):
         model.state_bits = config.state_bits
     return model

@@ -32,7 +32,8 @@ class CompressedBranch(LongBranch):
         self.value = nn.Linear(dim, dim)
         start = math.log(math.expm1(config.decay_rate))  # softplus of it is the rate
         self.decay = None if config.decay == "none" else nn.Parameter(torch.tensor(start))
-        self.reader = TargetHeads(dim, config.heads, score)
+        self.reader = TargetHeads(dim, config.heads, score, config.soft_counts)
+        self.soft_counts = self.reader.soft_counts
         self.block = Stack(dim, config.heads, 1, 1, gaps=False) if config.reader == "transformer" else None
 
     @abstractmethod
@@ -67,10 +68,12 @@ class CompressedBranch(LongBranch):
             itself = torch.eye(bias.shape[1], dtype=torch.bool, device=bias.device)
             alone = itself & (bias <= FLOOR)[:, None, None, :]  # an empty place sees itself, to stay finite
             compressed = self.block.tokens(compressed, pairs.masked_fill(alone, 0.0))[0]
+        if self.soft_counts:  # from shares of a history to counts, which are the same to a softmax
+            bias = bias + history.mask.sum(dim=1, keepdim=True).clamp(min=1).log()
         return self.reader.project(compressed) | {"bias": bias}
 
     def attend(self, state: UserState, candidates: Candidates) -> Tensor:
-        """Multi-head target attention over K vectors; (R, C, D)."""
+        """Multi-head target attention over K vectors; (R, C, D + `soft_counts`)."""
         return self.reader.read(candidates.vectors, state["keys"], state["values"], state["bias"])
 
     def reading(self, length: int, kept: int) -> tuple[int, int, int]:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from hisac_lab.config.model import BackboneConfig, ValueConfig
 from hisac_lab.models.compress import CompressedBranch
-from hisac_lab.models.contract import CardLine, Cost, History, ItemSpace
+from hisac_lab.models.contract import SOFT_COUNTS, CardLine, Cost, History, ItemSpace
 from hisac_lab.ops import hashing
 from hisac_lab.ops.attention import FLOOR
 from hisac_lab.ops.jagged import distinct, segment_sum
@@ -48,6 +48,7 @@ GOLDEN = CompressConfig(
     size=8,
     iterations=5,
     seed=0,
+    soft_counts=False,
     state_bits=32,
 )
 
@@ -61,6 +62,7 @@ class CompressBranch(CompressedBranch):
         "lsh": CompressConfig(by="lsh", size=5, decay="power"),
         "patches": CompressConfig(by="patches", size=3, decay="none"),
         "queries": CompressConfig(by="queries", size=4, reader="transformer"),
+        "kmeans-soft-counts": CompressConfig(size=4, soft_counts=True),
     }
     golden: ClassVar = {
         "kmeans": GOLDEN,
@@ -111,6 +113,7 @@ class CompressBranch(CompressedBranch):
             "docs/papers/hisac.md#compared-compressors",
             "test_groups_are_read_by_attention",
         ),
+        SOFT_COUNTS,
         CardLine(
             "the settings of the paper's own compressors, which are not public",
             "left out",

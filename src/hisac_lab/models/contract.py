@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -149,6 +149,7 @@ class ItemSpace:
         codebook: The global hierarchical codebook, with the flat ones beside it.
         feedback: Levels of the log's feedback; None where it has none.
         context: What the log gives for the context of a request.
+        numbers: Their numeric columns, standardized; (items, N') float32. None: they have none.
     """
 
     semantic: Tensor
@@ -157,6 +158,7 @@ class ItemSpace:
     codebook: Codebook
     feedback: Levels | None = None
     context: ContextFacts = field(default_factory=ContextFacts)
+    numbers: Tensor | None = None
 
     @property
     def routed(self) -> Tensor:
@@ -176,6 +178,7 @@ class ItemSpace:
             "routed_width": None if self.codebook.item_vectors is None else self.codebook.item_vectors.shape[1],
             **({"flat": flat} if flat else {}),
             **({} if self.feedback is None else {"feedback": self.feedback.facts()}),
+            **({} if self.numbers is None else {"numbers": self.numbers.shape[1]}),
             **({} if self.context == ContextFacts() else {"context": self.context.facts()}),
         }
 
@@ -191,6 +194,7 @@ class ItemSpace:
         flat: Mapping[str, int] = MappingProxyType({}),
         feedback: dict[str, Any] | None = None,
         context: Mapping[str, Any] = MappingProxyType({}),
+        numbers: int = 0,
     ) -> ItemSpace:
         """A space of zeros, to be filled by a state dict."""
         book = Codebook(
@@ -211,7 +215,8 @@ class ItemSpace:
         fields = torch.zeros(items, len(field_sizes), dtype=torch.int64)
         known = None if feedback is None else Levels.model_validate(feedback)
         facts = ContextFacts.model_validate(dict(context))
-        return cls(torch.zeros(items, width), fields, tuple(field_sizes), book, known, facts)
+        empty = torch.zeros(items, numbers) if numbers else None
+        return cls(torch.zeros(items, width), fields, tuple(field_sizes), book, known, facts, empty)
 
     def first_voting(self, votes_from: VotesFrom) -> int:
         """The lowest level of feedback whose events vote; 0: all do."""
@@ -247,6 +252,15 @@ class CardLine:
     test: str = ""
 
 
+SOFT_COUNTS = CardLine(
+    "how much each head found, log(1 + sum of e^score), goes to the tower (switch `soft_counts`, off by default)",
+    "inferred",
+    "docs/papers/baselines.md#soft-counts",
+    "test_a_soft_count_is_the_log_of_one_and_the_sum_of_exponentials",
+)
+"""Of every model whose candidates attend."""
+
+
 class Kind:
     """A class that section `models` can name: it has a `Config`, and the catalog finds it by that.
 
@@ -255,20 +269,57 @@ class Kind:
         card: What is stated, inferred and left out.
         examples: Small settings that between them reach every part of it, by name, for the contract suite.
         golden: Settings of its golden losses, by name, each field written out; none for a kind from outside.
-        control: The only side of a request that it reads, where it reads one: a control, beside which a board's page
-            puts all others. None: it reads both.
     """
 
     Config: ClassVar[type[ModelConfig]]
     card: ClassVar[tuple[CardLine, ...]] = ()
     examples: ClassVar[Mapping[str, ModelConfig]] = {}
     golden: ClassVar[Mapping[str, ModelConfig]] = {}
-    control: ClassVar[Literal["item", "user"] | None] = None
 
     @classmethod
     def make(cls, config: Any, backbone: BackboneConfig, items: ItemSpace) -> nn.Module | None:
         """What these settings build: a long branch, None for the short branch alone, or a whole ranker."""
         return cls(config, backbone, items)  # type: ignore[call-arg, return-value]
+
+
+class Labeled(Protocol):
+    """Requests to learn from: R of them, with C candidates each."""
+
+    @property
+    def history(self) -> History:
+        """What is read of the users."""
+
+    @property
+    def candidates(self) -> Tensor:
+        """Items, 0 in the padding; (R, C) int64."""
+
+    @property
+    def context(self) -> Tensor | None:
+        """Of the candidates, where the model reads it; (R, C, F) float32."""
+
+    @property
+    def labels(self) -> Tensor:
+        """1 clicked, 0 not; (R, C) float32."""
+
+    @property
+    def mask(self) -> Tensor:
+        """True at real candidates; (R, C) bool."""
+
+
+class Fitted(ABC):
+    """A ranker that is fitted to all training requests at once, where others step from batch to batch."""
+
+    @abstractmethod
+    def fit(self, batches: Iterable[Labeled], seed: int) -> float:
+        """Fits it.
+
+        Args:
+            batches: All training requests.
+            seed: Of what is drawn.
+
+        Returns:
+            The mean log loss of the training samples.
+        """
 
 
 class LongBranch(Kind, nn.Module, ABC):
@@ -281,6 +332,7 @@ class LongBranch(Kind, nn.Module, ABC):
         reads: Which stored instances it reads, where `sides` names them.
         embeds: Whether `encode` looks at all events; else it is given those of the short window.
         answers: Whether what `attend` gives passes the gate into the tower.
+        soft_counts: Columns behind that answer which go to the tower past the gate: see `ops.attention.soft_count`.
         extra_width: Columns of `extra`, which the tower sees as they are.
         standardizes: Whether it looks at a sample of the training set before the first step (see `standardize`).
         id_vectors: Vectors of the item table alone, (...) int64 to (..., D); the ranker it stands in hands it over.
@@ -291,6 +343,7 @@ class LongBranch(Kind, nn.Module, ABC):
     lazy: bool = False
     embeds: bool = True
     answers: bool = True
+    soft_counts: int = 0
     extra_width: int = 0
     standardizes: bool = False
     sides: frozenset[str] = frozenset()
@@ -314,7 +367,7 @@ class LongBranch(Kind, nn.Module, ABC):
 
     @abstractmethod
     def attend(self, state: UserState, candidates: Candidates) -> Tensor:
-        """Answers each candidate from the state; (R, C, D)."""
+        """Answers each candidate from the state; (R, C, D + `soft_counts`)."""
 
     def extra(self, state: UserState, candidates: Candidates) -> Tensor:
         """Features of each candidate for the tower, past the gate; (R, C, `extra_width`) float32. None by default."""

@@ -8,9 +8,19 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from hisac_lab.config.model import BackboneConfig, ModelConfig
-from hisac_lab.models.contract import Candidates, CardLine, Cost, History, ItemSpace, LongBranch, UserState
+from hisac_lab.config.model import USUAL, Attention, AttentionConfig, BackboneConfig, ModelConfig
+from hisac_lab.models.contract import (
+    SOFT_COUNTS,
+    Candidates,
+    CardLine,
+    Cost,
+    History,
+    ItemSpace,
+    LongBranch,
+    UserState,
+)
 from hisac_lab.ops.activation import unit_scores
+from hisac_lab.ops.attention import soft_count
 
 
 class TargetAttention(nn.Module):
@@ -22,17 +32,23 @@ class TargetAttention(nn.Module):
     Args:
         dim: D.
         hidden: Width H of the unit's hidden layer.
+        attention: How events are weighed, and whether the unit tells how much it found.
+
+    Attributes:
+        soft_counts: Columns of soft counts behind an answer.
     """
 
-    def __init__(self, dim: int, hidden: int) -> None:
+    def __init__(self, dim: int, hidden: int, attention: Attention = USUAL) -> None:
         super().__init__()
+        self.weights = attention.weights
+        self.soft_counts = int(attention.soft_counts)
         self.query = nn.Linear(dim, hidden)
         self.key = nn.Linear(dim, hidden, bias=False)
         self.product = nn.Parameter(torch.randn(hidden, dim) * dim**-0.5)
         self.out = nn.Parameter(torch.randn(hidden) * hidden**-0.5)
 
     def forward(self, queries: Tensor, events: Tensor, mask: Tensor) -> Tensor:
-        """Weighted mean of the events for each query.
+        """Weighted mean, or weighted sum, of the events for each query.
 
         Args:
             queries: (R, C, D).
@@ -40,23 +56,37 @@ class TargetAttention(nn.Module):
             mask: (R, L); rows without an event give zeros.
 
         Returns:
-            (R, C, D).
+            (R, C, D + `soft_counts`).
         """
         # Both parts that know the event are linear in it: one product of (query * product + key) with the events.
         scaled = queries[:, :, None, :] * self.product + self.key.weight  # (R, C, H, D)
         scores = unit_scores(scaled, self.query(queries), events, self.out)
         scores = scores.masked_fill(~mask[:, None, :], torch.finfo(scores.dtype).min)
-        weights = torch.softmax(scores, dim=-1) * mask[:, None, :]
-        return torch.bmm(weights.to(events.dtype), events)
+        weights = torch.softmax(scores, dim=-1) if self.weights == "softmax" else torch.sigmoid(scores)
+        answer = torch.bmm((weights * mask[:, None, :]).to(events.dtype), events)
+        return torch.cat([answer, soft_count(scores)[..., None]], dim=-1) if self.soft_counts else answer
 
 
-class DINConfig(ModelConfig):
+class DINConfig(AttentionConfig):
     """Target attention over raw events."""
 
     kind: Literal["din"] = Field("din", description="DIN")
     whole_history: bool = Field(
         True, description="true: a long branch attends to the whole history; false: the short branch alone"
     )
+    weights: Literal["softmax", "sigmoid"] = Field(
+        "softmax",
+        description="of events, in both branches; softmax: they sum to one; sigmoid: each has its own, and they are "
+        "summed",
+    )
+
+    @property
+    def attention(self) -> Attention:
+        """As set, for both branches."""
+        return Attention(self.weights, self.soft_counts)
+
+
+GOLDEN = DINConfig(whole_history=False, weights="softmax", soft_counts=False)
 
 
 class DINBranch(LongBranch):
@@ -66,10 +96,14 @@ class DINBranch(LongBranch):
     examples: ClassVar = {
         "din-short-only": DINConfig(whole_history=False),
         "din-whole": DINConfig(),
+        "din-sigmoid": DINConfig(weights="sigmoid"),
+        "din-soft-counts": DINConfig(soft_counts=True),
     }
     golden: ClassVar = {
-        "din_50": DINConfig(whole_history=False),
-        "din_whole": DINConfig(whole_history=True),
+        "din_50": GOLDEN,
+        "din_whole": GOLDEN.model_copy(update={"whole_history": True}),
+        "din_sigmoid": GOLDEN.model_copy(update={"whole_history": True, "weights": "sigmoid"}),
+        "din_soft_counts": GOLDEN.model_copy(update={"whole_history": True, "soft_counts": True}),
     }
     card = (
         CardLine(
@@ -85,6 +119,19 @@ class DINBranch(LongBranch):
             "test_attention_rows_sum_to_one",
         ),
         CardLine(
+            "events are summed without normalization (switch `weights`)",
+            "stated",
+            "docs/papers/baselines.md#din",
+            "test_sigmoid_weights_sum_the_events",
+        ),
+        CardLine(
+            "a weight in that sum is the sigmoid of the unit's output, between 0 and 1",
+            "inferred",
+            "docs/papers/baselines.md#din",
+            "test_sigmoid_weights_sum_the_events",
+        ),
+        SOFT_COUNTS,
+        CardLine(
             "Dice activation, mini-batch aware regularization, the paper's depth of the activation unit",
             "left out",
             "docs/papers/baselines.md#din",
@@ -99,14 +146,15 @@ class DINBranch(LongBranch):
 
     def __init__(self, config: DINConfig, backbone: BackboneConfig, items: ItemSpace) -> None:
         super().__init__()
-        self.attention = TargetAttention(backbone.dim, backbone.attention_hidden)
+        self.attention = TargetAttention(backbone.dim, backbone.attention_hidden, config.attention)
+        self.soft_counts = self.attention.soft_counts
 
     def encode(self, history: History, events: Tensor) -> dict[str, Tensor]:
         """Keeps everything: (R, L, D) and its mask."""
         return {"long_events": events, "long_mask": history.mask}
 
     def attend(self, state: UserState, candidates: Candidates) -> Tensor:
-        """Target attention over the whole history; (R, C, D)."""
+        """Target attention over the whole history; (R, C, D + `soft_counts`)."""
         out: Tensor = self.attention(candidates.vectors, state["long_events"], state["long_mask"])
         return out
 

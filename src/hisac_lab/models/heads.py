@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from hisac_lab.base.errors import SETTINGS, UserError
-from hisac_lab.ops.attention import dot_scores, key_bias, weigh
+from hisac_lab.ops.attention import dot_scores, key_bias, soft_count, weigh
 
 Score = Literal["learned", "frozen", "both"]
 SHARP, BROAD = 0.06, 0.42
@@ -33,8 +33,10 @@ class TargetHeads(nn.Module):
         heads: A divisor of D.
         score: What a query and a key are compared by: `learned`, q k; `frozen`, a squared distance that is given, over
             a trained temperature per head; `both`, the sum.
+        soft_counts: Whether each head tells how much it found.
 
     Attributes:
+        soft_counts: Columns of soft counts behind an answer.
         to_query, to_key: Not there where the score is frozen.
 
     Raises:
@@ -44,10 +46,11 @@ class TargetHeads(nn.Module):
     to_query: nn.Linear
     to_key: nn.Linear
 
-    def __init__(self, dim: int, heads: int, score: Score = "learned") -> None:
+    def __init__(self, dim: int, heads: int, score: Score = "learned", soft_counts: bool = False) -> None:
         super().__init__()
         check_heads(heads, dim)
         self.heads = heads
+        self.soft_counts = heads if soft_counts else 0
         self.learned = score != "frozen"
         if self.learned:
             self.to_query = nn.Linear(dim, dim, bias=False)
@@ -74,16 +77,20 @@ class TargetHeads(nn.Module):
             gaps: Squared distances of queries and keys, unless the score is learned; (..., C, K).
 
         Returns:
-            (..., C, D); the bias of `merge` alone where there is no key at all.
+            (..., C, D + `soft_counts`): the bias of `merge` and zeros where there is no key at all.
         """
         parts = [] if keys is None else [dot_scores(self.to_query(queries), keys, self.heads)]
         if self.kernel is not None and gaps is not None:
             parts.append(self.kernel(gaps))
-        out: Tensor = self.merge(weigh(sum(parts[1:], parts[0]), values, bias))
-        return out
+        scores = sum(parts[1:], parts[0])
+        out: Tensor = self.merge(weigh(scores, values, bias))
+        if not self.soft_counts:
+            return out
+        counts = soft_count(scores + bias[..., None, None, :])  # (..., H, C)
+        return torch.cat([out, counts.transpose(-1, -2)], dim=-1)
 
     def forward(self, queries: Tensor, events: Tensor, mask: Tensor) -> Tensor:
-        """Each query attends to events of its own: (R, C, D), (R, C, K, D), (R, C, K) to (R, C, D)."""
+        """Each query attends to events of its own: (R, C, D), (R, C, K, D), (R, C, K) to (R, C, D + `soft_counts`)."""
         keys, values = self.to_key(events), self.to_value(events)
         return self.read(queries[:, :, None, :], keys, values, key_bias(mask)).squeeze(2)
 

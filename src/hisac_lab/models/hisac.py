@@ -16,6 +16,8 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from hisac_lab.base.errors import SETTINGS, UserError
+from hisac_lab.codebook.counting import Election
+from hisac_lab.codebook.tree import Codebook
 from hisac_lab.codebook.votes import split_budget
 from hisac_lab.config.model import BackboneConfig, ValueConfig
 from hisac_lab.events.feedback import VotesFrom
@@ -44,6 +46,9 @@ class HiSACConfig(ValueConfig):
         None, description="k of each level, written out; overrides agents and breadth"
     )
     temperature: float = Field(0.07, gt=0, description="tau of the routing softmax")
+    fill: bool = Field(
+        True, description="places that the budgets leave free go to the leaves with most votes (ours); false: none does"
+    )
     vote: Literal["tree", "flat"] = Field(
         "tree", description="tree: top-k under each kept parent; flat: the leaves with most votes"
     )
@@ -105,6 +110,18 @@ class HiSACConfig(ValueConfig):
         1.0, gt=0, description="softness of the vote weights; 1: share of the votes, larger: more even"
     )
 
+    @property
+    def wanted(self) -> int:
+        """Agents asked for."""
+        return math.prod(self.budgets) if self.budgets else self.agents
+
+    def election(self, book: Codebook) -> Election:
+        """How these settings make agents of the leaves of a codebook, cut to the depth in use."""
+        if self.every_leaf:
+            return Election((len(book.parents[-1]),), "flat")
+        budgets = self.budgets or split_budget(self.agents, book.depth, self.breadth)
+        return Election(budgets, self.vote, self.wanted if self.fill else None, self.keep_votes)
+
     @model_validator(mode="after")
     def _exposures_fit(self) -> HiSACConfig:
         if self.exposures and not self.path_votes:
@@ -120,17 +137,19 @@ class HiSACConfig(ValueConfig):
         return self
 
 
-PAPER = HiSACConfig(score="learned", facts=False, pruned="dropped", votes_from="positives")
+PAPER = HiSACConfig(score="learned", facts=False, fill=False, pruned="dropped", votes_from="positives")
 """The paper's reading, as far as it is known: what is ours is off."""
 GOLDEN = HiSACConfig(
     decay="exponential",
     decay_rate=0.01815,
     reader="attention",
     heads=4,
+    soft_counts=False,
     depth=3,
     agents=16,
     breadth=0.7,
     budgets=(7, 1, 2),
+    fill=False,
     temperature=0.07,
     vote="tree",
     votes_from="all",
@@ -186,6 +205,7 @@ class HiSACBranch(RoutedBranch):
         "hisac-by-leaves-fading-by-a-power": HiSACConfig(agents=8, route_by="leaves", decay="power", decay_rate=0.5),
         "hisac-with-path-votes": PAPER.model_copy(update={"agents": 8, "path_votes": True, "exposures": True}),
         "hisac-sums-of-fading-votes": PAPER.model_copy(update={"agents": 8, "sums": True, "vote_half_life": 20.0}),
+        "hisac-soft-counts": HiSACConfig(agents=8, heads=2, soft_counts=True, sums=True, path_votes=True),
         "hisac-beside-counts": HiSACConfig(agents=8, counts=VotesConfig(half_lives=(7.0,), into="tower")),
         "hisac-beside-gated-counts": HiSACConfig(agents=8, counts=VotesConfig(books=("flat_6",)), sums=True),
         "hisac-shuffled": HiSACConfig(agents=8, ids="shuffled", decay="none"),
@@ -211,21 +231,20 @@ class HiSACBranch(RoutedBranch):
                 "lower it or add to tokenize.widths",
                 "models.*.depth",
             )
-        self.budgets = config.budgets or split_budget(config.agents, depth, config.breadth)
-        if len(self.budgets) != depth:
+        if config.budgets is not None and len(config.budgets) != depth:
             raise UserError(
                 SETTINGS,
-                f"{list(self.budgets)} does not fit {depth} levels",
+                f"{list(config.budgets)} does not fit {depth} levels",
                 "give one k per level",
                 "models.*.budgets",
             )
         space = items.shuffled(SHUFFLE) if config.ids == "shuffled" else items
         book = space.codebook.cut(depth)
-        asked = math.prod(config.budgets) if config.budgets else config.agents
-        if not config.every_leaf and asked > len(book.parents[-1]):
+        self.depth, self.election = depth, config.election(book)
+        if self.election.places > len(book.parents[-1]):
             raise UserError(
                 SETTINGS,
-                f"{asked} agents are more than the {len(book.parents[-1])} leaves at depth {depth}",
+                f"{config.wanted} agents are more than the {len(book.parents[-1])} leaves at depth {depth}",
                 "lower agents or budgets, or add to tokenize.widths",
                 "models.*.agents",
             )
@@ -284,15 +303,16 @@ class HiSACBranch(RoutedBranch):
         return state if self.counts is None else state | self.counts.encode(history, events)
 
     def attend(self, state: UserState, candidates: Candidates) -> Tensor:
-        """Multi-head target attention over the agents, and what else the settings ask for; (R, C, D)."""
+        """Multi-head target attention over the agents, and what else is asked for; (R, C, D + `soft_counts`)."""
         gaps = self.gaps(state["nodes"], candidates.items) if self.asks_distance else None
         out = self.reader.read(candidates.vectors, state.tensors.get("keys"), state["values"], state["bias"], gaps)
+        beside = (0, self.soft_counts)
         if self.sums is not None and gaps is not None:
-            out = out + self.sums(gaps, state["counts"]).to(out.dtype)
+            out = out + nn.functional.pad(self.sums(gaps, state["counts"]), beside).to(out.dtype)
         if self.path is not None:
-            out = out + self.path.attend(state.tensors, candidates.items).to(out.dtype)
+            out = out + nn.functional.pad(self.path.attend(state.tensors, candidates.items), beside).to(out.dtype)
         if self.counts is not None and self.counts.answers:
-            out = out + self.counts.attend(state, candidates).to(out.dtype)
+            out = out + nn.functional.pad(self.counts.attend(state, candidates), beside).to(out.dtype)
         return out
 
     def extra(self, state: UserState, candidates: Candidates) -> Tensor:

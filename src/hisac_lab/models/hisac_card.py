@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hisac_lab.models.contract import CardLine
+from hisac_lab.models.contract import SOFT_COUNTS, CardLine
 
 CARD = (
     CardLine(
@@ -52,6 +52,12 @@ CARD = (
         "inferred",
         "docs/papers/hisac.md#where-our-reconstruction-differs",
         "test_budgets_multiply_to_at_most_the_agents",
+    ),
+    CardLine(
+        "places that the budgets leave free go to the leaves with most votes of all (switch `fill`)",
+        "inferred",
+        "docs/papers/hisac.md#additions-of-ours",
+        "test_free_places_go_to_the_leaves_with_most_votes",
     ),
     CardLine(
         "an agent is the sum of its path's codewords",
@@ -209,6 +215,7 @@ CARD = (
         "docs/papers/hisac.md#additions-of-ours",
         "test_a_candidate_is_told_the_votes_of_its_own_path",
     ),
+    SOFT_COUNTS,
     CardLine(
         "the counts of the kind votes stand beside the agents (setting `counts`, none by default)",
         "inferred",

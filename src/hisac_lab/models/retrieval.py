@@ -14,8 +14,17 @@ from pydantic import Field
 from torch import Tensor
 
 from hisac_lab.base.errors import SETTINGS, UserError
-from hisac_lab.config.model import BackboneConfig, ModelConfig
-from hisac_lab.models.contract import Candidates, CardLine, Cost, History, ItemSpace, LongBranch, UserState
+from hisac_lab.config.model import AttentionConfig, BackboneConfig
+from hisac_lab.models.contract import (
+    SOFT_COUNTS,
+    Candidates,
+    CardLine,
+    Cost,
+    History,
+    ItemSpace,
+    LongBranch,
+    UserState,
+)
 from hisac_lab.models.heads import TargetHeads
 from hisac_lab.ops import hashing
 from hisac_lab.ops.jagged import distinct
@@ -48,14 +57,16 @@ class SearchBranch(LongBranch):
         dim: D.
         heads: Heads of the exact unit.
         top: K.
+        soft_counts: As of `TargetHeads`.
     """
 
     lazy = True
 
-    def __init__(self, dim: int, heads: int, top: int) -> None:
+    def __init__(self, dim: int, heads: int, top: int, soft_counts: bool) -> None:
         super().__init__()
         self.top = top
-        self.attention = TargetHeads(dim, heads)
+        self.attention = TargetHeads(dim, heads, soft_counts=soft_counts)
+        self.soft_counts = self.attention.soft_counts
 
     @abstractmethod
     def index(self, history: History, events: Tensor) -> dict[str, Tensor]:
@@ -76,13 +87,13 @@ class SearchBranch(LongBranch):
         return best_events(scores, allowed, self.top)
 
     def attend(self, state: UserState, candidates: Candidates) -> Tensor:
-        """Attention over the chosen events; (R, C, D)."""
+        """Attention over the chosen events; (R, C, D + `soft_counts`)."""
         places, valid = self.retrieve(state, candidates)
         out: Tensor = self.attention(candidates.vectors, chosen_events(state, candidates, places), valid)
         return out
 
 
-class SIMConfig(ModelConfig):
+class SIMConfig(AttentionConfig):
     """SIM: a search for few events, then attention over them."""
 
     kind: Literal["sim"] = Field("sim", description="SIM, hard or soft")
@@ -96,7 +107,7 @@ class SIMConfig(ModelConfig):
     heads: int = Field(4, ge=1, description="heads of the attention over kept events")
 
 
-GOLDEN = SIMConfig(search="code", field=0, top=8, heads=4)
+GOLDEN = SIMConfig(search="code", field=0, top=8, heads=4, soft_counts=False)
 
 
 class SIMBranch(SearchBranch):
@@ -108,6 +119,7 @@ class SIMBranch(SearchBranch):
         "sim-field": SIMConfig(search="field", field=1, top=4, heads=1),
         "sim-embedding": SIMConfig(search="embedding", top=4),
         "sim-semantic": SIMConfig(search="semantic", top=4),
+        "sim-soft-counts": SIMConfig(search="code", top=4, heads=2, soft_counts=True),
     }
     golden: ClassVar = {
         "sim_hard": GOLDEN,
@@ -144,6 +156,7 @@ class SIMBranch(SearchBranch):
             "docs/papers/baselines.md#the-base-model",
             "test_lazy_gradients_equal_eager_ones",
         ),
+        SOFT_COUNTS,
         CardLine(
             "a learned projection of the soft search with its auxiliary loss, as in MUSE's code",
             "left out",
@@ -153,7 +166,7 @@ class SIMBranch(SearchBranch):
     item_key: Tensor
 
     def __init__(self, config: SIMConfig, backbone: BackboneConfig, items: ItemSpace) -> None:
-        super().__init__(backbone.dim, config.heads, config.top)
+        super().__init__(backbone.dim, config.heads, config.top, config.soft_counts)
         self.how = config.search
         self.hard = config.search in ("code", "field")
         self.ordered = config.search != "embedding"  # equal scores, which equal items have, go to the newest
@@ -204,7 +217,7 @@ class SIMBranch(SearchBranch):
         return Cost(length * (4 * dim + 1) + keys, 0, 0, search.get(self.how, 0) + self.attention.cost(self.top))
 
 
-class ETAConfig(ModelConfig):
+class ETAConfig(AttentionConfig):
     """ETA: search by Hamming distance of SimHash signatures."""
 
     kind: Literal["eta"] = Field("eta", description="ETA")
@@ -223,7 +236,7 @@ class ETABranch(SearchBranch):
         "eta": ETAConfig(bits=40, top=4),
     }
     golden: ClassVar = {
-        "eta": ETAConfig(bits=32, seed=0, top=8, heads=4),
+        "eta": ETAConfig(bits=32, seed=0, top=8, heads=4, soft_counts=False),
     }
     card = (
         CardLine(
@@ -244,6 +257,7 @@ class ETABranch(SearchBranch):
             "docs/papers/baselines.md#eta",
             "test_equal_distances_go_to_the_newest",
         ),
+        SOFT_COUNTS,
         CardLine(
             "a hash of the item embedding alone: ours covers frozen content and age",
             "left out",
@@ -258,7 +272,7 @@ class ETABranch(SearchBranch):
     planes: Tensor
 
     def __init__(self, config: ETAConfig, backbone: BackboneConfig, items: ItemSpace) -> None:
-        super().__init__(backbone.dim, config.heads, config.top)
+        super().__init__(backbone.dim, config.heads, config.top, config.soft_counts)
         self.register_buffer("planes", hashing.planes(backbone.dim, config.bits, config.seed))
 
     @torch.no_grad()

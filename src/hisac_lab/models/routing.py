@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from hisac_lab.codebook.counting import Election
 from hisac_lab.codebook.votes import Agents, vote, with_facts
 from hisac_lab.models.compress import DAY, CompressedBranch
 from hisac_lab.models.contract import History
@@ -23,7 +24,8 @@ class RoutedBranch(CompressedBranch):
 
     Attributes:
         config: Settings of the branch.
-        budgets: k of each level.
+        election: Which leaves become agents.
+        depth: Levels in use.
         semantic: Frozen vector of each item; (items, S).
         leaf_vectors: Vector of each leaf; (leaves, S).
         item_square: Squared length of each item's vector; (items,).
@@ -34,7 +36,8 @@ class RoutedBranch(CompressedBranch):
 
     sides = frozenset({"agents"})
     config: HiSACConfig
-    budgets: tuple[int, ...]
+    election: Election
+    depth: int
     semantic: Tensor
     leaf_vectors: Tensor
     item_square: Tensor
@@ -45,20 +48,14 @@ class RoutedBranch(CompressedBranch):
     @property
     def parents(self) -> list[Tensor]:
         """The tree, one tensor per level."""
-        return [getattr(self, f"parents_{level}") for level in range(len(self.budgets))]
+        return [getattr(self, f"parents_{level}") for level in range(self.depth)]
 
     def agents(self, history: History) -> Agents:
         """Votes of these histories, and facts: depends on frozen artifacts alone, so it can be done offline."""
         history = history.voters(self.first_voting)
         config, leaf = self.config, self.item_leaf[history.items]
         half_life = None if config.vote_half_life is None else config.vote_half_life * DAY
-        if config.every_leaf:
-            budgets: tuple[int, ...] = (len(self.leaf_vectors),)
-            agents = vote(leaf, history.mask, self.parents, budgets, "flat", history.ages, half_life)
-        else:
-            agents = vote(
-                leaf, history.mask, self.parents, self.budgets, config.vote, history.ages, half_life, config.keep_votes
-            )
+        agents = vote(leaf, history.mask, self.parents, self.election, history.ages, half_life)
         routed = config.pruned == "routed"
         if not (routed or config.facts or config.sums):
             return agents

@@ -9,16 +9,25 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from hisac_lab.config.model import BackboneConfig, ModelConfig
-from hisac_lab.models.contract import Candidates, CardLine, Cost, History, ItemSpace, LongBranch, UserState
+from hisac_lab.config.model import AttentionConfig, BackboneConfig
+from hisac_lab.models.contract import (
+    SOFT_COUNTS,
+    Candidates,
+    CardLine,
+    Cost,
+    History,
+    ItemSpace,
+    LongBranch,
+    UserState,
+)
 from hisac_lab.models.heads import TargetHeads
 from hisac_lab.models.retrieval import chosen_events, event_state
-from hisac_lab.ops.attention import join_heads, split_heads
+from hisac_lab.ops.attention import join_heads, soft_count, split_heads
 from hisac_lab.ops.buckets import AGE_BUCKETS, age_bucket
 from hisac_lab.ops.select import best_events, gather_events, take_rows
 
 
-class TWINConfig(ModelConfig):
+class TWINConfig(AttentionConfig):
     """TWIN: the search ranks events by the attention's own scores."""
 
     kind: Literal["twin"] = Field("twin", description="TWIN")
@@ -35,9 +44,10 @@ class TWINBranch(LongBranch):
     examples: ClassVar = {
         "twin": TWINConfig(top=4, heads=2),
         "twin-no-cross": TWINConfig(top=4, cross=False),
+        "twin-soft-counts": TWINConfig(top=4, heads=2, soft_counts=True),
     }
     golden: ClassVar = {
-        "twin": TWINConfig(cross=True, top=8, heads=4),
+        "twin": TWINConfig(cross=True, top=8, heads=4, soft_counts=False),
     }
     card = (
         CardLine(
@@ -70,6 +80,7 @@ class TWINBranch(LongBranch):
             "docs/papers/baselines.md#twin",
             "test_heads_choose_for_themselves",
         ),
+        SOFT_COUNTS,
         CardLine(
             "keys from the item alone, computed once for all: our keys also hold the age",
             "left out",
@@ -80,7 +91,8 @@ class TWINBranch(LongBranch):
     def __init__(self, config: TWINConfig, backbone: BackboneConfig, items: ItemSpace) -> None:
         super().__init__()
         self.top = config.top
-        self.heads = TargetHeads(backbone.dim, config.heads)
+        self.heads = TargetHeads(backbone.dim, config.heads, soft_counts=config.soft_counts)
+        self.soft_counts = self.heads.soft_counts
         self.cross = nn.Parameter(torch.zeros(config.heads, AGE_BUCKETS)) if config.cross else None
 
     def encode(self, history: History, events: Tensor) -> dict[str, Tensor]:
@@ -105,7 +117,7 @@ class TWINBranch(LongBranch):
         return best_events(scores.flatten(1, 2), state["long_mask"], self.top)
 
     def attend(self, state: UserState, candidates: Candidates) -> Tensor:
-        """Multi-head attention, each head over its own events; (R, C, D)."""
+        """Multi-head attention, each head over its own events; (R, C, D + `soft_counts`)."""
         r, c, dim = candidates.vectors.shape
         heads, width = self.heads.heads, dim // self.heads.heads
         places, valid = self.retrieve(state, candidates)
@@ -122,10 +134,11 @@ class TWINBranch(LongBranch):
             cell = buckets + AGE_BUCKETS * torch.arange(heads, device=buckets.device)[:, None, None]
             scores = scores + take_rows(self.cross.view(-1, 1), cell).squeeze(-1)
         real = valid.view(r, heads, c, self.top)
-        weights = torch.softmax(scores.masked_fill(~real, torch.finfo(scores.dtype).min), dim=-1) * real
+        scores = scores.masked_fill(~real, torch.finfo(scores.dtype).min)
+        weights = torch.softmax(scores, dim=-1) * real
         mixed = torch.einsum("rhck,rhckw->rhcw", weights.to(values.dtype), values)
         out: Tensor = self.heads.merge(join_heads(mixed))
-        return out
+        return torch.cat([out, soft_count(scores).transpose(1, 2)], dim=-1) if self.soft_counts else out
 
     def cost(self, history: History) -> Cost:
         """The search multiplies a candidate with every projected key."""

@@ -61,6 +61,18 @@ def weigh(scores: Tensor, values: Tensor, bias: Tensor) -> Tensor:
     return join_heads(weights.to(v.dtype) @ v)
 
 
+def soft_count(scores: Tensor) -> Tensor:
+    """log(1 + sum of e^score) over the keys: how much a softmax over them divides away; 0 where no key is there.
+
+    Args:
+        scores: With their bias, `FLOOR` or lower where a key is not there; (..., K).
+
+    Returns:
+        (...) float32.
+    """
+    return torch.nn.functional.softplus(torch.logsumexp(scores.float().clamp(min=FLOOR), dim=-1))
+
+
 def plain_attend(queries: Tensor, keys: Tensor, values: Tensor, bias: Tensor, heads: int) -> Tensor:
     """`attend` for (C, D) and (K, D), one query and one head at a time, over the keys that are there."""
     there = bias > FLOOR

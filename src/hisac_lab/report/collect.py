@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from hisac_lab.abtest.records import ABTested, ABTests
 from hisac_lab.base.artifacts import sha256_tree
 from hisac_lab.base.records import Output
 from hisac_lab.base.stages import SHOWN, Artifacts
+from hisac_lab.codebook.counting import Election
 from hisac_lab.codebook.records import CodebookFacts
 from hisac_lab.evaluation.records import Evaluated, Scores
+from hisac_lab.events.feedback import VotesFrom
 from hisac_lab.events.records import Prepared
 from hisac_lab.inference.records import CARD, CURVE, Claim, Point, Trained
 from hisac_lab.report.facts import Facts, Run
@@ -42,7 +45,7 @@ def collect(artifacts: Artifacts) -> Facts:
         tokenized=Tokenized.open(artifacts.tokenize),
         book=book,
         tiles=reader.tiles(),
-        portrait=reader.portrait(swept.budgets, Best.open(artifacts.sweep).settings.get("votes_from", "all")),
+        portrait=reader.portrait(*_election(swept, Best.open(artifacts.sweep).settings)),
         swept=swept,
         trials=Trial.read_table(artifacts.sweep),
         runs=tuple(_run(path) for path in runs.values()),
@@ -71,3 +74,10 @@ def _outputs(artifacts: Artifacts, runs: dict[str, Path]) -> dict[str, Path]:
     for stage in SHOWN:
         paths |= runs if stage == "train" else {stage: artifacts.at(stage)}
     return paths
+
+
+def _election(swept: Swept, settings: dict[str, Any]) -> tuple[Election, VotesFrom]:
+    """How the swept model elects agents, and which events vote."""
+    wanted = settings["agents"] if settings["fill"] else None
+    election = Election(tuple(swept.budgets), settings["vote"], wanted, settings["keep_votes"])
+    return election, settings["votes_from"]

@@ -8,6 +8,7 @@ import numpy as np
 
 from hisac_lab.base.artifacts import Array, load_array
 from hisac_lab.base.errors import explain_os_error
+from hisac_lab.codebook.counting import Election
 from hisac_lab.codebook.portrait import Voted, portray, typical, words_of
 from hisac_lab.codebook.tree import Codebook
 from hisac_lab.events.feedback import VotesFrom
@@ -62,17 +63,17 @@ class CodebookReader:
             )
         return tuple(tiles)
 
-    def portrait(self, budgets: list[int], votes_from: VotesFrom) -> UserPortrait:
+    def portrait(self, election: Election, votes_from: VotesFrom) -> UserPortrait:
         """Votes of the user with the longest history; of equals the first.
 
         Args:
-            budgets: k of each level, one per level in use.
+            election: Which leaves become agents, with a k for each level in use.
             votes_from: Which events vote.
         """
-        book = self.book.cut(len(budgets))
+        book = self.book.cut(len(election.budgets))
         number = int(np.diff(self.store.offsets).argmax())
         places, silent = self.store.voters(number, votes_from)
-        portrait = portray(book, np.asarray(self.store.items[places]), budgets)
+        portrait = portray(book, np.asarray(self.store.items[places]), election)
         levels = [[node for node in portrait.cut if node.level == level] for level in range(book.depth)]
         return UserPortrait(
             user=str(self.store.user_ids[number]),

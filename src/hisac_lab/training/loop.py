@@ -20,9 +20,10 @@ from hisac_lab.base.artifacts import Array
 from hisac_lab.base.errors import SETTINGS, UserError
 from hisac_lab.base.progress import say, track
 from hisac_lab.config.train import TrainConfig
-from hisac_lab.events.batches import epoch_order
+from hisac_lab.events.batches import epoch_order, in_order
 from hisac_lab.inference.loader import Loader, score
 from hisac_lab.models.backbone import Ranker
+from hisac_lab.models.contract import Fitted
 from hisac_lab.ops.auc import auc
 from hisac_lab.ops.choice import higher
 from hisac_lab.training.checkpoint import Checkpoint, Progress
@@ -101,6 +102,8 @@ def train(
     """
     requests = train_loader.requests
     model.to(train_loader.runtime.device)
+    if isinstance(model, Fitted):
+        return _fit(model, train_loader, valid_loader, seed, what, group)
     optimizers = make_optimizers(model, config)
     checkpoint = Checkpoint(work / "checkpoint.pt") if work else None
     progress = (checkpoint and checkpoint.resume(model, optimizers)) or Progress()
@@ -146,6 +149,23 @@ def train(
     if group.is_main and progress.step < total:
         say(f"{what}: stopped after {progress.step:,} batches, {progress.stale} validations without a better AUC")
     model.load_state_dict(progress.best)
+    return progress
+
+
+def _fit(
+    model: Ranker, train_loader: Loader, valid_loader: Loader, seed: int, what: str, group: ProcessGroup
+) -> Progress:
+    """Fits a model at once and validates it, as one step; on every process the same."""
+    assert isinstance(model, Fitted)
+    parts: Iterable[Array] = list(in_order(train_loader.requests))
+    if group.is_main:
+        parts = track(parts, len(list(parts)), what, "batches")
+    progress = Progress(step=1)
+    with scoring_explained():
+        batches = (train_loader.batch(part) for part in parts)
+        loss = model.fit(batches, seed)
+    progress.loss_sum, progress.loss_count = loss, 1
+    _validate(model, valid_loader, progress, group)
     return progress
 
 

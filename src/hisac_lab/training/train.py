@@ -78,8 +78,8 @@ def train_model(
     if not group.is_main:
         return
     save_model(out, model, model_config, items, train_loader.digests.get("instances"))
-    there = given(backbone.features, items.context, model.levels)
-    left_out = tuple(name for name in backbone.features if name not in there)
+    there = given(model.asked, items.context, model.levels)
+    left_out = tuple(name for name in model.asked if name not in there)
     curve = "".join(json.dumps(point, sort_keys=True) + "\n" for point in progress.curve)
     write_file(out / CURVE, curve)
     Trained(

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from kit import CPU, Stages, says
+from kit import BACKBONE, CPU, MODELS, Stages, says
 from outputs import save_evaluated
+from torch import nn
 
 from hisac_lab.abtest import experiment as run
 from hisac_lab.abtest.experiment import Crowd, _pools, _slates, abtest
@@ -18,7 +19,12 @@ from hisac_lab.base.artifacts import sha256_tree
 from hisac_lab.config.abtest import ABTestConfig
 from hisac_lab.config.compute import ComputeConfig
 from hisac_lab.config.model import ExperimentConfig
+from hisac_lab.events.records import POSITIVES
+from hisac_lab.events.series import ItemSeries
 from hisac_lab.events.store import EventStore
+from hisac_lab.inference.bundle import save_model
+from hisac_lab.models.catalog import build
+from hisac_lab.models.contract import ItemSpace
 
 CONFIG = ABTestConfig(users=600, visits=2, pool=20, slate=5, world_dim=4)
 EXPERIMENT = ExperimentConfig(models=("din_50", "hisac"), seeds=(0, 1))
@@ -72,6 +78,30 @@ def test_intervals_have_the_level_of_the_evaluation(stages: Stages, trained: Pat
 def test_slates_larger_than_the_catalog_are_refused(stages: Stages, trained: Path, tmp_path: Path) -> None:
     with says("settings", "abtest.slate", "90 is more than the"):
         _run(tmp_path, stages, trained, CONFIG.model_copy(update={"slate": 90, "pool": 100}))
+
+
+def test_a_policy_is_told_the_context_of_its_candidates_before_the_moment(
+    store: EventStore, items: ItemSpace, tmp_path: Path
+) -> None:
+    """A tower that sees popularity alone puts the items first that had most positives before the moment."""
+    backbone = BACKBONE.model_copy(update={"features": ("length", "popularity")})
+    model = build(MODELS["din-short-only"], backbone, items, 0)
+    first, last = model.tower[0], model.tower[-1]
+    assert isinstance(first, nn.Linear)
+    assert isinstance(last, nn.Linear)
+    for layer in (first, last):
+        nn.init.zeros_(layer.weight)
+    column = first.in_features - len(model.context_columns.names)
+    assert model.context_columns.names[0] == "popularity"
+    first.weight.data[0, column], last.weight.data[0, 0] = 1.0, 1.0
+    save_model(tmp_path, model, MODELS["din-short-only"], items)
+    people = population(store.samples("test"))
+    pools = _pools(store, people, CONFIG)
+    found = _slates(tmp_path, store, people, pools, 3, CPU)
+    series = ItemSeries.open(store.path, POSITIVES, store.manifest.context.half_lives)
+    counts = series.at(pools, people.time[:, None, None]).count
+    best = np.argsort(-counts, axis=2, kind="stable")[:, :, :3]
+    np.testing.assert_array_equal(found, np.take_along_axis(pools, best, axis=2))
 
 
 def test_pools_hold_training_items_once_and_slates_the_best_of_them(store: EventStore, trained: Path) -> None:

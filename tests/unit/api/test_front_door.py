@@ -15,9 +15,10 @@ from tiny import write_movielens
 
 import hisac_lab as hl
 from hisac_lab.base.artifacts import sha256_tree
+from hisac_lab.config.model import BackboneConfig
 
 BRIEF: dict[str, Any] = {
-    "backbone": BACKBONE.model_dump(mode="json"),
+    "backbone": BACKBONE.model_dump(mode="json") | {"features": list(BackboneConfig().features)},
     "train": {"epochs": 1, "batch_requests": 64},
     "compute": {"device": "cpu"},
 }

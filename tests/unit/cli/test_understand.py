@@ -14,6 +14,7 @@ from hisac_lab.base.artifacts import load_array
 from hisac_lab.cli.main import app
 from hisac_lab.cli.params import defaults
 from hisac_lab.codebook.ballot import Ballot
+from hisac_lab.codebook.counting import Election
 from hisac_lab.codebook.tree import Codebook
 from hisac_lab.codebook.votes import split_budget
 from hisac_lab.config.events import PrepareConfig
@@ -75,7 +76,7 @@ def test_a_users_agents_are_those_of_the_votes(lab: Path, stages: Stages, half_l
     if half_life == "null":
         ballot = Ballot(book)
         ballot.add_all(history.tolist())
-        expected = ballot.agents(split_budget(32, 3, 0.7))
+        expected = ballot.agents(Election(split_budget(32, 3, 0.7), wanted=32))
         assert agents == [["-".join(map(str, book.path(one.node, 2))), str(one.votes)] for one in expected]
         covered = sum(one.votes for one in expected) / len(history)
         assert f"{len(expected)} agents hold {covered:.1%} of the votes" in shown
@@ -107,7 +108,7 @@ def test_what_a_user_disliked_votes_only_where_all_events_do(lab: Path, stages: 
     assert shown[0] == f"user {store.user_ids[user]}: {len(liked)} behaviors, {silent}{len(ballot)} that vote"
     head = next(place for place, line in enumerate(shown) if line.startswith("agent"))
     votes = [int(line.split()[1]) for line in shown[head + 1 : shown.index("", head)]]
-    assert votes == [one.votes for one in ballot.agents(split_budget(32, 3, 0.7))]
+    assert votes == [one.votes for one in ballot.agents(Election(split_budget(32, 3, 0.7), wanted=32))]
 
 
 def test_agents_can_be_as_few_as_hold_a_share_of_the_votes(lab: Path) -> None:

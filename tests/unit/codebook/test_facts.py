@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hisac_lab.codebook.counting import FRESH, count_agents, enough, votes_cast
+from hisac_lab.codebook.counting import FRESH, Election, count_agents, enough, votes_cast
 from hisac_lab.codebook.facts import UNIT, facts_of, slots_of
 from hisac_lab.codebook.votes import Agents, vote, with_facts
 
@@ -40,7 +40,7 @@ class Case:
     def agents(self, keep: float | None = None, half_life: float | None = None) -> Agents:
         """Leaves with most votes."""
         tree = [torch.zeros(LEAVES, dtype=torch.int64)]
-        return vote(self.leaf, self.mask, tree, (self.budget,), "flat", self.ages, half_life, keep)
+        return vote(self.leaf, self.mask, tree, Election((self.budget,), "flat", keep=keep), self.ages, half_life)
 
     def told(self, agents: Agents, routed: bool, half_life: float | None = None) -> Agents:
         """With facts."""
@@ -170,6 +170,6 @@ def test_seven_of_ten_votes_are_a_share_of_seven_tenths() -> None:
     leaf, heads = np.array([0, 1, 1, -1, 2]), np.array([0, 4, 5])
     assert votes_cast(leaf, heads).tolist() == [3, 1]
     assert votes_cast(leaf, heads, np.array([5, 1, 1, 9, 2])).tolist() == [7, 2]
-    nodes, counts = count_agents(leaf, heads, [np.zeros(3, np.int64)], (2,), "flat", keep=0.6)
+    nodes, counts = count_agents(leaf, heads, [np.zeros(3, np.int64)], Election((2,), "flat", keep=0.6))
     assert nodes.tolist() == [[1], [2]]
     assert counts.tolist() == [[2], [1]]

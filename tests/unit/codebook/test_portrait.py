@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from kit import make_book
 
 from hisac_lab.codebook.ballot import Ballot
+from hisac_lab.codebook.counting import Election
 from hisac_lab.codebook.portrait import portray, typical, words_of
 
 BOOK = make_book(np.array([[0, 0], [0, 1], [1, 0], [1, 1], [2, 0], [-1, -1]]))
@@ -18,21 +19,23 @@ BOOK = make_book(np.array([[0, 0], [0, 1], [1, 0], [1, 1], [2, 0], [-1, -1]]))
     items=st.lists(st.integers(0, 5), max_size=30),
     budgets=st.tuples(st.integers(1, 3), st.integers(1, 2)),
     keep=st.sampled_from([None, 0.5, 0.9]),
+    wanted=st.sampled_from([None, 4]),
 )
 @settings(max_examples=150, deadline=None)
 def test_a_portrait_is_the_ballots_agents_and_what_was_cut_right_below_them(
-    items: list[int], budgets: tuple[int, int], keep: float | None
+    items: list[int], budgets: tuple[int, int], keep: float | None, wanted: int | None
 ) -> None:
     ballot = Ballot(BOOK)
     ballot.add_all(items)
-    found = portray(BOOK, np.array(items, np.int64), budgets, keep=keep)
-    agents = ballot.agents(budgets, keep=keep)
+    election = Election(budgets, wanted=wanted, keep=keep)
+    found = portray(BOOK, np.array(items, np.int64), election)
+    agents = ballot.agents(election)
     assert [(one.node, one.votes) for one in found.agents] == [(one.node, one.votes) for one in agents]
     assert found.behaviors == len(items)
     assert found.voting == found.votes == sum(item != 5 for item in items)
     # Every vote is either an agent's or lost at exactly one place.
     assert sum(one.votes for one in (*found.agents, *found.cut)) == found.votes
-    kept = {(one.level, one.node) for one in ballot.tallies(budgets) if one.kept}
+    kept = {(one.level, one.node) for one in ballot.tallies(election) if one.kept}
     assert keep or not {(one.level, one.node) for one in found.cut} & kept
     share = sum(one.votes for one in found.agents) / found.votes if found.votes else 0
     assert found.covered == pytest.approx(share)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from kit import make_book
 
 from hisac_lab.codebook import counting
-from hisac_lab.codebook.counting import FRESH, recency_weights
+from hisac_lab.codebook.counting import FRESH, Election, recency_weights
 from hisac_lab.codebook.tree import Codebook
 from hisac_lab.codebook.votes import Agents, split_budget, vote
 
@@ -44,11 +44,21 @@ def cases(draw: st.DrawFn) -> Case:
     return book, leaves, items >= 0, budgets
 
 
-def _vote(book: Codebook, leaves: torch.Tensor, mask: torch.Tensor, budgets: tuple[int, ...], rule: Rule) -> Agents:
-    return vote(leaves, mask, [torch.from_numpy(parent) for parent in book.parents], budgets, rule)
+def _vote(
+    book: Codebook,
+    leaves: torch.Tensor,
+    mask: torch.Tensor,
+    budgets: tuple[int, ...],
+    rule: Rule,
+    wanted: int | None = None,
+) -> Agents:
+    tree = [torch.from_numpy(parent) for parent in book.parents]
+    return vote(leaves, mask, tree, Election(budgets, rule, wanted))
 
 
-def reference(book: Codebook, leaves: list[int], budgets: tuple[int, ...], rule: Rule) -> list[tuple[int, int]]:
+def reference(
+    book: Codebook, leaves: list[int], budgets: tuple[int, ...], rule: Rule, wanted: int | None = None
+) -> list[tuple[int, int]]:
     """Agents of one history, by the book: (leaf, votes), those with most votes first."""
 
     def up(leaf: int) -> tuple[int, ...]:
@@ -64,8 +74,9 @@ def reference(book: Codebook, leaves: list[int], budgets: tuple[int, ...], rule:
     def best(nodes: list[tuple[int, ...]], count: int | None = None) -> list[tuple[int, ...]]:
         return sorted(nodes, key=lambda node: (-votes[node], -last[node], node))[:count]
 
+    visited = [node for node in votes if len(node) == book.depth]
     if rule == "flat":
-        kept = best([node for node in votes if len(node) == book.depth], math.prod(budgets))
+        kept = best(visited, wanted or math.prod(budgets))
     else:
         kept = [()]
         for level, budget in enumerate(budgets):
@@ -74,6 +85,8 @@ def reference(book: Codebook, leaves: list[int], budgets: tuple[int, ...], rule:
                 for parent in kept
                 for child in best([node for node in votes if len(node) == level + 1 and node[:-1] == parent], budget)
             ]
+        if wanted is not None:
+            kept += best([node for node in visited if node not in kept], max(0, wanted - len(kept)))
     return [(node[-1], votes[node]) for node in best(kept)]
 
 
@@ -93,6 +106,21 @@ def test_vote_agrees_with_reference(case: Case, rule: Rule) -> None:
     for row in range(len(leaves)):
         known = torch.where(mask[row], leaves[row], -1).tolist()
         assert _pairs(agents, row) == reference(book, known, budgets, rule)
+
+
+@given(case=cases(), rule=st.sampled_from(["tree", "flat"]), more=st.integers(0, 4))
+@OFTEN
+def test_free_places_go_to_the_leaves_with_most_votes(case: Case, rule: Rule, more: int) -> None:
+    """A request has as many agents as it wants, where it has visited so many leaves; those of the tree stay."""
+    book, leaves, mask, budgets = case
+    wanted = math.prod(budgets) + more
+    agents, plain = _vote(*case, rule, wanted), _vote(*case, rule)
+    for row in range(len(leaves)):
+        known = torch.where(mask[row], leaves[row], -1).tolist()
+        pairs = _pairs(agents, row)
+        assert pairs == reference(book, known, budgets, rule, wanted)
+        assert len(pairs) == min(wanted, len({leaf for leaf in known if leaf >= 0}))
+        assert set(_pairs(plain, row)) <= set(pairs)
 
 
 @given(case=cases())
@@ -238,10 +266,10 @@ def test_old_behaviors_can_count_less() -> None:
     parents = [torch.from_numpy(parent) for parent in LINE.parents]
 
     def first(half_life: float | None) -> int:
-        return int(vote(leaves, leaves >= 0, parents, (1,), "tree", ages, half_life).nodes[0, 0])
+        return int(vote(leaves, leaves >= 0, parents, Election((1,)), ages, half_life).nodes[0, 0])
 
     assert [first(half_life) for half_life in (None, 1e6, 10.0)] == [0, 0, 1]
-    agents = vote(leaves, leaves >= 0, parents, (2,), "tree", ages, 100.0)
+    agents = vote(leaves, leaves >= 0, parents, Election((2,)), ages, 100.0)
     old, older, fresh = (int(recency_weights(np.array(age), 100.0)) for age in (90, 100, 1))
     assert agents.nodes.tolist() == [[0, 1]]
     assert agents.votes.tolist() == [[old + older, fresh]]
@@ -255,7 +283,7 @@ def test_weights_count_as_so_many_events(case: Case, rule: Rule) -> None:
     twice = torch.arange(leaves.shape[1]) % 2 == 0
     heads = np.concatenate([[0], np.cumsum(mask.sum(dim=1).numpy())])
     weights = np.where(np.broadcast_to(twice.numpy(), leaves.shape), 2, 1)[mask.numpy()]
-    found = counting.count_agents(leaves[mask].numpy(), heads, book.parents, budgets, rule, weights)
+    found = counting.count_agents(leaves[mask].numpy(), heads, book.parents, Election(budgets, rule), weights)
     index = torch.repeat_interleave(torch.arange(leaves.shape[1]), torch.where(twice, 2, 1))
     expected = _vote(book, leaves[:, index], mask[:, index], budgets, rule)
     np.testing.assert_array_equal(found[0], expected.nodes)

@@ -210,11 +210,11 @@ def test_models_are_found_by_name_and_a_missing_one_names_the_others(tmp_path: P
 def test_a_model_that_reads_instances_needs_a_store_that_fits(
     tmp_path: Path, order: str, model: str, parts: tuple[str, ...]
 ) -> None:
-    entry = "false\n  iat:\n    kind: iat\n"
-    changes = {"experiment.models": "[din_50, iat]", "instances.order": order, "models.din_50.whole_history": entry}
+    entry = "softmax\n  iat:\n    kind: iat\n"
+    changes = {"experiment.models": "[din_50, iat]", "instances.order": order, "models.din_50.weights": entry}
     with says("params.yaml", *parts):
-        load_params(_edit(tmp_path, changes | {"models.din_50.whole_history": entry + model}))
-    idle = {"models.din_50.whole_history": entry + model}  # a model that is not trained needs no store
+        load_params(_edit(tmp_path, changes | {"models.din_50.weights": entry + model}))
+    idle = {"models.din_50.weights": entry + model}  # a model that is not trained needs no store
     assert "iat" in load_params(_edit(tmp_path, idle)).models
     assert load_params(_edit(tmp_path, changes | {"instances.order": "user"})).instances.order == "user"
 

@@ -27,7 +27,7 @@ from hisac_lab.events.store import EventStore
 from hisac_lab.inference.bundle import load_model
 from hisac_lab.inference.loader import Loader, score
 from hisac_lab.inference.records import Trained
-from hisac_lab.models.catalog import KINDS
+from hisac_lab.models.hisac import HiSACConfig
 from hisac_lab.ops.auc import auc
 
 CONFIG = EvaluateConfig(reference="din_50", bootstrap=30, top=3, slices=3)
@@ -103,10 +103,10 @@ def test_every_model_has_its_cost_settings_and_best_seed(models: dict[str, Model
         assert set(found.metrics) == {"auc", "gauc", "log_loss", "ndcg@3", "recall@3"}
 
 
-def test_a_control_is_marked_by_what_its_kind_reads(
+def test_a_control_is_marked_by_what_its_settings_read(
     stages: Stages, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(KINDS["hisac"], "control", "item")
+    monkeypatch.setattr(HiSACConfig, "control", "item")
     runs = runs_of(trained, EXPERIMENT)
     (tmp_path / "out").mkdir()
     evaluate(

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from kit import prepare_log, raw_log
 
@@ -45,6 +45,20 @@ def test_counts_are_those_of_a_loop_over_the_events(
     numbers = np.array(events, np.int64).reshape(-1, 2)
     found = ItemSeries.of(numbers[:, 0], numbers[:, 1], ITEMS, HALF_LIVES).at(items, times)
     same(found, [brute(events, item, time) for item, time in asked])
+
+
+@settings(deadline=None)
+@given(seed=st.integers(0, 99), size=st.sampled_from([1, 15, 16, 17, 31, 32, 33, 255, 256, 257, 700]))
+def test_sums_of_long_series_are_those_of_a_recurrence(seed: int, size: int) -> None:
+    random = np.random.default_rng(seed)
+    times, items = np.sort(random.integers(0, 30 * DAY, 2 * size)), np.repeat([0, 3], [size, size])
+    found = ItemSeries.of(items, times, ITEMS, HALF_LIVES)
+    for begin in (0, size):
+        total, last = np.zeros(len(HALF_LIVES)), int(times[begin])
+        for place in range(begin, begin + size):
+            total = total * 2.0 ** (-(times[place] - last) / (np.array(HALF_LIVES) * DAY)) + 1
+            last = int(times[place])
+            np.testing.assert_allclose(found.sums[place], total, rtol=1e-12)
 
 
 @given(events=EVENTS, later=EVENTS, time=st.integers(-5 * DAY, 5 * DAY))

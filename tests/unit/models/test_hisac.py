@@ -307,7 +307,7 @@ def test_agents_given_beforehand_are_not_counted_again() -> None:
 @pytest.mark.parametrize("depth", [1, 2, 3])
 def test_a_depth_uses_the_first_levels_of_the_codebook(depth: int) -> None:
     branch = make_branch(depth=depth, agents=4)
-    assert len(branch.parents) == len(branch.budgets) == depth
+    assert len(branch.parents) == len(branch.election.budgets) == depth
     assert branch.item_leaf.tolist() == SPACE.codebook.item_nodes[:, depth - 1].tolist()
 
 

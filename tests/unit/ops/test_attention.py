@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from hisac_lab.ops.attention import FLOOR, attend, join_heads, key_bias, plain_attend, split_heads
+from hisac_lab.ops.attention import FLOOR, attend, join_heads, key_bias, plain_attend, soft_count, split_heads
 
 
 @pytest.mark.parametrize("heads", [1, 2, 4])
@@ -30,3 +30,14 @@ def test_heads_are_split_and_joined_again() -> None:
 
 def test_the_bias_of_a_mask_shuts_out_what_is_not_there() -> None:
     assert key_bias(torch.tensor([[True, False]])).tolist() == [[0.0, FLOOR]]
+
+
+def test_a_soft_count_is_the_log_of_one_and_the_sum_of_exponentials() -> None:
+    scores = torch.randn(3, 2, 6, generator=torch.Generator().manual_seed(0)) * 4
+    expected = torch.log1p(scores.double().exp().sum(dim=-1)).float()
+    torch.testing.assert_close(soft_count(scores), expected)
+    there = torch.tensor([True, False, True, True, False, False])
+    masked = soft_count(scores.masked_fill(~there, FLOOR))
+    torch.testing.assert_close(masked, torch.log1p(scores[..., there].double().exp().sum(dim=-1)).float())
+    assert not soft_count(torch.full((2, 4), FLOOR)).any()
+    torch.testing.assert_close(soft_count(torch.full((1, 4), 300.0)), torch.tensor([300.0]) + torch.tensor(4.0).log())

@@ -182,6 +182,7 @@ def test_slices_and_turns_give_the_scores_and_times_of_a_request(monkeypatch: py
 def test_the_last_line_of_bench_models_has_its_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
     models = load("models", monkeypatch)
     steps = {"deepctr": [0.6, 0.5, 9.0], "rechub": [0.8], "din": [0.1], "hisac": [0.05, 0.04, 0.06]}
+    steps["hisac, frozen"] = [0.0625]
     served = {
         ("hisac", 1_000): SimpleNamespace(cold=0.02, cached=0.005),
         ("hisac", 10_000): SimpleNamespace(cold=0.03, cached=0.0055),
@@ -192,6 +193,7 @@ def test_the_last_line_of_bench_models_has_its_numbers(monkeypatch: pytest.Monke
         "din_vs_deepctr": 6.0,
         "din_vs_rechub": 8.0,
         "hisac_samples_per_cpu_second": 5_000,
+        "hisac_frozen_samples_per_cpu_second": 4_000,
         "cached_time_ratio_10k_1k": 1.1,
         "hisac_vs_din_time_10k": 0.025,
         "votes_half_lives_per_second": 12_345_678,

@@ -23,6 +23,18 @@ def test_a_leaderboard_has_settings_the_graph_takes(name: str, monkeypatch: pyte
     assert params.evaluate.reference in params.experiment.models
 
 
+@pytest.mark.parametrize("name", ["gcc-changelog", "gcc-changelog-uniform", "long-world", "movielens"])
+def test_a_main_board_has_controls_of_one_side_and_trees_beside_them(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    params = Params.model_validate_json(json.dumps(load("leaderboard", monkeypatch).settings(name)))
+    shown = {model: params.models[model] for model in params.experiment.models}
+    items = {model for model, config in shown.items() if config.control == "item"}
+    assert items >= {"item_trees", "popularity", "recency"}
+    assert {shown[model].kind for model in ("trees", "logistic", "item_trees")} == {"trees", "linear"}
+    assert shown["trees"].control is None
+
+
 def test_a_leaderboard_like_another_takes_its_settings_but_its_own_models(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = load("leaderboard", monkeypatch).settings
     one, other = settings("gcc-changelog"), settings("gcc-changelog-random")
@@ -65,7 +77,7 @@ def test_chief_models_at_every_size_stand_in_one_table(tmp_path: Path, monkeypat
     assert [cell.strip() for cell in head.split("|")[1:-1]] == ["model", "3,200 requests", "12,000 requests"]
     cells = ["din_50", "0.7080 [0.6980, 0.7180]", "0.7300 [0.7200, 0.7400]"]
     assert [cell.strip() for cell in first.split("|")[1:-1]] == cells
-    assert len(rest) == 4
+    assert len(rest) == 5
 
 
 def test_the_short_run_is_a_small_long_world_with_every_kind_there_is(

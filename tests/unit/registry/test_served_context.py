@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,14 +16,16 @@ from mlflow.exceptions import MlflowException
 from mlflow.models.utils import _enforce_schema
 
 from hisac_lab.base.errors import UserError
-from hisac_lab.config.model import BackboneConfig
-from hisac_lab.events.batches import Requests
+from hisac_lab.config.model import BackboneConfig, ModelConfig
+from hisac_lab.events.batches import Requests, in_order
 from hisac_lab.events.store import EventStore
 from hisac_lab.inference.bundle import save_model
 from hisac_lab.inference.loader import Loader, score
 from hisac_lab.models.backbone import Ranker
 from hisac_lab.models.catalog import build
-from hisac_lab.models.contract import ItemSpace
+from hisac_lab.models.contract import Fitted, ItemSpace
+from hisac_lab.models.linear import LinearConfig
+from hisac_lab.models.trees import TreesConfig
 from hisac_lab.registry.context import save_snapshots
 from hisac_lab.registry.records import VocabularyFile
 from hisac_lab.registry.served import ServedRanker
@@ -42,8 +45,15 @@ def model(items: ItemSpace, rows: dict[str, Requests]) -> Ranker:
     return made.eval()
 
 
-def serve(home: Path, model: Ranker, items: ItemSpace, store: EventStore, counts: bool = True) -> ServedRanker:
-    save_model(home, model, MODELS["hisac"], items)
+def serve(
+    home: Path,
+    model: Ranker,
+    items: ItemSpace,
+    store: EventStore,
+    counts: bool = True,
+    config: ModelConfig = MODELS["hisac"],
+) -> ServedRanker:
+    save_model(home, model, config, items)
     VocabularyFile(items=store.item_table["item"].tolist(), history_limit=store.limit).save(home)
     if counts:
         save_snapshots(home, model, store)
@@ -88,6 +98,27 @@ def test_served_scores_are_those_of_the_log(
     wait: int, model: Ranker, items: ItemSpace, store: EventStore, tmp_path: Path
 ) -> None:
     served, requests = serve(tmp_path, model, items, store), later(store, wait)
+    wanted = torch.sigmoid(torch.from_numpy(score(model, Loader.of(model, requests, CPU)))).numpy()
+    found = np.array(served.predict(None, pd.DataFrame(asked(requests)))["scores"].tolist())
+    np.testing.assert_allclose(found, wanted, rtol=1e-5)
+    assert wanted.std() > 1e-3
+
+
+@pytest.mark.parametrize("config", [TreesConfig(rounds=9), LinearConfig()], ids=lambda config: config.kind)
+def test_models_that_read_columns_are_served_without_what_fitted_them(
+    config: ModelConfig,
+    items: ItemSpace,
+    store: EventStore,
+    rows: dict[str, Requests],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model = build(config, BACKBONE, items, 0).eval()
+    assert isinstance(model, Fitted)
+    loader = Loader.of(model, rows["train"], CPU)
+    model.fit((loader.batch(index) for index in in_order(rows["train"])), 0)
+    monkeypatch.setitem(sys.modules, "lightgbm", None)
+    served, requests = serve(tmp_path, model, items, store, config=config), later(store, 86_400)
     wanted = torch.sigmoid(torch.from_numpy(score(model, Loader.of(model, requests, CPU)))).numpy()
     found = np.array(served.predict(None, pd.DataFrame(asked(requests)))["scores"].tolist())
     np.testing.assert_allclose(found, wanted, rtol=1e-5)

@@ -106,6 +106,8 @@ def test_taobao_mm_keeps_the_published_split(tmp_path: Path) -> None:
     assert all(name.startswith("test/") for name in users["test"])
     assert all(name.startswith("train/") for name in users["train"] | users["valid"])
     assert len(store.items) == (expected["part"] == 0).sum()
+    facts = store.manifest.context  # times that are places in a user's order say nothing of an item
+    assert (facts.series, facts.half_lives) == ((), ())
     for split in users:
         samples = store.samples(split)
         begin, end = store.offsets[samples["user"]], store.offsets[samples["user"] + 1]

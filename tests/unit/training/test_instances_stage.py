@@ -21,7 +21,7 @@ from hisac_lab.base.artifacts import load_array, read_manifest, sha256_tree
 from hisac_lab.config.abtest import ABTestConfig
 from hisac_lab.config.compute import ComputeConfig
 from hisac_lab.config.evaluate import EvaluateConfig
-from hisac_lab.config.model import ExperimentConfig, InstancesConfig
+from hisac_lab.config.model import BackboneConfig, ExperimentConfig, InstancesConfig
 from hisac_lab.config.train import TrainConfig
 from hisac_lab.evaluation.evaluate import evaluate, runs_of
 from hisac_lab.evaluation.records import Scores
@@ -52,10 +52,15 @@ Make = Callable[..., Path]
 def make(stages: Stages, items: ItemSpace, tmp_path_factory: pytest.TempPathFactory) -> Make:
     """Runs the stage; keywords are settings."""
 
-    def run(prepared: Path = stages.prepare, train: TrainConfig = TRAIN, **changes: object) -> Path:
+    def run(
+        prepared: Path = stages.prepare,
+        train: TrainConfig = TRAIN,
+        backbone: BackboneConfig = BACKBONE,
+        **changes: object,
+    ) -> Path:
         out = tmp_path_factory.mktemp("instances")
         config = InstancesConfig.model_validate(CONFIG.model_dump() | changes)
-        make_instances(config, BACKBONE, train, COMPUTE, items, prepared=prepared, out=out)
+        make_instances(config, backbone, train, COMPUTE, items, prepared=prepared, out=out)
         return out
 
     return run
@@ -71,6 +76,15 @@ def _everything(made: Path) -> dict[str, np.ndarray]:
     store = InstanceStore.open(made)
     users = np.repeat(np.arange(len(store.offsets) - 1), np.diff(store.offsets))
     return {"user": users, "time": store.times, "item": store.items, "label": store.labels} | store.vectors
+
+
+@pytest.mark.parametrize("order", ["temporal", "user"])
+def test_the_source_model_reads_the_context_of_its_candidates(make: Make, order: str) -> None:
+    told = BACKBONE.model_copy(update={"features": ("length", "popularity", "pair")})
+    plain, other = (InstanceStore.open(make(order=order, backbone=backbone)) for backbone in (BACKBONE, told))
+    assert np.array_equal(plain.times, other.times)
+    assert np.isfinite(np.asarray(other.vectors[BEFORE], np.float32)).all()
+    assert not np.array_equal(plain.vectors[BEFORE], other.vectors[BEFORE])
 
 
 def test_without_an_order_no_store_is_made(make: Make) -> None:

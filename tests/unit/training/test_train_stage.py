@@ -11,6 +11,7 @@ from kit import BACKBONE, MODELS, Stages, after, says
 from hisac_lab.base.artifacts import read_manifest, sha256_tree
 from hisac_lab.base.errors import UserError
 from hisac_lab.config.compute import ComputeConfig
+from hisac_lab.config.model import BackboneConfig
 from hisac_lab.config.train import TrainConfig
 from hisac_lab.inference.bundle import load_model
 from hisac_lab.models.contract import ItemSpace
@@ -23,11 +24,20 @@ CONFIG = TrainConfig(epochs=1, batch_requests=128, checkpoint_every=2)
 CPU = ComputeConfig(device="cpu")
 
 
-def _run(stages: Stages, items: ItemSpace, home: Path, config: HiSACConfig | None = None) -> Path:
+FULL = BACKBONE.model_copy(update={"features": BackboneConfig().features})
+
+
+def _run(
+    stages: Stages,
+    items: ItemSpace,
+    home: Path,
+    config: HiSACConfig | None = None,
+    backbone: BackboneConfig = BACKBONE,
+) -> Path:
     out = home / "out"
     out.mkdir(parents=True)
     model = config or MODELS["hisac"]
-    train_model("hisac", model, BACKBONE, CONFIG, CPU, 3, items, prepared=stages.prepare, out=out, work=home / "work")
+    train_model("hisac", model, backbone, CONFIG, CPU, 3, items, prepared=stages.prepare, out=out, work=home / "work")
     return out
 
 
@@ -51,10 +61,22 @@ def test_the_stage_writes_a_model_its_curve_and_what_it_was(stages: Stages, item
     assert not (tmp_path / "work").exists()
 
 
+def test_features_that_the_data_cannot_give_are_named(stages: Stages, items: ItemSpace, tmp_path: Path) -> None:
+    told = _run(stages, items, tmp_path / "told", backbone=FULL)
+    assert "features_left_out" not in read_manifest(told)
+    without = FULL.model_copy(update={"feedback": False})
+    untold = _run(stages, items, tmp_path / "untold", backbone=without)
+    assert read_manifest(untold)["features_left_out"] == ["rate"]
+    columns = load_model(untold)[0].context_columns
+    assert columns.names[:2] == ("item_days", "item_never")
+    assert not any(name.startswith("pair_positive") for name in columns.names)
+
+
+@pytest.mark.parametrize("backbone", [BACKBONE, FULL], ids=["length", "all"])
 def test_a_killed_stage_ends_in_the_same_bytes(
-    stages: Stages, items: ItemSpace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    backbone: BackboneConfig, stages: Stages, items: ItemSpace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = _run(stages, items, tmp_path / "whole")
+    whole = _run(stages, items, tmp_path / "whole", backbone=backbone)
 
     def killed(*args: object, **options: object) -> None:
         train(*args, **{**options, "on_step": after(5)})  # type: ignore[arg-type]
@@ -62,11 +84,11 @@ def test_a_killed_stage_ends_in_the_same_bytes(
 
     monkeypatch.setattr(stage, "train", killed)
     with pytest.raises(KeyboardInterrupt):
-        _run(stages, items, tmp_path / "killed")
+        _run(stages, items, tmp_path / "killed", backbone=backbone)
     assert (tmp_path / "killed" / "work" / "checkpoint.pt").exists()
     monkeypatch.setattr(stage, "train", train)
     (tmp_path / "killed" / "out").rmdir()
-    assert sha256_tree(_run(stages, items, tmp_path / "killed")) == sha256_tree(whole)
+    assert sha256_tree(_run(stages, items, tmp_path / "killed", backbone=backbone)) == sha256_tree(whole)
 
 
 def test_settings_beyond_the_codebook_stop_the_stage(stages: Stages, items: ItemSpace, tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ class RawLog:
         items: Reads the item table: text columns item, text and one per field, one row per item; None: the items are
             those of the log, each described by its id.
         fields: Names of the categorical columns of the item table.
+        numbers: Names of the numeric columns of the item table, NaN where one is not known.
         vectors: Reads item vectors, some at a time: ids and (n, D) float32; None: the log brings none.
         extras: Further roles of the blocks, kept beside the samples and apart from what models see.
         positive_from: The usual threshold between negative and positive feedback; None: the user says it.
@@ -43,6 +44,7 @@ class RawLog:
     blocks: Callable[[], Iterator[Block]]
     items: Callable[[], pd.DataFrame] | None = None
     fields: tuple[str, ...] = ()
+    numbers: tuple[str, ...] = ()
     vectors: Callable[[], Vectors] | None = None
     extras: tuple[str, ...] = ()
     positive_from: float | None = None

@@ -37,6 +37,7 @@ def own(folder: Path, config: PrepareConfig) -> RawLog:
         blocks,
         items=(lambda: item_table(tables[0], names)) if tables else None,
         fields=names.fields if tables else (),
+        numbers=names.numbers if tables else (),
         vectors=(lambda: read_vectors(vectors, item_table(tables[0], names)["item"])) if vectors.exists() else None,
         complete=True,
     )
@@ -59,12 +60,15 @@ def event_columns(names: ColumnsConfig) -> dict[str, Column]:
 
 
 def item_table(path: Path, names: ColumnsConfig) -> pd.DataFrame:
-    """The item table with the columns item, text and the fields."""
+    """The item table with the columns item, text, the fields and the numbers."""
     wanted = {name: Column(name, "text", optional=True) for name in (*names.text, *names.fields)}
-    frames: list[pd.DataFrame] = []
+    number = {name: f"number {name}" for name in names.numbers}  # the text of an item may hold a number too
+    wanted |= {number[name]: Column(name, "number", optional=True, decimal=names.decimal) for name in names.numbers}
+    frames, numeric = list[pd.DataFrame](), set(number.values())
     seen: set[str] = set()
     for block in read(path, {"item": Column(names.item, "id", clean=True), **wanted}, layout_of(path, names.separator)):
-        frame = pd.DataFrame({role: values.to_pandas().astype(str) for role, values in block.columns.items()})
+        texts = {role: values.to_pandas().astype(str) for role, values in block.columns.items() if role not in numeric}
+        frame = pd.DataFrame(texts | {role: block.columns[role] for role in numeric})
         twice = frame["item"].duplicated() | frame["item"].isin(seen)
         if twice.any():
             first = int(twice.to_numpy().argmax())
@@ -74,10 +78,12 @@ def item_table(path: Path, names: ColumnsConfig) -> pd.DataFrame:
         frames.append(frame)
     table = pd.concat(frames, ignore_index=True)
     parts = table[list(names.text)].to_numpy()
-    texts = [". ".join(part for part in row if part.strip()) for row in parts]
-    items = pd.DataFrame({"item": table["item"], "text": texts})
+    said = [". ".join(part for part in row if part.strip()) for row in parts]
+    items = pd.DataFrame({"item": table["item"], "text": said})
     for name in names.fields:
         items[name] = table[name]
+    for name in names.numbers:
+        items[name] = table[number[name]]
     return items
 
 

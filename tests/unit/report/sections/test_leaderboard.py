@@ -6,7 +6,7 @@ import json
 import re
 from pathlib import Path
 
-from finished import NAMES, Built, build, edit, texts
+from finished import NAMES, Built, build, edit, texts, write_run
 
 from hisac_lab.base.stages import Artifacts
 from hisac_lab.report.words import is_sure
@@ -54,6 +54,18 @@ def test_costs_far_apart_stand_on_a_logarithmic_axis(inputs: Artifacts, tmp_path
     assert "Multiply-adds per candidate, logarithmic" in texts(build(inputs, tmp_path)[3]["quality_and_cost"])
 
 
+def test_what_costs_nothing_stands_left_of_a_logarithmic_axis(inputs: Artifacts, tmp_path: Path) -> None:
+    models = json.loads((inputs.evaluate / "metrics.json").read_text())["models"]
+    models["free"] = json.loads(json.dumps(models["new"]))
+    models["free"]["cost"] |= {"state_bytes": 0, "candidate_macs": 0}
+    models["new"]["cost"]["state_bytes"] *= 20
+    edit(inputs.evaluate / "metrics.json", models=models)
+    write_run(inputs.train, "free", 0, 0.71)
+    shown = texts(build(inputs, tmp_path)[3]["quality_and_state"])
+    assert "Bytes of user state, logarithmic" in shown
+    assert "0" in shown
+
+
 def test_what_is_undefined_is_a_dash_with_its_reason_and_who_is_left_out_is_said(
     inputs: Artifacts, tmp_path: Path
 ) -> None:
@@ -63,7 +75,7 @@ def test_what_is_undefined_is_a_dash_with_its_reason_and_who_is_left_out_is_said
     reasons = {"recall@5": "no user has more than 5 exposures", "history length/1 to 15": "all negative"}
     edit(inputs.evaluate / "metrics.json", models=models, undefined=reasons, users={"gauc": 7, "recall@5": 0})
     page, twin, _, figures = build(inputs, tmp_path)
-    assert "GAUC is a mean over the 7 of 10 users who can tell models apart by it" in twin
+    assert "for recall also with more exposures than k: of 10 test users 7 in GAUC." in twin
     assert "Recall@5 is undefined: no user has more than 5 exposures." in twin
     assert "AUC of history length/1 to 15 is undefined: all negative." in twin
     row = next(line for line in twin.splitlines() if line.startswith("| new | 0.7100 [0.7000, 0.7200] | 0.7100"))

@@ -73,13 +73,13 @@ def _metrics(facts: Facts, model: str) -> list[Metric | None]:
 def _left_out(facts: Facts) -> str:
     """Which metrics leave out which users, and which are undefined."""
     scores, users, names = facts.scores, facts.evaluated.test_users, metric_names(facts)
-    means = [
-        f"{names[key]} is a mean over the {integer(count)} of {integer(users)} users who can tell models apart by it"
-        for key, count in scores.users.items()
-        if key in names and 0 < count < users
-    ]
-    said = [f"{'; '.join(means)}: they have a positive and a negative, for recall also more exposures than k."]
-    said = said if means else []
+    means: dict[int, list[str]] = {}
+    for key, count in scores.users.items():
+        if key in names and 0 < count < users:
+            means.setdefault(count, []).append(names[key])
+    counted = ", ".join(f"{integer(count)} in {' and '.join(alike)}" for count, alike in means.items())
+    who = "users with a positive and a negative, for recall also with more exposures than k"
+    said = [f"Means over users count {who}: of {integer(users)} test users {counted}."] if means else []
     said += [f"{names.get(key, f'AUC of {key}')} is undefined: {reason}." for key, reason in scores.undefined.items()]
     return " ".join(said)
 

@@ -188,9 +188,14 @@ def _against(facts: Facts, costs: Mapping[str, float], unit: str) -> Callable[[S
             axes.plot(cost, auc.value, **style[name], markersize=7, linestyle="none")
         axes.margins(0.1)
         axes.set_title("AUC on the test period")
-        if 0 < WIDE * min(costs.values()) < max(costs.values()):
-            axes.set_xscale("log")
-            axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        least = min((cost for cost in costs.values() if cost > 0), default=0.0)
+        if WIDE * least < max(costs.values()):
+            if min(costs.values()) > 0:
+                axes.set_xscale("log")
+                axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            else:  # no logarithm: what costs nothing stands at the left
+                axes.set_xscale("symlog", linthresh=least, linscale=0.5)
+                axes.set_xlim(left=-least / 4)
             axes.xaxis.set_minor_locator(NullLocator())
             axes.set_xlabel(f"{unit}, logarithmic")
         else:
