@@ -7,7 +7,7 @@ import os
 import sys
 import time
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 import torch
 from kit import prepare_log, raw_log
+from scripts import load
 from tiny import make_log
 
 from hisac_lab.base.errors import UserError
@@ -22,34 +23,7 @@ from hisac_lab.config.events import PrepareConfig
 from hisac_lab.events.store import SPLITS, EventStore
 from hisac_lab.models.contract import Cost
 
-BENCHMARKS = Path(__file__).parents[3] / "benchmarks"
 LIMIT = 7
-MODULES = (
-    "costs",
-    "leaderboard",
-    "long_run",
-    "machine",
-    "models",
-    "ours",
-    "pages",
-    "peer",
-    "prepare",
-    "scale",
-    "serving",
-    "synthetic",
-    "transfer",
-    "tuning",
-    "usage",
-    "workload",
-)
-
-
-def load(name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """A module of the benchmarks, which are scripts and no package."""
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    for module in MODULES:
-        monkeypatch.delitem(sys.modules, module, raising=False)
-    return __import__(name)
 
 
 def plain_samples(log: pd.DataFrame, limit: int) -> list[tuple[str, str, int, list[str]]]:

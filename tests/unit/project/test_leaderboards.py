@@ -1,30 +1,17 @@
-"""Leaderboards: settings that the graph takes, controls beside the models, one table of sizes, a short run."""
+"""The published leaderboards: settings that the graph takes, sizes, and the short run of long histories."""
 
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import outputs
 import pytest
+from scripts import BENCHMARKS, load
 
 from hisac_lab.cli.params import Params
 from hisac_lab.evaluation.records import Scores
-
-BENCHMARKS = Path(__file__).parents[3] / "benchmarks"
-MODULES = ("leaderboard", "long_run", "pages")
-
-
-def load(name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """A module of the benchmarks, which are scripts and no package."""
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    for module in MODULES:
-        monkeypatch.delitem(sys.modules, module, raising=False)
-    return __import__(name)
-
 
 BOARDS = sorted(path.stem for path in (BENCHMARKS / "leaderboards").glob("*.yaml") if not path.stem.endswith(".tuned"))
 
