@@ -161,7 +161,8 @@ def make(root: Path) -> Artifacts:
     trials += "0,4,1,0.69,0.0123,1000,True\n1,8,1,0.7,0.0,1200,True\n"
     (made.sweep / "trials.csv").write_text(trials)
     sweep = {"model": "new", "best": 1, "chosen": 0, "rule": "the cheapest", "auc": 0.69, "best_auc": 0.7}
-    (made.sweep / "best.json").write_text('{"model": "new", "settings": {"votes_from": "positives"}}')
+    settings = {"votes_from": "positives", "vote": "tree", "agents": 1, "fill": True, "keep_votes": None}
+    (made.sweep / "best.json").write_text(json.dumps({"model": "new", "settings": settings}))
     write_manifest(made.sweep, **sweep, trials=2, front=[0, 1], standard_error=0.0123, cost=1000, budgets=[1])
     write_manifest(made.instances, order="none", digest="none")
     for name in ("base", "new"):
