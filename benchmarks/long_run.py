@@ -15,13 +15,12 @@ from hisac_lab.evaluation.records import Scores
 from hisac_lab.models.catalog import KINDS
 
 FOLDER = Path(__file__).parents[1] / ".work" / "long-run"
-BOARD: dict[str, Any] = {
+DATA: dict[str, Any] = {
     "acquire": {"world": {"users": 100, "events_per_user": 12_000}},
     "prepare": {"keep": {"train": 0.06, "valid": 0.01, "test": 0.03}},
     "instances": {"order": "none"},
-    "evaluate": {"reference": "hisac", "interval_over": "users"},
-    "abtest": {"control": "hisac"},
 }
+BOARD = {**DATA, "evaluate": {"reference": "hisac", "interval_over": "users"}, "abtest": {"control": "hisac"}}
 MODELS: dict[str, dict[str, Any]] = {
     "hisac": {
         "kind": "hisac",

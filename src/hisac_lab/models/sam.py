@@ -65,7 +65,7 @@ class SAMConfig(ModelConfig):
         1000, ge=1, description="sums over L events beyond so many are divided by sqrt(L / scale_from); null: none is"
     )
     gate_bias: float | None = Field(
-        1.0, description="first bias of the GRUs' gates, 1 in the authors' framework; null: drawn near 0"
+        1.0, ge=-10, le=10, description="first bias of the GRUs' gates, 1 in the authors' framework; null: drawn near 0"
     )
     into: Literal["gate", "tower"] = Field(
         "gate", description="gate: projected, through the gate; tower: straight into the tower"

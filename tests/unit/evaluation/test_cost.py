@@ -67,9 +67,9 @@ def _count(name: str, length: int, items: ItemSpace) -> ServingCost:
     return count(build(CONFIGS[name], BACKBONE, items, 0), _loader(length))
 
 
-def _agents(length: int) -> int:
+def _agents(length: int, name: str = "hisac") -> int:
     """Agents of these histories, at most four."""
-    agents = build(CONFIGS["hisac"], BACKBONE, SPACE, 0).agents(_loader(length).batch(np.array([0])).history)
+    agents = build(CONFIGS[name], BACKBONE, SPACE, 0).agents(_loader(length).batch(np.array([0])).history)
     assert agents is not None
     return agents.nodes.shape[1]
 
@@ -81,7 +81,7 @@ def test_multiply_adds_per_candidate_are_those_of_the_formulas(length: int) -> N
         "short": _attention(short) + _tower(1),
         "whole": _attention(short) + _attention(length) + _tower(2),
         "hisac": _attention(short) + 2 * D * D + 2 * kept * D + _tower(2),
-        "frozen": _attention(short) + D * D + kept * D + kept * S + _tower(2),
+        "frozen": _attention(short) + D * D + _agents(length, "frozen") * (D + S) + _tower(2),
     }
     for name, macs in expected.items():
         assert _count(name, length, SPACE).candidate_macs == pytest.approx(macs, abs=0.2), name
@@ -100,7 +100,7 @@ def test_bytes_of_state_are_those_of_its_tensors(length: int) -> None:
         "short": 0,
         "whole": length * D * 4 + length,
         "hisac": kept * (2 * D + 1) * 4,
-        "frozen": kept * (D + 1) * 4 + kept * 8,
+        "frozen": _agents(length, "frozen") * ((D + 1) * 4 + 8),
     }
     for name, long in own.items():
         assert _count(name, length, SPACE).state_bytes == short * D * 4 + short + 4 + long, name
