@@ -63,20 +63,20 @@ def settings(name: str, data: Path | None = None) -> dict[str, Any]:
         name: Of the leaderboard.
         data: The download, where the data set has to be fetched by hand.
     """
-    found = _written(name)
+    board = _written(name)
     if data is not None:
-        found["acquire"]["path"] = str(data.resolve())
+        board["acquire"]["path"] = str(data.resolve())
     for other in ("curve", "tune"):
-        found.pop(other, None)
-    tuned, models = found["experiment"].get("tuned", {}), found["experiment"]["models"]
-    found["experiment"]["tuned"] = {model: own for model, own in tuned.items() if model in models}
-    return found
+        board.pop(other, None)
+    tuned, models = board["experiment"].get("tuned", {}), board["experiment"]["models"]
+    board["experiment"]["tuned"] = {model: own for model, own in tuned.items() if model in models}
+    return board
 
 
 def untuned(name: str, data: Path | None = None) -> dict[str, Any]:
     """The same with nothing tuned."""
-    found = settings(name, data)
-    return found | {"experiment": found["experiment"] | {"tuned": {}}}
+    board = settings(name, data)
+    return board | {"experiment": board["experiment"] | {"tuned": {}}}
 
 
 def settings_of_size(name: str, share: float, data: Path | None = None) -> dict[str, Any]:
@@ -105,8 +105,8 @@ def _written(name: str) -> dict[str, Any]:
     tuned = SETTINGS / f"{name}.tuned.yaml"
     if tuned.exists():
         base = merged(base, {"experiment": {"tuned": Trials.read(tuned).tuned}})
-    found: dict[str, Any] = merged(base, changes)
-    return found
+    written: dict[str, Any] = merged(base, changes)
+    return written
 
 
 def copy_project(folder: Path) -> None:
@@ -197,7 +197,7 @@ def trials_of(name: str) -> list[str]:
 
 def times_of(folder: Path) -> list[str]:
     """The table of measured times, which differ between machines."""
-    found = Timings.read(folder / "logs" / "timings.json")
+    timings = Timings.read(folder / "logs" / "timings.json")
     rows = [
         [
             name,
@@ -205,7 +205,7 @@ def times_of(folder: Path) -> list[str]:
             f"{one.score_us_per_candidate:.2f}",
             f"{(one.encode_us_per_request + SLATE * one.score_us_per_candidate) / 1e3:.2f}",
         ]
-        for name, one in found.models.items()
+        for name, one in timings.models.items()
     ]
     head = ["model", "encode, ms per request", "score, us per candidate", f"request of {SLATE} candidates, ms"]
     note = "Medians on the machine that made this page, one request at a time, of 100 candidates."

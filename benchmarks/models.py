@@ -79,27 +79,27 @@ def train_all(data: Path, rounds: int) -> dict[str, list[float]]:
         UserError: A peer cannot be installed or a side fails.
     """
     pythons = {peer: python_of(peer) for peer in PACKAGES}
-    found: dict[str, list[float]] = {}
+    times: dict[str, list[float]] = {}
     for _ in range(rounds):
         for peer, python in pythons.items():
-            found.setdefault(peer, []).extend(measure(peer, python, data, STEPS[peer]))
+            times.setdefault(peer, []).extend(measure(peer, python, data, STEPS[peer]))
         for name, settings in OURS.items():
-            found.setdefault(name, []).extend(measure(json.dumps(settings), sys.executable, data, OUR_STEPS))
-    return found
+            times.setdefault(name, []).extend(measure(json.dumps(settings), sys.executable, data, OUR_STEPS))
+    return times
 
 
 def serve(seed: int, repeats: int) -> dict[tuple[str, int], Serving]:
     """Seconds of one user with a slate, by model and length of history."""
-    found = {}
+    servings = {}
     short = Workload.make(1, LENGTH, SLATE, seed)
     space = short.space()
     for length in (LENGTH, LONG):
         load = short if length == LENGTH else Workload.make(1, length, SLATE, seed)
         for name, settings in (("hisac", HISAC), ("din", DIN)):
             say(f"bench-models: serving, {name}, {length:,} events")
-            found[name, length] = Serving.of(ranker(load, settings, space), load)
-    take_turns(list(found.values()), repeats)
-    return found
+            servings[name, length] = Serving.of(ranker(load, settings, space), load)
+    take_turns(list(servings.values()), repeats)
+    return servings
 
 
 def count_in_time(seed: int, repeats: int) -> float:

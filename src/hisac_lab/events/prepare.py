@@ -53,10 +53,10 @@ def prepare(config: PrepareConfig, *, ingested: Path, shards: list[Path], out: P
     _tidy(shards)
     new_users = _join(shards, sharded, facts, out)
     counted = [
-        ShardCounts(_counted(path), part.months, part.splits) for path, part in zip(shards, sharded, strict=True)
+        ShardCounts(_counted(path), record.months, record.splits) for path, record in zip(shards, sharded, strict=True)
     ]
     counts = add_up(counted)
-    leaks = {key: sum(getattr(part.leaks, key) for part in sharded) for key in Leaks.model_fields}
+    leaks = {key: sum(getattr(record.leaks, key) for record in sharded) for key in Leaks.model_fields}
     broken = {key: number for key, number in leaks.items() if key != "samples_checked" and number}
     if broken:
         raise UserError(out, f"histories reach beyond their requests: {broken}", "report this as a bug", "leak checks")
@@ -72,13 +72,13 @@ def prepare(config: PrepareConfig, *, ingested: Path, shards: list[Path], out: P
         users=facts.users,
         items=facts.items,
         items_described=facts.items_described,
-        events=sum(part.events for part in sharded),
+        events=sum(record.events for record in sharded),
         events_outside=facts.events_outside,
-        events_out_of_order=sum(part.events_out_of_order for part in sharded),
-        events_repeated=sum(part.events_repeated for part in sharded),
+        events_out_of_order=sum(record.events_out_of_order for record in sharded),
+        events_repeated=sum(record.events_repeated for record in sharded),
         history_events=int(offsets[-1]),
-        samples_without_history=sum(part.samples_without_history for part in sharded),
-        samples_not_kept=sum(part.samples_not_kept for part in sharded),
+        samples_without_history=sum(record.samples_without_history for record in sharded),
+        samples_not_kept=sum(record.samples_not_kept for record in sharded),
         positive_from=facts.positive_from,
         feedback=facts.feedback,
         label_delay=config.label_delay,
@@ -97,7 +97,7 @@ def prepare(config: PrepareConfig, *, ingested: Path, shards: list[Path], out: P
         **(
             {}
             if facts.labeled
-            else {"positives_on_new_items": sum(part.positives_on_new_items or 0 for part in sharded)}
+            else {"positives_on_new_items": sum(record.positives_on_new_items or 0 for record in sharded)}
         ),
     ).save(out)
 

@@ -329,4 +329,4 @@ def test_settings_that_do_not_fit_are_refused(changes: dict[str, Any], parts: tu
 
 
 def test_depth_null_takes_all_levels_and_budgets_override_agents() -> None:
-    assert make_branch(depth=None, budgets=(3, 2, 1), agents=ITEMS).budgets == (3, 2, 1)
+    assert make_branch(depth=None, budgets=(3, 2, 1), agents=ITEMS).election.budgets == (3, 2, 1)

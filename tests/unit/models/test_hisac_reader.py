@@ -181,7 +181,7 @@ def test_agents_without_facts_are_refused_where_facts_are_read() -> None:
 
 def test_the_papers_reading_is_the_named_one() -> None:
     """What a leaderboard writes out for `hisac_paper`: nothing of ours is on."""
-    assert HiSACConfig(score="learned", facts=False, pruned="dropped") == PAPER
+    assert HiSACConfig(score="learned", facts=False, pruned="dropped", fill=False) == PAPER
     assert HiSACBranch.examples["hisac_paper"] == PAPER.model_copy(update={"agents": 8})
     branch, history = make_branch(), some_histories()
     assert set(branch.encode(history, _drawn(*history.items.shape))) == {"keys", "values", "bias"}

@@ -40,7 +40,7 @@ def verdicts(facts: Facts) -> list[Verdict]:
     """One for each side that has a control."""
     models = facts.scores.models
     both = [name for name in facts.ranking if models[name].control is None]
-    found = []
+    ruled = []
     for side in OTHER:
         best = next((name for name in facts.ranking if models[name].control == side), None)
         if best is not None:
@@ -48,8 +48,8 @@ def verdicts(facts: Facts) -> list[Verdict]:
             leads = all(rounded(models[name].auc.value) <= shown for name in both)
             ahead = tuple(name for name in both if _surely_ahead(facts, name, best))
             rest = tuple(name for name in both if name not in ahead)
-            found.append(Verdict(side, best, leads, ahead, rest))
-    return found
+            ruled.append(Verdict(side, best, leads, ahead, rest))
+    return ruled
 
 
 def _surely_ahead(facts: Facts, name: str, control: str) -> bool:
@@ -59,13 +59,13 @@ def _surely_ahead(facts: Facts, name: str, control: str) -> bool:
 
 def said(facts: Facts) -> str:
     """What the controls say of the board, in sentences."""
-    found = verdicts(facts)
-    if not found:
+    ruled = verdicts(facts)
+    if not ruled:
         return (
             "No model here reads the item alone or the user alone, so how much of an AUC is popularity, recency or "
             "activity is not known."
         )
-    return " ".join(_sentences(facts, verdict) for verdict in found)
+    return " ".join(_sentences(facts, verdict) for verdict in ruled)
 
 
 def warnings(facts: Facts) -> list[str]:
