@@ -238,7 +238,7 @@ class Ranker(nn.Module):
         return torch.zeros(*candidates.shape, more, device=candidates.device) if more else None
 
     def standardize(self, contexts: Iterable[Tensor]) -> None:
-        """Takes mean and spread of each column from contexts of training requests; a constant one keeps its spread.
+        """Takes mean and spread of each column from contexts of training requests; a constant one is silent.
 
         Args:
             contexts: Of real candidates; (n, F) each.

@@ -81,12 +81,15 @@ class UserFeatures:
 
 
 def moments(rows: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
-    """Mean of each column, and one over its spread; a constant column keeps its spread.
+    """Mean of each column, and one over its spread: 0 for a constant column, of which nothing can be learned.
+
+    Where such a column varies later, it says nothing, in place of what untrained weights make of it.
 
     Args:
         rows: (n, F) each.
     """
     table = torch.cat(list(rows)).double().cpu().numpy()
     spread = table.std(axis=0)
-    scale = 1 / np.where(spread > CONSTANT, spread, 1.0)
+    varies = spread > CONSTANT
+    scale = varies / np.where(varies, spread, 1.0)
     return torch.from_numpy(table.mean(axis=0)), torch.from_numpy(scale)

@@ -360,7 +360,7 @@ class VotesBranch(LongBranch):
         return (self.path.features(state.tensors, candidates.items) - self.shift) * self.scale
 
     def standardize(self, batches: Iterable[tuple[History, Tensor, Tensor]]) -> None:
-        """Takes mean and spread of each feature from training requests; a constant one keeps its spread."""
+        """Takes mean and spread of each feature from training requests; a constant one is silent."""
         encode, features = self.path.encode, self.path.features
         shift, scale = moments(features(encode(history), items)[mask] for history, items, mask in batches)
         self.shift.copy_(shift)
