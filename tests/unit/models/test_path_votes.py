@@ -179,10 +179,10 @@ def test_features_of_the_training_set_have_mean_zero_and_spread_one() -> None:
     torch.testing.assert_close(rows.std(dim=0, correction=0), torch.ones(branch.extra_width), atol=1e-4, rtol=0)
 
 
-def test_a_feature_that_never_differs_keeps_its_spread() -> None:
+def test_a_feature_that_never_differs_is_silent() -> None:
     branch = _branch(into="tower")
     branch.standardize([(make_history([0, 0]), torch.zeros(2, 3, dtype=torch.int64), torch.ones(2, 3).bool())])
-    assert branch.scale.tolist() == [1.0] * branch.extra_width
+    assert branch.scale.tolist() == [0.0] * branch.extra_width
     assert not branch.shift.any()
 
 
