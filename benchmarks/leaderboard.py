@@ -102,10 +102,10 @@ def _written(name: str) -> dict[str, Any]:
     changes = yaml.safe_load((SETTINGS / f"{name}.yaml").read_text())
     like = changes.pop("like", None)
     base = yaml.safe_load(defaults()) if like is None else _written(like)
-    tuned = SETTINGS / f"{name}.tuned.yaml"
-    if tuned.exists():
-        base = merged(base, {"experiment": {"tuned": Trials.read(tuned).tuned}})
     written: dict[str, Any] = merged(base, changes)
+    tuned = SETTINGS / f"{name}.tuned.yaml"
+    if tuned.exists():  # in place of what the file says by hand: the trials were of a board with nothing tuned
+        written["experiment"] = {**written["experiment"], "tuned": Trials.read(tuned).tuned}
     return written
 
 

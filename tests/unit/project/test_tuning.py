@@ -69,6 +69,8 @@ def test_a_board_reads_what_was_chosen_for_its_own_models(tmp_path: Path, monkey
     assert leaderboard.untuned("one")["experiment"]["tuned"] == {}
     assert "| hisac  | 0.6000       | **0.7000** |" in leaderboard.trials_of("one")
     assert leaderboard.trials_of("two") == []
+    trials.write(tmp_path / "two.tuned.yaml", "command")  # what was tried takes the place of what is set by hand
+    assert leaderboard.settings("two")["experiment"]["tuned"] == {"din_50": {"dim": 8}}
     Params.model_validate_json(json.dumps(leaderboard.settings("one")))
 
 
