@@ -12,6 +12,7 @@ from hisac_lab.cli.main import app
 COMMANDS = """
 agents show USER --model --pruned
 data check PATH --items --vectors --write
+doctor --json
 explain KEY
 graph
 models
