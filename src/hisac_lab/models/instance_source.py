@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from hisac_lab.config.model import BackboneConfig, InstancesConfig, ModelConfig, SourceConfig
 from hisac_lab.events.instances import InstanceQuery
-from hisac_lab.models.backbone import Ranker
+from hisac_lab.models.backbone import Backbone
 from hisac_lab.models.contract import CardLine, History, ItemSpace, Kind, UserState
 from hisac_lab.models.instances import Instances
 from hisac_lab.models.stack import Stack
@@ -40,7 +40,7 @@ class IATSourceConfig(SourceConfig, ModelConfig):
 GOLDEN = IATSourceConfig(order="temporal", dim=16, decoder=(16,), window=8, layers=2, heads=4)
 
 
-class InstanceSource(Ranker, Kind):
+class InstanceSource(Backbone, Kind):
     """Stage one: a ranker whose last hidden layer passes through a vector of width E, the instance.
 
     Order "temporal" reads the logit off each instance alone. Order "user" lets a transformer read the user's earlier
@@ -146,7 +146,7 @@ class InstanceSource(Ranker, Kind):
     )
 
     @classmethod
-    def make(cls, config: ModelConfig, backbone: BackboneConfig, items: ItemSpace) -> Ranker:
+    def make(cls, config: ModelConfig, backbone: BackboneConfig, items: ItemSpace) -> Backbone:
         """A whole ranker: it brings a tower of its own."""
         assert isinstance(config, IATSourceConfig)
         return cls(config, backbone, items)

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from kit import BACKBONE, CPU, MODELS, Stages
+from kit import BACKBONE, CPU, MODELS, Stages, as_backbone
 from mlflow.exceptions import MlflowException
 from mlflow.models.utils import _enforce_schema
 
@@ -39,7 +39,7 @@ FULL = BACKBONE.model_copy(update={"features": BackboneConfig().features})
 @pytest.fixture(scope="module")
 def model(items: ItemSpace, rows: dict[str, Requests]) -> Ranker:
     """A model that reads all features, standardized on the training requests."""
-    made = build(MODELS["hisac"], FULL, items, 0)
+    made = as_backbone(build(MODELS["hisac"], FULL, items, 0))
     standardize(made, Loader.of(made, rows["train"], CPU), 64)
     torch.nn.init.normal_(made.tower[0].weight)  # type: ignore[arg-type]
     return made.eval()
