@@ -21,7 +21,9 @@ class ExperimentConfig(Section):
     )
     seeds: tuple[Seed, ...] = Field((0, 1), min_length=1, description="one training run per model and seed")
     tuned: dict[Name, TunedConfig] = Field(
-        {}, description="rates, schedule, batch, epochs and width of single models, by name, in place of the sections'"
+        {},
+        description="rates, schedule, batch, epochs, labels and width of single models, by name, in place of the "
+        "sections'",
     )
 
     @model_validator(mode="after")
