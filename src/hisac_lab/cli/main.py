@@ -163,21 +163,25 @@ def models() -> None:
 
 @app.command()
 def promote(
-    model: Annotated[str, typer.Argument(help="Name of the registered model.")],
-    version: Annotated[str | None, typer.Option(help="Version to promote; by default the challenger.")] = None,
+    model: Annotated[
+        str | None, typer.Argument(help="A model of the board: its newest version. By default the challenger.")
+    ] = None,
+    version: Annotated[str | None, typer.Option(help="Number of a version.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Promote whatever the gates say; needs --reason.")] = False,
+    reason: Annotated[str | None, typer.Option(help="Why it is forced: kept in the ledger and on the version.")] = None,
 ) -> None:
     """Make a version champion if the gates in params.yaml hold; else say which failed and exit with 1."""
     from hisac_lab.cli import registry
 
-    registry.promote(model, version)
+    registry.promote(model, version, force=force, reason=reason)
 
 
 @app.command()
-def rollback(model: Annotated[str, typer.Argument(help="Name of the registered model.")]) -> None:
+def rollback() -> None:
     """Restore the champion before the present one."""
     from hisac_lab.cli import registry
 
-    registry.rollback(model)
+    registry.rollback()
 
 
 @app.command()

@@ -22,9 +22,9 @@ params diff
 params schema
 params set KEY VALUE
 params show
-promote MODEL --version
+promote [MODEL] --force --reason --version
 reproduce [THIS] [THAT] --json
-rollback MODEL
+rollback
 sid show ITEM --neighbors
 stage NAME --index --model --seed
 summary
