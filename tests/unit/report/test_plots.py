@@ -17,12 +17,12 @@ ROOT = Path(__file__).parents[3]
 def test_a_row_per_model_and_one_per_validation(tmp_path: Path) -> None:
     facts = collect(make(tmp_path / "made"))
     found = tables(facts)
-    models = found["models"].set_index("model")
-    assert list(models.index) == list(facts.scores.models)
-    for name, scored in facts.scores.models.items():
-        assert models.loc[name, "auc"] == scored.auc.value
-        assert models.loc[name, "low"] <= models.loc[name, "auc"] <= models.loc[name, "high"]
-        assert models.loc[name, "request_macs"] == scored.cost.request_macs
+    models = found["models"].to_dict("records")
+    assert [row["model"] for row in models] == list(facts.scores.models)
+    for row, scored in zip(models, facts.scores.models.values(), strict=True):
+        assert row["auc"] == scored.auc.value
+        assert (row["low"], row["high"]) == scored.auc.interval
+        assert row["request_macs"] == scored.cost.request_macs
     assert len(found["curves"]) == sum(len(run.curve) for run in facts.runs)
 
 
