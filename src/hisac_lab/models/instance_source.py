@@ -244,11 +244,9 @@ class InstanceSource(Ranker, Kind):
         """The row after the transformer, which a control stores instead; (R, C, E). In temporal order, the same row."""
         return instances if self.reader is None else self.reader.queries(instances, state["kept"], state["bias"])
 
-    def score(
-        self, state: UserState, candidates: Tensor, context: Tensor | None = None, logged: Tensor | None = None
-    ) -> Tensor:
-        """Logits of candidates; (R, C). Arguments as of `instance`."""
-        return self.logits(self.after(state, self.instance(state, candidates, context, logged)))
+    def score(self, state: UserState, candidates: Tensor, context: Tensor | None = None) -> Tensor:
+        """Per candidate: (R, C) items, and their context (R, C, F) where the model reads it, to (R, C) logits."""
+        return self.logits(self.after(state, self.instance(state, candidates, context)))
 
     def logits(self, instances: Tensor) -> Tensor:
         """Logit of each instance, in single precision: (..., E) to (...)."""

@@ -200,7 +200,8 @@ class SourceTraining:
         """Logits of all candidates of a batch of these requests, each a part of the piece of this number; (R, C)."""
         with self.runtime.autocast():
             if self.config.order == "temporal":
-                return self.model.score(self.model.encode(batch.history), batch.candidates, batch.context, logged)
+                state = self.model.encode(batch.history)
+                return self.model.logits(self.model.instance(state, batch.candidates, batch.context, logged))
             device = self.runtime.device
             first = np.unique(piece, return_index=True)[1]
             assert self.model.reads is not None
