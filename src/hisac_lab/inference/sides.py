@@ -198,7 +198,7 @@ class StoredInstances(Side):
         assert reads is not None, f"{type(model.long).__name__} names instances and asks for none"
         if path is None:
             raise UserError("model iat", "there are no stored instances", "run the stage instances")
-        store = InstanceStore.open(path)
+        store = InstanceStore.open(path, reads.order)
         if reads.row not in store.vectors:
             raise UserError(path, f"holds no rows {reads.row!r}", "set it to user", "instances.order")
         if reads.dim != store.dim:
