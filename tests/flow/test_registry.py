@@ -100,7 +100,7 @@ def test_the_graph_mirrors_a_run_tree_of_stages_seeds_and_trials(base: Lab, tmp_
         "abtest",
     ):
         assert f"> {child}" in out
-    assert out.count("sweep hisac > hisac trial") == 2
+    assert out.count("sweep hisac > trial hisac") == 2
     assert "git_commit" in out
     for fact in ("machine.processor", "machine.arithmetic", "machine/peak_mb", "machines.json"):
         assert f"'{fact}'" in out

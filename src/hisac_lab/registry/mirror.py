@@ -163,7 +163,7 @@ class Mirror:
                 tags = {"state": trial.state, "on_front": str(trial.on_front), "chosen": str(trial.number == chosen)}
                 tags |= {name: text for name, text in (("cut", trial.cut), ("reason", trial.reason)) if text}
                 self._run(
-                    f"{model} trial {trial.number:02d}", study, trial.settings, trial.scores(), tags, within=[made]
+                    f"trial {model} {trial.number:02d}", study, trial.settings, trial.scores(), tags, within=[made]
                 )
             self.client.log_artifact(study, str(folder / TRIALS))
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from hisac_lab.base.artifacts import write_json
-from hisac_lab.base.errors import UserError
+from hisac_lab.base.errors import SETTINGS, UserError
 from hisac_lab.config.sweep import Point, Space, SweepConfig
 from hisac_lab.ops.choice import rounded
 from hisac_lab.sweep.draw import Asked, Asker, Resolved
@@ -177,11 +177,8 @@ class Study:
         Raises:
             UserError: Every trial has failed.
         """
-        asker, told, exhausted = (
-            Asker(self.config, self.space, self.model, self.bench.resolve),
-            list[TrialResult](),
-            False,
-        )
+        asker = Asker(self.config, self.space, self.model, self.bench.resolve)
+        told, exhausted = list[TrialResult](), False
         for first in range(0, self.config.trials, self.config.round_size):
             asked: list[Asked] = []
             for number in range(first, first + self.config.round_size):
@@ -199,7 +196,7 @@ class Study:
         if all(trial.state in ("failed", "over") for trial in told):
             first_reason = told[0].outcome.reason
             what = f"all {len(told)} trials of {self.model} failed or are over a gate, the first one: {first_reason}"
-            raise UserError("params.yaml", what, "mend that, or change sweep.space", "sweep")
+            raise UserError(SETTINGS, what, "mend that, or change sweep.space", "sweep")
         return marked(told), exhausted
 
     def _played(self, asked: list[Asked]) -> list[TrialResult]:

@@ -148,11 +148,14 @@ def run_trial(task: TrialTask, job: Job) -> Outcome:
 
     Raises:
         OSError: The disk is at fault, not the trial.
+        UserError: The same, explained.
     """
     begin = time.process_time()
     try:
         outcome = _run(task, job)
     except UserError as error:
+        if isinstance(error.__cause__, OSError):
+            raise
         outcome = Outcome(state="failed", reason=_said(error))
     except OSError:
         raise

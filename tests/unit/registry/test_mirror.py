@@ -108,7 +108,7 @@ def test_runs_stand_below_the_pipeline_and_trials_below_the_sweep(written: Writt
     top = pipeline(written)
     below = [*STAGES, "sweep new", "train base seed 0", "train new seed 0", "train new seed 1"]
     assert parents == {top: None} | dict.fromkeys(below, top) | dict.fromkeys(
-        ["new trial 00", "new trial 01"], "sweep new"
+        ["trial new 00", "trial new 01"], "sweep new"
     )
     assert written.runs[top].info.run_id == written.top
     assert {run.info.status for run in written.runs.values()} == {"FINISHED"}
@@ -178,7 +178,7 @@ def test_the_ab_test_tells_each_test_and_the_control_against_itself(written: Wri
 
 
 def test_a_trial_tells_its_settings_its_scores_and_whether_it_is_on_the_front(written: Written) -> None:
-    sweep, trial, other = (written.runs[name].data for name in ("sweep new", "new trial 00", "new trial 01"))
+    sweep, trial, other = (written.runs[name].data for name in ("sweep new", "trial new 00", "trial new 01"))
     assert trial.params == {"agents": "4", "depth": "1"}
     scores = {"auc": 0.69, "error": 0.004, "standard_error": 0.0123, "seeds": 2, "request_macs": 1000}
     assert trial.metrics == scores | {"state_bytes": 128}
@@ -196,7 +196,7 @@ def test_a_run_tells_the_machine_of_its_output_and_the_top_run_those_of_all(writ
     for name in ("train new seed 0", "evaluate"):
         assert written.runs[name].data.tags["machine.processor"] == "unknown"
         assert "machine/seconds" not in written.runs[name].data.metrics
-    assert "machine.processor" not in written.runs["new trial 00"].data.tags
+    assert "machine.processor" not in written.runs["trial new 00"].data.tags
     assert top.tags["machine.processor"] == "Processor One, Processor Two, unknown"
     assert (top.metrics["machine/seconds"], top.metrics["machine/peak_mb"]) == (6, 1000)
     machines = json.loads(written.file(pipeline(written), "machines.json"))
@@ -207,7 +207,7 @@ def test_a_run_begins_and_ends_when_its_output_was_made_and_the_top_run_spans_al
     spans = {name: (run.info.start_time, run.info.end_time) for name, run in written.runs.items()}
     begin = 1767319200000  # 2026-01-02 02:00 UTC
     assert spans["train base seed 0"] == (begin + 3_845_000, begin + 3_846_000)
-    assert spans["sweep new"] == spans["new trial 00"] == (begin, begin + 600_000)
+    assert spans["sweep new"] == spans["trial new 00"] == (begin, begin + 600_000)
     assert spans[pipeline(written)] == (begin, begin + 3_846_000)
     assert spans["evaluate"][0] == spans["evaluate"][1] > begin + 3_846_000, "nothing known: when it was mirrored"
 

@@ -15,7 +15,7 @@ import pytest
 from kit import BACKBONE, Stages
 
 from hisac_lab.base.artifacts import read_json, sha256_tree
-from hisac_lab.base.errors import UserError
+from hisac_lab.base.errors import UserError, explain_os_error
 from hisac_lab.config.base import parse
 from hisac_lab.config.compute import ComputeConfig
 from hisac_lab.config.model import ModelConfig
@@ -157,12 +157,16 @@ def test_a_loss_that_is_no_number_is_a_failed_trial(task: TrialTask) -> None:
     assert "finite" in found.reason or "nan" in found.reason
 
 
-def test_a_full_disk_stops_the_study(task: TrialTask, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("explained", [True, False])
+def test_a_full_disk_stops_the_study(task: TrialTask, monkeypatch: pytest.MonkeyPatch, explained: bool) -> None:
     def fail(*given: Any, **named: Any) -> None:
-        raise OSError(28, "No space left on device")
+        error = OSError(28, "No space left on device")
+        if explained:
+            raise explain_os_error(error, "checkpoint.pt") from error
+        raise error
 
     monkeypatch.setattr(trials, "train", fail)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises((UserError, OSError), match="(?i)no space left"):
         trained(task, FEW)
 
 
@@ -251,6 +255,29 @@ def test_what_the_choice_has_of_train_and_backbone_goes_along_and_its_codebook_i
     assert (manifest.chosen, manifest.trained) == (2, 1)
     assert best.tokenize == {"widths": [4]}
     assert best.tuned == {"learning_rate": 0.02}
+
+
+def test_a_sweep_that_was_killed_and_resumed_in_processes_ends_in_the_bytes_of_a_straight_one(
+    task: TrialTask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = config(SPACE, trials=4, finalist_seeds=2)
+    for name in ("straight", "resumed"):
+        (tmp_path / name).mkdir()
+    sweep(settings, "m", task, workers=1, out=tmp_path / "straight", work=tmp_path / "work")
+    answered = iter(range(3))
+
+    def dies(task: TrialTask, job: Job) -> Outcome:
+        if next(answered, None) is None:
+            raise KeyboardInterrupt
+        return run_trial(task, job)
+
+    monkeypatch.setattr(stage, "run_trial", dies)
+    with pytest.raises(KeyboardInterrupt):
+        sweep(settings, "m", task, workers=1, out=tmp_path / "resumed", work=tmp_path / "work")
+    assert len(list((tmp_path / "work" / "trials").iterdir())) == 3
+    monkeypatch.undo()
+    sweep(settings, "m", task, workers=2, out=tmp_path / "resumed", work=tmp_path / "work")
+    assert sha256_tree(tmp_path / "resumed") == sha256_tree(tmp_path / "straight")
 
 
 def kill(task: Any, job: Job) -> Outcome:

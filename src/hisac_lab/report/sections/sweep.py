@@ -88,19 +88,11 @@ def _table(sweep: Sweep) -> Block:
         error = "–" if trial.number == swept.best else _or_dash(trial.standard_error)
         cells = [trial.settings.get(name, "–") for name in names]
         costs = ["–" if value is None else integer(value) for value in (trial.request_macs, trial.state_bytes)]
-        rows.append(
-            (
-                str(trial.number),
-                *cells,
-                _or_dash(trial.auc),
-                error,
-                str(trial.seeds),
-                *costs,
-                _mark(trial, swept.chosen),
-            )
-        )
+        scores = (_score(trial), error, str(trial.seeds))
+        rows.append((str(trial.number), *cells, *scores, *costs, _mark(trial, swept.chosen)))
     return table(
-        f"All trials of {swept.model}; the standard error is that of the difference in AUC to the best.",
+        f"All trials of {swept.model}; ± is the standard error of an AUC over users and seeds, the column beside it that "
+        "of its difference to the best.",
         (
             "trial",
             *names,
@@ -123,6 +115,11 @@ def _mark(trial: Trial, chosen: int) -> Cell | str:
     if trial.state != "complete":
         return Cell({"pruned": "pruned", "over": "over a gate", "failed": "failed"}[trial.state], told, badge="bad")
     return Cell("on the front", told, badge="mid") if trial.on_front else told
+
+
+def _score(trial: Trial) -> Cell:
+    """The AUC with its own standard error, over users and seeds."""
+    return Cell(_or_dash(trial.auc), "" if trial.error is None else f"± {fixed(trial.error)}")
 
 
 def _or_dash(value: float | None) -> str:

@@ -45,8 +45,8 @@ def test_the_sweep_s_choice_is_explained(built: Built, inputs: Artifacts, tmp_pa
     assert "It takes trial 0 with AUC 0.6900 (−0.0100 to trial 1, the best, with a standard error of 0.0123)" in twin
     assert "1,000 multiply-adds a request, 128 bytes of state and agents per level 1." in twin
     assert "there is nothing to choose between but the cost" in twin
-    assert "| 0 | 4 | 1 | 0.6900 | 0.0123 | 2 | 1,000 | 128 | chosen |" in twin
-    assert "| 1 | 8 | 1 | 0.7000 | – | 2 | 1,200 | 256 | on the front fixed; agents 8 to 6 |" in twin
+    assert "| 0 | 4 | 1 | 0.6900 ± 0.0040 | 0.0123 | 2 | 1,000 | 128 | chosen |" in twin
+    assert "| 1 | 8 | 1 | 0.7000 ± 0.0030 | – | 2 | 1,200 | 256 | on the front fixed; agents 8 to 6 |" in twin
     edit(inputs.swept("new") / "manifest.json", best=0, near=[0], budgets=[], exhausted=True, epochs_saved=3)
     edit(inputs.swept("new") / "best.json", tokenize={"widths": [4]})
     again = build(inputs, tmp_path)[1]
@@ -83,7 +83,7 @@ def test_each_swept_model_has_its_own_charts_and_the_budget_is_told(inputs: Arti
 def test_one_trial_needs_no_chart(crowd: Built, tmp_path: Path) -> None:
     page, twin, *_ = crowd
     assert "1 short training of `new`" in twin
-    assert "| 0 | 4 | 1 | 0.7000 | – | 1 | 1,000 | 128 | chosen |" in twin
+    assert "| 0 | 4 | 1 | 0.7000 ± 0.0040 | – | 1 | 1,000 | 128 | chosen |" in twin
     few = build(make(tmp_path / "artifacts"), tmp_path)[0]
     for title in ("Quality and cost of the trials", "Quality by setting", "Quality by agents", "Trials in turn"):
         assert title not in page
