@@ -91,7 +91,7 @@ def _table(sweep: Sweep) -> Block:
         scores = (_score(trial), error, str(trial.seeds))
         rows.append((str(trial.number), *cells, *scores, *costs, _mark(trial, swept.chosen)))
     return table(
-        f"All trials of {swept.model}; ± is the standard error of an AUC over users and seeds, the column beside it that "
+        f"All trials of {swept.model}; ± is an AUC's standard error over users and seeds, the column beside it that "
         "of its difference to the best.",
         (
             "trial",
