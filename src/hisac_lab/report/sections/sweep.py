@@ -17,6 +17,10 @@ LEAST = 6
 """Complete trials below which nothing is said of what a dimension explains."""
 BINS = 4
 """Groups of the values of a dimension that has many."""
+PANELS = 3
+"""Dimensions side by side."""
+MOST_SIGNS = 18
+"""Letters below a panel that stand without being turned."""
 
 
 def sweep(facts: Facts) -> Section:
@@ -126,9 +130,11 @@ def _or_dash(value: float | None) -> str:
     return "–" if value is None else fixed(value)
 
 
-def _figure(sweep: Sweep, name: str, title: str, caption: str, paint: Callable[[Sheet], None]) -> Figure:
+def _figure(
+    sweep: Sweep, name: str, title: str, caption: str, paint: Callable[[Sheet], None], height: int = 300
+) -> Figure:
     key = f"sweep_{sweep.place}_{name}"
-    svg = draw(key.replace("_", "-"), f"{title}: {sweep.swept.model}", 300, paint)
+    svg = draw(key.replace("_", "-"), f"{title}: {sweep.swept.model}", height, paint)
     return Figure(key, svg, title, caption)
 
 
@@ -145,7 +151,9 @@ def _quality_and_cost(sweep: Sweep, done: list[Trial]) -> Figure:
         axes.errorbar(
             costs, aucs, errors, fmt="o", color=GRAY, markersize=6, elinewidth=0.8, label="trial, ± its error"
         )
-        axes.step(*zip(*front, strict=True), "o-", where="post", color=ACCENT, markersize=7.5, label="Pareto front")
+        axes.step(
+            *zip(*front, strict=True), "o-", where="post", color=ACCENT, markersize=7.5, label="Pareto front", zorder=3
+        )
         if fixed_ones := [(cost, auc) for cost, auc, trial in zip(costs, aucs, done, strict=True) if trial.fixed]:
             axes.plot(*zip(*fixed_ones, strict=True), "D", color=PALETTE[1], markersize=8, label="fixed")
         label = f"chosen, trial {chosen.number}"
@@ -218,19 +226,24 @@ def _by_setting(sweep: Sweep, done: list[Trial]) -> Figure:
     """Validation AUC of the trials by each setting; the mean of each value as a bar."""
     names = [name for name in groups_of(done) if len(groups_of(done)[name]) > 1] or list(groups_of(done))[:1]
 
+    rows = -(-len(names) // PANELS)
+
     def paint(sheet: Sheet) -> None:
-        row = sheet.subplots(1, len(names), sharey=True, squeeze=False)[0]
-        for axes, name in zip(row, names, strict=True):
+        panels = sheet.subplots(rows, min(PANELS, len(names)), sharey=True, squeeze=False).flat
+        for name, axes in zip(names, panels, strict=False):
             groups = groups_of(done)[name]
             for place, aucs in enumerate(groups.values()):
                 axes.plot([place] * len(aucs), aucs, "o", color=GRAY, markersize=5)
                 axes.plot([place - 0.3, place + 0.3], [np.mean(aucs)] * 2, color=ACCENT, linewidth=2.4)
-            axes.set_xticks(range(len(groups)), list(groups), fontsize=9, rotation=0 if len(names) < 4 else 45)
+            turned = sum(map(len, groups)) > MOST_SIGNS
+            axes.set_xticks(range(len(groups)), list(groups), fontsize=9, rotation=90 if turned else 0)
             axes.set_xlim(-0.6, len(groups) - 0.4)
             axes.set_xlabel(name)
             axes.tick_params(length=0)
-        row[0].set_title("Validation AUC")
-        ticks(row[0].yaxis)
+            ticks(axes.yaxis, most=4)
+        for axes in list(panels):
+            axes.set_axis_off()
+        sheet.axes[0].set_title("Validation AUC")
 
     spans = {name: np.ptp([np.mean(aucs) for aucs in groups_of(done)[name].values()]) for name in names}
     widest = max(sorted(spans), key=lambda name: round(float(spans[name]), 6))
@@ -238,7 +251,7 @@ def _by_setting(sweep: Sweep, done: list[Trial]) -> Figure:
         f"The means of {widest} differ most, by {fixed(float(spans[widest]))}. Each trial is a dot in every panel, "
         "the bar is the mean of a value; few trials prove little."
     )
-    return _figure(sweep, "quality_by_setting", "Quality by setting", said, paint)
+    return _figure(sweep, "quality_by_setting", "Quality by setting", said, paint, 100 + 200 * rows)
 
 
 def groups_of(done: list[Trial]) -> dict[str, dict[str, list[float]]]:
@@ -252,7 +265,7 @@ def groups_of(done: list[Trial]) -> dict[str, dict[str, list[float]]]:
             ordered = sorted(pairs, key=lambda pair: _order(pair[0]))
             for part in np.array_split(np.arange(len(ordered)), BINS):
                 ends = [ordered[at][0] for at in (part[0], part[-1])]
-                groups[f"{ends[0]} to {ends[1]}"] = [ordered[at][1] for at in part]
+                groups["–".join(f"{float(end):.2g}" for end in ends)] = [ordered[at][1] for at in part]
         else:
             groups = {value: [auc for other, auc in pairs if other == value] for value in values}
         found[name] = groups

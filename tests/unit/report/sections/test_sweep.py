@@ -97,7 +97,7 @@ def test_agents_are_told_by_their_gain_and_what_can_be_told(built: Built) -> Non
 def test_values_of_a_list_are_groups_and_those_of_a_long_range_bins() -> None:
     assert groups_of(trials(("tree", 0.5), ("flat", 0.6), ("tree", 0.7))) == {"x": {"flat": [0.6], "tree": [0.5, 0.7]}}
     many = trials(*((str(at / 10), 0.5 + at / 100) for at in range(12)))
-    assert list(groups_of(many)["x"]) == ["0.0 to 0.2", "0.3 to 0.5", "0.6 to 0.8", "0.9 to 1.1"]
+    assert list(groups_of(many)["x"]) == ["0–0.2", "0.3–0.5", "0.6–0.8", "0.9–1.1"]
 
 
 def test_what_a_dimension_explains_is_corrected_for_chance() -> None:
