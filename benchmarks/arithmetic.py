@@ -41,7 +41,13 @@ sys.argv = sys.argv[2:]
 sys.path.insert(0, "tests")
 runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
 """
-SHORTER = {"mlflow.mirror": False, "experiment.seeds": [0], "sweep.trials": 2, "sweep.round_size": 2}
+SHORTER = {
+    "mlflow.mirror": False,
+    "experiment.seeds": [0],
+    "sweep.trials": 2,
+    "sweep.round_size": 2,
+    "sweep.finalist_seeds": 1,
+}
 SETTINGS = [name for name in arithmetic.PORTABLE if name not in arithmetic.THREADS]
 THREADS = ",".join(arithmetic.THREADS)
 

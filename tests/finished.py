@@ -22,6 +22,8 @@ NASTY = "<b>Bold</b> & co | `tick"
 Built = tuple[str, str, dict[str, float], dict[str, str]]
 """Page, twin, headline numbers, figures by name."""
 
+TRIALS = "agents,depth,number,state,fixed,cut,auc,error,standard_error,seeds,request_macs,state_bytes,on_front,reason\n"
+
 
 def metric(value: float, difference: float) -> dict[str, Any]:
     return {
@@ -157,13 +159,17 @@ def make(root: Path) -> Artifacts:
     np.save(made.codebook / "vectors_0.npy", np.eye(2, dtype=np.float32))
     for name, values in (("parents", [0, 0]), ("codes", [0, 1]), ("counts", [1, 2])):
         np.save(made.codebook / f"{name}_0.npy", np.array(values))
-    trials = "number,agents,depth,auc,standard_error,cost,on_front\n"
-    trials += "0,4,1,0.69,0.0123,1000,True\n1,8,1,0.7,0.0,1200,True\n"
-    (made.sweep / "trials.csv").write_text(trials)
-    sweep = {"model": "new", "best": 1, "chosen": 0, "rule": "the cheapest", "auc": 0.69, "best_auc": 0.7}
+    swept = made.swept("new")
+    swept.mkdir()
+    trials = TRIALS + "4,1,0,complete,False,,0.69,0.004,0.0123,2,1000,128,True,\n"
+    trials += "8,1,1,complete,True,agents 8 to 6,0.7,0.003,0.0,2,1200,256.5,True,\n"
+    (swept / "trials.csv").write_text(trials)
+    sweep = {"model": "new", "best": 1, "chosen": 0, "trained": 0, "rule": "the cheapest", "auc": 0.69, "best_auc": 0.7}
+    sweep |= {"states": {"complete": 2}, "exhausted": False, "finalists": [0, 1], "finalist_seeds": 2, "near": [0, 1]}
+    sweep |= {"trials": 2, "front": [0, 1], "standard_error": 0.0123, "request_macs": 1000, "state_bytes": 128.0}
     settings = {"votes_from": "positives", "vote": "tree", "agents": 1, "fill": True, "keep_votes": None}
-    (made.sweep / "best.json").write_text(json.dumps({"model": "new", "settings": settings}))
-    write_manifest(made.sweep, **sweep, trials=2, front=[0, 1], standard_error=0.0123, cost=1000, budgets=[1])
+    (swept / "best.json").write_text(json.dumps({"model": "new", "settings": settings}))
+    write_manifest(swept, **sweep, budgets=[1])
     write_manifest(made.instances, order="none", digest="none")
     for name in ("base", "new"):
         write_run(made.train, name, 0, 0.7)
@@ -216,8 +222,9 @@ def make_crowd(root: Path) -> Artifacts:
     edit(made.evaluate / "metrics.json", models=models)
     verdicts = dict.fromkeys(NAMES, (0.001, "undecided")) | {"m03": (0.012, "won"), "m07": (-0.02, "lost")}
     edit(made.abtest / "abtest.json", tests={name: ab_result(*verdict) for name, verdict in verdicts.items()})
-    (made.sweep / "trials.csv").write_text("number,agents,auc,standard_error,cost,on_front\n0,4,0.7,0,1000,True\n")
-    edit(made.sweep / "manifest.json", best=0, auc=0.7, standard_error=0.0)
+    swept = made.swept("new")
+    (swept / "trials.csv").write_text(TRIALS + "4,1,0,complete,False,,0.7,0.004,0.0,1,1000,128,True,\n")
+    edit(swept / "manifest.json", best=0, auc=0.7, standard_error=0.0, states={"complete": 1}, near=[0])
     return made
 
 

@@ -27,9 +27,9 @@ def test_a_wrong_setting_is_one_line_and_touches_nothing(lab: Lab, old: str, new
 
 
 def test_more_depth_than_the_codebook_and_more_agents_than_leaves_are_refused(lab: Lab) -> None:
-    lab.set(**{"sweep.depth": [3]})
-    assert "sweep.depth" in lab.run("snakemake", "--cores", "2").text
-    lab.set(**{"sweep.depth": [1, 2], "models.many": {"kind": "hisac", "agents": 5000}})
+    lab.set(**{"sweep.space.hisac.depth": [3]})
+    assert "sweep.space.hisac.depth" in lab.run("snakemake", "--cores", "2").text
+    lab.set(**{"sweep.space.hisac.depth": [1, 2], "models.many": {"kind": "hisac", "agents": 5000}})
     lab.set(**{"experiment.models": ["din_50", "many"]})
     answer = lab.run("snakemake", "--cores", "2", "artifacts/train/many-0")
     assert answer.code != 0

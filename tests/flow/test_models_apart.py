@@ -55,5 +55,5 @@ def test_another_instance_store_trains_no_model_that_reads_none(lab: Lab) -> Non
 
 
 def test_another_winner_of_the_sweep_trains_the_swept_model_alone(lab: Lab) -> None:
-    lab.set(**{"sweep.agents": [3]})
-    assert lab.snakemake(*TRAINED, "--cores", "2") == ["plan", "sweep", "train@hisac-0"]
+    lab.set(**{"sweep.space.hisac.agents": [3]})
+    assert lab.snakemake(*TRAINED, "--cores", "2") == ["plan", "sweep@hisac", "train@hisac-0"]

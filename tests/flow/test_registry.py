@@ -97,9 +97,18 @@ def test_the_graph_mirrors_a_run_tree_of_stages_seeds_and_trials(base: Lab, tmp_
     lab.set(**{"mlflow.mirror": True, "abtest.seed": 5})
     lab.snakemake()
     out = python(lab, TREE)
-    for child in ("prepare", "embed", "tokenize", "codebook", "sweep", "train hisac seed 0", "evaluate", "abtest"):
+    for child in (
+        "prepare",
+        "embed",
+        "tokenize",
+        "codebook",
+        "sweep hisac",
+        "train hisac seed 0",
+        "evaluate",
+        "abtest",
+    ):
         assert f"> {child}" in out
-    assert out.count("sweep > trial") == 2
+    assert out.count("sweep hisac > trial hisac") == 2
     assert "git_commit" in out
     for fact in ("machine.processor", "machine.arithmetic", "machine/peak_mb", "machines.json"):
         assert f"'{fact}'" in out

@@ -23,6 +23,7 @@ class Artifacts:
     Attributes:
         root: The folder of all outputs.
         shard: Folder with one output per shard.
+        sweep: Folder with one output per swept model.
         train: Folder with one output per training run.
         register: Folder with one bundle per model.
     """
@@ -56,6 +57,14 @@ class Artifacts:
     def run(self, model: str, seed: int) -> Path:
         """The output of a training run."""
         return self.at(f"train@{model}-{seed}")
+
+    def swept(self, model: str) -> Path:
+        """The output of the sweep of one model."""
+        return self.at(f"sweep@{model}")
+
+    def sweeps(self) -> list[Path]:
+        """The outputs of the sweeps that are here, by the name of the model."""
+        return sorted(path for path in self.sweep.glob("[!.]*") if path.is_dir())
 
     def code_of(self, model: str) -> Path:
         """What the stage `code` says of one model."""

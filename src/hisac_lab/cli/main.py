@@ -53,7 +53,7 @@ def _options(
 @app.command()
 def stage(
     name: Annotated[str, typer.Argument(help=f"One of: {', '.join(STAGES)}.")],
-    model: Annotated[str | None, typer.Option(help="train only: name in the section models.")] = None,
+    model: Annotated[str | None, typer.Option(help="train and sweep only: name in the section models.")] = None,
     seed: Annotated[int | None, typer.Option(help="train only: seed of the run.")] = None,
     index: Annotated[int | None, typer.Option(help="shard only: which one.")] = None,
 ) -> None:
@@ -70,7 +70,11 @@ def stage(
     door.check()
     if compute.arithmetic == "portable" and (reason := arithmetic.unsupported()):
         print(f"hisac-lab: {reason}: arithmetic is native, bytes may differ from other machines'", file=sys.stderr)
-    arguments: dict[str, dict[str, Any]] = {"train": {"model": model, "seed": seed}, "shard": {"index": index}}
+    arguments: dict[str, dict[str, Any]] = {
+        "train": {"model": model, "seed": seed},
+        "sweep": {"model": model},
+        "shard": {"index": index},
+    }
     options = arguments.get(name, {})
     if None in options.values():
         needed = " and ".join(f"--{option}" for option in options)

@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 import yaml
 from pydantic import BaseModel, Field, model_validator
 
+from hisac_lab.base.errors import UserError
 from hisac_lab.config.abtest import ABTestConfig
 from hisac_lab.config.acquire import AcquireConfig
 from hisac_lab.config.base import PARAMS_FILE, Name, Section, parse, read_yaml
@@ -26,6 +27,7 @@ from hisac_lab.models.catalog import AnyModel
 from hisac_lab.models.din import DINConfig
 from hisac_lab.models.hisac import HiSACConfig
 from hisac_lab.models.iat import IATConfig
+from hisac_lab.sweep.space import Base, check
 
 SCHEMA_FILE = Path("workflow/params.schema.json")
 WIDE = 100_000
@@ -59,14 +61,10 @@ class Params(Section):
         for place, name in [
             *(("experiment.models", name) for name in self.experiment.models),
             *(("experiment.tuned", name) for name in self.experiment.tuned),
-            ("sweep.model", self.sweep.model),
+            *(("sweep.models", name) for name in self.sweep.models),
         ]:
             if name not in self.models:
                 raise ValueError(f"{place} names {name!r}, which is not in the section models")
-        if not isinstance(self.models[self.sweep.model], HiSACConfig):
-            raise ValueError(  # noqa: TRY004 - pydantic takes this one
-                f"sweep.model names {self.sweep.model!r}, but only a model of kind hisac can be swept"
-            )
         for place, name in [
             ("evaluate.reference", self.evaluate.reference),
             ("abtest.control", self.abtest.control),
@@ -75,9 +73,16 @@ class Params(Section):
                 raise ValueError(f"{place} names {name!r}, which is not in experiment.models")
         for name in self.experiment.models:
             self._instances_fit(name, self.models[name])
-        deepest = len(self.tokenize.widths)
-        if max(self.sweep.depth) > deepest:
-            raise ValueError(f"sweep.depth holds {max(self.sweep.depth)}, but tokenize.widths has {deepest} levels")
+        return self
+
+    def check_sweeps(self) -> Params:
+        """Checks the search spaces.
+
+        Raises:
+            UserError: One does not fit its model.
+        """
+        for name in self.sweep.models:
+            check(self.sweep, name, Base(self.models[name], self.backbone, self.train, self.tokenize))
         return self
 
     def _instances_fit(self, name: str, model: ModelConfig) -> None:
@@ -102,7 +107,20 @@ def load_params(path: Path = PARAMS_FILE) -> Params:
     Raises:
         UserError: One line that names the first field at fault, its value and a hint.
     """
-    return parse(Params, read_yaml(path), path)
+    return parsed(read_yaml(path), path)
+
+
+def parsed(content: dict[str, Any], path: Path) -> Params:
+    """Checks the whole content of a file, search spaces too.
+
+    Raises:
+        UserError: One line that names the first field at fault, its value and a hint.
+    """
+    params = parse(Params, content, path)
+    try:
+        return params.check_sweeps()
+    except UserError as error:
+        raise error.told(path) from error
 
 
 def schema() -> str:
@@ -144,9 +162,22 @@ def _render(value: BaseModel | dict[str, BaseModel], place: str, note: Note) -> 
         text = note(key, field.description or "")
         if isinstance(entry, BaseModel):
             lines += [_line(name, depth, text), *_render(entry, key, note)]
+        elif isinstance(entry, dict) and entry and all(isinstance(each, dict) for each in entry.values()):
+            lines += [_line(name, depth, text), *_nested(plain(entry), depth + 1)]
         else:
             beside, below = written(dict(sorted(entry.items())) if isinstance(entry, dict) else entry)
             lines += [_line(name, depth, text, beside), *("  " * depth + line for line in below)]
+    return lines
+
+
+def _nested(content: dict[str, dict[str, Any]], depth: int) -> list[str]:
+    """Mappings in a mapping, a line for each key."""
+    lines = []
+    for name, entries in content.items():
+        lines.append(_line(name, depth, ""))
+        for key, entry in entries.items():
+            beside, below = written(entry)
+            lines += [_line(key, depth + 1, "", beside), *("  " * (depth + 1) + line for line in below)]
     return lines
 
 
@@ -178,7 +209,7 @@ def inline(value: Any) -> str:
 def plain(value: Any) -> Any:
     """A value in lists and mappings of its own, as YAML has them; of a section what was set."""
     if isinstance(value, BaseModel):
-        return plain(value.model_dump(exclude_unset=True))
+        return plain(value.model_dump(mode="json", exclude_unset=True))
     if isinstance(value, tuple | list):
         return [plain(entry) for entry in value]
     return {name: plain(entry) for name, entry in value.items()} if isinstance(value, dict) else value

@@ -11,7 +11,8 @@ class Plan(Record):
     Attributes:
         settings: Those that the sweep has chosen; None for a model that is not swept.
         instances: Digest of the instance store; None for a model that reads none.
-        tuned: What its runs have of their own in place of the sections `train` and `backbone`; None: nothing.
+        tuned: What its runs have of their own in place of the sections `train` and `backbone`, where both tell, as the
+            sweep has chosen; None: nothing.
     """
 
     settings: dict[str, Any] | None

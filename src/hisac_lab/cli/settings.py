@@ -14,8 +14,8 @@ from pydantic.fields import FieldInfo
 from hisac_lab.base.artifacts import write_file
 from hisac_lab.base.errors import UserError
 from hisac_lab.cli import edit, reach
-from hisac_lab.cli.params import Params, inline, load_params, plain, render
-from hisac_lab.config.base import PARAMS_FILE, load_yaml, parse, read_yaml
+from hisac_lab.cli.params import Params, inline, load_params, parsed, plain, render
+from hisac_lab.config.base import PARAMS_FILE, load_yaml, read_yaml
 from hisac_lab.models.catalog import KINDS
 
 
@@ -100,7 +100,7 @@ def changes(values: Mapping[str, Any]) -> list[str]:
         if not key.startswith("models.") and isinstance(_look_up(key, Params())[1], BaseModel):
             raise UserError(PARAMS_FILE, "is a section", "change one key of it at a time", key)
         _put(content, key, value)
-    settings = every(parse(Params, content, PARAMS_FILE))
+    settings = every(parsed(content, PARAMS_FILE))
     text = old = PARAMS_FILE.read_bytes().decode()
     lines = []
     for key, value in values.items():

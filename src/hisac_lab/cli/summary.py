@@ -21,7 +21,7 @@ from hisac_lab.tokens.records import Tokenized
 def show() -> None:
     """Prints the results, which machine made them, and what to do next."""
     data, tokens = Prepared.open(ARTIFACTS.prepare), Tokenized.open(ARTIFACTS.tokenize)
-    sweep = Swept.open(ARTIFACTS.sweep)
+    sweeps = [Swept.open(path) for path in ARTIFACTS.sweeps()]
     models, tests = Scores.open(ARTIFACTS.evaluate).models, ABTests.open(ARTIFACTS.abtest).tests
     seconds = Timings.read(TIMINGS).models if TIMINGS.exists() else {}
     quality = tokens.quality
@@ -31,7 +31,10 @@ def show() -> None:
             "tokens",
             f"{quality.ids:,} semantic IDs in {tokens.depth} levels, {quality.collision_rate:.1%} of items share",
         ),
-        ("sweep", f"{sweep.trials} trials, {len(sweep.front)} on the front, chosen: trial {sweep.chosen}"),
+        *(
+            ("sweep", f"{one.model}: {one.trials} trials, {len(one.front)} on the front, chosen: trial {one.chosen}")
+            for one in sweeps
+        ),
         *((name, _result(entry, tests.get(name), seconds.get(name))) for name, entry in models.items()),
     ]
     steps = [

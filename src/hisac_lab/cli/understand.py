@@ -82,7 +82,9 @@ def show_item(
 @agents.command("show")
 def show_user(
     user: Annotated[str, typer.Argument(help="The user's own id.")],
-    model: Annotated[str | None, typer.Option(help="Name in the section models; by default the swept one.")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Name in the section models; by default the first that is swept.")
+    ] = None,
     pruned: Annotated[int, typer.Option(min=0, help="Pruned nodes to list.")] = 5,
 ) -> None:
     """Show a user's interest-agents: votes, share of the history they cover, what was pruned."""
@@ -95,7 +97,7 @@ def show_user(
     from hisac_lab.events.store import EventStore
 
     params = load_params()
-    name = model or params.sweep.model
+    name = model or params.sweep.models[0]
     config = _settings(name)
     table, book, vectors = _items()
     depth = config.depth or book.depth
@@ -176,14 +178,14 @@ def _settings(name: str) -> HiSACConfig:
     if name not in names:
         raise UserError("params.yaml", f"{name!r} is no model with agents", f"name one of {', '.join(names)}", "models")
     trained = sorted(ARTIFACTS.train.glob(f"{name}-*/{ModelFile.FILE}"))
-    best = ARTIFACTS.sweep / Best.FILE
+    best = ARTIFACTS.swept(name) / Best.FILE
     if trained:
         from hisac_lab.inference.bundle import check_codebook
 
         check_codebook(trained[0].parent, ARTIFACTS.codebook)
         return parse(HiSACConfig, ModelFile.read(trained[0]).model, trained[0])
-    if best.exists() and (chosen := Best.read(best)).model == name:
-        return parse(HiSACConfig, chosen.settings, best)
+    if best.exists():
+        return parse(HiSACConfig, Best.read(best).settings, best)
     config = params.models[name]
     assert isinstance(config, HiSACConfig)
     return config

@@ -25,7 +25,7 @@ from hisac_lab.evaluation.records import Evaluated, ModelScores, Scores, Timings
 from hisac_lab.inference.records import CURVE, Point
 from hisac_lab.registry.records import Registered
 from hisac_lab.registry.versions import PROJECT, ModelVersions
-from hisac_lab.sweep.records import TRIALS, Trial
+from hisac_lab.sweep.records import TRIALS, Swept, Trial
 
 PIPELINE, COMPLETE = "hisac_lab.pipeline", "hisac_lab.complete"
 BATCH = 90  # the store takes at most 100 parameters at once
@@ -153,13 +153,19 @@ class Mirror:
         return top
 
     def _sweep(self, top: str) -> None:
-        facts, metrics = _split(self.artifacts.sweep)
-        study = self._run("sweep", top, facts, metrics, made=["sweep"])
-        for trial in Trial.read_table(self.artifacts.sweep):
-            scores = {"auc": trial.auc, "standard_error": trial.standard_error, "cost": trial.cost}
-            tags = {"on_front": str(trial.on_front)}
-            self._run(f"trial {trial.number:02d}", study, trial.settings, scores, tags, within=["sweep"])
-        self.client.log_artifact(study, str(self.artifacts.sweep / TRIALS))
+        """One run per swept model, its trials below it: settings as parameters, what was found as metrics."""
+        for folder in self.artifacts.sweeps():
+            model, made = folder.name, f"sweep@{folder.name}"
+            facts, metrics = _split(folder)
+            study = self._run(f"sweep {model}", top, facts, metrics, made=[made])
+            chosen = Swept.open(folder).chosen
+            for trial in Trial.read_table(folder):
+                tags = {"state": trial.state, "on_front": str(trial.on_front), "chosen": str(trial.number == chosen)}
+                tags |= {name: text for name, text in (("cut", trial.cut), ("reason", trial.reason)) if text}
+                self._run(
+                    f"trial {model} {trial.number:02d}", study, trial.settings, trial.scores(), tags, within=[made]
+                )
+            self.client.log_artifact(study, str(folder / TRIALS))
 
     def _training(self, top: str, results: dict[str, ModelScores]) -> dict[str, str]:
         """One run per model and seed with its curves; gives the run that owns each model's bundle."""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from hisac_lab.abtest.records import ABTested, ABTests
 from hisac_lab.base.artifacts import sha256_tree
+from hisac_lab.base.errors import UserError
 from hisac_lab.base.records import Output
 from hisac_lab.base.stages import SHOWN, Artifacts
 from hisac_lab.codebook.counting import Election
@@ -15,11 +15,14 @@ from hisac_lab.evaluation.records import Evaluated, Scores
 from hisac_lab.events.feedback import VotesFrom
 from hisac_lab.events.records import Prepared
 from hisac_lab.inference.records import CARD, CURVE, Claim, Point, Trained
-from hisac_lab.report.facts import Facts, Run
+from hisac_lab.report.facts import Facts, Run, Sweep
 from hisac_lab.report.token_collect import CodebookReader
 from hisac_lab.sources.records import Acquired
 from hisac_lab.sweep.records import Best, Swept, Trial
 from hisac_lab.tokens.records import Embedded, Tokenized
+
+USUAL_AGENTS = 32
+"""Agents of the example, where no model with agents was swept."""
 
 
 def collect(artifacts: Artifacts) -> Facts:
@@ -29,7 +32,7 @@ def collect(artifacts: Artifacts) -> Facts:
         UserError: A stage has not run, or its output is not what this version writes.
     """
     book = CodebookFacts.open(artifacts.codebook)
-    swept = Swept.open(artifacts.sweep)
+    sweeps = _sweeps(artifacts)
     reader = CodebookReader(prepared=artifacts.prepare, embedded=artifacts.embed, codebook=artifacts.codebook)
     scores = Scores.open(artifacts.evaluate)
     runs = {
@@ -37,7 +40,7 @@ def collect(artifacts: Artifacts) -> Facts:
         for name, model in sorted(scores.models.items())
         for seed in sorted(model.seeds)
     }
-    outputs = _outputs(artifacts, runs)
+    outputs = _outputs(artifacts, runs, [sweep.swept.model for sweep in sweeps])
     return Facts(
         acquired=Acquired.open(artifacts.acquire),
         prepared=Prepared.open(artifacts.prepare),
@@ -45,9 +48,8 @@ def collect(artifacts: Artifacts) -> Facts:
         tokenized=Tokenized.open(artifacts.tokenize),
         book=book,
         tiles=reader.tiles(),
-        portrait=reader.portrait(*_election(swept, Best.open(artifacts.sweep).settings)),
-        swept=swept,
-        trials=Trial.read_table(artifacts.sweep),
+        portrait=reader.portrait(*_election(sweeps)),
+        sweeps=sweeps,
         runs=tuple(_run(path) for path in runs.values()),
         evaluated=Evaluated.open(artifacts.evaluate),
         scores=scores,
@@ -68,16 +70,34 @@ def _cards(artifacts: Artifacts, models: list[str]) -> dict[str, tuple[Claim, ..
     return {name: Claim.read_list(path) for name, path in paths.items() if path.exists()}
 
 
-def _outputs(artifacts: Artifacts, runs: dict[str, Path]) -> dict[str, Path]:
-    """The output of each stage and training run, in the order of the graph."""
+def _sweeps(artifacts: Artifacts) -> tuple[Sweep, ...]:
+    """The sweep of each model.
+
+    Raises:
+        UserError: There is none.
+    """
+    folders = artifacts.sweeps()
+    if not folders:
+        raise UserError(artifacts.sweep, "holds no sweep", "run the stage that makes it")
+    return tuple(
+        Sweep(place, Swept.open(path), Trial.read_table(path), Best.open(path)) for place, path in enumerate(folders, 1)
+    )
+
+
+def _outputs(artifacts: Artifacts, runs: dict[str, Path], swept: list[str]) -> dict[str, Path]:
+    """The output of each stage, sweep and training run, in the order of the graph."""
+    several = {"train": runs, "sweep": {f"sweep {name}": artifacts.swept(name) for name in swept}}
     paths: dict[str, Path] = {}
     for stage in SHOWN:
-        paths |= runs if stage == "train" else {stage: artifacts.at(stage)}
+        paths |= several.get(stage) or {stage: artifacts.at(stage)}
     return paths
 
 
-def _election(swept: Swept, settings: dict[str, Any]) -> tuple[Election, VotesFrom]:
-    """How the swept model elects agents, and which events vote."""
-    wanted = settings["agents"] if settings["fill"] else None
-    election = Election(tuple(swept.budgets), settings["vote"], wanted, settings["keep_votes"])
-    return election, settings["votes_from"]
+def _election(sweeps: tuple[Sweep, ...]) -> tuple[Election, VotesFrom]:
+    """How the first swept model with agents elects them, and which events vote; else 32 nodes of the first level."""
+    for sweep in sweeps:
+        budgets, settings = sweep.swept.budgets, sweep.best.settings
+        if budgets:
+            wanted = settings["agents"] if settings["fill"] else None
+            return Election(tuple(budgets), settings["vote"], wanted, settings["keep_votes"]), settings["votes_from"]
+    return Election((USUAL_AGENTS,), "tree"), "positives"

@@ -11,7 +11,7 @@ from hisac_lab.events.records import Prepared
 from hisac_lab.inference.records import Claim, Point, Trained
 from hisac_lab.ops.choice import rounded
 from hisac_lab.sources.records import Acquired
-from hisac_lab.sweep.records import Swept, Trial
+from hisac_lab.sweep.records import Best, Swept, Trial
 from hisac_lab.tokens.records import Embedded, Tokenized
 
 
@@ -83,13 +83,23 @@ class Run(Trained):
 
 
 @dataclass(frozen=True)
+class Sweep:
+    """The sweep of one model: its place, what was found, all trials in number order, what the model takes of it."""
+
+    place: int
+    swept: Swept
+    trials: tuple[Trial, ...]
+    best: Best
+
+
+@dataclass(frozen=True)
 class Facts:
     """Everything that the report says, before it is put into words.
 
     Attributes:
         tiles: The first-level nodes of the codebook, those with most items first.
         portrait: The votes of the user with the longest history.
-        trials: In number order.
+        sweeps: Of each swept model, by its name.
         runs: By model, then seed.
         cards: Fidelity cards by model; empty before the stage `register` has run.
         digests: SHA-256 of each artifact directory by the stage's (or run's) name, in the order of the graph; None
@@ -104,8 +114,7 @@ class Facts:
     book: CodebookFacts
     tiles: tuple[Tile, ...]
     portrait: UserPortrait
-    swept: Swept
-    trials: tuple[Trial, ...]
+    sweeps: tuple[Sweep, ...]
     runs: tuple[Run, ...]
     evaluated: Evaluated
     scores: Scores

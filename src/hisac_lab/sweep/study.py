@@ -1,47 +1,51 @@
 """Ask and tell in rounds: the same trials whether run straight, resumed after a kill, or in parallel.
 
 A round asks for a fixed number of trials before any of them is told, each from a sampler seeded by (study seed, trial
-number), and tells them in number order. So nothing depends on which worker ended first. A resumed study is asked the
-same questions again; answers it already gave are read from a journal.
+number, attempt), and tells them in number order. So nothing depends on which worker ended first. A point that resolves
+to settings that were asked before is dropped, and the sampler is asked again. A resumed study is asked the same
+questions again; answers it already gave are read from their files.
 """
 
 from __future__ import annotations
 
-import json
-import warnings
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-import numpy as np
-import optuna
-
-from hisac_lab.config.sweep import SweepConfig
+from hisac_lab.base.artifacts import write_json
+from hisac_lab.base.errors import SETTINGS, UserError
+from hisac_lab.config.sweep import Point, Space, SweepConfig
 from hisac_lab.ops.choice import rounded
+from hisac_lab.sweep.draw import Asked, Asker, Resolved
+from hisac_lab.sweep.records import Outcome, State
 
-STARTUP = 4  # trials drawn at random before the sampler learns from what it was told
 DIGITS = 3  # decimals of an AUC that the sampler, the front and the rule look at
-
-Settings = dict[str, int | float]
 
 
 @dataclass(frozen=True)
-class TrialScores:
-    """What a trial is worth.
+class Job:
+    """One training that the study asks for.
 
     Attributes:
-        aucs: Validation AUC, then the same on each resample of the users; (1 + B,).
-        cost: Multiply-adds per candidate.
+        name: For progress lines.
+        resolved: What is trained.
+        seed: Seed of weights and order.
+        epochs: It stops after so many; None: at its end.
+        resumes: Whether it starts from where it was stopped before, and leaves what is needed to go on.
     """
 
-    aucs: tuple[float, ...]
-    cost: int
+    name: str
+    resolved: Resolved
+    seed: int
+    epochs: int | None = None
+    resumes: bool = False
 
     @property
-    def objectives(self) -> tuple[float, int]:
-        """AUC (to be high), rounded, and cost (to be low): all that the study is told."""
-        return rounded(self.aucs[0], DIGITS), self.cost
+    def file(self) -> str:
+        """Name of its answer."""
+        rung = "" if self.epochs is None else f"-{self.epochs}"
+        return f"{self.resolved.key}-{self.seed}{rung}.json"
 
 
 @dataclass(frozen=True)
@@ -50,114 +54,208 @@ class TrialResult:
 
     Attributes:
         number: Its place in the study.
-        settings: agents, depth, breadth, temperature.
-        scores: What it is worth.
-        on_front: Whether no other trial is at least as good in both objectives and better in one.
+        point: Its values.
+        resolved: What they mean.
+        state: What became of it.
+        outcome: Of its training with the study's seed.
+        fixed: Whether it was given, not drawn.
+        on_front: Whether no other trial is as good in both objectives, or better.
+        rung: Epochs after which it was pruned; None: it was not.
+        more: Outcomes with more seeds.
     """
 
     number: int
-    settings: Settings
-    scores: TrialScores
-    on_front: bool
+    point: Point
+    resolved: Resolved
+    state: State
+    outcome: Outcome
+    fixed: bool = False
+    on_front: bool = False
+    rung: int | None = None
+    more: tuple[Outcome, ...] = ()
+
+    @property
+    def objectives(self) -> tuple[float, int]:
+        """AUC (to be high), rounded, and multiply-adds of a request (to be low): all that the study is told."""
+        return rounded(self.outcome.aucs[0], DIGITS), self.outcome.request_macs
+
+    @property
+    def series(self) -> list[tuple[float, ...]]:
+        """AUC and its resamples by seed, up to the first training that has failed."""
+        found = [self.outcome.aucs]
+        for outcome in self.more:
+            if outcome.state != "complete":
+                break
+            found.append(outcome.aucs)
+        return found
 
 
-class Journal:
-    """Answers already given, one JSON line each; a line cut off by a kill, or of an earlier form, is ignored.
+class Ledger:
+    """Answers already given, a file each, written whole or not at all.
 
     Args:
-        path: The file; None keeps answers in memory only.
+        folder: Of the files; None keeps answers in memory only.
     """
 
-    def __init__(self, path: Path | None) -> None:
-        self.path = path
-        self.answers: dict[str, TrialScores] = {}
-        if path and path.exists():
-            text = path.read_text()
-            if text and not text.endswith("\n"):
-                with path.open("a") as file:
-                    file.write("\n")  # the next answer starts a line of its own
-            for line in text.splitlines():
-                try:
-                    entry = json.loads(line)
-                    self.answers[entry["settings"]] = TrialScores(tuple(entry["aucs"]), entry["cost"])
-                except (ValueError, KeyError):
-                    continue
+    def __init__(self, folder: Path | None) -> None:
+        self.folder = folder
+        self.answers: dict[str, Outcome] = {}
 
-    def scores_of(self, settings: Settings) -> TrialScores | None:
-        """The answer for these settings, if it was given."""
-        return self.answers.get(json.dumps(settings, sort_keys=True))
+    def get(self, job: Job) -> Outcome | None:
+        """The answer to this job, if it was given; a file of an earlier form is none."""
+        if job.file not in self.answers and self.folder and (path := self.folder / job.file).exists():
+            try:
+                self.answers[job.file] = Outcome.read(path)
+            except UserError:
+                return None
+        return self.answers.get(job.file)
 
-    def note(self, settings: Settings, scores: TrialScores) -> None:
+    def note(self, job: Job, outcome: Outcome) -> None:
         """Adds an answer."""
-        key = json.dumps(settings, sort_keys=True)
-        self.answers[key] = scores
-        if self.path:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            with self.path.open("a") as file:
-                file.write(json.dumps({"settings": key, "aucs": scores.aucs, "cost": scores.cost}) + "\n")
+        self.answers[job.file] = outcome
+        if self.folder:
+            write_json(self.folder / job.file, outcome.model_dump(mode="json"))
 
 
-def run_study(
-    config: SweepConfig,
-    evaluate: Callable[[list[Settings], Callable[[Settings, TrialScores], None]], None],
-    journal: Journal,
-    done: Callable[[int], Any] = lambda number: None,
-) -> list[TrialResult]:
-    """Runs the study to its end.
+Note = Callable[[Job, Outcome], None]
 
-    Args:
+
+class Bench(Protocol):
+    """What trials run on."""
+
+    def resolve(self, point: Point) -> Resolved:
+        """What a point means; a point that cannot be trained has a reason."""
+
+    def run(self, jobs: list[Job], note: Note) -> None:
+        """Answers jobs not answered before, all different, in any order."""
+
+
+@dataclass(frozen=True)
+class Study:
+    """A study and what it runs on.
+
+    Attributes:
         config: The section `sweep`.
-        evaluate: Gets settings not answered before, all different, and calls back with the scores of each.
-        journal: Where answers are kept.
+        model: Name of the swept model.
+        bench: What trials run on.
+        ledger: Where answers are kept.
         done: Called with the number of trials told so far, after each round.
-
-    Returns:
-        All trials in number order.
     """
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    study = optuna.create_study(directions=["maximize", "minimize"], sampler=_sampler(config.seed, 0))
-    told: list[tuple[Settings, TrialScores]] = []
-    for first in range(0, config.trials, config.round_size):
-        asked = []
-        for number in range(first, first + config.round_size):
-            study.sampler = _sampler(config.seed, number)
-            trial = study.ask()
-            asked.append((trial, _settings(config, trial)))
-        new: dict[str, Settings] = {}
-        for _, settings in asked:
-            if journal.scores_of(settings) is None:
-                new[json.dumps(settings, sort_keys=True)] = settings
+
+    config: SweepConfig
+    model: str
+    bench: Bench
+    ledger: Ledger
+    done: Callable[[int], Any] = lambda number: None
+
+    @property
+    def space(self) -> Space:
+        """Of the model."""
+        return self.config.space[self.model]
+
+    def answers(self, jobs: Sequence[Job]) -> list[Outcome]:
+        """Outcome of each job, from its file or from a training."""
+        new = {job.file: job for job in jobs if self.ledger.get(job) is None}
         if new:
-            evaluate(list(new.values()), journal.note)
-        for trial, settings in asked:
-            scores = journal.scores_of(settings)
-            if scores is None:
-                raise RuntimeError(f"no answer for {settings}")
-            study.tell(trial, list(scores.objectives))
-            told.append((settings, scores))
-        done(first + config.round_size)
-    points = [scores.objectives for _, scores in told]
+            self.bench.run(list(new.values()), self.ledger.note)
+        found = [self.ledger.get(job) for job in jobs]
+        if None in found:
+            raise RuntimeError(f"no answer for {jobs[found.index(None)]}")
+        return [outcome for outcome in found if outcome is not None]
+
+    def job(self, trial: TrialResult | Asked, seed: int = 0, epochs: int | None = None) -> Job:
+        """The training of a trial; `seed` counts from the study's own."""
+        resumes = seed == 0 and self.config.halving is not None
+        return Job(f"trial {trial.number}", trial.resolved, self.config.seed + seed, epochs, resumes)
+
+    def run(self) -> tuple[list[TrialResult], bool]:
+        """Runs the study to its end.
+
+        Returns:
+            All trials in number order, and whether the space was exhausted.
+
+        Raises:
+            UserError: Every trial has failed.
+        """
+        asker = Asker(self.config, self.space, self.model, self.bench.resolve)
+        told, exhausted = list[TrialResult](), False
+        for first in range(0, self.config.trials, self.config.round_size):
+            asked: list[Asked] = []
+            for number in range(first, first + self.config.round_size):
+                if (drawn := asker.draw(number)) is None:
+                    exhausted = True
+                    break
+                asked.append(drawn)
+            results = self._played(asked)
+            for one, result in zip(asked, results, strict=True):
+                asker.tell(one, result.objectives if result.state in ("complete", "pruned") else None)
+            told += results
+            self.done(len(told))
+            if exhausted:
+                break
+        if all(trial.state in ("failed", "over") for trial in told):
+            first_reason = told[0].outcome.reason
+            what = f"all {len(told)} trials of {self.model} failed or are over a gate, the first one: {first_reason}"
+            raise UserError(SETTINGS, what, "mend that, or change sweep.space", "sweep")
+        return marked(told), exhausted
+
+    def _played(self, asked: list[Asked]) -> list[TrialResult]:
+        """A round, rung by rung: all of it up to one before any goes on."""
+        ended: dict[int, TrialResult] = {
+            one.number: result_of(one, Outcome(state="failed", reason=one.resolved.reason))
+            for one in asked
+            if one.resolved.reason is not None
+        }
+        alive = [one for one in asked if one.number not in ended]
+        for rung in self._rungs():
+            outcomes = self.answers([self.job(one, epochs=rung) for one in alive])
+            results = [result_of(one, outcome) for one, outcome in zip(alive, outcomes, strict=True)]
+            ended |= {result.number: result for result in results if result.state != "complete"}
+            racing = [result for result in results if result.state == "complete"]
+            kept = self.kept(racing)
+            ended |= {
+                result.number: replace(result, state="pruned", rung=rung)
+                for result in racing
+                if result.number not in kept
+            }
+            alive = [one for one in alive if one.number in kept]
+        outcomes = self.answers([self.job(one) for one in alive])
+        ended |= {one.number: result_of(one, outcome) for one, outcome in zip(alive, outcomes, strict=True)}
+        return [ended[one.number] for one in asked]
+
+    def _rungs(self) -> list[int]:
+        by = self.config.halving
+        return [] if by is None else [rung for rung in (by**at for at in range(64)) if rung < self.config.epochs]
+
+    def kept(self, racing: list[TrialResult]) -> set[int]:
+        """One in `halving` of the trials at a rung, rounded up: those that the fewest others are better than."""
+
+        def rank(result: TrialResult) -> tuple[float, ...]:
+            beaten = sum(_beats(other, result) for other in racing)
+            quality, cost = result.objectives
+            return beaten, -quality, cost, result.number
+
+        places = -(-len(racing) // (self.config.halving or 1))
+        return {result.number for result in sorted(racing, key=rank)[:places]}
+
+
+def _beats(one: TrialResult, other: TrialResult) -> bool:
+    """Whether one is at least as good in both objectives and better in one; of equals the earlier is."""
+    (quality, cost), (other_quality, other_cost) = one.objectives, other.objectives
+    if (quality, cost) == (other_quality, other_cost):
+        return one.number < other.number
+    return quality >= other_quality and cost <= other_cost
+
+
+def marked(trials: list[TrialResult]) -> list[TrialResult]:
+    """The same trials, those on the front marked."""
+    points = [trial for trial in trials if trial.state == "complete"]
     return [
-        TrialResult(number, settings, scores, not any(_dominates(other, points[number]) for other in points))
-        for number, (settings, scores) in enumerate(told)
+        replace(trial, on_front=trial.state == "complete" and not any(_beats(other, trial) for other in points))
+        for trial in trials
     ]
 
 
-def _sampler(seed: int, number: int) -> optuna.samplers.BaseSampler:
-    trial_seed = int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        return optuna.samplers.TPESampler(seed=trial_seed, multivariate=True, n_startup_trials=STARTUP)
-
-
-def _settings(config: SweepConfig, trial: optuna.Trial) -> Settings:
-    return {
-        "agents": trial.suggest_categorical("agents", list(config.agents)),
-        "depth": trial.suggest_categorical("depth", list(config.depth)),
-        "breadth": trial.suggest_categorical("breadth", list(config.breadth)),
-        "temperature": trial.suggest_categorical("temperature", list(config.temperature)),
-    }
-
-
-def _dominates(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
-    return one[0] >= other[0] and one[1] <= other[1] and one != other
+def result_of(one: Asked, outcome: Outcome) -> TrialResult:
+    """A trial as it ends; pruning is the round's affair."""
+    return TrialResult(one.number, one.point, one.resolved, outcome.state, outcome, one.fixed)

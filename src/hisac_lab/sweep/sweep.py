@@ -1,165 +1,232 @@
-"""The stage `sweep`: short HiSAC trainings over agent count, per-level budgets, depth and temperature."""
+"""The stage `sweep` for one model: short trainings over its search space, finalists with more seeds, the choice."""
 
 from __future__ import annotations
 
 import multiprocessing
-import os
 import shutil
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from hisac_lab.base.progress import say
+from hisac_lab.codebook.records import CodebookFacts
 from hisac_lab.codebook.votes import split_budget
-from hisac_lab.config.compute import ComputeConfig
-from hisac_lab.config.model import BackboneConfig
-from hisac_lab.config.sweep import SweepConfig
-from hisac_lab.config.train import TrainConfig
-from hisac_lab.evaluation.cost import count
-from hisac_lab.evaluation.metrics import draw_users
-from hisac_lab.events.batches import Requests
-from hisac_lab.events.store import EventStore
-from hisac_lab.inference.items import load_items
-from hisac_lab.inference.loader import Loader, score
+from hisac_lab.config.sweep import Point, SweepConfig
 from hisac_lab.inference.runtime import Runtime
-from hisac_lab.models.catalog import build
-from hisac_lab.models.contract import ItemSpace
 from hisac_lab.models.hisac import HiSACConfig
-from hisac_lab.ops.auc import weighted_auc
-from hisac_lab.ops.ranks import dense_rank
-from hisac_lab.sweep.records import TRIALS, Best, Swept
-from hisac_lab.sweep.rule import choose, describe
-from hisac_lab.sweep.study import Journal, Settings, TrialScores, run_study
-from hisac_lab.training.loop import train
+from hisac_lab.sweep.draw import Resolved
+from hisac_lab.sweep.records import Best, Outcome, Swept, Trial, told
+from hisac_lab.sweep.rule import Choice, choose, describe, finalists, mean_auc, own_error
+from hisac_lab.sweep.study import Job, Ledger, Note, Study, TrialResult
+from hisac_lab.sweep.trial import Trained, TrialTask, resolve, run_trial
 
-RESAMPLES = 200  # of the users of the validation period, the same for every trial
+KILLED = "its process was killed, as by a lack of memory"
 
 
 @dataclass(frozen=True)
-class TrialTask:
-    """Everything a trial needs, in a form that travels to a worker process.
+class Workers:
+    """Runs trainings in processes of their own; where one works at a time, in a thread of this one.
 
     Attributes:
-        base: The swept model's settings.
-        backbone: The section `backbone`.
-        train: The section `train`, with the sweep's number of epochs.
-        compute: The section `compute`.
-        share: Share of the training requests, the latest.
-        seed: Seed of weights and order, the same for all trials.
-        prepared: Output of the stage `prepare`.
-        embedded: Output of the stage `embed`.
-        codebook: Output of the stage `codebook`.
+        task: What every trial shares.
+        number: Processes at once; no result depends on it.
     """
 
-    base: HiSACConfig
-    backbone: BackboneConfig
-    train: TrainConfig
-    compute: ComputeConfig
-    share: float
-    seed: int
-    prepared: Path
-    embedded: Path
-    codebook: Path
+    task: TrialTask
+    number: int
+
+    def resolve(self, point: Point) -> Resolved:
+        """What a point means (see `trial.resolve`)."""
+        return resolve(self.task, point)
+
+    def run(self, jobs: list[Job], note: Note) -> None:
+        """Answers jobs; a job whose process is killed, alone as well, has failed."""
+        left = {job.file: job for job in jobs}
+        try:
+            self._run(jobs, left, note, self.number)
+        except BrokenProcessPool:
+            for job in list(left.values()):  # one of them did it: each by itself tells which
+                try:
+                    self._run((job,), left, note, workers=1, spawn=True)
+                except BrokenProcessPool:
+                    note(job, Outcome(state="failed", reason=KILLED))
+
+    def _run(self, jobs: Sequence[Job], left: dict[str, Job], note: Note, workers: int, *, spawn: bool = False) -> None:
+        with _pool(workers, spawn=spawn) as pool:
+            running = {pool.submit(run_trial, self.task, job): job for job in jobs}
+            for done in as_completed(running):
+                note(running[done], done.result())
+                del left[running[done].file]
 
 
-def apply_settings(base: HiSACConfig, settings: Settings, items: ItemSpace) -> HiSACConfig:
-    """The model of one trial; where a depth has fewer leaves than agents are asked for, all leaves serve."""
-    leaves = len(items.codebook.parents[int(settings["depth"]) - 1])
-    changes = dict(settings) | {"agents": min(int(settings["agents"]), leaves), "budgets": None}
-    return base.model_copy(update=changes)
-
-
-def run_trial(task: TrialTask, settings: Settings) -> TrialScores:
-    """Trains one configuration; gives its validation AUC, also on resampled users, and its cost.
-
-    The resamples are those of all trials with this seed, so that the error of a difference can be paired.
-    """
-    runtime = Runtime.start(task.compute)
-    items = load_items(prepared=task.prepared, embedded=task.embedded, codebook=task.codebook)
-    store = EventStore.open(task.prepared)
-    samples = store.samples("train")
-    begin = np.sort(samples["time"])[int(len(samples) * (1 - task.share))]
-    samples = samples[samples["time"] >= begin]
-    requests = Requests.of(store, samples, task.train.max_candidates)
-    valid = Requests.of(store, store.samples("valid"), task.train.max_candidates)
-    model = build(apply_settings(task.base, settings, items), task.backbone, items, task.seed)
-    what = "sweep " + ", ".join(f"{name} {value}" for name, value in settings.items())
-    loader = Loader.of(model, valid, runtime)
-    train(model, Loader.of(model, requests, runtime), loader, task.train, task.seed, what)
-    logits = score(model, loader.counted(model))[valid.mask]
-    user = dense_rank(np.repeat(valid.user, valid.mask.sum(axis=1)))
-    weights = draw_users(int(user.max()) + 1, RESAMPLES, task.seed)
-    aucs = weighted_auc(valid.labels[valid.mask], logits, weights, user)
-    cost = count(model, loader).candidate_macs
-    return TrialScores(tuple(round(float(auc), 6) for auc in aucs), round(cost))
-
-
-def _pool(workers: int) -> Executor:
-    """Processes of their own; where one works at a time, a thread of this one, which need not load anything."""
-    if workers == 1:
+def _pool(workers: int, *, spawn: bool) -> Executor:
+    if workers == 1 and not spawn:
         return ThreadPoolExecutor(1)
     return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
 
 
-def sweep(config: SweepConfig, task: TrialTask, *, workers: int, out: Path, work: Path) -> None:
-    """Runs the study, marks the Pareto front and applies the rule (see `hisac_lab.sweep.rule`).
+def sweep(config: SweepConfig, name: str, task: TrialTask, *, workers: int, out: Path, work: Path) -> list[TrialResult]:
+    """Runs the study of one model, gives the finalists more seeds and applies the rule (see `hisac_lab.sweep.rule`).
 
     Args:
         config: The section `sweep`.
+        name: Of the model.
         task: What every trial shares.
         workers: Processes at once; the result does not depend on it.
         out: An empty directory.
-        work: Where the journal lives until the study has ended well.
+        work: Where answers live until the study has ended well.
+
+    Returns:
+        All trials in number order.
+
+    Raises:
+        UserError: Every trial has failed, or is over a gate.
     """
-
-    def evaluate(batch: list[Settings], note: Callable[[Settings, TrialScores], None]) -> None:
-        jobs = {pool.submit(run_trial, task, settings): settings for settings in batch}
-        for job in as_completed(jobs):
-            note(jobs[job], job.result())
-
     Runtime.start(task.compute)  # the trials may compute in other processes; the manifest is written here
-    with _pool(workers) as pool:
-        journal = Journal(work / "journal.jsonl")
-        say(f"sweep: {config.trials} trials in rounds of {config.round_size}, {workers} at once")
-        trials = run_study(
-            config,
-            evaluate,
-            journal,
-            done=lambda number: say(f"sweep: {number} of {config.trials} trials told"),
-        )
-    choice = choose(trials, config.standard_errors)
-    items = load_items(prepared=task.prepared, embedded=task.embedded, codebook=task.codebook)
-    final = apply_settings(task.base, choice.chosen.settings, items)
-    table = pd.DataFrame(
-        {
-            "number": trial.number,
-            **trial.settings,
-            "auc": trial.scores.aucs[0],
-            "standard_error": choice.errors[trial.number],
-            "cost": trial.scores.cost,
-            "on_front": trial.on_front,
-        }
-        for trial in trials
+    study = Study(
+        config,
+        name,
+        Workers(task, workers),
+        Ledger(work / "trials"),
+        lambda number: say(f"sweep {name}: {number} of {config.trials} trials told"),
     )
-    table.to_csv(out / TRIALS, index=False, lineterminator=os.linesep)
-    resamples = pd.DataFrame({trial.number: trial.scores.aucs for trial in trials})
-    resamples.to_csv(out / "resamples.csv", index=False, lineterminator=os.linesep)
-    Best(model=config.model, settings=final.model_dump(mode="json")).save(out)
-    Swept(
-        model=config.model,
-        trials=len(trials),
-        front=[trial.number for trial in trials if trial.on_front],
-        best=choice.best.number,
-        chosen=choice.chosen.number,
-        rule=describe(config.standard_errors),
-        auc=choice.chosen.scores.aucs[0],
-        best_auc=choice.best.scores.aucs[0],
-        standard_error=choice.errors[choice.chosen.number],
-        cost=choice.chosen.scores.cost,
-        budgets=list(split_budget(final.agents, int(choice.chosen.settings["depth"]), final.breadth)),
-    ).save(out)
+    say(f"sweep {name}: {config.trials} trials in rounds of {config.round_size}, {workers} at once")
+    trials, exhausted = study.run()
+    if exhausted:
+        say(f"sweep {name}: ended after {len(trials)} trials, for sweep.space.{name} has no other points")
+    trials = with_seeds(study, trials)
+    choice = choose(complete(trials), config.standard_errors)
+    _tell_savings(name, config, trials)
+    write(config, name, task, trials, choice, exhausted=exhausted, out=out)
     shutil.rmtree(work, ignore_errors=True)
+    return trials
+
+
+def complete(trials: Sequence[TrialResult]) -> list[TrialResult]:
+    """Those that were trained to their end."""
+    return [trial for trial in trials if trial.state == "complete"]
+
+
+def with_seeds(study: Study, trials: list[TrialResult]) -> list[TrialResult]:
+    """The same trials, the finalists trained with more seeds."""
+    config = study.config
+    seeds = range(1, config.finalist_seeds)
+    chosen = finalists(complete(trials), config.standard_errors, config.finalists) if seeds else []
+    outcomes = iter(study.answers([study.job(trial, seed) for trial in chosen for seed in seeds]))
+    more = {trial.number: tuple(next(outcomes) for _ in seeds) for trial in chosen}
+    return [replace(trial, more=more.get(trial.number, ())) for trial in trials]
+
+
+def epochs_saved(config: SweepConfig, trials: Sequence[TrialResult]) -> int:
+    """Epochs that pruned trials have not run."""
+    return sum(config.epochs - trial.rung for trial in trials if trial.rung is not None)
+
+
+def _tell_savings(name: str, config: SweepConfig, trials: Sequence[TrialResult]) -> None:
+    pruned = [trial for trial in trials if trial.rung is not None]
+    if pruned:
+        saved = epochs_saved(config, trials)
+        seconds = sum(
+            trial.outcome.cpu_seconds / trial.rung * (config.epochs - trial.rung) for trial in pruned if trial.rung
+        )
+        say(f"sweep {name}: {len(pruned)} trials pruned, {saved} epochs and about {seconds:,.0f} CPU seconds saved")
+
+
+def write(
+    config: SweepConfig,
+    name: str,
+    task: TrialTask,
+    trials: list[TrialResult],
+    choice: Choice,
+    *,
+    exhausted: bool,
+    out: Path,
+) -> None:
+    """Writes table, resamples, choice and manifest of a study.
+
+    Args:
+        config: The section `sweep`.
+        name: Of the model.
+        task: What every trial shares.
+        trials: In number order.
+        choice: What the rule says of them.
+        exhausted: Whether the space had no more points.
+        out: An empty directory.
+    """
+    Trial.write_table([_row(trial, choice) for trial in trials], out)
+    resamples = pd.DataFrame(
+        {f"{trial.number}-{seed}": aucs for trial in complete(trials) for seed, aucs in enumerate(trial.series)}
+    )
+    resamples.to_csv(out / "resamples.csv", index=False, lineterminator="\n")
+    chosen, own = choice.chosen, [trial for trial in complete(trials) if _settings(trial).codebook == task.codebook]
+    trained = choose(own, config.standard_errors).chosen if own else None
+    model = _settings(trained).base.model if trained else task.base.model
+    point = trained.point if trained else {}
+    advised = {key.partition(".")[2]: value for key, value in chosen.point.items() if key.startswith("tokenize.")}
+    Best(
+        model=name,
+        settings=model.model_dump(mode="json"),
+        tuned=task.base.tuned(point),
+        tokenize=advised if trained is not chosen else {},
+    ).save(out)
+    assert chosen.outcome.cost is not None
+    Swept(
+        model=name,
+        trials=len(trials),
+        states=dict(Counter(trial.state for trial in trials)),
+        exhausted=exhausted,
+        front=[trial.number for trial in trials if trial.on_front],
+        finalists=[trial.number for trial in trials if trial.more],
+        finalist_seeds=config.finalist_seeds,
+        best=choice.best.number,
+        chosen=chosen.number,
+        trained=trained.number if trained else None,
+        near=choice.near,
+        rule=describe(config.standard_errors, config.finalist_seeds),
+        auc=round(mean_auc(chosen), 6),
+        best_auc=round(mean_auc(choice.best), 6),
+        standard_error=choice.errors[chosen.number],
+        request_macs=chosen.outcome.request_macs,
+        state_bytes=chosen.outcome.cost.state_bytes,
+        budgets=_budgets(model, task),
+        epochs_saved=epochs_saved(config, trials),
+    ).save(out)
+
+
+def _settings(trial: TrialResult) -> Trained:
+    settings: Trained = trial.resolved.settings
+    return settings
+
+
+def _budgets(model: object, task: TrialTask) -> list[int]:
+    """Agents per level of the model that is trained."""
+    if not isinstance(model, HiSACConfig):
+        return []
+    depth = model.depth or CodebookFacts.open(task.codebook).depth
+    return list(model.budgets or split_budget(model.agents, depth, model.breadth))
+
+
+def _row(trial: TrialResult, choice: Choice) -> Trial:
+    outcome = trial.outcome
+    done = trial.state == "complete"
+    auc = mean_auc(trial) if done else outcome.aucs[0] if outcome.aucs else None
+    return Trial(
+        number=trial.number,
+        state=trial.state,
+        fixed=trial.fixed,
+        cut=", ".join(f"{key} {asked} to {got}" for key, (asked, got) in trial.resolved.cut.items()),
+        auc=None if auc is None else round(auc, 6),
+        error=own_error(trial) if done else None,
+        standard_error=choice.errors.get(trial.number),
+        seeds=len(trial.series) if done else int(trial.state == "pruned"),
+        request_macs=outcome.request_macs if outcome.cost else None,
+        state_bytes=outcome.cost.state_bytes if outcome.cost else None,
+        on_front=trial.on_front,
+        reason=outcome.reason,
+        settings={key: told(value) for key, value in trial.point.items()},
+    )

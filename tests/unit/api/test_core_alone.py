@@ -86,7 +86,9 @@ def test_a_comparison_runs_without_the_extras(site: Path, tmp_path: Path) -> Non
     assert "test samples of" in done.stdout
 
 
-@pytest.mark.parametrize(("words", "extra"), [("['stage', 'sweep']", "sweep"), ("['models']", "mlflow")])
+@pytest.mark.parametrize(
+    ("words", "extra"), [("['stage', 'sweep', '--model', 'hisac']", "sweep"), ("['models']", "mlflow")]
+)
 def test_a_missing_extra_is_named_in_one_line(site: Path, tmp_path: Path, words: str, extra: str) -> None:
     (tmp_path / "params.yaml").write_text(
         subprocess.run([sys.executable, "-m", "hisac_lab.cli.main", "params", "default"], capture_output=True,

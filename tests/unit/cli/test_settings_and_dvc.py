@@ -34,7 +34,7 @@ def diff(before: str) -> list[str]:
         ("experiment.seeds=[0,1,2]", ["+  - 2"]),
         ("tokenize.widths=[32,32]", ["-  - 32"]),
         ("prepare.shards=[0]", ["-  - 1"]),
-        ("sweep.temperature=[0.03,0.07]", ["-  - 0.15"]),
+        ("sweep.space.hisac.temperature=[0.03,0.07]", ["-      - 0.15"]),
         ("embed.concat.text=2.0", ["-  concat: {cooccurrence: 1.0, text: 1.0}", "+  concat: {cooccurrence: 1.0, text"]),
         ("prepare.columns.text=[]", ["-    text:  # columns", "-    - title", "+    text:       [] # columns"]),
     ],

@@ -33,7 +33,7 @@ def test_a_line_tells_data_tokens_sweep_and_each_model(
     said = shown(capsys)
     assert said["data"] == "1,234 events, 12 users, 4 items; real exposures"
     assert said["tokens"] == "2 semantic IDs in 1 levels, 100.0% of items share"
-    assert said["sweep"] == "2 trials, 2 on the front, chosen: trial 0"
+    assert said["sweep"] == "new: 2 trials, 2 on the front, chosen: trial 0"
     assert said["base"] == "AUC 0.7000 [0.6900, 0.7100], 4,000 bytes a user; control of the A/B test"
     assert said["new"] == "AUC 0.7100 [0.7000, 0.7200], 4,000 bytes a user; A/B won: +0.80% to +1.60%"
     assert said["report"] == "reports/report.html (twin: reports/report.md)"

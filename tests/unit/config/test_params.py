@@ -16,7 +16,7 @@ from hisac_lab.cli.params import Params, defaults, load_params, render, schema
 from hisac_lab.config.base import load_section, read_yaml
 from hisac_lab.config.events import PrepareConfig
 from hisac_lab.config.model import BackboneConfig, ExperimentConfig
-from hisac_lab.config.sweep import SweepConfig
+from hisac_lab.config.sweep import Range, Space, SweepConfig, Values
 from hisac_lab.config.train import TrainConfig, TunedConfig
 from hisac_lab.models.catalog import Models
 from hisac_lab.models.din import DINConfig
@@ -71,7 +71,9 @@ def test_the_default_file_is_read_back_as_the_defaults(tmp_path: Path) -> None:
 def test_every_field_of_the_default_file_is_explained() -> None:
     lines = [line.strip() for line in defaults().splitlines() if line.strip() and not line.startswith("#")]
     bare = [line for line in lines if "  # " not in line and not line.startswith("- ")]
-    assert bare == [f"{name}:" for name in Params().models]
+    space = Params().sweep.space
+    dimensions = [f"{key}:" for name, keys in space.items() for key in (name, *keys)]
+    assert bare == [f"{name}:" for name in Params().models] + dimensions
 
 
 RATE, EPOCHS = "train.learning_rate", "train.epochs"
@@ -104,11 +106,23 @@ MISTAKES: list[tuple[str, str, str | None, tuple[str, ...]]] = [
     ("a seed twice", "experiment.seeds", "[0, 0]", ("experiment", "named twice", "once")),
     ("rounds do not fit", "sweep.trials", "13", ("sweep", "multiple of round_size")),
     ("experiment names no model", "experiment.models", "[din_500]", ("experiment.models", "'din_500'")),
-    ("sweep names no model", "sweep.model", "nothing", ("sweep.model", "'nothing'", "section models")),
-    ("sweep names DIN", "sweep.model", "din_50", ("sweep.model", "'din_50'", "hisac can be swept")),
+    ("sweep names no model", "sweep.models", "[nothing]", ("sweep", "'nothing'", "add sweep.space.nothing")),
+    ("sweep of a field of others", "sweep.space.hisac.agents", "[4]\n      window: [3]", ("sweep.space.hisac.window",)),
+    (
+        "sweep of an empty range",
+        "sweep.space.hisac.agents",
+        "{low: 8, high: 4}",
+        ("hisac.agents", "from 8 to 4 is empty"),
+    ),
+    (
+        "sweep of a wrong value",
+        "sweep.space.hisac.breadth",
+        "[1.5]",
+        ("hisac.breadth", "1.5", "less than or equal to 1"),
+    ),
     ("reference not trained", "evaluate.reference", "x", ("evaluate.reference", "'x'", "experiment.models")),
     ("control not trained", "abtest.control", "x", ("abtest.control", "'x'", "experiment.models")),
-    ("sweep deeper than codes", "sweep.depth", "[1, 99]", ("sweep.depth", "99", "levels")),
+    ("sweep deeper than codes", "sweep.space.hisac.depth", "[1, 99]", ("hisac.depth", "99", "3 levels")),
     ("key twice", EPOCHS, "3\n  epochs: 4", ("line", "'epochs' is written twice")),
     ("broken YAML", EPOCHS, "[3", ("line", "fix the YAML")),
     ("a list as key", EPOCHS, "3\n  ? [epochs]\n  : 3", ("line", "cannot be a key")),
@@ -229,9 +243,19 @@ def test_the_schema_knows_every_section_and_refuses_unknown_keys() -> None:
     assert known["additionalProperties"] is False
 
 
-def test_numbers_of_the_search_space_are_checked_one_by_one() -> None:
-    with pytest.raises(ValueError, match="less than or equal to 1"):
-        SweepConfig(breadth=(0.5, 1.5))
+def test_a_search_space_is_written_key_by_key_and_read_back() -> None:
+    space: dict[str, Space] = {
+        "hisac": {
+            "agents": Values(values=(4, 8)),
+            "temperature": Range(low=0.01, high=1.0, log=True),
+            "breadth": Values(values=(0.5,), when={"agents": 8}),
+        }
+    }
+    params = Params(sweep=SweepConfig(space=space))
+    written = render(params)
+    assert "  space:  # of each model" in written
+    assert "      agents:\n      - 4\n      - 8\n      temperature: {low: 0.01, high: 1.0, log: true}\n" in written
+    assert Params.model_validate_json(json.dumps(yaml.safe_load(written))) == params
 
 
 def test_what_is_tuned_for_one_model_lies_over_the_sections() -> None:

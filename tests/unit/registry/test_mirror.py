@@ -29,10 +29,12 @@ MACHINES = {
     "prepare": machine_record("Processor One", seconds=3.0, peak_mb=700),
     "evaluate": None,
     "train@base-0": machine_record("Processor Two"),
-    "sweep": machine_record("Processor One", started="2026-01-02T02:00:00+00:00", ended="2026-01-02T02:10:00+00:00"),
+    "sweep@new": machine_record(
+        "Processor One", started="2026-01-02T02:00:00+00:00", ended="2026-01-02T02:10:00+00:00"
+    ),
 }
 LINEAGE = Lineage("0123abc+", PARAMS, MACHINES)
-STAGES = "acquire prepare embed tokenize codebook sweep instances evaluate abtest".split()
+STAGES = "acquire prepare embed tokenize codebook instances evaluate abtest".split()
 
 
 @dataclass
@@ -104,8 +106,10 @@ def test_runs_stand_below_the_pipeline_and_trials_below_the_sweep(written: Writt
     names = {run.info.run_id: name for name, run in written.runs.items()}
     parents = {name: names.get(run.data.tags.get("mlflow.parentRunId")) for name, run in written.runs.items()}
     top = pipeline(written)
-    below = [*STAGES, "train base seed 0", "train new seed 0", "train new seed 1"]
-    assert parents == {top: None} | dict.fromkeys(below, top) | {"trial 00": "sweep", "trial 01": "sweep"}
+    below = [*STAGES, "sweep new", "train base seed 0", "train new seed 0", "train new seed 1"]
+    assert parents == {top: None} | dict.fromkeys(below, top) | dict.fromkeys(
+        ["trial new 00", "trial new 01"], "sweep new"
+    )
     assert written.runs[top].info.run_id == written.top
     assert {run.info.status for run in written.runs.values()} == {"FINISHED"}
     assert written.runs["train new seed 1"].data.tags["hisac_lab.kind"] == "train"
@@ -174,12 +178,14 @@ def test_the_ab_test_tells_each_test_and_the_control_against_itself(written: Wri
 
 
 def test_a_trial_tells_its_settings_its_scores_and_whether_it_is_on_the_front(written: Written) -> None:
-    sweep, trial = written.runs["sweep"].data, written.runs["trial 00"].data
+    sweep, trial, other = (written.runs[name].data for name in ("sweep new", "trial new 00", "trial new 01"))
     assert trial.params == {"agents": "4", "depth": "1"}
-    assert trial.metrics == {"auc": 0.69, "standard_error": 0.0123, "cost": 1000}
-    assert trial.tags["on_front"] == "True"
+    scores = {"auc": 0.69, "error": 0.004, "standard_error": 0.0123, "seeds": 2, "request_macs": 1000}
+    assert trial.metrics == scores | {"state_bytes": 128}
+    assert trial.tags | {"on_front": "True", "chosen": "True", "state": "complete"} == trial.tags
+    assert (other.tags["cut"], other.tags["chosen"]) == ("agents 8 to 6", "False")
     assert (sweep.params["rule"], sweep.metrics["chosen"]) == ("the cheapest", 0)
-    assert written.file("sweep", "trials.csv").startswith("number,agents,depth,auc")
+    assert written.file("sweep new", "trials.csv").startswith("agents,depth,number,state")
 
 
 def test_a_run_tells_the_machine_of_its_output_and_the_top_run_those_of_all(written: Written) -> None:
@@ -190,7 +196,7 @@ def test_a_run_tells_the_machine_of_its_output_and_the_top_run_those_of_all(writ
     for name in ("train new seed 0", "evaluate"):
         assert written.runs[name].data.tags["machine.processor"] == "unknown"
         assert "machine/seconds" not in written.runs[name].data.metrics
-    assert "machine.processor" not in written.runs["trial 00"].data.tags
+    assert "machine.processor" not in written.runs["trial new 00"].data.tags
     assert top.tags["machine.processor"] == "Processor One, Processor Two, unknown"
     assert (top.metrics["machine/seconds"], top.metrics["machine/peak_mb"]) == (6, 1000)
     machines = json.loads(written.file(pipeline(written), "machines.json"))
@@ -201,7 +207,7 @@ def test_a_run_begins_and_ends_when_its_output_was_made_and_the_top_run_spans_al
     spans = {name: (run.info.start_time, run.info.end_time) for name, run in written.runs.items()}
     begin = 1767319200000  # 2026-01-02 02:00 UTC
     assert spans["train base seed 0"] == (begin + 3_845_000, begin + 3_846_000)
-    assert spans["sweep"] == spans["trial 00"] == (begin, begin + 600_000)
+    assert spans["sweep new"] == spans["trial new 00"] == (begin, begin + 600_000)
     assert spans[pipeline(written)] == (begin, begin + 3_846_000)
     assert spans["evaluate"][0] == spans["evaluate"][1] > begin + 3_846_000, "nothing known: when it was mirrored"
 

@@ -7,17 +7,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from finished import build
+from finished import TRIALS, build
 
 from hisac_lab.base.errors import UserError
 from hisac_lab.base.stages import Artifacts
 
 
 def needed_files() -> Iterator[str]:
-    for stage in ("acquire", "prepare", "embed", "tokenize", "codebook", "sweep", "evaluate", "abtest"):
+    for stage in ("acquire", "prepare", "embed", "tokenize", "codebook", "sweep/new", "evaluate", "abtest"):
         yield f"{stage}/manifest.json"
     yield from ("prepare/items.parquet", "embed/embeddings.npy", "codebook/item_nodes.npy", "codebook/vectors_0.npy")
-    yield from ("sweep/trials.csv", "sweep/best.json", "train/new-0/manifest.json", "train/new-0/curve.jsonl")
+    yield from ("sweep/new/trials.csv", "sweep/new/best.json", "train/new-0/manifest.json", "train/new-0/curve.jsonl")
     yield from ("evaluate/metrics.json", "abtest/abtest.json")
 
 
@@ -34,8 +34,8 @@ def test_missing_file_is_named(inputs: Artifacts, tmp_path: Path, name: str) -> 
     ("name", "content", "field"),
     [
         ("evaluate/manifest.json", "{}", "fingerprint"),
-        ("sweep/trials.csv", "number,auc,standard_error,cost\n0,0.7,0.0,1\n", "on_front"),
-        ("sweep/trials.csv", "number,agents,auc,standard_error,cost,on_front\n0,4,high,0.0,1,True\n", "auc"),
+        ("sweep/new/trials.csv", "number,auc,standard_error,cost\n0,0.7,0.0,1\n", "state"),
+        ("sweep/new/trials.csv", TRIALS + "4,1,0,complete,False,,high,0.1,0.0,1,1,1,True,\n", "auc"),
         ("train/new-0/curve.jsonl", "{", "curve.jsonl"),
     ],
 )

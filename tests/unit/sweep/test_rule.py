@@ -1,14 +1,15 @@
 """The rule of the sweep: the cheapest trial that the validation users cannot tell from the best, and no noise flips it.
 
-`demo/` holds `trials.csv` and `resamples.csv` of the demo's sweep, copied from `artifacts/sweep` after
-`snakemake --cores all artifacts/sweep` with the default settings.
+`demo/` holds numbers, AUCs, errors and costs of a sweep of the demo that was recorded, with the AUCs of its resamples.
 """
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,8 +18,11 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from hisac_lab.config.sweep import SweepConfig
-from hisac_lab.sweep.rule import choose, describe
-from hisac_lab.sweep.study import TrialResult, TrialScores
+from hisac_lab.evaluation.records import ServingCost
+from hisac_lab.sweep.draw import Resolved
+from hisac_lab.sweep.records import Outcome
+from hisac_lab.sweep.rule import choose, describe, error_of, finalists, mean_auc
+from hisac_lab.sweep.study import TrialResult
 
 DEMO = Path(__file__).parent / "demo"
 DEFAULT = SweepConfig().standard_errors
@@ -26,9 +30,16 @@ SPREAD = np.array([0.0, 1.0, -1.0, 1.0, -1.0])
 """An AUC, then how far four resamples are from it: the spread of this series is one."""
 
 
+def result(number: int, aucs: Any, cost: int, *more: Any) -> TrialResult:
+    """A trial of this cost with the AUCs of one seed, or of more."""
+    serving = ServingCost(state_bytes=1.0, encode_macs=float(cost), candidate_macs=0.0)
+    first, *others = (Outcome(state="complete", aucs=tuple(one), cost=serving) for one in (aucs, *more))
+    return TrialResult(number, {}, Resolved(str(number)), "complete", first, more=tuple(others))
+
+
 def trial(number: int, auc: float, cost: int, error: float = 0.0) -> TrialResult:
     """A trial whose difference to one of no error has this standard error."""
-    return TrialResult(number, {}, TrialScores(tuple((auc + error * SPREAD).tolist()), cost), False)
+    return result(number, (auc + error * SPREAD).tolist(), cost)
 
 
 CASES: dict[str, tuple[list[tuple[float, int, float]], float, int, int]] = {
@@ -77,7 +88,7 @@ def test_the_rule_is_said_in_words(errors: float, words: str) -> None:
 
 def away_from_edges(trials: list[TrialResult], standard_errors: float, noise: float) -> bool:
     """Whether no number that the rule rounds can be carried over the edge of a rounding by noise in each AUC."""
-    aucs = np.array([trial.scores.aucs for trial in trials])
+    aucs = np.array([trial.outcome.aucs for trial in trials])
     gaps = aucs[:, None] - aucs
     values = np.concatenate([aucs[:, 0], gaps[..., 0].ravel(), standard_errors * gaps[..., 1:].std(axis=-1).ravel()])
     room = np.abs(values * 1000 % 1 - 0.5) / 1000
@@ -105,8 +116,12 @@ def test_noise_far_below_the_rounding_changes_no_choice(
 
 def perturbed(trials: list[TrialResult], change: Callable[[np.ndarray], np.ndarray]) -> list[TrialResult]:
     """The same trials with changed AUCs."""
-    scores = [TrialScores(tuple(change(np.array(one.scores.aucs)).tolist()), one.scores.cost) for one in trials]
-    return [TrialResult(one.number, {}, changed, False) for one, changed in zip(trials, scores, strict=True)]
+
+    def new(one: TrialResult) -> TrialResult:
+        first, *more = (change(np.array(aucs)).tolist() for aucs in one.series)
+        return result(one.number, first, one.outcome.request_macs, *more)
+
+    return [new(one) for one in trials]
 
 
 @pytest.fixture(scope="module")
@@ -114,12 +129,12 @@ def demo() -> list[TrialResult]:
     """The demo's trials as recorded."""
     table, resamples = pd.read_csv(DEMO / "trials.csv"), pd.read_csv(DEMO / "resamples.csv")
     rows = zip(table["number"], table["cost"], strict=True)
-    return [TrialResult(n, {}, TrialScores(tuple(resamples[str(n)].tolist()), cost), False) for n, cost in rows]
+    return [result(n, resamples[str(n)].tolist(), cost) for n, cost in rows]
 
 
 def test_the_rule_gives_the_demo_s_recorded_errors(demo: list[TrialResult]) -> None:
     table = pd.read_csv(DEMO / "trials.csv")
-    assert [one.scores.aucs[0] for one in demo] == table["auc"].tolist()
+    assert [one.outcome.aucs[0] for one in demo] == table["auc"].tolist()
     assert list(choose(demo, DEFAULT).errors.values()) == table["standard_error"].tolist()
 
 
@@ -140,3 +155,59 @@ def test_the_demo_s_choice_is_the_same_whatever_the_last_three_digits(
     random = np.random.default_rng(0)
     chosen = {choose(perturbed(demo, lambda aucs: change(aucs, random)), DEFAULT).chosen.number for _ in range(200)}
     assert chosen == {choose(demo, DEFAULT).chosen.number}
+
+
+def test_the_error_over_seeds_is_added_to_that_over_users() -> None:
+    """Gaps of two seeds are 0.01 and 0.03: variance 0.0002, a mean's half of it; users spread the mean by 0.004."""
+    series = np.array([0.01 + 0.004 * SPREAD, 0.03 + 0.004 * SPREAD])
+    assert error_of(series) == round(float(np.hypot(0.004, 0.01)), 6)
+    assert error_of(series[:1]) == 0.004
+
+
+def test_with_seeds_the_choice_is_among_the_finalists_by_their_means() -> None:
+    steady = np.full(5, 0.70)
+    trials = [
+        result(0, steady + 0.02, 5),
+        result(1, steady + 0.01, 50, steady + 0.01),
+        result(2, steady + 0.02, 20, steady - 0.02),
+    ]
+    choice = choose(trials, 2)
+    assert choice.best.number == 1
+    assert mean_auc(choice.best) == pytest.approx(0.71)
+    assert choice.gaps == pytest.approx({0: -0.01, 1: 0.0, 2: 0.01})
+    assert choice.errors == {0: 0.0, 1: 0.0, 2: 0.02}  # gaps of -0.01 and 0.03
+    assert choice.chosen.number == 2
+    assert choose(trials, 0).chosen.number == 1
+
+
+def test_a_finalist_that_fails_with_another_seed_is_none() -> None:
+    good = result(0, [0.7] * 3, 50, [0.7] * 3)
+    broken = result(1, [0.8] * 3, 5)
+    failed = replace(broken, more=(Outcome(state="failed", reason="the loss is nan"),))
+    assert choose([good, failed], 2).chosen.number == 0
+
+
+def test_finalists_are_the_best_the_choice_and_the_nearest_that_cost_less() -> None:
+    trials = [trial(0, 0.70, 50), trial(1, 0.71, 60, 0.0), trial(2, 0.705, 90), trial(3, 0.69, 10), trial(4, 0.71, 70)]
+    assert [one.number for one in finalists(trials, 2, 2)] == [1, 0]
+    assert [one.number for one in finalists(trials, 2, 3)] == [1, 0, 3]
+    near = [trial(0, 0.71, 60), trial(1, 0.70, 20, 0.02), trial(2, 0.709, 30)]
+    assert {one.number for one in finalists(near, 2, 2)} == {0, 1}
+    assert len(finalists(trials, 2, 99)) == 5
+
+
+@pytest.mark.parametrize("change", [any_half_a_step])
+def test_the_choice_among_finalists_is_the_same_whatever_the_last_three_digits(
+    demo: list[TrialResult], change: Callable[[np.ndarray, np.random.Generator], np.ndarray]
+) -> None:
+    """Each finalist's further seeds stand a stated distance from its first."""
+    chosen = finalists(demo, DEFAULT, 4)
+    trials = [
+        result(one.number, one.outcome.aucs, one.outcome.request_macs, np.add(one.outcome.aucs, 0.002 * (at % 2)))
+        if (at := [each.number for each in chosen].index(one.number) if one in chosen else -1) >= 0
+        else one
+        for one in demo
+    ]
+    random = np.random.default_rng(1)
+    found = {choose(perturbed(trials, lambda aucs: change(aucs, random)), DEFAULT).chosen.number for _ in range(100)}
+    assert found == {choose(trials, DEFAULT).chosen.number}

@@ -9,6 +9,7 @@ from hisac_lab.cli.paths import ARTIFACTS
 from hisac_lab.cli.plan import Plan
 from hisac_lab.config.base import load_section
 from hisac_lab.config.model import ExperimentConfig
+from hisac_lab.config.sweep import SweepConfig
 from hisac_lab.events.records import InstancesMade
 from hisac_lab.sweep.records import Best
 
@@ -16,10 +17,16 @@ from hisac_lab.sweep.records import Best
 def run() -> None:
     """Runs the stage in the current folder."""
     tuned = load_section("experiment", ExperimentConfig).tuned
-    best, store = Best.open(ARTIFACTS.sweep), InstancesMade.open(ARTIFACTS.instances).digest
+    swept = {name: Best.open(ARTIFACTS.swept(name)) for name in load_section("sweep", SweepConfig).models}
+    store = InstancesMade.open(ARTIFACTS.instances).digest
     with stage_output(ARTIFACTS.plan) as out:
         for name, coded in Experiment.read(ARTIFACTS.code / "experiment.json").models.items():
             reads = needs_instances(coded.kind)
-            settings = best.settings if best.model == name else None
-            own = {"tuned": tuned[name].model_dump(mode="json", exclude_none=True)} if name in tuned else {}
-            Plan(settings=settings, instances=store if reads else None, **own).write(out / f"{name}.json")
+            best = swept.get(name)
+            own = tuned[name].model_dump(mode="json", exclude_none=True) if name in tuned else {}
+            own |= best.tuned if best else {}
+            Plan(
+                settings=best.settings if best else None,
+                instances=store if reads else None,
+                **({"tuned": own} if own or name in tuned else {}),
+            ).write(out / f"{name}.json")

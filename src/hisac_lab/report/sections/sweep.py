@@ -1,108 +1,352 @@
-"""The section on the sweep: trials, front, choice."""
+"""The section on the sweeps: trials, front, choice, what each dimension did."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
-from hisac_lab.report.document import Cell, Figure, Figures, Note, Row, Section, table
-from hisac_lab.report.drawing import ACCENT, GRAY, INK, THOUSANDS, Sheet, draw, legend, ticks
-from hisac_lab.report.facts import Facts
-from hisac_lab.report.words import fixed, integer, signed
+from hisac_lab.ops.choice import higher
+from hisac_lab.report.document import Block, Cell, Figure, Figures, Note, Row, Section, table
+from hisac_lab.report.drawing import ACCENT, GRAY, INK, PALETTE, SHARES, THOUSANDS, Sheet, draw, legend, note, ticks
+from hisac_lab.report.facts import Facts, Sweep
+from hisac_lab.report.words import fixed, integer, percent, signed
+from hisac_lab.sweep.records import Trial
+
+LEAST = 6
+"""Complete trials below which nothing is said of what a dimension explains."""
+BINS = 4
+"""Groups of the values of a dimension that has many."""
+PANELS = 3
+"""Dimensions side by side."""
+MOST_SIGNS = 18
+"""Letters below a panel that stand without being turned."""
 
 
 def sweep(facts: Facts) -> Section:
-    """Trials, front, choice."""
-    swept = facts.swept
-    names = list(facts.trials[0].settings)
-    rows: list[Row] = []
-    for trial in facts.trials:
-        chosen = trial.number == swept.chosen
-        mark = Cell("chosen", badge="good") if chosen else Cell("on the front", badge="mid") if trial.on_front else ""
-        settings = [trial.settings[name] for name in names]
-        error = "–" if trial.number == swept.best else fixed(trial.standard_error)
-        rows.append((str(trial.number), *settings, fixed(trial.auc), error, integer(trial.cost), mark))
+    """Of each swept model its trials, front and choice."""
+    blocks: list[Block] = []
+    if len(facts.sweeps) > 1:
+        names = ", ".join(f"`{one.swept.model}`" for one in facts.sweeps)
+        blocks.append(
+            Note(f"Each of {names} had the same budget of trials and steps, chosen in the validation period.")
+        )
+    for one in facts.sweeps:
+        blocks += _of(one)
+    return Section("sweep", "Sweep", tuple(blocks))
+
+
+def _of(sweep: Sweep) -> list[Block]:
+    """What is said of one model."""
+    done = [trial for trial in sweep.trials if trial.state == "complete"]
+    figures = [_quality_and_cost(sweep, done)]
+    if any("agents" in trial.settings for trial in done):
+        figures.append(_by_agents(sweep, done))
+    figures.append(_by_setting(sweep, done))
+    if importance := explained(done):
+        figures.append(_importance(sweep, importance))
+    figures.append(_history(sweep))
+    return [Note(_said(sweep)), *([Figures(tuple(figures))] if len(done) > 1 else []), _table(sweep)]
+
+
+def _said(sweep: Sweep) -> str:
+    """The choice in words."""
+    swept, trials = sweep.swept, sweep.trials
     difference = (
         "the best of all"
         if swept.chosen == swept.best
         else f"{signed(swept.auc - swept.best_auc)} to trial {swept.best}, the best, with a standard error of "
         f"{fixed(swept.standard_error)}"
     )
-    return Section(
-        "sweep",
-        "Sweep",
+    others = ", ".join(f"{count} {state}" for state, count in sorted(swept.states.items()) if state != "complete")
+    budgets = f" and agents per level {' × '.join(map(str, swept.budgets))}" if swept.budgets else ""
+    said = [
+        f"{len(trials)} short training{'s' * (len(trials) > 1)} of `{swept.model}`"
+        + (f", {others}" if others else "")
+        + f". The rule: {swept.rule}. It takes trial {swept.chosen} with AUC {fixed(swept.auc)} ({difference}), "
+        f"{integer(swept.request_macs)} multiply-adds a request, {integer(swept.state_bytes)} bytes of state{budgets}."
+    ]
+    complete = swept.states.get("complete", 0)
+    if complete > 1 and len(swept.near) == complete:
+        said.append("As far as users can tell, there is nothing to choose between but the cost.")
+    elif complete > 1:
+        said.append(f"{len(swept.near)} of {complete} cannot be told from the best.")
+    if swept.exhausted:
+        said.append("The search space has no other points.")
+    if swept.epochs_saved:
+        said.append(f"Pruning saved {swept.epochs_saved} epochs.")
+    if sweep.best.tokenize:
+        advised = "; ".join(f"`tokenize.{key}`: {value}" for key, value in sweep.best.tokenize.items())
+        trained = "its own settings" if swept.trained is None else f"those of trial {swept.trained}"
+        said.append(
+            f"That is another codebook than the graph's: until it is set ({advised}), training takes {trained}."
+        )
+    said.append("Trials see a share of the training period, so their AUC is not comparable with the sections below.")
+    return " ".join(said)
+
+
+def _table(sweep: Sweep) -> Block:
+    swept, rows = sweep.swept, list[Row]()
+    names = list(dict.fromkeys(name for trial in sweep.trials for name in trial.settings))
+    for trial in sweep.trials:
+        error = "–" if trial.number == swept.best else _or_dash(trial.standard_error)
+        cells = [trial.settings.get(name, "–") for name in names]
+        costs = ["–" if value is None else integer(value) for value in (trial.request_macs, trial.state_bytes)]
+        scores = (_score(trial), error, str(trial.seeds))
+        rows.append((str(trial.number), *cells, *scores, *costs, _mark(trial, swept.chosen)))
+    return table(
+        f"All trials of {swept.model}; ± is an AUC's standard error over users and seeds, the column beside it that "
+        "of its difference to the best.",
         (
-            Note(
-                f"{len(facts.trials)} short training{'s' * (len(facts.trials) > 1)} of `{swept.model}`. The rule: "
-                f"{swept.rule}. It takes trial "
-                f"{swept.chosen} with AUC {fixed(swept.auc)} ({difference}), "
-                f"{integer(swept.cost)} multiply-adds per candidate and agents per level "
-                f"{' × '.join(str(budget) for budget in swept.budgets)}. Trials see a share of the training period, "
-                "so their AUC is not comparable with the sections below."
-            ),
-            *([Figures((_quality_and_cost(facts), _by_setting(facts)))] if len(facts.trials) > 1 else []),
-            table(
-                "All trials; the standard error is that of the difference in AUC to the best.",
-                ("trial", *names, "validation AUC", "standard error", "multiply-adds per candidate", ""),
-                rows,
-                ("",),
-            ),
+            "trial",
+            *names,
+            "validation AUC",
+            "standard error",
+            "seeds",
+            "multiply-adds per request",
+            "bytes of state",
+            "",
         ),
+        rows,
+        ("",),
     )
 
 
-def _quality_and_cost(facts: Facts) -> Figure:
-    """Quality against cost of all trials, the front, the choice."""
+def _mark(trial: Trial, chosen: int) -> Cell | str:
+    told = "; ".join(text for text in ("fixed" * trial.fixed, trial.cut, trial.reason) if text)
+    if trial.number == chosen:
+        return Cell("chosen", told, badge="good")
+    if trial.state != "complete":
+        return Cell({"pruned": "pruned", "over": "over a gate", "failed": "failed"}[trial.state], told, badge="bad")
+    return Cell("on the front", told, badge="mid") if trial.on_front else told
+
+
+def _score(trial: Trial) -> Cell:
+    """The AUC with its own standard error, over users and seeds."""
+    return Cell(_or_dash(trial.auc), "" if trial.error is None else f"± {fixed(trial.error)}")
+
+
+def _or_dash(value: float | None) -> str:
+    return "–" if value is None else fixed(value)
+
+
+def _figure(
+    sweep: Sweep, name: str, title: str, caption: str, paint: Callable[[Sheet], None], height: int = 300
+) -> Figure:
+    key = f"sweep_{sweep.place}_{name}"
+    svg = draw(key.replace("_", "-"), f"{title}: {sweep.swept.model}", height, paint)
+    return Figure(key, svg, title, caption)
+
+
+def _quality_and_cost(sweep: Sweep, done: list[Trial]) -> Figure:
+    """Quality against cost of all trials, the front, fixed points, the choice."""
+    aucs, costs = [trial.auc or 0.0 for trial in done], [trial.request_macs or 0 for trial in done]
 
     def paint(sheet: Sheet) -> None:
         axes = sheet.subplots()
-        front = sorted((trial.cost, trial.auc) for trial in facts.trials if trial.on_front)
-        chosen = next(trial for trial in facts.trials if trial.number == facts.swept.chosen)
+        front = sorted((trial.request_macs or 0, trial.auc or 0.0) for trial in done if trial.on_front)
+        chosen = next(trial for trial in done if trial.number == sweep.swept.chosen)
         axes.grid(axis="x")
-        costs, aucs = [trial.cost for trial in facts.trials], [trial.auc for trial in facts.trials]
-        axes.plot(costs, aucs, "o", color=GRAY, markersize=6.5, label="trial")
-        axes.step(*zip(*front, strict=True), "o-", where="post", color=ACCENT, markersize=7.5, label="Pareto front")
-        axes.plot(
-            chosen.cost, chosen.auc, "o", mfc="none", mec=INK, ms=15, mew=1.8, label=f"chosen, trial {chosen.number}"
+        errors = [trial.error or 0.0 for trial in done]
+        axes.errorbar(
+            costs, aucs, errors, fmt="o", color=GRAY, markersize=6, elinewidth=0.8, label="trial, ± its error"
         )
+        axes.step(
+            *zip(*front, strict=True), "o-", where="post", color=ACCENT, markersize=7.5, label="Pareto front", zorder=3
+        )
+        if fixed_ones := [(cost, auc) for cost, auc, trial in zip(costs, aucs, done, strict=True) if trial.fixed]:
+            axes.plot(*zip(*fixed_ones, strict=True), "D", color=PALETTE[1], markersize=8, label="fixed")
+        label = f"chosen, trial {chosen.number}"
+        axes.plot(chosen.request_macs or 0, chosen.auc or 0.0, "o", mfc="none", mec=INK, ms=15, mew=1.8, label=label)
         axes.margins(0.08, 0.12)
+        axes.set_xlim(left=0)
         axes.set_title("Validation AUC")
-        axes.set_xlabel("Multiply-adds per candidate")
+        axes.set_xlabel("Multiply-adds of a request")
         axes.xaxis.set_major_formatter(THOUSANDS)
+        ticks(axes.xaxis, axes.yaxis, most=4)
+        legend(sheet)
+
+    factor = fixed(max(costs) / max(1, min(costs)), 1)
+    said = (
+        f"Costs differ by a factor of {factor}, AUCs by {fixed(max(aucs) - min(aucs))}: the AUC's axis is cut. "
+        "No trial is both better and cheaper than one on the line."
+    )
+    return _figure(sweep, "quality_and_cost", "Quality and cost of the trials", said, paint)
+
+
+def _by_agents(sweep: Sweep, done: list[Trial]) -> Figure:
+    """Validation AUC by agents, a line for each depth; the band is one standard error."""
+    series: dict[str, list[Trial]] = {}
+    for trial in done:
+        if "agents" in trial.settings:
+            series.setdefault(trial.settings.get("depth", ""), []).append(trial)
+
+    def paint(sheet: Sheet) -> None:
+        axes = sheet.subplots()
+        for place, depth in enumerate(sorted(series)):
+            agents, aucs, errors = _means(series[depth])
+            color = PALETTE[place % len(PALETTE)]
+            axes.fill_between(agents, np.subtract(aucs, errors), np.add(aucs, errors), color=color, alpha=0.15, lw=0)
+            axes.plot(agents, aucs, "o-", color=color, label=f"depth {depth}" if depth else "one depth")
+        axes.set_title("Validation AUC")
+        axes.set_xlabel("Agents asked for")
         ticks(axes.xaxis, axes.yaxis)
         legend(sheet)
 
-    svg = draw("pareto", "Validation AUC against multiply-adds per candidate", 300, paint)
-    return Figure(
-        "quality_and_cost_of_the_trials",
-        svg,
-        "Quality and cost of the trials",
-        "Up is better, left is cheaper; no trial is both better and cheaper than one on the line.",
-    )
+    return _figure(sweep, "quality_by_agents", "Quality by agents", _agents_said(series), paint)
 
 
-def _by_setting(facts: Facts) -> Figure:
+def _means(trials: list[Trial]) -> tuple[list[float], list[float], list[float]]:
+    """Mean AUC and error for each number of agents."""
+    groups: dict[float, list[Trial]] = {}
+    for trial in trials:
+        groups.setdefault(float(trial.settings["agents"]), []).append(trial)
+    agents = sorted(groups)
+    aucs = [float(np.mean([trial.auc or 0.0 for trial in groups[number]])) for number in agents]
+    return agents, aucs, [float(np.mean([trial.error or 0.0 for trial in groups[number]])) for number in agents]
+
+
+def _agents_said(series: dict[str, list[Trial]]) -> str:
+    """The gain of the most agents over the fewest, where a depth has both, beside what can be told."""
+    gains = []
+    for depth in sorted(series):
+        agents, aucs, errors = _means(series[depth])
+        if len(agents) > 1:
+            gain, sure = aucs[-1] - aucs[0], float(np.hypot(errors[0], errors[-1]))
+            where = f" at depth {depth}" if depth else ""
+            told = "" if higher(abs(gain), 2 * sure) else ", within two standard errors of nothing"
+            gains.append(
+                f"{integer(agents[-1])} agents in place of {integer(agents[0])} give {signed(gain)}{where}{told}"
+            )
+    band = "Means of the trials with so many agents; the band is one standard error over users (and seeds)."
+    return f"{'; '.join(gains)}. {band}" if gains else band
+
+
+def _by_setting(sweep: Sweep, done: list[Trial]) -> Figure:
     """Validation AUC of the trials by each setting; the mean of each value as a bar."""
-    names = list(facts.trials[0].settings)
+    names = [name for name in groups_of(done) if len(groups_of(done)[name]) > 1] or list(groups_of(done))[:1]
+
+    rows = -(-len(names) // PANELS)
 
     def paint(sheet: Sheet) -> None:
-        row = sheet.subplots(1, len(names), sharey=True, squeeze=False)[0]
-        for axes, name in zip(row, names, strict=True):
-            values = sorted({trial.settings[name] for trial in facts.trials}, key=float)
-            for place, value in enumerate(values):
-                aucs = [trial.auc for trial in facts.trials if trial.settings[name] == value]
+        panels = sheet.subplots(rows, min(PANELS, len(names)), sharey=True, squeeze=False).flat
+        for name, axes in zip(names, panels, strict=False):
+            groups = groups_of(done)[name]
+            for place, aucs in enumerate(groups.values()):
                 axes.plot([place] * len(aucs), aucs, "o", color=GRAY, markersize=5)
                 axes.plot([place - 0.3, place + 0.3], [np.mean(aucs)] * 2, color=ACCENT, linewidth=2.4)
-            axes.set_xticks(range(len(values)), values, fontsize=10)
-            axes.set_xlim(-0.6, len(values) - 0.4)
+            turned = sum(map(len, groups)) > MOST_SIGNS
+            axes.set_xticks(range(len(groups)), list(groups), fontsize=9, rotation=90 if turned else 0)
+            axes.set_xlim(-0.6, len(groups) - 0.4)
             axes.set_xlabel(name)
             axes.tick_params(length=0)
-        row[0].set_title("Validation AUC")
-        ticks(row[0].yaxis)
+            ticks(axes.yaxis, most=4)
+        for axes in list(panels):
+            axes.set_axis_off()
+        sheet.axes[0].set_title("Validation AUC")
 
-    svg = draw("settings", "Validation AUC of the trials by setting", 300, paint)
-    return Figure(
-        "quality_by_setting",
-        svg,
-        "Quality by setting",
-        "Each trial is a dot in every panel, the bar is the mean of a value; few trials prove little.",
+    spans = {name: np.ptp([np.mean(aucs) for aucs in groups_of(done)[name].values()]) for name in names}
+    widest = max(sorted(spans), key=lambda name: round(float(spans[name]), 6))
+    said = (
+        f"The means of {widest} differ most, by {fixed(float(spans[widest]))}. Each trial is a dot in every panel, "
+        "the bar is the mean of a value; few trials prove little."
     )
+    return _figure(sweep, "quality_by_setting", "Quality by setting", said, paint, 100 + 200 * rows)
+
+
+def groups_of(done: list[Trial]) -> dict[str, dict[str, list[float]]]:
+    """AUCs of the trials by each dimension's values, those of a long range in bins of as many trials."""
+    found: dict[str, dict[str, list[float]]] = {}
+    for name in dict.fromkeys(name for trial in done for name in trial.settings):
+        pairs = [(trial.settings[name], trial.auc or 0.0) for trial in done if name in trial.settings]
+        values = sorted({value for value, _ in pairs}, key=_order)
+        groups: dict[str, list[float]] = {}
+        if len(values) > 2 * BINS and all(_order(value)[0] == 0 for value in values):
+            ordered = sorted(pairs, key=lambda pair: _order(pair[0]))
+            for part in np.array_split(np.arange(len(ordered)), BINS):
+                ends = [ordered[at][0] for at in (part[0], part[-1])]
+                groups["–".join(f"{float(end):.2g}" for end in ends)] = [ordered[at][1] for at in part]
+        else:
+            groups = {value: [auc for other, auc in pairs if other == value] for value in values}
+        found[name] = groups
+    return found
+
+
+def _order(value: str) -> tuple[int, float, str]:
+    try:
+        return 0, float(value), value
+    except ValueError:
+        return 1, 0.0, value
+
+
+def explained(done: list[Trial]) -> dict[str, float]:
+    """Share of the variance of AUC that each dimension's groups explain, less what as many groups do by chance.
+
+    That is one less the ratio of the mean squares within groups and in all; not below zero.
+    """
+    shares = {}
+    for name, groups in groups_of(done).items():
+        every = np.concatenate(list(groups.values()))
+        free = len(every) - len(groups)
+        if len(every) < LEAST or free < 1 or len(groups) < 2:
+            continue
+        within = sum(float(((np.array(aucs) - np.mean(aucs)) ** 2).sum()) for aucs in groups.values())
+        total = float(((every - every.mean()) ** 2).sum())
+        if total > 0:
+            shares[name] = round(max(0.0, 1 - (within / free) / (total / (len(every) - 1))), 4)
+    return shares
+
+
+def _importance(sweep: Sweep, shares: dict[str, float]) -> Figure:
+    """Which dimension explains the differences."""
+    names = sorted(shares, key=lambda name: (shares[name], name))
+
+    def paint(sheet: Sheet) -> None:
+        axes = sheet.subplots()
+        axes.barh(range(len(names)), [shares[name] for name in names], height=0.5, color=ACCENT)
+        axes.set_yticks(range(len(names)), names)
+        axes.set_xlim(0, 1)
+        axes.grid(axis="x")
+        axes.xaxis.set_major_formatter(SHARES)
+
+    top = names[-1]
+    said = (
+        f"{top} explains most of the differences in AUC, {percent(shares[top])}."
+        if shares[top] > 0
+        else "No dimension explains more of the differences in AUC than chance would."
+    )
+    return _figure(
+        sweep,
+        "importance",
+        "What explains the differences",
+        f"{said} Each dimension alone, corrected for its number of values.",
+        paint,
+    )
+
+
+def _history(sweep: Sweep) -> Figure:
+    """AUC in the order of the trials, the best so far, and those that did not end well."""
+    with_auc = [trial for trial in sweep.trials if trial.auc is not None and trial.state == "complete"]
+
+    def paint(sheet: Sheet) -> None:
+        axes = sheet.subplots()
+        numbers, aucs = [trial.number for trial in with_auc], [trial.auc or 0.0 for trial in with_auc]
+        axes.plot(numbers, aucs, "o", color=GRAY, markersize=6, label="trial")
+        axes.step(numbers, np.maximum.accumulate(aucs), where="post", color=ACCENT, label="best so far")
+        for state, mark, color in (("pruned", "x", PALETTE[0]), ("over", "|", PALETTE[4]), ("failed", "x", PALETTE[1])):
+            ended = [trial for trial in sweep.trials if trial.state == state]
+            heights = [min(aucs) if trial.auc is None else trial.auc for trial in ended]
+            if ended:
+                axes.plot([trial.number for trial in ended], heights, mark, color=color, markersize=8, label=state)
+        for trial in (trial for trial in with_auc if trial.number == sweep.swept.chosen):
+            note(axes, "chosen", trial.number, trial.auc or 0.0, above=7)
+        axes.margins(0.08, 0.16)
+        axes.set_title("Validation AUC")
+        axes.set_xlabel("Trial")
+        ticks(axes.xaxis, axes.yaxis)
+        legend(sheet)
+
+    first = max(with_auc, key=lambda trial: (round(trial.auc or 0.0, 3), -trial.number)).number
+    ended = len(sweep.trials) - len(with_auc)
+    said = f"No trial after number {first} was better by a third decimal; {ended or 'none'} did not run to the end."
+    return _figure(sweep, "history", "Trials in turn", said, paint)
