@@ -6,7 +6,7 @@ BIN = $(VENV)/bin
 READY = $(VENV)/.ready
 
 .DEFAULT_GOAL := demo
-.PHONY: emulate help demo test check unit flow lowest bench-prepare bench-tokens bench-models bench-sweep gpu clean
+.PHONY: docs emulate help demo test check unit flow lowest bench-prepare bench-tokens bench-models bench-sweep gpu clean
 
 help:  ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -18,9 +18,9 @@ demo: $(READY)  ## from raw data to a promotable model
 
 test: check unit flow  ## everything that CI runs
 
-check: $(READY)  ## format, lint, types, layers
-	$(BIN)/ruff format --check src workflow tests benchmarks
-	$(BIN)/ruff check src workflow tests benchmarks
+check: $(READY) docs  ## format, lint, types, layers, documentation
+	$(BIN)/ruff format --check src workflow tests benchmarks docs/site.py
+	$(BIN)/ruff check src workflow tests benchmarks docs/site.py
 	$(BIN)/snakefmt --check Snakefile
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
@@ -30,6 +30,9 @@ unit: $(READY)  ## every room on small data
 
 flow: $(READY)  ## the real graph on a tiny configuration
 	$(BIN)/pytest -n 2 --dist worksteal -m "not emulator" tests/flow
+
+docs: $(READY)  ## the documentation site, in site/
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 emulate: $(READY)  ## the tiny graph on an emulated processor (Debian's qemu-user), to the same bytes; minutes
 	$(BIN)/pytest -n 2 -m emulator tests/flow
@@ -63,5 +66,5 @@ $(READY): pyproject.toml constraints.txt
 	@touch $@
 
 clean:  ## remove everything that a run makes (dvc's cache stays)
-	rm -rf artifacts logs .work .snakemake mlruns mlflow.db reports/report.html reports/report.md reports/figures \
-	  reports/metrics.json
+	rm -rf site artifacts logs .work .snakemake mlruns mlflow.db reports/report.html reports/report.md reports/figures \
+	  reports/plots reports/metrics.json

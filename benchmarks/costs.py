@@ -59,7 +59,7 @@ MODELS: dict[str, dict[str, Any]] = {
     "hisac, events": {"kind": "hisac"},
     "hisac, items": {"kind": "hisac", "route_by": "items"},
     "hisac, leaves": {"kind": "hisac", "route_by": "leaves"},
-    "hisac, path votes": {"kind": "hisac", "path_votes": True},
+    "hisac, path votes": {"kind": "hisac", "counts": {"kind": "votes"}},
     "votes": {"kind": "votes"},
 }
 

@@ -74,9 +74,14 @@ def settings(name: str, data: Path | None = None) -> dict[str, Any]:
 
 
 def untuned(name: str, data: Path | None = None) -> dict[str, Any]:
-    """The same with nothing tuned."""
+    """The same with nothing tuned but the labels that controls learn from."""
     board = settings(name, data)
-    return board | {"experiment": board["experiment"] | {"tuned": {}}}
+    return board | {"experiment": board["experiment"] | {"tuned": _labels(board["experiment"]["tuned"])}}
+
+
+def _labels(tuned: dict[str, Any]) -> dict[str, Any]:
+    """Of what is set for single models the labels: what they learn from is no choice of a tuning."""
+    return {model: {"labels": own["labels"]} for model, own in tuned.items() if "labels" in own}
 
 
 def settings_of_size(name: str, share: float, data: Path | None = None) -> dict[str, Any]:
@@ -105,7 +110,8 @@ def _written(name: str) -> dict[str, Any]:
     written: dict[str, Any] = merged(base, changes)
     tuned = SETTINGS / f"{name}.tuned.yaml"
     if tuned.exists():  # in place of what the file says by hand: the trials were of a board with nothing tuned
-        written["experiment"] = {**written["experiment"], "tuned": Trials.read(tuned).tuned}
+        by_hand = written["experiment"]["tuned"]
+        written["experiment"] = {**written["experiment"], "tuned": merged(Trials.read(tuned).tuned, _labels(by_hand))}
     return written
 
 

@@ -28,6 +28,8 @@ from hisac_lab.cli.params import Params
 from hisac_lab.config.model import ModelConfig
 from hisac_lab.evaluation.metrics import paired, user_resamples
 from hisac_lab.events.batches import Requests
+from hisac_lab.events.exposures import Exposures
+from hisac_lab.events.instances import BOTH
 from hisac_lab.events.records import InstancesMade
 from hisac_lab.events.store import SPLITS, EventStore
 from hisac_lab.inference import loader
@@ -43,7 +45,7 @@ from hisac_lab.training.instances import write_instances
 from hisac_lab.training.loop import train
 
 REPORT = ROOT / "reports" / "transfer.md"
-FIELDS: dict[str, str | None] = {"gcc-changelog-ablations": "component", "movielens": None}
+FIELDS: dict[str, str | None] = {"gcc-changelog-ablations": "component", "movielens": None, "instances-world": "topic"}
 DOMAINS = ("A", "B")
 BASE, SHUFFLED = "no instances", "instances, shuffled"
 CONFIDENCE = 0.95
@@ -57,10 +59,12 @@ class Domain:
     Attributes:
         store: Histories.
         samples: By split.
+        exposures: By split, what instances are made of.
     """
 
     store: EventStore
     samples: dict[str, Array]
+    exposures: dict[str, Exposures]
 
 
 @dataclass(frozen=True)
@@ -119,13 +123,17 @@ def domain(store: EventStore, inside: Array) -> Domain:
     described = replace(
         store, items=np.asarray(store.items)[kept], times=np.asarray(store.times)[kept], offsets=before[store.offsets]
     )
-    samples = {}
-    for split in SPLITS:
-        part = np.array(store.samples(split))
-        part = part[inside[part["item"]]]
-        part["end"] = before[part["end"]]
-        samples[split] = part
-    return Domain(described, samples)
+
+    def of(samples: Array) -> Array:
+        moved = np.array(samples[inside[samples["item"]]])
+        moved["end"] = before[moved["end"]]
+        return moved
+
+    def of_all(whole: Exposures) -> Exposures:
+        return Exposures(of(whole.samples), whole.logged[inside[whole.samples["item"]]])
+
+    exposures = {split: of_all(Exposures.of(store, split)) for split in SPLITS}
+    return Domain(described, {split: of(store.samples(split)) for split in SPLITS}, exposures)
 
 
 def score(target: Domain, plan: Plan, config: ModelConfig, what: str) -> list[Array]:
@@ -170,16 +178,19 @@ def compare(board: str, seeds: int) -> list[str]:
     inside = split_items(store, field)
     parts = {name: domain(store, inside == (name == "A")) for name in DOMAINS}
     source = parts["A"]
+    made_by = params.instances
+    if made_by.order == BOTH:
+        made_by = made_by.model_copy(update={"order": "user"})
     with stage_output(plan.stored) as out:
         write_instances(
-            params.instances, params.backbone, params.train, runtime, plan.items, source.store, source.samples, out=out
+            made_by, params.backbone, params.train, runtime, plan.items, source.store, source.exposures, out=out
         )
     facts = InstancesMade.open(plan.stored)
     lines = [
         f"## {board}",
         "",
         f"Items split by {'item' if field is None else f'value of `{field}`'}: {int(inside.sum()):,} in A,"
-        f" {int((~inside).sum()):,} in B. The source model ({params.instances.order} order, width"
+        f" {int((~inside).sum()):,} in B. The source model ({made_by.order} order, width"
         f" {params.instances.dim}) reaches AUC {facts.source_valid_auc:.4f} on A's validation period;"
         f" {sum(facts.instances.values()):,} instances, {facts.vector_bytes:,} bytes.",
         "",

@@ -24,7 +24,6 @@ from hisac_lab.base.code import OURS
 from hisac_lab.base.stages import Artifacts
 from hisac_lab.cli.params import Params
 from hisac_lab.config.train import TunedConfig
-from hisac_lab.events.batches import Requests
 from hisac_lab.events.store import EventStore
 from hisac_lab.inference.items import load_items
 from hisac_lab.inference.loader import Loader
@@ -32,6 +31,7 @@ from hisac_lab.inference.runtime import Runtime
 from hisac_lab.models.catalog import build
 from hisac_lab.ops.choice import highest
 from hisac_lab.training.loop import train
+from hisac_lab.training.train import requests_to_learn
 
 Tuned = dict[str, Any]
 """Settings of one trial; none: the board's own."""
@@ -104,8 +104,10 @@ def try_one(folder: Path, settings: dict[str, Any], model: str, trial: Tuned) ->
         trial: What differs.
     """
     made, params = Artifacts(folder / "artifacts"), Params.model_validate_json(json.dumps(settings))
+    by_hand = params.experiment.tuned.get(model, TunedConfig())
     tuned = TunedConfig.model_validate_json(json.dumps(trial))
-    config, section, backbone = params.models[model], tuned.over(params.train), tuned.over(params.backbone)
+    config, section = params.models[model], tuned.over(by_hand.over(params.train))
+    backbone = tuned.over(by_hand.over(params.backbone))
     inputs = [sha256_tree(path) for path in (made.prepare, made.embed, made.codebook, made.instances) if path.exists()]
     parts = (config, backbone, section, params.compute)
     code = OURS.digest("hisac_lab.training.loop", type(config).__module__)
@@ -117,7 +119,7 @@ def try_one(folder: Path, settings: dict[str, Any], model: str, trial: Tuned) ->
     items = load_items(prepared=made.prepare, embedded=made.embed, codebook=made.codebook)
     store, seed = EventStore.open(made.prepare), params.experiment.seeds[0]
     built = build(config, backbone, items, seed)
-    requests = [Requests.of(store, store.samples(split), section.max_candidates) for split in ("train", "valid")]
+    requests = requests_to_learn(store, section, seed)
     train_loader, valid_loader = (Loader.of(built, part, runtime, made.instances) for part in requests)
     what = f"tune {model} " + (", ".join(f"{name} {value}" for name, value in trial.items()) or "as the board has it")
     progress = train(built, train_loader, valid_loader, section, seed, what, kept.with_suffix(""))
@@ -130,7 +132,7 @@ def tune(folder: Path, settings: dict[str, Any], grid: dict[str, list[Any]], num
 
     Args:
         folder: Of the board.
-        settings: Of the board, with nothing tuned.
+        settings: Of the board, with nothing tuned but the labels that its controls learn from.
         grid: Values to try.
         number: Trials of each model.
         workers: Processes at once; the result does not depend on it.

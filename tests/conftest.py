@@ -108,11 +108,11 @@ def trained(stages: Stages, items: ItemSpace, tmp_path_factory: pytest.TempPathF
 @pytest.fixture(scope="session")
 def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An MLflow store with nothing in it: to make its tables takes seconds, to copy the file takes none."""
-    from registered import apart, store_in
+    from registered import PRODUCT, apart, store_in
 
     from hisac_lab.registry.store import Registry
 
     home = tmp_path_factory.mktemp("store")
-    with apart(home), Registry.open(store_in(home), home / "ledger.jsonl", home / ".work"):
+    with apart(home), Registry.open(store_in(home), PRODUCT, home / "ledger.jsonl", home / ".work"):
         pass
     return home / "mlflow.db"

@@ -230,7 +230,7 @@ def make_crowd(root: Path) -> Artifacts:
 
 def build(inputs: Artifacts, out: Path) -> Built:
     paths = {"html": out / "report.html", "markdown": out / "report.md", "metrics": out / "metrics.json"}
-    build_report(inputs, **paths, figures=out / "figures")
+    build_report(inputs, **paths, figures=out / "figures", plots=out / "plots")
     page, twin, numbers = (path.read_text(encoding="utf-8") for path in paths.values())
     figures = {path.stem: path.read_text(encoding="utf-8") for path in sorted((out / "figures").iterdir())}
     return page, twin, json.loads(numbers), figures

@@ -25,6 +25,7 @@ from hisac_lab.testing.samples import (
     DAY,
     ITEMS,
     WITHOUT_ID,
+    as_backbone,
     asked,
     make_history,
     make_instances,
@@ -38,7 +39,8 @@ from hisac_lab.testing.samples import (
 from hisac_lab.tokens.quantizer import ResidualQuantizer
 
 __all__ = [
-    "BACKBONE", "CPU", "DAY", "EVERY", "HEADER", "ITEMS", "MODELS", "WITHOUT_ID", "Stages", "after", "ask", "asked",
+    "BACKBONE", "CPU", "DAY", "EVERY", "HEADER", "ITEMS", "MODELS", "WITHOUT_ID", "Stages", "after", "as_backbone",
+    "ask", "asked",
     "lively", "make_book", "make_history", "make_instances", "make_items", "make_requests", "padded", "pick",
     "prepare_log", "raw_log", "says",
 ]  # fmt: skip

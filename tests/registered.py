@@ -26,6 +26,8 @@ from hisac_lab.registry.store import Registry
 
 KINDS = {"base": "din-short-only", "new": "hisac"}
 """Models of the run, the control first, and their small settings in `kit.EVERY`."""
+PRODUCT = "ranker"
+PAIRS = [{"one": "new", "other": "base", "difference": 0.01, "interval": [0.007, 0.013], "p": 0.004}]
 
 space = cache(make_items)
 
@@ -36,6 +38,7 @@ def finish(root: Path) -> Artifacts:
     edit(made.codebook / MANIFEST, digest=items.codebook.digest)
     for name in KINDS:
         write_weights(made, name, 0, items)
+    edit(made.evaluate / "metrics.json", pairs=PAIRS)
     register(made)
     return made
 
@@ -63,12 +66,17 @@ def store_in(folder: Path) -> MLflowConfig:
     return MLflowConfig(tracking_uri=f"sqlite:///{folder / 'mlflow.db'}", experiment="tests")
 
 
+def where(folder: Path) -> tuple[MLflowConfig, str, Path]:
+    """Settings of a store in this folder, the product, and the ledger beside it."""
+    return store_in(folder), PRODUCT, folder / "ledger.jsonl"
+
+
 @contextmanager
 def opened(empty: Path, folder: Path) -> Iterator[Registry]:
     """Opens a copy of a store alone in a folder; what MLflow sets in this process ends with the block."""
     if not (folder / "mlflow.db").exists():
         copy_store(empty.parent, folder)
-    with apart(folder), Registry.open(store_in(folder), folder / "ledger.jsonl", folder / ".work") as registry:
+    with apart(folder), Registry.open(*where(folder), folder / ".work") as registry:
         yield registry
 
 

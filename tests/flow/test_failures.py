@@ -27,6 +27,7 @@ def forget(lab: Lab) -> None:
         "artifacts",
         "reports/report.html",
         "reports/figures",
+        "reports/plots",
         ".dvc/cache",
         ".dvc/tmp",
         ".snakemake",

@@ -1,4 +1,4 @@
-"""The examples in README.md are applied and run."""
+"""The examples of the documentation are applied and run."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from lab import ROOT, Lab
 BLOCK = re.compile(r"```(python|diff)\n# file: (\S+)\n(.*?)```", re.DOTALL)
 
 
-def apply_blocks(lab: Lab, chapter: str) -> list[str]:
-    """Applies the blocks of one chapter: a python block is a new file, a diff block an edit of one place."""
-    text = (ROOT / "README.md").read_text().split(f"## {chapter}\n")[1].split("\n## ")[0]
+def apply_blocks(lab: Lab, page: str) -> list[str]:
+    """Applies the blocks of one page: a python block is a new file, a diff block an edit of one place."""
+    text = (ROOT / "docs" / "howto" / page).read_text()
     touched = []
     for kind, name, body in BLOCK.findall(text):
         touched.append(name)
@@ -27,9 +27,9 @@ def apply_blocks(lab: Lab, chapter: str) -> list[str]:
     return touched
 
 
-def test_the_model_of_the_readme_is_one_file_and_trains_alone(lab: Lab) -> None:
+def test_the_model_of_the_documentation_is_one_file_and_trains_alone(lab: Lab) -> None:
     before = lab.hashes()
-    assert len(apply_blocks(lab, "Add a model")) == 1
+    assert len(apply_blocks(lab, "add_model.md")) == 1
     assert lab.snakemake() == ["code"]
     lab.set(**{"models.max": {"kind": "max"}, "experiment.models": ["din_50", "mean", "hisac", "max"]})
     wanted = ["abtest", "evaluate", "register", "report", "train_max_0"]
@@ -42,15 +42,15 @@ def test_the_model_of_the_readme_is_one_file_and_trains_alone(lab: Lab) -> None:
     assert lab.both_idle()
 
 
-def test_the_stage_of_the_readme_runs_in_both_engines(lab: Lab) -> None:
-    assert len(apply_blocks(lab, "Add a stage")) == 3
+def test_the_stage_of_the_documentation_runs_in_both_engines(lab: Lab) -> None:
+    assert len(apply_blocks(lab, "add_stage.md")) == 3
     assert lab.snakemake("artifacts/popularity", "--cores", "2") == ["code", "popularity"]
     assert lab.repro("popularity") == []
 
 
-def test_an_own_log_goes_through_by_the_settings_of_the_readme(lab: Lab, tmp_path: Path) -> None:
-    chapter = (ROOT / "README.md").read_text().split("## Your own log\n")[1]
-    settings = yaml.safe_load(chapter.split("```yaml\n")[1].split("```")[0])
+def test_an_own_log_goes_through_by_the_settings_of_the_documentation(lab: Lab, tmp_path: Path) -> None:
+    page = (ROOT / "docs/howto/own_log.md").read_text()
+    settings = yaml.safe_load(page.split("```yaml\n")[1].split("```")[0])
     ratings = [line.split("\t") for line in (lab.path / "log/u.data").read_text().splitlines()]
     events = sorted(((u, i, t, r) for u, i, r, t in ratings), key=lambda event: int(event[2]))
     rows = ["user_id,item_id,timestamp,rating", *(",".join(event) for event in events)]

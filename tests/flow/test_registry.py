@@ -15,7 +15,9 @@ from hisac_lab.base.artifacts import sha256_tree
 SCORE = """
 import mlflow, pandas as pd, sys
 mlflow.set_tracking_uri("sqlite:///" + sys.argv[1] + "/mlflow.db")
-model = mlflow.pyfunc.load_model("models:/hisac/1")
+client = mlflow.MlflowClient()
+(version,) = client.search_model_versions("tags.model = 'hisac'")
+model = mlflow.pyfunc.load_model("models:/ranker/" + version.version)
 request = {"history_items": [["3", "5", "8"], ["1"]], "history_times": [[10, 20, 86400], [5]], "time": [90000, 6],
            "candidates": [["1", "2", "7"], ["4"]]}
 print([len(scores) for scores in model.predict(pd.DataFrame(request))["scores"]])
@@ -70,15 +72,21 @@ def lab(base: Lab, tmp_path: Path) -> Lab:
     return lab
 
 
-def with_evidence(lab: Lab, model: str, low: float) -> None:
-    """Registers one more version of a model whose A/B interval begins at `low`."""
-    path = lab.path / "artifacts/register" / model / "evidence.json"
+def judged(lab: Lab, model: str, verdict: str) -> None:
+    """Registers one more version of a model, with this verdict of its A/B test and weights of its own."""
+    bundles = lab.path / "artifacts/register"
+    path = bundles / model / "evidence.json"
     evidence = json.loads(path.read_text())
-    evidence["abtest"]["lift"] |= {"low": low, "high": low + 0.02, "value": low + 0.01}
+    other = next(iter(evidence["comparisons"].values()))
+    better = other | {"difference": 0.02, "interval": [0.01, 0.03]}
+    met = {f"champion {seen}": better | {"weights": seen} for seen in ("better", "worse")}
+    evidence["comparisons"] = dict.fromkeys(evidence["comparisons"], better) | met
+    evidence["weights"] = verdict
+    evidence["abtest"] |= {"verdict": verdict, "aa_holds": True, "sample_ratio_holds": True}
     path.write_text(json.dumps(evidence))
-    manifest = lab.path / "artifacts/register/manifest.json"
+    manifest = bundles / "manifest.json"
     facts = json.loads(manifest.read_text())
-    facts["models"][model], facts["pipeline"] = sha256_tree(path.parent), f"{low:+.3f}"
+    facts["models"][model], facts["pipeline"] = sha256_tree(path.parent), verdict
     manifest.write_text(json.dumps(facts))
     answer = lab.run("hisac-lab", "sync")
     assert answer.code == 0, answer.text
@@ -106,7 +114,7 @@ def test_the_graph_mirrors_a_run_tree_of_stages_seeds_and_trials(base: Lab, tmp_
         assert f"'{fact}'" in out
     assert "data.prepare" in out
     assert "fingerprint" in out
-    assert "['din_50', 'hisac', 'mean']" in out
+    assert "['ranker']" in out
     for measure in ("levels/1/use", "levels/2/perplexity", "levels/1/seed_agreement", "collision_rate", "purity_lift"):
         assert f"'quality/{measure}'" in out
     for file in ("figures/calibration.svg", "leaderboard.json", "params.yaml", "report.html"):
@@ -137,38 +145,45 @@ def test_a_registered_model_scores_unseen_users_from_another_folder(lab: Lab, tm
 
 def test_promotion_refuses_a_loser_takes_a_winner_and_rolls_back(lab: Lab) -> None:
     lab.set(**{"promotion.max_calibration_error": 1.0})
-    with_evidence(lab, "hisac", -0.03)
+    first = lab.run("hisac-lab", "promote", "din_50")
+    assert first.code == 0, first.text  # the control is where a product begins
+    judged(lab, "hisac", "worse")
     refused = lab.run("hisac-lab", "promote", "hisac")
     assert refused.code == 1
-    assert "FAIL min_ab_lift" in refused.text
-    with_evidence(lab, "hisac", 0.01)
-    promoted = lab.run("hisac-lab", "promote", "hisac")
-    assert promoted.code == 0, promoted.text
-    with_evidence(lab, "hisac", 0.02)
+    assert "FAIL abtest" in refused.text
+    forced = lab.run("hisac-lab", "promote", "hisac", "--force", "--reason", "a try")
+    assert forced.code == 0, forced.text
+    judged(lab, "hisac", "better")
     assert lab.run("hisac-lab", "promote", "hisac").code == 0
-    back = lab.run("hisac-lab", "rollback", "hisac")
+    back = lab.run("hisac-lab", "rollback")
     assert back.code == 0, back.text
     listed = lab.run("hisac-lab", "models").text
     (champion,) = [line for line in listed.splitlines() if "champion" in line]
-    assert "won" in champion or "+1.00%" in champion
+    assert "worse" in champion
     ledger = [json.loads(line) for line in (lab.path / "reports/ledger.jsonl").read_text().splitlines()]
-    assert [entry["action"] for entry in ledger] == ["begin", "refuse", "promote", "promote", "rollback"]
-    assert ledger[-1]["previous"] == ledger[2]["version"]
+    actions = ["begin", "promote", "refuse", "promote", "promote", "rollback"]
+    assert [entry["action"] for entry in ledger] == actions
+    assert ledger[3]["forced"] == "a try"
+    assert ledger[-1]["previous"] == ledger[3]["version"]
 
 
-def test_the_control_is_no_candidate_and_a_changed_ledger_is_refused(lab: Lab) -> None:
+def test_a_changed_ledger_is_refused(lab: Lab) -> None:
+    lab.set(**{"promotion.max_state_bytes": 1})
     answer = lab.run("hisac-lab", "promote", "din_50")
     assert answer.code == 1
-    assert "it is the control" in answer.text
+    assert "FAIL max_state_bytes" in answer.text
     ledger = lab.path / "reports/ledger.jsonl"
     ledger.write_text(ledger.read_text().replace("refuse", "promote"))
-    answer = lab.run("hisac-lab", "rollback", "din_50")
+    answer = lab.run("hisac-lab", "rollback")
     assert answer.code == 1
     assert "line 2" in answer.text
 
 
 def test_a_wrong_name_or_version_is_one_line(lab: Lab) -> None:
-    for words, expected in ((("nothing",), "no model 'nothing'"), (("hisac", "--version", "9"), "no version 9")):
+    for words, expected in (
+        (("nothing",), "of a model 'nothing'"),
+        (("hisac", "--version", "9"), "no version 9 of hisac"),
+    ):
         answer = lab.run("hisac-lab", "promote", *words)
         assert answer.code == 1
         (line,) = [line for line in answer.text.splitlines() if "error" in line]

@@ -110,7 +110,7 @@ def add_feedback(requests: Requests, random: np.random.Generator) -> Requests:
 
 def make_context(model: Ranker, requests: Requests) -> CandidateContext:
     """What the events of all histories say of the candidates."""
-    store, count = requests.store, len(model.encoder.semantic)
+    store, count = requests.store, model.catalog
     assert store.feedback is not None
     liked = LEVELS.positive <= store.feedback
     chosen = {POSITIVES: (store.items[liked], store.times[liked]), EXPOSURES: (store.items, store.times)}

@@ -15,7 +15,7 @@ from hisac_lab.inference.loader import Loader, score
 from hisac_lab.inference.runtime import Runtime
 from hisac_lab.inference.sides import CountedAgents
 from hisac_lab.models import tables
-from hisac_lab.models.backbone import Ranker
+from hisac_lab.models.backbone import Backbone
 from hisac_lab.models.catalog import build
 from hisac_lab.models.contract import ItemSpace
 from hisac_lab.training import loop
@@ -82,7 +82,7 @@ def test_steps_in_parts_and_sparse_tables_train_like_plain_ones(
 def test_a_gpu_without_memory_names_what_to_lower(
     items: ItemSpace, rows: dict[str, Requests], gpu: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Ranker, "score", lambda *args: torch.empty(1 << 50, device="cuda"))
+    monkeypatch.setattr(Backbone, "score", lambda *args: torch.empty(1 << 50, device="cuda"))
     with says("settings", "train.batch_requests", "out of memory in a step of 64 requests", "lower it"):
         _losses("din-whole", items, rows, gpu)
 

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
+from hisac_lab import __version__
 from hisac_lab.base import arithmetic
 from hisac_lab.base.errors import UserError, explain_os_error
 from hisac_lab.cli import data, stages, understand
@@ -37,6 +38,16 @@ EXTRAS = {
 """Packages that only a part of the product needs, and the extra that brings each."""
 STAGES = sorted(module.name for module in pkgutil.iter_modules(stages.__path__))
 MIRRORED = ("register", "report")  # after these, MLflow is brought up to date; it is never needed to run a stage
+
+
+@app.callback(no_args_is_help=True)
+def _options(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True)] = False,
+) -> None:
+    """The command `hisac-lab`."""
+    if version:
+        print(f"hisac-lab {__version__}")
+        raise typer.Exit
 
 
 @app.command()
@@ -156,21 +167,25 @@ def models() -> None:
 
 @app.command()
 def promote(
-    model: Annotated[str, typer.Argument(help="Name of the registered model.")],
-    version: Annotated[str | None, typer.Option(help="Version to promote; by default the challenger.")] = None,
+    model: Annotated[
+        str | None, typer.Argument(help="A model of the board: its newest version. By default the challenger.")
+    ] = None,
+    version: Annotated[str | None, typer.Option(help="Number of a version.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Promote whatever the gates say; needs --reason.")] = False,
+    reason: Annotated[str | None, typer.Option(help="Why it is forced: kept in the ledger and on the version.")] = None,
 ) -> None:
     """Make a version champion if the gates in params.yaml hold; else say which failed and exit with 1."""
     from hisac_lab.cli import registry
 
-    registry.promote(model, version)
+    registry.promote(model, version, force=force, reason=reason)
 
 
 @app.command()
-def rollback(model: Annotated[str, typer.Argument(help="Name of the registered model.")]) -> None:
+def rollback() -> None:
     """Restore the champion before the present one."""
     from hisac_lab.cli import registry
 
-    registry.rollback(model)
+    registry.rollback()
 
 
 @app.command()
@@ -187,6 +202,15 @@ def summary() -> None:
     from hisac_lab.cli import summary as lines
 
     lines.show()
+
+
+@app.command()
+def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+    """Look at what this machine and folder have and say how to mend it; exit with 1 where a run would stop."""
+    from hisac_lab.cli import doctor as command
+
+    if not command.examine(as_json):
+        raise typer.Exit(1)
 
 
 @app.command("graph")

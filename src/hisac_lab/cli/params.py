@@ -93,8 +93,11 @@ class Params(Section):
             raise ValueError(f"models.{name} reads instances, but instances.order is none: set it to temporal or user")
         if model.dim != store.dim:
             raise ValueError(f"models.{name}.dim is {model.dim}, but instances.dim is {store.dim}: give both the same")
-        if model.stored == "after" and store.order == "temporal":
-            rule = f"models.{name}.stored is after, but instances.order temporal has no transformer"
+        if model.order is not None and store.order not in (model.order, "both"):
+            rule = f"models.{name}.order is {model.order}, but instances.order is {store.order}"
+            raise ValueError(f"{rule}: set that to both")
+        if model.stored == "after" and "temporal" in (store.order, model.order):
+            rule = f"models.{name}.stored is after, but temporal order has no transformer"
             raise ValueError(f"{rule}: set stored to before")
 
 

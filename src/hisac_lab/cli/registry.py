@@ -44,44 +44,64 @@ def sync() -> None:
         print(f"MLflow run {top}: {'mirrored' if new else 'was there already'}")
 
 
+COLUMNS = {
+    "AUC": "auc",
+    "from": "auc_low",
+    "to": "auc_high",
+    "A/B test": "verdict",
+    "lift from": "lift_low",
+    "lift to": "lift_high",
+    "calibration": "calibration_error",
+    "request MACs": "request_macs",
+    "state bytes": "state_bytes",
+    "protocol": "fingerprint",
+}
+"""Columns of `hisac-lab models` and the tags they show."""
+
+
 def models() -> None:
-    """Prints a table of versions; writes nothing."""
-    with Registry.look(load_params().mlflow, LEDGER) as promoter:
+    """Prints a table of the product's versions; writes nothing."""
+    params = load_params()
+    with Registry.look(params.mlflow, params.promotion.product, LEDGER) as promoter:
         listed = promoter.list()
     if not listed:
-        raise UserError("registry", "no model is this project's yet", "run the graph, or `hisac-lab sync`")
-    table = Table("model", "version", "alias", "AUC", "A/B test (lift interval)", "calibration", "MACs", "protocol")
+        what = f"{params.promotion.product} has no version of this project yet"
+        raise UserError("registry", what, "run the graph, or `hisac-lab sync`")
+    table = Table("version", "model", "alias", *COLUMNS)
     for version in listed:
-        facts = [
-            version.tags.get(key, "") for key in ("auc", "abtest", "calibration_error", "candidate_macs", "fingerprint")
-        ]
-        table.add_row(version.model, version.version, ", ".join(version.aliases), *facts)
+        facts = [version.tags.get(key, "") for key in COLUMNS.values()]
+        table.add_row(version.version, version.model, ", ".join(version.aliases), *facts)
     Console(width=None if sys.stdout.isatty() else 160).print(table)
 
 
-def promote(model: str, version: str | None) -> None:
+def promote(model: str | None, version: str | None, *, force: bool = False, reason: str | None = None) -> None:
     """Promotes or says why not; a refusal exits with 1."""
     params = load_params()
+    if force != bool(reason and reason.strip()):
+        raise UserError("promote", "--force and --reason belong together", 'write --force --reason "WHY"')
     with _synced(params) as (registry, _, _new):
-        chosen, gates = registry.promoter.promote(model, version, params.promotion)
-    for gate in gates:
+        done = registry.promoter.promote(model, version, params.promotion, reason)
+    for gate in done.gates:
         print(f"  {'ok  ' if gate.holds else 'FAIL'} {gate.name}: {gate.says}")
-    failed = [gate.name for gate in gates if not gate.holds]
-    if failed:
+    name, product = f"{done.model} version {done.version}", params.promotion.product
+    if not done.promoted:
         raise UserError(
-            f"{model} version {chosen}",
-            f"not promoted, {len(failed)} of {len(gates)} gates failed ({', '.join(failed)})",
+            name,
+            f"not promoted, {len(done.failed)} of {len(done.gates)} gates failed ({', '.join(done.failed)})",
             "fix the model, or the gates in params.yaml: promotion",
         )
-    print(f"{model} version {chosen} is champion: load it with models:/{model}@champion")
+    if done.failed:
+        print(f"forced past {', '.join(done.failed)}; the ledger keeps the reason")
+    print(f"{name} is champion: load it with models:/{product}@champion")
 
 
-def rollback(model: str) -> None:
+def rollback() -> None:
     """Restores the previous champion."""
-    with _synced(load_params()) as (registry, _, _new):
-        was, now = registry.promoter.rollback(model)
+    params = load_params()
+    with _synced(params) as (registry, _, _new):
+        was, now = registry.promoter.rollback()
     print(
-        f"{model}: champion was version {was}, "
+        f"{params.promotion.product}: champion was version {was}, "
         + (f"is version {now} again" if now else "now there is none, as before")
     )
 
@@ -127,7 +147,7 @@ def _check_port(port: int) -> None:
 
 @contextmanager
 def _open(params: Params) -> Iterator[Registry]:
-    with Registry.open(params.mlflow, LEDGER, WORK) as registry:
+    with Registry.open(params.mlflow, params.promotion.product, LEDGER, WORK) as registry:
         yield registry
 
 

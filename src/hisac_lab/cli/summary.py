@@ -14,7 +14,6 @@ from hisac_lab.cli import machine, origin
 from hisac_lab.cli.paths import ARTIFACTS, REPORTS, TIMINGS
 from hisac_lab.evaluation.records import ModelScores, Scores, Seconds, Timings
 from hisac_lab.events.records import Prepared
-from hisac_lab.ops.choice import highest
 from hisac_lab.sweep.records import Swept
 from hisac_lab.tokens.records import Tokenized
 
@@ -26,7 +25,6 @@ def show() -> None:
     models, tests = Scores.open(ARTIFACTS.evaluate).models, ABTests.open(ARTIFACTS.abtest).tests
     seconds = Timings.read(TIMINGS).models if TIMINGS.exists() else {}
     quality = tokens.quality
-    won = {name: test.lift_cuped.value for name, test in tests.items() if test.verdict == "won"}
     results = [
         ("data", f"{data.events:,} events, {data.users:,} users, {data.items:,} items; {data.negatives}"),
         (
@@ -42,12 +40,7 @@ def show() -> None:
     steps = [
         ("report", f"{REPORTS / 'report.html'} (twin: {REPORTS / 'report.md'})"),
         ("MLflow", "source .venv/bin/activate && hisac-lab ui    then open http://127.0.0.1:5000"),
-        ("promote", f"source .venv/bin/activate && hisac-lab promote {highest(won, won.__getitem__, str)}")
-        if won
-        else (
-            "promote",
-            "no model beat the control in the A/B test, so the gates will refuse all; see `hisac-lab models`",
-        ),
+        ("promote", "source .venv/bin/activate && hisac-lab promote    then each gate says yes or no"),
     ]
     width = max(len(head) for head, _ in results + steps) + 2
     for head, text in results:

@@ -103,6 +103,11 @@ class PrepareConfig(Section):
         None, description="begin of validation and of test in seconds; null: the publisher's, else by the shares above"
     )
     keep: KeepConfig = Field(KeepConfig(), description="share of the requests that become samples")
+    exposures: Literal["kept", "all"] = Field(
+        "kept",
+        description="what a store of instances holds (IAT); kept: the samples; all: also exposures that keep or "
+        "min_history leave out, 29 bytes each here",
+    )
     negatives: int = Field(
         4, ge=1, description="logs without feedback only: negatives drawn per positive, from items alive at its time"
     )

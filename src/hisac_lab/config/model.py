@@ -21,7 +21,9 @@ class ExperimentConfig(Section):
     )
     seeds: tuple[Seed, ...] = Field((0, 1), min_length=1, description="one training run per model and seed")
     tuned: dict[Name, TunedConfig] = Field(
-        {}, description="rates, schedule, batch, epochs and width of single models, by name, in place of the sections'"
+        {},
+        description="rates, schedule, batch, epochs, labels and width of single models, by name, in place of the "
+        "sections'",
     )
 
     @model_validator(mode="after")
@@ -156,14 +158,30 @@ class SourceConfig(Section):
 class InstancesConfig(SourceConfig):
     """The store of instances that models of kind iat read."""
 
-    order: Literal["none", "temporal", "user"] = Field(
+    order: Literal["none", "temporal", "user", "both"] = Field(
         "none",
-        description="none: no store; temporal: each instance is compressed alone; "
-        "user: a transformer over the user's earlier instances shapes the compressor",
+        description="none: no store; temporal: each instance is compressed alone; user: a transformer over the user's "
+        "earlier instances shapes the compressor; both: two stores, and each model says which it reads",
+    )
+    features: tuple[Feature, ...] | None = Field(
+        None, description="what the compressor is told, as backbone.features names it; null: those features"
+    )
+    logged: tuple[Name, ...] | None = Field(
+        None,
+        description="what the log says of an exposure and rankers are not told, such as its position or propensity, "
+        "that the compressor reads; null: every such column of the data set",
+    )
+    tower: tuple[Size, ...] | None = Field(
+        None, min_length=1, description="hidden widths of the compressor's tower; null: those of backbone.tower"
     )
     chunks: int = Field(
         16, ge=1, description="parts of the training period; each is compressed before the compressor learns from it"
     )
     label_delay: int = Field(3600, ge=0, description="seconds after which an instance's label is known")
+    basis: Literal["own", "last"] = Field(
+        "own",
+        description="own: a vector stays as the weights of its chunk wrote it; last: vectors of each chunk are rotated "
+        "toward what the last weights make of the same instances",
+    )
     precision: Literal["float16", "float32"] = Field("float16", description="how a stored number is kept")
     seed: int = Field(0, ge=0, description="seed of the compressor's weights, order and dropout")

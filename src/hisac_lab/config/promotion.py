@@ -1,16 +1,30 @@
-"""Section `promotion`: the gates in front of the alias champion."""
+"""Section `promotion`: the product, and the gates in front of its alias champion."""
 
 from __future__ import annotations
 
 from pydantic import Field
 
-from hisac_lab.config.base import Section
+from hisac_lab.config.base import Name, Section
 
 
 class PromotionConfig(Section):
-    """The gates in front of the alias `champion`."""
+    """The product, and the gates in front of its alias `champion`."""
 
-    min_ab_lift: float = Field(0.0, description="the lower end of the A/B lift's interval must be above it")
+    product: Name = Field(
+        "ranker", description="the registered model: its versions are of any model of the board, one is the champion"
+    )
+    max_auc_loss: float = Field(
+        0.005,
+        ge=0,
+        le=1,
+        description="how far below zero the interval of the paired AUC difference to the champion may reach; before "
+        "there is one, to the best model on the board that reads the item alone, else to the A/B test's control",
+    )
     max_calibration_error: float = Field(0.05, gt=0, description="expected calibration error at most")
-    max_candidate_cost: float = Field(50000, gt=0, description="multiply-adds per candidate at most")
+    max_request_cost: float = Field(
+        1e9,
+        gt=0,
+        description="multiply-adds of a request at most, its history and 500 candidates: a tenth of a second of a core "
+        "that does ten billion a second, as was measured",
+    )
     max_state_bytes: float = Field(200000, gt=0, description="bytes of user state at most")

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeAlias
 
 from pydantic import Field
 
 from hisac_lab.config.base import AnySection, Section
 
 MOST_RATE = 1e30  # steps of larger ones leave single precision
+
+
+Labels: TypeAlias = Literal["own", "shuffled"]
 
 
 class TrainConfig(Section):
@@ -28,6 +31,11 @@ class TrainConfig(Section):
         "instances keeps them)",
     )
     final_rate: float = Field(0.0, ge=0, le=1, description="linear only: share of each rate at the last step")
+    labels: Labels = Field(
+        "own",
+        description="shuffled: in the training and the validation period the labels of a user's candidates change "
+        "places, so that the user's rate is all they tell (control; the stages sweep and instances keep the log's)",
+    )
     weight_decay: float = Field(0.0001, ge=0, description="decoupled weight decay of dense parameters")
     checks_per_epoch: int = Field(2, ge=1, description="validations per epoch; the best state is kept")
     patience: int | None = Field(
@@ -46,6 +54,7 @@ class TunedConfig(Section):
     schedule: Literal["constant", "linear"] | None = Field(None, description="as train.schedule")
     batch_requests: int | None = Field(None, ge=1, description="as train.batch_requests")
     epochs: int | None = Field(None, ge=1, description="as train.epochs")
+    labels: Labels | None = Field(None, description="as train.labels: a control of the model with the same settings")
     dim: int | None = Field(None, ge=4, description="as backbone.dim")
 
     def over(self, section: AnySection) -> AnySection:

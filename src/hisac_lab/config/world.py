@@ -37,6 +37,7 @@ class World:
     season: float = 0.2
     repeat: float = 0.5
     position_bias: float = 0.2
+    scene: float = 0.0
     seed: int = 0
 
     @property
@@ -98,6 +99,13 @@ class WorldConfig(Section):
     repeat: float | None = Field(None, description="what an earlier exposure of the same item adds, in logits")
     position_bias: float | None = Field(
         None, ge=0, le=3, description="position j, from 0, is examined with probability (1 + j)**-position_bias"
+    )
+    scene: float | None = Field(
+        None,
+        ge=0,
+        le=10,
+        description="spread of a user's taste for each scene (a quarter of the day), in logits; above 0 the log names "
+        "the scene of every exposure by hashed columns, which no item and no history knows",
     )
     seed: int | None = Field(None, ge=0, description="seed of the items and of every user")
 

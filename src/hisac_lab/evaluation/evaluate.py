@@ -205,6 +205,7 @@ def _model_scores(
         parameters=first.run.parameters,
         settings=first.run.settings,
         **({} if control is None else {"control": control}),
+        **({} if first.run.labels == "own" else {"labels": first.run.labels}),
     )
 
 

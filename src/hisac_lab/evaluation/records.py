@@ -82,6 +82,7 @@ class ModelScores(Record):
         slices: AUC by kind of slice and bin, likewise.
         settings: Those of its training runs.
         control: The only side of a request that its settings read, item or user; None: it reads both.
+        labels: Which its runs learned from.
     """
 
     metrics: dict[str, Metric | None]
@@ -92,6 +93,7 @@ class ModelScores(Record):
     parameters: int
     settings: dict[str, Any]
     control: Literal["item", "user"] | None = None
+    labels: Literal["own", "shuffled"] = "own"
 
     @property
     def auc(self) -> Metric:

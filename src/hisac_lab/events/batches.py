@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from hisac_lab.events.store import EventStore
 SCORING_ROWS = 512
 SCORING_CELLS = 1 << 19  # candidates times events of one scoring batch
 BUCKET_BATCHES = 16  # batches whose rows are sorted by length together
+SHUFFLE_SALT = 0x6C61626C  # the draws of shuffled labels are not those of batches
 
 
 @dataclass(frozen=True)
@@ -100,6 +101,22 @@ class Requests:
         columns = (self.start, self.end, self.time, self.candidates, self.labels, self.mask, self.sample, self.user)
         start, end, time, candidates, labels, mask, sample, user = (part[index] for part in columns)
         return Requests(self.store, start, end, time, candidates, labels, mask, sample, user)
+
+    def shuffled(self, seed: int) -> Requests:
+        """The same, but the labels of each user's candidates have changed places: every user's rate stays. A control.
+
+        Of n candidates of a user one in n keeps its label by chance, so that users with few tell a little still.
+
+        Args:
+            seed: Of the drawn places.
+        """
+        row, column = np.nonzero(self.mask)
+        owner = self.user[row]
+        place = np.argsort(owner, kind="stable")
+        other = np.lexsort((np.random.default_rng([SHUFFLE_SALT, seed]).random(len(row)), owner))
+        labels = self.labels.copy()
+        labels[row[place], column[place]] = self.labels[row[other], column[other]]
+        return replace(self, labels=labels)
 
     def histories(self) -> HistoryArrays:
         """Gathers the histories of these rows, padded to the longest (at least 1).

@@ -83,6 +83,11 @@ class ContextColumns:
         return tuple(f"{kind}{part}" for kind in kinds for part in parts)
 
     @property
+    def series(self) -> tuple[str, ...]:
+        """Names of the item series that they are read of; none where no column is of an item."""
+        return self.facts.series if self.item_names else ()
+
+    @property
     def names(self) -> tuple[str, ...]:
         """Names of all columns, F of them."""
         return self.item_names + self.pair_names

@@ -115,7 +115,7 @@ def ingest(config: PrepareConfig, *, raw: Path, out: Path) -> None:
         extras=list(log.extras),
         roles=sorted(set(pass_.schema.names) - {"user", "item", "time", "tick", "row"}),
         fields=fields,
-        **({"numbers": list(log.numbers)} if log.numbers else {}),
+        **{name: value for name, value in (("numbers", list(log.numbers)), ("logged", dict(log.logged))) if value},
         cuts=[int(cut) for cut in cuts],
         shard_begins=[0, *np.cumsum(shard_users).tolist()],
         **({"untimed": True} if log.untimed else {}),

@@ -7,7 +7,7 @@ visible only to requests after its arrival. Rows lie by user and time, so what a
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +21,8 @@ NEGATIVE, POSITIVE, UNKNOWN = 0, 1, 2
 """Labels as a request sees them; `UNKNOWN` until the label has arrived."""
 COLUMNS = ("times", "items", "labels", "arrived")
 BEFORE, AFTER = "before", "after"
-NONE = "none"
+NONE, BOTH = "none", "both"
+ORDERS = ("temporal", "user")
 
 
 def no_store(out: Path) -> None:
@@ -61,12 +62,14 @@ class InstanceQuery:
         dim: Width of a vector.
         row: Which vectors, `before` the source's transformer or `after` it.
         shuffled: Vectors change places among all instances, everything else stays: a placebo.
+        order: Of the source that wrote them; None: the store there is, that of user order where there are both.
     """
 
     count: int
     dim: int
     row: str = BEFORE
     shuffled: bool = False
+    order: str | None = None
 
 
 @dataclass(frozen=True)
@@ -94,15 +97,23 @@ class InstanceStore:
     digest: str = ""
 
     @classmethod
-    def open(cls, path: Path) -> InstanceStore:
+    def open(cls, path: Path, order: str | None = None) -> InstanceStore:
         """Opens the output of the stage `instances`.
 
+        Args:
+            path: That output.
+            order: Of the source, see `InstanceQuery`.
+
         Raises:
-            UserError: The stage has not run, or was told to make no store.
+            UserError: The stage has not run, or was told to make no store, or none of this order.
         """
         facts = InstancesMade.open(path)
         if facts.order == NONE:
             raise UserError(path, "holds no instances", "set it to temporal or user", "instances.order")
+        if facts.order == BOTH:
+            return replace(cls.open(path / (order or "user")), digest=facts.digest)
+        if order not in (None, facts.order):
+            raise UserError(path, f"holds instances of {facts.order} order, not {order}", "set both", "instances.order")
         offsets, times, items, labels, arrived = (load_array(path, name) for name in ("offsets", *COLUMNS))
         vectors = {name: load_array(path, name) for name in facts.rows}
         return cls(offsets, times, items, labels, arrived, vectors, facts.unit, facts.digest)

@@ -25,11 +25,11 @@ from hisac_lab.config.events import ColumnsConfig, PrepareConfig
 from hisac_lab.events.profile import ShardCounts, add_up, describe, profile
 from hisac_lab.events.records import ContextFacts, Ingested, Leaks, Prepared, Sharded
 from hisac_lab.events.series import join_events
-from hisac_lab.events.store import HISTORY_FEEDBACK, RANDOM, SPLITS
+from hisac_lab.events.store import HISTORY_FEEDBACK, RANDOM, REST, SPLITS
 from hisac_lab.tables.read import UNIT_SECONDS
 
 LATER = {
-    PrepareConfig: ("items_without_text", "negatives_window", "new_items", "label_delay", "half_lives"),
+    PrepareConfig: ("items_without_text", "negatives_window", "new_items", "label_delay", "half_lives", "exposures"),
     ColumnsConfig: ("decimal", "label_values", "numbers"),
 }
 """Settings that came later: at their defaults no protocol names them."""
@@ -88,6 +88,8 @@ def prepare(config: PrepareConfig, *, ingested: Path, shards: list[Path], out: P
         fields=facts.fields,
         **({"numbers": facts.numbers} if facts.numbers else {}),
         extras=facts.extras,
+        **({"logged": facts.logged} if facts.logged else {}),
+        **({"exposures": _exposures(out)} if config.exposures == "all" else {}),
         cuts=cuts,
         splits=splits,
         leaks=leaks,
@@ -100,6 +102,11 @@ def prepare(config: PrepareConfig, *, ingested: Path, shards: list[Path], out: P
             else {"positives_on_new_items": sum(record.positives_on_new_items or 0 for record in sharded)}
         ),
     ).save(out)
+
+
+def _exposures(out: Path) -> dict[str, int]:
+    """How many exposures of each period are no samples."""
+    return {name: len(load_array(out, f"{REST}_{name}")) for name in SPLITS}
 
 
 def _settings(config: PrepareConfig, labeled: bool) -> dict[str, Any]:
@@ -179,6 +186,7 @@ def _counted(path: Path) -> dict[str, Array]:
 def _join(shards: list[Path], sharded: list[Sharded], facts: Ingested, out: Path) -> int:
     """Puts the shards one after the other, block by block; counts test samples of users without a training sample."""
     splits = (*SPLITS, RANDOM)
+    rests = [f"{REST}_{name}" for name in SPLITS if (shards[0] / f"{REST}_{name}.npy").exists()]
     ends = np.array([load_array(path, "offsets")[-1] for path in shards])
     first = {
         "user": _begins(np.array([part.users for part in sharded])),
@@ -193,11 +201,12 @@ def _join(shards: list[Path], sharded: list[Sharded], facts: Ingested, out: Path
                     block[field] += begins[shard]
                 yield block
 
-    for split in splits:
-        name = f"samples_{split}"
+    for name in [*(f"samples_{split}" for split in splits), *rests]:
         _save(out, name, shards, samples(name))
     histories = ["history_items", "history_times", *([] if facts.feedback is None else [HISTORY_FEEDBACK])]
-    for name in [*histories, *(f"{extra}_{split}" for extra in facts.extras for split in splits)]:
+    beside = [f"{extra}_{split}" for extra in dict.fromkeys([*facts.extras, *facts.logged]) for split in splits]
+    beside += [f"{column}_{rest}" for column in facts.logged for rest in rests]
+    for name in [*histories, *beside]:
         _save(out, name, shards, (block for path in shards for block in array_blocks(path, name)))
     offsets = [load_array(path, "offsets")[1:] + begin for path, begin in zip(shards, first["end"], strict=True)]
     save_arrays(out, {"offsets": np.concatenate([np.zeros(1, np.int64), *offsets])})

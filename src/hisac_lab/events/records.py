@@ -45,6 +45,7 @@ class Ingested(Output):
         positive_from: The least feedback that is positive; None without feedback.
         feedback: Its levels; None without feedback.
         extras: Columns kept beside the samples.
+        logged: Columns of an exposure that were known when it was served, by name: how many codes, 0 for a number.
         numbers: Numeric columns of the item table.
         roles: Columns of an event beside user, item and time.
         cuts: Begin of the validation and of the test period.
@@ -65,6 +66,7 @@ class Ingested(Output):
     positive_from: float | None
     feedback: Levels | None = None
     extras: list[str]
+    logged: dict[str, int] = Field(default_factory=dict)
     roles: list[str]
     fields: list[ItemField]
     numbers: list[str] = Field(default_factory=list)
@@ -168,6 +170,8 @@ class Prepared(Output):
         label_delay: Seconds after which an event's feedback is known.
         negatives: Where negatives come from, in words.
         numbers: Numeric columns of the item table.
+        logged: As `Ingested` has them.
+        exposures: Exposures beside the samples, by period; empty where `prepare.exposures` is kept.
         cuts: Begin of the periods `valid` and `test`.
         protocol: Digest of settings, raw files and cuts.
         context: What the log gives for the context of a request.
@@ -194,6 +198,8 @@ class Prepared(Output):
     fields: list[ItemField]
     numbers: list[str] = Field(default_factory=list)
     extras: list[str]
+    logged: dict[str, int] = Field(default_factory=dict)
+    exposures: dict[str, int] = Field(default_factory=dict)
     cuts: dict[str, int]
     splits: dict[str, Split]
     leaks: Leaks
@@ -206,10 +212,13 @@ class InstancesMade(Digested):
     """Manifest of `instances`; for order none there are order and digest alone.
 
     Attributes:
-        order: In which the source model has learned; "none": there is no store.
+        order: In which the source model has learned; "none": there is no store; "both": a folder for each order.
         rows: Vectors of each instance.
         unit: Seconds of a time unit.
         instances: Number by split.
+        logged: Columns of the exposures that the source reads.
+        explained: Of each chunk, the share of the last weights' vectors that its own ones explain, rotated; see
+            `training.basis`.
     """
 
     order: str
@@ -221,3 +230,5 @@ class InstancesMade(Digested):
     parameters: int = 0
     steps: int = 0
     source_valid_auc: float | None = None
+    logged: list[str] = Field(default_factory=list)
+    explained: list[float | None] = Field(default_factory=list)

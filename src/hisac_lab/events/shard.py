@@ -14,7 +14,7 @@ from hisac_lab.events.negatives import Clicks, add_negatives, new_items
 from hisac_lab.events.profile import count_shard
 from hisac_lab.events.records import EXPOSURES, POSITIVES, Ingested, Sharded
 from hisac_lab.events.series import save_events
-from hisac_lab.events.store import HISTORY_FEEDBACK, RANDOM, SAMPLE, SPLITS
+from hisac_lab.events.store import HISTORY_FEEDBACK, RANDOM, REST, SAMPLE, SPLITS
 from hisac_lab.ops.draws import uniform
 from hisac_lab.tables.read import HISTORY, TEST, UNIT_SECONDS, Layout, place
 
@@ -47,18 +47,24 @@ def shard(config: PrepareConfig, *, ingested: Path, index: int, out: Path) -> No
     history = {"items": events["item"][in_history], "times": events["time"][in_history]}
 
     samples, source = _samples(events, in_history, config, ingested, facts, begin)
-    period = _periods(samples, events, source, config, facts, ingested, begin)
+    period, drawn = _periods(samples, events, source, config, facts, ingested, begin)
     long_enough = samples["end"] - offsets[samples["user"]] >= config.min_history
     leaks = _leaks(samples, history["times"], offsets, UNIT_SECONDS[config.time_unit])
     save_arrays(out, {"history_items": history["items"], "history_times": history["times"], "offsets": offsets})
     if feedback is not None:
         save_arrays(out, {HISTORY_FEEDBACK: feedback[in_history]})
     names = (*SPLITS, RANDOM)
-    kept = {name: np.flatnonzero((period == number) & long_enough) for number, name in enumerate(names)}
+    kept = {name: np.flatnonzero((period == number) & drawn & long_enough) for number, name in enumerate(names)}
     for name, rows in kept.items():
         save_arrays(out, {f"samples_{name}": samples[rows]})
-        for extra in facts.extras:
+        for extra in dict.fromkeys([*facts.extras, *facts.logged]):
             save_arrays(out, {f"{extra}_{name}": events[extra][source[rows]].astype(np.float32)})
+    if config.exposures == "all":
+        for number, name in enumerate(SPLITS):
+            rows = np.flatnonzero((period == number) & ~(drawn & long_enough))
+            save_arrays(out, {f"{REST}_{name}": samples[rows]})
+            for column in facts.logged:
+                save_arrays(out, {f"{column}_{REST}_{name}": events[column][source[rows]].astype(np.float32)})
     splits = {name: samples[rows] for name, rows in kept.items()}
     births = load_array(ingested, "births")
     counts = count_shard(events, offsets, splits, births, config)
@@ -72,8 +78,8 @@ def shard(config: PrepareConfig, *, ingested: Path, index: int, out: Path) -> No
         events_out_of_order=unsorted,
         events_repeated=repeated,
         requests=int(samples["request"].max(initial=-1)) + 1,
-        samples_without_history=int(((period >= 0) & ~long_enough).sum()),
-        samples_not_kept=int((period < 0).sum()),
+        samples_without_history=int((drawn & ~long_enough).sum()),
+        samples_not_kept=int((~drawn).sum()),
         leaks=leaks,
         months=counts.months,
         splits=counts.splits,
@@ -207,8 +213,8 @@ def _periods(
     facts: Ingested,
     ingested: Path,
     first_user: int,
-) -> Array:
-    """Split of each sample: position in (train, valid, test, random), or -1 where `keep` leaves it out; (n,) int8."""
+) -> tuple[Array, Array]:
+    """Split of each sample, its position in (train, valid, test, random), and whether `keep` draws it; two (n,)."""
     hashes = load_array(ingested, "user_hashes")[samples["user"] + first_user]
     if "part" in events:
         share = config.valid_share / (config.train_share + config.valid_share)
@@ -218,11 +224,10 @@ def _periods(
         period = np.searchsorted(np.asarray(facts.cuts), samples["time"], side="right").astype(np.int8)
     start = samples["time"] // UNIT_SECONDS[config.time_unit]
     chance = uniform(config.seed, KEEP_SALT, hashes, start)
-    kept = np.asarray([config.keep.train, config.keep.valid, config.keep.test])[period]
-    period[chance >= kept] = -1
+    drawn = chance < np.asarray([config.keep.train, config.keep.valid, config.keep.test])[period]
     if "random" in events:
-        period[(period >= 0) & events["random"][source]] = len(SPLITS)
-    return period
+        period[events["random"][source]] = len(SPLITS)
+    return period, drawn
 
 
 def _leaks(samples: Array, times: Array, offsets: Array, unit: int) -> dict[str, int]:

@@ -15,6 +15,7 @@ from hisac_lab.events.records import Prepared
 
 SPLITS = ("train", "valid", "test")
 HISTORY_FEEDBACK = "history_feedback"
+REST = "rest"  # exposures that are no samples: `rest_SPLIT`, in the form and order of samples
 RANDOM = "random"  # the split of exposures by a random policy: never trained on
 SAMPLE = np.dtype(
     [("time", "<i8"), ("end", "<i8"), ("user", "<i4"), ("item", "<i4"), ("request", "<i4"), ("label", "i1")]

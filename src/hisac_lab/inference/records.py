@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -43,6 +43,7 @@ class Trained(Output):
         settings: Its settings, after the sweep.
         valid_auc: Best AUC on the validation period.
         features_left_out: Context features that it asks for and the data cannot give.
+        labels: Which it learned from (`train.labels`).
     """
 
     name: str
@@ -52,6 +53,7 @@ class Trained(Output):
     steps: int
     valid_auc: float
     features_left_out: tuple[str, ...] = ()
+    labels: Literal["own", "shuffled"] = "own"
 
 
 class Point(Record):

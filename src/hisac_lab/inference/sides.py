@@ -146,14 +146,14 @@ class CandidateContext(Side):
             UserError: They are not there, or prepared with other settings than those it learned with.
         """
         columns, facts = model.context_columns, store.manifest.context
-        if not columns.item_names:
+        if not columns.series:
             return cls(columns, {})
         wanted = columns.facts
         if (facts.series, facts.half_lives, facts.unit) != (wanted.series, wanted.half_lives, wanted.unit):
             what = f"has item series of half-lives {list(facts.half_lives)}, the model reads {list(wanted.half_lives)}"
             hint = "train it again, or set prepare.half_lives and time_unit as then"
             raise UserError(store.path, what, hint, "context")
-        return cls(columns, {name: ItemSeries.open(store.path, name, facts.half_lives) for name in facts.series})
+        return cls(columns, {name: ItemSeries.open(store.path, name, facts.half_lives) for name in columns.series})
 
     def counted(self, requests: Requests) -> CandidateContext:
         """The same, counted once for all requests, unless that takes more than `MOST_KEPT` bytes."""
@@ -198,7 +198,7 @@ class StoredInstances(Side):
         assert reads is not None, f"{type(model.long).__name__} names instances and asks for none"
         if path is None:
             raise UserError("model iat", "there are no stored instances", "run the stage instances")
-        store = InstanceStore.open(path)
+        store = InstanceStore.open(path, reads.order)
         if reads.row not in store.vectors:
             raise UserError(path, f"holds no rows {reads.row!r}", "set it to user", "instances.order")
         if reads.dim != store.dim:

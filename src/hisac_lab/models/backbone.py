@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 
 import torch
@@ -81,7 +82,80 @@ class ItemEncoder(nn.Module):
         return vector
 
 
-class Ranker(nn.Module):
+class Ranker(nn.Module, ABC):
+    """What every model is to those who train, evaluate and serve it: histories in, logits of candidates out.
+
+    Args:
+        backbone: The section `backbone`.
+        items: Frozen knowledge of the items.
+        asked: Names of the features that it is to be told.
+
+    Attributes:
+        levels: Of the feedback that it reads; None where it reads none.
+        catalog: How many items there are.
+        asked: Names of the features that it is to be told; it is told those that the data give.
+        user_features: What it is told of user and request.
+        context_columns: What it is told of a candidate beside the item itself, F columns.
+        long: Its long branch; None: it has none.
+        state_bits: Of a number in a state that no gradient passes.
+    """
+
+    state_bits = 32
+
+    def __init__(self, backbone: BackboneConfig, items: ItemSpace, asked: tuple[str, ...]) -> None:
+        super().__init__()
+        self.backbone, self.asked = backbone, asked
+        self.catalog = len(items.semantic)
+        self.levels = items.feedback if backbone.feedback else None
+        self.user_features = UserFeatures(asked, items.context, self.levels)
+        self.context_columns = ContextColumns.of(asked, items.context, self.levels)
+        self.long: LongBranch | None = None
+
+    @abstractmethod
+    def encode(self, history: History) -> UserState:
+        """Once per request: histories to user states; knows no candidate."""
+
+    @abstractmethod
+    def score(self, state: UserState, candidates: Tensor, context: Tensor | None = None) -> Tensor:
+        """Per candidate: (R, C) items, and their context (R, C, F) where the model reads it, to (R, C) logits."""
+
+    @abstractmethod
+    def table_macs(self, slate: int) -> int:
+        """Multiply-adds of a table of items, kept by a server, for a slate of one item, so many times."""
+
+    def forward(self, history: History, candidates: Tensor, context: Tensor | None = None) -> Tensor:
+        """`encode`, then `score`."""
+        return self.score(self.encode(history), candidates, context)
+
+    @property
+    def sides(self) -> frozenset[str]:
+        """Side inputs that the model reads, by the attribute of `History` that holds them."""
+        periods = {"time"} if any(name in PERIODS for name in self.user_features.names) else set()
+        return frozenset(periods) if self.long is None else self.long.sides | periods
+
+    @property
+    def reads(self) -> InstanceQuery | None:
+        """Which stored instances the model reads, where `sides` names them."""
+        return None if self.long is None else self.long.reads
+
+    def agents(self, history: History) -> Agents | None:
+        """What can be counted offline for these histories (see `LongBranch.agents`)."""
+        return None if self.long is None else self.long.agents(history)
+
+    def no_context(self, candidates: Tensor) -> Tensor | None:
+        """Zeros in place of the context of (R, C) candidates, for who counts or measures; None where it reads none."""
+        more = len(self.context_columns.names)
+        return torch.zeros(*candidates.shape, more, device=candidates.device) if more else None
+
+    def standardize(self, contexts: Iterable[Tensor]) -> None:
+        """Looks at contexts of training requests before the first step, where the model is stepped.
+
+        Args:
+            contexts: Of real candidates; (n, F) each.
+        """
+
+
+class Backbone(Ranker):
     """A click model: short branch (target attention on the last events), optional long branch, tower.
 
     Args:
@@ -91,27 +165,17 @@ class Ranker(nn.Module):
         attention: Of the short branch.
 
     Attributes:
-        levels: Of the feedback that it reads; None where it reads none.
-        catalog: How many items there are.
-        asked: Names of the features that it is to be told; it is told those that the data give.
-        user_features: What it is told of user and request.
-        context_columns: What it is told of a candidate beside the item itself, F columns.
-        shift: What is subtracted from them; (F,).
+        shift: What is subtracted from the columns of a candidate's context; (F,).
         scale: What the rest is multiplied by; (F,).
-        state_bits: Of a number in a state that no gradient passes.
     """
 
-    state_bits = 32
     shift: Tensor
     scale: Tensor
 
     def __init__(
         self, backbone: BackboneConfig, items: ItemSpace, long: LongBranch | None, attention: Attention = USUAL
     ) -> None:
-        super().__init__()
-        self.backbone = backbone
-        self.catalog = len(items.semantic)
-        self.asked: tuple[str, ...] = backbone.features
+        super().__init__(backbone, items, backbone.features)
         self.encoder = ItemEncoder(items, backbone.dim, backbone.table_mb)
         if backbone.semantic_std is not None:
             nn.init.normal_(self.encoder.project.weight, std=backbone.semantic_std)
@@ -125,15 +189,12 @@ class Ranker(nn.Module):
         gated = long is not None and long.answers
         self.gate = nn.Parameter(torch.full((backbone.dim,), 0.1)) if gated else None
         extra = self.short.soft_counts + (0 if long is None else long.soft_counts + long.extra_width)
-        self.levels = items.feedback if backbone.feedback else None
-        self.user_features = UserFeatures(backbone.features, items.context, self.levels)
         width = backbone.dim * (5 if gated else 3) + extra + self.user_features.width
         widths = [width, *backbone.tower]
         layers: list[nn.Module] = []
         for before, after in itertools.pairwise(widths):
             layers += [nn.Linear(before, after), nn.ReLU(), nn.Dropout(backbone.dropout)]
         self.tower = nn.Sequential(*layers, nn.Linear(widths[-1], 1))
-        self.context_columns = ContextColumns.of(backbone.features, items.context, self.levels)
         if more := len(self.context_columns.names):
             self.tower[0] = _widened(layers[0], more)
             self.register_buffer("shift", torch.zeros(more))
@@ -144,17 +205,6 @@ class Ranker(nn.Module):
                 self.feedback = Embedding(len(self.levels), backbone.dim)
                 nn.init.normal_(self.feedback.weight, std=0.02)
 
-    @property
-    def sides(self) -> frozenset[str]:
-        """Side inputs that the model reads, by the attribute of `History` that holds them."""
-        periods = {"time"} if any(name in PERIODS for name in self.user_features.names) else set()
-        return frozenset(periods) if self.long is None else self.long.sides | periods
-
-    @property
-    def reads(self) -> InstanceQuery | None:
-        """Which stored instances the model reads, where `sides` names them."""
-        return None if self.long is None else self.long.reads
-
     def table_macs(self, slate: int) -> int:
         """Multiply-adds of the encoder's table of items for a slate of one item, so many times.
 
@@ -162,10 +212,6 @@ class Ranker(nn.Module):
         """
         rows = len(self.encoder.semantic)
         return self.encoder.width * self.backbone.dim * (rows if slate >= rows else 1)
-
-    def agents(self, history: History) -> Agents | None:
-        """What can be counted offline for these histories (see `LongBranch.agents`)."""
-        return None if self.long is None else self.long.agents(history)
 
     def embed(self, items: Tensor, ages: Tensor, feedback: Tensor) -> Tensor:
         """Representation of events, to which unknown feedback adds nothing; three (...) int64 to (..., D)."""
@@ -227,15 +273,6 @@ class Ranker(nn.Module):
         with torch.autocast(features.device.type, enabled=False):
             logits: Tensor = self.tower(features.float()).squeeze(-1)
         return logits
-
-    def forward(self, history: History, candidates: Tensor, context: Tensor | None = None) -> Tensor:
-        """`encode`, then `score`."""
-        return self.score(self.encode(history), candidates, context)
-
-    def no_context(self, candidates: Tensor) -> Tensor | None:
-        """Zeros in place of the context of (R, C) candidates, for who counts or measures; None where it reads none."""
-        more = len(self.context_columns.names)
-        return torch.zeros(*candidates.shape, more, device=candidates.device) if more else None
 
     def standardize(self, contexts: Iterable[Tensor]) -> None:
         """Takes mean and spread of each column from contexts of training requests; a constant one is silent.

@@ -22,7 +22,7 @@ from hisac_lab import models
 from hisac_lab.base import plugins
 from hisac_lab.base.errors import SETTINGS, UserError
 from hisac_lab.config.model import BackboneConfig, ModelConfig, StateConfig
-from hisac_lab.models.backbone import Ranker
+from hisac_lab.models.backbone import Backbone, Ranker
 from hisac_lab.models.contract import CardLine, ItemSpace, Kind, LongBranch
 
 MODULES = sorted(f"{models.__name__}.{module.name}" for module in pkgutil.iter_modules(models.__path__))
@@ -95,7 +95,7 @@ def build(config: ModelConfig, backbone: BackboneConfig, items: ItemSpace, seed:
     torch.manual_seed(seed)
     made = KINDS[config.kind].make(config, backbone, items)
     assert made is None or isinstance(made, LongBranch | Ranker)
-    model = made if isinstance(made, Ranker) else Ranker(backbone, items, made, config.attention)
+    model = made if isinstance(made, Ranker) else Backbone(backbone, items, made, config.attention)
     if isinstance(config, StateConfig):
         model.state_bits = config.state_bits
     return model

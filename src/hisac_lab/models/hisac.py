@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Annotated, ClassVar, Literal
 
 import torch
-from pydantic import Field, model_validator
+from pydantic import Field
 from torch import Tensor, nn
 
 from hisac_lab.base.errors import SETTINGS, UserError
@@ -24,7 +24,8 @@ from hisac_lab.events.feedback import VotesFrom
 from hisac_lab.models.contract import Candidates, Cost, History, ItemSpace, UserState
 from hisac_lab.models.heads import KernelSums, Score
 from hisac_lab.models.hisac_card import CARD
-from hisac_lab.models.path_votes import SHUFFLE, PathVotes, VotesBranch, VotesConfig
+from hisac_lab.models.path_votes import GOLDEN as VOTES
+from hisac_lab.models.path_votes import SHUFFLE, VotesBranch, VotesConfig
 from hisac_lab.models.routing import RoutedBranch
 from hisac_lab.ops.attention import FLOOR
 from hisac_lab.ops.jagged import segment_sum
@@ -90,14 +91,10 @@ class HiSACConfig(ValueConfig):
         False,
         description="also tell the tower the counts around the candidate, weighed by distance, not divided (ours)",
     )
-    path_votes: bool = Field(
-        False, description="also tell the tower the votes of each node on the candidate's own path (ours)"
-    )
-    exposures: bool = Field(
-        False, description="with path_votes: also count, apart, the events known to be negative (ours)"
-    )
     counts: VotesConfig | None = Field(
-        None, description="votes beside the agents, as the kind votes has them: its settings (ours)"
+        None,
+        description="votes of the candidate's own nodes beside the agents: settings of the kind votes (ours); "
+        "{kind: votes} has those of its path",
     )
     ids: Literal["own", "shuffled"] = Field(
         "own", description="shuffled: semantic IDs and routing vectors change places among items (control)"
@@ -121,20 +118,6 @@ class HiSACConfig(ValueConfig):
             return Election((len(book.parents[-1]),), "flat")
         budgets = self.budgets or split_budget(self.agents, book.depth, self.breadth)
         return Election(budgets, self.vote, self.wanted if self.fill else None, self.keep_votes)
-
-    @model_validator(mode="after")
-    def _exposures_fit(self) -> HiSACConfig:
-        if self.exposures and not self.path_votes:
-            raise ValueError("exposures are counted on a candidate's path: set path_votes: true")
-        if self.exposures and self.votes_from == "all":
-            raise ValueError("exposures are counted apart from the votes: set votes_from: positives")
-        return self
-
-    @model_validator(mode="after")
-    def _counted_once(self) -> HiSACConfig:
-        if self.path_votes and self.counts is not None:
-            raise ValueError("path_votes is true beside counts, which have them: set path_votes: false")
-        return self
 
 
 PAPER = HiSACConfig(score="learned", facts=False, fill=False, pruned="dropped", votes_from="positives")
@@ -160,8 +143,6 @@ GOLDEN = HiSACConfig(
     pruned="dropped",
     keep_votes=None,
     sums=False,
-    path_votes=False,
-    exposures=False,
     counts=None,
     state_bits=32,
     vote_half_life=None,
@@ -203,9 +184,9 @@ class HiSACBranch(RoutedBranch):
         "hisac-own-budgets": HiSACConfig(budgets=(2, 1, 2), temperature=0.5, score="learned", half_lives=()),
         "hisac-by-items-before-a-transformer": HiSACConfig(agents=8, route_by="items", reader="transformer"),
         "hisac-by-leaves-fading-by-a-power": HiSACConfig(agents=8, route_by="leaves", decay="power", decay_rate=0.5),
-        "hisac-with-path-votes": PAPER.model_copy(update={"agents": 8, "path_votes": True, "exposures": True}),
+        "hisac-beside-exposures": PAPER.model_copy(update={"agents": 8, "counts": VotesConfig(exposures=True)}),
         "hisac-sums-of-fading-votes": PAPER.model_copy(update={"agents": 8, "sums": True, "vote_half_life": 20.0}),
-        "hisac-soft-counts": HiSACConfig(agents=8, heads=2, soft_counts=True, sums=True, path_votes=True),
+        "hisac-soft-counts": HiSACConfig(agents=8, heads=2, soft_counts=True, sums=True, counts=VotesConfig()),
         "hisac-beside-counts": HiSACConfig(agents=8, counts=VotesConfig(half_lives=(7.0,), into="tower")),
         "hisac-beside-gated-counts": HiSACConfig(agents=8, counts=VotesConfig(books=("flat_6",)), sums=True),
         "hisac-shuffled": HiSACConfig(agents=8, ids="shuffled", decay="none"),
@@ -213,7 +194,7 @@ class HiSACBranch(RoutedBranch):
     golden: ClassVar = {
         "hisac": GOLDEN,
         "hisac_by_leaves": GOLDEN.model_copy(update={"decay": "power", "decay_rate": 0.2, "route_by": "leaves"}),
-        "hisac_path_votes": GOLDEN.model_copy(update={"path_votes": True}),
+        "hisac_beside_counts": GOLDEN.model_copy(update={"counts": VOTES}),
         "hisac_by_items_before_a_transformer": GOLDEN.model_copy(update={"reader": "transformer", "route_by": "items"}),
         "hisac_frozen": GOLDEN.model_copy(update={"score": "frozen", "facts": True, "pruned": "routed"}),
         "hisac_both_sums": GOLDEN.model_copy(update={"score": "both", "sums": True, "keep_votes": 0.9}),
@@ -241,7 +222,7 @@ class HiSACBranch(RoutedBranch):
         space = items.shuffled(SHUFFLE) if config.ids == "shuffled" else items
         book = space.codebook.cut(depth)
         self.depth, self.election = depth, config.election(book)
-        if self.election.places > len(book.parents[-1]):
+        if not config.every_leaf and config.wanted > len(book.parents[-1]):
             raise UserError(
                 SETTINGS,
                 f"{config.wanted} agents are more than the {len(book.parents[-1])} leaves at depth {depth}",
@@ -254,14 +235,10 @@ class HiSACBranch(RoutedBranch):
         self.register_buffer("item_square", space.routed.square().sum(dim=1))
         self.register_buffer("leaf_square", torch.from_numpy(book.vectors[-1]).square().sum(dim=1))
         self.register_buffer("item_leaf", torch.from_numpy(book.item_nodes[:, -1].copy()))
-        nodes = torch.from_numpy(book.item_nodes.astype("int64"))
         counts = 1 + len(config.half_lives)
         self.asks_distance = config.sums or config.score != "learned"
         self.told = nn.Linear(counts + 1, backbone.dim) if config.facts else None
         self.sums = KernelSums(backbone.dim, config.heads, counts) if config.sums else None
-        self.path = None
-        if config.path_votes:
-            self.path = PathVotes(nodes, backbone.dim, first_voting=self.first_voting, exposures=config.exposures)
         self.counts = VotesBranch(config.counts, backbone, items) if config.counts else None
         if self.counts is not None:
             self.extra_width, self.standardizes = self.counts.extra_width, self.counts.standardizes
@@ -285,7 +262,7 @@ class HiSACBranch(RoutedBranch):
     def encode(self, history: History, events: Tensor) -> dict[str, Tensor]:
         """Request-level compression (see `CompressedBranch.encode`), and what else candidates will ask for.
 
-        Where asked for: the agents' leaves, (R, K) int64; their counts, (R, K, N); the votes of all nodes.
+        Where asked for: the agents' leaves, (R, K) int64; their counts, (R, K, N); the votes of the nodes.
         """
         agents = self.agents(history) if history.agents is None else history.agents
         assert agents.facts is not None or (self.told is None and self.sums is None), (
@@ -298,8 +275,6 @@ class HiSACBranch(RoutedBranch):
             state["values"] = state["values"] + self.told(agents.facts.log1p())
         if self.sums is not None and agents.facts is not None:
             state["counts"] = agents.facts[..., :-1]
-        if self.path is not None:
-            state |= self.path.encode(history)
         return state if self.counts is None else state | self.counts.encode(history, events)
 
     def attend(self, state: UserState, candidates: Candidates) -> Tensor:
@@ -309,8 +284,6 @@ class HiSACBranch(RoutedBranch):
         beside = (0, self.soft_counts)
         if self.sums is not None and gaps is not None:
             out = out + nn.functional.pad(self.sums(gaps, state["counts"]), beside).to(out.dtype)
-        if self.path is not None:
-            out = out + nn.functional.pad(self.path.attend(state.tensors, candidates.items), beside).to(out.dtype)
         if self.counts is not None and self.counts.answers:
             out = out + nn.functional.pad(self.counts.attend(state, candidates), beside).to(out.dtype)
         return out
@@ -339,8 +312,6 @@ class HiSACBranch(RoutedBranch):
             counts = self.sums.out.in_features
             state += 4 * agents * counts // self.reader.heads
             candidate += agents * counts + self.sums.out.weight.numel()
-        if self.path is not None:
-            state, candidate = state + self.path.state_bytes(history), candidate + self.path.out.weight.numel()
         if self.counts is not None:
             beside = self.counts.cost(history)
             state, candidate = state + beside.state_bytes, candidate + beside.candidate

@@ -209,15 +209,9 @@ CARD = (
         "docs/papers/hisac.md#additions-of-ours",
         "test_attention_over_agents_is_attention_over_behaviors_with_their_keys",
     ),
-    CardLine(
-        "the votes of each node on the candidate's own path reach the tower (switch `path_votes`, off by default)",
-        "inferred",
-        "docs/papers/hisac.md#additions-of-ours",
-        "test_a_candidate_is_told_the_votes_of_its_own_path",
-    ),
     SOFT_COUNTS,
     CardLine(
-        "the counts of the kind votes stand beside the agents (setting `counts`, none by default)",
+        "the votes of the candidate's own nodes stand beside the agents, as the kind votes has them (setting `counts`)",
         "inferred",
         "docs/papers/hisac.md#additions-of-ours",
         "test_counts_beside_the_agents_are_those_of_votes_alone",

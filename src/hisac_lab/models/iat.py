@@ -40,6 +40,10 @@ class IATConfig(ModelConfig):
     instances: Literal["own", "shuffled"] = Field(
         "own", description="shuffled: vectors change places among all stored instances (control)"
     )
+    order: Literal["temporal", "user"] | None = Field(
+        None,
+        description="which store it reads; null: the one there is, that of user order where there are both",
+    )
     labels: bool = Field(True, description="tokens know the label where it had arrived; false: an ablation")
     dim: int = Field(64, ge=1, description="width of a stored instance: instances.dim")
     window: int = Field(256, ge=1, description="instances it reads, the newest")
@@ -59,7 +63,15 @@ class IATBranch(LongBranch):
     }
     golden: ClassVar = {
         "iat": IATConfig(
-            tokens="instances", stored="before", instances="own", labels=True, dim=16, window=8, layers=2, heads=4
+            tokens="instances",
+            stored="before",
+            instances="own",
+            order=None,
+            labels=True,
+            dim=16,
+            window=8,
+            layers=2,
+            heads=4,
         ),
     }
     card = (
@@ -130,6 +142,12 @@ class IATBranch(LongBranch):
             "test_stored_instances_get_no_gradient",
         ),
         CardLine(
+            "temporal and user order side by side: two stores, and the model names its own (switch `order`)",
+            "stated",
+            "docs/papers/iat.md#compression-in-temporal-order",
+            "test_each_model_reads_the_store_it_names",
+        ),
+        CardLine(
             "control: vectors change places among instances (switch `instances`)",
             "inferred",
             "docs/papers/iat.md#controls",
@@ -151,7 +169,8 @@ class IATBranch(LongBranch):
     def __init__(self, config: IATConfig, backbone: BackboneConfig, items: ItemSpace) -> None:
         super().__init__()
         self.config = config
-        self.reads = InstanceQuery(config.window, config.dim, config.stored, config.instances == "shuffled")
+        shuffled = config.instances == "shuffled"
+        self.reads = InstanceQuery(config.window, config.dim, config.stored, shuffled, config.order)
         dim = config.dim
         handmade = config.tokens == "handmade"
         self.items = ItemEncoder(items, dim) if handmade else None

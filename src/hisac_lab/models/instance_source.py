@@ -6,6 +6,7 @@ Instance-as-token compression: Li et al., 2026, arXiv 2604.08933; sources and di
 from __future__ import annotations
 
 import itertools
+from collections.abc import Mapping
 from typing import ClassVar, Literal
 
 import torch
@@ -14,9 +15,10 @@ from torch import Tensor, nn
 
 from hisac_lab.config.model import BackboneConfig, InstancesConfig, ModelConfig, SourceConfig
 from hisac_lab.events.instances import InstanceQuery
-from hisac_lab.models.backbone import Ranker
+from hisac_lab.models.backbone import Backbone
 from hisac_lab.models.contract import CardLine, History, ItemSpace, Kind, UserState
 from hisac_lab.models.instances import Instances
+from hisac_lab.models.logged import LoggedColumns
 from hisac_lab.models.stack import Stack
 
 
@@ -30,17 +32,26 @@ class IATSourceConfig(SourceConfig, ModelConfig):
     order: Literal["temporal", "user"] = Field(
         "user", description="temporal: each instance alone; user: a transformer reads the user's earlier instances"
     )
+    logged: dict[str, int] = Field(
+        {}, description="logged columns of an exposure that it reads: how many codes each has, 0 for a number"
+    )
 
     @classmethod
-    def of(cls, config: InstancesConfig) -> IATSourceConfig:
-        """The compressor of a store; its `order` is not none."""
-        return cls.model_validate({name: getattr(config, name) for name in SourceConfig.model_fields})
+    def of(cls, config: InstancesConfig, logged: Mapping[str, int]) -> IATSourceConfig:
+        """The compressor of a store of one order.
+
+        Args:
+            config: The section `instances`, its order temporal or user.
+            logged: The columns it reads.
+        """
+        named = {name: getattr(config, name) for name in SourceConfig.model_fields}
+        return cls.model_validate(named | {"logged": dict(logged)})
 
 
-GOLDEN = IATSourceConfig(order="temporal", dim=16, decoder=(16,), window=8, layers=2, heads=4)
+GOLDEN = IATSourceConfig(order="temporal", dim=16, decoder=(16,), window=8, layers=2, heads=4, logged={})
 
 
-class InstanceSource(Ranker, Kind):
+class InstanceSource(Backbone, Kind):
     """Stage one: a ranker whose last hidden layer passes through a vector of width E, the instance.
 
     Order "temporal" reads the logit off each instance alone. Order "user" lets a transformer read the user's earlier
@@ -139,14 +150,33 @@ class InstanceSource(Ranker, Kind):
             "docs/papers/iat.md#compression-in-user-order",
         ),
         CardLine(
-            "an instance per logged sample; the store has the samples that `prepare.keep` draws",
-            "left out",
+            "an instance per logged sample: with `prepare.exposures: all` those too that are no samples here",
+            "stated",
+            "docs/papers/iat.md#instances",
+            "test_a_store_holds_every_logged_exposure",
+        ),
+        CardLine(
+            "the source reads what the log alone has of an exposure: position, propensity, hashed columns",
+            "inferred",
             "docs/papers/iat.md#where-our-reconstruction-differs",
+            "test_an_instance_knows_what_the_log_says_of_its_own_exposure_alone",
+        ),
+        CardLine(
+            "vectors of a chunk are in the basis of its own weights; how far it drifts is in the manifest",
+            "inferred",
+            "docs/papers/iat.md#where-our-reconstruction-differs",
+            "test_what_is_explained_is_a_share_of_the_variance",
+        ),
+        CardLine(
+            "switch `instances.basis`: each chunk turned toward the last weights by one rotation (ours)",
+            "inferred",
+            "docs/papers/iat.md#where-our-reconstruction-differs",
+            "test_a_chunk_is_turned_as_a_whole_toward_the_last_weights",
         ),
     )
 
     @classmethod
-    def make(cls, config: ModelConfig, backbone: BackboneConfig, items: ItemSpace) -> Ranker:
+    def make(cls, config: ModelConfig, backbone: BackboneConfig, items: ItemSpace) -> Backbone:
         """A whole ranker: it brings a tower of its own."""
         assert isinstance(config, IATSourceConfig)
         return cls(config, backbone, items)
@@ -161,6 +191,10 @@ class InstanceSource(Ranker, Kind):
         for before, after in itertools.pairwise(widths):
             layers += [nn.Linear(before, after), nn.GELU()]
         self.decode = nn.Sequential(*layers, nn.Linear(widths[-1], 1))
+        self.logged: LoggedColumns | None = None
+        if config.logged:
+            with torch.random.fork_rng([]):  # all other weights start as in a source that reads no columns
+                self.logged = LoggedColumns(config.logged, backbone.tower[0])
         wanted = config.order == "user"
         self.reader = Stack(config.dim, config.heads, config.layers, config.window) if wanted else None
 
@@ -189,10 +223,22 @@ class InstanceSource(Ranker, Kind):
         kept = self.reader.tokens(past.vectors.detach(), bias)[1]
         return UserState(tensors | {"kept": kept, "bias": self.reader.bias(past.ages[:, None], past.mask[:, None])})
 
-    def instance(self, state: UserState, candidates: Tensor, context: Tensor | None = None) -> Tensor:
-        """What is stored of each candidate if it is served: (R, C) items to (R, C, E), each number within -1..1."""
-        hidden = self.squeeze(self.tower(self.features(state, candidates, context)))
-        return torch.tanh(nn.functional.layer_norm(hidden, hidden.shape[-1:]))
+    def instance(
+        self, state: UserState, candidates: Tensor, context: Tensor | None = None, logged: Tensor | None = None
+    ) -> Tensor:
+        """What is stored of each candidate if it is served: (R, C) items to (R, C, E), each number within -1..1.
+
+        Args:
+            state: Of R requests.
+            candidates: (R, C) items.
+            context: Of the candidates, where the model reads it; (R, C, F).
+            logged: Columns of the exposures; (R, C, G). None: not known, which adds nothing.
+        """
+        hidden = self.tower[0](self.features(state, candidates, context))
+        if self.logged is not None and logged is not None:
+            hidden = hidden + self.logged(logged)
+        narrow = self.squeeze(self.tower[1:](hidden))
+        return torch.tanh(nn.functional.layer_norm(narrow, narrow.shape[-1:]))
 
     def after(self, state: UserState, instances: Tensor) -> Tensor:
         """The row after the transformer, which a control stores instead; (R, C, E). In temporal order, the same row."""
@@ -239,6 +285,7 @@ class InstanceSource(Ranker, Kind):
         past: Instances | None = None,
         unit: int = 1,
         context: Tensor | None = None,
+        logged: Tensor | None = None,
     ) -> Tensor:
         """Logits of a batch that holds whole users, every instance of the batch with a gradient (user order).
 
@@ -252,11 +299,12 @@ class InstanceSource(Ranker, Kind):
                 reaches them.
             unit: Seconds of a time unit.
             context: Of the candidates, where the model reads it; (R, C, F).
+            logged: Columns of the exposures; (R, C, G).
 
         Returns:
             (R, C); zeros at candidates that are not real.
         """
-        rows = self.instance(super().encode(history), candidates, context)[mask]  # (N, E)
+        rows = self.instance(super().encode(history), candidates, context, logged)[mask]  # (N, E)
         request = torch.arange(len(mask), device=mask.device)[:, None].expand_as(mask)[mask]
         user, time = torch.unique(users[request], return_inverse=True)[1], times[request]
         order = torch.argsort(time, stable=True)

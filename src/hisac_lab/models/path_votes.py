@@ -2,7 +2,7 @@
 
 Hierarchical voting (docs/papers/hisac.md#hierarchical-voting) counts a user's behaviors at every node of the codebook
 to choose the agents. The counts themselves say much about a candidate: this hands them to the tower. Not of
-the paper: a switch of HiSAC, off by default, and a model by itself, the control that asks what else is needed. The
+the paper: a setting of HiSAC, none by default, and a model by itself, the control that asks what else is needed. The
 model also counts in time, and at the nodes of flat codebooks (docs/papers/baselines.md#votes).
 """
 

@@ -12,15 +12,13 @@ from typing import Annotated, Literal
 import numpy as np
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
 from hisac_lab.base.errors import SETTINGS, UserError
 from hisac_lab.config.base import HalfLife
 from hisac_lab.config.model import BackboneConfig, ModelConfig
-from hisac_lab.events.context import ContextColumns
 from hisac_lab.models.backbone import Ranker
 from hisac_lab.models.contract import History, ItemSpace, Labeled, UserState
-from hisac_lab.models.features import UserFeatures
 from hisac_lab.models.path_votes import RESIDUAL, VoteCounts
 
 USER = ("length", "recency", "pace", "rate", "day", "week")
@@ -76,13 +74,7 @@ class TabularRanker(Ranker):
     """
 
     def __init__(self, config: TabularConfig, backbone: BackboneConfig, items: ItemSpace) -> None:
-        nn.Module.__init__(self)
-        self.backbone, self.long, self.gate, self.feedback = backbone, None, None, None
-        self.levels = items.feedback if backbone.feedback else None
-        self.catalog = len(items.semantic)
-        self.asked = tuple(name for name in config.reads if name in USER + ITEM + BOTH)
-        self.user_features = UserFeatures(self.asked, items.context, self.levels)
-        self.context_columns = ContextColumns.of(self.asked, items.context, self.levels)
+        super().__init__(backbone, items, tuple(name for name in config.reads if name in USER + ITEM + BOTH))
         partitions = _partitions(config.reads, items)
         first_voting, apart = (0, False) if self.levels is None else (self.levels.positive, config.exposures)
         self.counts: VoteCounts | None = None

@@ -11,16 +11,20 @@ from dataclasses import asdict
 from pathlib import Path
 
 from hisac_lab.abtest.records import ABTested, ABTests
-from hisac_lab.base.artifacts import digest_of, sha256_tree
+from hisac_lab.base.artifacts import digest_of, sha256_file, sha256_tree
 from hisac_lab.base.stages import JUDGES, STAGES, Artifacts
 from hisac_lab.config.model import ExperimentConfig
-from hisac_lab.evaluation.records import Evaluated, Scores
+from hisac_lab.evaluation.records import Evaluated, ModelScores, Pair, Scores
 from hisac_lab.events.store import EventStore
 from hisac_lab.inference.bundle import MODEL, WEIGHTS, load_model
 from hisac_lab.inference.records import CARD, Claim
 from hisac_lab.models.catalog import fidelity_card
+from hisac_lab.ops.choice import highest
 from hisac_lab.registry.context import save_snapshots
-from hisac_lab.registry.records import ABEvidence, Evidence, Registered, VocabularyFile
+from hisac_lab.registry.records import ABEvidence, Comparison, Evidence, Registered, VocabularyFile
+
+MODEL_FILES = (WEIGHTS, MODEL)
+"""What makes a bundle the model that it is."""
 
 
 def build_bundles(experiment: ExperimentConfig, artifacts: Artifacts, *, out: Path) -> None:
@@ -38,13 +42,14 @@ def build_bundles(experiment: ExperimentConfig, artifacts: Artifacts, *, out: Pa
     scores, evaluated = Scores.open(artifacts.evaluate), Evaluated.open(artifacts.evaluate)
     tests, tested = ABTests.open(artifacts.abtest), ABTested.open(artifacts.abtest)
     vocabulary = VocabularyFile(items=store.item_table["item"].tolist(), history_limit=store.limit)
+    runs = {name: artifacts.run(name, scores.models[name].best_seed) for name in experiment.models}
+    weights = {name: weights_of(run) for name, run in runs.items()}
     digests = {}
-    for name in experiment.models:
+    for name, run in runs.items():
         folder = out / name
         folder.mkdir()
         scored = scores.models[name]
-        run = artifacts.run(name, scored.best_seed)
-        for file in (WEIGHTS, MODEL):
+        for file in MODEL_FILES:
             shutil.copyfile(run / file, folder / file)
         vocabulary.save(folder)
         model, config = load_model(run, codebook=artifacts.codebook, instances=artifacts.instances)
@@ -53,12 +58,18 @@ def build_bundles(experiment: ExperimentConfig, artifacts: Artifacts, *, out: Pa
         Evidence(
             model=name,
             seed=scored.best_seed,
+            seeds=sorted(scored.seeds),
+            weights=weights[name],
             fingerprint=evaluated.fingerprint,
             negatives=evaluated.negatives,
+            valid_auc=_valid_auc(scored),
+            side=scored.control,
             metrics={metric: entry for metric, entry in scored.metrics.items() if entry is not None},
             calibration_error=scored.served.calibration.error,
             cost=scored.cost,
             parameters=scored.parameters,
+            baseline=_baseline(name, scores, tests.control),
+            comparisons=_comparisons(name, scores.pairs, weights),
             abtest=_ab_evidence(name, tests, tested),
         ).save(folder)
         digests[name] = sha256_tree(folder)
@@ -66,18 +77,58 @@ def build_bundles(experiment: ExperimentConfig, artifacts: Artifacts, *, out: Pa
     Registered(models=digests, stages=stages, pipeline=digest_of(stages)).save(out)
 
 
+def weights_of(folder: Path) -> str:
+    """Digest of the weights and settings in a training run's output, or in a bundle."""
+    return digest_of({file: sha256_file(folder / file) for file in MODEL_FILES})
+
+
+def _valid_auc(scored: ModelScores) -> float:
+    """Mean over the seeds."""
+    return round(sum(seed.valid_auc for _, seed in sorted(scored.seeds.items())) / len(scored.seeds), 6)
+
+
+def _baseline(name: str, scores: Scores, control: str) -> str | None:
+    """The best model on the board, by validation AUC, that reads the item alone; else the A/B test's control."""
+    aucs = {other: _valid_auc(scored) for other, scored in scores.models.items() if scored.control == "item"}
+    baseline = highest(aucs, aucs.__getitem__, str) if aucs else control
+    return None if baseline == name else baseline
+
+
+def _comparisons(name: str, pairs: list[Pair], weights: dict[str, str]) -> dict[str, Comparison]:
+    """The pairs of a model, each as this one less the other."""
+    found = {}
+    for pair in pairs:
+        low, high = pair.interval
+        if pair.one == name and pair.other in weights:
+            other, difference, interval = pair.other, pair.difference, (low, high)
+        elif pair.other == name and pair.one in weights:
+            other, difference, interval = pair.one, -pair.difference, (-high, -low)
+        else:
+            continue
+        found[other] = Comparison(difference=difference, interval=interval, p=pair.p, weights=weights[other])
+    return found
+
+
+VERDICTS = {"won": "better", "lost": "worse"}
+CHANCE = 0.001
+"""Below this p-value, sizes of arms and a difference of the control to itself are no chance."""
+
+
 def _ab_evidence(name: str, tests: ABTests, tested: ABTested) -> ABEvidence | None:
-    """The test of a model; None for the control."""
+    """The test of a model; None for the control. All that the registry reads of `abtest` passes here."""
     test = tests.tests.get(name)
     if test is None:
         return None
     return ABEvidence(
+        kind="fitted",
+        verdict=VERDICTS.get(test.verdict, test.verdict),
+        reason="",
         control=tests.control,
+        lift=test.lift_cuped,
+        sample_ratio_holds=test.sample_ratio_p >= CHANCE,
+        aa_holds=tests.aa.lift_cuped.p_value >= CHANCE,
         fingerprint=tested.fingerprint,
         test_fingerprint=tested.test_fingerprint,
-        lift=test.lift_cuped,
-        sample_ratio_p=test.sample_ratio_p,
-        verdict=test.verdict,
     )
 
 

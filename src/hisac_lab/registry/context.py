@@ -16,7 +16,7 @@ def save_snapshots(bundle: Path, model: Ranker, store: EventStore) -> None:
         UserError: The store has none.
     """
     columns = model.context_columns
-    for name in columns.facts.series if columns.item_names else ():
+    for name in columns.series:
         ItemSeries.open(store.path, name, columns.facts.half_lives).snapshot().save(bundle, name)
 
 
@@ -27,5 +27,4 @@ def snapshots(bundle: Path, model: Ranker) -> dict[str, Snapshot]:
         UserError: A file is missing.
     """
     columns = model.context_columns
-    names = columns.facts.series if columns.item_names else ()
-    return {name: Snapshot.open(bundle, name, columns.facts.half_lives) for name in names}
+    return {name: Snapshot.open(bundle, name, columns.facts.half_lives) for name in columns.series}

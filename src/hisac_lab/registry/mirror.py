@@ -148,7 +148,7 @@ class Mirror:
         }
         self.client.log_table(top, table, "leaderboard.json")
         for name, digest in self.bundles.models.items():
-            versions.register(name, self.artifacts.bundle(name), digest, owners[name])
+            versions.register(self.artifacts.bundle(name), digest, owners[name])
         self.client.set_tag(top, COMPLETE, "true")
         return top
 

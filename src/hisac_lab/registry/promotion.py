@@ -1,16 +1,21 @@
-"""Promotion and rollback: the ledger decides, the aliases follow."""
+"""Promotion and rollback of the product: the ledger decides, the aliases follow."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+
+from mlflow.entities.model_registry import ModelVersion
 
 from hisac_lab.base.errors import UserError
 from hisac_lab.base.progress import say
 from hisac_lab.config.promotion import PromotionConfig
-from hisac_lab.registry.gates import Gate, check_gates
+from hisac_lab.ops.choice import highest
+from hisac_lab.registry.gates import Gate, check_gates, rival_of
 from hisac_lab.registry.ledger import Ledger
-from hisac_lab.registry.versions import BUNDLE, CHALLENGER, CHAMPION, ModelVersions
+from hisac_lab.registry.records import Evidence
+from hisac_lab.registry.versions import BUNDLE, CHALLENGER, CHAMPION, MODEL, ModelVersions
 
 
 @dataclass(frozen=True)
@@ -18,7 +23,7 @@ class Listed:
     """One version for `hisac-lab models`.
 
     Attributes:
-        model: Name of the registered model.
+        model: The model of the board that it is.
         version: Its number.
         aliases: Aliases that point at it.
         tags: Evidence in short.
@@ -30,8 +35,30 @@ class Listed:
     tags: dict[str, str]
 
 
+@dataclass(frozen=True)
+class Decision:
+    """What became of a promotion that was asked for.
+
+    Attributes:
+        model: The model of the board that the version is.
+        version: Its number.
+        gates: What each gate said.
+        promoted: Whether it is champion now.
+    """
+
+    model: str
+    version: str
+    gates: list[Gate]
+    promoted: bool
+
+    @property
+    def failed(self) -> list[str]:
+        """Names of the gates that did not hold."""
+        return [gate.name for gate in self.gates if not gate.holds]
+
+
 class Promoter:
-    """Moves `champion`, and only when the gates hold.
+    """Moves `champion`, and only when the gates hold or a reason is given.
 
     Args:
         versions: The registry.
@@ -41,106 +68,160 @@ class Promoter:
     def __init__(self, versions: ModelVersions, ledger: Ledger) -> None:
         self.versions, self.ledger = versions, ledger
 
-    def promote(self, model: str, version: str | None, config: PromotionConfig) -> tuple[str, list[Gate]]:
-        """Promotes a version, the challenger by default.
+    def promote(
+        self, model: str | None, version: str | None, config: PromotionConfig, forced: str | None = None
+    ) -> Decision:
+        """Promotes a version by its number, else the newest of a model, else the challenger.
+
+        Args:
+            model: A model of the board.
+            version: Number of a version.
+            config: The section `promotion`.
+            forced: Why it is promoted whatever the gates say; ledger and version keep it. Damage is never promoted.
 
         Returns:
             The version and what the gates said; when one did not hold, only the ledger has changed.
 
         Raises:
-            UserError: There is no such version, it is champion already, or this ledger does not hold the line that
-                set the present champion.
+            UserError: There is no such version, it is champion already, it is damaged, or this ledger does not hold
+                the line that set the present champion.
         """
         with self.ledger.locked():
-            self._follow(model)
+            self._follow()
             chosen = self.versions.pick(model, version)
-            present = self.versions.alias(model, CHAMPION)
+            present = self.versions.alias(CHAMPION)
+            name = f"{chosen.tags[MODEL]} version {chosen.version}"
             if present is not None and present.version == chosen.version:
-                raise UserError("registry", f"{model} version {chosen.version} is champion already", "nothing to do")
+                raise UserError("registry", f"{name} is champion already", "nothing to do")
+            evidence = self.versions.evidence(chosen)
             champion = None if present is None else self.versions.evidence(present)
-            gates = check_gates(self.versions.evidence(chosen), champion, config)
+            intact = Gate("bundle", True, "its files and its code are those that were registered")
+            gates = [*check_gates(evidence, champion, config), intact]
             passed = all(gate.holds for gate in gates)
+            overruled = {} if passed or forced is None else {"forced": forced}
             entry = self.ledger.append(
-                action="promote" if passed else "refuse",
-                model=model,
-                version=str(chosen.version),
-                bundle=chosen.tags[BUNDLE],
-                previous=None if present is None else str(present.version),
+                action="promote" if passed or overruled else "refuse",
+                **self._facts(chosen, present),
+                evidence=_evidence(evidence, champion),
                 gates=[gate._asdict() for gate in gates],
+                **overruled,
             )
-            if passed:
-                self.versions.set_champion(model, chosen, entry["hash"])
-            return str(chosen.version), gates
+            if passed or overruled:
+                self.versions.set_champion(chosen, entry["hash"])
+            if overruled:
+                self.versions.mark_forced(chosen, overruled["forced"])
+            return Decision(chosen.tags[MODEL], str(chosen.version), gates, passed or bool(overruled))
 
-    def rollback(self, model: str) -> tuple[str, str | None]:
+    def rollback(self) -> tuple[str, str | None]:
         """Restores the champion before the present one.
 
         Returns:
             The version that was champion, and the one that is again (None: there was none before).
 
         Raises:
-            UserError: The model has no champion, the bundle before it is not in the registry, or this ledger does not
-                hold the line that set the present champion.
+            UserError: There is no champion, the bundle before it is damaged or not in the registry, or this ledger
+                does not hold the line that set the present champion.
         """
+        product = self.versions.product
         with self.ledger.locked():
-            self.versions.check(model)
-            stack = self.ledger.champions(model)
+            stack = self.ledger.champions(product)
             if not stack:
-                raise UserError(self.ledger.path, f"{model} has no champion", "nothing to roll back")
-            self._follow(model)
-            present = self._version(model, stack[-1])
-            before = self._version(model, stack[-2]) if len(stack) > 1 else None
-            entry = self.ledger.append(
-                action="rollback",
-                model=model,
-                version=str(present.version),
-                bundle=stack[-1],
-                previous=None if before is None else str(before.version),
-            )
-            self.versions.set_champion(model, before, entry["hash"])
+                raise UserError(self.ledger.path, f"{product} has no champion", "nothing to roll back")
+            self._follow()
+            present = self._version(stack[-1])
+            before = self._version(stack[-2]) if len(stack) > 1 else None
+            if before is not None:
+                self.versions.evidence(before)
+            entry = self.ledger.append(action="rollback", **self._facts(present, before))
+            self.versions.set_champion(before, entry["hash"])
             return str(present.version), None if before is None else str(before.version)
 
-    def restore_aliases(self) -> None:
-        """Makes the aliases say what the ledger says, where it decided and the bundles are at hand.
+    def _facts(self, version: ModelVersion, previous: ModelVersion | None) -> dict[str, Any]:
+        """What every line of the ledger says of the version that it is about."""
+        return {
+            "product": self.versions.product,
+            "model": version.tags[MODEL],
+            "version": str(version.version),
+            "bundle": version.tags[BUNDLE],
+            "previous": None if previous is None else str(previous.version),
+        }
 
-        An alias that a line set which this ledger does not hold, as when another clone promoted, is left and told.
+    def restore_alias(self) -> None:
+        """Makes the alias say what the ledger says, where it decided and the bundle is at hand.
+
+        An alias that a line set which this ledger does not hold, as when another clone promoted, is left and told; so
+        are champions from before there was a product, while it has none.
         """
-        for model in self.versions.names():
-            try:
-                self._follow(model)
-            except UserError as error:
-                if error.where != str(self.ledger.path) or error.field != model:
-                    raise
-                say(f"{error}")
+        product = self.versions.product
+        try:
+            self._follow()
+        except UserError as error:
+            if error.where != str(self.ledger.path) or error.field != product:
+                raise
+            say(f"{error}")
+        former = self.ledger.former()
+        if former and not self.ledger.decisions(product):
+            names = ", ".join(former)
+            say(f"champions of single models ({names}) stay as they were; {product} begins without one")
 
-    def _follow(self, model: str) -> None:
-        """Makes one model's alias say what the ledger says."""
-        self.versions.check(model)
-        decision = self.versions.decision(model)
+    def challenge(self, judged: Mapping[str, Evidence]) -> None:
+        """Points `challenger` at the model with the best validation AUC that is no control and not the champion.
+
+        Args:
+            judged: The evidence of the present bundles, by digest; all are registered.
+        """
+        champion = self.versions.alias(CHAMPION)
+        taken = None if champion is None else champion.tags[BUNDLE]
+        aucs = {
+            digest: evidence.valid_auc
+            for digest, evidence in judged.items()
+            if evidence.may_challenge and digest != taken
+        }
+        best = highest(aucs, aucs.__getitem__, lambda digest: judged[digest].model) if aucs else None
+        self.versions.set_challenger(None if best is None else self.versions.by_digest(best))
+
+    def _follow(self) -> None:
+        """Makes the alias say what the ledger says."""
+        self.versions.claim()
+        product, decision = self.versions.product, self.versions.decision()
         if decision is not None and all(entry["hash"] != decision for entry in self.ledger.entries()):
             what = f"does not hold the line {decision[:12]} that set the champion in MLflow"
-            raise UserError(self.ledger.path, what, "pull the ledger from the clone that wrote it", model)
-        decisions, stack = self.ledger.decisions(model), self.ledger.champions(model)
-        wanted = self.versions.by_digest(model, stack[-1]) if stack else None
-        if decisions and (wanted is not None or not stack):
-            self.versions.set_champion(model, wanted, decisions[-1]["hash"])
+            raise UserError(self.ledger.path, what, "pull the ledger from the clone that wrote it", product)
+        decisions, stack = self.ledger.decisions(product), self.ledger.champions(product)
+        wanted = self.versions.by_digest(stack[-1]) if stack else None
+        if decisions and (wanted is not None or (not stack and self.versions.all())):
+            self.versions.set_champion(wanted, decisions[-1]["hash"])
 
     def list(self) -> list[Listed]:
         """All versions with aliases and evidence."""
+        held = {alias: self.versions.alias(alias) for alias in (CHAMPION, CHALLENGER)}
         listed = []
-        for model in self.versions.names():
-            held = {alias: self.versions.alias(model, alias) for alias in (CHAMPION, CHALLENGER)}
-            for version in self.versions.all(model):
-                aliases = tuple(a for a, at in held.items() if at is not None and at.version == version.version)
-                listed.append(Listed(model, str(version.version), aliases, dict(version.tags)))
+        for version in self.versions.all():
+            aliases = tuple(alias for alias, at in held.items() if at is not None and at.version == version.version)
+            listed.append(Listed(version.tags[MODEL], str(version.version), aliases, dict(version.tags)))
         return listed
 
-    def _version(self, model: str, digest: str) -> Any:
-        version = self.versions.by_digest(model, digest)
+    def _version(self, digest: str) -> ModelVersion:
+        version = self.versions.by_digest(digest)
         if version is None:
             raise UserError(
                 "registry",
-                f"{model} {digest[:12]} is not in it",
+                f"{self.versions.product} {digest[:12]} is not in it",
                 "check out the commit that made it, `dvc checkout`, then `hisac-lab sync`",
             )
         return version
+
+
+def _evidence(evidence: Evidence, champion: Evidence | None) -> dict[str, Any]:
+    """What the ledger keeps of the evidence: how good, over which seeds, against whom, in which test."""
+    auc, rival = evidence.metrics["auc"], rival_of(evidence, champion)
+    return {
+        "fingerprint": evidence.fingerprint,
+        "seeds": evidence.seeds,
+        "auc": auc.value,
+        "interval": list(auc.interval),
+        "seed_spread": auc.seed_spread,
+        "against": rival.name,
+        "comparison": None if rival.comparison is None else rival.comparison.facts(),
+        "abtest": None if evidence.abtest is None else evidence.abtest.facts(),
+    }

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from hisac_lab.abtest.records import Lift
 from hisac_lab.base.records import Output, Record, Stored
-from hisac_lab.evaluation.records import Metric, ServingCost
+from hisac_lab.evaluation.records import Interval, Metric, ServingCost
 
 
 class VocabularyFile(Stored):
@@ -19,30 +19,79 @@ class VocabularyFile(Stored):
 
 
 class ABEvidence(Record):
-    """The A/B test of a model as the treatment; `fingerprint` is that of the evaluation it was planned on."""
+    """The A/B test of a model as the treatment.
 
+    Attributes:
+        kind: Kind of the evidence: fitted, in a world fitted on the log.
+        verdict: better, worse, equivalent, undecided, or NO VERDICT.
+        reason: Why there is no verdict; empty where there is one.
+        lift: Relative lift over the control; None where there is no verdict.
+        sample_ratio_holds: Whether the arms have the sizes that the split asks for.
+        aa_holds: Whether the control against itself differs by chance alone.
+        fingerprint: That of the evaluation it was planned on.
+        test_fingerprint: Digest of it and of the section `abtest`.
+    """
+
+    kind: str
+    verdict: str
+    reason: str
     control: str
+    lift: Lift | None
+    sample_ratio_holds: bool
+    aa_holds: bool
     fingerprint: str
     test_fingerprint: str
-    lift: Lift
-    sample_ratio_p: float
-    verdict: str
+
+
+class Comparison(Record):
+    """AUC of a bundle's model less that of another on the same board, paired over users.
+
+    Attributes:
+        p: Holm-corrected over all pairs of the board.
+        weights: Of the other (see `Evidence`).
+    """
+
+    difference: float
+    interval: Interval
+    p: float
+    weights: str
 
 
 class Evidence(Stored):
-    """What the gates ask of a model; no test where it was the control."""
+    """What the gates ask of a model.
+
+    Attributes:
+        weights: Digest of its weights and settings: two bundles that share it are one model, judged twice.
+        seeds: All that were trained; `seed` is the one in the bundle.
+        valid_auc: Mean over the seeds.
+        side: The only side of a request that it reads, item or user; None: both.
+        baseline: The model of its board that a first champion is compared with; None: it is that one.
+        comparisons: With every other model of its board, by name.
+        abtest: None where it was the control.
+    """
 
     FILE: ClassVar[str] = "evidence.json"
 
     model: str
     seed: int
+    seeds: list[int]
+    weights: str
     fingerprint: str
     negatives: str
+    valid_auc: float
+    side: Literal["item", "user"] | None
     metrics: dict[str, Metric]
     calibration_error: float
     cost: ServingCost
     parameters: int
+    baseline: str | None
+    comparisons: dict[str, Comparison]
     abtest: ABEvidence | None
+
+    @property
+    def may_challenge(self) -> bool:
+        """Whether it is no control: neither the A/B test's, nor one that reads a single side of a request."""
+        return self.abtest is not None and self.side is None
 
 
 class Registered(Output):

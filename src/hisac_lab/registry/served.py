@@ -21,9 +21,10 @@ from hisac_lab.base.errors import UserError
 from hisac_lab.inference.bundle import load_model
 from hisac_lab.inference.request import MODEL_INPUT, Asked, RequestReader
 from hisac_lab.registry.context import snapshots
-from hisac_lab.registry.integrity import DIGEST, check_bundle
+from hisac_lab.registry.integrity import CODE, DIGEST, check_bundle, check_code
 from hisac_lab.registry.records import VocabularyFile
 
+AGAIN = "download the version again, or register it anew"
 ROWS_AT_ONCE = 32  # requests of like length in one pass
 
 
@@ -51,11 +52,14 @@ class ServedRanker(PythonModel):
         """Loads the bundle that MLflow unpacked.
 
         Raises:
-            UserError: It is damaged.
+            UserError: It is damaged, or the code beside it is not what was registered.
         """
         home = Path(context.artifacts["bundle"])
-        if digest := (getattr(context, "model_config", None) or {}).get(DIGEST):
-            check_bundle(home, digest, "download the version again, or register it anew")
+        recorded = getattr(context, "model_config", None) or {}
+        if digest := recorded.get(DIGEST):
+            check_bundle(home, digest, AGAIN)
+        if digest := recorded.get(CODE):
+            check_code(home.parents[1], digest, AGAIN)
         self.model, _ = load_model(home)
         vocabulary = VocabularyFile.open(home)
         self.reader = RequestReader(self.model, vocabulary.items, vocabulary.history_limit, snapshots(home, self.model))

@@ -20,6 +20,7 @@ from hisac_lab.registry.ledger import Ledger
 from hisac_lab.registry.mirror import Lineage, Mirror
 from hisac_lab.registry.moved import heal
 from hisac_lab.registry.promotion import Promoter
+from hisac_lab.registry.records import Evidence
 from hisac_lab.registry.versions import ModelVersions, quiet
 
 
@@ -32,22 +33,21 @@ class Registry:
         experiment: Identifier of the experiment.
         versions: Registered models.
         promoter: Promotion and rollback.
-        private: Whether the store is a file in this folder, where nobody else registers models.
     """
 
     client: MlflowClient
     experiment: str
     versions: ModelVersions
     promoter: Promoter
-    private: bool
 
     @classmethod
     @contextmanager
-    def open(cls, config: MLflowConfig, ledger: Path, work: Path) -> Iterator[Registry]:
+    def open(cls, config: MLflowConfig, product: str, ledger: Path, work: Path) -> Iterator[Registry]:
         """Opens the store under a lock: two processes on a fresh SQLite store would break it for good.
 
         Args:
             config: The section `mlflow`.
+            product: Name of the registered model.
             ledger: The ledger's file.
             work: A folder for the lock.
 
@@ -62,23 +62,23 @@ class Registry:
             probe.quick_look(config, writes=True)
             probe.make_private(uri)
             store, home = probe.database(uri), Path.cwd()
-            private = store is not None and store.is_relative_to(home)
-            if store is not None and private:
+            if store is not None and store.is_relative_to(home):
                 heal(store, home, decisions.project())
             mlflow.set_tracking_uri(uri)
             client = MlflowClient()
             experiment = _experiment(client, config)
             mlflow.set_experiment(experiment_id=experiment)
-            versions = ModelVersions(client, decisions.begin())
-            yield cls(client, experiment, versions, Promoter(versions, decisions), private)
+            versions = ModelVersions(client, decisions.begin(), product)
+            yield cls(client, experiment, versions, Promoter(versions, decisions))
 
     @staticmethod
     @contextmanager
-    def look(config: MLflowConfig, ledger: Path) -> Iterator[Promoter]:
+    def look(config: MLflowConfig, product: str, ledger: Path) -> Iterator[Promoter]:
         """Opens the store to read it: nothing is written, neither there nor here.
 
         Args:
             config: The section `mlflow`.
+            product: Name of the registered model.
             ledger: The ledger's file.
 
         Raises:
@@ -91,34 +91,34 @@ class Registry:
                 raise UserError(where, "holds nothing yet", "run the graph, or `hisac-lab sync`")
             mlflow.set_tracking_uri(config.tracking_uri)
             decisions = Ledger(ledger)
-            yield Promoter(ModelVersions(MlflowClient(), decisions.project() or ""), decisions)
+            yield Promoter(ModelVersions(MlflowClient(), decisions.project() or "", product), decisions)
 
     def mirror(self, artifacts: Artifacts, lineage: Lineage, timings: Path) -> tuple[str, bool]:
-        """Mirrors the present outputs, unless they are there; they are the challengers, champions follow the ledger.
+        """Mirrors the present outputs, unless they are there; champions follow the ledger, the challenger its rule.
 
         Returns:
             The top run, and whether it is new.
 
         Raises:
-            UserError: The name of a model is another's, or a bundle is damaged.
+            UserError: The product's name is another's, or a bundle is damaged.
         """
         mirror = Mirror(self.client, self.experiment, self.versions.project, artifacts, lineage)
-        self.versions.adopt(None if self.private else {*mirror.bundles.models.values(), *self._decided()})
-        for name, digest in mirror.bundles.models.items():
-            self.versions.claim(name)
-            check_bundle(artifacts.bundle(name), digest, "restore it with `dvc checkout`, or run the stage `register`")
+        self.versions.claim()
+        bundles = {name: artifacts.bundle(name) for name in mirror.bundles.models}
+        for name, bundle in bundles.items():
+            hint = "restore it with `dvc checkout`, or run the stage `register`"
+            check_bundle(bundle, mirror.bundles.models[name], hint)
         known = mirror.find()
         if known is None:
             top = mirror.write(self.versions, timings)
         else:
             top = known
-            for name, digest in mirror.bundles.models.items():  # lost, or no longer what `challenger` points at
-                self.versions.register(name, artifacts.bundle(name), digest, top)
-        self.promoter.restore_aliases()
+            for name, bundle in bundles.items():  # lost
+                self.versions.register(bundle, mirror.bundles.models[name], top)
+        self.promoter.restore_alias()
+        judged = {mirror.bundles.models[name]: Evidence.open(bundle) for name, bundle in bundles.items()}
+        self.promoter.challenge(judged)
         return top, known is None
-
-    def _decided(self) -> set[str]:
-        return {entry["bundle"] for entry in self.promoter.ledger.entries() if "bundle" in entry}
 
     def attach(self, top: str, files: list[Path], figures: list[Path]) -> None:
         """Adds files that exist, and figures in a folder of their own, to a run; what is there already is replaced."""

@@ -1,66 +1,55 @@
-"""Model versions in the MLflow registry: registered from bundles, found by digest."""
+"""Versions of the product in the MLflow registry: of any model of the board, made from bundles, found by digest."""
 
 from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Collection
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 import mlflow
-import pandas as pd
 from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion, RegisteredModel
 from mlflow.exceptions import MlflowException
-from mlflow.models import ModelSignature
-from mlflow.types import ColSpec, DataType, Schema, TensorSpec
-from mlflow.types.schema import AnyType, Array
 
 from hisac_lab.base import plugins
 from hisac_lab.base.errors import UserError
-from hisac_lab.evaluation.records import Metric
-from hisac_lab.events.context import ContextColumns
-from hisac_lab.events.feedback import Levels
-from hisac_lab.events.records import ContextFacts
 from hisac_lab.inference.records import CARD, Claim, ModelFile
-from hisac_lab.inference.request import FEEDBACK, Column, columns
-from hisac_lab.registry.integrity import DIGEST, check_bundle
-from hisac_lab.registry.records import ABEvidence, Evidence, VocabularyFile
+from hisac_lab.registry.integrity import CODE, DIGEST, SERVED, check_bundle, check_code, code_digest
+from hisac_lab.registry.records import Evidence
+from hisac_lab.registry.signature import example, signature
 
-BUNDLE, PROJECT, DECISION = "hisac_lab.bundle", "hisac_lab.project", "hisac_lab.decision"
-"""Tags: digest of a version's bundle; whose a model or version is; the ledger's line that set a model's champion."""
+BUNDLE, CODE_TAG, PROJECT = "hisac_lab.bundle", "hisac_lab.code", "hisac_lab.project"
+"""Tags: digests of a version's bundle and code; whose a product or version is."""
+DECISION, FORCED = "hisac_lab.decision", "hisac_lab.forced"
+"""Tags: the ledger's line that set the champion; why a version was promoted against its gates."""
+MODEL = "model"
+"""Tag: the model of the board that a version is."""
 CHAMPION, CHALLENGER = "champion", "challenger"
 PACKAGE = Path(__file__).parents[1]
 REQUIREMENTS = ["mlflow", "numpy", "pandas", "pydantic", "pyyaml", "rich", "safetensors", "torch"]
-KINDS: dict[str, Any] = {
-    "id": DataType.string,
-    "integer": DataType.long,
-    "value": AnyType(),  # type: ignore[no-untyped-call]
-    "vector": Array(DataType.double),
-}
-"""MLflow's types of what stands in a request's columns."""
+ABOUT = "Versions are of any model of the board (tag `model`); `champion` is the one that gates and ledger let through."
+MEND = "delete this version in MLflow, then `hisac-lab sync`"
 
 
 class ModelVersions:
-    """Registered models of one project and their versions; what others hold in the same store is not seen.
+    """The registered model of one project's product, and its versions; what others hold in the store is not seen.
 
     Args:
         client: A client of the registry.
         project: The project's identity (see `Ledger`).
+        product: Name of the registered model.
     """
 
-    def __init__(self, client: MlflowClient, project: str) -> None:
-        self.client, self.project = client, project
+    def __init__(self, client: MlflowClient, project: str, product: str) -> None:
+        self.client, self.project, self.product = client, project, product
 
-    def register(self, name: str, bundle: Path, digest: str, run: str) -> str:
-        """Makes a version of a bundle and points `challenger` at it; a known bundle keeps its version.
+    def register(self, bundle: Path, digest: str, run: str) -> str:
+        """Makes a version of a bundle; a known bundle keeps its version.
 
         A version whose files are gone is made anew.
 
         Args:
-            name: Name of the registered model.
             bundle: The bundle's directory.
             digest: Its digest.
             run: The training run that made its weights.
@@ -69,190 +58,186 @@ class ModelVersions:
             The version.
 
         Raises:
-            UserError: The name is another's.
+            UserError: The product's name is another's.
         """
-        self.claim(name)
-        known = self.by_digest(name, digest)
-        if known is not None and not mlflow.artifacts.list_artifacts(f"models:/{name}/{known.version}"):
-            self.client.delete_model_version(name, known.version)  # its files are gone
+        self.claim()
+        known = self.by_digest(digest)
+        if known is not None and not mlflow.artifacts.list_artifacts(f"models:/{self.product}/{known.version}"):
+            self.client.delete_model_version(self.product, known.version)  # its files are gone
             known = None
         if known is None:
-            known = self._log(name, bundle, digest, run)
-        self.client.set_registered_model_alias(name, CHALLENGER, known.version)
+            known = self._log(bundle, digest, run)
         return str(known.version)
 
-    def _log(self, name: str, bundle: Path, digest: str, run: str) -> ModelVersion:
-        model = ModelFile.open(bundle)
+    def _log(self, bundle: Path, digest: str, run: str) -> ModelVersion:
+        file, evidence = ModelFile.open(bundle), Evidence.open(bundle)
+        script = PACKAGE / "registry" / SERVED
         with mlflow.start_run(run_id=run), tempfile.TemporaryDirectory() as folder:
-            code, requirements = plugins.luggage(plugins.MODELS, model.model["kind"], Path(folder))
+            code, requirements = plugins.luggage(plugins.MODELS, file.model["kind"], Path(folder))
+            parts = (PACKAGE, *code)
+            code_now = code_digest(script, parts)
             info = mlflow.pyfunc.log_model(
-                name=name,
-                python_model=str(PACKAGE / "registry" / "served.py"),
+                name=evidence.model,
+                python_model=str(script),
                 artifacts={"bundle": str(bundle)},
-                code_paths=[str(path) for path in (PACKAGE, *code)],
-                model_config={DIGEST: digest},
-                signature=_signature(bundle),
-                input_example=_example(bundle),
+                code_paths=[str(path) for path in parts],
+                model_config={DIGEST: digest, CODE: code_now},
+                signature=signature(bundle),
+                input_example=example(bundle),
                 pip_requirements=[*map(_pinned, REQUIREMENTS), *requirements],
             )
-        evidence = Evidence.open(bundle)
+        numbers = _numbers(evidence)
         tags = {
             BUNDLE: digest,
+            CODE_TAG: code_now,
             PROJECT: self.project,
+            MODEL: evidence.model,
+            "seed": str(evidence.seed),
             "fingerprint": evidence.fingerprint,
-            "auc": _interval(evidence.metrics["auc"]),
-            "calibration_error": f"{evidence.calibration_error:.4f}",
-            "candidate_macs": f"{evidence.cost.candidate_macs:.0f}",
-            "abtest": _verdict(evidence.abtest),
-            **({} if model.package is None else {"package": model.package}),
+            "verdict": "control" if evidence.abtest is None else evidence.abtest.verdict,
+            **{name: f"{value:.6f}".rstrip("0").rstrip(".") for name, value in numbers.items()},
+            **({} if file.package is None else {"package": file.package}),
         }
+        mlflow.log_metrics(numbers, run_id=run, model_id=info.model_id)
         try:
-            card = _describe(name, Claim.read_list(bundle / CARD))
-            self.client.create_registered_model(name, {PROJECT: self.project}, card)
+            self.client.create_registered_model(self.product, {PROJECT: self.project}, ABOUT)
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
-            self.claim(name)
-        return self.client.create_model_version(name, info.model_uri, run, tags, model_id=info.model_id)
+            self.claim()
+        card = _describe(evidence.model, Claim.read_list(bundle / CARD))
+        return self.client.create_model_version(
+            self.product, info.model_uri, run, tags, description=card, model_id=info.model_id
+        )
 
-    def claim(self, name: str) -> None:
-        """Checks that a name is free or this project's: aliases belong to a name, so two projects cannot share one.
+    def claim(self) -> None:
+        """Checks that the product's name is free or this project's: two projects cannot share one name's aliases.
 
         Raises:
             UserError: It is another's.
         """
-        registered = self._model(name)
-        if registered is not None and not self._owns(registered):
-            owner = registered.tags.get(PROJECT)
+        registered = self._registered()
+        if registered is not None and (owner := registered.tags.get(PROJECT)) != self.project:
             whose = f"project {owner[:12]}, this one is {self.project[:12]}" if owner else "someone else"
-            hint = "name it otherwise in params.yaml, take another store (mlflow.tracking_uri), or, if it is this "
-            raise UserError("registry", f"the model {name!r} is of {whose}", f"{hint}project's, restore its ledger")
+            hint = "name it otherwise (promotion.product), take another store (mlflow.tracking_uri), or, if it is this "
+            what = f"the model {self.product!r} is of {whose}"
+            raise UserError("registry", what, f"{hint}project's, restore its ledger")
 
-    def _model(self, name: str) -> RegisteredModel | None:
+    def _registered(self) -> RegisteredModel | None:
         try:
-            return self.client.get_registered_model(name)
+            return self.client.get_registered_model(self.product)
         except MlflowException as error:
             if error.error_code != "RESOURCE_DOES_NOT_EXIST":
                 raise
             return None
 
-    def _owns(self, model: RegisteredModel) -> bool:
-        """Whether a registered model bears this project's tag; where it bears none, whether a version does."""
-        owner = model.tags.get(PROJECT)
-        return owner == self.project if owner else bool(self.all(model.name))
-
-    def adopt(self, digests: Collection[str] | None) -> None:
-        """Tags versions that were made before projects had an identity, under names that are nobody else's.
-
-        Args:
-            digests: Of bundles that are known to be this project's; None: all, as nobody else is in the store.
-        """
-        for version in self.client.search_model_versions(f"tags.`{BUNDLE}` LIKE '%'"):
-            if PROJECT in version.tags or (digests is not None and version.tags[BUNDLE] not in digests):
-                continue
-            model = self._model(version.name)
-            if model is not None and model.tags.get(PROJECT, self.project) == self.project:
-                self.client.set_registered_model_tag(version.name, PROJECT, self.project)
-                self.client.set_model_version_tag(version.name, version.version, PROJECT, self.project)
-
-    def all(self, name: str) -> list[ModelVersion]:
-        """This project's versions of a model, oldest first."""
-        versions = self.client.search_model_versions(f"name = '{name}'")
+    def all(self) -> list[ModelVersion]:
+        """This project's versions, oldest first."""
+        registered = self._registered()
+        if registered is None or registered.tags.get(PROJECT) != self.project:
+            return []
+        versions = self.client.search_model_versions(f"name = '{self.product}'")
         own = [version for version in versions if BUNDLE in version.tags and version.tags.get(PROJECT) == self.project]
         return sorted(own, key=lambda version: int(version.version))
 
-    def names(self) -> list[str]:
-        """Names of this project's registered models."""
-        versions = self.client.search_model_versions(f"tags.`{PROJECT}` = '{self.project}'")
-        models = [
-            self._model(name) for name in sorted({version.name for version in versions if BUNDLE in version.tags})
-        ]
-        return [str(model.name) for model in models if model is not None and self._owns(model)]
-
-    def by_digest(self, name: str, digest: str) -> ModelVersion | None:
+    def by_digest(self, digest: str) -> ModelVersion | None:
         """The version made of a bundle, if there is one."""
-        return next((v for v in self.all(name) if v.tags.get(BUNDLE) == digest), None)
+        return next((version for version in self.all() if version.tags[BUNDLE] == digest), None)
 
-    def check(self, name: str) -> None:
-        """Checks that there is a model.
-
-        Raises:
-            UserError: There is none.
-        """
-        names = self.names()
-        if name not in names:
-            known = ", ".join(names) or "none yet: run the graph"
-            raise UserError("registry", f"there is no model {name!r} (there are: {known})", "name one of them")
-
-    def pick(self, name: str, version: str | None) -> ModelVersion:
-        """A version by number, or the challenger.
+    def pick(self, model: str | None, version: str | None) -> ModelVersion:
+        """A version by number, else the newest of a model of the board, else the challenger.
 
         Raises:
-            UserError: There is no such model or version, or no challenger.
+            UserError: There is no such version or model, or no challenger.
         """
-        self.check(name)
-        versions = self.all(name)
-        numbers = ", ".join(str(candidate.version) for candidate in versions)
-        if version is None:
-            challenger = self.alias(name, CHALLENGER)
-            if challenger is None:
-                what = f"{name} has no challenger (there are: {numbers})"
-                raise UserError("registry", what, "name a version with --version")
-            return challenger
-        for candidate in versions:
-            if str(candidate.version) == version:
-                return candidate
-        raise UserError("registry", f"{name} has no version {version} (there are: {numbers})", "name one of them")
+        versions = self.all()
+        models = ", ".join(sorted({known.tags[MODEL] for known in versions})) or "none yet: run the graph"
+        if model is not None:
+            versions = [known for known in versions if known.tags[MODEL] == model]
+            if not versions:
+                what = f"{self.product} has no version of a model {model!r} (there are: {models})"
+                raise UserError("registry", what, "name one of them")
+        if version is not None:
+            found = next((known for known in versions if str(known.version) == version), None)
+        else:
+            found = versions[-1] if model is not None else self.alias(CHALLENGER)
+        if found is None and version is not None:
+            numbers, of = ", ".join(str(known.version) for known in versions), f" of {model}" if model else ""
+            what = f"{self.product} has no version {version}{of} (there are: {numbers or 'none yet: run the graph'})"
+            raise UserError("registry", what, "name one of them")
+        if found is None:
+            what = f"{self.product} has no challenger: no model but controls and the champion (there are: {models})"
+            raise UserError("registry", what, "name one of them: `hisac-lab promote MODEL`")
+        return found
 
-    def alias(self, name: str, alias: str) -> ModelVersion | None:
+    def alias(self, alias: str) -> ModelVersion | None:
         """The version an alias points at, if any."""
-        aliases = self.client.get_registered_model(name).aliases
-        return self.client.get_model_version(name, aliases[alias]) if alias in aliases else None
+        registered = self._registered()
+        aliases = {} if registered is None else registered.aliases
+        return self.client.get_model_version(self.product, aliases[alias]) if alias in aliases else None
 
-    def decision(self, name: str) -> str | None:
-        """Hash of the ledger's line that set a model's champion, if one did."""
-        return dict(self.client.get_registered_model(name).tags).get(DECISION)
+    def decision(self) -> str | None:
+        """Hash of the ledger's line that set the champion, if one did."""
+        registered = self._registered()
+        return None if registered is None else registered.tags.get(DECISION)
 
-    def set_champion(self, name: str, version: ModelVersion | None, decision: str) -> None:
-        """Points `champion` at a version, or at nothing.
+    def set_champion(self, version: ModelVersion | None, decision: str) -> None:
+        """Points `champion` at a version, or at nothing; the champion is no challenger.
 
         Args:
-            name: Name of the registered model.
             version: The version.
             decision: Hash of the ledger's line that says so.
         """
-        self.client.set_registered_model_tag(name, DECISION, decision)
+        self.client.set_registered_model_tag(self.product, DECISION, decision)
+        self._point(CHAMPION, version)
+        challenger = self.alias(CHALLENGER)
+        if version is not None and challenger is not None and challenger.version == version.version:
+            self._point(CHALLENGER, None)
+
+    def set_challenger(self, version: ModelVersion | None) -> None:
+        """Points `challenger` at a version, or at nothing."""
+        self._point(CHALLENGER, version)
+
+    def _point(self, alias: str, version: ModelVersion | None) -> None:
         if version is not None:
-            self.client.set_registered_model_alias(name, CHAMPION, version.version)
-        elif self.alias(name, CHAMPION) is not None:
-            self.client.delete_registered_model_alias(name, CHAMPION)
+            self.client.set_registered_model_alias(self.product, alias, version.version)
+        elif self.alias(alias) is not None:
+            self.client.delete_registered_model_alias(self.product, alias)
+
+    def mark_forced(self, version: ModelVersion, reason: str) -> None:
+        """Marks a version that was promoted against its gates."""
+        self.client.set_model_version_tag(self.product, version.version, FORCED, reason)
 
     def evidence(self, version: ModelVersion) -> Evidence:
-        """The evidence inside a version's bundle.
+        """The evidence inside a version's bundle, whose files and code are those that were registered.
 
         Raises:
-            UserError: There is none, or the bundle is damaged.
+            UserError: There is none, or the bundle or the code is not what was registered.
         """
         uri = f"models:/{version.name}/{version.version}"
         folder = Path(mlflow.artifacts.download_artifacts(uri))
         files = sorted(folder.rglob(Evidence.FILE))
         if not files:
             raise UserError(uri, "holds no evidence", "register it through the graph", Evidence.FILE)
-        if digest := version.tags.get(BUNDLE):
-            hint = "delete this version in MLflow, then `hisac-lab sync`"
-            check_bundle(files[0].parent, digest, hint)
+        check_bundle(files[0].parent, version.tags.get(BUNDLE, "none"), MEND)
+        check_code(folder, version.tags.get(CODE_TAG), MEND)
         return Evidence.read(files[0])
 
 
-def _verdict(test: ABEvidence | None) -> str:
-    if test is None:
-        return "control"
-    return f"{test.verdict} against {test.control}: {test.lift.low:+.2%} to {test.lift.high:+.2%}"
-
-
-def _interval(metric: Metric) -> str:
-    low, high = metric.interval
-    return f"{metric.value:.4f} [{low:.4f}, {high:.4f}]"
+def _numbers(evidence: Evidence) -> dict[str, float]:
+    """What people search versions by: tags of a version, and metrics of its logged model, which MLflow can compare."""
+    auc, test = evidence.metrics["auc"], evidence.abtest
+    numbers = {
+        "auc": auc.value,
+        "auc_low": auc.interval[0],
+        "auc_high": auc.interval[1],
+        "calibration_error": evidence.calibration_error,
+        "state_bytes": evidence.cost.state_bytes,
+        "request_macs": evidence.cost.request_macs,
+    }
+    if test is not None and test.lift is not None:
+        numbers |= {"lift": test.lift.value, "lift_low": test.lift.low, "lift_high": test.lift.high}
+    return numbers
 
 
 def quiet() -> None:
@@ -279,51 +264,3 @@ def _describe(name: str, card: tuple[Claim, ...]) -> str:
 def _pinned(name: str) -> str:
     """The version that is installed, without the mark of a local build, which no index has."""
     return f"{name}=={metadata.version(name).partition('+')[0]}"
-
-
-def _example(bundle: Path) -> pd.DataFrame:
-    """A request that the model answers: its first items, a minute apart, the best feedback; no stored instances."""
-    items = VocabularyFile.open(bundle).items[:3]
-    times = [60 * place for place in range(1, len(items) + 1)]
-    request: dict[str, Any] = {
-        "history_items": items,
-        "history_times": times,
-        "time": times[-1] + 60,
-        "candidates": items,
-    }
-    levels = _levels(bundle)
-    if levels is not None:
-        number = levels.begins[-1]
-        words = [word for word, stands_for in (levels.words or {}).items() if stands_for == number]
-        request[FEEDBACK.name] = [*words, number][:1] * len(items)
-    required: list[str] = [column.name for column in _columns(bundle) if column.required]
-    return pd.DataFrame([{name: [] for name in required} | request])
-
-
-def _levels(bundle: Path) -> Levels | None:
-    """Levels of the feedback that the model in a bundle reads; None: it reads none."""
-    file = ModelFile.open(bundle)
-    levels = file.items.get("feedback")
-    return Levels.of(levels, bundle / ModelFile.FILE) if levels and file.backbone.get("feedback", True) else None
-
-
-def _columns(bundle: Path) -> tuple[Column, ...]:
-    """Those of a request to the model in a bundle."""
-    file, levels = ModelFile.open(bundle), _levels(bundle)
-    facts = ContextFacts.of(file.items.get("context", {}), bundle / ModelFile.FILE)
-    context = ContextColumns.of(file.backbone.get("features", ()), facts, levels)
-    return columns(() if file.instances is None else ("instances",), levels, bool(context.item_names))
-
-
-def _signature(bundle: Path) -> ModelSignature:
-    """What a request holds: a model trained with an instance store is also told what the store answers."""
-    kinds = [(KINDS[column.kind], column) for column in _columns(bundle)]
-    inputs: list[ColSpec | TensorSpec] = [
-        ColSpec(Array(kind) if column.many else kind, column.name, required=column.required) for kind, column in kinds
-    ]
-    outputs: list[ColSpec | TensorSpec] = [
-        ColSpec(Array(DataType.double), "scores"),
-        ColSpec(DataType.long, "unknown_events"),
-        ColSpec(DataType.string, "note"),
-    ]
-    return ModelSignature(inputs=Schema(inputs), outputs=Schema(outputs))

@@ -9,6 +9,7 @@ from hisac_lab.base.stages import Artifacts
 from hisac_lab.report.collect import collect
 from hisac_lab.report.document import Section
 from hisac_lab.report.facts import Facts
+from hisac_lab.report.plots import tables
 from hisac_lab.report.render import to_figures, to_html, to_markdown
 from hisac_lab.report.sections.abtest import abtest
 from hisac_lab.report.sections.data import data
@@ -21,7 +22,9 @@ from hisac_lab.report.sections.tokens import tokens
 from hisac_lab.report.sections.training import training
 
 
-def build_report(artifacts: Artifacts, *, html: Path, markdown: Path, figures: Path, metrics: Path) -> None:
+def build_report(
+    artifacts: Artifacts, *, html: Path, markdown: Path, figures: Path, metrics: Path, plots: Path
+) -> None:
     """Reads a finished run and writes the report; the same artifacts always give the same bytes.
 
     Args:
@@ -30,6 +33,7 @@ def build_report(artifacts: Artifacts, *, html: Path, markdown: Path, figures: P
         markdown: The same numbers as tables.
         figures: A folder with each chart of the page as `NAME.svg`, and nothing else.
         metrics: Flat JSON of headline numbers, `MODEL.METRIC`, for `dvc metrics`.
+        plots: A folder with the tables that `dvc plots` draws, `NAME.csv`.
 
     Raises:
         UserError: A stage has not run, its output is not what this version writes, or a file cannot be written.
@@ -48,6 +52,9 @@ def build_report(artifacts: Artifacts, *, html: Path, markdown: Path, figures: P
         for name, svg in to_figures(sections).items():
             write_file(out / f"{name}.svg", svg)
     write_json(metrics, headline_numbers(facts))
+    with stage_output(plots) as out:
+        for name, table in tables(facts).items():
+            table.to_csv(out / f"{name}.csv", index=False, lineterminator="\n")
 
 
 def compose(facts: Facts) -> list[Section]:

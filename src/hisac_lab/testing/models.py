@@ -27,6 +27,7 @@ from hisac_lab.testing.samples import (
     CPU,
     ITEMS,
     WITHOUT_ID,
+    as_backbone,
     asked,
     lively,
     make_history,
@@ -255,7 +256,7 @@ class ModelContract:
             mixed = dataclasses.replace(
                 history, **{name: getattr(history, name).gather(1, order) for name in ("items", "ages", "feedback")}
             )
-            other = model.embed(mixed.items, mixed.ages, mixed.feedback)
+            other = as_backbone(model).embed(mixed.items, mixed.ages, mixed.feedback)
             tensors = {name: state[name] for name in ("short_events", "short_mask", "context")} | branch.encode(
                 mixed, other
             )
@@ -320,7 +321,7 @@ class ModelContract:
         history, candidates = make_history([length], seed=length), CANDIDATES[:1]
         with torch.inference_mode():
             state = model.encode(history)
-            events = model.embed(history.items, history.ages, history.feedback)
+            events = as_backbone(model).embed(history.items, history.ages, history.feedback)
             with FlopCounterMode(display=False) as counter:
                 tensors = branch.encode(history, events)
             encode = counter.get_total_flops() // 2

@@ -27,7 +27,7 @@ from hisac_lab.events.records import Prepared
 from hisac_lab.events.shard import shard
 from hisac_lab.events.store import EventStore
 from hisac_lab.inference.runtime import Runtime
-from hisac_lab.models.backbone import Ranker
+from hisac_lab.models.backbone import Backbone, Ranker
 from hisac_lab.models.catalog import build
 from hisac_lab.models.contract import Candidates, History, ItemSpace, UserState
 from hisac_lab.models.instances import Instances
@@ -70,6 +70,12 @@ def lively(config: ModelConfig, items: ItemSpace, seed: int = 0) -> Ranker:
         if isinstance(module, torch.nn.Embedding):
             torch.nn.init.normal_(module.weight)
     return model.eval()
+
+
+def as_backbone(model: Ranker) -> Backbone:
+    """The same model, known to have an encoder, a short branch and a tower."""
+    assert isinstance(model, Backbone)
+    return model
 
 
 def make_history(lengths: list[int], seed: int = 0, items: int = ITEMS) -> History:
@@ -142,10 +148,10 @@ def pick(history: History, rows: list[int]) -> History:
 
 def asked(model: Ranker, state: UserState, candidates: torch.Tensor) -> Candidates:
     """What the backbone hands to a long branch."""
-    vectors = model.encoder(candidates)
-    return Candidates(
-        candidates, vectors, model.short(vectors, state["short_events"], state["short_mask"]), model.embed
-    )
+    backbone = as_backbone(model)
+    vectors = backbone.encoder(candidates)
+    short = backbone.short(vectors, state["short_events"], state["short_mask"])
+    return Candidates(candidates, vectors, short, backbone.embed)
 
 
 def prepare_log(config: PrepareConfig, raw: Path, out: Path) -> None:

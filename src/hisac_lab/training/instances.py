@@ -1,22 +1,20 @@
-"""The stage `instances`: IAT's source model walks through time, and every sample's vector is stored.
+"""The stage `instances`: IAT's source model walks through time, and the vector of every logged exposure is stored.
 
 The training period is cut into chunks of time. Each chunk is compressed first and learned from afterwards, so no
 stored vector was made by weights that had seen its label, nor any later one (rule 3 of docs/papers/iat.md#leak-rules).
-Validation and test samples are compressed by the final weights, frozen. No row is ever written again.
+Validation and test exposures are compressed by the final weights, frozen. No row is ever made again; `basis: last`
+turns those of a chunk together (`training.basis`).
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.lib.format import open_memmap
-from torch import Tensor
 
 from hisac_lab.base import arithmetic
 from hisac_lab.base.artifacts import Array, load_array, save_arrays, sha256_tree, write_file
@@ -25,25 +23,24 @@ from hisac_lab.base.progress import track
 from hisac_lab.config.compute import ComputeConfig
 from hisac_lab.config.model import BackboneConfig, InstancesConfig
 from hisac_lab.config.train import TrainConfig
-from hisac_lab.events.batches import Requests, epoch_order, in_order
-from hisac_lab.events.instances import AFTER, BEFORE, COLUMNS, NONE, InstanceStore, no_store
+from hisac_lab.events.batches import Requests
+from hisac_lab.events.exposures import Exposures
+from hisac_lab.events.instances import AFTER, BEFORE, BOTH, COLUMNS, NONE, ORDERS, InstanceStore, no_store
 from hisac_lab.events.records import InstancesMade
 from hisac_lab.events.store import SPLITS, EventStore
 from hisac_lab.inference.bundle import save_model
-from hisac_lab.inference.loader import Batch, Loader
 from hisac_lab.inference.records import CURVE
 from hisac_lab.inference.runtime import Runtime
 from hisac_lab.models.catalog import build
 from hisac_lab.models.contract import ItemSpace
 from hisac_lab.models.instance_source import IATSourceConfig, InstanceSource
-from hisac_lab.models.instances import Instances
-from hisac_lab.ops.auc import auc
 from hisac_lab.tables.read import UNIT_SECONDS
-from hisac_lab.training.loop import add_gradients, seed_dropout, standardize, update
-from hisac_lab.training.optimizers import make_optimizers
+from hisac_lab.training import basis
+from hisac_lab.training.source import Logged, SourceTraining
 
 BLOCK = 1 << 20  # samples whose columns are written at once
-PAIRS = 1 << 22  # pairs of instances the transformer compares at once when it writes
+COMPARED = 256
+"""Requests of a chunk that the last weights compress too."""
 
 
 def make_instances(
@@ -73,9 +70,17 @@ def make_instances(
     if config.order == NONE:
         no_store(out)
         return
-    store = EventStore.open(prepared)
-    samples = {split: store.samples(split) for split in SPLITS}
-    write_instances(config, backbone, train, Runtime.start(compute), items, store, samples, out=out)
+    store, runtime = EventStore.open(prepared), Runtime.start(compute)
+    exposures = {split: Exposures.of(store, split) for split in SPLITS}
+    if config.order != BOTH:
+        write_instances(config, backbone, train, runtime, items, store, exposures, out=out)
+        return
+    for order in ORDERS:
+        (out / order).mkdir()
+        one = config.model_copy(update={"order": order})
+        write_instances(one, backbone, train, runtime, items, store, exposures, out=out / order)
+    settings = config.model_dump(mode="json")
+    InstancesMade(digest=sha256_tree(out)[:16], order=BOTH, settings=settings).save(out)
 
 
 @arithmetic.one_thread()
@@ -86,43 +91,53 @@ def write_instances(
     runtime: Runtime,
     items: ItemSpace,
     store: EventStore,
-    samples: Mapping[str, Array],
+    exposures: Mapping[str, Exposures],
     *,
     out: Path,
 ) -> None:
-    """Trains the source model on the training samples given and stores the vector of every sample given.
+    """Trains the source model on the training exposures given and stores the vector of every exposure given.
 
     Args:
-        config: The section `instances`, its order not none.
+        config: The section `instances`, its order temporal or user.
         backbone: Widths shared by all models.
         train: Batches, learning rates, passes.
         runtime: Device and number format.
         items: Frozen knowledge of the items.
         store: The histories.
-        samples: Samples of each split, as the store has them: user by user in time order.
+        exposures: Of each split.
         out: An empty directory.
+
+    Raises:
+        UserError: The settings do not fit the data, or training diverges.
     """
     unit = UNIT_SECONDS[store.manifest.time_unit]
+    names = _columns(config, store.manifest.logged)
+    samples = {split: part.samples for split, part in exposures.items()}
     shifts = _lay_out(config, samples, len(store.offsets) - 1, out)
-    model = build(IATSourceConfig.of(config), backbone, items, config.seed)
+    source_config = IATSourceConfig.of(config, {name: store.manifest.logged[name] for name in names})
+    model = build(source_config, _told(config, backbone), items, config.seed)
     assert isinstance(model, InstanceSource)
-    source = _SourceTraining(config, model, _table(config, out, unit), train, runtime)
-    requests = Requests.of(store, samples["train"], train.max_candidates)
-    places = _places(requests, shifts["train"])
-    written, learned = _chunks(requests, config, unit)
+    source = SourceTraining(config, model, _table(config, out, unit), train, runtime)
+    chosen = [list(store.manifest.logged).index(name) for name in names]
+    logged = {
+        split: Logged(Requests.of(store, part.samples, train.max_candidates), part.logged[:, chosen])
+        for split, part in exposures.items()
+        if len(part)
+    }
+    places = {split: _places(part.requests, shifts[split]) for split, part in logged.items()}
+    written, learned = _chunks(logged["train"].requests, config, unit)
     curve: list[dict[str, Any]] = []
     for chunk in track(range(config.chunks), config.chunks, "instances", "chunks"):
-        predictions = source.write(requests, np.flatnonzero(written == chunk), places)
+        predictions = source.write(logged["train"], np.flatnonzero(written == chunk), places["train"])
         curve.append({"chunk": chunk} | predictions.quality())
-        source.learn(requests, np.flatnonzero(learned == chunk), chunk)
-    for split in samples:
-        if split != "train" and len(samples[split]):
-            others = Requests.of(store, samples[split], train.max_candidates)
-            predictions = source.write(others, np.arange(len(others)), _places(others, shifts[split]))
-            if split == "valid":
-                curve.append({"split": split} | predictions.quality())
+        source.learn(logged["train"], np.flatnonzero(learned == chunk), chunk)
+    explained = _compare(config, source, logged["train"], places["train"], written)
+    for split in [name for name in logged if name != "train"]:
+        predictions = source.write(logged[split], np.arange(len(logged[split].requests)), places[split])
+        if split == "valid":
+            curve.append({"split": split} | predictions.quality())
     (out / "source").mkdir()
-    save_model(out / "source", model, IATSourceConfig.of(config), items)
+    save_model(out / "source", model, source_config, items)
     write_file(out / CURVE, "".join(json.dumps(point, sort_keys=True) + "\n" for point in curve))
     InstancesMade(
         digest=sha256_tree(out)[:16],
@@ -135,7 +150,57 @@ def write_instances(
         parameters=sum(part.numel() for part in model.parameters()),
         steps=source.step,
         source_valid_auc=next((point["auc"] for point in curve if point.get("split") == "valid"), None),
+        logged=names,
+        explained=explained,
     ).save(out)
+
+
+def _columns(config: InstancesConfig, known: Mapping[str, int]) -> list[str]:
+    """Names of the logged columns that the source reads.
+
+    Raises:
+        UserError: The log has no column of a name.
+    """
+    wanted = list(known) if config.logged is None else list(config.logged)
+    for name in wanted:
+        if name not in known:
+            hint = f"it has {', '.join(known)}" if known else "it has none: leave the list empty"
+            raise UserError(SETTINGS, f"the log has no column {name!r}", hint, "instances.logged")
+    return wanted
+
+
+def _told(config: InstancesConfig, backbone: BackboneConfig) -> BackboneConfig:
+    """The section `backbone` as the source has it."""
+    own = {"features": config.features, "tower": config.tower}
+    return backbone.model_copy(update={name: value for name, value in own.items() if value is not None})
+
+
+def _compare(
+    config: InstancesConfig, source: SourceTraining, logged: Logged, places: Array, written: Array
+) -> list[float | None]:
+    """What the vectors of each chunk have in common with what the weights of now make of the same exposures.
+
+    With `basis: last` the chunk's vectors are turned toward them, all by one rotation.
+    """
+    shares: list[float | None] = []
+    rows = source.table.vectors[BEFORE]
+    for chunk in range(config.chunks):
+        index = np.flatnonzero(written == chunk)
+        some = index[np.unique(np.linspace(0, len(index) - 1, min(COMPARED, len(index))).astype(int))]
+        own, last = [], []
+        for part, vectors in source.compress(logged.take(some)):
+            where = places[some[part]][logged.requests.mask[some[part]]]
+            own.append(np.asarray(rows[where], np.float64))
+            last.append(vectors.cpu().numpy())
+        if not own:
+            shares.append(None)
+            continue
+        turn = basis.rotation(np.concatenate(own), np.concatenate(last))
+        shares.append(basis.explained(np.concatenate(own), np.concatenate(last), turn))
+        if config.basis == "last":
+            where = places[index][logged.requests.mask[index]]
+            rows[where] = np.asarray(rows[where], np.float64) @ turn
+    return shares
 
 
 def _lay_out(config: InstancesConfig, samples: Mapping[str, Array], users: int, out: Path) -> dict[str, Array]:
@@ -193,187 +258,3 @@ def _chunks(requests: Requests, config: InstancesConfig, unit: int) -> tuple[Arr
     edges = np.sort(moments)[cuts]
     written, learned = (np.searchsorted(edges, when, side="right") for when in (moments, moments + config.label_delay))
     return written, learned
-
-
-@dataclass(frozen=True)
-class _Predictions:
-    """What the source model thought of instances when it wrote them.
-
-    Attributes:
-        labels: (N,) 0 or 1.
-        logits: (N,) float64.
-    """
-
-    labels: Array
-    logits: Array
-
-    def quality(self) -> dict[str, float | None]:
-        """AUC and log loss of instances whose labels the weights had not seen; None where there is none."""
-        if not len(self.labels):
-            return {"instances": 0, "auc": None, "log_loss": None}
-        area = auc(self.labels, self.logits)
-        loss = float((np.logaddexp(0, self.logits) - self.labels * self.logits).mean())
-        return {
-            "instances": len(self.labels),
-            "auc": round(area, 6) if np.isfinite(area) else None,
-            "log_loss": round(loss, 6),
-        }
-
-
-class _SourceTraining:
-    """The source model trained chunk by chunk.
-
-    Args:
-        config: The section `instances`.
-        model: The source model.
-        table: The store, its vectors open for writing.
-        train: Batches, learning rates, passes.
-        runtime: Device and number format.
-    """
-
-    def __init__(
-        self, config: InstancesConfig, model: InstanceSource, table: InstanceStore, train: TrainConfig, runtime: Runtime
-    ) -> None:
-        self.config, self.table, self.train, self.runtime = config, table, train, runtime
-        self.model = model.to(runtime.device)
-        self.optimizers = make_optimizers(model, train)
-        self.step = 0
-
-    def _loader(self, requests: Requests) -> Loader:
-        """Without stored instances: those of a piece are fetched together."""
-        return Loader.of(self.model, requests, self.runtime, names=self.model.sides - {"instances"})
-
-    @torch.inference_mode()
-    def write(self, requests: Requests, index: Array, places: Array) -> _Predictions:
-        """Stores the vectors of the requests at `index` with the weights as they are.
-
-        Args:
-            requests: Requests of one split.
-            index: Which of them; rising.
-            places: Where each candidate belongs in the store; (N, C).
-        """
-        self.model.eval()
-        requests, where = requests.take(index), places[index]
-        written = np.sort(where[requests.mask])
-        logits = np.zeros(len(written))
-        loader = self._loader(requests)
-        for batch_index in in_order(requests):
-            mask = requests.mask[batch_index]
-            batch = loader.batch(batch_index)
-            with self.runtime.autocast():
-                vectors = self.model.instance(self.model.encode(batch.history), batch.candidates, batch.context).float()
-            here = where[batch_index][mask]
-            self.table.vectors[BEFORE][here] = vectors.cpu().numpy()[mask]
-            if self.config.order == "temporal":
-                scored = self.model.logits(vectors)
-                logits[np.searchsorted(written, here)] = scored.cpu().numpy()[mask]
-        if self.config.order == "user":
-            self._write_after(requests, where, written, logits)
-        return _Predictions(self.table.labels[written].astype(np.float64), logits)
-
-    def _write_after(self, requests: Requests, places: Array, written: Array, logits: Array) -> None:
-        """Stores the rows after the transformer, which reads stored rows only; fills in the logits."""
-        table, device = self.table, self.runtime.device
-        starts = pieces(requests.user, requests.mask.sum(axis=1), self.config.window)
-        firsts = places[starts, 0]
-        ends = firsts + np.add.reduceat(requests.mask.sum(axis=1), starts) if len(starts) else firsts
-        begins = np.maximum(table.offsets[requests.user[starts]], firsts - self.config.window + 1)
-        for alike in _alike(ends - begins):
-            keys = begins[alike][:, None] + np.arange((ends - begins)[alike].max())
-            real = keys < ends[alike][:, None]
-            keys = np.where(real, keys, 0)
-            x = torch.from_numpy(table.vectors[BEFORE][keys].astype(np.float32)).to(device)
-            times, there = torch.from_numpy(table.times[keys]).to(device), torch.from_numpy(real).to(device)
-            with self.runtime.autocast():
-                outputs = self.model.sequence(x, times, there, table.unit).float()
-            scored = self.model.logits(outputs).cpu().numpy()
-            mine = real & (keys >= firsts[alike][:, None])
-            table.vectors[AFTER][keys[mine]] = outputs.cpu().numpy()[mine]
-            logits[np.searchsorted(written, keys[mine])] = scored[mine]
-
-    def learn(self, requests: Requests, index: Array, chunk: int) -> None:
-        """Passes over the requests at `index`, rising.
-
-        Raises:
-            UserError: The loss is no longer finite.
-        """
-        if not len(index):
-            return
-        seen = requests.take(index)
-        loader = self._loader(seen).counted(self.model)
-        if self.step == 0:
-            standardize(self.model, loader, self.train.batch_requests)
-        starts = pieces(seen.user, seen.mask.sum(axis=1), self.config.window)
-        piece = np.repeat(np.arange(len(starts)), np.diff(np.r_[starts, len(seen)]))
-        for epoch in range(self.train.epochs):
-            seed = [self.config.seed, chunk, epoch]
-            for batch_index in self._batches(seen, piece, seed):
-                batch = loader.batch(batch_index)
-                with update(self.model, self.optimizers):
-                    seed_dropout(self.config.seed, self.step)
-                    logits = self._logits(batch, seen.take(batch_index), piece[batch_index])
-                    loss = add_gradients(logits, batch.labels, batch.mask, int(seen.mask[batch_index].sum()))
-                if not np.isfinite(loss):
-                    what = f"the loss of the stage instances is {loss} at step {self.step}"
-                    raise UserError(SETTINGS, what, "lower it", "train.learning_rate")
-                self.step += 1
-
-    def _batches(self, requests: Requests, piece: Array, seed: list[int]) -> list[Array]:
-        """Temporal order: any rows together. User order: whole pieces together, about as many rows."""
-        size = self.train.batch_requests
-        if self.config.order == "temporal":
-            epoch_seed, epoch = int(np.random.SeedSequence(seed[:2]).generate_state(1)[0]), seed[2]
-            return epoch_order(requests.lengths, size, epoch_seed, epoch)
-        shuffled = np.random.default_rng(seed).permutation(int(piece[-1]) + 1)
-        rank = np.empty_like(shuffled)
-        rank[shuffled] = np.arange(len(shuffled))
-        order = np.argsort(rank[piece], kind="stable")
-        batch = np.cumsum(np.bincount(rank[piece]))[rank[piece[order]]] // size  # by the end of the row's piece
-        return np.split(order, np.flatnonzero(np.diff(batch)) + 1)
-
-    def _logits(self, batch: Batch, requests: Requests, piece: Array) -> Tensor:
-        """Logits of all candidates of a batch of these requests, each a part of the piece of this number; (R, C)."""
-        with self.runtime.autocast():
-            if self.config.order == "temporal":
-                logits: Tensor = self.model(batch.history, batch.candidates, batch.context)
-                return logits
-            device = self.runtime.device
-            first = np.unique(piece, return_index=True)[1]
-            assert self.model.reads is not None
-            fetched = self.table.fetch(requests.user[first], requests.time[first], self.model.reads)
-            past = Instances.of(fetched, device)
-            users, times = torch.from_numpy(piece).to(device), torch.from_numpy(requests.time).to(device)
-            return self.model.score_users(
-                batch.history, batch.candidates, batch.mask, users, times, past, self.table.unit, batch.context
-            )
-
-
-def pieces(users: Array, sizes: Array, window: int) -> Array:
-    """Cuts rows, which lie user by user, into pieces of one user and at most so many instances.
-
-    Args:
-        users: User of each row; (N,).
-        sizes: Instances of each row; (N,).
-        window: Instances of a piece at most, unless one row has more.
-
-    Returns:
-        Where each piece begins; rising.
-    """
-    starts: list[int] = []
-    user, filled = -1, 0
-    for row, (owner, size) in enumerate(zip(users.tolist(), sizes.tolist(), strict=True)):
-        if owner != user or filled + size > window:
-            starts.append(row)
-            user, filled = owner, 0
-        filled += size
-    return np.array(starts, np.int64)
-
-
-def _alike(widths: Array) -> Iterator[Array]:
-    """Pieces of like width together, few enough for the transformer's pairs to fit."""
-    order = np.argsort(widths, kind="stable")
-    at = 0
-    while at < len(order):
-        size = max(1, PAIRS // int(widths[order[min(at + 255, len(order) - 1)]]) ** 2)
-        yield order[at : at + size]
-        at += size

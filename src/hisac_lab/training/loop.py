@@ -156,12 +156,11 @@ def _fit(
 ) -> Progress:
     """Fits a model at once and validates it, as one step; on every process the same."""
     assert isinstance(model, Fitted)
-    parts: Iterable[Array] = list(in_order(train_loader.requests))
-    if group.is_main:
-        parts = track(parts, len(list(parts)), what, "batches")
+    parts = list(in_order(train_loader.requests))
+    shown = track(parts, len(parts), what, "batches") if group.is_main else parts
     progress = Progress(step=1)
     with scoring_explained():
-        batches = (train_loader.batch(part) for part in parts)
+        batches = (train_loader.batch(part) for part in shown)
         loss = model.fit(batches, seed)
     progress.loss_sum, progress.loss_count = loss, 1
     _validate(model, valid_loader, progress, group)

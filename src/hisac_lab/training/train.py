@@ -33,6 +33,12 @@ def work_folder(home: Path, key: Any) -> Path:
     return home / digest_of(key)
 
 
+def requests_to_learn(store: EventStore, config: TrainConfig, seed: int) -> tuple[Requests, Requests]:
+    """Requests of the training and of the validation period, with the labels that the section `train` asks for."""
+    train, valid = (Requests.of(store, store.samples(split), config.max_candidates) for split in ("train", "valid"))
+    return (train, valid) if config.labels == "own" else (train.shuffled(seed), valid.shuffled(seed))
+
+
 def train_model(
     name: str,
     model_config: ModelConfig,
@@ -70,7 +76,7 @@ def train_model(
     runtime = Runtime.start(compute)
     store = EventStore.open(prepared)
     model = build(model_config, backbone, items, seed)
-    requests = [Requests.of(store, store.samples(split), config.max_candidates) for split in ("train", "valid")]
+    requests = requests_to_learn(store, config, seed)
     train_loader, valid_loader = (Loader.of(model, part, runtime, instances) for part in requests)
     what = f"train {name} seed {seed}"
     with join(runtime.device) as group:
@@ -90,6 +96,7 @@ def train_model(
         steps=progress.step,
         valid_auc=round(progress.best_auc, 6),
         **({"features_left_out": left_out} if left_out else {}),
+        **({"labels": config.labels} if config.labels != "own" else {}),
         **plugins.origin(plugins.MODELS, model_config.kind),
     ).save(out)
     shutil.rmtree(work, ignore_errors=True)

@@ -10,6 +10,8 @@ class Simulated(Output):
 
     Attributes:
         examined: Probability that a user looks at each position of a slate.
+        rich: Whether its exposures name the scene by hashed columns.
     """
 
     examined: list[float]
+    rich: bool = False

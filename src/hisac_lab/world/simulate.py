@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from hisac_lab.base.artifacts import Array
 from hisac_lab.base.progress import track
 from hisac_lab.config.world import World, WorldConfig, resolve
-from hisac_lab.world import truth
+from hisac_lab.world import scene, truth
 from hisac_lab.world.catalog import make_catalog, write_catalog
 from hisac_lab.world.life import make_life
 from hisac_lab.world.oracle import Oracle
@@ -40,13 +40,18 @@ EVENTS: Types = {
 TRUTH: Types = {"probability": np.float32, "probability_recent": np.float32, "old": np.int8}
 
 
+def events(world: World) -> Types:
+    """Columns of the log."""
+    return EVENTS | (dict.fromkeys(scene.COLUMNS, np.int8) if world.scene else {})
+
+
 def simulate(config: WorldConfig, *, out: Path) -> dict[str, Any]:
     """Writes the log, its truth and the items of a world.
 
     `events/part-*.parquet`: one row per exposure, by user and time; those of one user and time are a slate, from
-    position 0 down. `truth/part-*.parquet`: the same rows in the same order: `probability` and `probability_recent` as
-    `truth` defines them, and `old`: whether the request is about a subtopic it was not about in the `old_after`
-    exposures before. `items.parquet` and `vectors.npy`: one row per item.
+    position 0 down; with scenes, their columns too. `truth/part-*.parquet`: the same rows in the same order:
+    `probability` and `probability_recent` as `truth` defines them, and `old`: whether the request is about a subtopic
+    it was not about in the `old_after` exposures before. `items.parquet` and `vectors.npy`: one row per item.
 
     Memory is that of the items, one user and one row group, whatever the number of events.
 
@@ -63,7 +68,8 @@ def simulate(config: WorldConfig, *, out: Path) -> dict[str, Any]:
     write_catalog(simulator.catalog, world, out)
     late = START + world.days * DAY * 4 // 5
     all_days, last_fifth = Oracle(simulator.examined), Oracle(simulator.examined)
-    for folder in ("events", "truth"):
+    files_of = {"events": events(world), "truth": TRUTH}
+    for folder in files_of:
         (out / folder).mkdir()
     groups = enumerate(simulator.blocks(GROUP_ROWS))
     total = -(-world.users * world.events_per_user // GROUP_ROWS)
@@ -75,22 +81,28 @@ def simulate(config: WorldConfig, *, out: Path) -> dict[str, Any]:
                 name = f"part-{number // PART_GROUPS:05d}.parquet"
                 writers = [
                     files.enter_context(pq.ParquetWriter(out / folder / name, _schema(types), compression="zstd"))
-                    for folder, types in (("events", EVENTS), ("truth", TRUTH))
+                    for folder, types in files_of.items()
                 ]
-            for writer, types in zip(writers, (EVENTS, TRUTH), strict=True):
+            for writer, types in zip(writers, files_of.values(), strict=True):
                 writer.write_table(pa.table({one: columns[one] for one in types}), row_group_size=GROUP_ROWS)
             all_days.add(columns)
             last_fifth.add(columns, columns["time"] >= late)
     return {
-        "world": {"preset": config.preset, **asdict(world)},
+        "world": {"preset": config.preset, **_said(world)},
         "policy": {**SHARES, "familiar_items": FAMILIAR},
         "examined": simulator.examined.tolist(),
+        **({"rich": True} if world.scene else {}),
         "recent": truth.RECENT,
         "from": START,
         "to": START + world.days * DAY,
         "oracle": all_days.facts(),
         "oracle_last_fifth": {"from": late, **last_fifth.facts()},
     }
+
+
+def _said(world: World) -> dict[str, Any]:
+    """The settings in full; a world without scenes says nothing of them, as it did before there were any."""
+    return {name: value for name, value in asdict(world).items() if world.scene or name != "scene"}
 
 
 class Simulator:
@@ -124,6 +136,11 @@ class Simulator:
         again[np.unique(items, return_index=True)[1]] = False
 
         plain = truth.logits(catalog, world, items, times, again.reshape(items.shape))
+        rich: dict[str, Array] = {}
+        if world.scene:
+            taste = scene.tastes(world, number)
+            plain = plain + taste[scene.of_times(times)][:, None]
+            rich = scene.columns(world, number, times)
         interest, focus = truth.interest(catalog, life, items)
         full = truth.sigmoid(plain + interest)
         probability = (self.examined * full).astype(np.float32)
@@ -140,13 +157,14 @@ class Simulator:
             "probability": probability,
             "probability_recent": self.examined * recent,
             "old": np.repeat(life.returned, slate),
+            **rich,
         }
-        return {name: columns[name].ravel().astype(kind) for name, kind in (EVENTS | TRUTH).items()}
+        return {name: columns[name].ravel().astype(kind) for name, kind in (events(world) | TRUTH).items()}
 
     def blocks(self, rows: int) -> Iterator[dict[str, Array]]:
         """The columns of all users one after the other, `rows` at a time, in one buffer that is used again."""
         world = self.world
-        buffer = {name: np.empty(rows, kind) for name, kind in (EVENTS | TRUTH).items()}
+        buffer = {name: np.empty(rows, kind) for name, kind in (events(world) | TRUTH).items()}
         filled = 0
         for number in range(world.users):
             log, done = self.user(number), 0

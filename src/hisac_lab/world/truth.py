@@ -1,7 +1,7 @@
 """What makes a user click, and how much of it the last events of a history reveal.
 
     probability = examined(position) * sigmoid(logit)
-    logit = BASE + appeal(item) + season(topic, time) + repeat * [item was shown before] + interest
+    logit = BASE + appeal(item) + season(topic, time) + repeat * [item was shown before] + taste(scene) + interest
 
 An item of an interest's leaf adds the interest's strength, another item of its subtopic `SIBLING` times that; other
 items and interests not yet born add nothing. Strength moves with age: strength * exp(slope * age), age in lives.
@@ -15,10 +15,10 @@ it is not revealed, old interests, decoys and plain exposures look alike, and th
 
 `liked` being the posterior, by Bayes and the shares of the policy, that a random user who is shown this item and has
 not revealed its subtopic has an old interest in it. (It takes the draws of a slate for independent, which overstates
-`liked` a little; the order, and so the AUC, hardly depends on it.) All the rest (position, item, season, repetition)
-counts as known. A real model knows less in each of these points, so the AUC of `probability_recent` is a oracle for
-all that see the last 50 clicks only. Its distance to the AUC of `probability` comes from old interests alone; without
-them it is 0.
+`liked` a little; the order, and so the AUC, hardly depends on it.) All the rest (position, item, season, repetition,
+taste for the scene) counts as known. A real model knows less in each of these points, so the AUC of
+`probability_recent` is a oracle for all that see the last 50 clicks only. Its distance to the AUC of `probability`
+comes from old interests alone; without them it is 0.
 """
 
 from __future__ import annotations

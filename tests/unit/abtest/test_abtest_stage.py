@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from kit import BACKBONE, CPU, MODELS, Stages, says
+from kit import BACKBONE, CPU, MODELS, Stages, as_backbone, says
 from outputs import save_evaluated
 from torch import nn
 
@@ -85,7 +85,7 @@ def test_a_policy_is_told_the_context_of_its_candidates_before_the_moment(
 ) -> None:
     """A tower that sees popularity alone puts the items first that had most positives before the moment."""
     backbone = BACKBONE.model_copy(update={"features": ("length", "popularity")})
-    model = build(MODELS["din-short-only"], backbone, items, 0)
+    model = as_backbone(build(MODELS["din-short-only"], backbone, items, 0))
     first, last = model.tower[0], model.tower[-1]
     assert isinstance(first, nn.Linear)
     assert isinstance(last, nn.Linear)

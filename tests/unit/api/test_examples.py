@@ -1,4 +1,4 @@
-"""README's ten lines and the notebook run, on a made-up log under the name of the real one."""
+"""README's ten lines, the notebook and the tutorial's lines run, on made-up logs."""
 
 from __future__ import annotations
 
@@ -53,3 +53,18 @@ def test_the_notebook_runs_and_shows_what_it_says(load: str) -> None:
     ]
     assert kinds.count(["image/png"]) == 3
     assert "/tmp" not in BOOK.read_text()
+
+
+def test_the_lines_of_the_tutorial_rank_and_show_agents(load: str, tmp_path: Path) -> None:
+    page = (ROOT / "docs/tutorials/notebook_to_graph.md").read_text()
+    (block,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    ratings = [line.split("\t") for line in (tmp_path / "log/u.data").read_text().splitlines()]
+    rows = [f"{user},{item},{time},{int(int(rating) >= 4)}" for user, item, rating, time in ratings]
+    (tmp_path / "clicks.csv").write_text("\n".join(["u,i,t,clicked", *rows]) + "\n")
+    block = block.replace("/data/clicks.csv", str(tmp_path / "clicks.csv"))
+    block = block.replace(".tokenize()", '.tokenize(widths=[8, 8, 8], embed_by={"method": "cooccurrence"})')
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said):
+        exec(block.replace("agents=64", "agents=8"), {})
+    assert "rank" in said.getvalue()
+    assert "votes" in said.getvalue()

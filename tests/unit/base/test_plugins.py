@@ -98,8 +98,8 @@ def test_a_served_model_takes_its_package_metadata_and_requirements_along(bring:
     assert needs == ["numpy>=2"]
 
 
-def test_the_readme_names_the_entry_points_of_the_package_of_the_tests() -> None:
-    chapter = (PLUGIN.parents[1] / "README.md").read_text().split("## Bring your own package\n")[1]
-    shown = tomllib.loads(chapter.split("```toml\n")[1].split("```")[0])["project"]
+def test_the_documentation_names_the_entry_points_of_the_package_of_the_tests() -> None:
+    page = (PLUGIN.parents[1] / "docs/howto/add_package.md").read_text()
+    shown = tomllib.loads(page.split("```toml\n")[1].split("```")[0])["project"]
     project = tomllib.loads((PLUGIN / "pyproject.toml").read_text())["project"]
     assert shown["entry-points"] == project["entry-points"]

@@ -16,9 +16,8 @@ import pytest
 import yaml
 from kit import says
 from mlflow import MlflowClient
-from registered import apart, finish, listing, store_in
+from registered import PRODUCT, apart, finish, listing, store_in
 
-from hisac_lab.base.artifacts import sha256_tree
 from hisac_lab.cli import registry
 from hisac_lab.cli.params import defaults, load_params
 from hisac_lab.registry.store import Registry
@@ -93,31 +92,41 @@ def test_the_run_holds_every_setting_by_its_dotted_name(project: Path) -> None:
     params = top_run(project).data.params
     assert params["train.epochs"] == str(SETTINGS["train"]["epochs"])
     assert params["tokenize.widths"] == str(SETTINGS["tokenize"]["widths"])
-    assert params["promotion.min_ab_lift"] == "0.0"
+    assert params["promotion.product"] == PRODUCT
     assert params["models.hisac.kind"] == "hisac"
 
 
 def test_models_lists_versions_with_aliases_and_evidence(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    registry.promote("new", "1")
+    registry.promote("new", None)
     capsys.readouterr()
     registry.models()
     rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in capsys.readouterr().out.splitlines()]
     base, new = (row for row in rows if row)
-    assert base == "base|1|challenger|0.7000 [0.6900, 0.7100]|control|0.0200|50000|fedcba9876543210".split("|")
-    assert new[:3] == ["new", "1", "champion, challenger"]
-    assert new[4] == "won against base: +0.80% to +1.60%"
+    numbers = "0.7|0.69|0.71|control|||0.02|25250000|4000.5|fedcba9876543210"
+    assert base == f"1|base||{numbers}".split("|")
+    assert new[:3] == ["2", "new", "champion"]
+    assert new[6:9] == ["better", "0.008", "0.016"]
+
+
+GATES = [
+    "max_auc_loss",
+    "abtest",
+    "abtest_checks",
+    "max_calibration_error",
+    "max_request_cost",
+    "max_state_bytes",
+    "fingerprints",
+    "bundle",
+]
 
 
 def test_a_promotion_says_every_gate_and_how_to_load_the_champion(
     project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    registry.promote("new", None)
+    registry.promote(None, None)
     *gates, last = capsys.readouterr().out.splitlines()
-    assert [line.split()[:2] for line in gates] == [
-        ["ok", f"{name}:"]
-        for name in ("min_ab_lift", "max_calibration_error", "max_candidate_cost", "max_state_bytes", "fingerprints")
-    ]
-    assert last == "new version 1 is champion: load it with models:/new@champion"
+    assert [line.split()[:2] for line in gates] == [["ok", f"{name}:"] for name in GATES]
+    assert last == "new version 2 is champion: load it with models:/ranker@champion"
     assert [entry["action"] for entry in ledger(project)] == ["promote"]
 
 
@@ -125,31 +134,39 @@ def test_a_refusal_says_every_gate_and_names_those_that_failed(
     project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_params(project, max_state_bytes=100, max_calibration_error=0.01)
-    failed = "2 of 5 gates failed (max_calibration_error, max_state_bytes)"
-    with says(f"new version 1: not promoted, {failed}; fix the model, or the gates in params.yaml: promotion"):
+    failed = "2 of 8 gates failed (max_calibration_error, max_state_bytes)"
+    with says(f"new version 2: not promoted, {failed}; fix the model, or the gates in params.yaml: promotion"):
         registry.promote("new", None)
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines] == ["ok", "FAIL", "ok", "FAIL", "ok"]
-    assert lines[3] == "  FAIL max_state_bytes: bytes of user state is 4,000, the limit is 100"
+    assert [line.split()[0] for line in lines] == ["ok", "ok", "ok", "FAIL", "ok", "FAIL", "ok", "ok"]
+    assert lines[5] == "  FAIL max_state_bytes: bytes of user state is 4,000, the limit is 100"
     assert [entry["action"] for entry in ledger(project)] == ["refuse"]
 
 
+def test_a_forced_promotion_needs_a_reason_and_says_what_it_went_past(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_params(project, max_state_bytes=100)
+    for force, reason in ((True, None), (True, " "), (False, "because")):
+        with says('promote: --force and --reason belong together; write --force --reason "WHY"'):
+            registry.promote(None, None, force=force, reason=reason)
+    registry.promote(None, None, force=True, reason="no other is left")
+    *_, forced, last = capsys.readouterr().out.splitlines()
+    assert forced == "forced past max_state_bytes; the ledger keeps the reason"
+    assert "new version 2 is champion" in last
+    assert [(entry["action"], entry["forced"]) for entry in ledger(project)] == [("promote", "no other is left")]
+
+
 def test_a_rollback_says_who_is_champion_now(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    registry.promote("new", None)
-    edited = project / "artifacts/register/new/evidence.json"
-    edited.write_text(edited.read_text().replace('"seed": 0', '"seed": 5'))
-    manifest = project / "artifacts/register/manifest.json"
-    facts = json.loads(manifest.read_text())
-    facts["models"]["new"] = sha256_tree(edited.parent)
-    manifest.write_text(json.dumps(facts))
-    registry.promote("new", None)
+    registry.promote("base", None)
+    registry.promote(None, None)
     assert "new version 2 is champion" in capsys.readouterr().out
-    registry.rollback("new")
-    assert capsys.readouterr().out == "new: champion was version 2, is version 1 again\n"
-    registry.rollback("new")
-    assert capsys.readouterr().out == "new: champion was version 1, now there is none, as before\n"
-    with says("reports/ledger.jsonl: new has no champion; nothing to roll back"):
-        registry.rollback("new")
+    registry.rollback()
+    assert capsys.readouterr().out == "ranker: champion was version 2, is version 1 again\n"
+    registry.rollback()
+    assert capsys.readouterr().out == "ranker: champion was version 1, now there is none, as before\n"
+    with says("reports/ledger.jsonl: ranker has no champion; nothing to roll back"):
+        registry.rollback()
 
 
 def test_a_store_that_does_not_answer_costs_two_lines(
@@ -177,7 +194,7 @@ def test_a_store_that_does_not_answer_costs_two_lines(
         registry.sync,
         registry.models,
         partial(registry.promote, "new", None),
-        partial(registry.rollback, "new"),
+        registry.rollback,
         partial(registry.ui, 5001),
     ],
 )
@@ -198,14 +215,14 @@ def test_every_command_says_in_one_line_that_a_store_does_not_answer(
 
 
 def test_a_listing_mirrors_nothing_and_says_what_does(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    registry.promote("new", "1")
+    registry.promote("new", None)
     manifest = project / "artifacts/register/manifest.json"
     manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"pipeline": "another"}))
     before = listing(project)
     registry.models()
     assert listing(project) == before
     (project / "reports/ledger.jsonl").unlink()
-    with says("registry: no model is this project's yet; run the graph, or `hisac-lab sync`"):
+    with says("registry: ranker has no version of this project yet; run the graph, or `hisac-lab sync`"):
         registry.models()
 
 

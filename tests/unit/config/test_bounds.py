@@ -19,10 +19,9 @@ ANY = {
     "ColumnsConfig.label_values",
     "PrepareConfig.cuts",
     "PrepareConfig.positive_from",
-    "PromotionConfig.min_ab_lift",
     "WorldConfig.repeat",
 }
-"""Feedback and times as the log has them; a lift that may be negative; logits."""
+"""Feedback and times as the log has them; logits."""
 BOUNDS = {"minimum", "exclusiveMinimum", "maximum", "exclusiveMaximum"}
 
 

@@ -219,6 +219,8 @@ def test_models_are_found_by_name_and_a_missing_one_names_the_others(tmp_path: P
         ("none", "", ("models.iat", "instances.order is none", "temporal or user")),
         ("user", "    dim: 32\n", ("models.iat.dim is 32", "instances.dim is 64", "same")),
         ("temporal", "    stored: after\n", ("models.iat.stored is after", "no transformer", "before")),
+        ("user", "    order: temporal\n", ("models.iat.order is temporal", "instances.order is user", "both")),
+        ("both", "    order: temporal\n    stored: after\n", ("models.iat.stored is after", "no transformer")),
     ],
 )
 def test_a_model_that_reads_instances_needs_a_store_that_fits(
@@ -231,6 +233,8 @@ def test_a_model_that_reads_instances_needs_a_store_that_fits(
     idle = {"models.din_50.weights": entry + model}  # a model that is not trained needs no store
     assert "iat" in load_params(_edit(tmp_path, idle)).models
     assert load_params(_edit(tmp_path, changes | {"instances.order": "user"})).instances.order == "user"
+    both = {"instances.order": "both", "models.din_50.weights": f"{entry}    order: temporal\n"}
+    assert load_params(_edit(tmp_path, changes | both)).instances.order == "both"
 
 
 def test_the_schema_knows_every_section_and_refuses_unknown_keys() -> None:

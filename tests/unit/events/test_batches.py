@@ -42,6 +42,34 @@ def test_grouping_keeps_every_sample_exactly_once_and_requests_apart(
     assert len(rows) == needed
 
 
+@given(seed=st.integers(0, 10_000), count=st.integers(1, 80))
+@settings(max_examples=40, deadline=None)
+def test_shuffled_labels_keep_the_rate_of_every_user(store: EventStore, seed: int, count: int) -> None:
+    random = np.random.default_rng(seed)
+    samples = np.zeros(count, SAMPLE)
+    samples["request"] = np.sort(random.integers(0, 12, count))
+    samples["user"] = samples["request"] % 3
+    samples["label"] = random.integers(0, 2, count)
+    rows = Requests.of(store, samples, 3)
+    moved = rows.shuffled(seed)
+    assert not moved.labels[~moved.mask].any()
+    for user in range(3):
+        own = rows.mask & (rows.user == user)[:, None]
+        assert sorted(moved.labels[own]) == sorted(rows.labels[own])
+    assert np.array_equal(moved.labels, rows.shuffled(seed).labels)
+    assert moved.candidates is rows.candidates
+
+
+def test_every_order_of_a_users_labels_is_as_likely(store: EventStore) -> None:
+    """The one click of four, drawn a thousand times; another user's has no part in it."""
+    samples = np.zeros(8, SAMPLE)
+    samples["request"] = samples["user"] = np.arange(8) // 4
+    samples["label"] = [1, 0, 0, 0, 1, 1, 1, 1]
+    drawn = np.array([Requests.of(store, samples, 4).shuffled(seed).labels for seed in range(1000)])
+    assert drawn[:, 1].all()
+    assert (np.abs(drawn[:, 0].mean(axis=0) - 0.25) < 0.06).all()
+
+
 @pytest.mark.parametrize("split", SPLITS)
 def test_candidates_of_a_request_stay_together_as_far_as_they_fit(store: EventStore, split: str) -> None:
     samples = store.samples(split)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from kit import BACKBONE, EVERY, ITEMS, make_history, make_items, says
+from kit import BACKBONE, EVERY, ITEMS, as_backbone, make_history, make_items, says
 
 from hisac_lab.base.artifacts import sha256_tree, write_json, write_manifest
 from hisac_lab.codebook.build import grow
@@ -96,7 +96,7 @@ def test_a_codebook_with_a_space_of_its_own_is_routed_there_and_saved(tmp_path: 
     model = build(config, BACKBONE, space, 0).eval()
     assert isinstance(model.long, HiSACBranch)
     assert model.long.semantic.shape == (ITEMS, 4)
-    assert model.encoder.semantic.shape == SPACE.semantic.shape
+    assert as_backbone(model).encoder.semantic.shape == SPACE.semantic.shape
     save_model(tmp_path, model, config, space)
     history, candidates = make_history([9, 0, 3]), torch.arange(12).view(3, 4)
     assert torch.equal(load_model(tmp_path)[0](history, candidates), model(history, candidates))

@@ -8,13 +8,13 @@ import math
 import numpy as np
 import pytest
 import torch
-from kit import BACKBONE, CPU, DAY, EVERY, ITEMS, MODELS, lively, make_history, make_items, says
+from kit import BACKBONE, CPU, DAY, EVERY, ITEMS, MODELS, as_backbone, lively, make_history, make_items, says
 
 from hisac_lab.events.batches import HistoryArrays, Requests
 from hisac_lab.events.records import ContextFacts
 from hisac_lab.inference.loader import Loader, score
 from hisac_lab.models import tables
-from hisac_lab.models.backbone import ItemEncoder, Ranker
+from hisac_lab.models.backbone import Backbone, ItemEncoder
 from hisac_lab.models.catalog import build
 from hisac_lab.models.contract import Candidates, History, ItemSpace, UserState
 from hisac_lab.models.din import DINConfig
@@ -110,7 +110,7 @@ def test_a_long_model_sees_what_lies_before_the_window(name: str) -> None:
 @pytest.mark.parametrize("name", ["din-short-only", "mean", "eta"])
 def test_the_short_window_and_its_mask_are_those_of_the_same_events(name: str) -> None:
     """Public code embeds the last 50 events and masks the 50 before the last: off by one."""
-    model, history = lively(name, SPACE), make_history([12, 3])
+    model, history = as_backbone(lively(name, SPACE)), make_history([12, 3])
     for grad in (True, False):  # a lazy branch embeds the window by itself while training
         with torch.set_grad_enabled(grad):
             state = model.encode(history)
@@ -137,7 +137,7 @@ def test_features_of_the_long_branch_reach_the_tower_past_the_gate() -> None:
 
     history, candidates = make_history([12, 3]), torch.arange(6).view(2, 3)
     for kind, parts in ((Both, 5), (Alone, 3)):
-        model = Ranker(BACKBONE, SPACE, kind(MeanConfig(), BACKBONE, SPACE))
+        model = Backbone(BACKBONE, SPACE, kind(MeanConfig(), BACKBONE, SPACE))
         assert (model.gate is None) == (kind is Alone)
         state = model.encode(history)
         seen = model.features(state, candidates)
@@ -246,7 +246,9 @@ def test_shuffled_ids_belong_to_other_items() -> None:
 
 def test_the_spread_of_the_first_weights_on_the_frozen_vector_can_be_set() -> None:
     wide, usual = (
-        build(DINConfig(), BACKBONE.model_copy(update={"semantic_std": std}), SPACE, 0).encoder.project.weight
+        as_backbone(
+            build(DINConfig(), BACKBONE.model_copy(update={"semantic_std": std}), SPACE, 0)
+        ).encoder.project.weight
         for std in (3.0, None)
     )
     assert wide.std().item() == pytest.approx(3.0, rel=0.3)

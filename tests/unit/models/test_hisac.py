@@ -6,13 +6,14 @@ import dataclasses
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hisac_branch import LENGTHS, SPACE, make_branch, some_histories
-from kit import BACKBONE, DAY, ITEMS, WITHOUT_ID, ask, make_history, says
+from kit import BACKBONE, DAY, ITEMS, WITHOUT_ID, ask, make_book, make_history, says
 from torch import Tensor
 
-from hisac_lab.codebook.votes import Agents
+from hisac_lab.codebook.votes import Agents, split_budget
 from hisac_lab.models.catalog import build
 from hisac_lab.models.contract import History, UserState
 from hisac_lab.models.hisac import HiSACBranch, HiSACConfig
@@ -330,3 +331,15 @@ def test_settings_that_do_not_fit_are_refused(changes: dict[str, Any], parts: tu
 
 def test_depth_null_takes_all_levels_and_budgets_override_agents() -> None:
     assert make_branch(depth=None, budgets=(3, 2, 1), agents=ITEMS).election.budgets == (3, 2, 1)
+
+
+@pytest.mark.parametrize("fill", [True, False])
+def test_more_agents_than_leaves_are_refused_by_what_was_asked(fill: bool) -> None:
+    """Thirteen, though the budgets that they are split into multiply to no more than the twelve leaves."""
+    number = np.arange(ITEMS)
+    space = dataclasses.replace(SPACE, codebook=make_book(np.stack([number % 4, number // 4 % 3], axis=1)))
+    assert math.prod(split_budget(13, 2, 0.7)) == 12 == len(space.codebook.parents[-1])
+    with says("models.*.agents", "13 agents are more than the 12 leaves"):
+        HiSACBranch(HiSACConfig(agents=13, fill=fill), BACKBONE, space)
+    for config in (HiSACConfig(agents=12, fill=fill), HiSACConfig(agents=13, fill=fill, every_leaf=True)):
+        HiSACBranch(config, BACKBONE, space)

@@ -9,7 +9,6 @@ import pytest
 import torch
 from hisac_branch import LENGTHS, SPACE, make_branch, some_histories
 from kit import BACKBONE, WITHOUT_ID, ask, make_history
-from pydantic import ValidationError
 from torch import Tensor
 
 from hisac_lab.models.contract import History, UserState
@@ -209,8 +208,3 @@ def test_counts_beside_the_agents_are_those_of_votes_alone(into: str) -> None:
         both.standardize(batches)
         alone.standardize(batches)
         assert torch.equal(both.extra(state, candidates), alone.extra(counted, candidates))
-
-
-def test_votes_of_the_path_are_not_counted_twice() -> None:
-    with pytest.raises(ValidationError, match="path_votes is true beside counts"):
-        HiSACConfig(path_votes=True, counts=VotesConfig())

@@ -118,16 +118,15 @@ def test_agents_can_stand_in_front_of_a_transformer_block() -> None:
 
 def test_a_candidate_is_told_the_votes_of_its_own_path() -> None:
     """Per level: whether a behavior was there, the log of how many, the log of the days since the newest."""
-    branch = make_branch(path_votes=True)
+    branch = VotesBranch(VotesConfig(votes_from="all"), BACKBONE, SPACE)
     history = make_history([40, 0, 9], items=7)
     items = torch.tensor([[3, WITHOUT_ID[0], 20]]).expand(3, -1)
-    assert branch.path is not None
-    parts = branch.path.encode(history)
+    assert isinstance(branch.path, PathVotes)
     seen: list[Tensor] = []
     branch.path.out.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
-    branch.path.attend(parts, items)
+    branch.path.attend(branch.path.encode(history), items)
     for row, column in itertools.product(range(3), range(3)):
-        for level in range(2):
+        for level in range(3):
             node = SPACE.codebook.item_nodes[items[row, column], level]
             mine = SPACE.codebook.item_nodes[history.items[row], level]
             hits = [

@@ -6,7 +6,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from kit import BACKBONE, MODELS, make_history, make_items, says
+from kit import BACKBONE, MODELS, as_backbone, make_history, make_items, says
 
 from hisac_lab.config.train import TrainConfig
 from hisac_lab.inference.bundle import load_model, save_model
@@ -89,7 +89,7 @@ def test_an_item_is_the_sum_of_its_two_rows_and_varies_like_a_plain_one() -> Non
 
 def test_the_same_seed_draws_the_same_table_and_it_survives_saving(tmp_path_factory: pytest.TempPathFactory) -> None:
     backbone = BACKBONE.model_copy(update={"table_mb": 0.0014})
-    one, two = (build(MODELS["hisac"], backbone, SPACE, 0) for _ in range(2))
+    one, two = (as_backbone(build(MODELS["hisac"], backbone, SPACE, 0)) for _ in range(2))
     assert isinstance(one.encoder.ids, SharedTable)
     assert isinstance(two.encoder.ids, SharedTable)
     assert torch.equal(one.encoder.ids.rows.weight, two.encoder.ids.rows.weight)
@@ -111,7 +111,7 @@ def test_gradients_reach_both_rows_of_an_item_and_no_others(count: int) -> None:
 
 
 def test_the_table_is_trained_by_adagrad() -> None:
-    model = build(MODELS["hisac"], BACKBONE.model_copy(update={"table_mb": 0.0014}), SPACE, 0)
+    model = as_backbone(build(MODELS["hisac"], BACKBONE.model_copy(update={"table_mb": 0.0014}), SPACE, 0))
     held = {id(part) for group in make_optimizers(model, TrainConfig())[1].param_groups for part in group["params"]}
     assert isinstance(model.encoder.ids, SharedTable)
     assert id(model.encoder.ids.rows.weight) in held

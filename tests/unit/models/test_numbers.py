@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from kit import BACKBONE, HEADER, MODELS, make_history, make_items, prepare_log, raw_log, says
+from kit import BACKBONE, HEADER, MODELS, as_backbone, make_history, make_items, prepare_log, raw_log, says
 
 from hisac_lab.base.errors import UserError
 from hisac_lab.config.base import parse
@@ -71,7 +71,7 @@ def test_models_read_the_numbers_of_items_and_are_else_what_they_were(name: str,
     plain = make_items()
     numbers = torch.randn(len(plain.semantic), 4, generator=torch.Generator().manual_seed(0))
     space = dataclasses.replace(plain, numbers=numbers)
-    model, before = build(MODELS[name], BACKBONE, space, 0).eval(), build(MODELS[name], BACKBONE, plain, 0)
+    model, before = as_backbone(build(MODELS[name], BACKBONE, space, 0)).eval(), build(MODELS[name], BACKBONE, plain, 0)
     state, other = model.state_dict(), before.state_dict()
     assert set(state) - set(other) == {"encoder.measure.weight", "encoder.numbers"}
     assert all(torch.equal(state[key], part) for key, part in other.items())

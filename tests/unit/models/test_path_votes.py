@@ -24,7 +24,6 @@ from hisac_lab.inference.bundle import load_model, save_model
 from hisac_lab.models.backbone import Ranker
 from hisac_lab.models.catalog import build
 from hisac_lab.models.contract import History, ItemSpace
-from hisac_lab.models.hisac import HiSACConfig
 from hisac_lab.models.path_votes import SHUFFLE, VoteCounts, VotesBranch, VotesConfig
 from hisac_lab.sources.records import Acquired
 from hisac_lab.world.simulate import simulate
@@ -258,18 +257,6 @@ def test_books_that_are_not_there_are_named(changes: dict[str, Any], words: tupl
 def test_settings_that_do_not_fit_each_other_are_refused(changes: dict[str, Any], words: str) -> None:
     with pytest.raises(ValidationError, match=words):
         VotesConfig(**changes)
-
-
-@pytest.mark.parametrize(
-    ("changes", "words"),
-    [
-        ({"exposures": True}, "set path_votes: true"),
-        ({"exposures": True, "path_votes": True, "votes_from": "all"}, "set votes_from: positives"),
-    ],
-)
-def test_hisac_counts_exposures_on_the_path_beside_the_votes(changes: dict[str, Any], words: str) -> None:
-    with pytest.raises(ValidationError, match=words):
-        HiSACConfig(**changes)
 
 
 def test_shuffled_votes_are_those_of_other_items() -> None:

@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 import torch
-from kit import BACKBONE, EVERY, asked, lively, make_history, make_items
+from kit import BACKBONE, EVERY, as_backbone, asked, lively, make_history, make_items
 from torch import Tensor
 
 from hisac_lab.config.model import Attention, AttentionConfig
@@ -94,7 +94,7 @@ def test_sigmoid_weights_sum_the_events() -> None:
 
 
 def test_sigmoid_weights_are_those_of_the_short_branch_too() -> None:
-    model = build(DINConfig(whole_history=False, weights="sigmoid"), BACKBONE, SPACE, 0)
+    model = as_backbone(build(DINConfig(whole_history=False, weights="sigmoid"), BACKBONE, SPACE, 0))
     assert model.short.weights == "sigmoid"
     assert model.long is None
 
@@ -117,7 +117,7 @@ def test_a_history_with_every_event_twice_differs_by_its_soft_counts_alone(confi
 
 @pytest.mark.parametrize("name", COUNTING)
 def test_the_tower_sees_soft_counts_as_they_are(name: str) -> None:
-    model = lively(name, SPACE)
+    model = as_backbone(lively(name, SPACE))
     history, candidates = make_history([6, 0]), torch.arange(4).expand(2, -1)
     state = model.encode(history)
     seen = model.features(state, candidates)
@@ -128,7 +128,9 @@ def test_the_tower_sees_soft_counts_as_they_are(name: str) -> None:
         columns.append(model.long.attend(state, asked(model, state, candidates))[..., BACKBONE.dim :])
     told = torch.cat(columns, dim=-1)
     assert torch.equal(seen[..., -told.shape[-1] :], told)
-    assert model.tower[0].in_features == seen.shape[-1]
+    first = model.tower[0]
+    assert isinstance(first, torch.nn.Linear)
+    assert first.in_features == seen.shape[-1]
 
 
 def test_off_is_the_default_and_changes_nothing() -> None:

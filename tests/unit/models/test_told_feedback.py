@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from kit import BACKBONE, CPU, make_history, make_items
+from kit import BACKBONE, CPU, as_backbone, make_history, make_items
 
 from hisac_lab.config.model import ModelConfig
 from hisac_lab.config.train import TrainConfig
@@ -63,19 +63,34 @@ def test_models_learn_from_the_feedback_of_an_earlier_event_of_the_same_item(con
         assert area > 0.9 if told else 0.45 < area < 0.55
 
 
+@pytest.mark.parametrize("labels", ["own", "shuffled"])
+def test_nothing_is_learned_from_shuffled_labels(labels: str) -> None:
+    """A coin's log loss is 0.693; of what little noise teaches, the order may be anything. All are one user's."""
+    seen, unseen = _requests(1_000, 0), _requests(400, 1)
+    alike = [dataclasses.replace(part, user=np.zeros(len(part), np.int64)) for part in (seen, unseen)]
+    learned, judged = (part.shuffled(0) for part in alike) if labels == "shuffled" else alike
+    backbone = BACKBONE.model_copy(update={"dim": 16, "short_window": KNOWN, "tower": (32,)})
+    model = build(DINConfig(whole_history=False), backbone, SPACE, 0)
+    settings = TrainConfig(epochs=6, batch_requests=32, learning_rate=0.01, embedding_learning_rate=0.1)
+    train(model, Loader(learned, CPU), Loader(judged, CPU), settings, 0, labels)
+    logits = score(model, Loader(unseen, CPU))
+    loss = float((np.logaddexp(0, logits) - unseen.labels * logits).mean())
+    assert loss < 0.4 if labels == "own" else loss > 0.65
+
+
 @pytest.mark.parametrize("vote", ["tree", "flat"])
 @pytest.mark.parametrize("route_by", ["events", "items", "leaves"])
 def test_what_was_disliked_does_not_vote(vote: Any, route_by: Any) -> None:
-    """HiSAC's agents, facts and values, and the votes of a path, are those of a history without these events."""
+    """HiSAC's agents, facts and values, and votes, are those of a history without these events."""
     history, candidates = make_history([12, 9, 4]), torch.arange(9).view(3, 3)
     feedback = torch.from_numpy(np.random.default_rng(0).integers(0, 3, history.items.shape)) * history.mask
     heard = dataclasses.replace(history, feedback=feedback)
     less = dataclasses.replace(heard, mask=heard.mask & (feedback != 1))
-    configs = (HiSACConfig(agents=4, vote=vote, route_by=route_by, path_votes=True), VotesConfig())
+    configs = (HiSACConfig(agents=4, vote=vote, route_by=route_by), VotesConfig())
     for config in configs:
         answers = []
         for votes_from, seen in (("positives", heard), ("all", less), ("all", heard)):
-            branch = lively(config.model_copy(update={"votes_from": votes_from}), SPACE).eval()
+            branch = as_backbone(lively(config.model_copy(update={"votes_from": votes_from}), SPACE))
             long = branch.long
             assert long is not None
             events = branch.embed(seen.items, seen.ages, seen.feedback)

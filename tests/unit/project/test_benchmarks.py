@@ -291,6 +291,8 @@ def test_domains_of_transfer_share_the_samples_and_keep_their_own_histories(
     for split in SPLITS:
         samples = store.samples(split)
         assert sum(len(part.samples[split]) for part in parts) == len(samples)
+        for part in parts:
+            np.testing.assert_array_equal(part.exposures[split].samples, part.samples[split])
         for side, part in zip((inside, ~inside), parts, strict=True):
             whole = samples[side[samples["item"]]]
             for before, after in zip(whole, part.samples[split], strict=True):

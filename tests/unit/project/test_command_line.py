@@ -12,6 +12,7 @@ from hisac_lab.cli.main import app
 COMMANDS = """
 agents show USER --model --pruned
 data check PATH --items --vectors --write
+doctor --json
 explain KEY
 graph
 models
@@ -21,9 +22,9 @@ params diff
 params schema
 params set KEY VALUE
 params show
-promote MODEL --version
+promote [MODEL] --force --reason --version
 reproduce [THIS] [THAT] --json
-rollback MODEL
+rollback
 sid show ITEM --neighbors
 stage NAME --index --model --seed
 summary

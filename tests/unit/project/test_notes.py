@@ -58,7 +58,7 @@ def test_a_note_on_a_paper_names_its_sources_and_its_differences(name: str) -> N
     assert defined == set(re.findall(r"\bS\d\b", text))
 
 
-@pytest.mark.parametrize("page", NOTES, ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", NOTES, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_headings_of_a_note_are_unique(page: Path) -> None:
     found = anchors(page.read_text())
     assert len(found) == len(set(found))

@@ -57,6 +57,18 @@ def test_the_first_of_the_highest_is_chosen_and_the_file_says_what_was_tried(tmp
     assert found.rows()[1] == ["b", "**0.7000**", "0.6900", "0.7000"]
 
 
+def test_labels_that_a_control_learns_from_are_no_choice_of_a_tuning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leaderboard, "SETTINGS", tmp_path)
+    tuned = "{din_50: {epochs: 2}, hisac: {labels: shuffled, epochs: 3}}"
+    (tmp_path / "one.yaml").write_text(f"experiment: {{models: [din_50, hisac], tuned: {tuned}}}")
+    assert leaderboard.untuned("one")["experiment"]["tuned"] == {"hisac": {"labels": "shuffled"}}
+    tuning.Trials([{}, {"dim": 8}], {"din_50": [0.6, 0.7], "hisac": [0.6, 0.7]}).write(tmp_path / "one.tuned.yaml", "x")
+    chosen = {"din_50": {"dim": 8}, "hisac": {"dim": 8, "labels": "shuffled"}}
+    assert leaderboard.settings("one")["experiment"]["tuned"] == chosen
+
+
 def test_a_board_reads_what_was_chosen_for_its_own_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(leaderboard, "SETTINGS", tmp_path)
     (tmp_path / "one.yaml").write_text("tune: {dim: [8]}\nexperiment: {models: [din_50, hisac]}")

@@ -10,21 +10,38 @@ from hisac_lab.config.promotion import PromotionConfig
 from hisac_lab.registry.gates import Gate, check_gates
 from hisac_lab.registry.records import Evidence
 
-CONFIG = PromotionConfig(max_calibration_error=0.05, max_candidate_cost=50000, max_state_bytes=2000000)
+CONFIG = PromotionConfig()
+TEST: dict[str, Any] = {
+    "kind": "fitted",
+    "verdict": "better",
+    "reason": "",
+    "control": "din_50",
+    "lift": {"value": 0.005, "low": 0.0012, "high": 0.0098, "p_value": 0.01},
+    "sample_ratio_holds": True,
+    "aa_holds": True,
+    "fingerprint": "abc",
+    "test_fingerprint": "def",
+}
+
+
+def against(low: float, high: float = 0.02, weights: str = "of din_50") -> dict[str, Any]:
+    """A paired difference."""
+    return {"difference": (low + high) / 2, "interval": [low, high], "p": 0.01, "weights": weights}
+
+
 GOOD: dict[str, Any] = {
     "model": "hisac",
     "seed": 0,
+    "seeds": [0, 1],
+    "weights": "of hisac",
     "negatives": "real exposures",
+    "valid_auc": 0.7,
+    "side": None,
     "metrics": {},
     "parameters": 1234,
-    "abtest": {
-        "control": "din_50",
-        "lift": {"value": 0.005, "low": 0.0012, "high": 0.0098, "p_value": 0.01},
-        "fingerprint": "abc",
-        "test_fingerprint": "def",
-        "sample_ratio_p": 0.5,
-        "verdict": "won",
-    },
+    "baseline": "din_50",
+    "comparisons": {"din_50": against(0.001), "mean": against(-0.004, weights="of mean")},
+    "abtest": TEST,
     "calibration_error": 0.0312,
     "cost": {"candidate_macs": 28404.5, "encode_macs": 1.0, "state_bytes": 4096.2},
     "fingerprint": "abc",
@@ -36,15 +53,17 @@ def evidence(**changes: Any) -> Evidence:
     return Evidence.of(GOOD | changes, "evidence.json")
 
 
+CHAMPION = evidence(model="din_50", weights="of din_50")
+
+
 def asked(name: str, champion: Evidence | None = None, config: PromotionConfig = CONFIG, **changes: Any) -> Gate:
     """What one gate says of good evidence with these changes."""
     return {gate.name: gate for gate in check_gates(evidence(**changes), champion, config)}[name]
 
 
-def lift(low: float) -> dict[str, Any]:
-    """An A/B test whose interval begins here."""
-    test: dict[str, Any] = GOOD["abtest"]
-    return test | {"lift": test["lift"] | {"low": low}}
+def with_verdict(verdict: str, **changes: Any) -> dict[str, Any]:
+    """A test with this verdict."""
+    return TEST | {"verdict": verdict} | changes
 
 
 def cost(**changes: float) -> dict[str, float]:
@@ -53,23 +72,31 @@ def cost(**changes: float) -> dict[str, float]:
     return found | changes
 
 
-def test_good_evidence_passes_every_gate() -> None:
-    assert all(gate.holds for gate in check_gates(evidence(), evidence(), CONFIG))
+def test_good_evidence_passes_every_gate_with_and_without_a_champion() -> None:
+    for champion in (None, CHAMPION):
+        gates = check_gates(evidence(), champion, CONFIG)
+        assert [gate.name for gate in gates if not gate.holds] == []
+        assert len(gates) == 7
 
 
 @pytest.mark.parametrize(
     ("name", "changes", "holds", "says"),
     [
-        ("min_ab_lift", {"abtest": lift(0.00006)}, True, "is +0.01% to +0.98%, its lower end must be above 0%"),
-        ("min_ab_lift", {"abtest": lift(0.00004)}, False, "is +0.00% to"),
-        ("min_ab_lift", {"abtest": lift(-0.00004)}, False, "is +0.00% to"),
-        ("min_ab_lift", {"abtest": lift(-0.001)}, False, "is -0.10% to"),
-        ("min_ab_lift", {"abtest": None}, False, "it is the control"),
         ("max_calibration_error", {"calibration_error": 0.050049}, True, "is 0.0500, the limit is 0.05"),
         ("max_calibration_error", {"calibration_error": 0.050051}, False, "is 0.0501, the limit is 0.05"),
-        ("max_candidate_cost", {"cost": cost(candidate_macs=50000.4)}, True, "is 50,000, the limit"),
-        ("max_candidate_cost", {"cost": cost(candidate_macs=50000.6)}, False, "is 50,001, the limit"),
-        ("max_state_bytes", {"cost": cost(state_bytes=2000001)}, False, "limit is 2,000,000"),
+        ("max_request_cost", {"cost": cost(candidate_macs=2e6, encode_macs=0.4)}, True, "is 1,000,000,000, the limit"),
+        ("max_request_cost", {"cost": cost(candidate_macs=2e6, encode_macs=0.6)}, False, "is 1,000,000,001, the limit"),
+        ("max_state_bytes", {"cost": cost(state_bytes=200000.4)}, True, "is 200,000, the limit is 200,000"),
+        ("max_state_bytes", {"cost": cost(state_bytes=200001)}, False, "limit is 200,000"),
+        ("abtest_checks", {"abtest": with_verdict("better", aa_holds=False)}, False, "holds, A/A test does not hold"),
+        (
+            "abtest_checks",
+            {"abtest": with_verdict("better", sample_ratio_holds=False)},
+            False,
+            "sample ratio does not hold",
+        ),
+        ("abtest_checks", {"abtest": None}, True, "it is the control"),
+        ("fingerprints", {"fingerprint": "other"}, False, "evaluated under other, A/B-tested under abc"),
     ],
 )
 def test_a_gate_compares_the_value_that_it_says(name: str, changes: dict[str, Any], holds: bool, says: str) -> None:
@@ -78,13 +105,64 @@ def test_a_gate_compares_the_value_that_it_says(name: str, changes: dict[str, An
     assert says in gate.says
 
 
-def test_a_lift_may_be_asked_for() -> None:
-    config = CONFIG.model_copy(update={"min_ab_lift": 0.0012})
-    assert not asked("min_ab_lift", config=config).holds
-    assert asked("min_ab_lift", config=config, abtest=lift(0.0013)).holds
-    assert "must be above 0.12%" in asked("min_ab_lift", config=config).says
+@pytest.mark.parametrize(
+    ("low", "holds", "says"),
+    [(-0.00504, True, "[-0.0050, +0.0200]"), (-0.00506, False, "[-0.0051,"), (0.3, True, "[+0.3000,")],
+)
+@pytest.mark.parametrize(("champion", "name"), [(None, "din_50"), (CHAMPION, "the champion, din_50")])
+def test_quality_may_lose_the_margin_and_no_more(
+    low: float, holds: bool, says: str, champion: Evidence | None, name: str
+) -> None:
+    gate = asked("max_auc_loss", champion, comparisons={"din_50": against(low)})
+    assert gate.holds == holds
+    assert f"AUC less that of {name} is" in gate.says
+    assert says in gate.says
+    assert gate.says.endswith("the lower end must reach -0.005")
 
 
-def test_evidence_under_another_protocol_is_refused() -> None:
-    assert not asked("fingerprints", fingerprint="other").holds
-    assert not asked("fingerprints", champion=evidence(fingerprint="other")).holds
+def test_a_champion_is_found_on_the_board_by_its_weights_under_whatever_name() -> None:
+    champion = evidence(model="hisac", weights="of last month", fingerprint="of last month")
+    assert not asked("max_auc_loss", champion).holds
+    assert "not evaluated on one board with the champion, hisac" in asked("max_auc_loss", champion).says
+    met = {"champion": against(0.001, weights="of last month")}
+    assert asked("max_auc_loss", champion, comparisons=met).holds
+
+
+def test_the_champions_own_weights_are_no_gain_whatever_else_was_measured() -> None:
+    gate = asked("max_auc_loss", evidence(model="old name"))
+    assert not gate.holds
+    assert gate.says == "it has the champion's own weights"
+
+
+def test_the_baseline_itself_may_begin() -> None:
+    begins: dict[str, Any] = {"baseline": None, "abtest": None, "model": "din_50"}
+    assert all(gate.holds for gate in check_gates(evidence(**begins), None, CONFIG))
+    assert "it is the baseline itself" in asked("max_auc_loss", **begins).says
+    assert not asked("abtest", CHAMPION, **begins, comparisons={"mean": against(1, weights="of mean")}).holds
+
+
+@pytest.mark.parametrize("low", [-0.001, 0.00004, 0.00006, 0.01])
+@pytest.mark.parametrize("verdict", ["better", "worse", "equivalent", "undecided", "NO VERDICT"])
+def test_a_verdict_decides_where_it_can_and_else_quality_must_be_better(verdict: str, low: float) -> None:
+    holds = {"better": True, "worse": False}.get(verdict, low > 0.00005)
+    gate = asked("abtest", comparisons={"din_50": against(low)}, abtest=with_verdict(verdict))
+    assert gate.holds == holds
+    assert gate.says.startswith(f"{verdict} by fitted evidence, lift +0.12% to +0.98%, against din_50")
+    assert ("better by its interval" in gate.says) == (verdict not in ("better", "worse"))
+
+
+@pytest.mark.parametrize(
+    ("verdict", "low", "holds"), [("better", -0.001, False), ("better", 0.001, True), ("worse", 1, False)]
+)
+def test_a_test_against_another_than_the_champion_does_not_speak_for_it(verdict: str, low: float, holds: bool) -> None:
+    champion = evidence(model="mean", weights="of mean")
+    comparisons = {"din_50": against(0.01), "mean": against(low, 2, weights="of mean")}
+    gate = asked("abtest", champion, comparisons=comparisons, abtest=with_verdict(verdict))
+    assert gate.holds == holds
+    assert "against din_50, which is not the champion" in gate.says
+
+
+def test_no_verdict_says_its_reason_and_has_no_lift() -> None:
+    test = with_verdict("NO VERDICT", reason="the world knows less than din_50", lift=None)
+    said = asked("abtest", abtest=test).says
+    assert said.startswith("NO VERDICT (the world knows less than din_50) by fitted evidence, against din_50; AUC is")

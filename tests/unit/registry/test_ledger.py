@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
+import io
 import json
+import os
+import shutil
+import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -46,7 +51,7 @@ def refused(ledger: Ledger, line: int) -> Any:
 def test_a_ledger_that_is_not_there_has_no_entries_and_no_champions(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path / "ledger.jsonl")
     assert ledger.entries() == []
-    assert ledger.champions("new") == []
+    assert ledger.champions("shop") == []
     assert not ledger.path.exists()
 
 
@@ -87,10 +92,12 @@ def test_a_line_that_is_no_entry_is_named(ledger: Ledger, text: str) -> None:
         ledger.entries()
 
 
-def test_a_line_that_is_no_text_is_named(ledger: Ledger) -> None:
+def test_a_line_that_is_no_text_is_named_with_the_byte(ledger: Ledger) -> None:
     one, two, three = ledger.path.read_bytes().splitlines(keepends=True)
-    ledger.path.write_bytes(one + two.replace(b"new", b"n\xffw") + three)
-    with refused(ledger, 2):
+    wrong = two.replace(b"new", b"n\xffw")
+    ledger.path.write_bytes(one + wrong + three)
+    place = wrong.index(b"\xff") + 1
+    with says(f"{ledger.path}: line 2: holds a byte that is no UTF-8, its {place}th; restore it from git"):
         ledger.entries()
 
 
@@ -114,11 +121,85 @@ def test_a_line_removed_moved_or_repeated_is_named(ledger: Ledger, order: tuple[
 
 
 @pytest.mark.parametrize("left", [1, 100, -2])
-def test_a_last_line_that_was_cut_off_is_named(ledger: Ledger, left: int) -> None:
+def test_a_last_line_that_was_cut_off_is_named_with_where(ledger: Ledger, left: int) -> None:
     one, two, three = ledger.path.read_text().splitlines(keepends=True)
     ledger.path.write_text(one + two + three[:left])
-    with refused(ledger, 3):
-        ledger.entries()
+    before = ledger.path.read_bytes()
+    for ask in (ledger.entries, lambda: ledger.append(action="begin")):
+        with says(f"{ledger.path}: line 3: is cut off after {len(three[:left])} bytes; restore it from git"):
+            ask()
+    assert ledger.path.read_bytes() == before
+
+
+@pytest.mark.parametrize("taken", [0, 1, 100, 10_000])
+def test_a_disk_that_fills_up_leaves_no_part_of_a_line(
+    ledger: Ledger, taken: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Full(io.FileIO):
+        """Takes so many bytes in all; what is whole it cannot bring to the disk."""
+
+        left = taken
+
+        def write(self, content: Any) -> int:
+            part = bytes(content)[: Full.left]
+            if not part:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            Full.left -= len(part)
+            return super().write(part)
+
+    def fail(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    before = ledger.path.read_bytes()
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "open", lambda path, mode, **_: Full(path, mode.replace("b", "")))
+        patch.setattr("os.fsync", fail)
+        with says(f"{ledger.path}: no space left on the device while writing"):
+            ledger.append(action="promote", product="shop", model="new", bundle="x")
+    assert ledger.path.read_bytes() == before
+    ledger.append(action="promote", product="shop", model="new", bundle="x")
+    assert len(ledger.entries()) == 4
+
+
+@pytest.mark.skipif(shutil.which("mount") is None or os.getuid() != 0, reason="only root can mount a file system")
+def test_a_ledger_on_a_full_file_system_keeps_what_it_holds(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", disk], capture_output=True)
+    if mounted.returncode:
+        pytest.skip("no file system can be mounted here")
+    try:
+        ledger = Ledger(disk / "ledger.jsonl")
+        with says(f"{ledger.path}: no space left on the device while writing"):
+            for _ in range(1000):
+                ledger.append(action="refuse", product="shop", model="new", gates=["x" * 1000])
+        kept = len(ledger.entries())
+        assert 30 < kept < 64
+        with says(f"{ledger.path}: no space left"):
+            ledger.append(action="refuse", product="shop", model="new", gates=["x" * 9000])
+        assert len(ledger.entries()) == kept
+        if subprocess.run(["mount", "-o", "remount,ro", disk], capture_output=True).returncode == 0:
+            with says(f"{ledger.path}: the file system is read-only"), ledger.locked():
+                pass
+            assert len(ledger.entries()) == kept
+    finally:
+        subprocess.run(["umount", disk], check=True)
+
+
+@pytest.mark.parametrize(("number", "what"), [(errno.EACCES, "permission denied"), (errno.EROFS, "read-only")])
+def test_a_folder_that_may_only_be_read_costs_one_line(
+    ledger: Ledger, number: int, what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path, *_: Any, **__: Any) -> None:
+        raise OSError(number, "no", str(path))
+
+    before = ledger.path.read_bytes()
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "open", refuse)
+        for ask in (ledger.begin, lambda: ledger.append(action="begin")):
+            with says(f"{ledger.path}: ", what):
+                ask()
+    assert ledger.path.read_bytes() == before
 
 
 def test_nothing_is_added_to_a_broken_ledger(ledger: Ledger) -> None:
@@ -127,7 +208,7 @@ def test_nothing_is_added_to_a_broken_ledger(ledger: Ledger) -> None:
     with refused(ledger, 1):
         ledger.append(action="promote", model="new", bundle="x")
     with refused(ledger, 1):
-        ledger.champions("new")
+        ledger.champions("shop")
     assert ledger.path.read_bytes() == before
 
 
@@ -139,24 +220,35 @@ def test_a_last_line_without_its_end_takes_no_other_behind_it(ledger: Ledger) ->
     assert len(lines(ledger)) == 4
 
 
-def test_promotions_push_a_champion_and_rollbacks_pop_it(tmp_path: Path) -> None:
+def test_promotions_push_a_products_champion_and_rollbacks_pop_it(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path / "ledger.jsonl")
     steps = [
-        ("refuse", "new", "a", []),
-        ("promote", "new", "a", ["a"]),
+        ("refuse", "shop", "a", []),
+        ("promote", "shop", "a", ["a"]),
         ("promote", "other", "x", ["a"]),
-        ("promote", "new", "b", ["a", "b"]),
-        ("refuse", "new", "c", ["a", "b"]),
+        ("promote", "shop", "b", ["a", "b"]),
+        ("refuse", "shop", "c", ["a", "b"]),
         ("rollback", "other", "x", ["a", "b"]),
-        ("promote", "new", "a", ["a", "b", "a"]),
-        ("rollback", "new", "a", ["a", "b"]),
-        ("rollback", "new", "b", ["a"]),
-        ("rollback", "new", "a", []),
+        ("promote", "shop", "a", ["a", "b", "a"]),
+        ("rollback", "shop", "a", ["a", "b"]),
+        ("rollback", "shop", "b", ["a"]),
+        ("rollback", "shop", "a", []),
     ]
-    for action, model, bundle, wanted in steps:
-        ledger.append(action=action, model=model, bundle=bundle)
-        assert ledger.champions("new") == wanted
+    for place, (action, product, bundle, wanted) in enumerate(steps):
+        ledger.append(action=action, product=product, model=f"model {place}", bundle=bundle)
+        assert ledger.champions("shop") == wanted
     assert ledger.champions("other") == []
+    assert ledger.former() == []
+
+
+def test_lines_from_before_there_was_a_product_decide_nothing(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "ledger.jsonl")
+    for action, model in (("promote", "one"), ("promote", "two"), ("refuse", "three"), ("rollback", "two")):
+        ledger.append(action=action, model=model, bundle="a")
+    ledger.append(action="promote", product="shop", model="two", bundle="b")
+    assert ledger.champions("shop") == ["b"]
+    assert ledger.former() == ["one"]
+    assert len(ledger.entries()) == 5
 
 
 def test_one_at_a_time_holds_the_lock_until_it_ends_however_it_ends(tmp_path: Path) -> None:
@@ -172,9 +264,9 @@ def test_one_at_a_time_holds_the_lock_until_it_ends_however_it_ends(tmp_path: Pa
 
     with ledger.locked():
         assert not is_free()
-        ledger.append(action="promote", model="new", bundle="a")
+        ledger.append(action="promote", product="shop", model="new", bundle="a")
     assert is_free()
     with pytest.raises(ZeroDivisionError), ledger.locked():
         raise ZeroDivisionError
     assert is_free()
-    assert ledger.champions("new") == ["a"]
+    assert ledger.champions("shop") == ["a"]

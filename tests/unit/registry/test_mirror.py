@@ -41,7 +41,7 @@ STAGES = "acquire prepare embed tokenize codebook instances evaluate abtest".spl
 class Noted:
     """Takes the place of the registered models, which take longer: notes what is registered."""
 
-    calls: list[tuple[str, Path, str, str]] = field(default_factory=list)
+    calls: list[tuple[Path, str, str]] = field(default_factory=list)
 
     def register(self, *call: Any) -> str:
         self.calls.append(call)
@@ -55,7 +55,7 @@ class Written:
     registry: Registry
     artifacts: Artifacts
     top: str
-    registered: list[tuple[str, Path, str, str]]
+    registered: list[tuple[Path, str, str]]
     runs: dict[str, Run]
 
     def file(self, run: str, name: str) -> str:
@@ -149,7 +149,7 @@ def test_a_training_run_tells_its_curve_and_what_it_scores_on_the_test_period(wr
 def test_a_bundle_is_registered_from_the_run_of_the_seed_that_is_served(written: Written) -> None:
     digests = Registered.open(written.artifacts.register).models
     assert written.registered == [
-        (name, written.artifacts.bundle(name), digests[name], written.runs[f"train {name} seed 0"].info.run_id)
+        (written.artifacts.bundle(name), digests[name], written.runs[f"train {name} seed 0"].info.run_id)
         for name in ("base", "new")
     ]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import mlflow
 import pytest
-from registered import apart, copy_store, finish, listing, opened, store_in
+from registered import apart, copy_store, finish, listing, opened, where
 
 from hisac_lab.base.stages import Artifacts
 from hisac_lab.config.promotion import PromotionConfig
@@ -18,9 +18,9 @@ from hisac_lab.registry.ledger import Ledger
 from hisac_lab.registry.mirror import Lineage
 from hisac_lab.registry.moved import heal
 from hisac_lab.registry.store import Registry
-from hisac_lab.registry.versions import CHALLENGER, CHAMPION
+from hisac_lab.registry.versions import CHAMPION
 
-LISTED = [("base", "1", (CHALLENGER,)), ("new", "1", (CHAMPION, CHALLENGER))]
+LISTED = [("base", "1", ()), ("new", "2", (CHAMPION,))]
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +46,7 @@ def old(made: Path, tmp_path: Path) -> Path:
 
 @contextmanager
 def at(home: Path) -> Iterator[Registry]:
-    with apart(home), Registry.open(store_in(home), home / "ledger.jsonl", home / ".work") as registry:
+    with apart(home), Registry.open(*where(home), home / ".work") as registry:
         yield registry
 
 
@@ -60,11 +60,11 @@ def works(home: Path) -> bool:
     """Syncs, promotes, lists and loads the champion; gives whether the run was mirrored anew."""
     with at(home) as registry:
         new = sync(registry, home)
-        registry.promoter.promote("new", None, PromotionConfig())
-        loaded = Path(mlflow.artifacts.download_artifacts("models:/new@champion"))
+        registry.promoter.promote(None, None, PromotionConfig())
+        loaded = Path(mlflow.artifacts.download_artifacts("models:/ranker@champion"))
         assert loaded.is_relative_to(home)
         assert list(loaded.rglob("weights.safetensors"))
-    with apart(home), Registry.look(store_in(home), home / "ledger.jsonl") as promoter:
+    with apart(home), Registry.look(*where(home)) as promoter:
         assert [(one.model, one.version, one.aliases) for one in promoter.list()] == LISTED
     return new
 
@@ -106,9 +106,9 @@ def test_what_did_not_move_along_is_mirrored_anew(old: Path) -> None:
     with at(new) as registry:
         assert sync(registry, new)
         assert not sync(registry, new)
-        assert [one.version for one in registry.promoter.list()] == ["2", "2"]
-        registry.promoter.promote("new", None, PromotionConfig())
-        assert registry.promoter.rollback("new") == ("2", None)
+        assert [one.version for one in registry.promoter.list()] == ["3", "4"]
+        registry.promoter.promote(None, None, PromotionConfig())
+        assert registry.promoter.rollback() == ("4", None)
     assert outside(new) == before
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 from kit import says
 from mlflow import MlflowClient
-from registered import apart, listing, opened, store_in
+from registered import PRODUCT, apart, listing, opened, store_in
 
 from hisac_lab.config.mlflow import MLflowConfig
 from hisac_lab.registry import probe
@@ -220,6 +220,6 @@ def test_what_a_store_throws_later_is_one_line_and_other_errors_stay(empty_store
 def test_a_store_that_does_not_answer_makes_no_ledger(tmp_path: Path) -> None:
     with gone() as uri, apart(tmp_path), says(f"{uri}: does not answer"):
         config = MLflowConfig(tracking_uri=uri)
-        with Registry.open(config, tmp_path / "reports/ledger.jsonl", tmp_path / ".work"):
+        with Registry.open(config, PRODUCT, tmp_path / "reports/ledger.jsonl", tmp_path / ".work"):
             pass
     assert not (tmp_path / "reports").exists()

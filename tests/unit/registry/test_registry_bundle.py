@@ -14,6 +14,7 @@ from hisac_lab.base.artifacts import digest_of, read_json, sha256_file, sha256_t
 from hisac_lab.base.stages import Artifacts
 from hisac_lab.inference.bundle import load_model
 from hisac_lab.models.catalog import fidelity_card
+from hisac_lab.registry.bundle import weights_of
 from hisac_lab.registry.records import Evidence, Registered, VocabularyFile
 
 FILES = {"weights.safetensors", "model.json", "vocabulary.json", "card.json", "evidence.json"}
@@ -52,17 +53,21 @@ def test_evidence_is_that_of_the_evaluation_and_of_the_test(run: Artifacts) -> N
     assert (found.model, found.seed, found.fingerprint) == ("new", SERVED_SEED, "fedcba9876543210")
     assert (found.negatives, found.parameters) == ("real exposures", 1234)
     assert found.calibration_error == 0.04
+    assert (found.seeds, found.valid_auc, found.side) == ([0, SERVED_SEED], 0.7, None)
     assert found.cost.facts() == scores["cost"]
     assert {name: metric.facts() for name, metric in found.metrics.items()} == scores["metrics"]
     test = read_json(run.abtest / "abtest.json")["tests"]["new"]
     assert found.abtest is not None
     assert found.abtest.facts() == {
+        "kind": "fitted",
+        "verdict": "better",
+        "reason": "",
         "control": "base",
         "fingerprint": "fedcba9876543210",
         "test_fingerprint": "00ff00ff00ff00ff",
         "lift": test["lift_cuped"],
-        "sample_ratio_p": 0.5,
-        "verdict": "won",
+        "sample_ratio_holds": True,
+        "aa_holds": True,
     }
 
 
@@ -73,7 +78,74 @@ def test_the_lift_is_the_one_after_cuped(run: Artifacts) -> None:
     register(run)
     found = Evidence.open(run.bundle("new")).abtest
     assert found is not None
+    assert found.lift is not None
     assert found.lift.low == 0.003
+
+
+def test_arms_of_a_wrong_size_and_a_control_unlike_itself_are_told(run: Artifacts) -> None:
+    before = read_json(run.abtest / "abtest.json")
+    for p_value, holds in ((0.0011, True), (0.0009, False)):
+        tests = {"new": before["tests"]["new"] | {"sample_ratio_p": p_value}}
+        lift = before["aa"]["lift_cuped"] | {"p_value": p_value}
+        edit(run.abtest / "abtest.json", tests=tests, aa=before["aa"] | {"lift_cuped": lift})
+        register(run)
+        found = Evidence.open(run.bundle("new")).abtest
+        assert found is not None
+        assert (found.sample_ratio_holds, found.aa_holds) == (holds, holds)
+
+
+def test_a_pair_is_told_from_both_sides_with_the_weights_of_the_other(run: Artifacts) -> None:
+    base, new = (Evidence.open(run.bundle(name)) for name in ("base", "new"))
+    assert base.weights != new.weights
+    assert base.weights == weights_of(run.bundle("base")) == weights_of(run.run("base", 0))
+    assert new.comparisons.keys() == {"base"}
+    assert new.comparisons["base"].facts() == {
+        "difference": 0.01,
+        "interval": [0.007, 0.013],
+        "p": 0.004,
+        "weights": base.weights,
+    }
+    assert base.comparisons["new"].facts() == {
+        "difference": -0.01,
+        "interval": [-0.013, -0.007],
+        "p": 0.004,
+        "weights": new.weights,
+    }
+
+
+def test_weights_are_those_of_the_files_and_not_of_the_evidence(run: Artifacts) -> None:
+    before = weights_of(run.bundle("new"))
+    edit(run.bundle("new") / "evidence.json", seed=7)
+    assert weights_of(run.bundle("new")) == before
+    write_weights(run, "new", 0, space())
+    assert weights_of(run.run("new", 0)) == before
+    edit(run.run("new", 0) / "model.json", codebook="another")
+    assert weights_of(run.run("new", 0)) != before
+
+
+@pytest.mark.parametrize(
+    ("sides", "baselines"),
+    [
+        ({}, {"base": None, "new": "base"}),
+        ({"new": "item"}, {"base": "new", "new": None}),
+        ({"new": "user"}, {"base": None, "new": "base"}),
+        ({"base": "item", "new": "item"}, {"base": None, "new": "base"}),
+    ],
+)
+def test_the_baseline_is_the_best_model_of_the_item_alone_else_the_control(
+    run: Artifacts, sides: dict[str, str], baselines: dict[str, str | None]
+) -> None:
+    models = read_json(run.evaluate / "metrics.json")["models"]
+    edit(run.evaluate / "metrics.json", models={name: model | side(sides, name) for name, model in models.items()})
+    register(run)
+    found = {name: Evidence.open(run.bundle(name)) for name in KINDS}
+    assert {name: one.baseline for name, one in found.items()} == baselines
+    assert {name: one.may_challenge for name, one in found.items()} == {"base": False, "new": "new" not in sides}
+
+
+def side(sides: dict[str, str], name: str) -> dict[str, str]:
+    """What the record of a model that reads one side says of it."""
+    return {"control": sides[name]} if name in sides else {}
 
 
 def test_the_control_has_no_test(run: Artifacts) -> None:

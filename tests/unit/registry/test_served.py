@@ -30,7 +30,7 @@ from hisac_lab.models.instances import Instances
 from hisac_lab.registry import served as registry_served
 from hisac_lab.registry.records import VocabularyFile
 from hisac_lab.registry.served import ServedRanker
-from hisac_lab.registry.versions import _example, _signature
+from hisac_lab.registry.signature import example, signature
 from hisac_lab.testing.samples import LEVELS
 
 SPACE = make_items()
@@ -168,7 +168,7 @@ def test_words_of_a_log_are_words_of_a_request(tmp_path: Path) -> None:
         _scores(served, REQUEST | {"history_feedback": given}) for given in (["Purchase", None], [2, None])
     )
     assert by_words == by_numbers
-    assert _example(tmp_path)["history_feedback"][0] == ["purchase"] * 3
+    assert example(tmp_path)["history_feedback"][0] == ["purchase"] * 3
     with refuses("history_feedback", "'sale' is no feedback", "give one of", "purchase"):
         _scores(served, REQUEST | {"history_feedback": ["sale", "view"]})
 
@@ -177,7 +177,7 @@ def test_words_of_a_log_are_words_of_a_request(tmp_path: Path) -> None:
 def test_mlflow_lets_the_feedback_out_or_some_of_it(words: dict[str, float] | None, tmp_path: Path) -> None:
     space = dataclasses.replace(SPACE, feedback=LEVELS.model_copy(update={"words": words}))
     served = _served("din-whole", tmp_path, space)
-    schema, best = _signature(tmp_path).inputs, "good" if words else 3
+    schema, best = signature(tmp_path).inputs, "good" if words else 3
     for request in (REQUEST, REQUEST | {"history_feedback": [best, None]}, REQUEST | {"history_feedback": [best] * 2}):
         passed = _enforce_schema(pd.DataFrame([request]), schema)
         assert served.predict(None, passed)["scores"][0] == pytest.approx(_scores(served, request))
@@ -228,7 +228,7 @@ def test_the_example_of_a_version_is_a_request_that_it_answers(tmp_path: Path) -
     for name in ("iat", "hisac"):
         (tmp_path / name).mkdir()
         served = _served(name, tmp_path / name)
-        scores = served.predict(None, _example(tmp_path / name))["scores"][0]
+        scores = served.predict(None, example(tmp_path / name))["scores"][0]
         assert len(scores) == 3
         assert all(0 < score < 1 for score in scores)
 
@@ -239,7 +239,7 @@ def test_only_a_model_that_reads_instances_asks_for_them(tmp_path: Path) -> None
         home = tmp_path / name
         home.mkdir()
         served = _served(name, home)
-        assert [column.name for column in served.reader.columns] == wanted == _signature(home).inputs.input_names()
+        assert [column.name for column in served.reader.columns] == wanted == signature(home).inputs.input_names()
     assert len(_scores(served, REQUEST)) == 3
     with refuses("instance_items", "column is missing"):
         _scores(_served("iat", tmp_path / "iat"), REQUEST)

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from kit import BACKBONE, CPU, MODELS, Stages
+from kit import BACKBONE, CPU, MODELS, Stages, as_backbone
 from mlflow.exceptions import MlflowException
 from mlflow.models.utils import _enforce_schema
 
@@ -29,7 +29,7 @@ from hisac_lab.models.trees import TreesConfig
 from hisac_lab.registry.context import save_snapshots
 from hisac_lab.registry.records import VocabularyFile
 from hisac_lab.registry.served import ServedRanker
-from hisac_lab.registry.versions import _example, _signature
+from hisac_lab.registry.signature import example, signature
 from hisac_lab.training.loop import standardize
 
 USERS, CANDIDATES = 6, 5
@@ -39,7 +39,7 @@ FULL = BACKBONE.model_copy(update={"features": BackboneConfig().features})
 @pytest.fixture(scope="module")
 def model(items: ItemSpace, rows: dict[str, Requests]) -> Ranker:
     """A model that reads all features, standardized on the training requests."""
-    made = build(MODELS["hisac"], FULL, items, 0)
+    made = as_backbone(build(MODELS["hisac"], FULL, items, 0))
     standardize(made, Loader.of(made, rows["train"], CPU), 64)
     torch.nn.init.normal_(made.tower[0].weight)  # type: ignore[arg-type]
     return made.eval()
@@ -135,7 +135,7 @@ def test_a_request_may_bring_its_own_counts(model: Ranker, items: ItemSpace, sto
     brought = [request | {"candidate_context": rows} for request, rows in zip(plain, own, strict=True)]
     expected = served.predict(None, pd.DataFrame(plain))["scores"].tolist()
     mixed = pd.DataFrame([brought[0], plain[1], *brought[2:]])
-    for frame in (pd.DataFrame(brought), mixed, _enforce_schema(mixed.iloc[[0]], _signature(tmp_path).inputs)):
+    for frame in (pd.DataFrame(brought), mixed, _enforce_schema(mixed.iloc[[0]], signature(tmp_path).inputs)):
         for found, wanted in zip(served.predict(None, frame)["scores"], expected, strict=False):
             assert found == pytest.approx(wanted, rel=1e-5)
     raised = [[number + 1 for number in row] for row in own[0]]
@@ -151,8 +151,8 @@ def test_the_example_and_the_columns_of_a_bundle_know_of_the_context(
 ) -> None:
     served = serve(tmp_path, model, items, store)
     told = ["history_items", "history_times", "time", "candidates", "history_feedback", "candidate_context"]
-    assert [column.name for column in served.reader.columns] == told == _signature(tmp_path).inputs.input_names()
-    assert len(served.predict(None, _example(tmp_path))["scores"][0]) == 3
+    assert [column.name for column in served.reader.columns] == told == signature(tmp_path).inputs.input_names()
+    assert len(served.predict(None, example(tmp_path))["scores"][0]) == 3
 
 
 def test_a_bundle_without_its_counts_is_refused(

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from finished import edit
 from kit import says
-from registered import opened, register
+from registered import PRODUCT, opened, register
 
 from hisac_lab.base.stages import Artifacts
 from hisac_lab.config.promotion import PromotionConfig
@@ -57,30 +57,30 @@ def test_mirroring_again_adds_nothing_and_a_lost_model_comes_back_with_its_champ
 ) -> None:
     top, new = mirror(registry, run)
     assert new
-    assert counted(registry) == (14, [("base", "1"), ("new", "1")])
-    registry.promoter.promote("new", None, PromotionConfig())
+    assert counted(registry) == (14, [("base", "1"), ("new", "2")])
+    registry.promoter.promote(None, None, PromotionConfig())
     assert mirror(registry, run) == (top, False)
-    assert counted(registry) == (14, [("base", "1"), ("new", "1")])
-    registry.client.delete_registered_model("new")
-    assert counted(registry) == (14, [("base", "1")])
+    assert counted(registry) == (14, [("base", "1"), ("new", "2")])
+    registry.client.delete_registered_model(PRODUCT)
+    assert counted(registry) == (14, [])
     assert mirror(registry, run) == (top, False)
-    assert counted(registry) == (14, [("base", "1"), ("new", "1")])
-    champion = registry.versions.alias("new", CHAMPION)
+    assert counted(registry) == (14, [("base", "1"), ("new", "2")])
+    champion = registry.versions.alias(CHAMPION)
     assert champion is not None
-    assert registry.promoter.ledger.champions("new") == [champion.tags["hisac_lab.bundle"]]
+    assert registry.promoter.ledger.champions(PRODUCT) == [champion.tags["hisac_lab.bundle"]]
 
 
 def test_the_challenger_is_of_the_present_outputs_also_when_they_are_those_of_before(
     registry: Registry, run: Artifacts
 ) -> None:
     path = run.abtest / "manifest.json"
-    steps = (("one", True, 1), ("two", True, 2), ("one", False, 2))  # as `dvc checkout` restores the first
+    steps = (("one", True, 1), ("two", True, 2), ("one", False, 2))  # as `dvc checkout` restores the first; of `new`
     for fingerprint, new, versions in steps:
         edit(path, test_fingerprint=fingerprint)
         register(run)
         assert mirror(registry, run)[1] == new
-        assert len(registry.versions.all("new")) == versions
-        challenger = registry.versions.pick("new", None)
+        assert [one.tags["model"] for one in registry.versions.all()].count("new") == versions
+        challenger = registry.versions.pick(None, None)
         assert challenger.tags["hisac_lab.bundle"] == Registered.open(run.register).models["new"]
 
 
@@ -120,6 +120,6 @@ def test_a_folder_may_have_an_apostrophe_and_blanks_in_its_name(
     with opened(empty_store, home) as registry:
         top, _ = mirror(registry, made)
         assert mirror(registry, made) == (top, False)
-        registry.promoter.promote("new", None, PromotionConfig())
-        assert registry.versions.alias("new", CHAMPION) is not None
+        registry.promoter.promote(None, None, PromotionConfig())
+        assert registry.versions.alias(CHAMPION) is not None
         assert registry.client.list_artifacts(top)

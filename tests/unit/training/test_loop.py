@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from kit import BACKBONE, CPU, MODELS, after, says
+from kit import BACKBONE, CPU, MODELS, after, as_backbone, says
 
 from hisac_lab.config.base import parse
 from hisac_lab.config.train import TrainConfig
 from hisac_lab.events.batches import Requests
 from hisac_lab.inference.loader import Loader, score
 from hisac_lab.models import tables
-from hisac_lab.models.backbone import Ranker
+from hisac_lab.models.backbone import Backbone, Ranker
 from hisac_lab.models.catalog import build
 from hisac_lab.models.contract import ItemSpace
 from hisac_lab.models.tables import Embedding
@@ -170,7 +170,7 @@ def test_a_killed_run_with_sparse_tables_resumes_to_the_same_bytes(
     backbone = DROPOUT.model_copy(update={"table_mb": table_mb})
 
     def start(**options: Any) -> Trained:
-        model = build(MODELS["hisac"], backbone, items, 0)
+        model = as_backbone(build(MODELS["hisac"], backbone, items, 0))
         assert model.encoder.ids.sparse
         fitted, valid = loaders(rows)
         return model, train(model, fitted, valid, CONFIG, 0, "test", **options)
@@ -186,7 +186,7 @@ def test_sparse_gradients_train_as_dense_ones_do(
     found = []
     for least in (10**6, 16):
         monkeypatch.setattr(tables, "SPARSE_ROWS", least)
-        model = build(MODELS["din-whole"], BACKBONE, items, 0)
+        model = as_backbone(build(MODELS["din-whole"], BACKBONE, items, 0))
         assert model.encoder.ids.sparse == (least == 16)
         progress = train(
             model, Loader(rows["train"], CPU), Loader(rows["valid"], CPU), CONFIG, 0, "test", on_step=after(6)
@@ -307,7 +307,7 @@ def test_a_step_without_memory_names_its_size_and_what_to_lower(
     def fail(*args: Any) -> None:
         raise error
 
-    monkeypatch.setattr(Ranker, "score", fail)
+    monkeypatch.setattr(Backbone, "score", fail)
     parts = ("settings: train.batch_requests", "out of memory in a step of", "requests, 4 candidates each, up to")
     with says(
         *parts, "events in 2 parts", "lower it, or raise train.accumulate", "prepare.history_limit", "backbone.dim"
@@ -318,7 +318,7 @@ def test_a_step_without_memory_names_its_size_and_what_to_lower(
 def test_an_allocation_that_is_really_too_large_is_explained(
     fit: Callable[..., Trained], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Ranker, "score", lambda *args: torch.empty(1 << 60))
+    monkeypatch.setattr(Backbone, "score", lambda *args: torch.empty(1 << 60))
     with says("settings", "out of memory in a step of"):
         fit("din-whole")
 
@@ -338,7 +338,7 @@ def test_other_errors_keep_their_names(fit: Callable[..., Trained], monkeypatch:
     def fail(*args: Any) -> None:
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
 
-    monkeypatch.setattr(Ranker, "score", fail)
+    monkeypatch.setattr(Backbone, "score", fail)
     with pytest.raises(RuntimeError, match="mat1 and mat2"):
         fit("din-whole")
 
@@ -353,7 +353,7 @@ def test_padded_candidates_do_not_enter_the_loss(items: ItemSpace, rows: dict[st
     )
     weights = []
     for given in (train_rows, dirty):
-        model = build(MODELS["din-whole"], BACKBONE, items, 0)
+        model = as_backbone(build(MODELS["din-whole"], BACKBONE, items, 0))
         train(model, Loader(given, CPU), Loader(rows["valid"], CPU), CONFIG, 0, "test", on_step=after(3))
         assert isinstance(model.encoder.ids, Embedding)
         weights.append(model.encoder.ids.weight.detach().clone())

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from kit import BACKBONE, MODELS, Stages, says
+from kit import BACKBONE, MODELS, Stages, as_backbone, says
 from together import Job
 
 from hisac_lab.config.train import TrainConfig
@@ -54,7 +54,7 @@ def test_two_processes_train_like_one(stages: Stages, tmp_path: Path, monkeypatc
         one_alone, two_together = ([point[name] for point in curve] for curve in curves)
         np.testing.assert_allclose(one_alone, two_together, atol=tolerance)
     weights = [load_model(home / "out")[0] for home in (one, two)]
-    assert weights[0].encoder.ids.sparse
+    assert as_backbone(weights[0]).encoder.ids.sparse
     for part, other in zip(*(model.parameters() for model in weights), strict=True):
         torch.testing.assert_close(part, other, atol=2e-3, rtol=1e-2)
 

@@ -14,6 +14,7 @@ from hisac_lab.config.compute import ComputeConfig
 from hisac_lab.config.model import BackboneConfig
 from hisac_lab.config.train import TrainConfig
 from hisac_lab.inference.bundle import load_model
+from hisac_lab.inference.records import Trained
 from hisac_lab.models.contract import ItemSpace
 from hisac_lab.models.hisac import HiSACConfig
 from hisac_lab.training import train as stage
@@ -39,6 +40,20 @@ def _run(
     model = config or MODELS["hisac"]
     train_model("hisac", model, backbone, CONFIG, CPU, 3, items, prepared=stages.prepare, out=out, work=home / "work")
     return out
+
+
+def test_a_run_with_shuffled_labels_says_so_and_has_other_weights(
+    stages: Stages, items: ItemSpace, tmp_path: Path
+) -> None:
+    own, shuffled = tmp_path / "own", tmp_path / "shuffled"
+    for home, labels in ((own, "own"), (shuffled, "shuffled")):
+        home.mkdir()
+        config = CONFIG.model_copy(update={"labels": labels})
+        train_model("votes", MODELS["votes"], BACKBONE, config, CPU, 3, items, prepared=stages.prepare, out=home,
+                    work=tmp_path / "work")  # fmt: skip
+    assert (Trained.open(own).labels, Trained.open(shuffled).labels) == ("own", "shuffled")
+    assert "labels" not in read_manifest(own)
+    assert sha256_tree(own) != sha256_tree(shuffled)
 
 
 def test_the_stage_writes_a_model_its_curve_and_what_it_was(stages: Stages, items: ItemSpace, tmp_path: Path) -> None:

@@ -12,4 +12,5 @@ def run() -> None:
         markdown=REPORTS / "report.md",
         figures=FIGURES,
         metrics=REPORTS / "metrics.json",
+        plots=REPORTS / "plots",
     )

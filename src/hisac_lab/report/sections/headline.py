@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hisac_lab.report.document import Points, Section
 from hisac_lab.report.facts import Facts
-from hisac_lab.report.sections.leaderboard import controls
+from hisac_lab.report.sections.leaderboard import controls, shuffles
 from hisac_lab.report.words import between, confidence, excludes_zero, fixed, integer, signed, signed_percent
 
 VERDICTS = ("won", "lost", "undecided")
@@ -28,7 +28,7 @@ def headline(facts: Facts) -> Section:
                         f"labels: {evaluated.negatives}.",
                     ),
                     ("Offline", _leader(facts)),
-                    ("Controls", controls.said(facts)),
+                    ("Controls", f"{controls.said(facts)} {shuffles.said(facts)}".rstrip()),
                     ("A/B test", _verdicts(facts)),
                     (
                         "Protocol",

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
 
@@ -32,6 +32,8 @@ class RawLog:
         numbers: Names of the numeric columns of the item table, NaN where one is not known.
         vectors: Reads item vectors, some at a time: ids and (n, D) float32; None: the log brings none.
         extras: Further roles of the blocks, kept beside the samples and apart from what models see.
+        logged: Further roles that were known when an exposure was served, such as its position, and how many codes each
+            has, from 0 on; 0: it is a number. A source of instances reads them, rankers do not.
         positive_from: The usual threshold between negative and positive feedback; None: the user says it.
         complete: Whether every item of the log must have a row in the item table; otherwise such an item has the
             text "" and unknown fields.
@@ -47,6 +49,7 @@ class RawLog:
     numbers: tuple[str, ...] = ()
     vectors: Callable[[], Vectors] | None = None
     extras: tuple[str, ...] = ()
+    logged: Mapping[str, int] = field(default_factory=dict)
     positive_from: float | None = None
     complete: bool = False
     window: tuple[int, int] | None = None

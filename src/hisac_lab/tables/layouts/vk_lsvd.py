@@ -32,6 +32,7 @@ WATCHED = "watched"
 REACTIONS = ("like", "dislike", "share", "bookmark", "click_on_author", "open_comments")
 WATCHED_FROM = 50.0  # percent of a video's length: ours, the publisher names no threshold
 WEEK = 604_800
+PLACES = 256  # one byte
 VALID_WEEK, TEST_WEEK = 25, 26
 METADATA, EMBEDDINGS = "items_metadata.parquet", "item_embeddings.npz"
 ID, AUTHOR, LENGTH, VECTOR = "item_id", "author_id", "duration", "embedding"
@@ -64,6 +65,7 @@ def vk_lsvd(folder: Path, config: PrepareConfig) -> RawLog:
         fields=("author", "seconds") if described.exists() else (),
         vectors=(lambda: _vectors(embedded, seen())) if embedded.exists() else None,
         extras=("place",),
+        logged={"place": PLACES},
         positive_from=WATCHED_FROM if kind == WATCHED else 1.0,
         cuts=(VALID_WEEK * WEEK, TEST_WEEK * WEEK) if published else None,
     )

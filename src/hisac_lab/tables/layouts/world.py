@@ -13,6 +13,7 @@ from hisac_lab.base.artifacts import load_array
 from hisac_lab.config.events import PrepareConfig
 from hisac_lab.tables.layouts.contract import RawLog, Vectors
 from hisac_lab.tables.read import Block, Column, read
+from hisac_lab.world import scene
 from hisac_lab.world.records import Simulated
 
 LOGGED, TRUE = ("position", "propensity"), ("probability", "probability_recent")
@@ -24,9 +25,10 @@ def world(folder: Path, config: PrepareConfig) -> RawLog:
     """Reads `events/part-*.parquet` and, row by row beside them, `truth/part-*.parquet`.
 
     The two `..._anywhere` are the true probabilities without the position's share: what counts for a model that is not
-    told the position.
+    told the position. Where the world has scenes, their hashed columns are there too.
     """
-    examined = np.asarray(Simulated.open(folder).examined)
+    facts = Simulated.open(folder)
+    examined = np.asarray(facts.examined)
     columns = {
         "user": Column("user", "id"),
         "item": Column("item", "id"),
@@ -34,6 +36,8 @@ def world(folder: Path, config: PrepareConfig) -> RawLog:
         "label": Column("click", "number", low=0, high=1),
         **{name: Column(name, "number") for name in LOGGED},
     }
+    rich = scene.COLUMNS if facts.rich else ()
+    columns |= {name: Column(name, "number", low=0, high=scene.CODES - 1) for name in rich}
     truth = {name: Column(name, "number", low=0, high=1) for name in TRUE}
 
     def blocks() -> Iterator[Block]:
@@ -61,6 +65,7 @@ def world(folder: Path, config: PrepareConfig) -> RawLog:
         fields=tuple(fields),
         vectors=vectors,
         extras=(*LOGGED, *TRUE, *ANYWHERE),
+        logged=dict.fromkeys(LOGGED, 0) | dict.fromkeys(rich, scene.CODES),
         positive_from=1.0,
         complete=True,
     )

@@ -57,6 +57,7 @@ def yambda(folder: Path, config: PrepareConfig) -> RawLog:
         fields=tuple(known),
         vectors=(lambda: _vectors(vectors)) if vectors.exists() else None,
         extras=("organic",),
+        logged={"organic": 2},
         positive_from=LISTENED_FROM if kind == "listen" else 1.0,
     )
 

@@ -6,7 +6,7 @@ from hisac_lab.evaluation.records import SLATE, Metric
 from hisac_lab.report.document import Block, Cell, Figures, Note, Row, Section, Table, table
 from hisac_lab.report.drawing import colors
 from hisac_lab.report.facts import Facts
-from hisac_lab.report.sections.leaderboard import charts, controls, front
+from hisac_lab.report.sections.leaderboard import charts, controls, front, shuffles
 from hisac_lab.report.words import (
     between,
     confidence,
@@ -40,11 +40,12 @@ def leaderboard(facts: Facts) -> Section:
             f"{facts.evaluated.negatives}. Values are means over seeds; brackets are {level} intervals from a "
             f"bootstrap over {drawn}. ↑ higher is better, ↓ lower is better."
         ),
-        *(Note(warning, kind="callout") for warning in controls.warnings(facts)),
+        *(Note(warning, kind="callout") for warning in (*controls.warnings(facts), *shuffles.warnings(facts))),
         _values(facts),
         *([Note(said)] if (said := _left_out(facts)) else []),
         *([_gaps(facts)] if len(facts.ranking) > 1 else []),
         *([_pairs(facts)] if len(facts.ranking) > 2 else []),
+        *shuffles.tables(facts),
         *([_oracles(facts)] if facts.scores.oracles else []),
         Figures(charts.forests(facts)),
         _seeds(facts),

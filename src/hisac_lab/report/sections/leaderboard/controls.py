@@ -39,7 +39,7 @@ class Verdict:
 def verdicts(facts: Facts) -> list[Verdict]:
     """One for each side that has a control."""
     models = facts.scores.models
-    both = [name for name in facts.ranking if models[name].control is None]
+    both = [name for name in facts.ranking if models[name].control is None and models[name].labels == "own"]
     ruled = []
     for side in OTHER:
         best = next((name for name in facts.ranking if models[name].control == side), None)

@@ -31,15 +31,15 @@ def standings(facts: Facts) -> list[Standing]:
     state = {name: model.cost.state_bytes for name, model in models.items()}
     shown = {name: rounded(model.auc.value) for name, model in models.items()}
     order = sorted(models, key=lambda name: (state[name], -shown[name], name))
-    found, best = [], ""
+    placed, best = list[Standing](), ""
     for name in order:
         equal = best and (state[best], shown[best]) == (state[name], shown[name])
         if best and not equal and shown[name] <= shown[best]:
-            found.append(Standing(name, best))
+            placed.append(Standing(name, best))
         else:
-            found.append(Standing(name, None))
+            placed.append(Standing(name, None))
             best = best if equal else name
-    return found
+    return placed
 
 
 def table_of(facts: Facts) -> Table:

@@ -1,0 +1,43 @@
+"""Logged exposures: the samples, and with `prepare.exposures: all` also those that no model is trained or tested on.
+
+They are what a store of instances holds, one instance for each (docs/papers/iat.md#instances).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from hisac_lab.base.artifacts import Array, load_array
+from hisac_lab.events.store import REST, EventStore
+
+
+@dataclass(frozen=True)
+class Exposures:
+    """Exposures of one period, user by user in time order, those of a request together.
+
+    Attributes:
+        samples: (N,) of `SAMPLE`.
+        logged: What the log says of each, a column for each of the manifest's `logged`; (N, G) float32.
+    """
+
+    samples: Array
+    logged: Array
+
+    @classmethod
+    def of(cls, store: EventStore, split: str) -> Exposures:
+        """All that the store has of a period."""
+        parts = [(f"samples_{split}", split)]
+        if store.manifest.exposures:
+            parts.append((f"{REST}_{split}", f"{REST}_{split}"))
+        columns = list(store.manifest.logged)
+        samples = np.concatenate([load_array(store.path, name) for name, _ in parts])
+        logged = np.zeros((len(samples), len(columns)), np.float32)
+        for place, column in enumerate(columns):
+            logged[:, place] = np.concatenate([load_array(store.path, f"{column}_{where}") for _, where in parts])
+        order = np.argsort(samples["request"], kind="stable")
+        return cls(samples[order], logged[order])
+
+    def __len__(self) -> int:
+        return len(self.samples)

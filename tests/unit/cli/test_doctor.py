@@ -1,0 +1,84 @@
+"""`hisac-lab doctor` names what is missing and the mend."""
+
+from __future__ import annotations
+
+import json
+import socket
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+
+from hisac_lab.cli import doctor
+from hisac_lab.cli.params import defaults
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with settings and a graph."""
+    (tmp_path / "params.yaml").write_text(defaults())
+    (tmp_path / "dvc.yaml").write_text("stages: {}\n")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def states(capsys: pytest.CaptureFixture[str]) -> dict[str, tuple[str, str]]:
+    """What was found: state and words by what was looked at."""
+    return {found["what"]: (found["state"], found["says"]) for found in json.loads(capsys.readouterr().out)}
+
+
+def test_a_sound_project_fails_nothing(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert doctor.examine(as_json=True)
+    found = states(capsys)
+    assert found["settings"] == ("ok", "params.yaml is right")
+    assert found["packages"] == ("ok", "all there")
+    assert found["MLflow"][1] == "sqlite:///mlflow.db, holds nothing yet"
+    assert doctor.examine(as_json=False)
+    assert "ok    settings" in capsys.readouterr().out
+
+
+def test_a_wrong_setting_and_a_torn_ledger_are_named(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (project / "params.yaml").write_text(defaults().replace("epochs: ", "epochs: minus", 1))
+    (project / "reports").mkdir()
+    (project / "reports/ledger.jsonl").write_text("{}\n")
+    (project / "dvc.yaml").unlink()
+    assert not doctor.examine(as_json=True)
+    found = states(capsys)
+    assert found["settings"][0] == found["MLflow"][0] == found["DVC"][0] == "fails"
+    assert "epochs" in found["settings"][1]
+    assert "line 1" in found["MLflow"][1]
+    assert "restore it with git" in found["DVC"][1]
+
+
+def test_a_missing_package_and_another_version_come_with_the_mend(
+    project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = metadata.version
+
+    def version(name: str) -> str:
+        if name == "optuna":
+            raise metadata.PackageNotFoundError(name)
+        return "2.9" if name == "mlflow" else real(name)
+
+    monkeypatch.setattr(metadata, "version", version)
+    says = [finding.says for finding in doctor._packages()]
+    assert says[0] == f"missing: optuna; {doctor.ALL}"
+    assert says[1].startswith("of another version: mlflow 2.9 (wants")
+
+
+def test_a_port_in_use_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        monkeypatch.setattr(doctor, "PORT", taken.getsockname()[1])
+        (finding,) = doctor._port()
+    assert finding.state == "warns"
+    assert "--port" in finding.says
+
+
+def test_outside_a_project_the_rest_is_still_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert doctor.examine(as_json=True)
+    assert states(capsys)["project"][0] == "warns"
