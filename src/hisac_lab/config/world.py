@@ -14,6 +14,8 @@ FOCUS = 4
 """Interests that a user is busy with at any time."""
 MAX_TOPICS = (16, 16, 8)
 """Topics, subtopics of each and themes of each that there are words for."""
+SETTLED = 16
+"""Requests after the birth of an interest from which on its user counts as knowing its subtopic."""
 Preset = Literal["tiny", "small", "long", "huge"]
 
 
@@ -37,6 +39,7 @@ class World:
     season: float = 0.2
     repeat: float = 0.5
     position_bias: float = 0.2
+    two_step: int = 0
     seed: int = 0
 
     @property
@@ -99,6 +102,12 @@ class WorldConfig(Section):
     position_bias: float | None = Field(
         None, ge=0, le=3, description="position j, from 0, is examined with probability (1 + j)**-position_bias"
     )
+    two_step: int | None = Field(
+        None,
+        ge=0,
+        description="subtopics that each user knows by a guide alone, a past item that joins it to another subtopic: "
+        "they are asked about once, and like it if they know the other; 0: no item is a guide",
+    )
     seed: int | None = Field(None, ge=0, description="seed of the items and of every user")
 
     @model_validator(mode="after")
@@ -134,6 +143,15 @@ def resolve(config: WorldConfig) -> World:
             world.interests <= min(subtopics // 2, world.requests),
             f"interests {world.interests} is too many for {subtopics} subtopics, of which half are liked, and "
             f"{world.requests} requests: lower it or raise topics or events_per_user",
+        ),
+        (
+            not world.two_step or world.topics[2] > 1,
+            "two_step needs items that are no guides: give topics two themes or more",
+        ),
+        (
+            world.two_step <= max(0, min(subtopics - 2 * world.interests, (world.requests - SETTLED) // 3)),
+            f"two_step {world.two_step} is too many: give at most one for each subtopic beside the "
+            f"{2 * world.interests} of interests and decoys, and for each three requests after {SETTLED}",
         ),
         (
             world.share_old == 0 or world.interests >= least,
