@@ -8,8 +8,8 @@ born before, or to one they do not, a decoy. They like what they are asked about
 So the candidate finds the guide, which is of its subtopic, and that says nothing yet: both kinds are clicked alike. The
 guide names another subtopic, and only clicks on that one, anywhere in the history, tell what is liked. One pass of
 attention asks with the candidate alone. Its weights cannot depend on what the guide names, so the D numbers that it
-brings would have to hold, beside the guide, what the user knows of every subtopic that a guide might name: one answer for each of G,
-G far above D. A second pass that asks with what the first one found needs one answer.
+brings would have to hold, beside the guide, what the user knows of every subtopic that a guide might name: one answer
+for each of G, G far above D. A second pass that asks with what the first one found needs one answer.
 """
 
 from __future__ import annotations

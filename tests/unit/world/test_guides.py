@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from hisac_lab.base.artifacts import Array
-from hisac_lab.config.world import PRESETS, SETTLED, World
+from hisac_lab.config.world import PRESETS, SETTLED, Preset, World
 from hisac_lab.ops.auc import auc
 from hisac_lab.world import truth
 from hisac_lab.world.catalog import Catalog
@@ -40,7 +40,7 @@ def logs(simulator: Simulator) -> dict[str, Array]:
     ("preset", "digest"),
     [("tiny", "388d09581b8c1156"), ("small", "c72e68188fa565d5"), ("long", "93cabbb41bbfa97d")],
 )
-def test_a_world_without_guides_is_what_it_was(preset: str, digest: str) -> None:
+def test_a_world_without_guides_is_what_it_was(preset: Preset, digest: str) -> None:
     simulator, found = Simulator(PRESETS[preset]), hashlib.sha256()
     assert (simulator.catalog.link == -1).all()
     for user in range(2):
