@@ -14,6 +14,8 @@ FOCUS = 4
 """Interests that a user is busy with at any time."""
 MAX_TOPICS = (16, 16, 8)
 """Topics, subtopics of each and themes of each that there are words for."""
+SETTLED = 16
+"""Requests after the birth of an interest from which on its user counts as knowing its subtopic."""
 Preset = Literal["tiny", "small", "long", "huge"]
 
 
@@ -38,6 +40,7 @@ class World:
     repeat: float = 0.5
     position_bias: float = 0.2
     scene: float = 0.0
+    two_step: int = 0
     seed: int = 0
 
     @property
@@ -107,6 +110,12 @@ class WorldConfig(Section):
         description="spread of a user's taste for each scene (a quarter of the day), in logits; above 0 the log names "
         "the scene of every exposure by hashed columns, which no item and no history knows",
     )
+    two_step: int | None = Field(
+        None,
+        ge=0,
+        description="subtopics that each user knows by a guide alone, a past item that joins it to another subtopic: "
+        "they are asked about once, and like it if they know the other; 0: no item is a guide",
+    )
     seed: int | None = Field(None, ge=0, description="seed of the items and of every user")
 
     @model_validator(mode="after")
@@ -142,6 +151,15 @@ def resolve(config: WorldConfig) -> World:
             world.interests <= min(subtopics // 2, world.requests),
             f"interests {world.interests} is too many for {subtopics} subtopics, of which half are liked, and "
             f"{world.requests} requests: lower it or raise topics or events_per_user",
+        ),
+        (
+            not world.two_step or world.topics[2] > 1,
+            "two_step needs items that are no guides: give topics two themes or more",
+        ),
+        (
+            world.two_step <= max(0, min(subtopics - 2 * world.interests, (world.requests - SETTLED) // 3)),
+            f"two_step {world.two_step} is too many: give at most one for each subtopic beside the "
+            f"{2 * world.interests} of interests and decoys, and for each three requests after {SETTLED}",
         ),
         (
             world.share_old == 0 or world.interests >= least,

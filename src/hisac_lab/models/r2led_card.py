@@ -31,7 +31,8 @@ CARD = (
         "test_the_collaborative_view_knows_ids_alone",
     ),
     CardLine(
-        "the semantic view counts shared prefixes of IDs",
+        "the semantic view counts shared prefixes of IDs; in the recent and global routes, the share of their events "
+        "that has the prefix, since a code means something below its parent only",
         "inferred",
         "docs/papers/r2led.md#mixed-retrieval",
         "test_views_score_as_in_the_note",

@@ -38,6 +38,7 @@ class Catalog:
         in_subtopic: The same of its subtopic; (N,).
         appeal: What the item itself adds to a click, in logits; (N,).
         phase: Weekly and yearly phase of each topic's season; (topics, 2).
+        link: The subtopic that items of each leaf join to their own; -1 where they are no guides; (leaves,).
         themes: Leaves of each subtopic.
         subtopics: Subtopics of each topic.
     """
@@ -53,6 +54,7 @@ class Catalog:
     in_subtopic: Array
     appeal: Array
     phase: Array
+    link: Array
     themes: int
     subtopics: int
 
@@ -84,15 +86,28 @@ def make_catalog(world: World) -> Catalog:
         in_subtopic=weight / np.diff(subtopic_bounds)[subtopic],
         appeal=random.normal(0, SPREAD, world.items),
         phase=random.uniform(0, 2 * np.pi, (topics, 2)),
+        link=_links(world),
         themes=themes,
         subtopics=subtopics,
     )
 
 
+def _links(world: World) -> Array:
+    """The subtopic each leaf links to: any other one, from all themes but the first; (leaves,)."""
+    topics, subtopics, themes = world.topics
+    own = np.arange(topics * subtopics)[:, None]
+    links = np.full((len(own), themes), -1)
+    if world.two_step:
+        steps = np.random.default_rng([world.seed, 3]).integers(1, len(own), (len(own), themes - 1))
+        links[:, 1:] = (own + steps) % len(own)
+    return links.ravel()
+
+
 def write_catalog(catalog: Catalog, world: World, out: Path) -> None:
     """Writes `items.parquet` (item, text, topic, subtopic, theme) and `vectors.npy`, (N, dim), rows of length 1.
 
-    Rows of both are in the order of the items' numbers.
+    Rows of both are in the order of the items' numbers. A guide's text ends with the subtopic it links to, and its
+    vector holds the parts of that subtopic and its topic as it holds its own.
     """
     random = np.random.default_rng([world.seed, 1])
     order = np.argsort(catalog.number, kind="stable")
@@ -107,6 +122,10 @@ def write_catalog(catalog: Catalog, world: World, out: Path) -> None:
     for f, h, (a, b), t, s, (c, d) in zip(filler, theme, style, topic, subtopic, detail, strict=True):
         words, (name, *more) = THEMES[h], TOPICS[names[t]][s]
         texts.append(f"{FILLERS[f]} {words[a]} {words[b]} {name} {more[c]} {more[d]} {names[t]}")
+    link = catalog.link[leaf]
+    for row in np.flatnonzero(link >= 0):
+        there, at = divmod(int(link[row]), catalog.subtopics)
+        texts[row] += f" {TOPICS[names[there]][at][0]}"
     pd.DataFrame(
         {
             "item": np.arange(world.items, dtype=np.int32),
@@ -119,7 +138,10 @@ def write_catalog(catalog: Catalog, world: World, out: Path) -> None:
 
     vectors = world.noise * random.standard_normal((world.items, world.dim), np.float32)
     for depth, scale in enumerate(LEVEL_SCALES, 1):
-        node = leaf // math.prod(world.topics[depth:])
-        vectors += scale * random.standard_normal((math.prod(world.topics[:depth]), world.dim), np.float32)[node]
+        node, below = leaf // math.prod(world.topics[depth:]), math.prod(world.topics[depth:2])
+        parts = scale * random.standard_normal((math.prod(world.topics[:depth]), world.dim), np.float32)
+        vectors += parts[node]
+        if depth < len(world.topics):
+            vectors += np.where(link[:, None] >= 0, parts[link // below], 0)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     save_arrays(out, {"vectors": vectors})

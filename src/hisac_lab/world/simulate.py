@@ -142,11 +142,20 @@ class Simulator:
             plain = plain + taste[scene.of_times(times)][:, None]
             rich = scene.columns(world, number, times)
         interest, focus = truth.interest(catalog, life, items)
-        full = truth.sigmoid(plain + interest)
+        full = truth.sigmoid(plain + truth.guided(catalog, life, items) + interest)
         probability = (self.examined * full).astype(np.float32)
         clicks = random.random(items.shape) < probability
         is_revealed = focus | truth.revealed(catalog.subtopic[items], clicks)
-        recent = np.where(is_revealed, full, self._unrevealed.probability(plain, life, items))
+        told = truth.both_steps_recent(catalog, life, items, clicks)
+
+        def seen(knows: bool | None = None) -> Array:
+            logit = plain + truth.guided(catalog, life, items, knows)
+            unrevealed = self._unrevealed.probability(logit, life, items)
+            return np.where(is_revealed, truth.sigmoid(logit + interest), unrevealed)
+
+        recent = seen()
+        if not told.all():
+            recent[~told] = (seen(knows=True)[~told] + seen(knows=False)[~told]) / 2
         columns = {
             "user": np.full(items.size, number),
             "item": catalog.number[items],

@@ -2,9 +2,13 @@
 
     probability = examined(position) * sigmoid(logit)
     logit = BASE + appeal(item) + season(topic, time) + repeat * [item was shown before] + taste(scene) + interest
+        + guided
 
 An item of an interest's leaf adds the interest's strength, another item of its subtopic `SIBLING` times that; other
 items and interests not yet born add nothing. Strength moves with age: strength * exp(slope * age), age in lives.
+
+`guided` is `GUIDED` for the guide's items in the request that shows a guide, and for all items of the subtopic that a
+user is asked about if they know what its guide links it to (see `guides`); else 0, as in a world without guides.
 
 `probability_recent` is the same with only the interests that the last 50 events of the history reveal, a history being
 the clicks of earlier requests. A subtopic is revealed if one of these clicks fell on it, and while an interest in it is
@@ -16,9 +20,10 @@ it is not revealed, old interests, decoys and plain exposures look alike, and th
 `liked` being the posterior, by Bayes and the shares of the policy, that a random user who is shown this item and has
 not revealed its subtopic has an old interest in it. (It takes the draws of a slate for independent, which overstates
 `liked` a little; the order, and so the AUC, hardly depends on it.) All the rest (position, item, season, repetition,
-taste for the scene) counts as known. A real model knows less in each of these points, so the AUC of
-`probability_recent` is a oracle for all that see the last 50 clicks only. Its distance to the AUC of `probability`
-comes from old interests alone; without them it is 0.
+taste for the scene) counts as known. What a guide tells is known if both steps, a click on its leaf and one on the
+subtopic it links to, are among the 50, and else the mean of both cases. A real model knows less in each of these points,
+so the AUC of `probability_recent` is an oracle for all that see the last 50 clicks only. Its distance to the AUC of
+`probability` comes from old interests and guides alone; without them it is 0.
 """
 
 from __future__ import annotations
@@ -35,6 +40,7 @@ from hisac_lab.world.policy import SHARES
 BASE = -2.0
 SIBLING = 0.5
 RECENT = 50
+GUIDED = 4.0
 _WEEK, _YEAR = 7 * 86_400, 365.25 * 86_400
 
 
@@ -71,6 +77,48 @@ def interest(catalog: Catalog, life: Life, items: Array) -> tuple[Array, Array]:
     near = np.where(catalog.leaf[items] == life.leaf[which], 1.0, SIBLING)
     gain = near * life.strength[which] * np.exp(life.slope[which] * age / len(items))
     return np.where(focus | (born & life.lasts[which]), gain, 0.0), focus
+
+
+def guided(catalog: Catalog, life: Life, items: Array, knows: bool | None = None) -> Array:
+    """What guides add to the logits of items (R, n); (R, n).
+
+    Args:
+        catalog: The items.
+        life: The user.
+        items: Of each request.
+        knows: Whether what any guide links to counts as known; None: as it is.
+    """
+    gain = np.zeros(items.shape)
+    if life.guided is not None:
+        own = life.guided
+        is_guide = catalog.leaf[items[own.guide]] == own.leaf[:, None]
+        is_asked = catalog.subtopic[items[own.ask]] == own.leaf[:, None] // catalog.themes
+        known = np.broadcast_to(own.known if knows is None else knows, own.known.shape)
+        gain[own.guide], gain[own.ask] = GUIDED * is_guide, GUIDED * is_asked * known[:, None]
+    return gain
+
+
+def both_steps_recent(catalog: Catalog, life: Life, items: Array, clicks: Array, recent: int = RECENT) -> Array:
+    """Requests of which nothing that a guide tells is missing in the last clicks.
+
+    Args:
+        catalog: The items.
+        life: The user.
+        items: Requests in the order of time; (R, n).
+        clicks: Clicked or not; (R, n).
+        recent: Clicks of earlier requests that are remembered.
+
+    Returns:
+        False where a user is asked and a click on the guide's leaf or one on the subtopic it links to is not among
+        these; (R,).
+    """
+    told = np.ones(len(items), bool)
+    if life.guided is not None:
+        clicked, count = items[clicks], np.r_[0, np.cumsum(clicks.sum(axis=1))]
+        for ask, leaf in zip(life.guided.ask, life.guided.leaf, strict=True):
+            seen = clicked[max(0, count[ask] - recent) : count[ask]]
+            told[ask] = (catalog.leaf[seen] == leaf).any() and (catalog.subtopic[seen] == catalog.link[leaf]).any()
+    return told
 
 
 def sigmoid(logit: Array) -> Array:

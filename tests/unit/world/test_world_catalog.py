@@ -128,3 +128,25 @@ def test_noise_is_what_items_of_a_leaf_do_not_share(tmp_path: Path) -> None:
         spread.append(float(np.linalg.norm(vectors - vectors[first], axis=1).mean()))
     assert spread[0] == 0
     assert 0 < 2 * spread[1] < spread[2]
+
+
+def test_a_guide_names_the_subtopic_it_links_to_and_holds_its_vector(tmp_path: Path) -> None:
+    world = resolve(WorldConfig(preset="small", items=3_000, two_step=10, noise=0.0, dim=256))
+    catalog = make_catalog(world)
+    write_catalog(catalog, world, tmp_path)
+    table, vectors = pd.read_parquet(tmp_path / "items.parquet"), np.load(tmp_path / "vectors.npy")
+    names = [own[0] for topic in list(TOPICS)[: world.topics[0]] for own in TOPICS[topic][: world.topics[1]]]
+    link = np.empty(world.items, np.int64)
+    link[catalog.number] = catalog.link[catalog.leaf]
+    is_guide = link >= 0
+    assert (table["theme"].to_numpy() == THEMES[0][0])[~is_guide].all()
+    assert (table["theme"].to_numpy() != THEMES[0][0])[is_guide].all()
+    words = table["text"].str.split().str
+    assert words[-1][is_guide].tolist() == [names[one] for one in link[is_guide]]
+    assert set(words.len()[~is_guide]) == {7}
+    plain = pd.Series(list(vectors[~is_guide])).groupby(table["subtopic"][~is_guide].to_numpy()).first()
+    near = (vectors[is_guide] * np.stack(plain[[names[one] for one in link[is_guide]]].to_list())).sum(axis=1)
+    other = (vectors[is_guide] * np.stack(plain[[names[one - 1] for one in link[is_guide]]].to_list())).sum(axis=1)
+    # Without noise it is the sum of both subtopics and of its theme; the linked one's neighbor shares its topic alone.
+    assert near.mean() > other.mean() + 0.15
+    assert near.min() > 0.2

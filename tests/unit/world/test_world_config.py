@@ -45,6 +45,8 @@ def test_presets_have_the_sizes_they_promise() -> None:
         ({"days": 1, "events_per_user": 864_000}, "days 1 is too short"),
         ({"share_old": 1.5}, "acquire.world.share_old: value 1.5 is wrong"),
         ({"popularity": -1.0}, "acquire.world.popularity: value -1.0 is wrong"),
+        ({"two_step": 20, "share_old": 0.0, "topics": [8, 8, 1]}, "two_step needs items that are no guides"),
+        ({"two_step": 22}, "two_step 22 is too many; give at most one for each subtopic beside the 24 of interests"),
         ({"intrests": 5}, "did you mean `interests`?"),
     ],
 )
