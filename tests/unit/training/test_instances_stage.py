@@ -148,14 +148,7 @@ def _other_log(prepared: Path, home: Path, change: Callable[[str, np.ndarray], N
 @pytest.mark.parametrize("order", ["temporal", "user"])
 @pytest.mark.parametrize("delay", [0, 25 * DAY])
 def test_no_vector_depends_on_its_own_or_a_later_label(
-    order: str,
-    delay: int,
-    held: str,
-    make: Make,
-    stages: Stages,
-    all_exposures: Path,
-    store: EventStore,
-    tmp_path: Path,
+    order: str, delay: int, make: Make, stages: Stages, store: EventStore, tmp_path: Path
 ) -> None:
     """Labels that arrive from some moment on may be anything: vectors of before stay as they are, bit by bit."""
     moment = int(np.quantile(store.samples("train")["time"], 0.6))
