@@ -74,6 +74,7 @@ def with_evidence(lab: Lab, model: str, low: float) -> None:
     """Registers one more version of a model whose A/B interval begins at `low`."""
     path = lab.path / "artifacts/register" / model / "evidence.json"
     evidence = json.loads(path.read_text())
+    evidence["abtest"] |= {"verdict": "better", "reasons": []}
     evidence["abtest"]["lift"] |= {"low": low, "high": low + 0.02, "value": low + 0.01}
     path.write_text(json.dumps(evidence))
     manifest = lab.path / "artifacts/register/manifest.json"
@@ -141,7 +142,7 @@ def test_promotion_refuses_a_loser_takes_a_winner_and_rolls_back(lab: Lab) -> No
     assert back.code == 0, back.text
     listed = lab.run("hisac-lab", "models").text
     (champion,) = [line for line in listed.splitlines() if "champion" in line]
-    assert "won" in champion or "+1.00%" in champion
+    assert "better" in champion or "+1.00%" in champion
     ledger = [json.loads(line) for line in (lab.path / "reports/ledger.jsonl").read_text().splitlines()]
     assert [entry["action"] for entry in ledger] == ["begin", "refuse", "promote", "promote", "rollback"]
     assert ledger[-1]["previous"] == ledger[2]["version"]

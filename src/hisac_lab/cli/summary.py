@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from rich.console import Console
 from rich.table import Table
 
-from hisac_lab.abtest.records import ABTest, ABTests
+from hisac_lab.abtest.records import NO_VERDICT, ABTest, ABTests
 from hisac_lab.base.machines import MachineRecord
 from hisac_lab.cli import machine, origin
 from hisac_lab.cli.paths import ARTIFACTS, REPORTS, TIMINGS
@@ -23,10 +23,11 @@ def show() -> None:
     """Prints the results, which machine made them, and what to do next."""
     data, tokens = Prepared.open(ARTIFACTS.prepare), Tokenized.open(ARTIFACTS.tokenize)
     sweep = Swept.open(ARTIFACTS.sweep)
-    models, tests = Scores.open(ARTIFACTS.evaluate).models, ABTests.open(ARTIFACTS.abtest).tests
+    models, tested = Scores.open(ARTIFACTS.evaluate).models, ABTests.open(ARTIFACTS.abtest)
+    tests = tested.tests
     seconds = Timings.read(TIMINGS).models if TIMINGS.exists() else {}
     quality = tokens.quality
-    won = {name: test.lift_cuped.value for name, test in tests.items() if test.verdict == "won"}
+    better = {name: test.lift.value for name, test in tests.items() if test.verdict == "better"}
     results = [
         ("data", f"{data.events:,} events, {data.users:,} users, {data.items:,} items; {data.negatives}"),
         (
@@ -39,11 +40,11 @@ def show() -> None:
     steps = [
         ("report", f"{REPORTS / 'report.html'} (twin: {REPORTS / 'report.md'})"),
         ("MLflow", "source .venv/bin/activate && hisac-lab ui    then open http://127.0.0.1:5000"),
-        ("promote", f"source .venv/bin/activate && hisac-lab promote {highest(won, won.__getitem__, str)}")
-        if won
+        ("promote", f"source .venv/bin/activate && hisac-lab promote {highest(better, better.__getitem__, str)}")
+        if better
         else (
             "promote",
-            "no model beat the control in the A/B test, so the gates will refuse all; see `hisac-lab models`",
+            f"{_nothing(tested)}, so the gates will refuse all; see `hisac-lab models`",
         ),
     ]
     width = max(len(head) for head, _ in results + steps) + 2
@@ -84,6 +85,12 @@ def show_machines(records: Mapping[str, MachineRecord | None]) -> None:
         print(f"{machine.UNKNOWN}: {', '.join(unknown)}")
 
 
+def _nothing(tested: ABTests) -> str:
+    if tested.reasons:
+        return f"the A/B test gives no verdict ({'; '.join(tested.reasons)})"
+    return "no model beat the control in the A/B test"
+
+
 def _result(scores: ModelScores, test: ABTest | None, seconds: Seconds | None) -> str:
     auc = scores.auc
     low, high = auc.interval
@@ -92,5 +99,7 @@ def _result(scores: ModelScores, test: ABTest | None, seconds: Seconds | None) -
         figures.append(f"{seconds.score_us_per_candidate:.1f} us a candidate here")
     if test is None:
         return ", ".join(figures) + "; control of the A/B test"
-    lift = test.lift_cuped
+    if test.verdict == NO_VERDICT:
+        return ", ".join(figures) + f"; A/B {NO_VERDICT}"
+    lift = test.lift
     return ", ".join(figures) + f"; A/B {test.verdict}: {lift.low:+.2%} to {lift.high:+.2%}"

@@ -75,9 +75,11 @@ def _ab_evidence(name: str, tests: ABTests, tested: ABTested) -> ABEvidence | No
         control=tests.control,
         fingerprint=tested.fingerprint,
         test_fingerprint=tested.test_fingerprint,
-        lift=test.lift_cuped,
-        sample_ratio_p=test.sample_ratio_p,
+        lift=test.lift,
+        sample_ratio_p=test.draw.sample_ratio_p,
         verdict=test.verdict,
+        evidence=tests.evidence,
+        reasons=tests.reasons,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from hisac_lab.abtest.records import NO_VERDICT
 from hisac_lab.config.promotion import PromotionConfig
 from hisac_lab.ops.choice import DIGITS, rounded
 from hisac_lab.registry.records import Evidence
@@ -44,6 +45,8 @@ def _ab(evidence: Evidence, config: PromotionConfig) -> Gate:
     test = evidence.abtest
     if test is None:
         return Gate("min_ab_lift", False, "it was in no A/B test as the treatment (it is the control)")
+    if test.verdict == NO_VERDICT:
+        return Gate("min_ab_lift", False, f"the A/B test gives no verdict: {'; '.join(test.reasons)}")
     low, high = rounded(test.lift.low), rounded(test.lift.high)
     words = f"A/B lift over {test.control} is {low:+.2%} to {high:+.2%}, its lower end must be above"
     return Gate("min_ab_lift", low > config.min_ab_lift, f"{words} {100 * config.min_ab_lift:.6g}%")

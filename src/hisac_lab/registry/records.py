@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from hisac_lab.abtest.records import Lift
+from pydantic import Field
+
+from hisac_lab.abtest.records import EvidenceKind, Lift
 from hisac_lab.base.records import Output, Record, Stored
 from hisac_lab.evaluation.records import Metric, ServingCost
 
@@ -19,7 +21,13 @@ class VocabularyFile(Stored):
 
 
 class ABEvidence(Record):
-    """The A/B test of a model as the treatment; `fingerprint` is that of the evaluation it was planned on."""
+    """The A/B test of a model as the treatment.
+
+    Attributes:
+        fingerprint: That of the evaluation it was planned on.
+        evidence: What kind stands behind the verdict; None where an earlier version tested.
+        reasons: Why there is no verdict.
+    """
 
     control: str
     fingerprint: str
@@ -27,6 +35,8 @@ class ABEvidence(Record):
     lift: Lift
     sample_ratio_p: float
     verdict: str
+    evidence: EvidenceKind | None = None
+    reasons: list[str] = Field(default_factory=list)
 
 
 class Evidence(Stored):

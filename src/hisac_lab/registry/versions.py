@@ -18,6 +18,7 @@ from mlflow.models import ModelSignature
 from mlflow.types import ColSpec, DataType, Schema, TensorSpec
 from mlflow.types.schema import AnyType, Array
 
+from hisac_lab.abtest.records import NO_VERDICT
 from hisac_lab.base import plugins
 from hisac_lab.base.errors import UserError
 from hisac_lab.evaluation.records import Metric
@@ -247,6 +248,8 @@ class ModelVersions:
 def _verdict(test: ABEvidence | None) -> str:
     if test is None:
         return "control"
+    if test.verdict == NO_VERDICT:
+        return f"{NO_VERDICT} against {test.control}"
     return f"{test.verdict} against {test.control}: {test.lift.low:+.2%} to {test.lift.high:+.2%}"
 
 

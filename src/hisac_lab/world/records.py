@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from pydantic import Field
+
 from hisac_lab.base.records import Output
 
 
@@ -10,6 +14,8 @@ class Simulated(Output):
 
     Attributes:
         examined: Probability that a user looks at each position of a slate.
+        world: Every knob of the world; empty where an earlier version made it.
     """
 
     examined: list[float]
+    world: dict[str, Any] = Field(default_factory=dict)

@@ -55,13 +55,19 @@ def logits(catalog: Catalog, world: World, items: Array, times: Array, again: Ar
     return plain
 
 
-def interest(catalog: Catalog, life: Life, items: Array) -> tuple[Array, Array]:
-    """What the user's interests add to the logits of items (R, n).
+def interest(catalog: Catalog, life: Life, items: Array, at: Array | None = None) -> tuple[Array, Array]:
+    """What the user's interests add to the logits of items.
+
+    Args:
+        catalog: The items.
+        life: The user.
+        items: (n, k).
+        at: The request that each row is asked at; (n,). None: each at its own, of all R.
 
     Returns:
-        Logits, and whether they come from an interest in focus; both (R, n).
+        Logits, and whether they come from an interest in focus; both (n, k).
     """
-    requests = np.arange(len(items))[:, None]
+    requests = (np.arange(len(items)) if at is None else at)[:, None]
     index = np.full(len(catalog.subtopic_bounds) - 1, -1)
     index[life.subtopic] = np.arange(len(life.subtopic))
     which = index[catalog.subtopic[items]]
@@ -69,7 +75,7 @@ def interest(catalog: Catalog, life: Life, items: Array) -> tuple[Array, Array]:
     born = (which >= 0) & (age >= 0)
     focus = born & (requests < life.passed[which])
     near = np.where(catalog.leaf[items] == life.leaf[which], 1.0, SIBLING)
-    gain = near * life.strength[which] * np.exp(life.slope[which] * age / len(items))
+    gain = near * life.strength[which] * np.exp(life.slope[which] * age / len(life.subject))
     return np.where(focus | (born & life.lasts[which]), gain, 0.0), focus
 
 

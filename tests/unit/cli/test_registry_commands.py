@@ -105,7 +105,7 @@ def test_models_lists_versions_with_aliases_and_evidence(project: Path, capsys: 
     base, new = (row for row in rows if row)
     assert base == "base|1|challenger|0.7000 [0.6900, 0.7100]|control|0.0200|50000|fedcba9876543210".split("|")
     assert new[:3] == ["new", "1", "champion, challenger"]
-    assert new[4] == "won against base: +0.80% to +1.60%"
+    assert new[4] == "better against base: +0.80% to +1.60%"
 
 
 def test_a_promotion_says_every_gate_and_how_to_load_the_champion(

@@ -23,7 +23,7 @@ GOOD: dict[str, Any] = {
         "fingerprint": "abc",
         "test_fingerprint": "def",
         "sample_ratio_p": 0.5,
-        "verdict": "won",
+        "verdict": "better",
     },
     "calibration_error": 0.0312,
     "cost": {"candidate_macs": 28404.5, "encode_macs": 1.0, "state_bytes": 4096.2},

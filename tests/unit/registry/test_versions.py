@@ -68,7 +68,7 @@ def test_a_version_tells_its_evidence_in_short_and_comes_from_the_run_that_made_
         "auc": "0.7100 [0.7000, 0.7200]",
         "calibration_error": "0.0200",
         "candidate_macs": "50000",
-        "abtest": "won against base: +0.80% to +1.60%",
+        "abtest": "better against base: +0.80% to +1.60%",
     }
     assert version.tags == tags
     assert registry.versions.pick("base", "1").tags["abtest"] == "control"
