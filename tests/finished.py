@@ -54,15 +54,29 @@ def scores(auc: float, difference: float) -> dict[str, Any]:
 def ab_result(value: float, verdict: str) -> dict[str, Any]:
     lift = {"value": value, "low": value - 0.004, "high": value + 0.004, "p_value": 0.2}
     return {
-        "users": {"control": 1000, "treatment": 1010},
-        "ctr": {"control": 0.29, "treatment": 0.3},
         "lift": lift,
-        "lift_cuped": lift,
-        "cuped_variance_removed": 0.34,
-        "sample_ratio_p": 0.5,
-        "true_lift": value,
+        "parts": {"users": {"error": 0.001, "degrees": 8.0}, "seeds": {"error": None}, "clicks": {"error": 0.0}},
+        "p_holm": 0.2,
+        "p_equivalence": 0.6,
+        "detectable": 0.006,
+        "power": 0.71,
+        "metrics": {
+            "tail_share": {"control": 0.07, "treatment": 0.08, "value": 0.01, "low": 0.004, "high": 0.016},
+        },
+        "draw": {
+            "users": {"control": 1000, "treatment": 1010},
+            "ctr": {"control": 0.29, "treatment": 0.3},
+            "lift": lift,
+            "lift_cuped": lift,
+            "cuped_variance_removed": 0.34,
+            "sample_ratio_p": 0.5,
+        },
         "verdict": verdict,
     }
+
+
+AA = {"tests": 100, "rates": {"0.05": 0.06}, "ks_p": 0.8}
+KNOWS = {"name": "knows", "holds": True, "says": "the world's AUC is 0.7800, the best model's 0.7100"}
 
 
 def write_run(train: Path, name: str, seed: int, auc: float, steps: tuple[int, ...] = (10, 20)) -> None:
@@ -177,24 +191,29 @@ def make(root: Path) -> Artifacts:
     models = {"base": scores(0.7, 0.0), "new": scores(0.71, 0.01)}
     write_json(made.evaluate / "metrics.json", {"models": models, "slices": bins})
     write_manifest(made.evaluate, **EVALUATED)
-    tests = {"new": ab_result(0.012, "won")}
+    tests = {"new": ab_result(0.012, "better")}
     write_json(
         made.abtest / "abtest.json",
         {
             "control": "base",
             "tests": tests,
-            "aa": ab_result(0.0, "undecided"),
-            "seeds": {"base": 0, "new": 0},
+            "evidence": "fitted",
+            "checks": [KNOWS],
+            "margin": 0.005,
+            "aa": AA,
+            "seeds": {"base": [0], "new": [0]},
             "caveat": "A world is not the world.",
         },
     )
-    world = {"real_users": 9, "exposures": 90, "holdout_auc": 0.68, "dim": 8}
+    world = {"exposures": 90, "judged": 40, "auc": 0.78, "gauc": 0.7, "calibration_error": 0.01}
+    world |= {"supported": 0.99, "dim": 8, "penalty": 4.0, "refits": 10}
     write_manifest(
         made.abtest,
         control="base",
         fingerprint=EVALUATED["fingerprint"],
         test_fingerprint="00ff00ff00ff00ff",
         confidence=0.95,
+        setup={"real_users": 9, "pool": 4, "repeated": 0.0, "without_met": True},
         world=world,
     )
     for name in ("base", "new"):
@@ -220,7 +239,7 @@ def make_crowd(root: Path) -> Artifacts:
     for model in models.values():
         model["seeds"]["1"] = model["seeds"]["0"]
     edit(made.evaluate / "metrics.json", models=models)
-    verdicts = dict.fromkeys(NAMES, (0.001, "undecided")) | {"m03": (0.012, "won"), "m07": (-0.02, "lost")}
+    verdicts = dict.fromkeys(NAMES, (0.001, "undecided")) | {"m03": (0.012, "better"), "m07": (-0.02, "worse")}
     edit(made.abtest / "abtest.json", tests={name: ab_result(*verdict) for name, verdict in verdicts.items()})
     swept = made.swept("new")
     (swept / "trials.csv").write_text(TRIALS + "4,1,0,complete,False,,0.7,0.004,0.0,1,1000,128,True,\n")

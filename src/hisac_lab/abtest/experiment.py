@@ -2,32 +2,80 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from hisac_lab.abtest.records import ABTest, ABTested, ABTests, Rates, Users, WorldFit
-from hisac_lab.abtest.statistics import assign, cuped, relative_lift, sample_ratio, verdict
-from hisac_lab.abtest.world import Population, World, fit_world, population
-from hisac_lab.base.artifacts import Array, digest_of
-from hisac_lab.base.errors import SETTINGS, UserError
+from hisac_lab.abtest import metrics, truth
+from hisac_lab.abtest.estimate import Estimate, Spread, estimate, expected_clicks, lift_of, seed_spread
+from hisac_lab.abtest.evidence import CAVEATS, instrument_checks, looked_at, right_to_judge
+from hisac_lab.abtest.hindsight import Exposures, World, fit_world, support
+from hisac_lab.abtest.people import RARELY, Log, Population, choose_pools, population
+from hisac_lab.abtest.policies import slates
+from hisac_lab.abtest.records import (
+    NO_VERDICT,
+    ABTest,
+    ABTested,
+    ABTests,
+    Check,
+    Difference,
+    EvidenceKind,
+    Hindsight,
+    Setup,
+)
+from hisac_lab.abtest.simulated import Crowd, shown_chances
+from hisac_lab.abtest.statistics import decide, detectable, difference, power_of
+from hisac_lab.base.artifacts import Array, digest_of, load_array
+from hisac_lab.base.errors import UserError
 from hisac_lab.base.progress import track
 from hisac_lab.config.abtest import ABTestConfig
 from hisac_lab.config.compute import ComputeConfig
 from hisac_lab.config.model import ExperimentConfig
+from hisac_lab.evaluation.metrics import holm
 from hisac_lab.evaluation.records import Evaluated, Scores
-from hisac_lab.events.batches import Requests
 from hisac_lab.events.store import EventStore
-from hisac_lab.inference.bundle import load_model
-from hisac_lab.inference.loader import Loader, score
 from hisac_lab.inference.runtime import Runtime
 
-CHUNK = 20_000  # simulated users at once: memory does not grow with their number
-CAVEAT = (
-    "A simulated test shows which policy the fitted world prefers, and its interval covers the draw of users and "
-    "clicks in that world, not the world itself; it cannot show how real people would react to slates that no "
-    "logging policy ever showed them, nor how their tastes would change with what they are shown."
-)
+SIMULATED = "world"
+"""The data set whose truth is known."""
+
+
+@dataclass(frozen=True)
+class Ground:
+    """What the tests stand on.
+
+    Attributes:
+        kind: Of evidence.
+        chances: Of a click by each user on each item of their pools, if looked at; (T, 2 * visits, pool).
+        refitted: The same in refitted worlds, of the first half; none where the truth is known.
+        examined: Chance that each place of a slate is looked at; (slate,).
+        checks: Whether it may judge.
+        world: Facts of the fit; None where the truth is known.
+    """
+
+    kind: EvidenceKind
+    chances: Array
+    refitted: tuple[Array, ...]
+    examined: Array
+    checks: tuple[Check, ...]
+    world: Hindsight | None
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One model, all its trained runs.
+
+    Attributes:
+        seeds: Of the runs.
+        places: What they show, by place in the pool; (S, T, visits, slate).
+        clicks: Expected clicks of each slate; (S, T, visits).
+    """
+
+    seeds: tuple[int, ...]
+    places: Array
+    clicks: Array
 
 
 def abtest(
@@ -39,9 +87,11 @@ def abtest(
     trained: Path,
     evaluated: Path,
     out: Path,
+    acquired: Path | None = None,
+    codebook: Path | None = None,
     instances: Path | None = None,
 ) -> None:
-    """Runs one test per model against the control, and an A/A test beside them.
+    """Compares each model, by all its trained runs, with the control.
 
     Args:
         config: The section `abtest`.
@@ -49,160 +99,175 @@ def abtest(
         compute: The section `compute`.
         prepared: Output of the stage `prepare`.
         trained: Folder with one directory per training run.
-        evaluated: Output of the stage `evaluate`; it names each model's seed (best on validation) and the level of all
-            intervals.
+        evaluated: Output of the stage `evaluate`: what the models know, and the level of all intervals.
         out: An empty directory.
+        acquired: Output of the stage `acquire`: of a simulated world, the truth. None: a world is fitted.
+        codebook: Output of the stage `codebook`, for the diversity of slates; None: it is not measured.
         instances: Output of the stage `instances`, for models that read it: real users' instances before the test.
 
     Raises:
-        UserError: No user can be in the test.
+        UserError: No user can be in the test, or nobody clicks.
     """
     runtime = Runtime.start(compute)
     store = EventStore.open(prepared)
-    people = population(store.samples("test"))
-    if len(people.user) < 2:
+    everybody = population(store.samples("test"))
+    if len(everybody.user) < 2:
         raise UserError(prepared, "no two test users have exposures at two times", "give a longer test period", "test")
-    items = store.manifest.items
-    world = fit_world(people, items, config.world_dim, config.world_penalty, config.seed)
-    pools = _pools(store, people, config)
-    evaluation = Evaluated.open(evaluated)
-    seeds = {name: scores.best_seed for name, scores in Scores.open(evaluated).models.items()}
-    slates: dict[str, Array] = {}
-    for name in track(experiment.models, len(experiment.models), "abtest", "policies"):
-        run = trained / f"{name}-{seeds[name]}"
-        slates[name] = _slates(run, store, people, pools, config.slate, runtime, instances)
-    crowd = Crowd(world, config, evaluation.confidence)
-    tests = {
-        name: crowd.test(slates[config.control], slates[name], f"{config.split_salt}/{name}")
-        for name in experiment.models
-        if name != config.control
-    }
-    aa = crowd.test(slates[config.control], slates[config.control], f"{config.split_salt}/aa")
-    ABTests(control=config.control, tests=tests, aa=aa, seeds=seeds, caveat=CAVEAT).save(out)
+    log = Log.of(store)
+    without_met = log.repeated < RARELY
+    people, pools = choose_pools(log, everybody, config, without_met)
+    evaluation, scores = Evaluated.open(evaluated), Scores.open(evaluated)
+    if acquired is not None and store.manifest.dataset == SIMULATED:
+        ground = _known(acquired, store, people, pools, config)
+    else:
+        ground = _fitted(log, people, pools, config, scores)
+    arms: dict[str, Arm] = {}
+    crowd = None
+    for name in track(sorted(experiment.models, key=config.control.__ne__), len(experiment.models), "abtest", "models"):
+        visits = 2 * config.visits if name == config.control else config.visits
+        runs = [trained / f"{name}-{seed}" for seed in experiment.seeds]
+        asked = pools[:, :visits]
+        shown = [slates(run, store, people, asked, config.slate, runtime, instances) for run in runs]
+        if name == config.control:
+            before = shown_chances(
+                ground.chances[:, config.visits :], np.stack(shown)[:, :, config.visits :], ground.examined
+            )
+            crowd = Crowd(config.users, evaluation.confidence, before, config.seed)
+        places = np.stack(shown)[:, :, : config.visits]
+        arms[name] = Arm(experiment.seeds, places, _clicks(ground.chances[:, : config.visits], places, ground))
+    assert crowd is not None
+    tests = Tests(config, ground, arms, crowd, evaluation.confidence, people, pools, log, codebook)
+    tests.compare(experiment).save(out)
     fingerprint = {"evaluation": evaluation.fingerprint, "abtest": config.model_dump(mode="json")}
     ABTested(
         control=config.control,
         fingerprint=evaluation.fingerprint,
         test_fingerprint=digest_of(fingerprint),
-        world=WorldFit(
+        setup=Setup(
             real_users=len(people.user),
-            exposures=len(people.label),
-            holdout_auc=world.holdout_auc,
-            dim=config.world_dim,
+            pool=pools.shape[2],
+            repeated=round(log.repeated, 6),
+            without_met=without_met,
         ),
+        world=ground.world,
         confidence=evaluation.confidence,
     ).save(out)
 
 
-def _pools(store: EventStore, people: Population, config: ABTestConfig) -> Array:
-    """Items a policy may choose from: (T, 2 * visits, pool); the second half serves the time before the test.
-
-    Drawn, without repetition, from the items that had appeared in the training period.
-    """
-    alive = np.unique(store.samples("train")["item"])
-    size = min(config.pool, len(alive))
-    if size < config.slate:
-        raise UserError(SETTINGS, f"{config.slate} is more than the {size} items", "lower it", "abtest.slate")
-    random = np.random.default_rng([config.seed, 1])
-    draws = random.random((len(people.user) * 2 * config.visits, len(alive)), dtype=np.float32)
-    chosen = np.argpartition(draws, size - 1, axis=1)[:, :size]
-    pools: Array = alive[np.sort(chosen, axis=1)].reshape(len(people.user), 2 * config.visits, size)
-    return pools
+def _clicks(chances: Array, places: Array, ground: Ground) -> Array:
+    return np.stack([expected_clicks(chances, run, ground.examined) for run in places])
 
 
-def _slates(
-    run: Path,
-    store: EventStore,
-    people: Population,
-    pools: Array,
-    slate: int,
-    runtime: Runtime,
-    instances: Path | None = None,
-) -> Array:
-    """The policy of a model: the items it scores highest, in order; (T, visits, slate)."""
-    model, _ = load_model(run, instances=instances)
-    model.to(runtime.device)
-    users, visits, size = pools.shape
-    start = np.maximum(store.offsets[people.user], people.end - store.limit)
-    flat = pools.reshape(users, visits * size).astype(np.int64)
-    full = np.ones(flat.shape, bool)
-    labels, sample = full.astype(np.float32), np.zeros_like(flat)
-    requests = Requests(store, start, people.end, people.time, flat, labels, full, sample, people.user)
-    scores = score(model, Loader.of(model, requests, runtime, instances)).reshape(users, visits, size)
-    best = np.argsort(-scores, axis=2, kind="stable")[:, :, :slate]
-    chosen: Array = np.take_along_axis(pools, best, axis=2)
-    return chosen
+def _known(acquired: Path, store: EventStore, people: Population, pools: Array, config: ABTestConfig) -> Ground:
+    """The simulated world's own click probabilities."""
+    simulator = truth.rebuild(acquired)
+    chances = truth.true_chances(simulator, store, people, pools)
+    return Ground("truth", chances, (), truth.examined(simulator, config.slate), (), None)
 
 
-class Crowd:
-    """Simulated users: each a real one with a taste of their own nearby.
+def _fitted(log: Log, people: Population, pools: Array, config: ABTestConfig, scores: Scores) -> Ground:
+    """A world fitted with hindsight, and whether it may judge these models."""
+    world: World = fit_world(Exposures.of(log, config.seed), config.world_dim, config.world_penalties, config.seed)
+    checks, facts = right_to_judge(world, support(log, pools), scores, config)
+    now = pools[:, : config.visits]
+    refitted = tuple(world.chances(people, now, factors) for factors in world.refits(config.world_refits, config.seed))
+    return Ground("fitted", world.chances(people, pools), refitted, looked_at(config.slate), checks, facts)
 
-    Args:
-        world: Click probabilities.
+
+@dataclass(frozen=True)
+class Tests:
+    """All arms, and how they are compared.
+
+    Attributes:
         config: The section `abtest`.
+        ground: What the tests stand on.
+        arms: By model, the control among them.
+        crowd: Simulated users.
         confidence: Level of the intervals.
+        people: T users.
+        pools: What the arms chose from; (T, 2 * visits, pool).
+        log: All exposures.
+        codebook: Output of the stage `codebook`; None: diversity is not measured.
     """
 
-    def __init__(self, world: World, config: ABTestConfig, confidence: float) -> None:
-        self.world, self.config, self.confidence = world, config, confidence
-        self.names = [f"user-{number}" for number in range(config.users)]
-        random = np.random.default_rng([config.seed, 2])
-        self.template = random.integers(len(world.taste), size=config.users)
-        self.spread = world.taste.std(axis=0) * config.taste_noise
-        self.examined = 1 / np.log2(np.arange(config.slate) + 2)
+    config: ABTestConfig
+    ground: Ground
+    arms: Mapping[str, Arm]
+    crowd: Crowd
+    confidence: float
+    people: Population
+    pools: Array
+    log: Log
+    codebook: Path | None
 
-    def probabilities(self, slates: Array, template: Array, noise: Array) -> Array:
-        """True click probability of every exposure: looked at, by position, and liked.
-
-        Args:
-            slates: Items shown to each real user; (T, visits, slate).
-            template: The real user behind each simulated one; (n,).
-            noise: What is added to that user's taste; (n, d).
-
-        Returns:
-            (n, visits * slate).
-        """
-        shown = slates[template]
-        logits = self.world.logits(template, shown.reshape(len(shown), -1), noise)
-        probability: Array = np.tile(self.examined, shown.shape[1]) / (1 + np.exp(-logits))
-        return probability
-
-    def test(self, control: Array, treatment: Array, salt: str) -> ABTest:
-        """One test: split by hash, draw clicks, read the result; beside it what the world knows to be true.
-
-        Args:
-            control: Slates of the control policy; (T, 2 * visits, slate), the second half for the time before the test.
-            treatment: Slates of the other policy.
-            salt: Salt of the split.
-        """
-        visits, users = self.config.visits, self.config.users
-        treated = assign(self.names, salt)
-        random = np.random.default_rng([self.config.seed, 3])
-        ctr, earlier, sums = np.zeros(users), np.zeros(users), np.zeros(2)
-        for at in range(0, users, CHUNK):
-            block = slice(at, at + CHUNK)
-            template, arm = self.template[block], treated[block]
-            noise = random.normal(size=(len(template), len(self.spread))) * self.spread
-            past = self.probabilities(control[:, visits:], template, noise)
-            base = self.probabilities(control[:, :visits], template, noise)
-            other = self.probabilities(treatment[:, :visits], template, noise)
-            shown = np.where(arm[:, None], other, base)
-            earlier[block] = (random.random(past.shape) < past).mean(axis=1)
-            ctr[block] = (random.random(shown.shape) < shown).mean(axis=1)
-            sums += base.sum(), other.sum()
-        adjusted, removed = cuped(ctr, earlier)
-        plain = relative_lift(ctr[treated], ctr[~treated], self.confidence)
-        sharp = relative_lift(adjusted[treated], adjusted[~treated], self.confidence)
-        return ABTest(
-            users=Users(treatment=int(treated.sum()), control=int((~treated).sum())),
-            ctr=Rates(
-                treatment=round(float(ctr[treated].mean()), 6),
-                control=round(float(ctr[~treated].mean()), 6),
-            ),
-            lift=plain,
-            lift_cuped=sharp,
-            cuped_variance_removed=removed,
-            sample_ratio_p=sample_ratio(int(treated.sum()), int((~treated).sum())),
-            true_lift=round(float(sums[1] / sums[0] - 1), 6),
-            verdict=verdict(sharp),
+    def compare(self, experiment: ExperimentConfig) -> ABTests:
+        """Every treatment against the control; p-values are corrected for their number."""
+        config, control = self.config, self.arms[self.config.control]
+        names = [name for name in experiment.models if name != config.control]
+        spread = seed_spread({name: arm.clicks for name, arm in self.arms.items()}, config.control)
+        found = {name: self._estimate(self.arms[name], spread) for name in names}
+        p_holm = holm([found[name].lift.p_value for name in names])
+        p_same = holm([round(found[name].not_within(config.margin), 6) for name in names])
+        chances = {name: self._chances(arm) for name, arm in self.arms.items()}
+        draws = {
+            name: self.crowd.test(chances[config.control], chances[name], f"{config.split_salt}/{name}")
+            for name in names
+        }
+        aa = self.crowd.against_itself(chances[config.control], config.aa_tests, f"{config.split_salt}/aa")
+        checks = (*self.ground.checks, *instrument_checks(aa, draws))
+        tests = {}
+        for place, name in enumerate(names):
+            lift = found[name].lift
+            ruled = decide(lift.value, p_holm[place], p_same[place], self.confidence)
+            tests[name] = ABTest(
+                lift=lift,
+                parts=found[name].parts,
+                p_holm=round(p_holm[place], 6),
+                p_equivalence=round(p_same[place], 6),
+                detectable=round(detectable(found[name].error, found[name].degrees, self.confidence), 6),
+                power=round(power_of(config.margin, found[name].error, found[name].degrees, self.confidence), 6),
+                metrics=self._metrics(self.arms[name], control),
+                draw=draws[name],
+                verdict=ruled if all(check.holds for check in checks) else NO_VERDICT,
+            )
+        return ABTests(
+            control=config.control,
+            evidence=self.ground.kind,
+            checks=checks,
+            tests=tests,
+            aa=aa,
+            seeds={name: self.arms[name].seeds for name in experiment.models},
+            margin=config.margin,
+            caveat=CAVEATS[self.ground.kind],
         )
+
+    def _estimate(self, arm: Arm, spread: Spread | None) -> Estimate:
+        control = self.arms[self.config.control]
+        refitted = [
+            lift_of(_clicks(chances, control.places, self.ground), _clicks(chances, arm.places, self.ground))
+            for chances in self.ground.refitted
+        ]
+        return estimate(control.clicks, arm.clicks, refitted, spread, self.confidence)
+
+    def _chances(self, arm: Arm) -> Array:
+        return shown_chances(self.ground.chances[:, : self.config.visits], arm.places, self.ground.examined)
+
+    def _metrics(self, treatment: Arm, control: Arm) -> dict[str, Difference]:
+        """Clicks of a user's requests in the test period, the tail's share and the diversity of what is shown."""
+        counts = np.bincount(self.log.item, minlength=self.log.items)
+        tail = metrics.in_tail(counts)
+        pools = self.pools[:, : self.config.visits]
+
+        def of(arm: Arm) -> dict[str, Array]:
+            shown = [np.take_along_axis(pools, run, axis=2) for run in arm.places]
+            values = {
+                "clicks_per_user": arm.clicks.mean(axis=(0, 2)) * self.people.requests,
+                "tail_share": np.mean([metrics.tail_share(tail, one) for one in shown], axis=0),
+            }
+            if self.codebook is not None:
+                nodes = np.asarray(load_array(self.codebook, "item_nodes"))
+                values["diversity"] = np.mean([metrics.diversity(nodes, one) for one in shown], axis=0)
+            return values
+
+        theirs, ours = of(control), of(treatment)
+        return {name: difference(ours[name], theirs[name], self.confidence) for name in ours}

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Literal
+
+from pydantic import Field
 
 from hisac_lab.base.records import Output, Record, Stored
+
+EvidenceKind = Literal["truth", "fitted"]
+Verdict = Literal["better", "worse", "equivalent", "undecided", "no verdict"]
+NO_VERDICT: Verdict = "no verdict"
 
 
 class Users(Record):
@@ -41,13 +47,38 @@ class Lift(Record):
         return self.low, self.high
 
 
-class ABTest(Record):
-    """One two-arm test.
+class Part(Record):
+    """What one source of chance adds to the error of a lift.
+
+    Attributes:
+        error: Standard error from it alone; None: it was not measured.
+        degrees: Degrees of freedom behind that; None where there is nothing to estimate.
+    """
+
+    error: float | None
+    degrees: float | None = None
+
+
+class Difference(Record):
+    """A metric of both arms, their difference and its interval over users."""
+
+    control: float
+    treatment: float
+    value: float
+    low: float
+    high: float
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Both ends."""
+        return self.low, self.high
+
+
+class Draw(Record):
+    """One simulated test: users split by a hash, clicks drawn, read as a real test is.
 
     Attributes:
         lift_cuped: After what the same users did before the test is taken out.
-        true_lift: What the world knows to be true.
-        verdict: won, lost or undecided.
     """
 
     users: Users
@@ -56,29 +87,124 @@ class ABTest(Record):
     lift_cuped: Lift
     cuped_variance_removed: float
     sample_ratio_p: float
-    true_lift: float
-    verdict: str
+
+
+class ABTest(Record):
+    """One treatment against the control.
+
+    Attributes:
+        lift: In expected clicks per slate, on the same users and pools; the interval holds every part.
+        parts: Sources of chance: users, pools, world, seeds, clicks.
+        p_holm: p-value of no difference, Holm-corrected over treatments.
+        p_equivalence: That the lift is not within the margin, Holm-corrected over treatments.
+        detectable: The least lift that is found with a power of 80 %.
+        power: Chance to find a lift as large as the margin.
+        metrics: Beside the lift: clicks per user, share of the long tail, diversity of a slate.
+        draw: A simulated test of the same two policies.
+    """
+
+    lift: Lift
+    parts: dict[str, Part]
+    p_holm: float
+    p_equivalence: float
+    detectable: float
+    power: float
+    metrics: dict[str, Difference]
+    draw: Draw
+    verdict: Verdict
+
+
+class Check(Record):
+    """Something that has to hold, or there is no verdict; `says` has value and limit in words."""
+
+    name: str
+    holds: bool
+    says: str
+
+
+class Instrument(Record):
+    """Simulated tests of the control against itself.
+
+    Attributes:
+        tests: How many.
+        rates: Level to the share of tests with a p-value below it.
+        ks_p: That the p-values are uniform (Kolmogorov-Smirnov).
+    """
+
+    tests: int
+    rates: dict[str, float]
+    ks_p: float
 
 
 class ABTests(Stored):
-    """All tests by treatment; `aa` is the control against itself, `seeds` the run of each model that was shown."""
+    """All tests by treatment.
+
+    Attributes:
+        evidence: What stands behind the verdicts: the log's own known click probabilities, or a fitted world.
+        checks: The right to judge; where one does not hold, every verdict is "no verdict".
+        aa: The control against itself.
+        seeds: The runs of each model that took part.
+        margin: Lifts within it, either way, are as good as none.
+        caveat: What this kind of evidence cannot show.
+    """
 
     FILE: ClassVar[str] = "abtest.json"
 
     control: str
+    evidence: EvidenceKind
+    checks: tuple[Check, ...]
     tests: dict[str, ABTest]
-    aa: ABTest
-    seeds: dict[str, int]
+    aa: Instrument
+    seeds: dict[str, tuple[int, ...]]
+    margin: float
     caveat: str
 
+    @property
+    def reasons(self) -> list[str]:
+        """Why there is no verdict; empty where there may be one."""
+        return [check.says for check in self.checks if not check.holds]
 
-class WorldFit(Record):
-    """The world that was fitted on real users; `dim` counts its factors."""
+
+class Hindsight(Record):
+    """The world that was fitted on exposures from both sides of the moment.
+
+    Attributes:
+        exposures: It was fitted on.
+        judged: Exposures of the test period, on which it is judged, each by a fit without it.
+        auc: On these.
+        gauc: The same inside each user; None where no user has both classes.
+        calibration_error: Expected calibration error on these.
+        supported: Share of the pools' items with exposures enough.
+        dim: Factors.
+        penalty: Chosen by exposures before the test period.
+        refits: On resampled users.
+    """
+
+    exposures: int
+    judged: int
+    auc: float
+    gauc: float | None
+    calibration_error: float
+    supported: float
+    dim: int
+    penalty: float
+    refits: int
+
+
+class Setup(Record):
+    """Who is tested on what.
+
+    Attributes:
+        real_users: Test users with exposures at two times and items enough.
+        pool: Items a policy chooses from.
+        repeated: Share of test exposures whose item the user had met before.
+        without_met: Whether pools leave out what the user has met.
+    """
 
     real_users: int
-    exposures: int
-    holdout_auc: float
-    dim: int
+    pool: int
+    repeated: float
+    without_met: bool
 
 
 class ABTested(Output):
@@ -87,11 +213,13 @@ class ABTested(Output):
     Attributes:
         fingerprint: That of the evaluation.
         test_fingerprint: Digest of it and of the section `abtest`.
+        world: None where the truth is known.
         confidence: Level of the intervals.
     """
 
     control: str
     fingerprint: str
     test_fingerprint: str
-    world: WorldFit
+    setup: Setup
+    world: Hindsight | None = Field(None)
     confidence: float

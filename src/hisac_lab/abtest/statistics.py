@@ -1,15 +1,20 @@
-"""Statistics of a two-arm test from per-user sufficient statistics."""
+"""Statistics of a two-arm test from per-user sufficient statistics, and what follows from a lift and its error."""
 
 from __future__ import annotations
 
 import hashlib
+import math
+from collections.abc import Mapping
 
 import numpy as np
 from scipy import stats
 
-from hisac_lab.abtest.records import Lift
+from hisac_lab.abtest.records import Difference, Lift, Part, Verdict
 from hisac_lab.base.artifacts import Array
-from hisac_lab.ops.choice import rounded
+from hisac_lab.base.errors import SETTINGS, UserError
+from hisac_lab.ops.choice import higher, rounded
+
+POWER = 0.8
 
 
 def assign(names: list[str], salt: str) -> Array:
@@ -24,25 +29,29 @@ def relative_lift(treatment: Array, control: Array, confidence: float) -> Lift:
         treatment: One value per user of the treatment arm.
         control: One value per user of the control arm.
         confidence: Level of the interval.
+
+    Raises:
+        UserError: An arm has fewer than two users, or the control's mean is zero.
     """
+    for arm, values in (("treatment", treatment), ("control", control)):
+        if len(values) < 2:
+            what = f"the {arm} arm has {len(values)} of the two users that a spread needs"
+            raise UserError(SETTINGS, what, "raise it", "abtest.users")
     mean_t, mean_c = float(treatment.mean()), float(control.mean())
+    if mean_c == 0:
+        raise UserError(SETTINGS, "nobody in the control arm clicks: there is no lift", "raise it", "abtest.users")
     var_t, var_c = treatment.var(ddof=1) / len(treatment), control.var(ddof=1) / len(control)
     value = mean_t / mean_c - 1
     error = float(np.sqrt(var_t / mean_c**2 + var_c * mean_t**2 / mean_c**4))
     reach = float(stats.norm.ppf(0.5 + confidence / 2)) * error
-    z = (mean_t - mean_c) / float(np.sqrt(var_t + var_c))
-    p_value = float(2 * stats.norm.sf(abs(z)))
+    spread = float(np.sqrt(var_t + var_c))
+    p_value = float(2 * stats.norm.sf(abs(mean_t - mean_c) / spread)) if spread else float(mean_t == mean_c)
     return Lift(
         value=round(value, 6),
         low=round(value - reach, 6),
         high=round(value + reach, 6),
         p_value=round(p_value, 6),
     )
-
-
-def verdict(lift: Lift) -> str:
-    """Won or lost where the interval, as rounded, excludes zero, undecided otherwise."""
-    return "won" if rounded(lift.low) > 0 else "lost" if rounded(lift.high) < 0 else "undecided"
 
 
 def cuped(values: Array, before: Array) -> tuple[Array, float]:
@@ -65,3 +74,74 @@ def cuped(values: Array, before: Array) -> tuple[Array, float]:
 def sample_ratio(treatment: int, control: int) -> float:
     """p-value of the chi-square test that users fell into equal halves."""
     return round(float(stats.chisquare([treatment, control]).pvalue), 6)
+
+
+def combine(parts: Mapping[str, Part]) -> tuple[float, float]:
+    """Standard error of a sum of independent parts, and its degrees of freedom by Welch and Satterthwaite.
+
+    Parts that were not measured, and those without an error, are left out; the degrees are infinite where none is left.
+    """
+    errors = [(part.error, part.degrees) for part in parts.values() if part.error]
+    variance = sum(error**2 for error, _ in errors)
+    spread = sum(error**4 / degrees for error, degrees in errors if degrees)
+    return math.sqrt(variance), variance**2 / spread if spread else math.inf
+
+
+def two_sided(value: float, error: float, degrees: float) -> float:
+    """p-value of no effect, by Student's t."""
+    return float(2 * stats.t.sf(abs(value) / error, degrees)) if error else float(value == 0)
+
+
+def not_within(value: float, error: float, degrees: float, margin: float) -> float:
+    """p-value that an effect is not within the margin: the larger of two one-sided ones (Schuirmann 1987)."""
+    if not error:
+        return float(abs(value) >= margin)
+    return float(stats.t.sf((margin - abs(value)) / error, degrees))
+
+
+def power_of(effect: float, error: float, degrees: float, confidence: float) -> float:
+    """Chance that a two-sided test finds an effect of this size, by the noncentral t."""
+    if not error:
+        return float(effect != 0)
+    if math.isinf(degrees):
+        reach = float(stats.norm.ppf(0.5 + confidence / 2))
+        shift = abs(effect) / error
+        return float(stats.norm.sf(reach - shift) + stats.norm.cdf(-reach - shift))
+    reach = float(stats.t.ppf(0.5 + confidence / 2, degrees))
+    found = stats.nct(degrees, abs(effect) / error)
+    return float(np.clip(found.sf(reach) + found.cdf(-reach), 0, 1))
+
+
+def detectable(error: float, degrees: float, confidence: float, power: float = POWER) -> float:
+    """The least effect that is found with such power: a multiple of the error (Bloom, Evaluation Review 1995)."""
+    return float(stats.t.ppf(0.5 + confidence / 2, degrees) + stats.t.ppf(power, degrees)) * error
+
+
+def difference(treatment: Array, control: Array, confidence: float) -> Difference:
+    """Paired difference of a per-user mean with its interval over users, by Student's t; two (T,)."""
+    gap = treatment - control
+    error = float(gap.std(ddof=1)) / math.sqrt(len(gap))
+    reach = float(stats.t.ppf(0.5 + confidence / 2, len(gap) - 1)) * error
+    value = float(gap.mean())
+    return Difference(
+        control=round(float(control.mean()), 6),
+        treatment=round(float(treatment.mean()), 6),
+        value=round(value, 6),
+        low=round(value - reach, 6),
+        high=round(value + reach, 6),
+    )
+
+
+def decide(value: float, p_holm: float, p_equivalence: float, confidence: float) -> Verdict:
+    """Better or worse where no difference is refuted, equivalent where a difference beyond the margin is, as rounded.
+
+    Args:
+        value: The lift.
+        p_holm: Of no difference, corrected.
+        p_equivalence: That it is not within the margin, corrected.
+        confidence: One less the chance of a false alarm.
+    """
+    alpha = 1 - confidence
+    if higher(alpha, p_holm):
+        return "better" if rounded(value, 6) > 0 else "worse"
+    return "equivalent" if higher(alpha, p_equivalence) else "undecided"

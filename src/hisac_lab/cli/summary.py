@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from rich.console import Console
 from rich.table import Table
 
-from hisac_lab.abtest.records import ABTest, ABTests
+from hisac_lab.abtest.records import NO_VERDICT, ABTest, ABTests
 from hisac_lab.base.machines import MachineRecord
 from hisac_lab.cli import machine, origin
 from hisac_lab.cli.paths import ARTIFACTS, REPORTS, TIMINGS
@@ -88,5 +88,7 @@ def _result(scores: ModelScores, test: ABTest | None, seconds: Seconds | None) -
         figures.append(f"{seconds.score_us_per_candidate:.1f} us a candidate here")
     if test is None:
         return ", ".join(figures) + "; control of the A/B test"
-    lift = test.lift_cuped
+    if test.verdict == NO_VERDICT:
+        return ", ".join(figures) + f"; A/B {NO_VERDICT}"
+    lift = test.lift
     return ", ".join(figures) + f"; A/B {test.verdict}: {lift.low:+.2%} to {lift.high:+.2%}"

@@ -11,14 +11,19 @@ class ABTestConfig(Section):
     """The simulated A/B test."""
 
     control: str = Field("din_50", description="the policy of the control arm")
-    users: int = Field(
-        400000, ge=100, description="simulated users, both arms together; enough to see a lift of 0.25 %"
-    )
-    visits: int = Field(5, ge=1, description="slates each user is shown")
+    visits: int = Field(5, ge=2, description="slates each user is shown")
     pool: int = Field(100, ge=2, description="items a policy chooses a slate from")
     slate: int = Field(10, ge=1, description="items on a slate")
-    taste_noise: float = Field(0.3, ge=0, description="how far a simulated user's taste is from the real one's")
-    world_dim: int = Field(8, ge=1, description="factors of the fitted world")
-    world_penalty: float = Field(0.02, gt=0, description="L2 penalty per event on the world's parameters")
+    margin: float = Field(0.005, gt=0, lt=1, description="lifts within it, either way, are as good as none")
+    world_dim: int = Field(16, ge=1, description="factors of the fitted world")
+    world_penalties: tuple[float, ...] = Field(
+        (4.0, 8.0, 16.0), min_length=1, description="L2 penalties on its factors; exposures before the test choose one"
+    )
+    world_refits: int = Field(10, ge=2, description="fits of the world on resampled users, for its part of the error")
+    world_lead: float = Field(
+        0.005, ge=0, le=1, description="AUC and user-wise AUC by which it must be ahead of every model to judge them"
+    )
+    users: int = Field(20000, ge=100, description="users of a simulated test, both arms together")
+    aa_tests: int = Field(100, ge=20, description="simulated tests of the control against itself")
     split_salt: str = Field("hisac-lab", description="salt of the user hash; a new experiment takes a new one")
-    seed: int = Field(0, ge=0, description="seed of tastes, pools and clicks")
+    seed: int = Field(0, ge=0, description="seed of pools, fits and clicks")

@@ -10,7 +10,7 @@ import shutil
 from dataclasses import asdict
 from pathlib import Path
 
-from hisac_lab.abtest.records import ABTested, ABTests
+from hisac_lab.abtest.records import NO_VERDICT, ABTested, ABTests
 from hisac_lab.base.artifacts import digest_of, sha256_file, sha256_tree
 from hisac_lab.base.stages import JUDGES, STAGES, Artifacts
 from hisac_lab.config.model import ExperimentConfig
@@ -109,7 +109,6 @@ def _comparisons(name: str, pairs: list[Pair], weights: dict[str, str]) -> dict[
     return found
 
 
-VERDICTS = {"won": "better", "lost": "worse"}
 CHANCE = 0.001
 """Below this p-value, sizes of arms and a difference of the control to itself are no chance."""
 
@@ -120,13 +119,13 @@ def _ab_evidence(name: str, tests: ABTests, tested: ABTested) -> ABEvidence | No
     if test is None:
         return None
     return ABEvidence(
-        kind="fitted",
-        verdict=VERDICTS.get(test.verdict, test.verdict),
-        reason="",
+        kind=tests.evidence,
+        verdict=test.verdict,
+        reason="; ".join(tests.reasons),
         control=tests.control,
-        lift=test.lift_cuped,
-        sample_ratio_holds=test.sample_ratio_p >= CHANCE,
-        aa_holds=tests.aa.lift_cuped.p_value >= CHANCE,
+        lift=None if test.verdict == NO_VERDICT else test.lift,
+        sample_ratio_holds=test.draw.sample_ratio_p >= CHANCE,
+        aa_holds=tests.aa.ks_p >= CHANCE,
         fingerprint=tested.fingerprint,
         test_fingerprint=tested.test_fingerprint,
     )

@@ -104,7 +104,7 @@ class Mirror:
         results = Scores.open(self.artifacts.evaluate).models
         tests = ABTests.open(self.artifacts.abtest)
         headline = {f"{name}/auc": scores.auc.value for name, scores in results.items()}
-        headline |= {f"{name}/ab_lift": test.lift_cuped.value for name, test in tests.tests.items()}
+        headline |= {f"{name}/ab_lift": test.lift.value for name, test in tests.tests.items()}
         top = self._run(
             f"pipeline {self.bundles.pipeline[:8]}",
             None,

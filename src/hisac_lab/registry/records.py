@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from hisac_lab.abtest.records import Lift
+from hisac_lab.abtest.records import EvidenceKind, Lift, Verdict
 from hisac_lab.base.records import Output, Record, Stored
 from hisac_lab.evaluation.records import Interval, Metric, ServingCost
 
@@ -22,8 +22,8 @@ class ABEvidence(Record):
     """The A/B test of a model as the treatment.
 
     Attributes:
-        kind: Kind of the evidence: fitted, in a world fitted on the log.
-        verdict: better, worse, equivalent, undecided, or NO VERDICT.
+        kind: Of the evidence: truth, the known click probabilities of a simulated log, or fitted, a world fitted on it.
+        verdict: better, worse, equivalent, undecided, or no verdict.
         reason: Why there is no verdict; empty where there is one.
         lift: Relative lift over the control; None where there is no verdict.
         sample_ratio_holds: Whether the arms have the sizes that the split asks for.
@@ -32,8 +32,8 @@ class ABEvidence(Record):
         test_fingerprint: Digest of it and of the section `abtest`.
     """
 
-    kind: str
-    verdict: str
+    kind: EvidenceKind
+    verdict: Verdict
     reason: str
     control: str
     lift: Lift | None

@@ -73,11 +73,11 @@ def compose(facts: Facts) -> list[Section]:
 
 
 def headline_numbers(facts: Facts) -> dict[str, float]:
-    """Per model: test metrics, calibration error of the best seed, CUPED lift where it was tested; `MODEL.METRIC`."""
+    """Per model: test metrics, calibration error of the best seed, lift where it was tested; `MODEL.METRIC`."""
     numbers: dict[str, float] = {}
     for name, model in facts.scores.models.items():
         numbers |= {f"{name}.{metric}": entry.value for metric, entry in model.metrics.items() if entry is not None}
         numbers[f"{name}.calibration_error"] = model.served.calibration.error
         if name in facts.tests.tests:
-            numbers[f"{name}.ab_lift"] = facts.tests.tests[name].lift_cuped.value
+            numbers[f"{name}.ab_lift"] = facts.tests.tests[name].lift.value
     return numbers

@@ -19,7 +19,6 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
 
 from hisac_lab.evaluation.records import Interval
@@ -171,16 +170,12 @@ class Reading:
         value: The estimate.
         interval: Its interval.
         color: Of dot and line.
-        wide: A second interval, drawn behind, or None.
-        truth: A known true value, or None.
     """
 
     label: str
     value: float
     interval: Interval
     color: str
-    wide: Interval | None = None
-    truth: float | None = None
 
 
 def forest(
@@ -203,12 +198,8 @@ def forest(
         if null is not None:
             axes.axvline(null, color=INK, linewidth=0.9)
         for row, reading in enumerate(readings):
-            if reading.wide:
-                axes.plot(reading.wide, [row, row], color=reading.color, alpha=0.22, linewidth=7)
             axes.plot(reading.interval, [row, row], color=reading.color, linewidth=2.4)
             axes.plot(reading.value, row, "o", color=reading.color, markersize=7)
-            if reading.truth is not None:
-                axes.plot(reading.truth, row, "D", color="white", markeredgecolor=INK, markersize=5.5)
             if reading.interval[0] < reading.interval[1]:
                 note(axes, show(reading.value), reading.value, row, above=9)
         axes.set_yticks(range(len(readings)), [reading.label for reading in readings])
@@ -218,9 +209,5 @@ def forest(
         ticks(axes.xaxis)
         if show is signed_percent:
             axes.xaxis.set_major_formatter(LIFTS)
-        if any(reading.wide for reading in readings):
-            diamond = Line2D([], [], color="white", marker="D", markeredgecolor=INK, markersize=5.5, label="true lift")
-            sharp = Line2D([], [], color=MUTED, marker="o", linewidth=2.4, label="CUPED")
-            legend(sheet, [sharp, Line2D([], [], color=MUTED, alpha=0.3, linewidth=7, label="without CUPED"), diamond])
 
     return draw(name, alt, 60 + (52 if len(readings) <= MOST_ROWS else 32) * len(readings), paint)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from pydantic import Field
+
 from hisac_lab.base.records import Output
 
 
@@ -11,7 +15,9 @@ class Simulated(Output):
     Attributes:
         examined: Probability that a user looks at each position of a slate.
         rich: Whether its exposures name the scene by hashed columns.
+        world: Every knob of the world; empty where an earlier version made it.
     """
 
     examined: list[float]
     rich: bool = False
+    world: dict[str, Any] = Field(default_factory=dict)

@@ -17,7 +17,7 @@ from hisac_lab.base.progress import track
 from hisac_lab.config.world import World, WorldConfig, resolve
 from hisac_lab.world import scene, truth
 from hisac_lab.world.catalog import make_catalog, write_catalog
-from hisac_lab.world.life import make_life
+from hisac_lab.world.life import Life, make_life
 from hisac_lab.world.oracle import Oracle
 from hisac_lab.world.policy import FAMILIAR, SHARES, Policy
 
@@ -117,6 +117,7 @@ class Simulator:
         self.catalog = make_catalog(world)
         self.examined = truth.examined(world)
         self._unrevealed = truth.Unrevealed(self.catalog, world)
+        self._place = np.argsort(self.catalog.number, kind="stable")
 
     def user(self, number: int) -> dict[str, Array]:
         """The log of one user and its truth: columns of `events_per_user` rows.
@@ -124,14 +125,9 @@ class Simulator:
         It depends on the seed, the number and the settings except `users`.
         """
         world, catalog = self.world, self.catalog
-        random = np.random.default_rng([world.seed, 2, number])
         requests, slate = world.requests, world.slate
-        life = make_life(random, catalog, world)
-        # Distinct seconds: a request is told by its user and time.
-        seconds = np.sort(random.integers(0, world.days * DAY - requests, requests)) + np.arange(requests)
-        times = START + seconds
-        policy = Policy(random, catalog, life)
-        items = policy.slates(slate)
+        random = np.random.default_rng([world.seed, 2, number])
+        life, times, policy, items = self._shown(random)
         again = np.ones(items.size, bool)
         again[np.unique(items, return_index=True)[1]] = False
 
@@ -169,6 +165,35 @@ class Simulator:
             **rich,
         }
         return {name: columns[name].ravel().astype(kind) for name, kind in (events(world) | TRUTH).items()}
+
+    def chances(self, number: int, time: int, items: Array) -> Array:
+        """True chance that a user clicks, at a time, on items that they look at.
+
+        Args:
+            number: The user.
+            time: Seconds; the state of the user is that of their first request from then on, the last if there is none.
+            items: Numbers of items as the log has them; (k,).
+
+        Returns:
+            (k,); a place on a slate is looked at with the chance `examined` has of it, on top.
+        """
+        catalog = self.catalog
+        life, times, _, slates = self._shown(np.random.default_rng([self.world.seed, 2, number]))
+        request = min(int(np.searchsorted(times, time)), len(times) - 1)
+        asked = self._place[items]
+        again = np.isin(asked, slates[:request])[None]
+        plain = truth.logits(catalog, self.world, asked[None], np.array([time]), again)
+        chances: Array = truth.sigmoid(plain + truth.interest(catalog, life, asked[None], np.array([request]))[0])[0]
+        return chances
+
+    def _shown(self, random: np.random.Generator) -> tuple[Life, Array, Policy, Array]:
+        """A user's interests, the times of their requests (R,), the policy toward them and its slates (R, slate)."""
+        world, requests = self.world, self.world.requests
+        life = make_life(random, self.catalog, world)
+        # Distinct seconds: a request is told by its user and time.
+        seconds = np.sort(random.integers(0, world.days * DAY - requests, requests)) + np.arange(requests)
+        policy = Policy(random, self.catalog, life)
+        return life, START + seconds, policy, policy.slates(world.slate)
 
     def blocks(self, rows: int) -> Iterator[dict[str, Array]]:
         """The columns of all users one after the other, `rows` at a time, in one buffer that is used again."""

@@ -21,8 +21,8 @@ it is not revealed, old interests, decoys and plain exposures look alike, and th
 not revealed its subtopic has an old interest in it. (It takes the draws of a slate for independent, which overstates
 `liked` a little; the order, and so the AUC, hardly depends on it.) All the rest (position, item, season, repetition,
 taste for the scene) counts as known. What a guide tells is known if both steps, a click on its leaf and one on the
-subtopic it links to, are among the 50, and else the mean of both cases. A real model knows less in each of these points,
-so the AUC of `probability_recent` is an oracle for all that see the last 50 clicks only. Its distance to the AUC of
+subtopic it links to, are among the 50, and else the mean of both cases. A real model knows less in each of these
+points, so the AUC of `probability_recent` is an oracle for all that see the last 50 clicks only. Its distance to the AUC of
 `probability` comes from old interests and guides alone; without them it is 0.
 """
 
@@ -61,13 +61,19 @@ def logits(catalog: Catalog, world: World, items: Array, times: Array, again: Ar
     return plain
 
 
-def interest(catalog: Catalog, life: Life, items: Array) -> tuple[Array, Array]:
-    """What the user's interests add to the logits of items (R, n).
+def interest(catalog: Catalog, life: Life, items: Array, at: Array | None = None) -> tuple[Array, Array]:
+    """What the user's interests add to the logits of items.
+
+    Args:
+        catalog: The items.
+        life: The user.
+        items: (n, k).
+        at: The request that each row is asked at; (n,). None: each at its own, of all R.
 
     Returns:
-        Logits, and whether they come from an interest in focus; both (R, n).
+        Logits, and whether they come from an interest in focus; both (n, k).
     """
-    requests = np.arange(len(items))[:, None]
+    requests = (np.arange(len(items)) if at is None else at)[:, None]
     index = np.full(len(catalog.subtopic_bounds) - 1, -1)
     index[life.subtopic] = np.arange(len(life.subtopic))
     which = index[catalog.subtopic[items]]
@@ -75,7 +81,7 @@ def interest(catalog: Catalog, life: Life, items: Array) -> tuple[Array, Array]:
     born = (which >= 0) & (age >= 0)
     focus = born & (requests < life.passed[which])
     near = np.where(catalog.leaf[items] == life.leaf[which], 1.0, SIBLING)
-    gain = near * life.strength[which] * np.exp(life.slope[which] * age / len(items))
+    gain = near * life.strength[which] * np.exp(life.slope[which] * age / len(life.subject))
     return np.where(focus | (born & life.lasts[which]), gain, 0.0), focus
 
 

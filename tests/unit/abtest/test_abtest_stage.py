@@ -1,76 +1,121 @@
-"""The stage `abtest`: its verdicts are true of the world, and its A/A test finds nothing."""
+"""The stage `abtest`: what stands behind its verdicts, and when it gives none."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from kit import BACKBONE, CPU, MODELS, Stages, as_backbone, says
-from outputs import save_evaluated
+from kit import BACKBONE, CPU, MODELS, Stages, as_backbone, prepare_log, says
+from outputs import model_scores, save_evaluated
 from torch import nn
 
-from hisac_lab.abtest import experiment as run
-from hisac_lab.abtest.experiment import Crowd, _pools, _slates, abtest
-from hisac_lab.abtest.records import ABTest, ABTested, ABTests
-from hisac_lab.abtest.world import World, population
-from hisac_lab.base.artifacts import sha256_tree
+from hisac_lab.abtest import experiment, policies
+from hisac_lab.abtest.evidence import instrument_checks
+from hisac_lab.abtest.experiment import abtest
+from hisac_lab.abtest.people import Log, Population, choose_pools, population
+from hisac_lab.abtest.policies import best_places, slates
+from hisac_lab.abtest.records import ABTested, ABTests, Instrument
+from hisac_lab.abtest.truth import examined, rebuild, true_chances
+from hisac_lab.base.artifacts import Array, sha256_tree, stage_output
 from hisac_lab.config.abtest import ABTestConfig
+from hisac_lab.config.acquire import AcquireConfig
 from hisac_lab.config.compute import ComputeConfig
+from hisac_lab.config.events import PrepareConfig
 from hisac_lab.config.model import ExperimentConfig
+from hisac_lab.config.world import WorldConfig
+from hisac_lab.evaluation.records import Scores
 from hisac_lab.events.records import POSITIVES
 from hisac_lab.events.series import ItemSeries
 from hisac_lab.events.store import EventStore
 from hisac_lab.inference.bundle import save_model
 from hisac_lab.models.catalog import build
 from hisac_lab.models.contract import ItemSpace
+from hisac_lab.sources.acquire import acquire
 
-CONFIG = ABTestConfig(users=600, visits=2, pool=20, slate=5, world_dim=4)
+CONFIG = ABTestConfig(
+    users=600, visits=2, pool=20, slate=5, world_dim=4, world_penalties=(2.0, 8.0), world_refits=3, aa_tests=20
+)
 EXPERIMENT = ExperimentConfig(models=("din_50", "hisac"), seeds=(0, 1))
-ITEMS, PEOPLE = 60, 80
 
 
-def _run(home: Path, stages: Stages, trained: Path, config: ABTestConfig = CONFIG, confidence: float = 0.95) -> Path:
-    for name in ("evaluate", "out"):
-        (home / name).mkdir(parents=True)
-    save_evaluated(home / "evaluate", EXPERIMENT.models, best_seed=1, fingerprint="abc", confidence=confidence)
+def _evaluated(folder: Path, auc: float, confidence: float = 0.95, models: Iterable[str] = EXPERIMENT.models) -> None:
+    """The output of `evaluate`, where every model has this AUC."""
+    folder.mkdir(parents=True)
+    save_evaluated(folder, models, best_seed=1, fingerprint="abc", confidence=confidence)
+    scores = {name: model_scores(auc, 0.0, 1) for name in models}
+    Scores.of({"models": scores, "slices": {}}, folder).save(folder)
+
+
+def _run(
+    home: Path,
+    stages: Stages,
+    trained: Path,
+    config: ABTestConfig = CONFIG,
+    confidence: float = 0.95,
+    auc: float = 0.4,
+    **changes: Any,
+) -> Path:
+    _evaluated(home / "evaluate", auc, confidence)
+    (home / "out").mkdir()
+    given = {"prepared": stages.prepare, "codebook": stages.codebook} | changes
     compute = ComputeConfig(device="cpu")
-    abtest(
-        config,
-        EXPERIMENT,
-        compute,
-        prepared=stages.prepare,
-        trained=trained,
-        evaluated=home / "evaluate",
-        out=home / "out",
-    )
+    abtest(config, EXPERIMENT, compute, trained=trained, evaluated=home / "evaluate", out=home / "out", **given)
     return home / "out"
 
 
-def test_the_stage_writes_a_test_per_challenger_and_an_aa_test(stages: Stages, trained: Path, tmp_path: Path) -> None:
-    out = _run(tmp_path / "one", stages, trained)
+@pytest.fixture(scope="module")
+def out(stages: Stages, trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The stage's output on the made-up log, in a world that knows more than its models."""
+    return _run(tmp_path_factory.mktemp("abtest") / "run", stages, trained)
+
+
+def test_the_stage_writes_a_test_per_challenger_of_all_its_seeds(out: Path) -> None:
     found, manifest = ABTests.open(out), ABTested.open(out)
     assert found.control == manifest.control == "din_50"
     assert list(found.tests) == ["hisac"]
-    assert found.seeds == {"din_50": 1, "hisac": 1}
-    assert "cannot show" in found.caveat
-    for test in (found.tests["hisac"], found.aa):
-        assert test.users.control + test.users.treatment == CONFIG.users
-        assert test.lift.low < test.lift.value < test.lift.high
-        assert 0 < test.ctr.control < 1
-        assert test.sample_ratio_p > 1e-4
-    assert found.aa.true_lift == 0
-    assert found.tests["hisac"].true_lift != 0
-    assert manifest.world.dim == 4
+    assert found.seeds == {"din_50": (0, 1), "hisac": (0, 1)}
+    test = found.tests["hisac"]
+    assert test.draw.users.control + test.draw.users.treatment == CONFIG.users
+    assert test.lift.low < test.lift.value < test.lift.high
+    assert set(test.parts) == {"users", "pools", "world", "seeds", "clicks"}
+    assert all(part.error is not None for part in test.parts.values())
+    assert 0 < test.detectable < 2
+    assert 0 < test.power < 1
+    assert set(test.metrics) == {"clicks_per_user", "tail_share", "diversity"}
     assert manifest.fingerprint == "abc"
-    assert sha256_tree(_run(tmp_path / "two", stages, trained)) == sha256_tree(out)
+    assert manifest.world is not None
+    assert (manifest.world.dim, manifest.world.refits) == (4, 3)
+    assert manifest.setup.without_met == (manifest.setup.repeated < 0.01)
 
 
-def test_intervals_have_the_level_of_the_evaluation(stages: Stages, trained: Path, tmp_path: Path) -> None:
-    outs = [_run(tmp_path / str(level), stages, trained, confidence=level) for level in (0.8, 0.99)]
-    assert [ABTested.open(out).confidence for out in outs] == [0.8, 0.99]
-    narrow, wide = (ABTests.open(out).tests["hisac"].lift for out in outs)
+def test_the_same_inputs_give_the_same_bytes(out: Path, stages: Stages, trained: Path, tmp_path: Path) -> None:
+    assert sha256_tree(_run(tmp_path, stages, trained)) == sha256_tree(out)
+
+
+def test_a_world_that_knows_more_than_the_models_may_judge(out: Path) -> None:
+    found = ABTests.open(out)
+    assert found.evidence == "fitted"
+    assert "cannot show" in found.caveat
+    knows = {check.name: check for check in found.checks}
+    assert {"knows", "support", "calibration", "aa", "sample_ratio"} <= set(knows)
+    assert knows["knows"].holds
+    if not found.reasons:
+        assert found.tests["hisac"].verdict in ("better", "worse", "equivalent", "undecided")
+
+
+def test_a_world_that_knows_less_than_a_model_gives_no_verdict(stages: Stages, trained: Path, tmp_path: Path) -> None:
+    found = ABTests.open(_run(tmp_path, stages, trained, auc=0.99))
+    assert found.tests["hisac"].verdict == "no verdict"
+    assert any("the best model's (hisac) 0.9900" in reason for reason in found.reasons)
+
+
+def test_intervals_have_the_level_of_the_evaluation(out: Path, stages: Stages, trained: Path, tmp_path: Path) -> None:
+    wide = ABTests.open(_run(tmp_path, stages, trained, confidence=0.99)).tests["hisac"].lift
+    narrow = ABTests.open(out).tests["hisac"].lift
     assert narrow.value == wide.value
     assert wide.low < narrow.low < narrow.high < wide.high
 
@@ -78,6 +123,36 @@ def test_intervals_have_the_level_of_the_evaluation(stages: Stages, trained: Pat
 def test_slates_larger_than_the_catalog_are_refused(stages: Stages, trained: Path, tmp_path: Path) -> None:
     with says("settings", "abtest.slate", "90 is more than the"):
         _run(tmp_path, stages, trained, CONFIG.model_copy(update={"slate": 90, "pool": 100}))
+
+
+def test_one_test_user_is_refused(
+    stages: Stages, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    everybody = EventStore.samples
+
+    def of_one(store: EventStore, split: str) -> Array:
+        samples = everybody(store, split)
+        return samples[samples["user"] == samples["user"][0]] if split == "test" else samples
+
+    monkeypatch.setattr(EventStore, "samples", of_one)
+    with says("no two test users"):
+        _run(tmp_path, stages, trained)
+
+
+def test_scores_that_are_not_numbers_are_refused(
+    stages: Stages, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(model: object, loader: Any) -> Array:
+        return np.full(loader.requests.candidates.shape, np.nan, np.float32)
+
+    monkeypatch.setattr(policies, "score", broken)
+    with says("din_50-0", "scores are not numbers"):
+        _run(tmp_path, stages, trained)
+
+
+def _asked(store: EventStore) -> tuple[Population, Array]:
+    people, pools = choose_pools(Log.of(store), population(store.samples("test")), CONFIG, True)
+    return people, pools
 
 
 def test_a_policy_is_told_the_context_of_its_candidates_before_the_moment(
@@ -95,106 +170,62 @@ def test_a_policy_is_told_the_context_of_its_candidates_before_the_moment(
     assert model.context_columns.names[0] == "popularity"
     first.weight.data[0, column], last.weight.data[0, 0] = 1.0, 1.0
     save_model(tmp_path, model, MODELS["din-short-only"], items)
-    people = population(store.samples("test"))
-    pools = _pools(store, people, CONFIG)
-    found = _slates(tmp_path, store, people, pools, 3, CPU)
+    people, pools = _asked(store)
+    found = slates(tmp_path, store, people, pools, 3, CPU)
     series = ItemSeries.open(store.path, POSITIVES, store.manifest.context.half_lives)
     counts = series.at(pools, people.time[:, None, None]).count
-    best = np.argsort(-counts, axis=2, kind="stable")[:, :, :3]
-    np.testing.assert_array_equal(found, np.take_along_axis(pools, best, axis=2))
+    np.testing.assert_array_equal(found, np.argsort(-counts, axis=2, kind="stable")[:, :, :3])
 
 
-def test_pools_hold_training_items_once_and_slates_the_best_of_them(store: EventStore, trained: Path) -> None:
-    people = population(store.samples("test"))
-    pools = _pools(store, people, CONFIG)
-    assert pools.shape == (len(people.user), 2 * CONFIG.visits, CONFIG.pool)
-    assert (np.diff(np.sort(pools, axis=2), axis=2) > 0).all()
-    assert np.isin(pools, store.samples("train")["item"]).all()
-    np.testing.assert_array_equal(pools, _pools(store, people, CONFIG))
-    few = _slates(trained / "hisac-0", store, people, pools, 3, CPU)
-    whole = _slates(trained / "hisac-0", store, people, pools, CONFIG.pool, CPU)
-    np.testing.assert_array_equal(np.sort(whole, axis=2), np.sort(pools, axis=2))
+def test_slates_are_the_best_of_the_pools(store: EventStore, trained: Path) -> None:
+    people, pools = _asked(store)
+    few = slates(trained / "hisac-0", store, people, pools, 3, CPU)
+    whole = slates(trained / "hisac-0", store, people, pools, pools.shape[2], CPU)
+    np.testing.assert_array_equal(np.sort(whole, axis=2), np.broadcast_to(np.arange(pools.shape[2]), pools.shape))
     np.testing.assert_array_equal(whole[:, :, :3], few)
-    assert not np.array_equal(few, _slates(trained / "din_50-0", store, people, pools, 3, CPU))
+    assert not np.array_equal(few, slates(trained / "din_50-0", store, people, pools, 3, CPU))
 
 
-def _crowd(seed: int) -> tuple[Crowd, np.ndarray, np.ndarray]:
-    """Users of a known world; slates drawn from all items and slates drawn from the better two thirds."""
-    random = np.random.default_rng(0)
-    bias, liking = random.normal(0, 0.9, PEOPLE), random.normal(0, 0.4, ITEMS)
-    world = World(-1.0, bias, liking, random.normal(0, 0.5, (PEOPLE, 3)), random.normal(0, 0.5, (ITEMS, 3)), 0.7)
-    crowd = Crowd(world, CONFIG.model_copy(update={"users": 500, "seed": seed, "world_dim": 3}), 0.95)
-    shape = (PEOPLE, 2 * CONFIG.visits, CONFIG.slate)
-    good = np.argsort(liking)[ITEMS // 3 :]
-    return crowd, random.integers(0, ITEMS, shape), good[random.integers(0, len(good), shape)]
-
-
-def test_a_policy_reads_the_feedback_of_the_histories(stages: Stages, trained: Path) -> None:
-    store = EventStore.open(stages.prepare)
-    people = population(store.samples("test"))
-    pools = _pools(store, people, CONFIG)
+def test_a_policy_reads_the_feedback_of_the_histories(store: EventStore, trained: Path) -> None:
+    people, pools = _asked(store)
     assert store.feedback is not None
     turned = dataclasses.replace(store, feedback=6 - np.asarray(store.feedback))
-    plain, other = (_slates(trained / "hisac-1", one, people, pools, CONFIG.slate, CPU) for one in (store, turned))
+    plain, other = (slates(trained / "hisac-1", one, people, pools, CONFIG.slate, CPU) for one in (store, turned))
     assert (plain != other).any()
 
 
-def _results(lifted: bool, rounds: int = 150) -> list[ABTest]:
-    found = []
-    for seed in range(rounds):
-        crowd, plain, good = _crowd(seed)
-        found.append(crowd.test(plain, good if lifted else plain, f"salt-{seed}"))
-    return found
+def test_an_instrument_that_is_fooled_by_the_control_against_itself_gives_no_verdict() -> None:
+    good, bad = (Instrument(tests=100, rates={"0.05": 0.05}, ks_p=p) for p in (0.001, 0.0009))
+    assert [check.holds for one in (good, bad) for check in instrument_checks(one, {})] == [True, False]
 
 
-def test_the_true_lift_usually_lies_in_the_interval_and_a_better_policy_usually_wins() -> None:
-    found = _results(lifted=True)
-    true = [test.true_lift for test in found]
-    assert min(true) > 0.05
-    for kind in ("lift", "lift_cuped"):
-        inside = [
-            getattr(test, kind).low <= lift <= getattr(test, kind).high for test, lift in zip(found, true, strict=True)
-        ]
-        assert np.mean(inside) > 0.95 - 4 * np.sqrt(0.95 * 0.05 / len(found))
-    verdicts = [test.verdict for test in found]
-    assert verdicts.count("won") > 10
-    assert verdicts.count("lost") <= 1
-    assert np.mean([test.lift.value for test in found]) == pytest.approx(np.mean(true), abs=0.02)
+def test_in_the_simulated_world_the_evidence_is_its_own_truth(
+    stages: Stages, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A policy that knows the truth against one that shows what lies first; lift and verdict are the world's."""
+    with stage_output(tmp_path / "acquire") as made:
+        acquire(AcquireConfig(dataset="world", world=WorldConfig(users=12)), out=made)
+    prepare_log(PrepareConfig(), tmp_path / "acquire", tmp_path / "prepare")
+    rates: dict[str, float] = {}
 
+    def told(run: Path, store: EventStore, people: Population, pools: Array, slate: int, *rest: object) -> Array:
+        simulator = rebuild(tmp_path / "acquire")
+        chances = true_chances(simulator, store, people, pools)
+        places = best_places(chances if run.name.startswith("hisac") else -1.0 * pools, slate)
+        shown = np.take_along_axis(chances, places, axis=2)[:, : CONFIG.visits]
+        rates[run.name] = float((shown * examined(simulator, slate)).sum(axis=2).mean())
+        return places
 
-def test_a_policy_against_itself_wins_or_loses_no_more_often_than_said() -> None:
-    found = _results(lifted=False)
-    assert {test.true_lift for test in found} == {0}
-    decided = sum(test.verdict != "undecided" for test in found)
-    assert decided < len(found) * 0.05 + 4 * np.sqrt(len(found) * 0.05 * 0.95)
-
-
-def test_behavior_before_the_test_removes_variance() -> None:
-    removed = [test.cuped_variance_removed for test in _results(lifted=True, rounds=20)]
-    assert np.mean(removed) > 0.02
-
-
-def test_lower_places_on_a_slate_are_looked_at_less() -> None:
-    crowd, plain, _ = _crowd(0)
-    same = np.broadcast_to(plain[:, :1, :1], (PEOPLE, 1, CONFIG.slate))
-    found = crowd.probabilities(same, crowd.template, np.zeros((500, 3)))
-    assert found.shape == (500, CONFIG.slate)
-    np.testing.assert_allclose(found / found[:, :1], np.broadcast_to(1 / np.log2(np.arange(5) + 2), found.shape))
-    chance = 1 / (1 + np.exp(-crowd.world.logits(crowd.template, same[crowd.template, 0, 0])))
-    np.testing.assert_allclose(found[:, 0], chance)
-
-
-@pytest.mark.parametrize("chunk", [100, 499])
-def test_the_number_of_users_at_once_does_not_matter_to_the_truth(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    crowd, plain, good = _crowd(0)
-    whole = crowd.test(plain, good, "salt")
-    monkeypatch.setattr(run, "CHUNK", chunk)
-    parts = crowd.test(plain, good, "salt")
-    assert parts.true_lift == pytest.approx(whole.true_lift, abs=0.01)
-    assert parts.users == whole.users
-
-
-def test_an_experiment_is_read_the_same_way_again() -> None:
-    crowd, plain, good = _crowd(3)
-    assert crowd.test(plain, good, "salt") == crowd.test(plain, good, "salt")
-    assert crowd.test(plain, good, "salt") != crowd.test(plain, good, "pepper")
+    monkeypatch.setattr(experiment, "slates", told)
+    given: dict[str, Any] = {"prepared": tmp_path / "prepare", "acquired": tmp_path / "acquire", "codebook": None}
+    out = _run(tmp_path / "run", stages, tmp_path / "train", auc=0.99, **given)
+    found, manifest = ABTests.open(out), ABTested.open(out)
+    assert (found.evidence, manifest.world) == ("truth", None)
+    assert {check.name for check in found.checks} == {"aa", "sample_ratio"}
+    assert not manifest.setup.without_met
+    test = found.tests["hisac"]
+    assert test.lift.value == pytest.approx(rates["hisac-0"] / rates["din_50-0"] - 1, abs=1e-6)
+    assert test.lift.value > 0.5
+    assert test.parts["world"].error == 0
+    assert test.verdict == "better"
+    assert set(test.metrics) == {"clicks_per_user", "tail_share"}

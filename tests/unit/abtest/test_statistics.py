@@ -7,10 +7,21 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
+from kit import says
 from scipy import stats
 
-from hisac_lab.abtest.records import Lift
-from hisac_lab.abtest.statistics import assign, cuped, relative_lift, sample_ratio, verdict
+from hisac_lab.abtest.statistics import (
+    assign,
+    cuped,
+    decide,
+    detectable,
+    difference,
+    not_within,
+    power_of,
+    relative_lift,
+    sample_ratio,
+    two_sided,
+)
 
 NAMES = [f"user-{number}" for number in range(20_000)]
 ROUNDS = 500
@@ -146,14 +157,72 @@ def test_an_uneven_split_is_detected_when_it_cannot_be_chance(treatment: int, co
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "said"),
+    ("value", "p_holm", "p_equivalence", "said"),
     [
-        (0.0001, 0.02, "won"),
-        (0.00004, 0.02, "undecided"),
-        (-0.01, 0.01, "undecided"),
-        (-0.02, -0.00004, "undecided"),
-        (-0.02, -0.0001, "lost"),
+        (0.02, 0.0499, 0.9, "better"),
+        (0.02, 0.05, 0.9, "undecided"),
+        (0.02, 0.04996, 0.9, "undecided"),
+        (-0.02, 0.001, 0.9, "worse"),
+        (0.0001, 0.3, 0.049, "equivalent"),
+        (0.0001, 0.001, 0.001, "better"),
+        (0.0001, 0.3, 0.05, "undecided"),
     ],
 )
-def test_the_verdict_is_that_of_the_interval_as_it_is_shown(low: float, high: float, said: str) -> None:
-    assert verdict(Lift(value=0.0, low=low, high=high, p_value=0.5)) == said
+def test_the_verdict_is_that_of_the_corrected_p_values_as_rounded(
+    value: float, p_holm: float, p_equivalence: float, said: str
+) -> None:
+    assert decide(value, p_holm, p_equivalence, 0.95) == said
+
+
+def test_p_values_of_a_lift_are_those_of_students_tests() -> None:
+    """Beside SciPy's one-sample tests of the same numbers."""
+    values = np.random.default_rng(0).normal(0.3, 1, 25)
+    error = float(values.std(ddof=1) / np.sqrt(25))
+    mean = float(values.mean())
+    assert two_sided(mean, error, 24) == pytest.approx(stats.ttest_1samp(values, 0).pvalue, rel=1e-9)
+    margin = 0.9
+    one = stats.ttest_1samp(values, -margin, alternative="greater").pvalue
+    other = stats.ttest_1samp(values, margin, alternative="less").pvalue
+    assert not_within(mean, error, 24, margin) == pytest.approx(max(one, other), rel=1e-9)
+    assert two_sided(0.0, 0.0, 24) == 1
+    assert two_sided(0.1, 0.0, 24) == 0
+    assert not_within(0.1, 0.0, 24, 0.2) == 0
+
+
+def test_power_is_the_share_of_tests_that_find_the_effect() -> None:
+    random, users, effect = np.random.default_rng(0), 12, 0.8
+    drawn = random.normal(effect, 1, (20_000, users))
+    found = stats.ttest_1samp(drawn, 0, axis=1).pvalue < 0.05
+    assert power_of(effect, 1 / math.sqrt(users), users - 1, 0.95) == pytest.approx(found.mean(), abs=0.012)
+    assert power_of(0.0, 1.0, 30, 0.95) == pytest.approx(0.05, abs=1e-6)
+    assert power_of(2.0, 1.0, math.inf, 0.9) == pytest.approx(power_of(2.0, 1.0, 1e6, 0.9), abs=1e-4)
+    assert power_of(-2.0, 1.0, 30, 0.9) == pytest.approx(power_of(2.0, 1.0, 30, 0.9))
+    assert power_of(0.1, 0.0, 30, 0.9) == 1
+
+
+def test_the_detectable_effect_is_found_with_its_power() -> None:
+    assert detectable(1.0, math.inf, 0.95) == pytest.approx(1.959964 + 0.841621, abs=1e-6)
+    assert power_of(detectable(0.3, 40, 0.95), 0.3, 40, 0.95) == pytest.approx(0.8, abs=0.01)
+
+
+def test_a_difference_of_metrics_is_paired_over_users() -> None:
+    random = np.random.default_rng(0)
+    control = random.normal(3, 2, 30)
+    treatment = control + random.normal(0.5, 0.3, 30)
+    found = difference(treatment, control, 0.95)
+    low, high = stats.ttest_rel(treatment, control).confidence_interval(0.95)
+    assert (found.low, found.high) == pytest.approx((low, high), abs=1e-6)
+    assert found.value == pytest.approx(found.treatment - found.control, abs=2e-6)
+
+
+@pytest.mark.parametrize(
+    ("treatment", "control", "said"),
+    [
+        ([0.1], [0.1, 0.2], "the treatment arm has 1 of the two users"),
+        ([0.1, 0.2], [], "the control arm has 0 of the two users"),
+        ([0.1, 0.2], [0.0, 0.0], "nobody in the control arm clicks"),
+    ],
+)
+def test_arms_without_users_or_clicks_are_refused(treatment: list[float], control: list[float], said: str) -> None:
+    with says("settings", "abtest.users", said):
+        relative_lift(np.array(treatment), np.array(control), 0.95)

@@ -35,7 +35,7 @@ def test_a_line_tells_data_tokens_sweep_and_each_model(
     assert said["tokens"] == "2 semantic IDs in 1 levels, 100.0% of items share"
     assert said["sweep"] == "new: 2 trials, 2 on the front, chosen: trial 0"
     assert said["base"] == "AUC 0.7000 [0.6900, 0.7100], 4,000 bytes a user; control of the A/B test"
-    assert said["new"] == "AUC 0.7100 [0.7000, 0.7200], 4,000 bytes a user; A/B won: +0.80% to +1.60%"
+    assert said["new"] == "AUC 0.7100 [0.7000, 0.7200], 4,000 bytes a user; A/B better: +0.80% to +1.60%"
     assert said["report"] == "reports/report.html (twin: reports/report.md)"
     assert said["restored"] == "from the cache; made by an unknown machine: prepare"
 
@@ -46,17 +46,17 @@ def test_what_was_timed_on_this_machine_is_told_of_that_model(
     times = {"device": "cpu", "encode_us_per_request": 90.0, "score_us_per_candidate": 1.25}
     write_json(Path("logs/timings.json"), {"fingerprint": "f", "models": {"new": times}})
     said = shown(capsys)
-    assert "bytes a user, 1.2 us a candidate here; A/B won" in said["new"]
+    assert "bytes a user, 1.2 us a candidate here; A/B better" in said["new"]
     assert "here" not in said["base"]
 
 
 def test_the_challenger_is_proposed_and_each_verdict_told(
     artifacts: Artifacts, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    tests = {"new": (0.012, "won"), "low": (-0.1, "lost")}
+    tests = {"new": (0.012, "better"), "low": (-0.1, "worse")}
     edit(artifacts.abtest / "abtest.json", tests={name: ab_result(*test) for name, test in tests.items()})
     models = {name: scores(0.7, 0.0) for name in ("base", *tests)}
     edit(artifacts.evaluate / "metrics.json", models=models)
     said = shown(capsys)
     assert said["promote"].endswith("hisac-lab promote    then each gate says yes or no")
-    assert "A/B lost: -10.40% to -9.60%" in said["low"]
+    assert "A/B worse: -10.40% to -9.60%" in said["low"]

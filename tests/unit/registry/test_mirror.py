@@ -171,9 +171,9 @@ def test_the_evaluation_tells_intervals_costs_and_times_under_names_that_mlflow_
 
 def test_the_ab_test_tells_each_test_and_the_control_against_itself(written: Written) -> None:
     metrics = written.runs["abtest"].data.metrics
-    assert metrics["new/lift_cuped/low"] == pytest.approx(0.008)
-    assert metrics["aa/lift_cuped/value"] == 0
-    assert metrics["new/users/treatment"] == 1010
+    assert metrics["new/lift/low"] == pytest.approx(0.008)
+    assert metrics["aa/ks_p"] == pytest.approx(0.8)
+    assert metrics["new/draw/users/treatment"] == 1010
     assert json.loads(written.file("abtest", "abtest.json"))["control"] == "base"
 
 

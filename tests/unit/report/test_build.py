@@ -29,7 +29,7 @@ def test_numbers_are_those_of_the_artifacts(built: Built) -> None:
     _, twin, metrics, _ = built
     assert "| new | 0.7100 [0.7000, 0.7200] |" in twin
     assert "| new | **+0.0100** [+0.0070, +0.0130] |" in twin
-    assert "| new | won | +1.20 % [+0.80 %, +1.60 %] | 0.200 |" in twin
+    assert "| new | better | +1.20 % [+0.80 %, +1.60 %] | 0.200 |" in twin
     assert "| train | 1997-09-20 | 1998-02-09 | 100 |" in twin
     assert metrics["new.auc"] == 0.71
     assert metrics["new.calibration_error"] == 0.02

@@ -14,9 +14,10 @@ import pytest
 import torch
 from kit import BACKBONE, CPU, DAY, Stages, says
 
-from hisac_lab.abtest.experiment import _pools, _slates, abtest
+from hisac_lab.abtest.experiment import abtest
+from hisac_lab.abtest.people import Log, choose_pools, population
+from hisac_lab.abtest.policies import slates
 from hisac_lab.abtest.records import ABTests
-from hisac_lab.abtest.world import population
 from hisac_lab.base.artifacts import load_array, read_manifest, sha256_tree
 from hisac_lab.config.abtest import ABTestConfig
 from hisac_lab.config.compute import ComputeConfig
@@ -354,7 +355,7 @@ def test_evaluation_and_ab_test_feed_the_model(trained: Path, made: Path, stages
     found = Scores.open(out).models
     assert found["iat"].cost.encode_macs > 0
     assert found["iat"].auc.value != found["shuffled"].auc.value
-    test = ABTestConfig(control="iat", users=100, visits=2, pool=10, slate=3, world_dim=4)
+    test = ABTestConfig(control="iat", users=100, visits=2, pool=10, slate=3, world_dim=4, aa_tests=20)
     abtest(
         test,
         experiment,
@@ -367,7 +368,6 @@ def test_evaluation_and_ab_test_feed_the_model(trained: Path, made: Path, stages
     )
     assert "shuffled" in ABTests.open(tmp_path / "abtest").tests
     store = EventStore.open(stages.prepare)
-    people = population(store.samples("test"))
-    pools = _pools(store, people, test)
+    people, pools = choose_pools(Log.of(store), population(store.samples("test")), test, True)
     with says("no stored instances"):
-        _slates(trained / "iat-0", store, people, pools, 3, CPU)
+        slates(trained / "iat-0", store, people, pools, 3, CPU)

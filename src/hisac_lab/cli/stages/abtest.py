@@ -1,4 +1,4 @@
-"""Stage abtest: each model against the control policy in a fitted world."""
+"""Stage abtest: each model against the control policy, in the simulated world or a fitted one."""
 
 from hisac_lab.abtest.experiment import abtest
 from hisac_lab.base.artifacts import stage_output
@@ -23,5 +23,7 @@ def run() -> None:
             trained=ARTIFACTS.train,
             evaluated=ARTIFACTS.evaluate,
             out=out,
+            acquired=ARTIFACTS.acquire,
+            codebook=ARTIFACTS.codebook,
             instances=ARTIFACTS.instances,
         )

@@ -1,8 +1,8 @@
-"""The section on the A/B test: lifts, tests, world, caveat."""
+"""The section on the A/B test: what stands behind it, lifts, their parts, the instrument."""
 
 from __future__ import annotations
 
-from hisac_lab.abtest.records import ABTest
+from hisac_lab.abtest.records import ABTest, Part
 from hisac_lab.report.document import Cell, Counts, Figure, Figures, Note, Row, Section, Table, table
 from hisac_lab.report.drawing import (
     INK,
@@ -19,94 +19,159 @@ from hisac_lab.report.drawing import (
     ticks,
 )
 from hisac_lab.report.facts import Facts
-from hisac_lab.report.words import between, confidence, fixed, integer, percent, signed_percent
+from hisac_lab.report.words import between, confidence, fixed, integer, percent, signed, signed_percent
 
-BADGES = {"won": "good", "lost": "bad", "undecided": "plain"}
+BADGES = {"better": "good", "worse": "bad", "equivalent": "plain", "undecided": "plain", "no verdict": "bad"}
+BEHIND = {
+    "truth": "the simulated world's own click probabilities",
+    "fitted": "a world fitted with hindsight on logged exposures",
+}
+PARTS = {
+    "users": "users",
+    "pools": "pools",
+    "world": "refits of the world",
+    "seeds": "trained seeds",
+    "clicks": "clicks",
+}
+METRICS = {"clicks_per_user": "clicks per user", "tail_share": "share of the long tail", "diversity": "diversity"}
+Shown = list[tuple[str, ABTest, str]]
 
 
 def abtest(facts: Facts) -> Section:
-    """Lifts, tests, world, caveat."""
-    tests, world = facts.tests, facts.abtested.world
+    """Evidence, verdicts, parts of the error, other metrics, instrument."""
+    tests, setup = facts.tests, facts.abtested.setup
     color = colors(facts)
     shown = [(name, test, color.get(name, MUTED)) for name, test in sorted(tests.tests.items())]
-    shown.append((f"A/A: {tests.control}", tests.aa, MUTED))
-    readings = [
-        Reading(
-            name,
-            test.lift_cuped.value,
-            test.lift_cuped.interval,
-            tint,
-            wide=test.lift.interval,
-            truth=test.true_lift,
-        )
-        for name, test, tint in shown
-    ]
+    readings = [Reading(name, test.lift.value, test.lift.interval, tint) for name, test, tint in shown]
     level = confidence(facts.abtested.confidence)
+    seeds = max((len(runs) for runs in tests.seeds.values()), default=0)
+    figures = [_agreement(facts, min(max(240, 60 + 52 * len(readings)), 480))]
+    if readings:
+        chart = forest("lifts", "Lift of each treatment with its interval", readings, signed_percent, 0.0)
+        words = "Right of the line is better than the control; a line that crosses it is undecided."
+        figures.insert(0, Figure("lift_in_ctr", chart, f"Lift in clicks over {tests.control}", words))
     return Section(
         "abtest",
         "A/B test",
         (
-            Note(tests.caveat, "callout"),
+            Note(f"Evidence: {BEHIND[tests.evidence]}. {tests.caveat}", "callout"),
+            *(Note(f"No verdict: {reason}.", "callout") for reason in tests.reasons),
             Note(
-                f"Each model, with its best seed, against the control `{tests.control}` on simulated users, split by a "
-                f"hash. Lifts in click-through rate (CTR) are relative, with {level} intervals; the verdict is won or "
-                "lost where the CUPED interval excludes zero, undecided otherwise. The A/A row shows the control "
-                "against itself: its true lift is zero."
+                f"Each model, by {_runs(seeds)}, against the control `{tests.control}`: expected clicks on the same "
+                f"users and pools, so no click is drawn. Lifts are relative, with {level} intervals that hold every "
+                "part below. Better or worse: the Holm-corrected p-value of no difference is small enough; equivalent: "
+                f"that of a difference beyond the margin of {percent(tests.margin, 2)}, set beforehand, is."
             ),
-            Figures(
-                (
-                    Figure(
-                        "lift_in_ctr",
-                        forest("lifts", "Lift of each test with its interval", readings, signed_percent, 0.0),
-                        f"Lift in CTR over {tests.control}",
-                        "Right of the line is better than the control; the diamond is the lift that is true in the "
-                        "world.",
-                    ),
-                    _agreement(facts, min(max(240, 60 + 52 * len(readings)), 480)),
-                )
-            ),
+            Figures(tuple(figures)),
             _lifts(shown),
-            _checks(shown),
-            Note("The world is fitted on the test period's exposures; its hold-out AUC says how well it knows them."),
+            _parts(shown),
+            _metrics(shown),
+            _instrument(shown),
+            table(
+                "What has to hold for a verdict.",
+                ("check", "holds", "what it says"),
+                [
+                    (
+                        check.name,
+                        Cell("yes" if check.holds else "no", badge="good" if check.holds else "bad"),
+                        check.says,
+                    )
+                    for check in tests.checks
+                ],
+                ("check", "holds", "what it says"),
+            ),
+            Note(
+                f"A/A, {tests.aa.tests} simulated tests of the control against itself: "
+                + ", ".join(f"{percent(rate)} below {tier}" for tier, rate in sorted(tests.aa.rates.items()))
+                + f"; the p-values are uniform with p {fixed(tests.aa.ks_p, 3)}."
+            ),
             Counts(
                 (
-                    ("real users behind the simulated ones", integer(world.real_users)),
-                    ("exposures", integer(world.exposures)),
-                    ("hold-out AUC", fixed(world.holdout_auc)),
-                    ("factors", integer(world.dim)),
+                    ("real users", integer(setup.real_users)),
+                    ("items in a pool", integer(setup.pool)),
+                    ("exposures to items met before", percent(setup.repeated)),
+                    ("pools without what the user has met", "yes" if setup.without_met else "no"),
+                    *_world(facts),
                 )
             ),
         ),
     )
 
 
-def _lifts(shown: list[tuple[str, ABTest, str]]) -> Table:
+def _runs(seeds: int) -> str:
+    return "its one trained seed, whose luck no interval holds" if seeds == 1 else f"all its {seeds} trained seeds"
+
+
+def _world(facts: Facts) -> list[tuple[str, str]]:
+    world = facts.abtested.world
+    if world is None:
+        return []
+    return [
+        ("exposures the world was fitted on", integer(world.exposures)),
+        ("its AUC on test exposures it did not see", fixed(world.auc)),
+        ("its factors", integer(world.dim)),
+        ("refits", integer(world.refits)),
+    ]
+
+
+def _lifts(shown: Shown) -> Table:
     rows: list[Row] = [
         (
             Cell(name, color=tint),
             Cell(test.verdict, badge=BADGES.get(test.verdict, "plain")),
-            Cell(signed_percent(test.lift_cuped.value), between(test.lift_cuped.interval, signed_percent)),
-            fixed(test.lift_cuped.p_value, 3),
             Cell(signed_percent(test.lift.value), between(test.lift.interval, signed_percent)),
-            fixed(test.lift.p_value, 3),
-            signed_percent(test.true_lift),
+            fixed(test.p_holm, 3),
+            fixed(test.p_equivalence, 3),
+            percent(test.detectable, 2),
+            percent(test.power),
         )
         for name, test, tint in shown
     ]
-    columns = ("treatment", "verdict", "CUPED lift", "p", "lift without CUPED", "p without CUPED", "true lift")
-    return table("Lifts.", columns, rows, ("treatment", "verdict"))
+    columns = ("treatment", "verdict", "lift", "p, Holm", "p of not equivalent", "detectable", "power at the margin")
+    caption = "Lifts. Detectable: the least lift that is found with a power of 80 %."
+    return table(caption, columns, rows, ("treatment", "verdict"))
 
 
-def _checks(shown: list[tuple[str, ABTest, str]]) -> Table:
+def _parts(shown: Shown) -> Table:
+    rows: list[Row] = [
+        (Cell(name, color=tint), *(_error(test.parts.get(part)) for part in PARTS)) for name, test, tint in shown
+    ]
+    caption = "Parts of the uncertainty: the standard error of the lift from each alone."
+    return table(caption, ("treatment", *PARTS.values()), rows, ("treatment",))
+
+
+def _error(part: Part | None) -> str:
+    return "not measured" if part is None or part.error is None else percent(part.error, 3)
+
+
+def _metrics(shown: Shown) -> Table:
     rows: list[Row] = [
         (
             Cell(name, color=tint),
-            integer(test.users.control),
-            integer(test.users.treatment),
-            fixed(test.sample_ratio_p, 3),
-            percent(test.ctr.control, 2),
-            percent(test.ctr.treatment, 2),
-            percent(test.cuped_variance_removed),
+            METRICS.get(metric, metric),
+            fixed(found.control, 3),
+            fixed(found.treatment, 3),
+            Cell(signed(found.value), between(found.interval, signed)),
+        )
+        for name, test, tint in shown
+        for metric, found in test.metrics.items()
+    ]
+    caption = "Beside the lift: intervals over users. Diversity: how far down semantic IDs on a slate differ."
+    columns = ("treatment", "metric", "control", "treated", "difference")
+    return table(caption, columns, rows, ("treatment", "metric"))
+
+
+def _instrument(shown: Shown) -> Table:
+    rows: list[Row] = [
+        (
+            Cell(name, color=tint),
+            integer(test.draw.users.control),
+            integer(test.draw.users.treatment),
+            fixed(test.draw.sample_ratio_p, 3),
+            percent(test.draw.ctr.control, 2),
+            percent(test.draw.ctr.treatment, 2),
+            Cell(signed_percent(test.draw.lift_cuped.value), between(test.draw.lift_cuped.interval, signed_percent)),
+            percent(test.draw.cuped_variance_removed),
         )
         for name, test, tint in shown
     ]
@@ -117,13 +182,15 @@ def _checks(shown: list[tuple[str, ABTest, str]]) -> Table:
         "sample-ratio p",
         "CTR, control",
         "CTR, treatment",
+        "CUPED lift",
         "variance removed by CUPED",
     )
-    return table("Checks. A small sample-ratio p would mean a broken split.", columns, rows, ("treatment",))
+    caption = "The same as a test of simulated users would read it: split by a hash, clicks drawn. It has no vote."
+    return table(caption, columns, rows, ("treatment",))
 
 
 def _agreement(facts: Facts, height: float) -> Figure:
-    """CUPED lift with interval against AUC on the test period; the control has no lift."""
+    """Lift with interval against AUC on the test period; the control has no lift."""
     style = styles(facts)
 
     def paint(sheet: Sheet) -> None:
@@ -132,19 +199,19 @@ def _agreement(facts: Facts, height: float) -> Figure:
         for name in facts.ranking:
             auc = facts.scores.models[name].auc.value
             if name in facts.tests.tests:
-                lift = facts.tests.tests[name].lift_cuped
+                lift = facts.tests.tests[name].lift
                 interval(axes, auc, lift.interval, style[name])
                 axes.plot(auc, lift.value, **style[name], markersize=7, linestyle="none")
             elif name == facts.tests.control:
                 axes.plot(auc, 0, **style[name], markersize=7, linestyle="none")
         axes.margins(0.15, 0.1)
-        axes.set_title("CUPED lift in CTR")
+        axes.set_title("Lift in clicks")
         axes.set_xlabel("AUC on the test period")
         axes.yaxis.set_major_formatter(LIFTS)
         ticks(axes.xaxis, axes.yaxis)
         legend(sheet)
 
-    svg = draw("agreement", "CUPED lift against AUC on the test period", height, paint)
+    svg = draw("agreement", "Lift in clicks against AUC on the test period", height, paint)
     return Figure(
         "offline_and_a_b",
         svg,

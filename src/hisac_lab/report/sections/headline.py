@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from hisac_lab.report.document import Points, Section
 from hisac_lab.report.facts import Facts
+from hisac_lab.report.sections.abtest import BEHIND
 from hisac_lab.report.sections.leaderboard import controls, shuffles
 from hisac_lab.report.words import between, confidence, excludes_zero, fixed, integer, signed, signed_percent
 
-VERDICTS = ("won", "lost", "undecided")
+VERDICTS = ("better", "worse", "equivalent", "undecided")
+QUIET = ("equivalent", "undecided")
 MOST_TESTS = 4
 
 
@@ -62,22 +64,24 @@ def _verdicts(facts: Facts) -> str:
     control = facts.tests.control
     if not facts.tests.tests:
         return f"There is no model beside the control `{control}`."
+    if reasons := facts.tests.reasons:
+        return f"No verdict on any model against the control `{control}`: {'; '.join(reasons)}."
     tests = sorted(facts.tests.tests.items())
     if len(tests) <= MOST_TESTS:
         verdicts = [
-            f"`{name}` {test.verdict}, {signed_percent(test.lift_cuped.value)} CTR "
-            f"{between(test.lift_cuped.interval, signed_percent)}"
+            f"`{name}` {test.verdict}, {signed_percent(test.lift.value)} clicks "
+            f"{between(test.lift.interval, signed_percent)}"
             for name, test in tests
         ]
     else:
         named = {
             verdict: [
-                f"`{name}`" + (f" {signed_percent(test.lift_cuped.value)} CTR" if verdict != "undecided" else "")
+                f"`{name}`" + (f" {signed_percent(test.lift.value)} clicks" if verdict not in QUIET else "")
                 for name, test in tests
                 if test.verdict == verdict
             ]
             for verdict in VERDICTS
         }
         verdicts = [f"{len(names)} {verdict}: {', '.join(names)}" for verdict, names in named.items() if names]
-        verdicts.append(f"{len(tests)} tests, none corrected for their number")
-    return f"Simulated, against the control `{control}`: {'; '.join(verdicts)}."
+        verdicts.append(f"{len(tests)} tests, corrected for their number")
+    return f"Simulated, by {BEHIND[facts.tests.evidence]}, against the control `{control}`: {'; '.join(verdicts)}."

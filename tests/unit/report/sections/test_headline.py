@@ -12,10 +12,11 @@ from hisac_lab.base.stages import Artifacts
 
 def test_the_headline_names_what_was_decided(crowd: Built, tmp_path: Path) -> None:
     undecided = ", ".join(f"`{name}`" for name in NAMES if name not in ("m03", "m07"))
-    line = f"1 won: `m03` +1.20 % CTR; 1 lost: `m07` −2.00 % CTR; 10 undecided: {undecided}; 12 tests, "
-    assert f"Simulated, against the control `base`: {line}" in crowd[1]
+    line = f"1 better: `m03` +1.20 % clicks; 1 worse: `m07` −2.00 % clicks; 10 undecided: {undecided}; 12 tests, "
+    said = "Simulated, by a world fitted with hindsight on logged exposures, against the control `base`: "
+    assert said + line in crowd[1]
     few = build(make(tmp_path / "artifacts"), tmp_path)[1]
-    assert "`base`: `new` won, +1.20 % CTR [+0.80 %, +1.60 %]." in few
+    assert "`base`: `new` better, +1.20 % clicks [+0.80 %, +1.60 %]." in few
 
 
 def test_models_are_ranked_by_what_is_shown_and_equals_by_name(inputs: Artifacts, tmp_path: Path) -> None:

@@ -1,0 +1,148 @@
+"""The lift of a policy: in expected clicks, on the same users and pools as the control, with every source of chance.
+
+With known click probabilities no click has to be drawn: the mean number of clicks of each slate is a sum. What varies
+beside is stated part by part. Users and pools: the delta method over users as clusters, of which the spread between a
+user's pools is a share. World: the spread of the lift over worlds refitted on resampled users. Seeds: the spread of a
+model's runs, pooled over models. The interval is Student's, with the degrees of freedom of Welch and Satterthwaite.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+from hisac_lab.abtest.records import Lift, Part
+from hisac_lab.abtest.statistics import combine, not_within, two_sided
+from hisac_lab.base.artifacts import Array
+from hisac_lab.base.errors import SETTINGS, UserError
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Variance of a run's click rate among those of its model, relative to the control's rate.
+
+    Attributes:
+        variance: Pooled over models.
+        degrees: Runs beyond the first of each model.
+    """
+
+    variance: float
+    degrees: int
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A lift and its error.
+
+    Attributes:
+        lift: With the interval of all parts.
+        parts: Sources of chance.
+        error: Of all parts.
+        degrees: Of that.
+    """
+
+    lift: Lift
+    parts: dict[str, Part]
+    error: float
+    degrees: float
+
+    def not_within(self, margin: float) -> float:
+        """p-value that the lift is not within the margin."""
+        return not_within(self.lift.value, self.error, self.degrees, margin)
+
+
+def expected_clicks(chances: Array, places: Array, examined: Array) -> Array:
+    """Mean clicks of each slate: of every place, that it is looked at times that its item is liked.
+
+    Args:
+        chances: Of each item in the pools; (T, visits, pool).
+        places: Of the shown items in their pools; (T, visits, slate).
+        examined: Chance that each place is looked at; (slate,).
+
+    Returns:
+        (T, visits).
+    """
+    clicks: Array = (np.take_along_axis(chances, places, axis=2) * examined).sum(axis=2)
+    return clicks
+
+
+def seed_spread(clicks: Mapping[str, Array], control: str) -> Spread | None:
+    """The spread over seeds, pooled over models; None where each model has one run.
+
+    Args:
+        clicks: Expected clicks of each model; (seeds, T, visits).
+        control: Its mean rate is 1.
+    """
+    base = clicks[control].mean()
+    rates = [arm.mean(axis=(1, 2)) / base for arm in clicks.values()]
+    degrees = sum(len(rate) - 1 for rate in rates)
+    if not degrees:
+        return None
+    return Spread(float(sum(((rate - rate.mean()) ** 2).sum() for rate in rates)) / degrees, degrees)
+
+
+def estimate(
+    control: Array, treatment: Array, refitted: Sequence[float], spread: Spread | None, confidence: float
+) -> Estimate:
+    """The lift of a treatment.
+
+    Args:
+        control: Expected clicks of the control; (seeds, T, visits).
+        treatment: Of the treatment, on the same users and pools; (seeds, T, visits).
+        refitted: The lift in each refitted world; none where the truth is known.
+        spread: Over seeds; None: not measured.
+        confidence: Level of the interval.
+
+    Raises:
+        UserError: The control is never clicked.
+    """
+    base, other = control.mean(axis=0), treatment.mean(axis=0)
+    mean = float(base.mean())
+    if mean == 0:
+        what = "nobody ever clicks on what the control shows: there is no lift"
+        raise UserError(SETTINGS, what, "give another control", "abtest.control")
+    value = float(other.mean()) / mean - 1
+    parts = clustered((other - (1 + value) * base) / mean)
+    if len(refitted):
+        parts["world"] = Part(error=round(float(np.std(refitted, ddof=1)), 8), degrees=len(refitted) - 1)
+    else:
+        parts["world"] = Part(error=0.0)
+    if spread is None:
+        parts["seeds"] = Part(error=None)
+    else:
+        share = 1 / len(treatment) + (1 + value) ** 2 / len(control)
+        parts["seeds"] = Part(error=round(math.sqrt(spread.variance * share), 8), degrees=spread.degrees)
+    parts["clicks"] = Part(error=0.0)
+    error, degrees = combine(parts)
+    reach = float(stats.t.ppf(0.5 + confidence / 2, degrees)) * error
+    lift = Lift(
+        value=round(value, 6),
+        low=round(value - reach, 6),
+        high=round(value + reach, 6),
+        p_value=round(two_sided(value, error, degrees), 6),
+    )
+    return Estimate(lift, parts, error, degrees)
+
+
+def clustered(gap: Array) -> dict[str, Part]:
+    """Error of a mean over users, and how much of it is the draw of pools.
+
+    Args:
+        gap: What each user's pool adds; (T, visits).
+    """
+    users, visits = gap.shape
+    total = float(gap.mean(axis=1).var(ddof=1)) / users
+    pools = min(total, float(gap.var(axis=1, ddof=1).mean()) / visits / users)
+    return {
+        "users": Part(error=round(math.sqrt(total - pools), 8), degrees=users - 1),
+        "pools": Part(error=round(math.sqrt(pools), 8), degrees=users * (visits - 1)),
+    }
+
+
+def lift_of(control: Iterable[Array], treatment: Iterable[Array]) -> float:
+    """Relative lift in expected clicks, means over seeds."""
+    return float(np.mean(list(treatment)) / np.mean(list(control)) - 1)

@@ -1,0 +1,106 @@
+"""Kinds of evidence: what each may say, and whether a fitted world and the instrument have the right to judge."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from hisac_lab.abtest.hindsight import World
+from hisac_lab.abtest.records import Check, Draw, EvidenceKind, Hindsight, Instrument
+from hisac_lab.base.artifacts import Array
+from hisac_lab.config.abtest import ABTestConfig
+from hisac_lab.evaluation.metrics import calibration, gauc
+from hisac_lab.evaluation.records import Scores
+from hisac_lab.ops.auc import auc
+from hisac_lab.ops.choice import rounded
+
+CAVEATS: dict[EvidenceKind, str] = {
+    "truth": (
+        "These lifts are true in the simulated world, up to the draw of users, pools and trained seeds: clicks have "
+        "its own probabilities. They cannot show what real people do, nor how tastes change with what is shown: each "
+        "user is asked at one moment."
+    ),
+    "fitted": (
+        "These lifts are those of a world fitted with hindsight on logged exposures. It judges only models that it "
+        "knows more than, on exposures that it did not see. It cannot show how real people react to slates that no "
+        "logging policy showed them, what they like that it has no factor for, nor how tastes change with what is "
+        "shown."
+    ),
+}
+SUPPORTED = 0.9
+"""Share of the pools' items that the world has to know from exposures."""
+CALIBRATED = 0.05
+"""Expected calibration error that a world may have."""
+BROKEN = 0.001
+"""p-value below which a split is no split, and an instrument no instrument."""
+
+
+def looked_at(slate: int) -> Array:
+    """Chance that each place is looked at, where the log does not tell: 1 / log2(place + 2), as NDCG weighs it."""
+    chance: Array = 1 / np.log2(np.arange(slate) + 2)
+    return chance
+
+
+def right_to_judge(
+    world: World, supported: float, scores: Scores, config: ABTestConfig
+) -> tuple[tuple[Check, ...], Hindsight]:
+    """Whether a fitted world knows more than every model, on the same test exposures, and knows the pools.
+
+    Args:
+        world: With logits of the test exposures by fits that did not see them.
+        supported: Share of the pools' items with exposures enough.
+        scores: Of the models.
+        config: The section `abtest`.
+    """
+    exposures = world.exposures
+    label, who = exposures.label[exposures.judged], exposures.who[exposures.judged]
+    users = np.unique(who, return_inverse=True)[1]
+    count = int(users.max()) + 1
+    inside = float(gauc(label, world.judged, users, count).mean(np.ones((1, count)))[0])
+    error = calibration(label, world.judged).error
+    facts = Hindsight(
+        exposures=len(exposures.label),
+        judged=len(label),
+        auc=round(auc(label, world.judged), 6),
+        gauc=None if np.isnan(inside) else round(inside, 6),
+        calibration_error=error,
+        supported=round(supported, 6),
+        dim=config.world_dim,
+        penalty=world.penalty,
+        refits=config.world_refits,
+    )
+    checks = [_ahead("knows", "AUC", "auc", facts.auc, scores, config.world_lead)]
+    if facts.gauc is not None and all(model.metrics.get("gauc") for model in scores.models.values()):
+        checks.append(_ahead("ranks", "user-wise AUC", "gauc", facts.gauc, scores, config.world_lead))
+    says = f"the fitted world knows {supported:.1%} of the pools' items from exposures, {SUPPORTED:.0%} are needed"
+    checks.append(Check(name="support", holds=rounded(supported) >= SUPPORTED, says=says))
+    says = f"the fitted world's calibration error is {error:.4f}, the limit is {CALIBRATED}"
+    checks.append(Check(name="calibration", holds=rounded(error) <= CALIBRATED, says=says))
+    return tuple(checks), facts
+
+
+def _ahead(name: str, what: str, metric: str, value: float, scores: Scores, lead: float) -> Check:
+    """Whether the world is ahead of the best model by the lead."""
+    values = {model: entry.value for model, found in scores.models.items() if (entry := found.metrics[metric])}
+    best = max(values, key=lambda model: (rounded(values[model]), model))
+    says = (
+        f"the fitted world's {what} on test exposures that it did not see is {value:.4f}, the best model's "
+        f"({best}) {values[best]:.4f}: it has to be {lead:.4f} ahead"
+    )
+    return Check(name=name, holds=rounded(value) >= rounded(values[best] + lead), says=says)
+
+
+def instrument_checks(aa: Instrument, draws: Mapping[str, Draw]) -> tuple[Check, ...]:
+    """Whether tests of the control against itself find nothing, and users fell into halves."""
+    says = (
+        f"p-values of {aa.tests} tests of the control against itself: {aa.rates['0.05']:.1%} below 0.05, "
+        f"uniform with p {aa.ks_p:.4f}, the limit is {BROKEN}"
+    )
+    checks = [Check(name="aa", holds=rounded(aa.ks_p) >= BROKEN, says=says)]
+    if draws:
+        worst = min(draws, key=lambda name: (rounded(draws[name].sample_ratio_p), name))
+        ratio = draws[worst].sample_ratio_p
+        says = f"the least sample-ratio p-value is {ratio:.4f} ({worst}), the limit is {BROKEN}"
+        checks.append(Check(name="sample_ratio", holds=rounded(ratio) >= BROKEN, says=says))
+    return tuple(checks)

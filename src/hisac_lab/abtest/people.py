@@ -1,0 +1,173 @@
+"""Who is asked, at which moment, and from which items a policy may choose then."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from hisac_lab.base.artifacts import Array
+from hisac_lab.base.errors import SETTINGS, UserError
+from hisac_lab.config.abtest import ABTestConfig
+from hisac_lab.events.store import SPLITS, EventStore
+
+DAY = 86_400
+RARELY = 0.01
+"""Share of exposures to items met before, below which a log is one that shows nothing twice."""
+SHORT = 0.1
+"""Share of users who may be left out because too few items are theirs to choose from."""
+
+
+@dataclass(frozen=True)
+class Population:
+    """T users, each at a moment of their own.
+
+    Attributes:
+        user: Number of each in the event store; (T,).
+        time: The moment of the test, seconds; (T,).
+        end: Where the history before it ends in the store; (T,).
+        requests: How many requests the user has in the test period; (T,).
+    """
+
+    user: Array
+    time: Array
+    end: Array
+    requests: Array
+
+    def take(self, index: Array) -> Population:
+        """The users at `index`."""
+        return Population(self.user[index], self.time[index], self.end[index], self.requests[index])
+
+
+@dataclass(frozen=True)
+class Log:
+    """N exposures, those of the test period last, and who had met what.
+
+    Attributes:
+        user: Of each exposure; (N,).
+        item: (N,).
+        time: Seconds; (N,).
+        label: Clicked or not; (N,) float64.
+        judged: Whether it is of the test period; (N,) bool.
+        pairs: User and item in one number, of all that any user ever met, rising; (M,).
+        since: When they first met, seconds; (M,).
+        first: When each item was first met by anybody; (items,).
+        last: And last; (items,).
+    """
+
+    user: Array
+    item: Array
+    time: Array
+    label: Array
+    judged: Array
+    pairs: Array
+    since: Array
+    first: Array
+    last: Array
+
+    @classmethod
+    def of(cls, store: EventStore) -> Log:
+        """The exposures of all periods, and the histories beside them."""
+        parts = [np.asarray(store.samples(split)) for split in SPLITS]
+        samples = np.concatenate(parts)
+        owners = np.repeat(np.arange(len(store.offsets) - 1), np.diff(store.offsets))
+        user = np.concatenate([samples["user"], owners]).astype(np.int64)
+        item = np.concatenate([samples["item"], store.items]).astype(np.int64)
+        time = np.concatenate([samples["time"], store.times])
+        items = store.manifest.items
+        pairs, since, _ = _span(user * items + item, time)
+        known, begin, end = _span(item, time)
+        first, last = np.full(items, np.iinfo(np.int64).max), np.full(items, np.iinfo(np.int64).min)
+        first[known], last[known] = begin, end
+        count = len(samples)
+        judged = np.arange(count) >= count - len(parts[-1])
+        label = samples["label"].astype(float)
+        return cls(user[:count], item[:count], time[:count], label, judged, pairs, since, first, last)
+
+    @property
+    def items(self) -> int:
+        """Number of items."""
+        return len(self.first)
+
+    @property
+    def repeated(self) -> float:
+        """Share of the test exposures whose item the user had met before."""
+        keys = self.user[self.judged] * self.items + self.item[self.judged]
+        return float((self.since[np.searchsorted(self.pairs, keys)] < self.time[self.judged]).mean())
+
+    def met(self, user: int, time: int) -> Array:
+        """Items that a user had met before a time."""
+        begin, end = np.searchsorted(self.pairs, (user * self.items, (user + 1) * self.items))
+        earlier = self.since[begin:end] < time
+        items: Array = self.pairs[begin:end][earlier] - user * self.items
+        return items
+
+
+def _span(keys: Array, time: Array) -> tuple[Array, Array, Array]:
+    """Distinct keys, rising, and the first and last time of each."""
+    order = np.lexsort((time, keys))
+    ordered = keys[order]
+    begins = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])
+    ends = np.r_[begins[1:], len(order)] - 1
+    return ordered[begins], time[order[begins]], time[order[ends]]
+
+
+def population(samples: Array) -> Population:
+    """Users at the middle of their test exposures; those whose exposures all share one time have none.
+
+    Args:
+        samples: Of the test period; (N,) of `SAMPLE`.
+    """
+    order = np.lexsort((samples["time"], samples["user"]))
+    ordered = samples[order]
+    users, begins, counts = np.unique(ordered["user"], return_index=True, return_counts=True)
+    moments = ordered["time"][begins + counts // 2]
+    at = begins + np.array(
+        [np.searchsorted(ordered["time"][b : b + n], t) for b, n, t in zip(begins, counts, moments, strict=True)], int
+    )
+    fresh = np.r_[True, (np.diff(ordered["time"]) != 0) | (np.diff(ordered["user"]) != 0)]
+    requests = np.add.reduceat(fresh.astype(np.int64), begins)
+    kept = moments > ordered["time"][begins]
+    return Population(users[kept], moments[kept], ordered["end"][at][kept], requests[kept])
+
+
+def choose_pools(log: Log, people: Population, config: ABTestConfig, without_met: bool) -> tuple[Population, Array]:
+    """Items a policy may choose from at each user's moment.
+
+    Pools hold what the test period shows and what was alive at the moment: met by somebody before it and after it, or
+    within a day of it. They are drawn without repetition, an item as often as the test period shows it, so that they
+    are like the exposures on which a world of clicks is judged.
+
+    Args:
+        log: All exposures.
+        people: Users and moments.
+        config: The section `abtest`.
+        without_met: Leave out what the user has met before the moment.
+
+    Returns:
+        Users with items enough, and (T, 2 * visits, pool) items, rising; the second half is for before the test.
+
+    Raises:
+        UserError: A slate is larger than what most users can choose from, or there are no two such users.
+    """
+    weight = np.bincount(log.item[log.judged], minlength=log.items).astype(float)
+    choices = []
+    for user, time in zip(people.user.tolist(), people.time.tolist(), strict=True):
+        alive = (weight > 0) & (log.first <= time + DAY) & (log.last >= time - DAY)
+        if without_met:
+            alive[log.met(user, time)] = False
+        choices.append(np.flatnonzero(alive))
+    sizes = np.array([len(choice) for choice in choices])
+    size = min(config.pool, int(np.quantile(sizes, SHORT, method="lower"))) if len(sizes) else 0
+    if size < config.slate:
+        what = f"{config.slate} is more than the {size} items that most users can choose from"
+        raise UserError(SETTINGS, what, "lower it", "abtest.slate")
+    random = np.random.default_rng([config.seed, 1])
+    kept = np.flatnonzero(sizes >= size)
+    pools = np.empty((len(kept), 2 * config.visits, size), np.int64)
+    for row, index in enumerate(kept):
+        choice = choices[index]
+        # Of exponential waiting times, the shortest are a draw by weight without repetition.
+        waits = random.exponential(size=(2 * config.visits, len(choice))) / weight[choice]
+        pools[row] = choice[np.sort(np.argsort(waits, axis=1, kind="stable")[:, :size], axis=1)]
+    return people.take(kept), pools

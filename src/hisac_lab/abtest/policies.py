@@ -1,0 +1,63 @@
+"""What trained models show: from each pool the items they score highest."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from hisac_lab.abtest.people import Population
+from hisac_lab.base.artifacts import Array
+from hisac_lab.base.errors import UserError
+from hisac_lab.events.batches import Requests
+from hisac_lab.events.store import EventStore
+from hisac_lab.inference.bundle import load_model
+from hisac_lab.inference.loader import Loader, score
+from hisac_lab.inference.runtime import Runtime
+
+
+def slates(
+    run: Path,
+    store: EventStore,
+    people: Population,
+    pools: Array,
+    slate: int,
+    runtime: Runtime,
+    instances: Path | None = None,
+) -> Array:
+    """The policy of one training run: places in each pool of the items it scores highest, in order.
+
+    Args:
+        run: Folder of the training run.
+        store: The events.
+        people: T users and their moments.
+        pools: (T, visits, pool).
+        slate: Items to show.
+        runtime: Device and number format.
+        instances: Output of the stage `instances`, for models that read it.
+
+    Returns:
+        (T, visits, slate).
+
+    Raises:
+        UserError: A score is not a number.
+    """
+    model, _ = load_model(run, instances=instances)
+    model.to(runtime.device)
+    users, visits, size = pools.shape
+    start = np.maximum(store.offsets[people.user], people.end - store.limit)
+    flat = pools.reshape(users, visits * size).astype(np.int64)
+    full = np.ones(flat.shape, bool)
+    labels, sample = full.astype(np.float32), np.zeros_like(flat)
+    requests = Requests(store, start, people.end, people.time, flat, labels, full, sample, people.user)
+    scores = score(model, Loader.of(model, requests, runtime, instances))
+    if not np.isfinite(scores).all():
+        broken = int((~np.isfinite(scores)).sum())
+        raise UserError(run, f"{broken:,} of {scores.size:,} scores are not numbers", "train it again, at a lower rate")
+    return best_places(scores.reshape(pools.shape), slate)
+
+
+def best_places(scores: Array, slate: int) -> Array:
+    """Places of the highest scores, in order; of equals the earlier; (T, visits, pool) to (T, visits, slate)."""
+    places: Array = np.argsort(-scores, axis=2, kind="stable")[:, :, :slate]
+    return places

@@ -1,0 +1,92 @@
+"""The lift in expected clicks: its parts by closed forms, its interval by worlds whose lift is known."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from kit import says
+from scipy import stats
+
+from hisac_lab.abtest.estimate import clustered, estimate, expected_clicks, lift_of, seed_spread
+from hisac_lab.abtest.statistics import combine
+
+
+def test_expected_clicks_are_sums_of_looked_at_times_liked() -> None:
+    chances = np.array([[[0.5, 0.2, 0.9]], [[0.1, 0.3, 0.4]]])
+    places = np.array([[[2, 0]], [[1, 2]]])
+    found = expected_clicks(chances, places, np.array([1.0, 0.5]))
+    np.testing.assert_allclose(found, [[0.9 + 0.25], [0.3 + 0.2]])
+
+
+def test_the_parts_of_users_and_pools_add_up_to_the_clustered_error() -> None:
+    gap = np.random.default_rng(0).normal(size=(40, 6)) + np.random.default_rng(1).normal(size=(40, 1))
+    parts = clustered(gap)
+    total = gap.mean(axis=1).var(ddof=1) / 40
+    assert parts["users"].error ** 2 + parts["pools"].error ** 2 == pytest.approx(total, rel=1e-5)  # type: ignore[operator]
+    assert parts["pools"].error == pytest.approx(math.sqrt(gap.var(axis=1, ddof=1).mean() / 6 / 40), rel=1e-5)
+    assert (parts["users"].degrees, parts["pools"].degrees) == (39, 200)
+
+
+def test_the_spread_over_seeds_is_pooled_over_models() -> None:
+    def arm(*rates: float) -> np.ndarray:
+        return np.array(rates)[:, None, None] * np.ones((1, 3, 2))
+
+    spread = seed_spread({"base": arm(0.9, 1.1), "one": arm(1.2, 1.4), "two": arm(1.0)}, "base")
+    assert spread is not None
+    assert spread.degrees == 2
+    assert spread.variance == pytest.approx((2 * 0.1**2 + 2 * 0.1**2) / 2)
+    assert seed_spread({"base": arm(1.0), "one": arm(2.0)}, "base") is None
+
+
+def test_an_interval_holds_every_part_that_was_measured() -> None:
+    random = np.random.default_rng(0)
+    control, treatment = random.uniform(1, 2, (2, 30, 4)), random.uniform(1.1, 2.1, (2, 30, 4))
+    spread = seed_spread({"control": control, "treatment": treatment}, "control")
+    alone = estimate(control, treatment, [], None, 0.95)
+    whole = estimate(control, treatment, [0.05, 0.06, 0.09], spread, 0.95)
+    assert alone.lift.value == whole.lift.value == pytest.approx(lift_of(control, treatment), abs=1e-6)
+    assert alone.parts["seeds"].error is None
+    assert alone.parts["world"].error == alone.parts["clicks"].error == 0
+    assert whole.parts["world"].error == pytest.approx(np.std([0.05, 0.06, 0.09], ddof=1), abs=1e-8)
+    measured = [part.error for part in whole.parts.values() if part.error]
+    assert whole.error == pytest.approx(math.sqrt(sum(error**2 for error in measured)))
+    reach = stats.t.ppf(0.975, whole.degrees) * whole.error
+    assert whole.lift.high - whole.lift.value == pytest.approx(reach, abs=2e-6)
+    assert whole.lift.high - whole.lift.low > alone.lift.high - alone.lift.low
+
+
+def test_degrees_of_freedom_are_those_of_welch_and_satterthwaite() -> None:
+    gap = np.random.default_rng(0).normal(size=(10, 2))
+    parts = clustered(gap)
+    users, pools = (parts[name].error or 0.0 for name in ("users", "pools"))
+    error, degrees = combine(parts)
+    assert error == pytest.approx(math.hypot(users, pools))
+    assert degrees == pytest.approx((users**2 + pools**2) ** 2 / (users**4 / 9 + pools**4 / 10))
+    assert combine({}) == (0.0, math.inf)
+
+
+def test_the_interval_covers_the_lift_of_all_users_as_often_as_it_says() -> None:
+    """Users and their pools are drawn anew each time; the lift over all of them is 10 %."""
+    random, covered, rounds = np.random.default_rng(0), 0, 500
+    for _ in range(rounds):
+        taste = random.gamma(4, 0.25, (60, 1))
+        control = taste * random.uniform(0.5, 1.5, (60, 4))
+        treatment = 1.1 * control + 0.2 * taste * random.normal(size=(60, 4)) + random.normal(0, 0.2, (60, 1))
+        low, high = estimate(control[None], treatment[None], [], None, 0.95).lift.interval
+        covered += low <= 0.1 <= high
+    assert abs(covered - 0.95 * rounds) < 4 * math.sqrt(rounds * 0.95 * 0.05)
+
+
+def test_a_policy_is_exactly_as_good_as_itself() -> None:
+    control = np.random.default_rng(0).uniform(1, 2, (2, 20, 3))
+    found = estimate(control, control, [0.0, 0.0], None, 0.95)
+    assert found.lift.interval == (0.0, 0.0)
+    assert found.lift.p_value == 1.0
+    assert found.not_within(0.01) == 0.0
+
+
+def test_a_control_that_nobody_clicks_is_refused() -> None:
+    with says("settings", "abtest.control", "nobody ever clicks on what the control shows"):
+        estimate(np.zeros((1, 5, 2)), np.ones((1, 5, 2)), [], None, 0.95)
