@@ -63,7 +63,9 @@ class Range(Section):
     low: int | float = Field(description="smallest value")
     high: int | float = Field(description="largest value")
     log: bool = Field(False, description="even on a logarithmic scale")
-    step: int | float | None = Field(None, gt=0, description="distance of neighboring values; null: 1, or any")
+    step: Annotated[int, Field(gt=0)] | Annotated[float, Field(gt=0)] | None = Field(
+        None, description="distance of neighboring values; null: 1, or any"
+    )
     when: When = Field({}, description="only where these other dimensions have these values")
 
     @property

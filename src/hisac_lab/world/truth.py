@@ -22,8 +22,8 @@ not revealed its subtopic has an old interest in it. (It takes the draws of a sl
 `liked` a little; the order, and so the AUC, hardly depends on it.) All the rest (position, item, season, repetition,
 taste for the scene) counts as known. What a guide tells is known if both steps, a click on its leaf and one on the
 subtopic it links to, are among the 50, and else the mean of both cases. A real model knows less in each of these
-points, so the AUC of `probability_recent` is an oracle for all that see the last 50 clicks only. Its distance to the AUC of
-`probability` comes from old interests and guides alone; without them it is 0.
+points, so the AUC of `probability_recent` is an oracle for all that see the last 50 clicks only. Its distance to the
+AUC of `probability` comes from old interests and guides alone; without them it is 0.
 """
 
 from __future__ import annotations

@@ -19,9 +19,11 @@ ANY = {
     "ColumnsConfig.label_values",
     "PrepareConfig.cuts",
     "PrepareConfig.positive_from",
+    "Range.high",
+    "Range.low",
     "WorldConfig.repeat",
 }
-"""Feedback and times as the log has them; logits."""
+"""Feedback and times as the log has them; ends of a range, which the field that it is of bounds; logits."""
 BOUNDS = {"minimum", "exclusiveMinimum", "maximum", "exclusiveMaximum"}
 
 

@@ -142,7 +142,7 @@ def test_the_baseline_itself_may_begin() -> None:
 
 
 @pytest.mark.parametrize("low", [-0.001, 0.00004, 0.00006, 0.01])
-@pytest.mark.parametrize("verdict", ["better", "worse", "equivalent", "undecided", "NO VERDICT"])
+@pytest.mark.parametrize("verdict", ["better", "worse", "equivalent", "undecided", "no verdict"])
 def test_a_verdict_decides_where_it_can_and_else_quality_must_be_better(verdict: str, low: float) -> None:
     holds = {"better": True, "worse": False}.get(verdict, low > 0.00005)
     gate = asked("abtest", comparisons={"din_50": against(low)}, abtest=with_verdict(verdict))
@@ -163,6 +163,6 @@ def test_a_test_against_another_than_the_champion_does_not_speak_for_it(verdict:
 
 
 def test_no_verdict_says_its_reason_and_has_no_lift() -> None:
-    test = with_verdict("NO VERDICT", reason="the world knows less than din_50", lift=None)
+    test = with_verdict("no verdict", reason="the world knows less than din_50", lift=None)
     said = asked("abtest", abtest=test).says
-    assert said.startswith("NO VERDICT (the world knows less than din_50) by fitted evidence, against din_50; AUC is")
+    assert said.startswith("no verdict (the world knows less than din_50) by fitted evidence, against din_50; AUC is")

@@ -85,9 +85,9 @@ def test_the_lift_is_the_one_that_holds_every_part(run: Artifacts) -> None:
 def test_arms_of_a_wrong_size_and_a_control_unlike_itself_are_told(run: Artifacts) -> None:
     before = read_json(run.abtest / "abtest.json")
     for p_value, holds in ((0.0011, True), (0.0009, False)):
-        tests = {"new": before["tests"]["new"] | {"sample_ratio_p": p_value}}
-        lift = before["aa"]["lift_cuped"] | {"p_value": p_value}
-        edit(run.abtest / "abtest.json", tests=tests, aa=before["aa"] | {"lift_cuped": lift})
+        test = before["tests"]["new"]
+        tests = {"new": test | {"draw": test["draw"] | {"sample_ratio_p": p_value}}}
+        edit(run.abtest / "abtest.json", tests=tests, aa=before["aa"] | {"ks_p": p_value})
         register(run)
         found = Evidence.open(run.bundle("new")).abtest
         assert found is not None

@@ -131,7 +131,7 @@ MISTAKES: list[tuple[dict[str, Any], dict[str, Any], str]] = [
         {},
         'depends on vote "tree", which is no value of a dimension above it',
     ),
-    ({"exposures": [True, False], "path_votes": [True, False]}, {}, "does not go together: exposures are counted"),
+    ({"counts": [{"kind": "votes", "nearest": 4}]}, {}, "nearest is 4, but books has no flat codebook"),
     ({"agents": [4]}, {"fixed": {"m": [{"agents": 5}]}}, 'sweep.fixed.m: {"agents": 5} is outside the space: agents 5'),
     (
         {"agents": [4, 8, 9]},
