@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from pydantic import Field
 
 from hisac_lab.config.base import Section
@@ -16,7 +18,7 @@ class ABTestConfig(Section):
     slate: int = Field(10, ge=1, description="items on a slate")
     margin: float = Field(0.005, gt=0, lt=1, description="lifts within it, either way, are as good as none")
     world_dim: int = Field(16, ge=1, description="factors of the fitted world")
-    world_penalties: tuple[float, ...] = Field(
+    world_penalties: tuple[Annotated[float, Field(gt=0)], ...] = Field(
         (4.0, 8.0, 16.0), min_length=1, description="L2 penalties on its factors; exposures before the test choose one"
     )
     world_refits: int = Field(10, ge=2, description="fits of the world on resampled users, for its part of the error")

@@ -66,3 +66,11 @@ def test_the_winner_with_the_highest_lift_is_proposed(artifacts: Artifacts, caps
 def test_where_nobody_won_nothing_is_proposed(artifacts: Artifacts, capsys: pytest.CaptureFixture[str]) -> None:
     edit(artifacts.abtest / "abtest.json", tests={"new": ab_result(0.03, "undecided")})
     assert shown(capsys)["promote"] == REFUSED
+
+
+def test_without_a_verdict_the_reason_is_told(artifacts: Artifacts, capsys: pytest.CaptureFixture[str]) -> None:
+    checks = [{"name": "knows", "holds": False, "says": "the world knows too little"}]
+    edit(artifacts.abtest / "abtest.json", tests={"new": ab_result(0.03, "no verdict")}, checks=checks)
+    said = shown(capsys)
+    assert said["promote"].startswith("the A/B test gives no verdict (the world knows too little), so the gates")
+    assert said["new"].endswith("A/B no verdict")

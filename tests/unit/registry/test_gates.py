@@ -88,3 +88,10 @@ def test_a_lift_may_be_asked_for() -> None:
 def test_evidence_under_another_protocol_is_refused() -> None:
     assert not asked("fingerprints", fingerprint="other").holds
     assert not asked("fingerprints", champion=evidence(fingerprint="other")).holds
+
+
+def test_without_a_verdict_no_lift_opens_the_gate() -> None:
+    test = lift(0.01) | {"verdict": "no verdict", "evidence": "fitted", "reasons": ["the world knows too little"]}
+    gate = asked("min_ab_lift", abtest=test)
+    assert not gate.holds
+    assert gate.says == "the A/B test gives no verdict: the world knows too little"
