@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,13 +68,13 @@ class Arm:
     """One model, all its trained runs.
 
     Attributes:
-        seeds: Of the runs.
         places: What they show, by place in the pool; (S, T, visits, slate).
+        before: The same before the test, of the control; no visits of others.
         clicks: Expected clicks of each slate; (S, T, visits).
     """
 
-    seeds: tuple[int, ...]
     places: Array
+    before: Array
     clicks: Array
 
 
@@ -121,23 +121,13 @@ def abtest(
         ground = _known(acquired, store, people, pools, config)
     else:
         ground = _fitted(log, people, pools, config, scores)
-    arms: dict[str, Arm] = {}
-    crowd = None
-    for name in track(sorted(experiment.models, key=config.control.__ne__), len(experiment.models), "abtest", "models"):
-        visits = 2 * config.visits if name == config.control else config.visits
-        runs = [trained / f"{name}-{seed}" for seed in experiment.seeds]
-        asked = pools[:, :visits]
-        shown = [slates(run, store, people, asked, config.slate, runtime, instances) for run in runs]
-        if name == config.control:
-            before = shown_chances(
-                ground.chances[:, config.visits :], np.stack(shown)[:, :, config.visits :], ground.examined
-            )
-            crowd = Crowd(config.users, evaluation.confidence, before, config.seed)
-        places = np.stack(shown)[:, :, : config.visits]
-        arms[name] = Arm(experiment.seeds, places, _clicks(ground.chances[:, : config.visits], places, ground))
-    assert crowd is not None
-    tests = Tests(config, ground, arms, crowd, evaluation.confidence, people, pools, log, codebook)
-    tests.compare(experiment).save(out)
+    policies = Policies(store, people, pools, config, runtime, instances)
+    names = sorted(experiment.models, key=config.control.__ne__)  # the control first
+    arms = {
+        name: policies.arm([trained / f"{name}-{seed}" for seed in experiment.seeds], ground)
+        for name in track(names, len(names), "abtest", "models")
+    }
+    Tests(config, experiment, ground, arms, evaluation.confidence, people, pools, log, codebook).compare().save(out)
     fingerprint = {"evaluation": evaluation.fingerprint, "abtest": config.model_dump(mode="json")}
     ABTested(
         control=config.control,
@@ -152,6 +142,38 @@ def abtest(
         world=ground.world,
         confidence=evaluation.confidence,
     ).save(out)
+
+
+@dataclass(frozen=True)
+class Policies:
+    """What trained models are asked.
+
+    Attributes:
+        store: The events.
+        people: T users and their moments.
+        pools: What they choose from; (T, 2 * visits, pool).
+        config: The section `abtest`.
+        runtime: Device and number format.
+        instances: Output of the stage `instances`, for models that read it.
+    """
+
+    store: EventStore
+    people: Population
+    pools: Array
+    config: ABTestConfig
+    runtime: Runtime
+    instances: Path | None
+
+    def arm(self, runs: Sequence[Path], ground: Ground) -> Arm:
+        """All trained runs of one model; the control is also asked for before the test."""
+        visits, slate = self.config.visits, self.config.slate
+        is_control = runs[0].name.rpartition("-")[0] == self.config.control
+        asked = self.pools if is_control else self.pools[:, :visits]
+        places = np.stack(
+            [slates(run, self.store, self.people, asked, slate, self.runtime, self.instances) for run in runs]
+        )
+        now = places[:, :, :visits]
+        return Arm(now, places[:, :, visits:], _clicks(ground.chances[:, :visits], now, ground))
 
 
 def _clicks(chances: Array, places: Array, ground: Ground) -> Array:
@@ -180,9 +202,9 @@ class Tests:
 
     Attributes:
         config: The section `abtest`.
+        experiment: Which models and seeds there are.
         ground: What the tests stand on.
         arms: By model, the control among them.
-        crowd: Simulated users.
         confidence: Level of the intervals.
         people: T users.
         pools: What the arms chose from; (T, 2 * visits, pool).
@@ -191,29 +213,29 @@ class Tests:
     """
 
     config: ABTestConfig
+    experiment: ExperimentConfig
     ground: Ground
     arms: Mapping[str, Arm]
-    crowd: Crowd
     confidence: float
     people: Population
     pools: Array
     log: Log
     codebook: Path | None
 
-    def compare(self, experiment: ExperimentConfig) -> ABTests:
+    def compare(self) -> ABTests:
         """Every treatment against the control; p-values are corrected for their number."""
         config, control = self.config, self.arms[self.config.control]
-        names = [name for name in experiment.models if name != config.control]
+        names = [name for name in self.experiment.models if name != config.control]
         spread = seed_spread({name: arm.clicks for name, arm in self.arms.items()}, config.control)
         found = {name: self._estimate(self.arms[name], spread) for name in names}
         p_holm = holm([found[name].lift.p_value for name in names])
         p_same = holm([round(found[name].not_within(config.margin), 6) for name in names])
         chances = {name: self._chances(arm) for name, arm in self.arms.items()}
+        crowd = self._crowd()
         draws = {
-            name: self.crowd.test(chances[config.control], chances[name], f"{config.split_salt}/{name}")
-            for name in names
+            name: crowd.test(chances[config.control], chances[name], f"{config.split_salt}/{name}") for name in names
         }
-        aa = self.crowd.against_itself(chances[config.control], config.aa_tests, f"{config.split_salt}/aa")
+        aa = crowd.against_itself(chances[config.control], config.aa_tests, f"{config.split_salt}/aa")
         checks = (*self.ground.checks, *instrument_checks(aa, draws))
         tests = {}
         for place, name in enumerate(names):
@@ -236,7 +258,7 @@ class Tests:
             checks=checks,
             tests=tests,
             aa=aa,
-            seeds={name: self.arms[name].seeds for name in experiment.models},
+            seeds=dict.fromkeys(self.experiment.models, self.experiment.seeds),
             margin=config.margin,
             caveat=CAVEATS[self.ground.kind],
         )
@@ -248,6 +270,11 @@ class Tests:
             for chances in self.ground.refitted
         ]
         return estimate(control.clicks, arm.clicks, refitted, spread, self.confidence)
+
+    def _crowd(self) -> Crowd:
+        past = self.ground.chances[:, self.config.visits :]
+        before = shown_chances(past, self.arms[self.config.control].before, self.ground.examined)
+        return Crowd(self.config.users, self.confidence, before, self.config.seed)
 
     def _chances(self, arm: Arm) -> Array:
         return shown_chances(self.ground.chances[:, : self.config.visits], arm.places, self.ground.examined)

@@ -25,3 +25,10 @@ def test_models_are_ranked_by_what_is_shown_and_equals_by_name(inputs: Artifacts
         models[name]["metrics"]["auc"]["value"] = auc
     edit(inputs.evaluate / "metrics.json", models=models)
     assert "`base` has the highest AUC, 0.7100" in build(inputs, tmp_path)[1]
+
+
+def test_without_a_verdict_the_headline_says_why(inputs: Artifacts, tmp_path: Path) -> None:
+    checks = [{"name": "knows", "holds": False, "says": "the world knows too little"}]
+    edit(inputs.abtest / "abtest.json", checks=checks)
+    twin = build(inputs, tmp_path)[1]
+    assert "No verdict on any model against the control `base`: the world knows too little." in twin
