@@ -348,5 +348,6 @@ def _history(sweep: Sweep) -> Figure:
 
     first = max(with_auc, key=lambda trial: (round(trial.auc or 0.0, 3), -trial.number)).number
     ended = len(sweep.trials) - len(with_auc)
-    said = f"No trial after number {first} was better by a third decimal; {ended or 'none'} did not run to the end."
+    told = f"{ended} did not run to the end" if ended else "all ran to the end"
+    said = f"No trial after number {first} was better by a third decimal; {told}."
     return _figure(sweep, "history", "Trials in turn", said, paint)
