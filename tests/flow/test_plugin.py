@@ -20,11 +20,13 @@ SCORE = """
 import importlib.util, mlflow, pandas as pd, sys
 assert importlib.util.find_spec("shop_models") is None
 mlflow.set_tracking_uri("sqlite:///" + sys.argv[1] + "/mlflow.db")
-model = mlflow.pyfunc.load_model("models:/peak/1")
+versions = mlflow.MlflowClient().search_model_versions("tags.model = 'peak'")
+uri = f"models:/ranker/{max(int(version.version) for version in versions)}"
+model = mlflow.pyfunc.load_model(uri)
 request = {"history_items": [["3", "5", "8"]], "history_times": [[10, 20, 86400]], "time": [90000],
            "candidates": [["1", "2", "7"]]}
 print([len(scores) for scores in model.predict(pd.DataFrame(request))["scores"]])
-print(mlflow.pyfunc.get_model_dependencies("models:/peak/1", format="pip"))
+print(mlflow.pyfunc.get_model_dependencies(uri, format="pip"))
 """
 
 

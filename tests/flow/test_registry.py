@@ -17,7 +17,7 @@ import mlflow, pandas as pd, sys
 mlflow.set_tracking_uri("sqlite:///" + sys.argv[1] + "/mlflow.db")
 client = mlflow.MlflowClient()
 (version,) = client.search_model_versions("tags.model = 'hisac'")
-model = mlflow.pyfunc.load_model("models:/ranker/" + version.version)
+model = mlflow.pyfunc.load_model(f"models:/ranker/{version.version}")
 request = {"history_items": [["3", "5", "8"], ["1"]], "history_times": [[10, 20, 86400], [5]], "time": [90000, 6],
            "candidates": [["1", "2", "7"], ["4"]]}
 print([len(scores) for scores in model.predict(pd.DataFrame(request))["scores"]])

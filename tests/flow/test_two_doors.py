@@ -57,10 +57,12 @@ def test_t3_a_model_parameter_reruns_that_model_alone(lab: Lab) -> None:
 
 
 def test_t4_code_reruns_below_and_a_comment_stops_where_bytes_are_equal(lab: Lab) -> None:
-    test = "src/hisac_lab/abtest/experiment.py"
-    lab.edit(test, "CAVEAT = (", "CAVEAT = (  # the report shows it")
+    test = "src/hisac_lab/abtest/evidence.py"
+    lab.edit(
+        test, "CAVEATS: dict[EvidenceKind, str] = {", "CAVEATS: dict[EvidenceKind, str] = {  # the report shows one"
+    )
     assert lab.snakemake() == ["abtest"]
-    lab.edit(test, "A simulated test shows", "A test in a simulated world shows")
+    lab.edit(test, "These lifts are those of a world", "These are lifts of a world")
     assert lab.repro() == BELOW_ABTEST
     assert lab.both_idle()
 
