@@ -228,6 +228,17 @@ def make(root: Path) -> Artifacts:
     return made
 
 
+def pairs_of(models: dict[str, Any], p: float) -> list[dict[str, Any]]:
+    """Every pair of models with the difference of their AUCs, all with one p-value."""
+    aucs = {name: model["metrics"]["auc"]["value"] for name, model in models.items()}
+    names = sorted(aucs)
+    return [
+        {"one": one, "other": other, "difference": aucs[one] - aucs[other], "interval": [0, 0], "p": p}
+        for at, one in enumerate(names)
+        for other in names[at + 1 :]
+    ]
+
+
 def make_crowd(root: Path) -> Artifacts:
     """Artifacts of twelve models of two seeds beside the reference, and a sweep of one trial."""
     made = make(root)

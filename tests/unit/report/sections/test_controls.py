@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from finished import build, edit, scores, write_run
+from finished import build, edit, pairs_of, scores, write_run
 
 from hisac_lab.base.stages import Artifacts
 
@@ -18,14 +18,7 @@ def _page(inputs: Artifacts, out: Path, controls: dict[str, tuple[str, float]], 
     models = json.loads((inputs.evaluate / "metrics.json").read_text())["models"]
     for name, (side, auc) in controls.items():
         models[name] = scores(auc, auc - 0.7) | {"control": side}
-    aucs = {name: model["metrics"]["auc"]["value"] for name, model in models.items()}
-    names = sorted(aucs)
-    pairs = [
-        {"one": one, "other": other, "difference": aucs[one] - aucs[other], "interval": [0, 0], "p": p}
-        for at, one in enumerate(names)
-        for other in names[at + 1 :]
-    ]
-    edit(inputs.evaluate / "metrics.json", models=models, pairs=pairs)
+    edit(inputs.evaluate / "metrics.json", models=models, pairs=pairs_of(models, p))
     for name, (_, auc) in controls.items():
         write_run(inputs.train, name, 0, auc)
     return build(inputs, out)[1]

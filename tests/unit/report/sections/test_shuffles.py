@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from finished import build, edit, scores, write_run
+from finished import build, edit, pairs_of, scores, write_run
 
 from hisac_lab.base.stages import Artifacts
 
@@ -25,14 +25,7 @@ def _page(inputs: Artifacts, out: Path, models: Mapping[str, Any], p: float = 0.
         every[name] = made | more
         for seed in every[name]["seeds"] if name != "new" else ():
             write_run(inputs.train, name, int(seed), auc)
-    aucs = {name: model["metrics"]["auc"]["value"] for name, model in every.items()}
-    names = sorted(aucs)
-    pairs = [
-        {"one": one, "other": other, "difference": aucs[one] - aucs[other], "interval": [0, 0], "p": p}
-        for at, one in enumerate(names)
-        for other in names[at + 1 :]
-    ]
-    edit(inputs.evaluate / "metrics.json", models=every, pairs=pairs)
+    edit(inputs.evaluate / "metrics.json", models=every, pairs=pairs_of(every, p))
     return build(inputs, out)[1]
 
 
