@@ -26,6 +26,8 @@ from hisac_lab.config.events import PrepareConfig
 from hisac_lab.events.feedback import MOST, Levels
 from hisac_lab.events.items import write_items
 from hisac_lab.events.records import Ingested, RawFile
+from hisac_lab.events.side_columns import Number, SideColumns, category
+from hisac_lab.events.users import write_users
 from hisac_lab.sources.records import Acquired, Source
 from hisac_lab.tables.columns import MIN_SECONDS
 from hisac_lab.tables.layouts import LOADERS
@@ -97,6 +99,8 @@ def ingest(config: PrepareConfig, *, raw: Path, out: Path) -> None:
         out, {"user_codes": user_codes, "user_hashes": hashes[order], "item_codes": item_codes, "births": births}
     )
     cuts = _cuts(pass_, config, out)
+    user = write_users(log, np.asarray(users.ids, object)[order].tolist(), out)
+    request = _request_columns(pass_, config, cuts[0], out)
     labeled, threshold = pass_.labels is not None, _threshold(pass_, log, config, raw)
     if not labeled and config.negatives_by != "uniform":
         save_arrays(out, _timeline(out, config, item_codes))
@@ -116,6 +120,8 @@ def ingest(config: PrepareConfig, *, raw: Path, out: Path) -> None:
         roles=sorted(set(pass_.schema.names) - {"user", "item", "time", "tick", "row"}),
         fields=fields,
         **({"numbers": list(log.numbers)} if log.numbers else {}),
+        **({"user": user} if user.width else {}),
+        **({"request": request} if request.width else {}),
         cuts=[int(cut) for cut in cuts],
         shard_begins=[0, *np.cumsum(shard_users).tolist()],
         **({"untimed": True} if log.untimed else {}),
@@ -146,6 +152,7 @@ class _Pass:
         self.config, self.log, self.users, self.items, self.out = config, log, users, items, out
         self.known_items = len(items) if log.complete and log.items else None
         self.files: list[RawFile] = []
+        self.values = {name: Vocabulary() for name in log.request_fields}
         self.rows = self.outside = self._seen = 0
         self.labels: tuple[float, float] | None = None
         self.only_zero_one = True
@@ -174,6 +181,8 @@ class _Pass:
             raise block.refuse(bad, "item", what, "add it there or remove its events")
         inside = self._inside(block, columns["time"])
         columns |= {"user": user, "item": item}
+        for name, values in self.values.items():
+            columns[f"request {name}"] = values.encode(columns[f"request {name}"].dictionary_encode())
         if not inside.all():
             self.outside += int((~inside).sum())
         if self.described is not None:
@@ -307,6 +316,22 @@ def _stream(out: Path, config: PrepareConfig, *names: str) -> Iterator[list[Arra
         file = pq.ParquetFile(out / f"events-{shard}.parquet")
         for batch in file.iter_batches(1 << 20, columns=list(names), use_threads=False):
             yield [batch.column(name).to_numpy() for name in names]
+
+
+def _request_columns(pass_: _Pass, config: PrepareConfig, cut: int, out: Path) -> SideColumns:
+    """The columns of requests, by what is before `cut`; writes the codes of each field's values, as first met."""
+    fields = []
+    for place, (name, values) in enumerate(pass_.values.items()):
+        counts = np.zeros(len(values), np.int64)
+        for time, value in _stream(out, config, "time", f"request {name}"):
+            counts += np.bincount(value[time < cut], minlength=len(values))
+        fields.append(category(name, values.ids, counts))
+        save_arrays(out, {f"request_codes_{place}": fields[-1].codes(values.ids)})
+    numbers = [
+        Number.measured(name, (value[time < cut] for time, value in _stream(out, config, "time", f"request {name}")))
+        for name in pass_.log.request_numbers
+    ]
+    return SideColumns(fields=tuple(fields), numbers=tuple(numbers))
 
 
 def _timeline(out: Path, config: PrepareConfig, item_codes: Array) -> dict[str, Array]:

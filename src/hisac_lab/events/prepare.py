@@ -30,10 +30,16 @@ from hisac_lab.tables.read import UNIT_SECONDS
 
 LATER = {
     PrepareConfig: ("items_without_text", "negatives_window", "new_items", "label_delay", "half_lives"),
-    ColumnsConfig: ("decimal", "label_values", "numbers"),
+    ColumnsConfig: (
+        *("decimal", "label_values", "numbers"),
+        *("user_fields", "user_numbers", "request_fields", "request_numbers"),
+    ),
 }
 """Settings that came later: at their defaults no protocol names them."""
-ITEM_FILES = ("items.parquet", "item_fields.npy", "item_numbers.npy", "vectors.npy", "users.parquet")
+TABLE_FILES = (
+    *("items.parquet", "item_fields.npy", "item_numbers.npy", "vectors.npy"),
+    *("users.parquet", "user_fields.npy", "user_numbers.npy"),
+)
 
 
 def prepare(config: PrepareConfig, *, ingested: Path, shards: list[Path], out: Path) -> None:
@@ -62,7 +68,7 @@ def prepare(config: PrepareConfig, *, ingested: Path, shards: list[Path], out: P
         raise UserError(out, f"histories reach beyond their requests: {broken}", "report this as a bug", "leak checks")
     splits = {name: describe(counts, name) for name in (*SPLITS, RANDOM) if counts.splits[name]["samples"]}
     require_both_labels(splits)
-    for name in ITEM_FILES:
+    for name in TABLE_FILES:
         if (ingested / name).exists():
             shutil.copyfile(ingested / name, out / name)
     offsets = load_array(out, "offsets")
@@ -124,6 +130,8 @@ def _context(
         series=facts.series,
         share=splits.get("train", {}).get("positive_share", 0.5),
         unit=UNIT_SECONDS[config.time_unit],
+        **({"user": facts.user} if facts.user.width else {}),
+        **({"request": facts.request} if facts.request.width else {}),
     )
 
 
@@ -197,7 +205,8 @@ def _join(shards: list[Path], sharded: list[Sharded], facts: Ingested, out: Path
         name = f"samples_{split}"
         _save(out, name, shards, samples(name))
     histories = ["history_items", "history_times", *([] if facts.feedback is None else [HISTORY_FEEDBACK])]
-    for name in [*histories, *(f"{extra}_{split}" for extra in facts.extras for split in splits)]:
+    asked = ["request_fields", "request_numbers"] if facts.request.width else []
+    for name in [*histories, *asked, *(f"{extra}_{split}" for extra in facts.extras for split in splits)]:
         _save(out, name, shards, (block for path in shards for block in array_blocks(path, name)))
     offsets = [load_array(path, "offsets")[1:] + begin for path, begin in zip(shards, first["end"], strict=True)]
     save_arrays(out, {"offsets": np.concatenate([np.zeros(1, np.int64), *offsets])})

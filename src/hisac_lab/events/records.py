@@ -11,6 +11,7 @@ from pydantic import Field
 
 from hisac_lab.base.records import Digested, Output, Record
 from hisac_lab.events.feedback import Levels
+from hisac_lab.events.side_columns import SideColumns
 from hisac_lab.sources.records import Source
 
 EXPOSURES, POSITIVES = "exposures", "positives"
@@ -46,6 +47,8 @@ class Ingested(Output):
         feedback: Its levels; None without feedback.
         extras: Columns kept beside the samples.
         numbers: Numeric columns of the item table.
+        user: Columns of the users.
+        request: Columns of the requests.
         roles: Columns of an event beside user, item and time.
         cuts: Begin of the validation and of the test period.
         shard_begins: First user of each shard, and the number of users.
@@ -68,6 +71,8 @@ class Ingested(Output):
     roles: list[str]
     fields: list[ItemField]
     numbers: list[str] = Field(default_factory=list)
+    user: SideColumns = SideColumns()
+    request: SideColumns = SideColumns()
     cuts: list[int]
     shard_begins: list[int]
     untimed: bool = False
@@ -88,12 +93,16 @@ class ContextFacts(Record):
         series: Names of its item series.
         share: Positive share of the training samples.
         unit: Seconds of a time unit.
+        user: Columns of its users.
+        request: Columns of its requests.
     """
 
     half_lives: tuple[float, ...] = ()
     series: tuple[str, ...] = ()
     share: float = 0.5
     unit: int = 1
+    user: SideColumns = SideColumns()
+    request: SideColumns = SideColumns()
 
 
 class Leaks(Record):

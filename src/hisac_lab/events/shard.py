@@ -66,6 +66,8 @@ def shard(config: PrepareConfig, *, ingested: Path, index: int, out: Path) -> No
     on_new = {} if facts.labeled else {"positives_on_new_items": _on_new_items(events, births, unit)}
     save_arrays(out, counts.arrays)
     _save_series(events, config, facts, out)
+    if facts.request.width:
+        _save_requests(events, samples["request"], source, facts, ingested, out)
     Sharded(
         users=users,
         events=len(events["user"]),
@@ -88,6 +90,20 @@ def _save_series(events: dict[str, Array], config: PrepareConfig, facts: Ingeste
     chosen = {POSITIVES: (item[liked], time[liked] + config.label_delay), EXPOSURES: (item, time)}
     for name in facts.series:
         save_events(out, name, *chosen[name], facts.items)
+
+
+def _save_requests(
+    events: dict[str, Array], request: Array, source: Array, facts: Ingested, ingested: Path, out: Path
+) -> None:
+    """Writes the columns of each request, those of its first event: codes of the fields, (n, F), numbers, (n, N)."""
+    first = source[np.flatnonzero(np.r_[True, request[1:] != request[:-1]][: len(request)])]
+    codes = np.zeros((len(first), len(facts.request.fields)), np.int32)
+    for column, field in enumerate(facts.request.fields):
+        codes[:, column] = load_array(ingested, f"request_codes_{column}")[events[f"request {field.name}"][first]]
+    numbers = np.zeros((len(first), len(facts.request.numbers)))
+    for column, number in enumerate(facts.request.numbers):
+        numbers[:, column] = events[f"request {number.name}"][first]
+    save_arrays(out, {"request_fields": codes, "request_numbers": numbers})
 
 
 def _sorted_events(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -12,6 +13,7 @@ import pandas as pd
 from hisac_lab.base.artifacts import Array, load_array
 from hisac_lab.events.feedback import UNKNOWN, VotesFrom, first_voting
 from hisac_lab.events.records import Prepared
+from hisac_lab.events.side_columns import SideTable
 
 SPLITS = ("train", "valid", "test")
 HISTORY_FEEDBACK = "history_feedback"
@@ -67,6 +69,11 @@ class EventStore:
         if name not in self.manifest.extras:
             raise KeyError(name)
         return load_array(self.path, f"{name}_{split}")
+
+    def side(self, name: Literal["user", "request"]) -> SideTable:
+        """Columns of the users, by number, or of the requests, by the field `request` of their samples."""
+        codes, numbers = (load_array(self.path, f"{name}_{part}") for part in ("fields", "numbers"))
+        return SideTable(getattr(self.manifest.context, name), codes, numbers)
 
     @property
     def limit(self) -> int:

@@ -26,6 +26,7 @@ from hisac_lab.events.feedback import Levels
 from hisac_lab.events.records import ContextFacts
 from hisac_lab.inference.records import CARD, Claim, ModelFile
 from hisac_lab.inference.request import FEEDBACK, Column, columns
+from hisac_lab.models.features import UserFeatures
 from hisac_lab.registry.integrity import DIGEST, check_bundle
 from hisac_lab.registry.records import ABEvidence, Evidence, VocabularyFile
 
@@ -312,7 +313,8 @@ def _columns(bundle: Path) -> tuple[Column, ...]:
     file, levels = ModelFile.open(bundle), _levels(bundle)
     facts = ContextFacts.of(file.items.get("context", {}), bundle / ModelFile.FILE)
     context = ContextColumns.of(file.backbone.get("features", ()), facts, levels)
-    return columns(() if file.instances is None else ("instances",), levels, bool(context.item_names))
+    told = UserFeatures(file.backbone.get("features", ()), facts, levels).own
+    return columns(() if file.instances is None else ("instances",), levels, bool(context.item_names), told)
 
 
 def _signature(bundle: Path) -> ModelSignature:

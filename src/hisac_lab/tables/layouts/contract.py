@@ -30,6 +30,13 @@ class RawLog:
             those of the log, each described by its id.
         fields: Names of the categorical columns of the item table.
         numbers: Names of the numeric columns of the item table, NaN where one is not known.
+        users: Reads the user table: columns user, user_fields (text) and user_numbers (NaN where one is not known), one
+            row per user; None: there is none. A user without a row is unknown.
+        user_fields: Names of the categorical columns of the user table.
+        user_numbers: Names of its numeric columns.
+        request_fields: Names of categorical columns of the events that are known before the answer; a block has them as
+            roles `request NAME` (`text`), "" where a value is not known.
+        request_numbers: Names of such numeric columns (`number`), NaN where a value is not known.
         vectors: Reads item vectors, some at a time: ids and (n, D) float32; None: the log brings none.
         extras: Further roles of the blocks, kept beside the samples and apart from what models see.
         positive_from: The usual threshold between negative and positive feedback; None: the user says it.
@@ -45,6 +52,11 @@ class RawLog:
     items: Callable[[], pd.DataFrame] | None = None
     fields: tuple[str, ...] = ()
     numbers: tuple[str, ...] = ()
+    users: Callable[[], pd.DataFrame] | None = None
+    user_fields: tuple[str, ...] = ()
+    user_numbers: tuple[str, ...] = ()
+    request_fields: tuple[str, ...] = ()
+    request_numbers: tuple[str, ...] = ()
     vectors: Callable[[], Vectors] | None = None
     extras: tuple[str, ...] = ()
     positive_from: float | None = None
