@@ -34,7 +34,18 @@ class ExperimentConfig(Section):
 
 
 Feature: TypeAlias = Literal[
-    "length", "recency", "pace", "rate", "day", "week", "item_recency", "popularity", "item_rate", "pair"
+    "length",
+    "recency",
+    "pace",
+    "rate",
+    "day",
+    "week",
+    "user",
+    "request",
+    "item_recency",
+    "popularity",
+    "item_rate",
+    "pair",
 ]
 
 
@@ -43,11 +54,12 @@ class BackboneConfig(Section):
 
     dim: int = Field(16, ge=4, description="width of item representations and of both branches")
     features: tuple[Feature, ...] = Field(
-        ("length", "recency", "pace", "rate", "item_recency", "popularity", "item_rate", "pair"),
+        ("length", "recency", "pace", "rate", "user", "request", "item_recency", "popularity", "item_rate", "pair"),
         description="of the user: length of the history, recency of its newest event, pace (events per day), rate "
-        "(share of positives); of the request: day, week (time of day, of the week, both UTC); of a candidate, from "
-        "everybody's events before the request: item_recency (days since the last positive), popularity (positives), "
-        "item_rate (positives per exposure); pair (the user's own events on it). What the data cannot give is left out",
+        "(share of positives), user (the data set's columns of its users); of the request: day, week (time of day, of "
+        "the week, both UTC), request (its columns of requests); of a candidate, from everybody's events before the "
+        "request: item_recency (days since the last positive), popularity (positives), item_rate (positives per "
+        "exposure); pair (the user's own events on it). What the data cannot give is left out",
     )
     semantic_std: float | None = Field(
         None,

@@ -130,8 +130,10 @@ class Ranker(nn.Module, ABC):
     @property
     def sides(self) -> frozenset[str]:
         """Side inputs that the model reads, by the attribute of `History` that holds them."""
-        periods = {"time"} if any(name in PERIODS for name in self.user_features.names) else set()
-        return frozenset(periods) if self.long is None else self.long.sides | periods
+        told = set(self.user_features.own)
+        if any(name in PERIODS for name in self.user_features.names):
+            told.add("time")
+        return frozenset(told) if self.long is None else self.long.sides | told
 
     @property
     def reads(self) -> InstanceQuery | None:

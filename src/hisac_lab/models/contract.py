@@ -37,6 +37,8 @@ class History:
         agents: Side input: votes counted beforehand, or None to count them in `encode`.
         time: Side input: when each request is made, seconds since 1970; (R,) int64.
         instances: Side input: stored instances of each user.
+        user: Side input: the data set's columns of each user; (R, W) float32.
+        request: Side input: its columns of each request; (R, W') float32.
         feedback: Level of each event's feedback, 0 where it is unknown, as in all when it is not given; (R, L) int64.
     """
 
@@ -46,6 +48,8 @@ class History:
     agents: Agents | None = None
     time: Tensor | None = None
     instances: Instances | None = None
+    user: Tensor | None = None
+    request: Tensor | None = None
     feedback: Tensor = None  # type: ignore[assignment]
 
     def __post_init__(self) -> None:

@@ -23,7 +23,7 @@ class LinearConfig(TabularConfig):
 
     kind: Literal["linear"] = Field("linear", description="logistic regression on context features and counts")
     reads: tuple[Read, ...] = Field(
-        ("length", "recency", "pace", "rate", "item_recency", "popularity", "item_rate", "pair"),
+        ("length", "recency", "pace", "rate", "user", "request", "item_recency", "popularity", "item_rate", "pair"),
         min_length=1,
         description="columns, as of kind trees; one name alone is a control: popularity, item_recency, item_rate, rate",
     )

@@ -11,7 +11,7 @@ from hisac_lab.cli.main import app
 # One line per command: arguments in capitals, an optional one in brackets; options by all their names.
 COMMANDS = """
 agents show USER --model --pruned
-data check PATH --items --vectors --write
+data check PATH --items --users --vectors --write
 doctor --json
 explain KEY
 graph
