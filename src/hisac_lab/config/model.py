@@ -120,7 +120,18 @@ class ModelConfig(Section):
         return None
 
 
-class StateConfig(ModelConfig):
+class SequenceConfig(ModelConfig):
+    """What models share whose long branch reads the events of a history."""
+
+    length: int | None = Field(
+        None,
+        ge=1,
+        description="newest events that the long branch reads; null: all. What every model is told, as the short "
+        "branch's window and the length of the history, stays as it is",
+    )
+
+
+class StateConfig(SequenceConfig):
     """What models with a state flat in the length of history share: how it is kept."""
 
     state_bits: Literal[8, 32] = Field(
@@ -128,7 +139,7 @@ class StateConfig(ModelConfig):
     )
 
 
-class AttentionConfig(ModelConfig):
+class AttentionConfig(SequenceConfig):
     """What models share whose candidates attend to events, or to vectors that stand for events."""
 
     soft_counts: bool = Field(

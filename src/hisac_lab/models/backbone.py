@@ -142,7 +142,7 @@ class Ranker(nn.Module, ABC):
 
     def agents(self, history: History) -> Agents | None:
         """What can be counted offline for these histories (see `LongBranch.agents`)."""
-        return None if self.long is None else self.long.agents(history)
+        return None if self.long is None else self.long.agents(self.long.shown(history))
 
     def no_context(self, candidates: Tensor) -> Tensor | None:
         """Zeros in place of the context of (R, C) candidates, for who counts or measures; None where it reads none."""
@@ -186,7 +186,8 @@ class Backbone(Ranker):
         self.short = TargetAttention(backbone.dim, backbone.attention_hidden, attention)
         self.long = long
         if long is not None:
-            long.id_vectors = self.encoder.id_vectors
+            long.id_vectors, long.item_vectors = self.encoder.id_vectors, self.encoder.forward
+            long.item_cost = self.encoder.cost
         # The long branch starts nearly silent and earns its weight: short histories lose nothing by it.
         gated = long is not None and long.answers
         self.gate = nn.Parameter(torch.full((backbone.dim,), 0.1)) if gated else None
@@ -226,7 +227,9 @@ class Backbone(Ranker):
     def encode(self, history: History) -> UserState:
         """Once per request: histories to user states; knows no candidate."""
         width = self.backbone.short_window
-        visible = history if self.long is not None and self.long.embeds else history.last(width)
+        shown = history if self.long is None else self.long.shown(history)
+        read = shown.items.shape[1] if self.long is not None and self.long.embeds else width
+        visible = history.last(max(width, read))
         if self.long is not None and self.long.lazy and torch.is_grad_enabled():
             with torch.no_grad():
                 events = self.embed(visible.items, visible.ages, visible.feedback)
@@ -240,7 +243,7 @@ class Backbone(Ranker):
             "context": self.user_features.of(history),
         }
         if self.long is not None:
-            tensors |= self.long.encode(history, events)
+            tensors |= self.long.encode(shown, events[:, -read:])
         return UserState(tensors if self.state_bits == 32 or torch.is_grad_enabled() else pack(tensors))
 
     def features(self, state: UserState, candidates: Tensor, context: Tensor | None = None) -> Tensor:

@@ -21,7 +21,7 @@ from pydantic import ConfigDict, Field, RootModel, TypeAdapter
 from hisac_lab import models
 from hisac_lab.base import plugins
 from hisac_lab.base.errors import SETTINGS, UserError
-from hisac_lab.config.model import BackboneConfig, ModelConfig, StateConfig
+from hisac_lab.config.model import BackboneConfig, ModelConfig, SequenceConfig, StateConfig
 from hisac_lab.models.backbone import Backbone, Ranker
 from hisac_lab.models.contract import CardLine, ItemSpace, Kind, LongBranch
 
@@ -95,6 +95,8 @@ def build(config: ModelConfig, backbone: BackboneConfig, items: ItemSpace, seed:
     torch.manual_seed(seed)
     made = KINDS[config.kind].make(config, backbone, items)
     assert made is None or isinstance(made, LongBranch | Ranker)
+    if isinstance(made, LongBranch) and isinstance(config, SequenceConfig):
+        made.length = config.length
     model = made if isinstance(made, Ranker) else Backbone(backbone, items, made, config.attention)
     if isinstance(config, StateConfig):
         model.state_bits = config.state_bits

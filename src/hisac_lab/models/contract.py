@@ -330,6 +330,7 @@ class LongBranch(Kind, nn.Module, ABC):
     """The long-sequence part of a model: the one thing that a new model has to bring.
 
     Attributes:
+        length: Newest events that it is shown; None: all.
         ordered: Whether the order of the events matters beyond their ages.
         lazy: Events reach `encode` without gradient; those that matter are embedded again in `attend`.
         sides: Side inputs that it reads, by the attribute of `History` that holds them.
@@ -340,9 +341,14 @@ class LongBranch(Kind, nn.Module, ABC):
         extra_width: Columns of `extra`, which the tower sees as they are.
         standardizes: Whether it looks at a sample of the training set before the first step (see `standardize`).
         id_vectors: Vectors of the item table alone, (...) int64 to (..., D); the ranker it stands in hands it over.
+        item_vectors: Representation of items, without age and feedback, (...) int64 to (..., D); likewise.
+        item_cost: Multiply-adds of that for such items; likewise.
     """
 
     id_vectors: Callable[[Tensor], Tensor]
+    item_vectors: Callable[[Tensor], Tensor]
+    item_cost: Callable[[Tensor], int]
+    length: int | None = None
     ordered: bool = False
     lazy: bool = False
     embeds: bool = True
@@ -352,6 +358,10 @@ class LongBranch(Kind, nn.Module, ABC):
     standardizes: bool = False
     sides: frozenset[str] = frozenset()
     reads: InstanceQuery | None = None
+
+    def shown(self, history: History) -> History:
+        """What it reads of a history: the newest `length` events; votes counted beforehand stay."""
+        return history if self.length is None else replace(history.last(self.length), agents=history.agents)
 
     def agents(self, history: History) -> Agents | None:
         """What depends on frozen artifacts alone and can be counted offline; None where `sides` names no agents."""

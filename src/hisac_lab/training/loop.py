@@ -177,7 +177,8 @@ def standardize(model: Ranker, loader: Loader, batch_requests: int) -> None:
         model.standardize(batch.context[batch.mask] for batch in batches if batch.context is not None)
     if model.long is not None and model.long.standardizes:
         batches = (loader.batch(part) for part in parts)
-        model.long.standardize((batch.history, batch.candidates, batch.mask) for batch in batches)
+        shown = model.long.shown
+        model.long.standardize((shown(batch.history), batch.candidates, batch.mask) for batch in batches)
 
 
 def _step(
