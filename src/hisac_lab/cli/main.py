@@ -29,6 +29,7 @@ EXTRAS = {
     "snakemake": "graph",
     "lightgbm": "trees",
     "optuna": "sweep",
+    "psycopg2": "postgres",
     "mlflow": "mlflow",
     "jinja2": "report",
     "matplotlib": "report",
@@ -155,6 +156,21 @@ def sync() -> None:
     from hisac_lab.cli import registry
 
     registry.sync()
+
+
+@app.command("sweep")
+def help_sweep(model: Annotated[str, typer.Argument(help="Name in the section models.")]) -> None:
+    """Run trials of the study that machines share (sweep.storage) until none is left; writes no output."""
+    from hisac_lab.cli import door
+    from hisac_lab.config.base import load_section
+    from hisac_lab.config.compute import ComputeConfig
+
+    compute = load_section("compute", ComputeConfig)
+    arithmetic.choose(compute.arithmetic, compute.math_threads)
+    door.check()
+    from hisac_lab.cli.stages import sweep
+
+    print(f"all {sweep.help_out(model)} trials are told")
 
 
 @app.command()

@@ -28,6 +28,7 @@ rollback
 sid show ITEM --neighbors
 stage NAME --index --model --seed
 summary
+sweep MODEL
 sync
 ui --port
 verify [STAGE] --repair
