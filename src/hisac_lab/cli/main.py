@@ -135,6 +135,18 @@ def params_set(
 
 
 @app.command()
+def init(
+    like: Annotated[str | None, typer.Option(help="A typical log: short, long (histories) or votes.")] = None,
+    log: Annotated[Path | None, typer.Option(help="Your own log, a file or a folder: its own numbers.")] = None,
+    write: Annotated[bool, typer.Option("--write", help="Put the settings into params.yaml.")] = False,
+) -> None:
+    """Propose settings for a log like yours, a reason per line."""
+    from hisac_lab.cli import advice
+
+    print(advice.propose(like, log, write=write), end="")
+
+
+@app.command()
 def explain(key: Annotated[str, typer.Argument(help="A key of params.yaml, dotted, or a section.")]) -> None:
     """Say what a setting does, what it takes, its value and default, and which stages it reaches."""
     from hisac_lab.cli import settings

@@ -15,6 +15,7 @@ data check PATH --items --vectors --write
 doctor --json
 explain KEY
 graph
+init --like --log --write
 models
 params check
 params default
