@@ -6,7 +6,7 @@ BIN = $(VENV)/bin
 READY = $(VENV)/.ready
 
 .DEFAULT_GOAL := demo
-.PHONY: docs emulate help demo test check unit flow lowest bench-prepare bench-tokens bench-models bench-sweep gpu clean
+.PHONY: docs emulate help demo test test-services check unit flow lowest bench-prepare bench-tokens bench-models bench-sweep gpu clean
 
 help:  ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -26,10 +26,13 @@ check: $(READY) docs  ## format, lint, types, layers, documentation
 	$(BIN)/lint-imports --no-cache
 
 unit: $(READY)  ## every room on small data
-	$(BIN)/pytest -n 2 tests --ignore tests/flow
+	$(BIN)/pytest -n 2 tests --ignore tests/flow --ignore tests/services
 
 flow: $(READY)  ## the real graph on a tiny configuration
 	$(BIN)/pytest -n 2 --dist worksteal -m "not emulator" tests/flow
+
+test-services: $(READY)  ## against real servers that the tests start (Debian's postgresql); 20 minutes at most
+	timeout 1200 $(BIN)/pytest tests/services
 
 docs: $(READY)  ## the documentation site, in site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet

@@ -29,6 +29,7 @@ EXTRAS = {
     "snakemake": "graph",
     "lightgbm": "trees",
     "optuna": "sweep",
+    "psycopg2": "postgres",
     "mlflow": "mlflow",
     "jinja2": "report",
     "matplotlib": "report",
@@ -134,6 +135,18 @@ def params_set(
 
 
 @app.command()
+def init(
+    like: Annotated[str | None, typer.Option(help="A typical log: short, long (histories) or votes.")] = None,
+    log: Annotated[Path | None, typer.Option(help="Your own log, a file or a folder: its own numbers.")] = None,
+    write: Annotated[bool, typer.Option("--write", help="Put the settings into params.yaml.")] = False,
+) -> None:
+    """Propose settings for a log like yours, a reason per line."""
+    from hisac_lab.cli import advice
+
+    print(advice.propose(like, log, write=write), end="")
+
+
+@app.command()
 def explain(key: Annotated[str, typer.Argument(help="A key of params.yaml, dotted, or a section.")]) -> None:
     """Say what a setting does, what it takes, its value and default, and which stages it reaches."""
     from hisac_lab.cli import settings
@@ -155,6 +168,21 @@ def sync() -> None:
     from hisac_lab.cli import registry
 
     registry.sync()
+
+
+@app.command("sweep")
+def help_sweep(model: Annotated[str, typer.Argument(help="Name in the section models.")]) -> None:
+    """Run trials of the study that machines share (sweep.storage) until none is left; writes no output."""
+    from hisac_lab.cli import door
+    from hisac_lab.config.base import load_section
+    from hisac_lab.config.compute import ComputeConfig
+
+    compute = load_section("compute", ComputeConfig)
+    arithmetic.choose(compute.arithmetic, compute.math_threads)
+    door.check()
+    from hisac_lab.cli.stages import sweep
+
+    print(f"all {sweep.help_out(model)} trials are told")
 
 
 @app.command()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import (
@@ -23,6 +24,8 @@ Point: TypeAlias = dict[str, JsonValue]
 """A value of each dimension that has one, by its key."""
 COUNTABLE = 10_000
 """Values of a range beyond which it is not gone through one by one."""
+SHARED = re.compile(r"postgresql://[^\s:@/]+@[^\s:@/]+(:\d+)?/[^\s:@/]+")
+"""The address of a database, without a password."""
 When: TypeAlias = dict[str, JsonValue]
 
 
@@ -142,6 +145,11 @@ class SweepConfig(Section):
         ge=2,
         description="pruning: after 1, N, N x N ... epochs one in N trials of a round goes on; null: all do",
     )
+    storage: str | None = Field(
+        None,
+        description="a database that many machines share, postgresql://USER@HOST:PORT/NAME with the password in "
+        "~/.pgpass; its trials are not repeatable to the byte; null: trials of this machine alone, which are",
+    )
     max_state_bytes: float | None = Field(
         None, gt=0, description="gate: bytes of user state at most; trials above it are not trained; null: any"
     )
@@ -164,6 +172,14 @@ class SweepConfig(Section):
     def _whole_rounds(self) -> SweepConfig:
         if self.trials % self.round_size:
             raise ValueError("trials must be a multiple of round_size")
+        return self
+
+    @model_validator(mode="after")
+    def _shared(self) -> SweepConfig:
+        if self.storage is not None and not SHARED.fullmatch(self.storage):
+            raise ValueError("storage is postgresql://USER@HOST:PORT/NAME; a password stands in ~/.pgpass, not here")
+        if self.storage is not None and self.halving is not None:
+            raise ValueError("halving needs the rounds of one machine, storage has none: set one of them to null")
         return self
 
     @model_validator(mode="after")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -55,29 +55,43 @@ class Asker:
         space: Of the model.
         model: Its name.
         resolve: What a point means.
+        study: Optuna's; None: one of its own.
+        seen: Keys of points that were tried before.
+        skip: Points of a sequence that were drawn before.
     """
 
-    def __init__(self, config: SweepConfig, space: Space, model: str, resolve: Callable[[Point], Resolved]) -> None:
+    def __init__(
+        self,
+        config: SweepConfig,
+        space: Space,
+        model: str,
+        resolve: Callable[[Point], Resolved],
+        study: optuna.Study | None = None,
+        seen: Iterable[str] = (),
+        skip: int = 0,
+    ) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.config, self.space, self.resolve = config, space, resolve
-        self.study = optuna.create_study(directions=["maximize", "minimize"])
-        self.seen: set[str] = set()
+        self.study = study or optuna.create_study(directions=["maximize", "minimize"])
+        self.seen = set(seen)
         self.fixed = list(self.config.fixed.get(model, ()))
         self.stream = iter(grid(self.space)) if self.config.sampler == "grid" else None
         self.sobol = qmc.Sobol(len(self.space), scramble=True, rng=self.config.seed)
+        if skip:
+            self.sobol.fast_forward(skip)
 
     def draw(self, number: int) -> Asked | None:
         """A trial at a new point; None: there is none."""
         while self.fixed:
-            if asked := self._take(number, self.fixed.pop(0), fixed=True):
+            if asked := self.take(number, self.fixed.pop(0), fixed=True):
                 return asked
         if self.stream is not None:
             for point in self.stream:
-                if asked := self._take(number, point):
+                if asked := self.take(number, point):
                     return asked
             return None
         for attempt in range(ATTEMPTS):
-            if asked := self._take(number, self._sampled(number, attempt)):
+            if asked := self.take(number, self._sampled(number, attempt)):
                 return asked
         return self._left_over(number)
 
@@ -100,13 +114,13 @@ class Asker:
         random = np.random.default_rng([self.config.seed, number])
         if not is_finite(self.space):
             points = (at_quantiles(self.space, random.random(len(self.space)).tolist()) for _ in range(ATTEMPTS**2))
-            return next((asked for point in points if (asked := self._take(number, point))), None)
+            return next((asked for point in points if (asked := self.take(number, point))), None)
         every = list(grid(self.space))
         return next(
-            (asked for at in random.permutation(len(every)).tolist() if (asked := self._take(number, every[at]))), None
+            (asked for at in random.permutation(len(every)).tolist() if (asked := self.take(number, every[at]))), None
         )
 
-    def _take(self, number: int, drawn: Point | optuna.Trial, fixed: bool = False) -> Asked | None:
+    def take(self, number: int, drawn: Point | optuna.Trial, fixed: bool = False) -> Asked | None:
         """The trial at a point, unless it was tried."""
         if isinstance(drawn, optuna.Trial):
             trial, point = drawn, suggest(self.space, drawn)

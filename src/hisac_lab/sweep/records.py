@@ -85,6 +85,7 @@ class Swept(Output):
         state_bytes: Bytes of its user state.
         budgets: Its agents per level; none for a model without agents.
         epochs_saved: Epochs that pruned trials have not run.
+        repeatable: False where many machines shared the study: another run may try other points.
     """
 
     model: str
@@ -106,6 +107,7 @@ class Swept(Output):
     state_bytes: float
     budgets: list[int]
     epochs_saved: int = 0
+    repeatable: bool = True
 
 
 class Trial(Record):

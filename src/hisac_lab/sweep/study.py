@@ -20,6 +20,7 @@ from hisac_lab.ops.choice import rounded
 from hisac_lab.sweep.draw import Asked, Asker, Resolved
 from hisac_lab.sweep.records import Outcome, State
 
+KILLED = "its process was killed, as by a lack of memory"
 DIGITS = 3  # decimals of an AUC that the sampler, the front and the rule look at
 
 
@@ -77,7 +78,7 @@ class TrialResult:
     @property
     def objectives(self) -> tuple[float, int]:
         """AUC (to be high), rounded, and multiply-adds of a request (to be low): all that the study is told."""
-        return rounded(self.outcome.aucs[0], DIGITS), self.outcome.request_macs
+        return objectives_of(self.outcome)
 
     @property
     def series(self) -> list[tuple[float, ...]]:
@@ -193,10 +194,7 @@ class Study:
             self.done(len(told))
             if exhausted:
                 break
-        if all(trial.state in ("failed", "over") for trial in told):
-            first_reason = told[0].outcome.reason
-            what = f"all {len(told)} trials of {self.model} failed or are over a gate, the first one: {first_reason}"
-            raise UserError(SETTINGS, what, "mend that, or change sweep.space", "sweep")
+        all_failed(self.model, told)
         return marked(told), exhausted
 
     def _played(self, asked: list[Asked]) -> list[TrialResult]:
@@ -254,6 +252,23 @@ def marked(trials: list[TrialResult]) -> list[TrialResult]:
         replace(trial, on_front=trial.state == "complete" and not any(_beats(other, trial) for other in points))
         for trial in trials
     ]
+
+
+def all_failed(model: str, trials: Sequence[TrialResult]) -> None:
+    """Refuses a study without a trial that was trained.
+
+    Raises:
+        UserError: Every trial has failed, or is over a gate.
+    """
+    if all(trial.state in ("failed", "over") for trial in trials):
+        reason = trials[0].outcome.reason
+        what = f"all {len(trials)} trials of {model} failed or are over a gate, the first one: {reason}"
+        raise UserError(SETTINGS, what, "mend that, or change sweep.space", "sweep")
+
+
+def objectives_of(outcome: Outcome) -> tuple[float, int]:
+    """What a study is told of a training that has ended well."""
+    return rounded(outcome.aucs[0], DIGITS), outcome.request_macs
 
 
 def result_of(one: Asked, outcome: Outcome) -> TrialResult:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from hisac_lab.base.artifacts import digest_of
 from hisac_lab.base.progress import say
 from hisac_lab.codebook.records import CodebookFacts
 from hisac_lab.codebook.votes import split_budget
@@ -22,10 +23,9 @@ from hisac_lab.models.hisac import HiSACConfig
 from hisac_lab.sweep.draw import Resolved
 from hisac_lab.sweep.records import Best, Outcome, Swept, Trial, told
 from hisac_lab.sweep.rule import Choice, choose, describe, finalists, mean_auc, own_error
-from hisac_lab.sweep.study import Job, Ledger, Note, Study, TrialResult
+from hisac_lab.sweep.shared import take_part
+from hisac_lab.sweep.study import KILLED, Job, Ledger, Note, Study, TrialResult, all_failed
 from hisac_lab.sweep.trial import Trained, TrialTask, resolve, run_trial
-
-KILLED = "its process was killed, as by a lack of memory"
 
 
 @dataclass(frozen=True)
@@ -88,15 +88,12 @@ def sweep(config: SweepConfig, name: str, task: TrialTask, *, workers: int, out:
         UserError: Every trial has failed, or is over a gate.
     """
     Runtime.start(task.compute)  # the trials may compute in other processes; the manifest is written here
-    study = Study(
-        config,
-        name,
-        Workers(task, workers),
-        Ledger(work / "trials"),
-        lambda number: say(f"sweep {name}: {number} of {config.trials} trials told"),
-    )
-    say(f"sweep {name}: {config.trials} trials in rounds of {config.round_size}, {workers} at once")
-    trials, exhausted = study.run()
+    study = study_of(config, name, task, workers, work)
+    if config.storage is None:
+        say(f"sweep {name}: {config.trials} trials in rounds of {config.round_size}, {workers} at once")
+        trials, exhausted = study.run()
+    else:
+        trials, exhausted = join(study, work)
     if exhausted:
         say(f"sweep {name}: ended after {len(trials)} trials, for sweep.space.{name} has no other points")
     trials = with_seeds(study, trials)
@@ -105,6 +102,40 @@ def sweep(config: SweepConfig, name: str, task: TrialTask, *, workers: int, out:
     write(config, name, task, trials, choice, exhausted=exhausted, out=out)
     shutil.rmtree(work, ignore_errors=True)
     return trials
+
+
+def study_of(config: SweepConfig, name: str, task: TrialTask, workers: int, work: Path) -> Study:
+    """The study of one model; arguments are those of `sweep`."""
+    return Study(
+        config,
+        name,
+        Workers(task, workers),
+        Ledger(work / "trials"),
+        lambda number: say(f"sweep {name}: {number} of {config.trials} trials told"),
+    )
+
+
+def join(study: Study, work: Path) -> tuple[list[TrialResult], bool]:
+    """Takes part in a study that many machines share.
+
+    Args:
+        study: Its settings, and what trials run on here.
+        work: Its name holds a digest of inputs, settings and code.
+
+    Returns:
+        All trials in number order, and whether the space was exhausted.
+
+    Raises:
+        UserError: The server does not answer, or every trial has failed or is over a gate.
+    """
+    settings = study.config.model_dump(mode="json")
+    asked = [settings["space"][study.model], settings["fixed"].get(study.model)]
+    asked += [settings[key] for key in ("sampler", "trials", "seed")]
+    name = f"{study.model}-{digest_of([work.name, asked])}"
+    say(f"sweep {study.model}: {study.config.trials} trials, shared as {name} at {study.config.storage}")
+    trials, exhausted = take_part(study, name)
+    all_failed(study.model, trials)
+    return trials, exhausted
 
 
 def complete(trials: Sequence[TrialResult]) -> list[TrialResult]:
@@ -195,6 +226,7 @@ def write(
         state_bytes=chosen.outcome.cost.state_bytes,
         budgets=_budgets(model, task),
         epochs_saved=epochs_saved(config, trials),
+        **({} if config.storage is None else {"repeatable": False}),
     ).save(out)
 
 

@@ -45,6 +45,29 @@ def test_a_space_that_does_not_fit_the_model_is_told(made: Artifacts) -> None:
         stage.run("din_50")
 
 
+def test_without_a_shared_study_there_is_none_to_help_out_at(made: Artifacts) -> None:
+    write()
+    with says("params.yaml: sweep.storage: no study is shared; name a database there"):
+        stage.help_out("hisac")
+
+
+@pytest.mark.parametrize(
+    ("sweep", "line"),
+    [
+        ({"storage": "sqlite:///study.db"}, "storage is postgresql://USER@HOST:PORT/NAME"),
+        ({"storage": "postgresql://me:secret@host/sweeps"}, "a password stands in ~/.pgpass, not here"),
+        ({"storage": "postgresql://me@host/sweeps", "halving": 2}, "halving needs the rounds of one machine"),
+    ],
+)
+def test_the_address_of_a_shared_study_has_one_form_and_goes_with_no_rounds(
+    made: Artifacts, sweep: dict[str, Any], line: str
+) -> None:
+    write(**sweep)
+    with says(line) as raised:
+        stage.help_out("hisac")
+    assert "secret" not in str(raised.value)
+
+
 def test_trials_train_as_long_as_the_sweep_says_and_never_more_at_once_than_a_round_or_the_threads(
     made: Artifacts, monkeypatch: pytest.MonkeyPatch
 ) -> None:

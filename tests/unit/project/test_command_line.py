@@ -15,6 +15,7 @@ data check PATH --items --users --vectors --write
 doctor --json
 explain KEY
 graph
+init --like --log --write
 models
 params check
 params default
@@ -28,6 +29,7 @@ rollback
 sid show ITEM --neighbors
 stage NAME --index --model --seed
 summary
+sweep MODEL
 sync
 ui --port
 verify [STAGE] --repair

@@ -32,8 +32,8 @@ from hisac_lab.sweep import trial as trials
 from hisac_lab.sweep.draw import Resolved
 from hisac_lab.sweep.records import Best, Outcome, Swept, Trial
 from hisac_lab.sweep.space import Base
-from hisac_lab.sweep.study import Job
-from hisac_lab.sweep.sweep import KILLED, Workers, sweep
+from hisac_lab.sweep.study import KILLED, Job
+from hisac_lab.sweep.sweep import Workers, sweep
 from hisac_lab.sweep.trial import RESAMPLES, TrialTask, fitted, identity, resolve, run_trial
 
 FEW: Point = {"agents": 2, "depth": 2, "breadth": 0.5, "temperature": 0.07}

@@ -1,7 +1,8 @@
-"""Stage sweep: the Optuna study of one model."""
+"""Stage sweep: the Optuna study of one model; and its trials alone, where machines share a study."""
 
 import os
 import shutil
+from pathlib import Path
 
 from hisac_lab.base.artifacts import sha256_file, sha256_tree, stage_output
 from hisac_lab.base.code import OURS
@@ -13,10 +14,11 @@ from hisac_lab.config.model import BackboneConfig
 from hisac_lab.config.sweep import SweepConfig
 from hisac_lab.config.tokens import TokenizeConfig
 from hisac_lab.config.train import TrainConfig
+from hisac_lab.inference.runtime import Runtime
 from hisac_lab.models.catalog import Models
 from hisac_lab.sweep.export import export
 from hisac_lab.sweep.space import Base, check
-from hisac_lab.sweep.sweep import sweep
+from hisac_lab.sweep.sweep import join, study_of, sweep
 from hisac_lab.sweep.trial import TrialTask
 from hisac_lab.training.train import work_folder
 
@@ -29,6 +31,42 @@ def run(model: str) -> None:
 
     Raises:
         UserError: The search space does not fit the model, or every trial has failed.
+    """
+    config, task = _asked(model)
+    workers = min(config.round_size, int(os.environ.get("HISAC_LAB_THREADS") or os.cpu_count() or 1))
+    _clear(config.models)
+    with stage_output(ARTIFACTS.swept(model)) as out:
+        trials = sweep(config, model, task, workers=workers, out=out, work=task.work)
+    export(trials, config.space[model], TIMINGS.parent / f"sweep-{model}.journal")
+
+
+def help_out(model: str) -> int:
+    """Runs trials of a shared study in the current folder until none is left; writes no output.
+
+    Args:
+        model: Its name in the section `models`.
+
+    Returns:
+        How many trials the study has.
+
+    Raises:
+        UserError: The study is not shared, its server does not answer, or every trial has failed.
+    """
+    config, task = _asked(model)
+    if config.storage is None:
+        hint = "name a database there, or run the stage: hisac-lab stage sweep --model " + model
+        raise UserError("params.yaml", "no study is shared", hint, "sweep.storage")
+    Runtime.start(task.compute)
+    trials, _ = join(study_of(config, model, task, 1, task.work), task.work)
+    shutil.rmtree(task.work, ignore_errors=True)
+    return len(trials)
+
+
+def _asked(model: str) -> tuple[SweepConfig, TrialTask]:
+    """The section, and what every trial shares.
+
+    Raises:
+        UserError: The search space does not fit the model.
     """
     config = load_section("sweep", SweepConfig)
     if model not in config.models:
@@ -47,8 +85,8 @@ def run(model: str) -> None:
     parts = (base.model, base.backbone, base.train, base.tokenize, compute)
     settings = [part.model_dump(mode="json") for part in parts]
     gates = [config.max_state_bytes, config.max_request_macs]
-    work = work_folder(WORK / "sweep" / model, [config.train_share, config.seed, gates, settings, inputs])
-    task = TrialTask(
+    work: Path = work_folder(WORK / "sweep" / model, [config.train_share, config.seed, gates, settings, inputs])
+    return config, TrialTask(
         base=base,
         compute=compute,
         share=config.train_share,
@@ -60,11 +98,6 @@ def run(model: str) -> None:
         max_state_bytes=config.max_state_bytes,
         max_request_macs=config.max_request_macs,
     )
-    workers = min(config.round_size, int(os.environ.get("HISAC_LAB_THREADS") or os.cpu_count() or 1))
-    _clear(config.models)
-    with stage_output(ARTIFACTS.swept(model)) as out:
-        trials = sweep(config, model, task, workers=workers, out=out, work=work)
-    export(trials, config.space[model], TIMINGS.parent / f"sweep-{model}.journal")
 
 
 def _clear(models: tuple[str, ...]) -> None:

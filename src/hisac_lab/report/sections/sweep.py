@@ -81,6 +81,10 @@ def _said(sweep: Sweep) -> str:
         said.append(
             f"That is another codebook than the graph's: until it is set ({advised}), training takes {trained}."
         )
+    if not swept.repeatable:
+        said.append(
+            "Machines shared the study, so a repetition may try other points: this is not repeatable to the byte."
+        )
     said.append("Trials see a share of the training period, so their AUC is not comparable with the sections below.")
     return " ".join(said)
 
