@@ -30,6 +30,10 @@ EXTRAS = {
     "lightgbm": "trees",
     "optuna": "sweep",
     "mlflow": "mlflow",
+    "fastapi": "serve",
+    "uvicorn": "serve",
+    "prometheus_client": "serve",
+    "redis": "serve",
     "jinja2": "report",
     "matplotlib": "report",
     "tokenizers": "text",
@@ -194,6 +198,19 @@ def ui(port: Annotated[int, typer.Option(help="Port on this machine.")] = 5000) 
     from hisac_lab.cli import registry
 
     registry.ui(port)
+
+
+@app.command()
+def serve(
+    bundle: Annotated[
+        Path | None, typer.Option(help="A folder with a bundle, in place of the version that serve.alias names.")
+    ] = None,
+    port: Annotated[int | None, typer.Option(min=1, max=65535, help="In place of serve.port.")] = None,
+) -> None:
+    """Answer requests over HTTP with the champion; users' histories and states are kept beside it."""
+    from hisac_lab.cli import serve as command
+
+    command.serve(bundle, port)
 
 
 @app.command()
