@@ -14,7 +14,7 @@ import typer
 from hisac_lab import __version__
 from hisac_lab.base import arithmetic
 from hisac_lab.base.errors import UserError, explain_os_error
-from hisac_lab.cli import data, stages, understand
+from hisac_lab.cli import data, stages, states, understand
 from hisac_lab.cli.user import name_the_user
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
@@ -23,6 +23,7 @@ app.add_typer(params_app, name="params")
 app.add_typer(data.app, name="data")
 app.add_typer(understand.sid, name="sid")
 app.add_typer(understand.agents, name="agents")
+app.add_typer(states.app, name="states")
 
 EXTRAS = {
     "dvc": "graph",

@@ -15,7 +15,8 @@ from hisac_lab.base.errors import UserError
 from hisac_lab.cli.params import Params, load_params
 from hisac_lab.cli.paths import WORK
 from hisac_lab.cli.registry import _check_port
-from hisac_lab.registry.versions import quiet
+from hisac_lab.registry.aliased import Aliased
+from hisac_lab.serving.engine import Engine
 from hisac_lab.serving.meters import SHARED
 from hisac_lab.serving.service import Service
 from hisac_lab.serving.source import Alias, Folder, Source
@@ -63,16 +64,29 @@ def app() -> FastAPI:
 
     params = load_params()
     arithmetic.choose(params.compute.arithmetic, params.compute.math_threads)
-    quiet()
     source = _source(params)
-    engine = source.newer(None)
-    assert engine is not None, "a source has a first version"
+    engine = _first(source)
     service = Service(engine, open_states(params.serve.states), params.serve.refresh_seconds, params.serve.max_history)
     print(f"version {engine.version} answers at http://{params.serve.host}: POST /score, GET /schema", flush=True)
     return make_app(params.serve, service, source)
 
 
+def first_engine(params: Params) -> Engine:
+    """The version that the server would begin with.
+
+    Raises:
+        UserError: There is none.
+    """
+    return _first(_source(params))
+
+
+def _first(source: Source) -> Engine:
+    engine = source.newer(None)
+    assert engine is not None, "a source has a first version"
+    return engine
+
+
 def _source(params: Params) -> Source:
     if bundle := os.environ.get(BUNDLE):
         return Folder(Path(bundle))
-    return Alias(params.mlflow.tracking_uri, params.promotion.product, params.serve.alias)
+    return Alias(Aliased(params.mlflow.tracking_uri, params.promotion.product, params.serve.alias))

@@ -101,13 +101,21 @@ class Engine:
         return [_answer(one, row) for one, row in zip(asked, torch.sigmoid(logits).tolist(), strict=True)]
 
     @torch.inference_mode()
-    def encode(self, asked: Asked) -> KeptState:
-        """What to keep of a user, from a request that brings the history."""
-        history, _, _ = self.reader.batch([asked])
-        state = UserState({name: part.clone() for name, part in self.model.encode(history).tensors.items()})
+    def encode(self, asked: Sequence[Asked]) -> list[KeptState]:
+        """What to keep of users, from requests that bring their histories, in one pass."""
+        history, _, _ = self.reader.batch(asked)
+        tensors = self.model.encode(history).tensors
         pairs = slice(None) if self.model.context_columns.pair_names else slice(0)
-        events = (asked.items[pairs], asked.time - asked.ages[pairs], asked.feedback[pairs])
-        return KeptState(asked.time, state, *events)
+        return [
+            KeptState(
+                one.time,
+                UserState({name: part[row : row + 1].clone() for name, part in tensors.items()}),
+                one.items[pairs],
+                one.time - one.ages[pairs],
+                one.feedback[pairs],
+            )
+            for row, one in enumerate(asked)
+        ]
 
     @torch.inference_mode()
     def score(self, kept: KeptState, asked: Asked) -> Answer:

@@ -108,7 +108,7 @@ class Service:
         asked = engine.reader.read(0, past.request() | {"time": moment, "candidates": [""]})
         if not len(asked.items):
             return None
-        kept = engine.encode(asked)
+        (kept,) = engine.encode([asked])
         if len(past) == len(history):
             self.states.keep(user, engine.digest, revision, kept.pack())
         return kept

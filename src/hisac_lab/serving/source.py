@@ -5,14 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Protocol
 
-import mlflow
-from mlflow import MlflowClient
-
-from hisac_lab.base.errors import UserError
-from hisac_lab.inference.records import ModelFile
-from hisac_lab.registry.integrity import check_bundle
-from hisac_lab.registry.probe import told
-from hisac_lab.registry.versions import BUNDLE, MEND
+from hisac_lab.registry.aliased import Aliased
 from hisac_lab.serving.engine import Engine
 
 
@@ -46,30 +39,15 @@ class Alias:
     """The version that an alias of the product points at.
 
     Args:
-        uri: Address of the registry.
-        product: Name of the registered model.
-        alias: The alias.
+        aliased: The alias.
     """
 
-    def __init__(self, uri: str, product: str, alias: str) -> None:
-        self.uri, self.product, self.alias = uri, product, alias
-        mlflow.set_tracking_uri(uri)
-        self.client = MlflowClient()
+    def __init__(self, aliased: Aliased) -> None:
+        self.aliased = aliased
 
     def newer(self, engine: Engine | None) -> Engine | None:
-        """See `Source`; the files are compared with what was registered."""
-        with told(self.uri):
-            registered = self.client.get_registered_model(self.product)
-            number = registered.aliases.get(self.alias)
-            if number is None:
-                hint = "`hisac-lab promote` makes one" if self.alias == "champion" else "name another (serve.alias)"
-                raise UserError(self.product, f"has no {self.alias}", hint)
-            if engine is not None and engine.version == str(number):
-                return None
-            version = self.client.get_model_version(self.product, number)
-            folder = Path(mlflow.artifacts.download_artifacts(f"models:/{self.product}/{number}"))
-        files = sorted(folder.rglob(ModelFile.FILE))
-        if not files:
-            raise UserError(f"models:/{self.product}/{number}", "holds no bundle", MEND)
-        check_bundle(files[0].parent, version.tags.get(BUNDLE, "none"), MEND)
-        return Engine(files[0].parent, str(number))
+        """See `Source`."""
+        number = self.aliased.number()
+        if engine is not None and engine.version == number:
+            return None
+        return Engine(self.aliased.bundle(number), number)
