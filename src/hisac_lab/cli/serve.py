@@ -40,7 +40,7 @@ def serve(bundle: Path | None, port: int | None) -> None:
         raise UserError("params.yaml", f"{config.host!r} is open to others, and no token is asked", hint, "serve.host")
     _check_port(where)
     if bundle is not None:
-        os.environ[BUNDLE] = str(bundle.resolve())
+        os.environ[BUNDLE] = str(bundle.absolute())
     WORK.mkdir(exist_ok=True)
     shared = tempfile.mkdtemp(prefix="metrics-", dir=WORK)
     os.environ[SHARED] = str(Path(shared).resolve())
@@ -53,6 +53,7 @@ def serve(bundle: Path | None, port: int | None) -> None:
             workers=config.workers,
             log_level="warning",
             timeout_graceful_shutdown=10,
+            timeout_keep_alive=75,  # longer than a balancer keeps an idle connection
         )
     finally:
         shutil.rmtree(shared, ignore_errors=True)

@@ -11,9 +11,10 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict
 from functools import partial
 from time import perf_counter
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import Body, FastAPI, Request, Response
+from fastapi import Body as body_of
+from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
@@ -29,6 +30,7 @@ from hisac_lab.serving.source import Source
 OPEN = ("/healthz", "/readyz")
 """Routes that ask for no token: a supervisor has none."""
 MEGABYTE = 1 << 20
+Body = Annotated[dict[str, Any], body_of()]
 Next = Callable[[Request], Awaitable[Response]]
 
 
@@ -108,14 +110,26 @@ def make_app(config: ServeConfig, service: Service, source: Source | None = None
         queue.thread.shutdown()
 
     app = FastAPI(title="hisac-lab", lifespan=lifespan)
+    _guard(app, config, token, meters)
+    _answer_errors(app)
+    _route_work(app, config, queue, meters)
+    _route_signs(app, service, meters)
+    return app
+
+
+def _guard(app: FastAPI, config: ServeConfig, token: str | None, meters: Meters) -> None:
+    """What every request passes."""
 
     @app.middleware("http")
     async def _at_the_door(request: Request, forward: Next) -> Response:
         begin = perf_counter()
-        refused = _refused(request, config, token)
-        response = refused or await forward(request)
+        response = _refused(request, config, token) or await forward(request)
         meters.seen(request.url.path, response.status_code, perf_counter() - begin)
         return response
+
+
+def _answer_errors(app: FastAPI) -> None:
+    """One line for whatever goes wrong."""
 
     @app.exception_handler(UserError)
     async def _wrong(_: Request, error: UserError) -> JSONResponse:
@@ -123,8 +137,7 @@ def make_app(config: ServeConfig, service: Service, source: Source | None = None
 
     @app.exception_handler(RequestValidationError)
     async def _unread(_: Request, error: RequestValidationError) -> JSONResponse:
-        first = error.errors()[0]
-        return _said(400, f"body: {first['msg']}")
+        return _said(400, f"body: {error.errors()[0]['msg']}")
 
     @app.exception_handler(HTTPException)
     async def _other(_: Request, error: HTTPException) -> JSONResponse:
@@ -134,8 +147,13 @@ def make_app(config: ServeConfig, service: Service, source: Source | None = None
     async def _broken(_: Request, error: Exception) -> JSONResponse:
         return _said(500, f"{type(error).__name__}: see the server's log")
 
+
+def _route_work(app: FastAPI, config: ServeConfig, queue: Queue, meters: Meters) -> None:
+    """What callers ask."""
+    service = queue.service
+
     @app.post("/score")
-    async def score(body: dict[str, Any] = Body()) -> JSONResponse:  # noqa: B008 - as FastAPI reads it
+    async def score(body: Body) -> JSONResponse:
         """Scores the candidates of one request."""
         question = form_of(service.engine).ask(body, config)
         try:
@@ -147,20 +165,20 @@ def make_app(config: ServeConfig, service: Service, source: Source | None = None
         return JSONResponse(asdict(reply))
 
     @app.post("/events")
-    async def events(body: dict[str, Any] = Body()) -> dict[str, int]:  # noqa: B008
+    async def events(body: Body) -> dict[str, int]:
         """Adds events to a user's history."""
         user, new = added(body, config)
-        count = await queue.run(partial(service.append, user, new))
-        return {"events": count}
+        return {"events": await queue.run(partial(service.append, user, new))}
 
     @app.get("/schema")
     async def schema() -> dict[str, Any]:
         """What a request to the version of the moment holds, as a JSON schema."""
-        return {
-            "version": service.engine.version,
-            "score": form_of(service.engine).schema(),
-            "events": Added.model_json_schema(),
-        }
+        score = form_of(service.engine).schema()
+        return {"version": service.engine.version, "score": score, "events": Added.model_json_schema()}
+
+
+def _route_signs(app: FastAPI, service: Service, meters: Meters) -> None:
+    """What operators ask."""
 
     @app.get("/healthz")
     async def health() -> dict[str, str]:
@@ -176,8 +194,6 @@ def make_app(config: ServeConfig, service: Service, source: Source | None = None
     async def metrics() -> Response:
         """For Prometheus."""
         return meters.page()
-
-    return app
 
 
 def _said(status: int, what: str) -> JSONResponse:

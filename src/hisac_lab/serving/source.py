@@ -21,18 +21,23 @@ class Source(Protocol):
 
 
 class Folder:
-    """A bundle as the stage `register` writes it; it never changes.
+    """A bundle as the stage `register` writes it, or a link to one, which may be pointed at another.
 
     Args:
-        bundle: The folder.
+        bundle: The folder or link.
     """
 
     def __init__(self, bundle: Path) -> None:
-        self.bundle = bundle
+        self.bundle, self.known = bundle, Path()
 
     def newer(self, engine: Engine | None) -> Engine | None:
         """See `Source`."""
-        return Engine(self.bundle, self.bundle.name) if engine is None else None
+        there = self.bundle.resolve()
+        if engine is not None and there == self.known:
+            return None
+        made = Engine(there, there.name)
+        self.known = there
+        return made
 
 
 class Alias:

@@ -25,8 +25,10 @@ params show
 promote [MODEL] --force --reason --version
 reproduce [THIS] [THAT] --json
 rollback
+serve --bundle --port
 sid show ITEM --neighbors
 stage NAME --index --model --seed
+states fill --at
 summary
 sync
 ui --port

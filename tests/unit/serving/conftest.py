@@ -23,15 +23,15 @@ def hisac(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> SQLiteStates:
+def states(tmp_path: Path) -> SQLiteStates:
     """An empty store."""
     return SQLiteStates(tmp_path / "states.db")
 
 
 @pytest.fixture
-def service(hisac: Path, store: SQLiteStates) -> Service:
+def service(hisac: Path, states: SQLiteStates) -> Service:
     """HiSAC over an empty store, at a clock that stands at 1,000,000; states are fresh for 300 s."""
-    return Service(Engine(hisac, "1"), store, 300, 100, now=lambda: 1_000_000.0)
+    return Service(Engine(hisac, "1"), states, 300, 100, now=lambda: 1_000_000.0)
 
 
 @pytest.fixture

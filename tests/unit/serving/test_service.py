@@ -38,10 +38,10 @@ def _close(one: list[float | None], other: list[float | None]) -> bool:
 
 @pytest.mark.parametrize("name", sorted(MODELS))
 def test_every_model_answers_alike_from_history_state_and_as_a_registered_version(
-    name: str, tmp_path: Path, store: SQLiteStates
+    name: str, tmp_path: Path, states: SQLiteStates
 ) -> None:
     home = bundle(tmp_path / "bundle", name)
-    service = Service(Engine(home, "1"), store, 300, 100, now=lambda: float(NOW))
+    service = Service(Engine(home, "1"), states, 300, 100, now=lambda: float(NOW))
     service.append("u", EVENTS)
     told = _one(service, **REQUEST)
     stored = _one(service, user="u", candidates=CANDIDATES)
@@ -124,8 +124,8 @@ def test_a_state_of_another_version_is_not_read(service: Service, tmp_path: Path
     assert _close(reply.scores, _one(service, **REQUEST).scores)
 
 
-def test_a_model_that_reads_stored_instances_takes_no_user(tmp_path: Path, store: SQLiteStates) -> None:
-    service = Service(Engine(bundle(tmp_path / "bundle", "iat"), "1"), store, 300, 100)
+def test_a_model_that_reads_stored_instances_takes_no_user(tmp_path: Path, states: SQLiteStates) -> None:
+    service = Service(Engine(bundle(tmp_path / "bundle", "iat"), "1"), states, 300, 100)
     (reply,) = service.replies([{"user": "u", "candidates": ["i1"]}])
     assert "stored instances" in str(reply)
 
