@@ -77,15 +77,7 @@ def ingest(config: PrepareConfig, *, raw: Path, out: Path) -> None:
     for block in log.blocks():
         pass_.add(block)
     pass_.close()
-    if pass_.without_text:
-        say(f"ingest: {pass_.without_text:,} events on items without a text are left out")
-    if not pass_.rows:
-        hint = "fix prepare.since and prepare.until, or prepare.items_without_text"
-        raise UserError(raw, "no event lies inside the bounds", hint, "time")
-    if len(items) < 2:
-        what = f"the log has one item ({items.ids[0]!r}): there is nothing to rank"
-        raise UserError(raw, what, "give a log of more items", "item")
-
+    _check_something_is_left(pass_, items, raw)
     hashes = hash_ids(users.ids)
     order = np.lexsort((np.asarray(users.ids), hashes))
     user_codes = np.empty(len(order), np.int32)
@@ -127,6 +119,17 @@ def ingest(config: PrepareConfig, *, raw: Path, out: Path) -> None:
         **({"events_without_text": pass_.without_text} if described is not None else {}),
     ).save(out)
     say(f"ingest: {pass_.rows} events of {len(users)} users on {len(items)} items")
+
+
+def _check_something_is_left(pass_: _Pass, items: Vocabulary, raw: Path) -> None:
+    if pass_.without_text:
+        say(f"ingest: {pass_.without_text:,} events on items without a text are left out")
+    if not pass_.rows:
+        hint = "fix prepare.since and prepare.until, or prepare.items_without_text"
+        raise UserError(raw, "no event lies inside the bounds", hint, "time")
+    if len(items) < 2:
+        what = f"the log has one item ({items.ids[0]!r}): there is nothing to rank"
+        raise UserError(raw, what, "give a log of more items", "item")
 
 
 def has_text(table: pd.DataFrame) -> Array:

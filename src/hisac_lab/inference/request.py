@@ -141,9 +141,7 @@ class RequestReader:
         if len(ids) != len(times):
             raise _fault(row, "history_times", f"{len(times)} times for {len(ids)} items", "give one time per event")
         self._check_times(row, "history_times", times, int(time))
-        candidates = self._numbers(request["candidates"])
-        if not len(candidates):
-            raise _fault(row, "candidates", "value [] asks for nothing", "name at least one item")
+        candidates = self._candidates(row, request)
         numbers = self._numbers(ids)
         in_vocabulary = numbers >= 0
         events = (numbers, time - times, self._feedback(row, request.get(FEEDBACK.name), len(ids)))
@@ -153,6 +151,42 @@ class RequestReader:
         told = {side: self._told(row, side, request) for side in self.told}
         unknown = int((~in_vocabulary).sum())
         return Asked(items, ages, feedback, int(time), candidates, unknown, instances, context, told)
+
+    def read_slate(self, row: int, request: Mapping[Any, Any]) -> Asked:
+        """Checks a request whose user is known by a state: it brings candidates and the time, and no history.
+
+        Raises:
+            UserError: As `read`.
+        """
+        time = self._integers(row, "time", [request["time"]])[0]
+        candidates, nothing = self._candidates(row, request), np.zeros(0, np.int64)
+        context = self._context(row, request.get(CONTEXT.name), len(candidates))
+        told = {side: self._told(row, side, request) for side in self.told}
+        return Asked(nothing, nothing, nothing, int(time), candidates, 0, None, context, told)
+
+    def slate(self, asked: Asked, items: Ids, times: Ids, feedback: Ids) -> tuple[Tensor, Tensor | None]:
+        """Candidates of one request, and what the model reads of them, given the events of its user.
+
+        Args:
+            asked: The request.
+            items: Of the user's events, oldest first; (L,) int64.
+            times: Their times, seconds; (L,) int64.
+            feedback: Levels of the feedback on them; (L,) int64.
+
+        Returns:
+            (1, C) int64, 0 where unknown; (1, C, F) float32 or None.
+        """
+        candidates = np.maximum(asked.candidates, 0)[None]
+        met = np.flatnonzero(np.isin(items, candidates))  # the only ones that columns of pairs look at
+        ages, there = asked.time - times[met], np.ones((1, len(met)), bool)
+        events = HistoryArrays(items[met][None], ages[None], there, feedback[met][None])
+        return torch.from_numpy(candidates), self._context_of([asked], events, candidates)
+
+    def _candidates(self, row: int, request: Mapping[Any, Any]) -> Ids:
+        candidates = self._numbers(request["candidates"])
+        if not len(candidates):
+            raise _fault(row, "candidates", "value [] asks for nothing", "name at least one item")
+        return candidates
 
     def batch(self, asked: Sequence[Asked]) -> tuple[History, Tensor, Tensor | None]:
         """Histories of R requests, their candidates, and what the model reads of these.

@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -284,46 +284,6 @@ class Kind:
     def make(cls, config: Any, backbone: BackboneConfig, items: ItemSpace) -> nn.Module | None:
         """What these settings build: a long branch, None for the short branch alone, or a whole ranker."""
         return cls(config, backbone, items)  # type: ignore[call-arg, return-value]
-
-
-class Labeled(Protocol):
-    """Requests to learn from: R of them, with C candidates each."""
-
-    @property
-    def history(self) -> History:
-        """What is read of the users."""
-
-    @property
-    def candidates(self) -> Tensor:
-        """Items, 0 in the padding; (R, C) int64."""
-
-    @property
-    def context(self) -> Tensor | None:
-        """Of the candidates, where the model reads it; (R, C, F) float32."""
-
-    @property
-    def labels(self) -> Tensor:
-        """1 clicked, 0 not; (R, C) float32."""
-
-    @property
-    def mask(self) -> Tensor:
-        """True at real candidates; (R, C) bool."""
-
-
-class Fitted(ABC):
-    """A ranker that is fitted to all training requests at once, where others step from batch to batch."""
-
-    @abstractmethod
-    def fit(self, batches: Iterable[Labeled], seed: int) -> float:
-        """Fits it.
-
-        Args:
-            batches: All training requests.
-            seed: Of what is drawn.
-
-        Returns:
-            The mean log loss of the training samples.
-        """
 
 
 class LongBranch(Kind, nn.Module, ABC):

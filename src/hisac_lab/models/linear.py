@@ -10,8 +10,9 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from hisac_lab.config.model import BackboneConfig
-from hisac_lab.models.contract import CardLine, Fitted, ItemSpace, Kind, Labeled
+from hisac_lab.models.contract import CardLine, ItemSpace, Kind
 from hisac_lab.models.features import moments
+from hisac_lab.models.fitted import Fitted, Labeled
 from hisac_lab.models.tabular import Read, TabularConfig, TabularRanker
 from hisac_lab.ops.logistic import log_loss, logistic
 

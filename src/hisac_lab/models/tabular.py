@@ -18,7 +18,8 @@ from hisac_lab.base.errors import SETTINGS, UserError
 from hisac_lab.config.base import HalfLife
 from hisac_lab.config.model import BackboneConfig, ModelConfig
 from hisac_lab.models.backbone import Ranker
-from hisac_lab.models.contract import History, ItemSpace, Labeled, UserState
+from hisac_lab.models.contract import History, ItemSpace, UserState
+from hisac_lab.models.fitted import Labeled
 from hisac_lab.models.path_votes import RESIDUAL, VoteCounts
 
 USER = ("length", "recency", "pace", "rate", "day", "week", "user", "request")

@@ -23,7 +23,7 @@ from hisac_lab.config.train import TrainConfig
 from hisac_lab.events.batches import epoch_order, in_order
 from hisac_lab.inference.loader import Loader, score
 from hisac_lab.models.backbone import Ranker
-from hisac_lab.models.contract import Fitted
+from hisac_lab.models.fitted import Fitted
 from hisac_lab.ops.auc import auc
 from hisac_lab.ops.choice import higher
 from hisac_lab.training.checkpoint import Checkpoint, Progress

@@ -26,8 +26,10 @@ params show
 promote [MODEL] --force --reason --version
 reproduce [THIS] [THAT] --json
 rollback
+serve --bundle --port
 sid show ITEM --neighbors
 stage NAME --index --model --seed
+states fill --at
 summary
 sweep MODEL
 sync
