@@ -191,8 +191,8 @@ class InstancesConfig(SourceConfig):
     )
     logged: tuple[Name, ...] | None = Field(
         None,
-        description="what the log says of an exposure and rankers are not told, such as its position or propensity, "
-        "that the compressor reads; null: every such column of the data set",
+        description="what the log says of an exposure, such as its position or propensity, that the compressor reads; "
+        "rankers are told the columns of requests alone; null: every such column of the data set",
     )
     tower: tuple[Size, ...] | None = Field(
         None, min_length=1, description="hidden widths of the compressor's tower; null: those of backbone.tower"

@@ -285,15 +285,7 @@ def _check_items(checked: Check, log: Guess, items: Guess) -> pd.Series[str]:
     if items.roles["item"] != name:
         what = f"the item is called so here and {name!r} in the log"
         raise UserError(path, what, "give both columns one name", items.roles["item"])
-    if kind_of(path) not in ITEM_SUFFIXES:
-        hint = "rename it to .csv, .tsv or .jsonl, with .gz, .zst or .bz2 behind it when it is compressed"
-        raise UserError(path, f"has the suffix {path.suffix!r}", hint)
-    both = [guess.layout.separator for guess in (log, items) if guess.layout not in (None, JSON_LINES)]
-    if len(set(both)) > 1 and (log.separator or items.separator):
-        what = f"its separator is {both[1]!r} and that of the log {both[0]!r}"
-        raise UserError(path, what, "write both with one separator")
-    if not items.has_header:
-        raise UserError(path, "is no header", f"put a line before it that names {name!r} and the rest", "line 1")
+    _check_form(log, items, name)
     collector, ids = Collector(path, items.layout), pd.Series([], dtype=str)
     wanted = {column: Column(column, "text", optional=True) for column in (*items.text, *items.fields)}
     for block in read(path, {"item": Column(name, "id", clean=True), **wanted}, items.layout, collector.report):
@@ -325,12 +317,33 @@ def _check_items(checked: Check, log: Guess, items: Guess) -> pd.Series[str]:
     return ids
 
 
+def _check_form(log: Guess, table: Guess, name: str) -> None:
+    """Checks that a table beside the log can be read with the log's settings; `name` is its key."""
+    path = table.path
+    if kind_of(path) not in ITEM_SUFFIXES:
+        hint = "rename it to .csv, .tsv or .jsonl, with .gz, .zst or .bz2 behind it when it is compressed"
+        raise UserError(path, f"has the suffix {path.suffix!r}", hint)
+    both = [guess.layout.separator for guess in (log, table) if guess.layout not in (None, JSON_LINES)]
+    if len(set(both)) > 1 and (log.separator or table.separator):
+        what = f"its separator is {both[1]!r} and that of the log {both[0]!r}"
+        raise UserError(path, what, "write both with one separator")
+    if not table.has_header:
+        raise UserError(path, "is no header", f"put a line before it that names {name!r} and the rest", "line 1")
+
+
 def _check_users(checked: Check, log: Guess, users: Guess, met: Sequence[str]) -> None:
     """Checks the table of users against the log: users without a row are unknown, which stops no run."""
     path, name = users.path, log.roles["user"]
     if users.roles.get("user") != name:
         raise UserError(path, f"no column is called {name!r}, as the user is in the log", "rename it", "header")
-    config = ColumnsConfig(user=name, user_fields=users.fields, user_numbers=users.numbers, separator=users.separator)
+    _check_form(log, users, name)
+    config = ColumnsConfig(
+        user=name,
+        user_fields=users.fields,
+        user_numbers=users.numbers,
+        separator=users.separator,
+        decimal=log.decimal,
+    )
     ids = set(user_table(path, config)["user"])
     missing = sum(user not in ids for user in met)
     if missing:
