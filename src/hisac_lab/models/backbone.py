@@ -13,13 +13,36 @@ from hisac_lab.codebook.votes import Agents
 from hisac_lab.config.model import USUAL, Attention, BackboneConfig
 from hisac_lab.events.context import ContextColumns
 from hisac_lab.events.instances import InstanceQuery
-from hisac_lab.models.contract import Candidates, History, ItemSpace, LongBranch, UserState
+from hisac_lab.models.contract import Candidates, CardLine, History, ItemSpace, LongBranch, UserState
 from hisac_lab.models.din import TargetAttention
 from hisac_lab.models.features import PERIODS, UserFeatures, moments
 from hisac_lab.models.packing import pack, unpack
 from hisac_lab.models.tables import Embedding, draw, every, item_table
 from hisac_lab.ops.buckets import AGE_BUCKETS, age_bucket
 from hisac_lab.ops.select import take_rows
+
+BACKBONE_CARD = (
+    CardLine(
+        "a short branch over the newest events beside the long one; products of candidate and answers in the tower; a "
+        "gate before the long branch's answer, 0.1 at first",
+        "inferred",
+        "docs/papers/baselines.md#the-base-model",
+        "test_the_tower_sees_answers_and_their_products",
+    ),
+    CardLine(
+        "every event holds an embedding of its age, and one of its feedback where the log has some",
+        "inferred",
+        "docs/papers/baselines.md#the-base-model",
+        "test_an_event_is_the_sum_of_item_age_and_feedback",
+    ),
+    CardLine(
+        "dense parameters train with AdamW, tables with Adagrad, whatever a paper has",
+        "inferred",
+        "docs/papers/baselines.md#the-base-model",
+        "test_tables_go_to_adagrad_and_all_else_to_adam_each_once",
+    ),
+)
+"""Of every long branch: what the paper's model does not have around it."""
 
 
 class ItemEncoder(nn.Module):

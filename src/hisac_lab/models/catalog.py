@@ -22,7 +22,7 @@ from hisac_lab import models
 from hisac_lab.base import plugins
 from hisac_lab.base.errors import SETTINGS, UserError
 from hisac_lab.config.model import BackboneConfig, ModelConfig, SequenceConfig, StateConfig
-from hisac_lab.models.backbone import Backbone, Ranker
+from hisac_lab.models.backbone import BACKBONE_CARD, Backbone, Ranker
 from hisac_lab.models.contract import CardLine, ItemSpace, Kind, LongBranch
 
 MODULES = sorted(f"{models.__name__}.{module.name}" for module in pkgutil.iter_modules(models.__path__))
@@ -104,5 +104,6 @@ def build(config: ModelConfig, backbone: BackboneConfig, items: ItemSpace, seed:
 
 
 def fidelity_card(config: ModelConfig) -> tuple[CardLine, ...]:
-    """What is stated, inferred and left out in the reconstruction."""
-    return KINDS[config.kind].card
+    """What is stated, inferred and left out in the reconstruction, and what the backbone around a long branch adds."""
+    kind = KINDS[config.kind]
+    return kind.card + (BACKBONE_CARD if issubclass(kind, LongBranch) else ())

@@ -162,6 +162,11 @@ class SIMBranch(SearchBranch):
             "left out",
             "docs/papers/baselines.md#sim",
         ),
+        CardLine(
+            "time concatenated to an event, where ours adds its age; DIEN as the short branch",
+            "left out",
+            "docs/papers/baselines.md#sim",
+        ),
     )
     item_key: Tensor
 

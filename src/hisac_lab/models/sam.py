@@ -173,6 +173,12 @@ class SAMBranch(LongBranch):
             "test_two_and_three_passes_are_normalized",
         ),
         CardLine(
+            "its statistics are those of every row of a batch, empty candidates with them",
+            "inferred",
+            "docs/papers/sam.md#output-of-the-module",
+            "test_two_and_three_passes_are_normalized",
+        ),
+        CardLine(
             "the gates' last bias starts at -3, since the sum grows with the length",
             "inferred",
             "docs/papers/sam.md#start-of-the-gates",
