@@ -1,13 +1,10 @@
 # Scheduling only: the graph is in dvc.yaml, and workflow/graph.py turns it into rules.
-import os
 import sys
 
 sys.path.insert(0, str(Path(workflow.basedir) / "workflow"))
 import graph
 
-# Jobs find dvc and hisac-lab beside this Python, also when the environment is not activated.
-os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-
+graph.find_tools()
 if workflow.is_main_process and not workflow.dryrun:
     LOCK = graph.hold_lock()
 if workflow.local_exec and "mem_mb" not in workflow.global_resources:
@@ -17,7 +14,10 @@ STEPS = graph.load(judge=workflow.is_main_process)
 MARK = {
     "file": str,
     "dir": directory,
-    "result": lambda path: report(path, category="Results"),
+    "result": lambda path: report(path, **graph.caption(path)),
+    "figures": lambda path: report(
+        directory(path), patterns=["{name}.svg"], **graph.caption(path)
+    ),
 }
 
 
@@ -46,7 +46,6 @@ for step in STEPS:
         resources:
             **step.resources,
         params:
-            name=step.name,
-            job=Path(workflow.basedir) / "workflow" / "job.py",
+            job=graph.command(Path(workflow.basedir), step.name),
         shell:
-            "HISAC_LAB_THREADS={threads} python {params.job:q} {params.name:q} {log:q}"
+            "HISAC_LAB_THREADS={threads} python {params.job} {log:q}"

@@ -1,10 +1,13 @@
 """The study of the sweep under test: overhead, repeats, resumed and parallel runs, stability of the choice.
 
-    python benchmarks/sweep.py [--trials 100] [--seconds 5] [--samplers tpe,nsga2,sobol]
+    python benchmarks/sweep.py [--trials 100] [--seconds 5] [--samplers tpe,nsga2,sobol] [--no-board]
 
 Trials are stand-ins, answers computed from their settings with noise of the size that seeds have, for the study is what
 is measured: a real one differs in how long an answer takes. Overhead is everything but trials, as a share of a sweep
-whose trials take --seconds each. The last line is JSON.
+whose trials take --seconds each. `choice_stable`: the choice stays where the last digits of all scores are drawn anew.
+`spread_of_chosen`: how far the true AUCs of what four study seeds choose are apart at most, over the standard error
+that users have. `choices_agree`: two real sweeps of a small board (`sweep_board.py`), with other study seeds, choose
+models whose test AUCs differ by less than a standard error. The last line is JSON.
 """
 
 from __future__ import annotations
@@ -177,11 +180,18 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=100)
     parser.add_argument("--seconds", type=float, default=5.0, help="of a trial, for the share of the overhead")
     parser.add_argument("--samplers", default="tpe,nsga2,sobol")
+    parser.add_argument("--no-board", action="store_true", help="without the real sweeps, which take minutes")
     options = parser.parse_args()
     found = []
     for sampler in options.samplers.split(","):
         found.append(measure(sampler, options.trials, options.seconds))
         print(json.dumps(found[-1]), flush=True)
+    board: dict[str, Any] = {}
+    if not options.no_board:
+        from sweep_board import compare
+
+        board = compare()
+        print(json.dumps(board), flush=True)
     print(
         json.dumps(
             {
@@ -190,6 +200,10 @@ def main() -> None:
                 "parallel_equal": all(one["parallel_equal"] for one in found),
                 "repeated_trials": sum(one["repeated_trials"] for one in found),
                 "choice_stable": all(one["choice_stable"] for one in found),
+                "spread_of_chosen": max(one["spread_of_chosen"] for one in found),
+                "choices_agree": board.get("choices_agree"),
+                "choices_gap": board.get("choices_gap"),
+                "choices_error": board.get("choices_error"),
             }
         )
     )

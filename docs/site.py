@@ -127,7 +127,15 @@ def commands() -> str:
     lines = [
         "# Commands",
         "",
-        "`hisac-lab COMMAND --help` says the same. An error is one line, and its exit code is not 0.",
+        "`hisac-lab COMMAND --help` says the same; `hisac-lab --install-completion` completes commands and options in "
+        "your shell. `--json`, where there is one, is for scripts.",
+        "",
+        "| exit code | meaning |",
+        "|---|---|",
+        "| 0 | done |",
+        "| 1 | an error, in one line on standard error; or the answer is no: `data check`, `doctor`, `promote`, "
+        "`reproduce`, `verify` |",
+        "| 2 | the command is written wrong |",
     ]
     for name, command in _commands(typer.main.get_command(app)):
         context = typer.Context(command, info_name=f"hisac-lab {name}")

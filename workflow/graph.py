@@ -15,6 +15,7 @@ from __future__ import annotations
 import fcntl
 import os
 import re
+import shlex
 import sys
 import time
 from dataclasses import dataclass
@@ -46,7 +47,7 @@ class Step:
         name: DVC's address: "prepare", "train@hisac-0".
         rule: A legal rule name.
         inputs: Outputs of other stages that it depends on.
-        outputs: Path to kind: "file", "dir" or "result" (a metric or plot).
+        outputs: Path to kind: "file", "dir", and for Snakemake's report "result" (a metric, the page) or "figures".
         above: Names of the stages that it depends on, directly.
         stale: Whether it, or anything above it, differs from dvc.lock.
         threads: From the stage's `meta`, as are retries and resources.
@@ -63,6 +64,11 @@ class Step:
     threads: int
     retries: int
     resources: dict[str, Any]
+
+
+def find_tools() -> None:
+    """Lets jobs find dvc and hisac-lab beside this Python, also when the environment is not activated."""
+    os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
 
 
 def load(judge: bool) -> list[Step]:
@@ -180,6 +186,19 @@ def _path(end: Any, root: Path) -> str:
 
 
 def _kind(out: Any) -> str:
-    if not Path(out.fs_path).suffix:  # convention: an output without a suffix is a directory
-        return "dir"
-    return "result" if out.metric or out.plot else "file"
+    path = Path(out.fs_path)
+    if not path.suffix:  # convention: an output without a suffix is a directory
+        return "figures" if path.name == "figures" else "dir"
+    return "result" if out.metric or out.plot or path.suffix == ".html" else "file"
+
+
+def command(project: Path, stage: str) -> str:
+    """What Python runs for a stage, quoted for a shell."""
+    return shlex.join([str(project / "workflow" / "job.py"), stage])
+
+
+def caption(path: str) -> dict[str, str]:
+    """Category and caption of an output in Snakemake's report."""
+    name = Path(path).stem
+    category = "Figures" if name == "figures" else "Report" if name == "report" else "Numbers"
+    return {"category": category, "caption": f"workflow/captions/{name}.rst"}

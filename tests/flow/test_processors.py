@@ -96,3 +96,20 @@ def test_the_processors_that_are_played_compute_differently_when_they_may(
     held = [_run(processor, ROOT, tmp_path, "-c", code) for processor in processors]
     root = 2  # the one of these four that is not the processor's to choose: code here takes roots another way
     assert len({tuple(value for at, value in enumerate(line.split()) if at != root) for line in held}) == 1
+
+
+@pytest.mark.parametrize("processors", [PLAYED, pytest.param([*PLAYED, OTHER], marks=pytest.mark.emulator)], ids=len)
+def test_a_sweep_has_the_same_trials_front_and_choice(processors: list[Processor], tmp_path: Path) -> None:
+    """The graph's own sweep has few trials; here samplers learn from many. The benchmark's stand-ins train at once."""
+    code = "\n".join((
+        "import hisac_lab, sys, json",
+        f"sys.path.insert(0, {str(ROOT / 'benchmarks')!r})",
+        "import sweep",
+        "for sampler in ('tpe', 'nsga2', 'sobol'):",
+        "    trials, chosen = sweep.run(sweep.settings(sampler, 24), sweep.StandIn())",
+        "    rows = [[t.number, t.point, t.state, t.objectives, t.on_front, t.outcome.aucs] for t in trials]",
+        "    print(json.dumps([sampler, chosen, rows]))",
+    ))  # fmt: skip
+    told = [_run(processor, ROOT, tmp_path, "-c", code) for processor in processors]
+    assert len(told[0].splitlines()) == 3
+    assert set(told) == {told[0]}

@@ -17,7 +17,7 @@ from hisac_lab.base.errors import UserError, explain_os_error
 from hisac_lab.cli import data, stages, states, understand
 from hisac_lab.cli.user import name_the_user
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 params_app = typer.Typer(no_args_is_help=True, help="Look at, check and generate params.yaml.")
 app.add_typer(params_app, name="params")
 app.add_typer(data.app, name="data")
@@ -46,14 +46,19 @@ STAGES = sorted(module.name for module in pkgutil.iter_modules(stages.__path__))
 MIRRORED = ("register", "report")  # after these, MLflow is brought up to date; it is never needed to run a stage
 
 
-@app.callback(no_args_is_help=True)
-def _options(
-    version: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True)] = False,
-) -> None:
-    """The command `hisac-lab`."""
-    if version:
+def _say_version(asked: bool) -> None:
+    if asked:
         print(f"hisac-lab {__version__}")
         raise typer.Exit
+
+
+@app.callback(no_args_is_help=True)
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_say_version)
+    ] = False,
+) -> None:
+    """The command `hisac-lab`."""
 
 
 @app.command()
@@ -191,11 +196,11 @@ def help_sweep(model: Annotated[str, typer.Argument(help="Name in the section mo
 
 
 @app.command()
-def models() -> None:
+def models(as_json: Annotated[bool, typer.Option("--json", help="Print JSON, with all tags.")] = False) -> None:
     """List registered versions with aliases and evidence."""
     from hisac_lab.cli import registry
 
-    registry.models()
+    registry.models(as_json)
 
 
 @app.command()

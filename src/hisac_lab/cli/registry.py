@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import subprocess
@@ -9,7 +10,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
@@ -17,14 +18,25 @@ from rich.table import Table
 from hisac_lab.base.errors import UserError
 from hisac_lab.base.progress import say
 from hisac_lab.cli import machine
-from hisac_lab.cli.params import Params, load_params
 from hisac_lab.cli.paths import ARTIFACTS, FIGURES, LEDGER, REPORTS, TIMINGS, WORK
-from hisac_lab.config.base import PARAMS_FILE
+from hisac_lab.config.base import PARAMS_FILE, load_section
+from hisac_lab.config.mlflow import MLflowConfig
+from hisac_lab.config.promotion import PromotionConfig
 from hisac_lab.registry.mirror import Lineage
 from hisac_lab.registry.probe import address, quick_look
 from hisac_lab.registry.store import Registry
 
+if TYPE_CHECKING:
+    from hisac_lab.cli.params import Params
+
 ATTACHED = [PARAMS_FILE, REPORTS / "report.html", REPORTS / "report.md"]
+
+
+def load_params() -> Params:
+    """All settings: with them come the models and torch, which a look at versions does not wait for."""
+    from hisac_lab.cli import params
+
+    return params.load_params()
 
 
 def mirror_or_say(params: Params) -> None:
@@ -57,21 +69,30 @@ COLUMNS = {
     "protocol": "fingerprint",
 }
 """Columns of `hisac-lab models` and the tags they show."""
+FIRST = ("AUC", "from", "to", "A/B test")
+"""Those that a narrow terminal has room for."""
+NARROW = 120
 
 
-def models() -> None:
-    """Prints a table of the product's versions; writes nothing."""
-    params = load_params()
-    with Registry.look(params.mlflow, params.promotion.product, LEDGER) as promoter:
+def models(as_json: bool = False) -> None:
+    """Prints the product's versions, with what the terminal has room for, or as JSON with all tags; writes nothing."""
+    product = load_section("promotion", PromotionConfig).product
+    with Registry.look(load_section("mlflow", MLflowConfig), product, LEDGER) as promoter:
         listed = promoter.list()
     if not listed:
-        what = f"{params.promotion.product} has no version of this project yet"
+        what = f"{product} has no version of this project yet"
         raise UserError("registry", what, "run the graph, or `hisac-lab sync`")
-    table = Table("version", "model", "alias", *COLUMNS)
+    if as_json:
+        facts = [{"version": one.version, "model": one.model, "aliases": [*one.aliases], **one.tags} for one in listed]
+        print(json.dumps(facts, indent=2))
+        return
+    console = Console(width=None if sys.stdout.isatty() else 160)
+    columns = {name: COLUMNS[name] for name in (FIRST if console.width < NARROW else COLUMNS)}
+    table = Table("version", "model", "alias", *columns)
     for version in listed:
-        facts = [version.tags.get(key, "") for key in COLUMNS.values()]
-        table.add_row(version.version, version.model, ", ".join(version.aliases), *facts)
-    Console(width=None if sys.stdout.isatty() else 160).print(table)
+        told = [version.tags.get(key, "") for key in columns.values()]
+        table.add_row(version.version, version.model, ", ".join(version.aliases), *told)
+    console.print(table)
 
 
 def promote(model: str | None, version: str | None, *, force: bool = False, reason: str | None = None) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import shutil
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -209,6 +211,9 @@ def _text(path: tuple[int, ...]) -> str:
 
 
 def _print(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
+    """Prints a table; a terminal gets lines of its own width, cut at the end, a file gets all."""
+    room = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     widths = [max(len(row[at]) for row in [head, *rows]) for at in range(len(head))]
     for row in [head, *rows]:
-        print("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
+        line = "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
+        print(line if room is None or len(line) <= room else f"{line[: room - 1]}…")

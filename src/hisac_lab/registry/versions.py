@@ -17,7 +17,6 @@ from hisac_lab.base.errors import UserError
 from hisac_lab.inference.records import CARD, Claim, ModelFile
 from hisac_lab.registry.integrity import CODE, DIGEST, SERVED, check_bundle, check_code, code_digest
 from hisac_lab.registry.records import Evidence
-from hisac_lab.registry.signature import example, signature
 
 BUNDLE, CODE_TAG, PROJECT = "hisac_lab.bundle", "hisac_lab.code", "hisac_lab.project"
 """Tags: digests of a version's bundle and code; whose a product or version is."""
@@ -70,6 +69,8 @@ class ModelVersions:
         return str(known.version)
 
     def _log(self, bundle: Path, digest: str, run: str) -> ModelVersion:
+        from hisac_lab.registry.signature import example, signature  # with torch, which a look does not wait for
+
         file, evidence = ModelFile.open(bundle), Evidence.open(bundle)
         script = PACKAGE / "registry" / SERVED
         with mlflow.start_run(run_id=run), tempfile.TemporaryDirectory() as folder:

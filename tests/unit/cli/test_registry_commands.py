@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -106,6 +108,29 @@ def test_models_lists_versions_with_aliases_and_evidence(project: Path, capsys: 
     assert base == f"1|base||{numbers}".split("|")
     assert new[:3] == ["2", "new", "champion"]
     assert new[6:9] == ["better", "0.008", "0.016"]
+
+
+def test_models_as_json_has_every_tag_and_a_narrow_terminal_gets_the_first_columns(
+    project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry.models(as_json=True)
+    base, new = json.loads(capsys.readouterr().out)
+    assert (base["version"], base["model"], base["aliases"], base["auc"]) == ("1", "base", [], "0.7")
+    assert new["fingerprint"] == "fedcba9876543210"
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "80")
+    registry.models()
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out).splitlines()
+    assert max(map(len, lines)) <= 80
+    assert not any("…" in line for line in lines)
+    assert [cell.strip() for cell in lines[1].split("┃")[1:-1]] == [
+        "version", "model", "alias", "AUC", "from", "to", "A/B test"]  # fmt: skip
+
+
+def test_a_look_at_versions_loads_no_torch() -> None:
+    """It takes most of the time that the command has."""
+    code = "import sys, hisac_lab.cli.registry; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 GATES = [

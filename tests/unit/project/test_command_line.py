@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
+import pytest
 import typer
 
-from hisac_lab.cli.main import app
+from hisac_lab.cli.main import app, main
+from hisac_lab.cli.params import defaults
 
 # One line per command: arguments in capitals, an optional one in brackets; options by all their names.
 COMMANDS = """
@@ -16,7 +20,7 @@ doctor --json
 explain KEY
 graph
 init --like --log --write
-models
+models --json
 params check
 params default
 params diff
@@ -69,3 +73,25 @@ def test_every_command_and_every_option_has_a_help_text() -> None:
         for parameter in command.params:
             if parameter.param_type_name == "option":
                 assert getattr(parameter, "help", None), f"{name} {parameter.name}"
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [(["--version"], 0), (["explain", "no.such.key"], 1), (["promote", "--nonsense"], 2), (["nonsense"], 2)],
+)
+def test_the_exit_code_is_as_documented(
+    words: list[str], code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("params.yaml").write_text(defaults())
+    monkeypatch.setattr(sys, "argv", ["hisac-lab", *words])
+    monkeypatch.setattr(sys.stdout, "reconfigure", lambda **named: None, raising=False)
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert (ended.value.code or 0) == code
+    assert code != 1 or capsys.readouterr().err.count("\n") == 1
+
+
+def test_a_shell_can_complete_commands() -> None:
+    names = {parameter.name for parameter in typer.main.get_command(app).params}
+    assert {"install_completion", "show_completion"} <= names
