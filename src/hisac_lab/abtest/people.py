@@ -27,16 +27,19 @@ class Population:
         time: The moment of the test, seconds; (T,).
         end: Where the history before it ends in the store; (T,).
         requests: How many requests the user has in the test period; (T,).
+        request: Number of the request at the moment, as samples have it; (T,). None: they are of no log.
     """
 
     user: Array
     time: Array
     end: Array
     requests: Array
+    request: Array | None = None
 
     def take(self, index: Array) -> Population:
         """The users at `index`."""
-        return Population(self.user[index], self.time[index], self.end[index], self.requests[index])
+        request = None if self.request is None else self.request[index]
+        return Population(self.user[index], self.time[index], self.end[index], self.requests[index], request)
 
 
 @dataclass(frozen=True)
@@ -128,7 +131,8 @@ def population(samples: Array) -> Population:
     fresh = np.r_[True, (np.diff(ordered["time"]) != 0) | (np.diff(ordered["user"]) != 0)]
     requests = np.add.reduceat(fresh.astype(np.int64), begins)
     kept = moments > ordered["time"][begins]
-    return Population(users[kept], moments[kept], ordered["end"][at][kept], requests[kept])
+    first = ordered[at][kept]
+    return Population(users[kept], moments[kept], first["end"], requests[kept], first["request"])
 
 
 def choose_pools(log: Log, people: Population, config: ABTestConfig, without_met: bool) -> tuple[Population, Array]:

@@ -49,7 +49,8 @@ def slates(
     flat = pools.reshape(users, visits * size).astype(np.int64)
     full = np.ones(flat.shape, bool)
     labels, sample = full.astype(np.float32), np.zeros_like(flat)
-    requests = Requests(store, start, people.end, people.time, flat, labels, full, sample, people.user)
+    columns = (flat, labels, full, sample, people.user, people.request)
+    requests = Requests(store, start, people.end, people.time, *columns)
     scores = score(model, Loader.of(model, requests, runtime, instances))
     if not np.isfinite(scores).all():
         broken = int((~np.isfinite(scores)).sum())

@@ -68,10 +68,7 @@ def ingest(config: PrepareConfig, *, raw: Path, out: Path) -> None:
     acquired = Acquired.open(raw)
     log = LOADERS[acquired.layout](raw, config)
     table = log.items() if log.items else None
-    users, items = Vocabulary(), Vocabulary(None if table is None else table["item"].tolist())
-    if table is not None and len(items) < len(table):
-        twice = table["item"][table["item"].duplicated()].iloc[0]
-        raise UserError(raw, f"item {twice!r} has two rows in the item table", "keep one of them", "item")
+    users, items = Vocabulary(), _described_items(table, raw)
     described = None if table is None or config.items_without_text == "keep" else has_text(table)
     pass_ = _Pass(log, config, users, items, out, described)
     for block in log.blocks():
@@ -130,6 +127,15 @@ def _check_something_is_left(pass_: _Pass, items: Vocabulary, raw: Path) -> None
     if len(items) < 2:
         what = f"the log has one item ({items.ids[0]!r}): there is nothing to rank"
         raise UserError(raw, what, "give a log of more items", "item")
+
+
+def _described_items(table: pd.DataFrame | None, raw: Path) -> Vocabulary:
+    """The items of the item table, in its order."""
+    items = Vocabulary(None if table is None else table["item"].tolist())
+    if table is not None and len(items) < len(table):
+        twice = table["item"][table["item"].duplicated()].iloc[0]
+        raise UserError(raw, f"item {twice!r} has two rows in the item table", "keep one of them", "item")
+    return items
 
 
 def has_text(table: pd.DataFrame) -> Array:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -104,7 +105,7 @@ class SideColumns(Record):
         Raises:
             ValueError: A number is none; its name is the only argument.
         """
-        codes = [float(field.codes([_word(values.get(field.name))])[0]) for field in self.fields]
+        codes = [int(field.codes(_spellings(values.get(field.name))).max(initial=0)) for field in self.fields]
         numbers = [_number(number.name, values.get(number.name)) for number in self.numbers]
         return self.expand(np.array([[*codes, *numbers]], np.float64))
 
@@ -155,11 +156,13 @@ def _log(values: Array) -> Array:
     return logs
 
 
-def _word(value: Any) -> str:
-    """A category as a table has it; unknown ones are empty."""
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return ""
-    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+def _spellings(value: Any) -> tuple[str, ...]:
+    """A category as tables may have it; a whole number is 3 or 3.0, as it was read there. None of an unknown one."""
+    if value is None or (isinstance(value, Real) and not math.isfinite(value)):
+        return ()
+    if isinstance(value, Real) and not isinstance(value, bool) and value == math.floor(value):
+        return str(math.floor(value)), f"{math.floor(value)}.0"
+    return (str(value),)
 
 
 def _number(name: str, value: Any) -> float:

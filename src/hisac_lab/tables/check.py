@@ -337,13 +337,8 @@ def _check_users(checked: Check, log: Guess, users: Guess, met: Sequence[str]) -
     if users.roles.get("user") != name:
         raise UserError(path, f"no column is called {name!r}, as the user is in the log", "rename it", "header")
     _check_form(log, users, name)
-    config = ColumnsConfig(
-        user=name,
-        user_fields=users.fields,
-        user_numbers=users.numbers,
-        separator=users.separator,
-        decimal=log.decimal,
-    )
+    columns = {"user": name, "user_fields": users.fields, "user_numbers": users.numbers}
+    config = ColumnsConfig.model_validate(columns | {"separator": users.separator, "decimal": log.decimal})
     ids = set(user_table(path, config)["user"])
     missing = sum(user not in ids for user in met)
     if missing:

@@ -54,6 +54,15 @@ def test_histories_that_policies_read_end_before_the_moment(store: EventStore) -
     assert (store.times[following][own] >= people.time[own]).all()
 
 
+def test_the_request_of_a_moment_is_that_of_its_exposures(store: EventStore) -> None:
+    """So that policies are told its columns."""
+    samples = store.samples("test")
+    people = population(samples).take(np.arange(5))
+    assert people.request is not None
+    for user, time, request in zip(people.user, people.time, people.request, strict=True):
+        assert set(samples["request"][(samples["user"] == user) & (samples["time"] == time)]) == {request}
+
+
 def test_users_with_one_moment_only_are_left_out() -> None:
     samples = np.zeros(6, SAMPLE)
     samples["user"], samples["time"] = [1, 1, 2, 2, 2, 3], [5, 5, 1, 9, 9, 4]

@@ -23,6 +23,7 @@ from hisac_lab.events.context import given as given_by
 from hisac_lab.events.feedback import Levels
 from hisac_lab.events.records import EXPOSURES, POSITIVES, ContextFacts
 from hisac_lab.events.series import DAY, ItemSeries
+from hisac_lab.events.side_columns import Number, SideColumns
 from hisac_lab.events.store import SPLITS, EventStore
 
 GENTLY = settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.filter_too_much])
@@ -145,9 +146,13 @@ def test_features_that_the_data_cannot_give_are_left_out() -> None:
     labeled = ContextFacts(half_lives=(1.0,), series=(POSITIVES, EXPOSURES))
     clicks, untimed = ContextFacts(half_lives=(1.0,), series=(POSITIVES,)), ContextFacts()
     levels = Levels(begins=[0.0, 1.0], positive=2)
-    assert given_by(ALL, labeled, levels) == ALL
-    assert set(ALL) - set(given_by(ALL, clicks, None)) == {"rate", "item_rate"}
-    assert set(ALL) - set(given_by(ALL, untimed, levels)) == {"item_recency", "popularity", "item_rate"}
+    sides = SideColumns(numbers=(Number(name="age", shift=0.0, scale=1.0),))
+    whole = labeled.model_copy(update={"user": sides, "request": sides})
+    assert given_by(ALL, whole, levels) == ALL
+    assert set(ALL) - set(given_by(ALL, labeled, levels)) == {"user", "request"}
+    assert set(ALL) - set(given_by(ALL, clicks, None)) == {"user", "request", "rate", "item_rate"}
+    left_out = {"user", "request", "item_recency", "popularity", "item_rate"}
+    assert set(ALL) - set(given_by(ALL, untimed, levels)) == left_out
     assert ContextColumns.of(ALL, labeled, levels).names == (
         "item_days", "item_never", "popularity", "popularity_1d", "item_rate", "item_rate_1d",
         "pair", "pair_1d", "pair_days", "pair_never",

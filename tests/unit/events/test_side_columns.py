@@ -232,3 +232,13 @@ def test_numbers_beyond_those_of_the_store_are_its_largest() -> None:
     largest = math.log(np.finfo(np.float32).max)
     assert facts.row({"n": 1e300})[0].tolist() == pytest.approx([largest, 0])
     assert facts.row({"n": -1e300})[0].tolist() == pytest.approx([-largest, 0])
+
+
+@pytest.mark.parametrize("spelling", ["3", "3.0"])
+def test_a_whole_number_is_a_category_however_the_table_spells_it(spelling: str) -> None:
+    facts = SideColumns(fields=(Category(name="c", values=("1.5", spelling, "True")),))
+    for value in (3, 3.0, np.int64(3), np.float32(3)):
+        assert facts.row({"c": value}).tolist() == [[0, 0, 1, 0]]
+    for value, code in ((1.5, 1), (True, 3), (2**60 + 1, 0), (math.inf, 0), (np.float32(math.nan), 0)):
+        assert facts.row({"c": value})[0].argmax() == code
+    assert facts.row({"c": math.nan}).tolist() == facts.row({"c": None}).tolist() == [[1, 0, 0, 0]]

@@ -54,7 +54,7 @@ def test_requests_bring_columns_through_the_signature_and_score_as_offline(tmp_p
     frame = pd.DataFrame([plain | told for told in TOLD])
     scores = served.predict(None, _enforce_schema(frame, schema))["scores"].tolist()
     for told, found in zip(TOLD, scores, strict=True):
-        rows = {
+        rows: dict[str, Any] = {
             side: torch.from_numpy(known.row({name: told[f"{side}_{name}"] for name in known.names}))
             for side, known in (("user", PEOPLE), ("request", ASKED))
         }
