@@ -66,7 +66,7 @@ def trained_auc(guides: int, passes: int, steps: int, memory: str = "iterating")
         wanted = labels[..., None].expand_as(logits)
         loss = nn.functional.binary_cross_entropy_with_logits(logits, wanted)
         optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(model.parameters(), LARGEST_STEP)
         optimizer.step()
     events, candidates, labels = users(1500, guides, torch.Generator().manual_seed(2))
