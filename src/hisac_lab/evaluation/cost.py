@@ -27,6 +27,8 @@ def count(model: Ranker, loader: Loader) -> ServingCost:
     """Counts over a fixed, even sample of requests, each alone in its batch."""
     model.eval()
     state_bytes, encode, candidate = [], [], []
+    agents: list[float] = []
+    votes_kept: list[float] = []
     candidates = torch.zeros(1, CANDIDATES, dtype=torch.int64, device=loader.runtime.device)
     for index in np.unique(np.linspace(0, len(loader) - 1, SAMPLE).astype(int)):
         history = loader.batch(np.array([index])).history
@@ -37,10 +39,20 @@ def count(model: Ranker, loader: Loader) -> ServingCost:
             model.score(state, candidates, model.no_context(candidates))
         candidate.append((counter.get_total_flops() / 2 - model.table_macs(CANDIDATES)) / CANDIDATES)
         state_bytes.append(state.bytes)
+        counted = model.agents(history)
+        if counted is not None and counted.coverage is not None:
+            agents.append(float((counted.nodes >= 0).sum()))
+            votes_kept.append(float(counted.coverage))
+    held = (
+        {"agents": round(float(np.mean(agents)), 1), "votes_kept": round(float(np.mean(votes_kept)), 4)}
+        if agents
+        else {}
+    )
     return ServingCost(
         state_bytes=round(float(np.mean(state_bytes)), 1),
         encode_macs=round(float(np.mean(encode)), 1),
         candidate_macs=round(float(np.mean(candidate)), 1),
+        **held,
     )
 
 

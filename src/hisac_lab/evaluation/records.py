@@ -62,11 +62,15 @@ class ServingCost(Record):
         state_bytes: Mean bytes of user state.
         encode_macs: Mean multiply-adds of matrix products per request, once for all its candidates.
         candidate_macs: Mean multiply-adds of matrix products per candidate.
+        agents: Mean interest-agents of a request; None where a model has none.
+        votes_kept: Mean share of a request's votes that their leaves have, likewise.
     """
 
     state_bytes: float
     encode_macs: float
     candidate_macs: float
+    agents: float | None = None
+    votes_kept: float | None = None
 
     @property
     def request_macs(self) -> float:

@@ -49,10 +49,10 @@ class CompressedBranch(LongBranch):
         """
 
     def fade(self, ages: Tensor) -> Tensor | float:
-        """What is left of an event's value at its age in seconds; (R, L)."""
+        """What is left of an event's value at its age in seconds, no more than all of it; (R, L)."""
         if self.decay is None:
             return 1.0
-        rate = nn.functional.softplus(self.decay)
+        rate, ages = nn.functional.softplus(self.decay), ages.clamp(min=0)
         if self.fading == "power":
             return torch.exp(-rate * torch.log1p(ages / DAY))
         return torch.exp(-rate * ages / DAY)

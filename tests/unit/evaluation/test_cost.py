@@ -132,6 +132,22 @@ def test_a_whole_request_costs_its_encoding_and_its_candidates(name: str) -> Non
     assert request_macs(model, loader.batch(np.array([0])).history, candidates) == pytest.approx(expected, abs=10)
 
 
+@pytest.mark.parametrize("name", ["hisac", "frozen"])
+def test_the_votes_kept_are_those_of_the_leaves_that_became_agents(name: str) -> None:
+    """By hand: events of the history whose leaf an agent is, of those that have a leaf and vote."""
+    model, history = build(CONFIGS[name], BACKBONE, SPACE, 0), _loader(30).batch(np.array([0])).history
+    agents = model.agents(history)
+    assert agents is not None
+    leaves = SPACE.codebook.item_nodes[history.items.numpy(), 1]  # both have two levels
+    voting = leaves[history.voters(SPACE.first_voting("positives")).mask.numpy() & (leaves >= 0)]
+    kept = np.isin(voting, agents.nodes[agents.nodes >= 0].numpy()).mean()
+    found = count(model, _loader(30))
+    assert found.agents == _agents(30, name) == int((agents.nodes >= 0).sum())
+    assert found.votes_kept == pytest.approx(kept, abs=1e-4)
+    assert 0 < kept < 1
+    assert "votes_kept" not in _count("whole", 30, SPACE).facts()
+
+
 def test_times_are_measured_and_positive(items: ItemSpace, rows: dict[str, Requests]) -> None:
     found = measure_time(build(CONFIGS["hisac"], BACKBONE, items, 0), Loader(rows["test"], CPU), repeats=1)
     assert found.device == "cpu"

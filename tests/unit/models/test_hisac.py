@@ -194,6 +194,16 @@ def test_old_events_decay(days: int) -> None:
     assert branch.decay.grad.item() != 0
 
 
+@pytest.mark.parametrize("decay", ["exponential", "power"])
+def test_an_event_from_after_the_request_weighs_no_more_than_one_of_its_moment(decay: str) -> None:
+    """No log that passes the leak check has one; unbounded, a year ahead would weigh hundreds of events."""
+    branch = make_branch(decay=decay)
+    left = branch.fade(torch.tensor([[-365 * DAY, 0, DAY]]))
+    assert isinstance(left, torch.Tensor)
+    assert left[0, :2].tolist() == [1.0, 1.0]
+    assert left[0, 2] < 1
+
+
 def test_frozen_parts_get_no_gradient() -> None:
     """Embeddings, codewords and the tree are buffers; routing carries no gradient; training leaves them as they are."""
     model = build(HiSACConfig(agents=6), BACKBONE, SPACE, 0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from chains import trained_auc
 from kit import make_items
 from torch import Tensor, nn
 
@@ -90,3 +91,12 @@ def test_what_asks_with_the_candidate_alone_cannot_pair_events(passes: int, memo
         sums = [_read(branch, [_event(0, guide), _event(click, LIKED)])[1] for guide in (1, 2) for click in (1, 2)]
         gap = (sums[0] + sums[3] - sums[1] - sums[2]).abs().max().item()
         assert (gap < 1e-5) == additive
+
+
+def test_three_trained_passes_find_what_three_guides_tell_and_two_do_not() -> None:
+    """Both find what one guide tells; the third guide needs the third pass, its weights found by training."""
+    two, three = trained_auc(3, 2, 1500), trained_auc(3, 3, 1500)
+    assert min(two[:2]) > 0.97
+    assert min(three) > 0.97
+    assert max(two[2:]) < 0.8
+    assert two[3] < 0.72

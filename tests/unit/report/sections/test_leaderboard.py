@@ -83,3 +83,15 @@ def test_what_is_undefined_is_a_dash_with_its_reason_and_who_is_left_out_is_said
     assert "| 1 to 15 | 30 | – | – |" in twin
     assert "16 to 40" in texts(figures["auc_by_history_length"])
     assert "undefined" in page
+
+
+def test_models_with_agents_tell_how_many_there_are_and_what_they_hold(
+    built: Built, inputs: Artifacts, tmp_path: Path
+) -> None:
+    assert "votes kept" not in built[1]
+    models = json.loads((inputs.evaluate / "metrics.json").read_text())["models"]
+    models["new"]["cost"] |= {"agents": 31.5, "votes_kept": 0.4712}
+    edit(inputs.evaluate / "metrics.json", models=models)
+    twin = build(inputs, tmp_path)[1]
+    assert "| model | agents | votes kept |" in twin
+    assert "| new | 31.5 | 47.1 % |" in twin

@@ -55,6 +55,7 @@ def leaderboard(facts: Facts) -> Section:
             (_calibrations(facts),),
         ),
         _costs(facts),
+        *_agents(facts),
         Figures((charts.quality_and_state(facts),)),
         front.table_of(facts),
         Note("Measured times differ between machines, so they are in `logs/timings.json` and MLflow, not here."),
@@ -203,6 +204,20 @@ def _calibrations(facts: Facts) -> Table:
         ]
         rows.append((str(place + 1), *pairs))
     return table("Calibration of the best seed: mean predicted → observed.", ("bin", *curves), rows, ())
+
+
+def _agents(facts: Facts) -> list[Table]:
+    """How many interest-agents a request has, and what they hold; nothing where no model has any."""
+    costs = {name: facts.scores.models[name].cost for name in facts.ranking}
+    rows: list[Row] = [
+        (_model(facts, name), fixed(cost.agents, 1), percent(cost.votes_kept))
+        for name, cost in costs.items()
+        if cost.agents is not None and cost.votes_kept is not None
+    ]
+    caption = (
+        "Interest-agents of a request, and the share of its votes that their own leaves have: means over requests."
+    )
+    return [table(caption, ("model", "agents", "votes kept"), rows, ("model",))] if rows else []
 
 
 def _costs(facts: Facts) -> Table:
