@@ -106,7 +106,7 @@ def test_a_sweep_has_the_same_trials_front_and_choice(processors: list[Processor
         f"sys.path.insert(0, {str(ROOT / 'benchmarks')!r})",
         "import sweep",
         "for sampler in ('tpe', 'nsga2', 'sobol'):",
-        "    trials, chosen = sweep.run(sweep.settings(sampler, 24), sweep.StandIn())",
+        "    trials, chosen = sweep.run(sweep.settings(sampler, 12), sweep.StandIn())",
         "    rows = [[t.number, t.point, t.state, t.objectives, t.on_front, t.outcome.aucs] for t in trials]",
         "    print(json.dumps([sampler, chosen, rows]))",
     ))  # fmt: skip
