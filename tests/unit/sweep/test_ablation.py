@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from hisac_lab.config.sweep import SweepConfig
+from hisac_lab.config.sweep import Point, SweepConfig
 from hisac_lab.evaluation.records import ServingCost
 from hisac_lab.sweep.ablation import ablate, is_ablation
 from hisac_lab.sweep.draw import Resolved
@@ -19,7 +19,7 @@ def trial(number: int, series: np.ndarray, fixed: bool = False, state: str = "co
     """A trial with these AUCs and resamples, a row a seed."""
     cost = ServingCost(state_bytes=8.0, encode_macs=10.0, candidate_macs=0.0)
     first, *more = (Outcome(state="complete", aucs=tuple(row), cost=cost) for row in series.tolist())
-    point = {"vote": "tree", "agents": number}
+    point: Point = {"vote": "tree", "agents": number}
     made = TrialResult(number, point, Resolved(str(number)), "complete", first, fixed, more=tuple(more))
     return made if state == "complete" else replace(made, state="failed")
 

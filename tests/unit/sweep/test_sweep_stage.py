@@ -228,7 +228,7 @@ def test_the_stage_writes_table_choice_and_front_whatever_the_order_of_answers(
     assert [trial.auc for trial in table] == pytest.approx([float(mean[0]) for mean in means], abs=1e-6)
     rows = Ablated.read_list(out / "ablation.json")  # both trials had both seeds
     assert [(row.number, row.auc) for row in rows] == [(trial.number, trial.auc) for trial in table]
-    assert rows[1].difference == pytest.approx(table[1].auc - table[0].auc, abs=2e-6)
+    assert rows[1].difference == pytest.approx(rows[1].auc - rows[0].auc, abs=2e-6)
     assert manifest.auc == chosen.auc
     assert manifest.best_auc == top.auc
     assert manifest.standard_error == chosen.standard_error
