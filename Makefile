@@ -6,7 +6,7 @@ BIN = $(VENV)/bin
 READY = $(VENV)/.ready
 
 .DEFAULT_GOAL := demo
-.PHONY: docs emulate help demo test test-services check unit flow lowest bench-prepare bench-tokens bench-models bench-sweep gpu clean
+.PHONY: docs emulate help demo test test-services check unit flow lowest bench-prepare bench-tokens bench-models bench-serve bench-sweep gpu clean
 
 help:  ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -54,6 +54,9 @@ bench-tokens: $(READY)  ## the tokenizer side by side with faiss and semantic-id
 
 bench-models: $(READY)  ## training and serving side by side with deepctr-torch and torch-rechub; minutes, the first time with PyPI
 	@$(BIN)/python benchmarks/models.py $(ARGS)
+
+bench-serve: $(READY)  ## the server under load: times of requests, a change of version, restarts, skew; three minutes
+	@$(BIN)/python benchmarks/serve.py $(ARGS)
 
 bench-sweep: $(READY)  ## the sweep's study: overhead, resumed and parallel runs, stability of the choice
 	@$(BIN)/python benchmarks/sweep.py $(ARGS)

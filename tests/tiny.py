@@ -84,6 +84,15 @@ def make_log(users: int = 60, items: int = 80, seed: int = 0) -> tuple[pd.DataFr
     return events.iloc[random.permutation(len(events))].reset_index(drop=True), table
 
 
+def make_people(users: int = 60, seed: int = 0) -> pd.DataFrame:
+    """Who the users are: user, age, gender, occupation, zip."""
+    random = np.random.default_rng(seed)
+    table = pd.DataFrame({"user": np.arange(users) + 1, "age": random.integers(7, 74, users)})
+    table["gender"] = random.choice(["F", "M"], users)
+    table["occupation"] = random.choice(["writer", "student", "none"], users)
+    return table.assign(zip="T8H1N")
+
+
 def write_movielens(folder: Path, users: int = 60, items: int = 80, seed: int = 0) -> None:
     """Writes `u.data` and `u.item` as GroupLens publishes them (tab; bar, Latin-1, 19 genre flags)."""
     events, table = make_log(users, items, seed)

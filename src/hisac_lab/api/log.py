@@ -67,6 +67,7 @@ def load(
     source: str | Path | pd.DataFrame,
     *,
     items: str | Path | pd.DataFrame | None = None,
+    users: str | Path | pd.DataFrame | None = None,
     vectors: str | Path | None = None,
     folder: str | Path | None = None,
     columns: dict[str, Any] | None = None,
@@ -77,6 +78,7 @@ def load(
     Args:
         source: Name of a data set ("movielens-100k", "world", ...), a file or folder of tables, or a table.
         items: Table of the items with their text, a file or in memory.
+        users: Table of the users, whose columns `columns` names as user_fields and user_numbers.
         vectors: File of item vectors, .npy, one row per row of `items`.
         folder: Where outputs are kept; None: nowhere, they go with the objects.
         columns: What the columns are called where they are not user_id, item_id, timestamp, rating, title: settings of
@@ -93,12 +95,18 @@ def load(
         named_settings = {"dataset": "own", "path": str(_file(workspace, "log", source))}
     if items is not None:
         named_settings["items_path"] = str(_file(workspace, "items", items))
+    if users is not None:
+        named_settings["users_path"] = str(_file(workspace, "users", users))
     if vectors is not None:
         named_settings["vectors_path"] = str(vectors)
     config = settings(AcquireConfig, {**named_settings, **changes}, "load")
     named = columns if columns is not None else {}
     settings(ColumnsConfig, named, "load", "columns")
-    files = [Path(path) for path in (config.path, config.items_path, config.vectors_path) if path is not None]
+    files = [
+        Path(path)
+        for path in (config.path, config.items_path, config.users_path, config.vectors_path)
+        if path is not None
+    ]
     key = [config.model_dump(mode="json"), [_contents(path) for path in files]]
     return Log(workspace, workspace.make("acquire", key, lambda out: acquire(config, out=out)), named)
 

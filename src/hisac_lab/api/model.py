@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -23,11 +23,14 @@ from hisac_lab.config.compute import ComputeConfig
 from hisac_lab.config.model import BackboneConfig, ModelConfig
 from hisac_lab.config.train import TrainConfig
 from hisac_lab.events.batches import Requests
+from hisac_lab.events.context import REQUEST
+from hisac_lab.events.side_columns import SideColumns
 from hisac_lab.inference.bundle import load_model
 from hisac_lab.inference.items import load_items
 from hisac_lab.inference.loader import Loader, score
 from hisac_lab.inference.records import CURVE, Point, Trained
 from hisac_lab.inference.runtime import Runtime
+from hisac_lab.inference.sides import OneRequest
 from hisac_lab.models.backbone import Ranker
 from hisac_lab.models.catalog import KINDS
 from hisac_lab.models.hisac import HiSACConfig
@@ -94,7 +97,13 @@ class Model:
         return pd.DataFrame([point.facts() for point in Point.read_lines(self.path / CURVE)])
 
     def rank(
-        self, users: str | int | Sequence[str | int], k: int = 10, *, seen: bool = False, at: int | None = None
+        self,
+        users: str | int | Sequence[str | int],
+        k: int = 10,
+        *,
+        seen: bool = False,
+        at: int | None = None,
+        request: Mapping[str, Any] | None = None,
     ) -> Ranking:
         """Ranks the catalog for users by their histories.
 
@@ -103,9 +112,10 @@ class Model:
             k: Items per user.
             seen: Whether items of the history are candidates too.
             at: Time of the request, seconds; None: right after the log's end. The history is what lies before it.
+            request: The request's own columns, as {"device": "phone"}; what is not named is unknown.
 
         Raises:
-            UserError: There is no such user, or a history is empty.
+            UserError: There is no such user, a history is empty, or a column of the request is not there or no number.
         """
         store, table = self.data.store, self.data.items
         titles = table["title" if "title" in table else "text"].astype(str).to_numpy()
@@ -122,7 +132,7 @@ class Model:
             if end == begin:
                 what = f"user {str(user)!r} has no events before {when}"
                 raise UserError("rank()", what, "rank users without a history by popularity", "at")
-            logits = self._logits(number, max(begin, end - store.limit), end, when)
+            logits = self._logits(number, max(begin, end - store.limit), end, when, request or {})
             if not seen:
                 logits[np.unique(store.items[begin:end])] = -np.inf
             best = np.argsort(-logits, kind="stable")[: min(k, int(np.isfinite(logits).sum()))]
@@ -175,7 +185,7 @@ class Model:
     def _loaded(self) -> tuple[Ranker, ModelConfig]:
         return load_model(self.path, codebook=self.data.codebook, instances=self.instances)
 
-    def _logits(self, user: int, start: int, end: int, when: int) -> np.ndarray[Any, Any]:
+    def _logits(self, user: int, start: int, end: int, when: int, told: Mapping[str, Any]) -> np.ndarray[Any, Any]:
         """Of every item for one history."""
         model, count = self._loaded[0], len(self.data.items)
         rows = -(-count // CHUNK)
@@ -193,13 +203,31 @@ class Model:
         )  # fmt: skip
         runtime = Runtime.start(ComputeConfig())
         model.to(runtime.device)
-        logits: np.ndarray[Any, Any] = score(model, Loader.of(model, request, runtime, self.instances))
+        loader = _telling(Loader.of(model, request, runtime, self.instances), model, told)
+        logits: np.ndarray[Any, Any] = score(model, loader)
         return logits.ravel()[:count]
 
     def __repr__(self) -> str:
         facts = self.record
         size = f"{facts.parameters:,} parameters"
         return f"Model({facts.name}, seed {facts.seed}: {size}, validation AUC {facts.valid_auc:.4f})"
+
+
+def _telling(loader: Loader, model: Ranker, told: Mapping[str, Any]) -> Loader:
+    """The same requests with these columns of the request."""
+    known = model.user_features.own.get(REQUEST, SideColumns())
+    if unknown := next((name for name in told if name not in known.names), None):
+        there = ", ".join(known.names) or "none"
+        raise UserError("rank()", f"there is no column {unknown!r} (there are: {there})", "leave it out", "request")
+    if not told:
+        return loader
+    try:
+        row = known.row(told)
+    except ValueError as error:
+        what = f"value {told[str(error)]!r} of {str(error)!r} is no number"
+        raise UserError("rank()", what, "give one, or leave it out", "request") from error
+    sides = tuple(side for side in loader.sides if side.name != REQUEST)
+    return replace(loader, sides=(*sides, OneRequest(row)))
 
 
 def fit(

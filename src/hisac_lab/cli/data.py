@@ -26,6 +26,7 @@ def data_check(
     path: Annotated[Path, typer.Argument(help="The log: a file, or a folder of files with the same columns.")],
     items: Annotated[Path | None, typer.Option(help="The table of items.")] = None,
     vectors: Annotated[Path | None, typer.Option(help="Item vectors, .npy, one row per row of that table.")] = None,
+    users: Annotated[Path | None, typer.Option(help="The table of users.")] = None,
     write: Annotated[bool, typer.Option("--write", help="Put the mapping into params.yaml, if no run stops.")] = False,
 ) -> None:
     """Say what a log holds and what is wrong with it, and print the mapping for params.yaml.
@@ -34,7 +35,7 @@ def data_check(
     """
     from hisac_lab.tables.check import check
 
-    checked = check(path, items, vectors)
+    checked = check(path, items, vectors, users)
     print(render(checked), end="")
     if checked.stops and write:
         hint = "mend it, or change params.yaml by hand"

@@ -14,7 +14,7 @@ import typer
 from hisac_lab import __version__
 from hisac_lab.base import arithmetic
 from hisac_lab.base.errors import UserError, explain_os_error
-from hisac_lab.cli import data, stages, understand
+from hisac_lab.cli import data, stages, states, understand
 from hisac_lab.cli.user import name_the_user
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
@@ -23,6 +23,7 @@ app.add_typer(params_app, name="params")
 app.add_typer(data.app, name="data")
 app.add_typer(understand.sid, name="sid")
 app.add_typer(understand.agents, name="agents")
+app.add_typer(states.app, name="states")
 
 EXTRAS = {
     "dvc": "graph",
@@ -31,6 +32,10 @@ EXTRAS = {
     "optuna": "sweep",
     "psycopg2": "postgres",
     "mlflow": "mlflow",
+    "fastapi": "serve",
+    "uvicorn": "serve",
+    "prometheus_client": "serve",
+    "redis": "serve",
     "jinja2": "report",
     "matplotlib": "report",
     "tokenizers": "text",
@@ -227,6 +232,19 @@ def ui(port: Annotated[int, typer.Option(help="Port on this machine.")] = 5000) 
     from hisac_lab.cli import registry
 
     registry.ui(port)
+
+
+@app.command()
+def serve(
+    bundle: Annotated[
+        Path | None, typer.Option(help="A folder with a bundle, in place of the version that serve.alias names.")
+    ] = None,
+    port: Annotated[int | None, typer.Option(min=1, max=65535, help="In place of serve.port.")] = None,
+) -> None:
+    """Answer requests over HTTP with the champion; users' histories and states are kept beside it."""
+    from hisac_lab.cli import serve as command
+
+    command.serve(bundle, port)
 
 
 @app.command()

@@ -20,6 +20,7 @@ from hisac_lab.config.events import PrepareConfig
 from hisac_lab.config.mlflow import MLflowConfig
 from hisac_lab.config.model import BackboneConfig, ExperimentConfig, InstancesConfig, ModelConfig
 from hisac_lab.config.promotion import PromotionConfig
+from hisac_lab.config.serve import ServeConfig
 from hisac_lab.config.sweep import SweepConfig
 from hisac_lab.config.tokens import EmbedConfig, TokenizeConfig
 from hisac_lab.config.train import TrainConfig
@@ -53,6 +54,7 @@ class Params(Section):
     evaluate: EvaluateConfig = Field(EvaluateConfig(), description="offline evaluation on the test period")
     abtest: ABTestConfig = Field(ABTestConfig(), description="the simulated A/B test")
     promotion: PromotionConfig = Field(PromotionConfig(), description="gates in front of the alias champion")
+    serve: ServeConfig = Field(ServeConfig(), description="the server in front of a promoted version")
     mlflow: MLflowConfig = Field(MLflowConfig(), description="where runs and models are shown")
     experiment: ExperimentConfig = Field(ExperimentConfig(), description="the matrix of training runs")
 

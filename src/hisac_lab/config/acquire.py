@@ -40,6 +40,7 @@ class AcquireConfig(Section):
     )
     path: str | None = Field(None, description="a local copy, tried first: a file, a folder or an archive")
     items_path: str | None = Field(None, description="own only: a table of items with their text")
+    users_path: str | None = Field(None, description="own only: a table of users, see prepare.columns.user_fields")
     vectors_path: str | None = Field(
         None, description="own only: item vectors, .npy, one row per row of the item table"
     )

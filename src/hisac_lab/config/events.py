@@ -38,6 +38,14 @@ class ColumnsConfig(Section):
     numbers: tuple[str, ...] = Field(
         (), description="numeric columns of the item table, like price or length; empty where it is not known"
     )
+    user_fields: tuple[str, ...] = Field((), description="categorical columns of the user table")
+    user_numbers: tuple[str, ...] = Field((), description="numeric columns of the user table, empty where not known")
+    request_fields: tuple[str, ...] = Field(
+        (),
+        description="categorical columns of the log that are known before the answer, like device or placement; a "
+        "request has those of its first event",
+    )
+    request_numbers: tuple[str, ...] = Field((), description="numeric ones, like the hour; empty where not known")
     separator: str | None = Field(None, description="between values; null: tab for .tsv, else comma")
     time_format: Literal["seconds", "milliseconds", "microseconds", "nanoseconds", "iso"] | TimeForm = Field(
         "seconds",
@@ -51,9 +59,13 @@ class ColumnsConfig(Section):
 
     @model_validator(mode="after")
     def _each_once(self) -> ColumnsConfig:
-        named = (*self.fields, *self.numbers)
-        if len(set(named)) < len(named):
-            raise ValueError(f"fields and numbers name a column twice: {', '.join(named)}")
+        for side in ("", "user_", "request_"):
+            named = (*getattr(self, f"{side}fields"), *getattr(self, f"{side}numbers"))
+            if len(set(named)) < len(named):
+                raise ValueError(f"{side}fields and {side}numbers name a column twice: {', '.join(named)}")
+        taken = {self.user, self.item, self.time, self.label}
+        if late := next((name for name in (*self.request_fields, *self.request_numbers) if name in taken), None):
+            raise ValueError(f"{late!r} is no column of the request: name what is known before the answer")
         return self
 
 

@@ -34,7 +34,18 @@ class ExperimentConfig(Section):
 
 
 Feature: TypeAlias = Literal[
-    "length", "recency", "pace", "rate", "day", "week", "item_recency", "popularity", "item_rate", "pair"
+    "length",
+    "recency",
+    "pace",
+    "rate",
+    "day",
+    "week",
+    "user",
+    "request",
+    "item_recency",
+    "popularity",
+    "item_rate",
+    "pair",
 ]
 
 
@@ -43,11 +54,12 @@ class BackboneConfig(Section):
 
     dim: int = Field(16, ge=4, description="width of item representations and of both branches")
     features: tuple[Feature, ...] = Field(
-        ("length", "recency", "pace", "rate", "item_recency", "popularity", "item_rate", "pair"),
+        ("length", "recency", "pace", "rate", "user", "request", "item_recency", "popularity", "item_rate", "pair"),
         description="of the user: length of the history, recency of its newest event, pace (events per day), rate "
-        "(share of positives); of the request: day, week (time of day, of the week, both UTC); of a candidate, from "
-        "everybody's events before the request: item_recency (days since the last positive), popularity (positives), "
-        "item_rate (positives per exposure); pair (the user's own events on it). What the data cannot give is left out",
+        "(share of positives), user (the data set's columns of its users); of the request: day, week (time of day, of "
+        "the week, both UTC), request (its columns of requests); of a candidate, from everybody's events before the "
+        "request: item_recency (days since the last positive), popularity (positives), item_rate (positives per "
+        "exposure); pair (the user's own events on it). What the data cannot give is left out",
     )
     semantic_std: float | None = Field(
         None,
@@ -108,7 +120,18 @@ class ModelConfig(Section):
         return None
 
 
-class StateConfig(ModelConfig):
+class SequenceConfig(ModelConfig):
+    """What models share whose long branch reads the events of a history."""
+
+    length: int | None = Field(
+        None,
+        ge=1,
+        description="newest events that the long branch reads; null: all. What every model is told, as the short "
+        "branch's window and the length of the history, stays as it is",
+    )
+
+
+class StateConfig(SequenceConfig):
     """What models with a state flat in the length of history share: how it is kept."""
 
     state_bits: Literal[8, 32] = Field(
@@ -116,7 +139,7 @@ class StateConfig(ModelConfig):
     )
 
 
-class AttentionConfig(ModelConfig):
+class AttentionConfig(SequenceConfig):
     """What models share whose candidates attend to events, or to vectors that stand for events."""
 
     soft_counts: bool = Field(
@@ -168,8 +191,8 @@ class InstancesConfig(SourceConfig):
     )
     logged: tuple[Name, ...] | None = Field(
         None,
-        description="what the log says of an exposure and rankers are not told, such as its position or propensity, "
-        "that the compressor reads; null: every such column of the data set",
+        description="what the log says of an exposure, such as its position or propensity, that the compressor reads; "
+        "rankers are told the columns of requests alone; null: every such column of the data set",
     )
     tower: tuple[Size, ...] | None = Field(
         None, min_length=1, description="hidden widths of the compressor's tower; null: those of backbone.tower"

@@ -6,7 +6,7 @@ import functools
 import itertools
 import multiprocessing
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from hisac_lab.evaluation.records import (
     Evaluated,
     Metric,
     ModelScores,
+    Pair,
     Scores,
     SeedScores,
     Timings,
@@ -108,6 +109,7 @@ def evaluate(
             for name, of_model in scored.items()
         },
         pairs=metrics.paired({name: of_model["auc"] for name, of_model in means.items()}, config.confidence),
+        bin_pairs={kind: _bin_pairs(kind, bins, means, config.confidence) for kind, bins in evaluator.slices.items()},
         users=metrics.users_counted(evaluator.labels, evaluator.user, evaluator.resamples.shape[1], config.top),
         undefined=_undefined(evaluator, reference),
         slices={
@@ -226,6 +228,15 @@ def _metric(mean: Array, values: list[float], reference: Array, confidence: floa
 def _defined(mean: Array) -> bool:
     """Whether a metric has a value, and on some resample too."""
     return bool(np.isfinite(mean[0]) and np.isfinite(mean[1:]).any())
+
+
+def _bin_pairs(
+    kind: str, bins: Iterable[str], means: Mapping[str, dict[str, Array]], confidence: float
+) -> dict[str, list[Pair]]:
+    """Every pair of models in each bin of a kind of slice, where their AUC is defined."""
+    by_bin = {label: {name: of_model[f"slice/{kind}/{label}"] for name, of_model in means.items()} for label in bins}
+    defined = {label: values for label, values in by_bin.items() if all(map(_defined, values.values()))}
+    return metrics.paired_by_bin(defined, confidence)
 
 
 def _undefined(evaluator: Evaluator, means: dict[str, Array]) -> dict[str, str]:

@@ -157,26 +157,36 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def paired(values: Mapping[str, Array], confidence: float) -> list[Pair]:
-    """Every pair of models on the same resampled users.
-
-    The p-value is two-sided, of a normal difference with the bootstrap's standard error, Holm-corrected over all pairs.
+    """Every pair of models on the same resampled users; see `paired_by_bin`, of one bin.
 
     Args:
         values: Of each model, a metric for every resample; the first entry is the metric itself; (B,).
         confidence: Of the intervals, which are not corrected.
     """
-    gaps = {pair: values[pair[0]] - values[pair[1]] for pair in itertools.combinations(values, 2)}
+    return paired_by_bin({"": values}, confidence)[""]
+
+
+def paired_by_bin(values: Mapping[str, Mapping[str, Array]], confidence: float) -> dict[str, list[Pair]]:
+    """Every pair of models in each bin, on the same resampled users.
+
+    The p-value is two-sided, of a normal difference with the bootstrap's standard error, Holm-corrected over all pairs
+    in all bins.
+
+    Args:
+        values: By bin, then model: a metric for every resample; the first entry is the metric itself; (B,).
+        confidence: Of the intervals, which are not corrected.
+    """
+    gaps = {
+        (label, one, other): of_model[one] - of_model[other]
+        for label, of_model in values.items()
+        for one, other in itertools.combinations(of_model, 2)
+    }
     corrected = holm([_p_value(gap) for gap in gaps.values()])
-    return [
-        Pair(
-            one=one,
-            other=other,
-            difference=round(float(gap[0]), 6),
-            interval=interval(gap[1:], confidence),
-            p=float(f"{p:.6g}"),
-        )
-        for ((one, other), gap), p in zip(gaps.items(), corrected, strict=True)
-    ]
+    found: dict[str, list[Pair]] = {label: [] for label in values}
+    for ((label, one, other), gap), p in zip(gaps.items(), corrected, strict=True):
+        difference, ends = round(float(gap[0]), 6), interval(gap[1:], confidence)
+        found[label].append(Pair(one=one, other=other, difference=difference, interval=ends, p=float(f"{p:.6g}")))
+    return found
 
 
 def _p_value(gap: Array) -> float:

@@ -109,7 +109,7 @@ class ModelScores(Record):
 
 
 class Pair(Record):
-    """Two models on the same resampled users: one less other; `p` is Holm-corrected over all pairs."""
+    """Two models on the same resampled users: one less other; `p` is Holm-corrected over all pairs, in all bins."""
 
     one: str
     other: str
@@ -122,6 +122,8 @@ class Scores(Stored):
     """What every model scores.
 
     Attributes:
+        pairs: Of all models, in AUC.
+        bin_pairs: The same by kind of slice and bin, corrected by kind; bins without an AUC are left out.
         users: Of each metric that is a mean over users, how many can tell models apart by it; the others are left out.
         undefined: Why a metric, or `KIND/BIN`, has no value.
         slices: Test samples per kind and bin.
@@ -132,6 +134,7 @@ class Scores(Stored):
 
     models: dict[str, ModelScores]
     pairs: list[Pair] = Field(default_factory=list)
+    bin_pairs: dict[str, dict[str, list[Pair]]] = Field(default_factory=dict)
     users: dict[str, int] = Field(default_factory=dict)
     undefined: dict[str, str] = Field(default_factory=dict)
     slices: dict[str, dict[str, int]]

@@ -48,6 +48,7 @@ class Requests:
         mask: True at real candidates; (N, C) bool.
         sample: Position of each candidate among the samples, -1 in the padding; (N, C) int64.
         user: Number of each row's user; (N,) int.
+        request: Number of each row's request, as samples have it; (N,) int. None: they are of no log.
     """
 
     store: EventStore
@@ -59,6 +60,7 @@ class Requests:
     mask: Array
     sample: Array
     user: Array
+    request: Array | None = None
 
     @classmethod
     def of(cls, store: EventStore, samples: Array, max_candidates: int) -> Requests:
@@ -85,7 +87,7 @@ class Requests:
         sample[row, column] = np.arange(len(samples))
         start, end = store.bounds(samples[heads])
         time, user = samples["time"][heads], samples["user"][heads]
-        return cls(store, start, end, time, candidates, labels, sample >= 0, sample, user)
+        return cls(store, start, end, time, candidates, labels, sample >= 0, sample, user, request[heads])
 
     def __len__(self) -> int:
         return len(self.start)
@@ -100,7 +102,8 @@ class Requests:
         """The rows at `index`."""
         columns = (self.start, self.end, self.time, self.candidates, self.labels, self.mask, self.sample, self.user)
         start, end, time, candidates, labels, mask, sample, user = (part[index] for part in columns)
-        return Requests(self.store, start, end, time, candidates, labels, mask, sample, user)
+        request = None if self.request is None else self.request[index]
+        return Requests(self.store, start, end, time, candidates, labels, mask, sample, user, request)
 
     def shuffled(self, seed: int) -> Requests:
         """The same, but the labels of each user's candidates have changed places: every user's rate stays. A control.

@@ -20,12 +20,14 @@ from hisac_lab.events.series import DAY, Counter
 SERIES = {"item_recency": POSITIVES, "popularity": POSITIVES, "item_rate": EXPOSURES}
 """Features of an item, by the series without which a log cannot give them."""
 PAIR, RATE = "pair", "rate"
+USER, REQUEST = "user", "request"
+"""Columns that the data set has of its users and of its requests."""
 PRIOR = 10.0
 """Events at the log's own share of positives that every rate begins with."""
 
 
 def given(names: Iterable[str], facts: ContextFacts, levels: Levels | None) -> tuple[str, ...]:
-    """Those of the features that the data give: item series ask for times, rates for feedback.
+    """Those of the features that the data give: item series ask for times, rates for feedback, columns for themselves.
 
     Args:
         names: Features of section `backbone`.
@@ -33,6 +35,7 @@ def given(names: Iterable[str], facts: ContextFacts, levels: Levels | None) -> t
         levels: Of the feedback that the model reads; None: it reads none.
     """
     missing = {name for name, series in SERIES.items() if series not in facts.series}
+    missing |= {name for name, columns in ((USER, facts.user), (REQUEST, facts.request)) if not columns.width}
     return tuple(name for name in names if name not in missing and (name != RATE or levels is not None))
 
 

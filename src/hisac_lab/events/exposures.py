@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hisac_lab.base.artifacts import Array, load_array
-from hisac_lab.events.store import REST, EventStore
+from hisac_lab.events.store import REST, EventStore, sample_array
 
 
 @dataclass(frozen=True)
@@ -28,14 +28,9 @@ class Exposures:
     @classmethod
     def of(cls, store: EventStore, split: str) -> Exposures:
         """All that the store has of a period."""
-        parts = [(f"samples_{split}", split)]
-        if store.manifest.exposures:
-            parts.append((f"{REST}_{split}", f"{REST}_{split}"))
-        columns = list(store.manifest.logged)
-        samples = np.concatenate([load_array(store.path, name) for name, _ in parts])
-        logged = np.zeros((len(samples), len(columns)), np.float32)
-        for place, column in enumerate(columns):
-            logged[:, place] = np.concatenate([load_array(store.path, f"{column}_{where}") for _, where in parts])
+        parts = [split, f"{REST}_{split}"] if store.manifest.exposures else [split]
+        samples = np.concatenate([load_array(store.path, sample_array(part)) for part in parts])
+        logged = np.concatenate([store.logged(part) for part in parts])
         order = np.argsort(samples["request"], kind="stable")
         return cls(samples[order], logged[order])
 

@@ -26,10 +26,12 @@ from hisac_lab.config.events import PrepareConfig
 from hisac_lab.events.feedback import MOST, Levels
 from hisac_lab.events.items import write_items
 from hisac_lab.events.records import Ingested, RawFile
+from hisac_lab.events.side_columns import Category, Number, SideColumns, category
+from hisac_lab.events.users import write_users
 from hisac_lab.sources.records import Acquired, Source
 from hisac_lab.tables.columns import MIN_SECONDS
 from hisac_lab.tables.layouts import LOADERS
-from hisac_lab.tables.layouts.contract import RawLog
+from hisac_lab.tables.layouts.contract import RawLog, logged_role
 from hisac_lab.tables.read import TEST, UNIT_SECONDS, Block
 from hisac_lab.tables.vocabulary import Vocabulary
 
@@ -75,15 +77,7 @@ def ingest(config: PrepareConfig, *, raw: Path, out: Path) -> None:
     for block in log.blocks():
         pass_.add(block)
     pass_.close()
-    if pass_.without_text:
-        say(f"ingest: {pass_.without_text:,} events on items without a text are left out")
-    if not pass_.rows:
-        hint = "fix prepare.since and prepare.until, or prepare.items_without_text"
-        raise UserError(raw, "no event lies inside the bounds", hint, "time")
-    if len(items) < 2:
-        what = f"the log has one item ({items.ids[0]!r}): there is nothing to rank"
-        raise UserError(raw, what, "give a log of more items", "item")
-
+    _check_something_is_left(pass_, items, raw)
     hashes = hash_ids(users.ids)
     order = np.lexsort((np.asarray(users.ids), hashes))
     user_codes = np.empty(len(order), np.int32)
@@ -97,6 +91,8 @@ def ingest(config: PrepareConfig, *, raw: Path, out: Path) -> None:
         out, {"user_codes": user_codes, "user_hashes": hashes[order], "item_codes": item_codes, "births": births}
     )
     cuts = _cuts(pass_, config, out)
+    user = write_users(log, np.asarray(users.ids, object)[order].tolist(), out)
+    logged, request = _logged(pass_, config, cuts[0], out)
     labeled, threshold = pass_.labels is not None, _threshold(pass_, log, config, raw)
     if not labeled and config.negatives_by != "uniform":
         save_arrays(out, _timeline(out, config, item_codes))
@@ -115,13 +111,25 @@ def ingest(config: PrepareConfig, *, raw: Path, out: Path) -> None:
         extras=list(log.extras),
         roles=sorted(set(pass_.schema.names) - {"user", "item", "time", "tick", "row"}),
         fields=fields,
-        **{name: value for name, value in (("numbers", list(log.numbers)), ("logged", dict(log.logged))) if value},
+        **{name: value for name, value in (("numbers", list(log.numbers)), ("logged", logged)) if value},
+        **{name: side for name, side in (("user", user), ("request", request)) if side.width},
         cuts=[int(cut) for cut in cuts],
         shard_begins=[0, *np.cumsum(shard_users).tolist()],
         **({"untimed": True} if log.untimed else {}),
         **({"events_without_text": pass_.without_text} if described is not None else {}),
     ).save(out)
     say(f"ingest: {pass_.rows} events of {len(users)} users on {len(items)} items")
+
+
+def _check_something_is_left(pass_: _Pass, items: Vocabulary, raw: Path) -> None:
+    if pass_.without_text:
+        say(f"ingest: {pass_.without_text:,} events on items without a text are left out")
+    if not pass_.rows:
+        hint = "fix prepare.since and prepare.until, or prepare.items_without_text"
+        raise UserError(raw, "no event lies inside the bounds", hint, "time")
+    if len(items) < 2:
+        what = f"the log has one item ({items.ids[0]!r}): there is nothing to rank"
+        raise UserError(raw, what, "give a log of more items", "item")
 
 
 def has_text(table: pd.DataFrame) -> Array:
@@ -146,6 +154,7 @@ class _Pass:
         self.config, self.log, self.users, self.items, self.out = config, log, users, items, out
         self.known_items = len(items) if log.complete and log.items else None
         self.files: list[RawFile] = []
+        self.words = {name: Vocabulary() for name, column in log.logged.items() if column.codes is None}
         self.rows = self.outside = self._seen = 0
         self.labels: tuple[float, float] | None = None
         self.only_zero_one = True
@@ -174,6 +183,8 @@ class _Pass:
             raise block.refuse(bad, "item", what, "add it there or remove its events")
         inside = self._inside(block, columns["time"])
         columns |= {"user": user, "item": item}
+        for name, words in self.words.items():
+            columns[logged_role(name)] = words.encode(columns[logged_role(name)].dictionary_encode())
         if not inside.all():
             self.outside += int((~inside).sum())
         if self.described is not None:
@@ -307,6 +318,31 @@ def _stream(out: Path, config: PrepareConfig, *names: str) -> Iterator[list[Arra
         file = pq.ParquetFile(out / f"events-{shard}.parquet")
         for batch in file.iter_batches(1 << 20, columns=list(names), use_threads=False):
             yield [batch.column(name).to_numpy() for name in names]
+
+
+def _logged(pass_: _Pass, config: PrepareConfig, cut: int, out: Path) -> tuple[dict[str, int], SideColumns]:
+    """How many codes each logged column has, and those of the request; both by what is before `cut`.
+
+    Writes the codes of the words as first met, an array `words_PLACE` for each column that has words.
+    """
+    sizes, fields, numbers = dict[str, int](), list[Category](), list[Number]()
+    for place, (name, column) in enumerate(pass_.log.logged.items()):
+        role = logged_role(name)
+        if column.codes is None:
+            words = pass_.words[name]
+            counts = np.zeros(len(words), np.int64)
+            for time, value in _stream(out, config, "time", role):
+                counts += np.bincount(value[time < cut], minlength=len(words))
+            field = category(name, words.ids, counts)
+            save_arrays(out, {f"words_{place}": field.codes(words.ids)})
+            sizes[name] = 1 + len(field.values)
+            fields += [field] if column.request else []
+            continue
+        sizes[name] = column.codes
+        if column.request:
+            seen = (value[time < cut] for time, value in _stream(out, config, "time", role))
+            numbers.append(Number.measured(name, seen))
+    return sizes, SideColumns(fields=tuple(fields), numbers=tuple(numbers))
 
 
 def _timeline(out: Path, config: PrepareConfig, item_codes: Array) -> dict[str, Array]:

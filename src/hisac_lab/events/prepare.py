@@ -25,15 +25,21 @@ from hisac_lab.config.events import ColumnsConfig, PrepareConfig
 from hisac_lab.events.profile import ShardCounts, add_up, describe, profile
 from hisac_lab.events.records import ContextFacts, Ingested, Leaks, Prepared, Sharded
 from hisac_lab.events.series import join_events
-from hisac_lab.events.store import HISTORY_FEEDBACK, RANDOM, REST, SPLITS
+from hisac_lab.events.store import HISTORY_FEEDBACK, LOGGED, RANDOM, REST, SPLITS
 from hisac_lab.tables.read import UNIT_SECONDS
 
 LATER = {
     PrepareConfig: ("items_without_text", "negatives_window", "new_items", "label_delay", "half_lives", "exposures"),
-    ColumnsConfig: ("decimal", "label_values", "numbers"),
+    ColumnsConfig: (
+        *("decimal", "label_values", "numbers"),
+        *("user_fields", "user_numbers", "request_fields", "request_numbers"),
+    ),
 }
 """Settings that came later: at their defaults no protocol names them."""
-ITEM_FILES = ("items.parquet", "item_fields.npy", "item_numbers.npy", "vectors.npy", "users.parquet")
+TABLE_FILES = (
+    *("items.parquet", "item_fields.npy", "item_numbers.npy", "vectors.npy"),
+    *("users.parquet", "user_columns.npy"),
+)
 
 
 def prepare(config: PrepareConfig, *, ingested: Path, shards: list[Path], out: Path) -> None:
@@ -62,7 +68,7 @@ def prepare(config: PrepareConfig, *, ingested: Path, shards: list[Path], out: P
         raise UserError(out, f"histories reach beyond their requests: {broken}", "report this as a bug", "leak checks")
     splits = {name: describe(counts, name) for name in (*SPLITS, RANDOM) if counts.splits[name]["samples"]}
     require_both_labels(splits)
-    for name in ITEM_FILES:
+    for name in TABLE_FILES:
         if (ingested / name).exists():
             shutil.copyfile(ingested / name, out / name)
     offsets = load_array(out, "offsets")
@@ -131,6 +137,7 @@ def _context(
         series=facts.series,
         share=splits.get("train", {}).get("positive_share", 0.5),
         unit=UNIT_SECONDS[config.time_unit],
+        **{name: side for name, side in (("user", facts.user), ("request", facts.request)) if side.width},
     )
 
 
@@ -204,8 +211,8 @@ def _join(shards: list[Path], sharded: list[Sharded], facts: Ingested, out: Path
     for name in [*(f"samples_{split}" for split in splits), *rests]:
         _save(out, name, shards, samples(name))
     histories = ["history_items", "history_times", *([] if facts.feedback is None else [HISTORY_FEEDBACK])]
-    beside = [f"{extra}_{split}" for extra in dict.fromkeys([*facts.extras, *facts.logged]) for split in splits]
-    beside += [f"{column}_{rest}" for column in facts.logged for rest in rests]
+    beside = [f"{extra}_{split}" for extra in facts.extras for split in splits]
+    beside += [f"{LOGGED}_{part}" for part in (*splits, *rests) if facts.logged]
     for name in [*histories, *beside]:
         _save(out, name, shards, (block for path in shards for block in array_blocks(path, name)))
     offsets = [load_array(path, "offsets")[1:] + begin for path, begin in zip(shards, first["end"], strict=True)]

@@ -11,6 +11,7 @@ from pydantic import Field
 
 from hisac_lab.base.records import Digested, Output, Record
 from hisac_lab.events.feedback import Levels
+from hisac_lab.events.side_columns import SideColumns
 from hisac_lab.sources.records import Source
 
 EXPOSURES, POSITIVES = "exposures", "positives"
@@ -45,8 +46,11 @@ class Ingested(Output):
         positive_from: The least feedback that is positive; None without feedback.
         feedback: Its levels; None without feedback.
         extras: Columns kept beside the samples.
-        logged: Columns of an exposure that were known when it was served, by name: how many codes, 0 for a number.
+        logged: Columns of an exposure that were known when it was served, by name: how many codes, 0 for a number;
+            words have codes from 1 on, 0 is unknown.
         numbers: Numeric columns of the item table.
+        user: Columns of the users.
+        request: Those of the logged columns that are of the request.
         roles: Columns of an event beside user, item and time.
         cuts: Begin of the validation and of the test period.
         shard_begins: First user of each shard, and the number of users.
@@ -70,6 +74,8 @@ class Ingested(Output):
     roles: list[str]
     fields: list[ItemField]
     numbers: list[str] = Field(default_factory=list)
+    user: SideColumns = SideColumns()
+    request: SideColumns = SideColumns()
     cuts: list[int]
     shard_begins: list[int]
     untimed: bool = False
@@ -90,12 +96,16 @@ class ContextFacts(Record):
         series: Names of its item series.
         share: Positive share of the training samples.
         unit: Seconds of a time unit.
+        user: Columns of its users.
+        request: Columns of its requests, which are logged.
     """
 
     half_lives: tuple[float, ...] = ()
     series: tuple[str, ...] = ()
     share: float = 0.5
     unit: int = 1
+    user: SideColumns = SideColumns()
+    request: SideColumns = SideColumns()
 
 
 class Leaks(Record):

@@ -14,8 +14,10 @@ from hisac_lab.events.negatives import Clicks, add_negatives, new_items
 from hisac_lab.events.profile import count_shard
 from hisac_lab.events.records import EXPOSURES, POSITIVES, Ingested, Sharded
 from hisac_lab.events.series import save_events
-from hisac_lab.events.store import HISTORY_FEEDBACK, RANDOM, REST, SAMPLE, SPLITS
+from hisac_lab.events.side_columns import stored
+from hisac_lab.events.store import HISTORY_FEEDBACK, LOGGED, RANDOM, REST, SAMPLE, SPLITS
 from hisac_lab.ops.draws import uniform
+from hisac_lab.tables.layouts.contract import logged_role
 from hisac_lab.tables.read import HISTORY, TEST, UNIT_SECONDS, Layout, place
 
 KEEP_SALT = 0x6B656570  # the draws of `keep` are not those of negatives
@@ -46,6 +48,7 @@ def shard(config: PrepareConfig, *, ingested: Path, index: int, out: Path) -> No
     np.cumsum(np.bincount(events["user"][in_history], minlength=users), out=offsets[1:])
     history = {"items": events["item"][in_history], "times": events["time"][in_history]}
 
+    logged = _logged(events, facts, ingested)
     samples, source = _samples(events, in_history, config, ingested, facts, begin)
     period, drawn = _periods(samples, events, source, config, facts, ingested, begin)
     long_enough = samples["end"] - offsets[samples["user"]] >= config.min_history
@@ -57,14 +60,16 @@ def shard(config: PrepareConfig, *, ingested: Path, index: int, out: Path) -> No
     kept = {name: np.flatnonzero((period == number) & drawn & long_enough) for number, name in enumerate(names)}
     for name, rows in kept.items():
         save_arrays(out, {f"samples_{name}": samples[rows]})
-        for extra in dict.fromkeys([*facts.extras, *facts.logged]):
+        for extra in facts.extras:
             save_arrays(out, {f"{extra}_{name}": events[extra][source[rows]].astype(np.float32)})
+        if facts.logged:
+            save_arrays(out, {f"{LOGGED}_{name}": logged[source[rows]]})
     if config.exposures == "all":
         for number, name in enumerate(SPLITS):
             rows = np.flatnonzero((period == number) & ~(drawn & long_enough))
             save_arrays(out, {f"{REST}_{name}": samples[rows]})
-            for column in facts.logged:
-                save_arrays(out, {f"{column}_{REST}_{name}": events[column][source[rows]].astype(np.float32)})
+            if facts.logged:
+                save_arrays(out, {f"{LOGGED}_{REST}_{name}": logged[source[rows]]})
     splits = {name: samples[rows] for name, rows in kept.items()}
     births = load_array(ingested, "births")
     counts = count_shard(events, offsets, splits, births, config)
@@ -94,6 +99,16 @@ def _save_series(events: dict[str, Array], config: PrepareConfig, facts: Ingeste
     chosen = {POSITIVES: (item[liked], time[liked] + config.label_delay), EXPOSURES: (item, time)}
     for name in facts.series:
         save_events(out, name, *chosen[name], facts.items)
+
+
+def _logged(events: dict[str, Array], facts: Ingested, ingested: Path) -> Array:
+    """The logged columns of the events, one for each of `Ingested.logged`; (E, G) float32."""
+    logged = np.zeros((len(events["user"]), len(facts.logged)), np.float32)
+    for column, name in enumerate(facts.logged):
+        values = events.pop(logged_role(name))
+        has_words = (ingested / f"words_{column}.npy").exists()
+        logged[:, column] = stored(load_array(ingested, f"words_{column}")[values] if has_words else values)
+    return logged
 
 
 def _sorted_events(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -12,15 +13,22 @@ import pandas as pd
 from hisac_lab.base.artifacts import Array, load_array
 from hisac_lab.events.feedback import UNKNOWN, VotesFrom, first_voting
 from hisac_lab.events.records import Prepared
+from hisac_lab.events.side_columns import SideColumns, SideTable
 
 SPLITS = ("train", "valid", "test")
 HISTORY_FEEDBACK = "history_feedback"
+LOGGED = "logged"  # columns of the exposures of a part, as samples lie: `logged_SPLIT`, `logged_rest_SPLIT`
 REST = "rest"  # exposures that are no samples: `rest_SPLIT`, in the form and order of samples
 RANDOM = "random"  # the split of exposures by a random policy: never trained on
 SAMPLE = np.dtype(
     [("time", "<i8"), ("end", "<i8"), ("user", "<i4"), ("item", "<i4"), ("request", "<i4"), ("label", "i1")]
 )
 """A sample, 29 bytes: who, what, when, where in the store the history ends, which request, clicked or not."""
+
+
+def sample_array(part: str) -> str:
+    """Name of the array of a part's samples, a split or `rest_SPLIT`."""
+    return part if part.startswith(REST) else f"samples_{part}"
 
 
 @dataclass(frozen=True)
@@ -68,6 +76,42 @@ class EventStore:
         if name not in self.manifest.extras:
             raise KeyError(name)
         return load_array(self.path, f"{name}_{split}")
+
+    def side(self, name: Literal["user", "request"]) -> SideTable:
+        """Columns of the users, by number, or of the requests, by the field `request` of their samples."""
+        known: SideColumns = getattr(self.manifest.context, name)
+        return SideTable(known, load_array(self.path, "user_columns") if name == "user" else self._asked(known))
+
+    def logged(self, part: str) -> Array:
+        """What the log says of the exposures of a part, beside user, item and time.
+
+        Args:
+            part: A split, or `rest_SPLIT`.
+
+        Returns:
+            A column for each of the manifest's `logged`, in the order of the part's samples; (N, G) float32.
+        """
+        if not self.manifest.logged:
+            return np.zeros((len(load_array(self.path, sample_array(part))), 0), np.float32)
+        return load_array(self.path, f"{LOGGED}_{part}")
+
+    def _asked(self, known: SideColumns) -> Array:
+        """These logged columns of every request, those of its first exposure; (requests, F) float32."""
+        parts = [*SPLITS, RANDOM, *(f"{REST}_{name}" for name in self.manifest.exposures)]
+        columns = [list(self.manifest.logged).index(name) for name in known.names]
+        heads, rows = list[Array](), list[Array]()
+        for part in parts:
+            samples = load_array(self.path, sample_array(part))
+            request = np.ascontiguousarray(samples["request"])
+            first = np.flatnonzero(np.diff(request, prepend=-1))
+            heads.append(samples[first])
+            rows.append(self.logged(part)[first][:, columns])
+        head = np.concatenate(heads)
+        order = np.lexsort((head["time"], head["request"]))  # a request may lie in several parts
+        number, first = np.unique(head["request"][order], return_index=True)
+        table = np.tile(known.unknown, (int(number.max(initial=-1)) + 1, 1))
+        table[number] = np.concatenate(rows)[order][first]
+        return table
 
     @property
     def limit(self) -> int:

@@ -15,7 +15,15 @@ from hisac_lab.base import arithmetic
 from hisac_lab.base.artifacts import Array
 from hisac_lab.events.batches import Requests, in_order
 from hisac_lab.inference.runtime import Runtime
-from hisac_lab.inference.sides import CandidateContext, CountedAgents, RequestTime, Side, StoredInstances
+from hisac_lab.inference.sides import (
+    COLUMNS,
+    CandidateContext,
+    CountedAgents,
+    KnownColumns,
+    RequestTime,
+    Side,
+    StoredInstances,
+)
 from hisac_lab.models.backbone import Ranker
 from hisac_lab.models.contract import History
 
@@ -80,6 +88,7 @@ class Loader:
         wanted, sides = model.sides if names is None else names, list[Side]()
         if "time" in wanted:
             sides.append(RequestTime())
+        sides += (KnownColumns.open(model, requests.store, name) for name in COLUMNS if name in wanted)
         if "instances" in wanted:
             sides.append(StoredInstances.open(model, instances))
         context = CandidateContext.open(model, requests.store) if model.context_columns.names else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple, TypeAlias
 
@@ -19,6 +19,7 @@ from hisac_lab.events.feedback import UNKNOWN as NO_FEEDBACK
 from hisac_lab.events.feedback import Levels
 from hisac_lab.events.instances import NEGATIVE, POSITIVE, UNKNOWN, InstanceArrays, InstanceQuery
 from hisac_lab.events.series import Counter
+from hisac_lab.events.side_columns import SideColumns
 from hisac_lab.models.backbone import Ranker
 from hisac_lab.models.contract import History
 from hisac_lab.models.instances import Instances
@@ -53,16 +54,28 @@ INSTANCES = (
 )
 
 
-def columns(sides: Collection[str], levels: Levels | None = None, context: bool = False) -> tuple[Column, ...]:
+Told = Mapping[str, SideColumns]
+"""What a model is told of user and request, by side."""
+
+
+def columns(
+    sides: Collection[str], levels: Levels | None = None, context: bool = False, told: Told = MappingProxyType({})
+) -> tuple[Column, ...]:
     """Columns of a request to a model with these side inputs; agents and the time come of the history's own.
 
     Args:
         sides: Names of the side inputs.
         levels: Of the feedback that the model reads; None: it reads none.
         context: Whether it reads item series.
+        told: The data set's own columns that it reads, by side: `user_age`, `request_device`, and the like.
     """
-    told = (() if levels is None else (FEEDBACK,)) + ((CONTEXT,) if context else ())
-    return REQUEST + told + (INSTANCES if "instances" in sides else ())
+    own = (
+        Column(f"{side}_{name}", "value", many=False, required=False)
+        for side, known in told.items()
+        for name in known.names
+    )
+    told_too = (() if levels is None else (FEEDBACK,)) + ((CONTEXT,) if context else ()) + tuple(own)
+    return REQUEST + told_too + (INSTANCES if "instances" in sides else ())
 
 
 @dataclass(frozen=True)
@@ -78,6 +91,7 @@ class Asked:
         unknown: Events of the history that were left out, since the model knows no such item.
         instances: What the model reads of an instance store, one row; None where it reads none.
         context: Columns of the candidates' items that came with the request; (C, I) float64. None: none came.
+        told: The data set's own columns of user and request, by side; (1, W) float32 each.
     """
 
     items: Ids
@@ -88,6 +102,7 @@ class Asked:
     unknown: int
     instances: InstanceArrays | None
     context: npt.NDArray[np.float64] | None = None
+    told: Mapping[str, npt.NDArray[np.float32]] = field(default_factory=dict)
 
 
 class RequestReader:
@@ -106,7 +121,8 @@ class RequestReader:
         self.sides, self.limit = model.sides, limit
         self.reads, self.levels = model.reads, model.levels
         self.context, self.counters = model.context_columns, counters
-        self.columns = columns(model.sides, model.levels, bool(self.context.item_names))
+        self.told = model.user_features.own
+        self.columns = columns(model.sides, model.levels, bool(self.context.item_names), self.told)
         self.number = {item: place for place, item in enumerate(items)}
 
     def read(self, row: int, request: Mapping[Any, Any]) -> Asked:
@@ -125,16 +141,52 @@ class RequestReader:
         if len(ids) != len(times):
             raise _fault(row, "history_times", f"{len(times)} times for {len(ids)} items", "give one time per event")
         self._check_times(row, "history_times", times, int(time))
-        candidates = self._numbers(request["candidates"])
-        if not len(candidates):
-            raise _fault(row, "candidates", "value [] asks for nothing", "name at least one item")
+        candidates = self._candidates(row, request)
         numbers = self._numbers(ids)
         in_vocabulary = numbers >= 0
         events = (numbers, time - times, self._feedback(row, request.get(FEEDBACK.name), len(ids)))
         items, ages, feedback = (part[in_vocabulary][-self.limit :] for part in events)
         instances = None if self.reads is None else self._instances(row, request, int(time), self.reads)
         context = self._context(row, request.get(CONTEXT.name), len(candidates))
-        return Asked(items, ages, feedback, int(time), candidates, int((~in_vocabulary).sum()), instances, context)
+        told = {side: self._told(row, side, request) for side in self.told}
+        unknown = int((~in_vocabulary).sum())
+        return Asked(items, ages, feedback, int(time), candidates, unknown, instances, context, told)
+
+    def read_slate(self, row: int, request: Mapping[Any, Any]) -> Asked:
+        """Checks a request whose user is known by a state: it brings candidates and the time, and no history.
+
+        Raises:
+            UserError: As `read`.
+        """
+        time = self._integers(row, "time", [request["time"]])[0]
+        candidates, nothing = self._candidates(row, request), np.zeros(0, np.int64)
+        context = self._context(row, request.get(CONTEXT.name), len(candidates))
+        told = {side: self._told(row, side, request) for side in self.told}
+        return Asked(nothing, nothing, nothing, int(time), candidates, 0, None, context, told)
+
+    def slate(self, asked: Asked, items: Ids, times: Ids, feedback: Ids) -> tuple[Tensor, Tensor | None]:
+        """Candidates of one request, and what the model reads of them, given the events of its user.
+
+        Args:
+            asked: The request.
+            items: Of the user's events, oldest first; (L,) int64.
+            times: Their times, seconds; (L,) int64.
+            feedback: Levels of the feedback on them; (L,) int64.
+
+        Returns:
+            (1, C) int64, 0 where unknown; (1, C, F) float32 or None.
+        """
+        candidates = np.maximum(asked.candidates, 0)[None]
+        met = np.flatnonzero(np.isin(items, candidates))  # the only ones that columns of pairs look at
+        ages, there = asked.time - times[met], np.ones((1, len(met)), bool)
+        events = HistoryArrays(items[met][None], ages[None], there, feedback[met][None])
+        return torch.from_numpy(candidates), self._context_of([asked], events, candidates)
+
+    def _candidates(self, row: int, request: Mapping[Any, Any]) -> Ids:
+        candidates = self._numbers(request["candidates"])
+        if not len(candidates):
+            raise _fault(row, "candidates", "value [] asks for nothing", "name at least one item")
+        return candidates
 
     def batch(self, asked: Sequence[Asked]) -> tuple[History, Tensor, Tensor | None]:
         """Histories of R requests, their candidates, and what the model reads of these.
@@ -149,6 +201,10 @@ class RequestReader:
         history = History.of(arrays)
         if "time" in self.sides:
             history = replace(history, time=torch.tensor([one.time for one in asked]))
+        told: dict[str, Any] = {
+            side: torch.from_numpy(np.concatenate([one.told[side] for one in asked])) for side in self.told
+        }
+        history = replace(history, **told)
         if self.reads is not None:
             past = [one.instances for one in asked if one.instances is not None]
             names = ("items", "ages", "labels")
@@ -195,6 +251,17 @@ class RequestReader:
         if len(values) != count or not np.isfinite(values).all():
             raise _fault(row, CONTEXT.name, f"{len(values)} rows of numbers for {count} candidates", hint)
         return values
+
+    def _told(self, row: int, side: str, request: Mapping[Any, Any]) -> npt.NDArray[np.float32]:
+        """The data set's own columns of one side; what a request leaves out is unknown."""
+        known = self.told[side]
+        try:
+            found: npt.NDArray[np.float32] = known.row({name: request.get(f"{side}_{name}") for name in known.names})
+        except ValueError as error:
+            name = f"{side}_{error}"
+            what = f"value {request.get(name)!r} is no number"
+            raise _fault(row, name, what, "give a number, or leave it out where it is unknown") from error
+        return found
 
     def _instances(self, row: int, request: Mapping[Any, Any], time: int, reads: InstanceQuery) -> InstanceArrays:
         numbers = self._numbers(request["instance_items"])

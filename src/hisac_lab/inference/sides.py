@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -24,12 +24,15 @@ from hisac_lab.events.batches import Requests, in_order
 from hisac_lab.events.context import ContextColumns
 from hisac_lab.events.instances import InstanceStore, InstanceView
 from hisac_lab.events.series import ItemSeries
+from hisac_lab.events.side_columns import SideTable
 from hisac_lab.events.store import EventStore
 from hisac_lab.inference.runtime import Runtime
 from hisac_lab.models.backbone import Ranker
 from hisac_lab.models.contract import History
 from hisac_lab.models.instances import Instances
 
+COLUMNS: tuple[Literal["user", "request"], ...] = ("user", "request")
+"""Side inputs that are the data set's own columns."""
 MOST_KEPT = 1 << 30
 """Bytes of context that are kept in memory; what takes more is counted batch by batch."""
 
@@ -42,7 +45,7 @@ class Side(ABC):
         digest: Of the data behind it, which a trained model remembers; None where requests themselves hold them.
     """
 
-    name: ClassVar[str]
+    name: str
     digest: str | None = None
 
     @property
@@ -63,6 +66,53 @@ class RequestTime(Side):
     def fetch(self, requests: Requests, index: Array, device: torch.device) -> Tensor:
         """Times of the requests at `index`."""
         return torch.from_numpy(requests.time[index].astype(np.int64)).to(device)
+
+
+class KnownColumns(Side):
+    """What the data set says of the users, or of the requests; see `SideColumns`.
+
+    Args:
+        name: "user" or "request".
+        table: Its columns.
+    """
+
+    def __init__(self, name: Literal["user", "request"], table: SideTable) -> None:
+        self.name, self.table = name, table
+
+    @classmethod
+    def open(cls, model: Ranker, store: EventStore, name: Literal["user", "request"]) -> KnownColumns:
+        """Opens those that a model reads.
+
+        Raises:
+            UserError: They are not those it learned with.
+        """
+        there, wanted = (getattr(facts, name) for facts in (store.manifest.context, model.user_features.facts))
+        if there != wanted:
+            what = f"has {name} columns {', '.join(there.names) or 'none'}, the model learned {', '.join(wanted.names)}"
+            raise UserError(store.path, f"{what} or other values of them", "train it again", f"context.{name}")
+        return cls(name, store.side(name))
+
+    def fetch(self, requests: Requests, index: Array, device: torch.device) -> Tensor:
+        """Columns of the requests at `index`; (R, W) float32."""
+        rows = requests.user if self.name == "user" else requests.request
+        return torch.from_numpy(self.table.rows(np.full(len(index), -1) if rows is None else rows[index])).to(device)
+
+
+class OneRequest(Side):
+    """The same columns for every request.
+
+    Args:
+        row: (1, W) float32.
+    """
+
+    name = "request"
+
+    def __init__(self, row: Array) -> None:
+        self.row = row
+
+    def fetch(self, requests: Requests, index: Array, device: torch.device) -> Tensor:
+        """The row, once for each of the requests at `index`; (R, W) float32."""
+        return torch.from_numpy(np.repeat(self.row, len(index), axis=0)).to(device)
 
 
 @dataclass(frozen=True)

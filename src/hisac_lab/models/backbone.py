@@ -13,13 +13,36 @@ from hisac_lab.codebook.votes import Agents
 from hisac_lab.config.model import USUAL, Attention, BackboneConfig
 from hisac_lab.events.context import ContextColumns
 from hisac_lab.events.instances import InstanceQuery
-from hisac_lab.models.contract import Candidates, History, ItemSpace, LongBranch, UserState
+from hisac_lab.models.contract import Candidates, CardLine, History, ItemSpace, LongBranch, UserState
 from hisac_lab.models.din import TargetAttention
 from hisac_lab.models.features import PERIODS, UserFeatures, moments
 from hisac_lab.models.packing import pack, unpack
 from hisac_lab.models.tables import Embedding, draw, every, item_table
 from hisac_lab.ops.buckets import AGE_BUCKETS, age_bucket
 from hisac_lab.ops.select import take_rows
+
+BACKBONE_CARD = (
+    CardLine(
+        "a short branch over the newest events beside the long one; products of candidate and answers in the tower; a "
+        "gate before the long branch's answer, 0.1 at first",
+        "inferred",
+        "docs/papers/baselines.md#the-base-model",
+        "test_the_tower_sees_answers_and_their_products",
+    ),
+    CardLine(
+        "every event holds an embedding of its age, and one of its feedback where the log has some",
+        "inferred",
+        "docs/papers/baselines.md#the-base-model",
+        "test_an_event_is_the_sum_of_item_age_and_feedback",
+    ),
+    CardLine(
+        "dense parameters train with AdamW, tables with Adagrad, whatever a paper has",
+        "inferred",
+        "docs/papers/baselines.md#the-base-model",
+        "test_tables_go_to_adagrad_and_all_else_to_adam_each_once",
+    ),
+)
+"""Of every long branch: what the paper's model does not have around it."""
 
 
 class ItemEncoder(nn.Module):
@@ -130,8 +153,10 @@ class Ranker(nn.Module, ABC):
     @property
     def sides(self) -> frozenset[str]:
         """Side inputs that the model reads, by the attribute of `History` that holds them."""
-        periods = {"time"} if any(name in PERIODS for name in self.user_features.names) else set()
-        return frozenset(periods) if self.long is None else self.long.sides | periods
+        told = set(self.user_features.own)
+        if any(name in PERIODS for name in self.user_features.names):
+            told.add("time")
+        return frozenset(told) if self.long is None else self.long.sides | told
 
     @property
     def reads(self) -> InstanceQuery | None:
@@ -140,7 +165,7 @@ class Ranker(nn.Module, ABC):
 
     def agents(self, history: History) -> Agents | None:
         """What can be counted offline for these histories (see `LongBranch.agents`)."""
-        return None if self.long is None else self.long.agents(history)
+        return None if self.long is None else self.long.agents(self.long.shown(history))
 
     def no_context(self, candidates: Tensor) -> Tensor | None:
         """Zeros in place of the context of (R, C) candidates, for who counts or measures; None where it reads none."""
@@ -184,7 +209,8 @@ class Backbone(Ranker):
         self.short = TargetAttention(backbone.dim, backbone.attention_hidden, attention)
         self.long = long
         if long is not None:
-            long.id_vectors = self.encoder.id_vectors
+            long.id_vectors, long.item_vectors = self.encoder.id_vectors, self.encoder.forward
+            long.item_cost = self.encoder.cost
         # The long branch starts nearly silent and earns its weight: short histories lose nothing by it.
         gated = long is not None and long.answers
         self.gate = nn.Parameter(torch.full((backbone.dim,), 0.1)) if gated else None
@@ -224,7 +250,9 @@ class Backbone(Ranker):
     def encode(self, history: History) -> UserState:
         """Once per request: histories to user states; knows no candidate."""
         width = self.backbone.short_window
-        visible = history if self.long is not None and self.long.embeds else history.last(width)
+        shown = history if self.long is None else self.long.shown(history)
+        read = shown.items.shape[1] if self.long is not None and self.long.embeds else width
+        visible = history.last(max(width, read))
         if self.long is not None and self.long.lazy and torch.is_grad_enabled():
             with torch.no_grad():
                 events = self.embed(visible.items, visible.ages, visible.feedback)
@@ -238,7 +266,7 @@ class Backbone(Ranker):
             "context": self.user_features.of(history),
         }
         if self.long is not None:
-            tensors |= self.long.encode(history, events)
+            tensors |= self.long.encode(shown, events[:, -read:])
         return UserState(tensors if self.state_bits == 32 or torch.is_grad_enabled() else pack(tensors))
 
     def features(self, state: UserState, candidates: Tensor, context: Tensor | None = None) -> Tensor:

@@ -21,8 +21,8 @@ from pydantic import ConfigDict, Field, RootModel, TypeAdapter
 from hisac_lab import models
 from hisac_lab.base import plugins
 from hisac_lab.base.errors import SETTINGS, UserError
-from hisac_lab.config.model import BackboneConfig, ModelConfig, StateConfig
-from hisac_lab.models.backbone import Backbone, Ranker
+from hisac_lab.config.model import BackboneConfig, ModelConfig, SequenceConfig, StateConfig
+from hisac_lab.models.backbone import BACKBONE_CARD, Backbone, Ranker
 from hisac_lab.models.contract import CardLine, ItemSpace, Kind, LongBranch
 
 MODULES = sorted(f"{models.__name__}.{module.name}" for module in pkgutil.iter_modules(models.__path__))
@@ -95,6 +95,8 @@ def build(config: ModelConfig, backbone: BackboneConfig, items: ItemSpace, seed:
     torch.manual_seed(seed)
     made = KINDS[config.kind].make(config, backbone, items)
     assert made is None or isinstance(made, LongBranch | Ranker)
+    if isinstance(made, LongBranch) and isinstance(config, SequenceConfig):
+        made.length = config.length
     model = made if isinstance(made, Ranker) else Backbone(backbone, items, made, config.attention)
     if isinstance(config, StateConfig):
         model.state_bits = config.state_bits
@@ -102,5 +104,6 @@ def build(config: ModelConfig, backbone: BackboneConfig, items: ItemSpace, seed:
 
 
 def fidelity_card(config: ModelConfig) -> tuple[CardLine, ...]:
-    """What is stated, inferred and left out in the reconstruction."""
-    return KINDS[config.kind].card
+    """What is stated, inferred and left out in the reconstruction, and what the backbone around a long branch adds."""
+    kind = KINDS[config.kind]
+    return kind.card + (BACKBONE_CARD if issubclass(kind, LongBranch) else ())

@@ -40,6 +40,7 @@ class CompressConfig(ValueConfig):
 
 
 GOLDEN = CompressConfig(
+    length=None,
     decay="exponential",
     decay_rate=0.01815,
     reader="attention",

@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -37,6 +37,8 @@ class History:
         agents: Side input: votes counted beforehand, or None to count them in `encode`.
         time: Side input: when each request is made, seconds since 1970; (R,) int64.
         instances: Side input: stored instances of each user.
+        user: Side input: the data set's columns of each user; (R, W) float32.
+        request: Side input: its columns of each request; (R, W') float32.
         feedback: Level of each event's feedback, 0 where it is unknown, as in all when it is not given; (R, L) int64.
     """
 
@@ -46,6 +48,8 @@ class History:
     agents: Agents | None = None
     time: Tensor | None = None
     instances: Instances | None = None
+    user: Tensor | None = None
+    request: Tensor | None = None
     feedback: Tensor = None  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
@@ -282,50 +286,11 @@ class Kind:
         return cls(config, backbone, items)  # type: ignore[call-arg, return-value]
 
 
-class Labeled(Protocol):
-    """Requests to learn from: R of them, with C candidates each."""
-
-    @property
-    def history(self) -> History:
-        """What is read of the users."""
-
-    @property
-    def candidates(self) -> Tensor:
-        """Items, 0 in the padding; (R, C) int64."""
-
-    @property
-    def context(self) -> Tensor | None:
-        """Of the candidates, where the model reads it; (R, C, F) float32."""
-
-    @property
-    def labels(self) -> Tensor:
-        """1 clicked, 0 not; (R, C) float32."""
-
-    @property
-    def mask(self) -> Tensor:
-        """True at real candidates; (R, C) bool."""
-
-
-class Fitted(ABC):
-    """A ranker that is fitted to all training requests at once, where others step from batch to batch."""
-
-    @abstractmethod
-    def fit(self, batches: Iterable[Labeled], seed: int) -> float:
-        """Fits it.
-
-        Args:
-            batches: All training requests.
-            seed: Of what is drawn.
-
-        Returns:
-            The mean log loss of the training samples.
-        """
-
-
 class LongBranch(Kind, nn.Module, ABC):
     """The long-sequence part of a model: the one thing that a new model has to bring.
 
     Attributes:
+        length: Newest events that it is shown; None: all.
         ordered: Whether the order of the events matters beyond their ages.
         lazy: Events reach `encode` without gradient; those that matter are embedded again in `attend`.
         sides: Side inputs that it reads, by the attribute of `History` that holds them.
@@ -336,9 +301,14 @@ class LongBranch(Kind, nn.Module, ABC):
         extra_width: Columns of `extra`, which the tower sees as they are.
         standardizes: Whether it looks at a sample of the training set before the first step (see `standardize`).
         id_vectors: Vectors of the item table alone, (...) int64 to (..., D); the ranker it stands in hands it over.
+        item_vectors: Representation of items, without age and feedback, (...) int64 to (..., D); likewise.
+        item_cost: Multiply-adds of that for such items; likewise.
     """
 
     id_vectors: Callable[[Tensor], Tensor]
+    item_vectors: Callable[[Tensor], Tensor]
+    item_cost: Callable[[Tensor], int]
+    length: int | None = None
     ordered: bool = False
     lazy: bool = False
     embeds: bool = True
@@ -348,6 +318,10 @@ class LongBranch(Kind, nn.Module, ABC):
     standardizes: bool = False
     sides: frozenset[str] = frozenset()
     reads: InstanceQuery | None = None
+
+    def shown(self, history: History) -> History:
+        """What it reads of a history: the newest `length` events; votes counted beforehand stay."""
+        return history if self.length is None else replace(history.last(self.length), agents=history.agents)
 
     def agents(self, history: History) -> Agents | None:
         """What depends on frozen artifacts alone and can be counted offline; None where `sides` names no agents."""

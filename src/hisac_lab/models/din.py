@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar, Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from hisac_lab.config.model import USUAL, Attention, AttentionConfig, BackboneConfig, ModelConfig
@@ -80,13 +80,19 @@ class DINConfig(AttentionConfig):
         "summed",
     )
 
+    @model_validator(mode="after")
+    def _read(self) -> DINConfig:
+        if self.length is not None and not self.whole_history:
+            raise ValueError("whole_history: false has no long branch to read so many events: leave one of the two out")
+        return self
+
     @property
     def attention(self) -> Attention:
         """As set, for both branches."""
         return Attention(self.weights, self.soft_counts)
 
 
-GOLDEN = DINConfig(whole_history=False, weights="softmax", soft_counts=False)
+GOLDEN = DINConfig(length=None, whole_history=False, weights="softmax", soft_counts=False)
 
 
 class DINBranch(LongBranch):

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from hisac_lab.base.errors import SETTINGS, UserError
-from hisac_lab.events.context import PAIR, PRIOR, RATE, SERIES, given
+from hisac_lab.events.context import PAIR, PRIOR, RATE, REQUEST, SERIES, USER, given
 from hisac_lab.events.feedback import UNKNOWN, Levels
 from hisac_lab.events.records import ContextFacts
+from hisac_lab.events.side_columns import SideColumns
 from hisac_lab.models.contract import History
 
 DAY = 86_400
@@ -26,7 +27,8 @@ class UserFeatures:
 
     length, log(1 + events); recency, log(1 + days since the newest event); pace, log(1 + events per day since the
     oldest); rate, the smoothed share of positives among the events whose feedback is known, plain and fading; day and
-    week, the phase of the request's time as sine and cosine.
+    week, the phase of the request's time as sine and cosine; user and request, the data set's columns of them (see
+    `SideColumns`).
 
     Args:
         names: Features of section `backbone`, those of candidates among them.
@@ -42,13 +44,14 @@ class UserFeatures:
     def width(self) -> int:
         """U."""
         widths = {RATE: 1 + len(self.facts.half_lives), **dict.fromkeys(PERIODS, 2)}
+        widths |= {USER: self.facts.user.width, REQUEST: self.facts.request.width}
         return sum(widths.get(name, 1) for name in self.names)
 
     def of(self, history: History) -> Tensor:
         """The columns of R requests; (R, U) float32.
 
         Raises:
-            UserError: A feature needs the time of the request, which is not there.
+            UserError: A feature needs the time or the columns of the request, which are not there.
         """
         count = history.mask.sum(dim=1, keepdim=True).float()
         columns = [count[:, :0]]
@@ -59,6 +62,8 @@ class UserFeatures:
                                     "backbone.features")  # fmt: skip
                 phase = (history.time % PERIODS[name])[:, None].float() * (2 * math.pi / PERIODS[name])
                 columns += [torch.sin(phase), torch.cos(phase)]
+            elif name in (USER, REQUEST):
+                columns.append(self._told(history, name))
             elif name == "length":
                 columns.append(torch.log1p(count))
             elif name == RATE:
@@ -69,6 +74,19 @@ class UserFeatures:
                 days = end.float() / DAY
                 columns.append(torch.log1p(days if name == "recency" else count / (1 + days)))
         return torch.cat(columns, dim=1)
+
+    @property
+    def own(self) -> dict[str, SideColumns]:
+        """Those of the data set's own columns, by the attribute of `History` that holds them."""
+        there = {USER: self.facts.user, REQUEST: self.facts.request}
+        return {name: columns for name, columns in there.items() if name in self.names}
+
+    def _told(self, history: History, name: str) -> Tensor:
+        columns: Tensor | None = getattr(history, name)
+        if columns is None:
+            hint = "leave it out, or bring the side input"
+            raise UserError(SETTINGS, f"{name!r} needs the columns of the {name}", hint, "backbone.features")
+        return columns
 
     def _rates(self, history: History) -> Iterator[Tensor]:
         """Smoothed share of positives, plain and at each half-life; (R, 1) each."""

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Annotated, ClassVar, Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from hisac_lab.base.errors import SETTINGS, UserError
@@ -107,6 +107,12 @@ class HiSACConfig(ValueConfig):
         1.0, gt=0, description="softness of the vote weights; 1: share of the votes, larger: more even"
     )
 
+    @model_validator(mode="after")
+    def _one_history(self) -> HiSACConfig:
+        if self.counts is not None and self.counts.length is not None:
+            raise ValueError("agents and the votes beside them read one history: set length beside counts, not in it")
+        return self
+
     @property
     def wanted(self) -> int:
         """Agents asked for."""
@@ -123,6 +129,7 @@ class HiSACConfig(ValueConfig):
 PAPER = HiSACConfig(score="learned", facts=False, fill=False, pruned="dropped", votes_from="positives")
 """The paper's reading, as far as it is known: what is ours is off."""
 GOLDEN = HiSACConfig(
+    length=None,
     decay="exponential",
     decay_rate=0.01815,
     reader="attention",

@@ -228,6 +228,11 @@ CARD = (
         "docs/papers/hisac.md#semantic-ids",
     ),
     CardLine(
+        "two levels of 200 or 512 codes and 200 agents: settings here, and not the shape of the published leaderboards",
+        "left out",
+        "docs/papers/hisac.md#where-our-reconstruction-differs",
+    ),
+    CardLine(
         "PatchRec, ELASTIC and LONGER as host models",
         "left out",
         "docs/papers/hisac.md#target-attention",

@@ -10,8 +10,9 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from hisac_lab.config.model import BackboneConfig
-from hisac_lab.models.contract import CardLine, Fitted, ItemSpace, Kind, Labeled
+from hisac_lab.models.contract import CardLine, ItemSpace, Kind
 from hisac_lab.models.features import moments
+from hisac_lab.models.fitted import Fitted, Labeled
 from hisac_lab.models.tabular import Read, TabularConfig, TabularRanker
 from hisac_lab.ops.logistic import log_loss, logistic
 
@@ -23,7 +24,7 @@ class LinearConfig(TabularConfig):
 
     kind: Literal["linear"] = Field("linear", description="logistic regression on context features and counts")
     reads: tuple[Read, ...] = Field(
-        ("length", "recency", "pace", "rate", "item_recency", "popularity", "item_rate", "pair"),
+        ("length", "recency", "pace", "rate", "user", "request", "item_recency", "popularity", "item_rate", "pair"),
         min_length=1,
         description="columns, as of kind trees; one name alone is a control: popularity, item_recency, item_rate, rate",
     )

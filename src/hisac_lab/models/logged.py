@@ -19,9 +19,10 @@ class LoggedColumns(nn.Module):
     """Adds logged columns to the first hidden layer of a tower: a row for each code, weights for each number.
 
     A number x enters as log(1 + x) and log x, standardized: positions and propensities both keep their differences.
+    One that is not known or below 0 counts as 0.
 
     Args:
-        sizes: Columns by name: how many codes, from 0 on; 0: a number, at least 0.
+        sizes: Columns by name: how many codes, from 0 on; 0: a number.
         width: Of the hidden layer, H.
     """
 
@@ -58,5 +59,5 @@ class LoggedColumns(nn.Module):
             self.scale.copy_(scale)
 
     def _numbers(self, logged: Tensor) -> Tensor:
-        numbers = logged[..., [place for place, size in enumerate(self.sizes) if not size]].clamp(min=0)
+        numbers = logged[..., [place for place, size in enumerate(self.sizes) if not size]].nan_to_num(0.0).clamp(min=0)
         return torch.cat([torch.log1p(numbers), torch.log(numbers.clamp(min=LEAST))], dim=-1)

@@ -12,7 +12,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from hisac_lab.config.model import BackboneConfig, ModelConfig
+from hisac_lab.config.model import BackboneConfig, SequenceConfig
 from hisac_lab.models.contract import Candidates, CardLine, Cost, History, ItemSpace, LongBranch, UserState
 from hisac_lab.models.heads import TargetHeads, check_heads
 from hisac_lab.models.retrieval import chosen_events, event_state
@@ -52,7 +52,7 @@ class FourierFilter(nn.Module):
         return out
 
 
-class MIRRNConfig(ModelConfig):
+class MIRRNConfig(SequenceConfig):
     """MIRRN: three searches, a filter over each, attention over the three answers."""
 
     kind: Literal["mirrn"] = Field("mirrn", description="MIRRN")
@@ -75,8 +75,8 @@ class MIRRNBranch(LongBranch):
         "mirrn-no-norm": MIRRNConfig(top=5, recent=3, heads=2, norm=False),
     }
     golden: ClassVar = {
-        "mirrn": MIRRNConfig(bits=32, recent=16, norm=False, seed=0, top=8, heads=4),
-        "mirrn_norm": MIRRNConfig(bits=32, recent=16, norm=True, seed=0, top=8, heads=4),
+        "mirrn": MIRRNConfig(length=None, bits=32, recent=16, norm=False, seed=0, top=8, heads=4),
+        "mirrn_norm": MIRRNConfig(length=None, bits=32, recent=16, norm=True, seed=0, top=8, heads=4),
     }
     card = (
         CardLine(

@@ -209,6 +209,7 @@ class VotesConfig(StateConfig):
 
 
 GOLDEN = VotesConfig(
+    length=None,
     books=(RESIDUAL,),
     half_lives=(),
     votes_from="all",

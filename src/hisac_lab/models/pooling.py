@@ -7,11 +7,11 @@ from typing import ClassVar, Literal
 from pydantic import Field
 from torch import Tensor
 
-from hisac_lab.config.model import BackboneConfig, ModelConfig
+from hisac_lab.config.model import BackboneConfig, SequenceConfig
 from hisac_lab.models.contract import Candidates, CardLine, Cost, History, ItemSpace, LongBranch, UserState
 
 
-class MeanConfig(ModelConfig):
+class MeanConfig(SequenceConfig):
     """Mean pooling."""
 
     kind: Literal["mean"] = Field("mean", description="mean pooling of the whole history")
@@ -25,7 +25,7 @@ class MeanBranch(LongBranch):
         "mean": MeanConfig(),
     }
     golden: ClassVar = {
-        "mean": MeanConfig(),
+        "mean": MeanConfig(length=None),
     }
     card = (
         CardLine(

@@ -14,7 +14,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from hisac_lab.base.errors import SETTINGS, UserError
-from hisac_lab.config.model import BackboneConfig, ModelConfig
+from hisac_lab.config.model import BackboneConfig, SequenceConfig
 from hisac_lab.models.contract import Candidates, Cost, History, ItemSpace, LongBranch, UserState
 from hisac_lab.models.heads import TargetHeads
 from hisac_lab.models.mirrn import means
@@ -29,7 +29,7 @@ CASCADE = 4
 """Events the semantic view keeps for each one that the collaborative view picks."""
 
 
-class R2LEDConfig(ModelConfig):
+class R2LEDConfig(SequenceConfig):
     """R2LED: retrieval over routes and views, refinement by gates and cross-attention."""
 
     kind: Literal["r2led"] = Field("r2led", description="R2LED, a reconstruction from its abstract")
@@ -67,6 +67,7 @@ class R2LEDConfig(ModelConfig):
 
 
 GOLDEN = R2LEDConfig(
+    length=None,
     routes=("target", "recent", "global"),
     mix="score",
     collaborative="events",

@@ -107,7 +107,7 @@ class SIMConfig(AttentionConfig):
     heads: int = Field(4, ge=1, description="heads of the attention over kept events")
 
 
-GOLDEN = SIMConfig(search="code", field=0, top=8, heads=4, soft_counts=False)
+GOLDEN = SIMConfig(length=None, search="code", field=0, top=8, heads=4, soft_counts=False)
 
 
 class SIMBranch(SearchBranch):
@@ -159,6 +159,11 @@ class SIMBranch(SearchBranch):
         SOFT_COUNTS,
         CardLine(
             "a learned projection of the soft search with its auxiliary loss, as in MUSE's code",
+            "left out",
+            "docs/papers/baselines.md#sim",
+        ),
+        CardLine(
+            "time concatenated to an event, where ours adds its age; DIEN as the short branch",
             "left out",
             "docs/papers/baselines.md#sim",
         ),
@@ -236,7 +241,7 @@ class ETABranch(SearchBranch):
         "eta": ETAConfig(bits=40, top=4),
     }
     golden: ClassVar = {
-        "eta": ETAConfig(bits=32, seed=0, top=8, heads=4, soft_counts=False),
+        "eta": ETAConfig(length=None, bits=32, seed=0, top=8, heads=4, soft_counts=False),
     }
     card = (
         CardLine(

@@ -9,10 +9,10 @@ from __future__ import annotations
 from typing import ClassVar, Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from hisac_lab.config.model import BackboneConfig, ModelConfig
+from hisac_lab.config.model import BackboneConfig, SequenceConfig
 from hisac_lab.models.contract import Candidates, CardLine, Cost, History, ItemSpace, LongBranch, UserState
 
 REFINEMENTS = 3
@@ -21,17 +21,21 @@ REFINEMENTS = 3
 class DualQueryAttention(nn.Module):
     """Sigmoid gates of one pass: a network on [v - e; v * e; q - e; q * e], for candidate v, query q and event e.
 
+    With one query it is the network of the authors' DIN, on [v - e; v * e].
+
     Its first layer is linear in e once v and q are known, so a matrix of D x H per candidate is made and multiplied
     with the history; the (R, C, L, 4D) tensor is never built.
 
     Args:
         dim: D.
         hidden: H.
+        queries: One or two.
     """
 
-    def __init__(self, dim: int, hidden: int) -> None:
+    def __init__(self, dim: int, hidden: int, queries: int = 2) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.randn(4, hidden, dim) * (4 * dim) ** -0.5)
+        parts = 2 * queries
+        self.weight = nn.Parameter(torch.randn(parts, hidden, dim) * (parts * dim) ** -0.5)
         self.bias = nn.Parameter(torch.zeros(hidden))
         self.out = nn.Parameter(torch.randn(hidden) * hidden**-0.5)
         self.out_bias = nn.Parameter(torch.tensor(-3.0))  # a sum over L gates starts small
@@ -39,23 +43,29 @@ class DualQueryAttention(nn.Module):
     def forward(self, v: Tensor, q: Tensor, events: Tensor, mask: Tensor) -> Tensor:
         """Gate of each event, zero in the padding: v and q (R, C, D), events (R, L, D), mask (R, L) to (R, C, L)."""
         r, c, d = v.shape
-        a, b, e, f = self.weight  # (H, D) each, for v - e, v * e, q - e, q * e
-        matrix = v[:, :, None] * b + q[:, :, None] * f - (a + e)  # (R, C, H, D)
-        constant = v @ a.T + q @ e.T + self.bias  # (R, C, H)
+        a, b, *second = self.weight  # (H, D) each, for v - e, v * e, q - e, q * e
+        if second:
+            e, f = second
+            matrix = v[:, :, None] * b + q[:, :, None] * f - (a + e)  # (R, C, H, D)
+            constant = v @ a.T + q @ e.T + self.bias  # (R, C, H)
+        else:
+            matrix, constant = v[:, :, None] * b - a, v @ a.T + self.bias
         crossed = torch.bmm(matrix.view(r, -1, d), events.transpose(1, 2)).view(r, c, len(b), -1)
         hidden = torch.sigmoid(crossed + constant[..., None])  # (R, C, H, L)
         gates = torch.sigmoid(torch.einsum("rchl,h->rcl", hidden, self.out) + self.out_bias)
         return gates * mask[:, None, :]
 
 
-class SAMConfig(ModelConfig):
+class SAMConfig(SequenceConfig):
     """SAM: a memory that reads the whole history several times for each candidate."""
 
     kind: Literal["sam"] = Field("sam", description="SAM; 2P: passes 2, 3P: passes 3, 3P+: passes 3 and enhance")
     passes: int = Field(3, ge=1, description="readings of the history")
     enhance: bool = Field(False, description="a second GRU refines the last memory with the candidate (3P+)")
-    memory: Literal["iterating", "fixed"] = Field(
-        "iterating", description="what a pass asks with: the memory of the pass before, or always the candidate"
+    memory: Literal["iterating", "fixed", "none"] = Field(
+        "iterating",
+        description="what a pass asks with: the memory of the pass before, or always the candidate; none: no memory, "
+        "one pass whose sum goes on, the authors' DIN",
     )
     hidden: int = Field(8, ge=1, description="width of the attention network")
     weight_features: int = Field(16, ge=0, description="features made of the attention weights by place; 0: none")
@@ -71,8 +81,15 @@ class SAMConfig(ModelConfig):
         "gate", description="gate: projected, through the gate; tower: straight into the tower"
     )
 
+    @model_validator(mode="after")
+    def _one_pass(self) -> SAMConfig:
+        if self.memory == "none" and (self.passes > 1 or self.enhance):
+            raise ValueError("memory: none reads the history once: set passes: 1, and leave enhance out")
+        return self
+
 
 GOLDEN = SAMConfig(
+    length=None,
     passes=3,
     enhance=False,
     memory="iterating",
@@ -96,6 +113,7 @@ class SAMBranch(LongBranch):
         "sam-3p": SAMConfig(positions=10, norm="layer"),
         "sam-3p-plus": SAMConfig(enhance=True, positions=30),
         "sam-released": SAMConfig(memory="fixed", into="tower", positions=30),
+        "sam-din": SAMConfig(memory="none", passes=1, norm="none", into="tower", positions=30),
         "sam-scaled": SAMConfig(weight_features=0, norm="none", scale_from=4, gate_bias=None),
     }
     golden: ClassVar = {
@@ -103,6 +121,7 @@ class SAMBranch(LongBranch):
         "sam_3p": GOLDEN,
         "sam_3p_plus": GOLDEN.model_copy(update={"enhance": True}),
         "sam_straight": GOLDEN.model_copy(update={**AS_STATED, "memory": "fixed"}),
+        "sam_din": GOLDEN.model_copy(update={**AS_STATED, "memory": "none", "passes": 1, "norm": "none"}),
     }
     card = (
         CardLine(
@@ -154,6 +173,12 @@ class SAMBranch(LongBranch):
             "test_two_and_three_passes_are_normalized",
         ),
         CardLine(
+            "its statistics are those of every row of a batch, empty candidates with them",
+            "inferred",
+            "docs/papers/sam.md#output-of-the-module",
+            "test_two_and_three_passes_are_normalized",
+        ),
+        CardLine(
             "the gates' last bias starts at -3, since the sum grows with the length",
             "inferred",
             "docs/papers/sam.md#start-of-the-gates",
@@ -190,9 +215,16 @@ class SAMBranch(LongBranch):
             "test_two_and_three_passes_are_normalized",
         ),
         CardLine(
-            "the authors' DIN as a rival, with sigmoid weights and the same features of the weights",
-            "left out",
+            "the authors' DIN as a rival with `memory: none`: 8 sigmoid units on difference and product, sigmoid "
+            "weights, their features",
+            "stated",
             "docs/papers/sam.md#compared-models",
+            "test_without_a_memory_it_is_the_authors_din",
+        ),
+        CardLine(
+            "the GRU's reset gate acts before the product with its weights; here behind it",
+            "left out",
+            "docs/papers/sam.md#where-our-reconstruction-differs",
         ),
         CardLine(
             "widths of the authors' final network; position embeddings",
@@ -205,9 +237,11 @@ class SAMBranch(LongBranch):
         super().__init__()
         self.config = config
         dim, extra = backbone.dim, config.weight_features
-        self.ordered = extra > 0
-        self.passes = nn.ModuleList(DualQueryAttention(dim, config.hidden) for _ in range(config.passes))
-        self.memory = nn.GRUCell(dim, dim)
+        self.dim, self.ordered = dim, extra > 0
+        remembers = config.memory != "none"
+        queries = 2 if remembers else 1
+        self.passes = nn.ModuleList(DualQueryAttention(dim, config.hidden, queries) for _ in range(config.passes))
+        self.memory = nn.GRUCell(dim, dim) if remembers else None
         # With enhancement only the last pass's weight features leave the module.
         looking = 0 if not extra else 1 if config.enhance else config.passes
         self.places = nn.ModuleList(nn.Linear(config.positions, extra) for _ in range(looking))
@@ -221,15 +255,16 @@ class SAMBranch(LongBranch):
         self.extra_width = 0 if self.answers else width
         self.merge = nn.Linear(width, dim) if self.answers else nn.Identity()
         if config.gate_bias is not None:
-            for cell in (self.memory, *([self.refine] if config.enhance else [])):
-                start_gates(cell, config.gate_bias)
+            for cell in (self.memory, self.refine if config.enhance else None):
+                if cell is not None:
+                    start_gates(cell, config.gate_bias)
 
     def encode(self, history: History, events: Tensor) -> dict[str, Tensor]:
         """Keeps everything: (R, L, D) and its mask."""
         return {"long_events": events, "long_mask": history.mask}
 
     def read(self, state: UserState, v: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-        """Gates (R, C, L) and memories (R, C, D) of every pass."""
+        """Gates (R, C, L) and memories (R, C, D) of every pass; without a memory, what the one pass has summed."""
         events, mask = state["long_events"], state["long_mask"]
         memory = query = v
         gates, memories = [], []
@@ -239,7 +274,7 @@ class SAMBranch(LongBranch):
             if self.config.scale_from is not None:
                 beyond = mask.sum(dim=1).clamp(min=self.config.scale_from) / self.config.scale_from
                 total = total * beyond.rsqrt()[:, None, None]
-            memory = self.memory(total.flatten(0, 1), memory.flatten(0, 1)).view_as(v)
+            memory = total if self.memory is None else self.memory(total.flatten(0, 1), memory.flatten(0, 1)).view_as(v)
             if self.config.memory == "iterating":
                 query = memory
             gates.append(gate)
@@ -286,10 +321,10 @@ class SAMBranch(LongBranch):
 
     def cost(self, history: History) -> Cost:
         """Everything is per candidate: the memory starts as the candidate."""
-        length, dim, hidden = history.items.shape[1], self.memory.hidden_size, self.config.hidden
+        length, dim, hidden = history.items.shape[1], self.dim, self.config.hidden
         extra = self.config.weight_features
-        gate = hidden * dim * length + 2 * dim * hidden + hidden * length
-        gru = 6 * dim * dim
+        gate = hidden * dim * length + (2 if self.memory is not None else 1) * dim * hidden + hidden * length
+        gru = 6 * dim * dim if self.memory is not None else 0
         candidate = self.config.passes * (gate + length * dim + gru)
         candidate += len(self.places) * min(length, self.config.positions) * extra
         if self.config.enhance:

@@ -8,13 +8,13 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from hisac_lab.config.model import BackboneConfig, ModelConfig
+from hisac_lab.config.model import BackboneConfig, SequenceConfig
 from hisac_lab.models.contract import Candidates, CardLine, Cost, History, ItemSpace, LongBranch, UserState
 from hisac_lab.ops import hashing
 from hisac_lab.ops.jagged import segment_sum
 
 
-class SDIMConfig(ModelConfig):
+class SDIMConfig(SequenceConfig):
     """SDIM: events whose hashes collide with the candidate's are summed."""
 
     kind: Literal["sdim"] = Field("sdim", description="SDIM")
@@ -36,7 +36,7 @@ class SDIMBranch(LongBranch):
         "sdim-sum": SDIMConfig(groups=3, bits=3, normalize=False),
     }
     golden: ClassVar = {
-        "sdim": SDIMConfig(groups=8, bits=3, normalize=True, seed=0),
+        "sdim": SDIMConfig(length=None, groups=8, bits=3, normalize=True, seed=0),
     }
     card = (
         CardLine(

@@ -18,10 +18,11 @@ from hisac_lab.base.errors import SETTINGS, UserError
 from hisac_lab.config.base import HalfLife
 from hisac_lab.config.model import BackboneConfig, ModelConfig
 from hisac_lab.models.backbone import Ranker
-from hisac_lab.models.contract import History, ItemSpace, Labeled, UserState
+from hisac_lab.models.contract import History, ItemSpace, UserState
+from hisac_lab.models.fitted import Labeled
 from hisac_lab.models.path_votes import RESIDUAL, VoteCounts
 
-USER = ("length", "recency", "pace", "rate", "day", "week")
+USER = ("length", "recency", "pace", "rate", "day", "week", "user", "request")
 """Context features that know nothing of the candidate."""
 ITEM = ("item_recency", "popularity", "item_rate")
 """Those that know nothing of the user."""
@@ -38,7 +39,11 @@ class TabularConfig(ModelConfig):
     """What rankers over columns read."""
 
     reads: tuple[Read, ...] = Field(
-        (RESIDUAL, FIELDS, OWN, "length", "recency", "pace", "rate", "item_recency", "popularity", "item_rate"),
+        (
+            *(RESIDUAL, FIELDS, OWN),
+            *("length", "recency", "pace", "rate", "user", "request"),
+            *("item_recency", "popularity", "item_rate"),
+        ),
         min_length=1,
         description="columns: what the history holds at each level of the candidate's semantic ID (residual), at its "
         "node of a flat codebook (flat_256 and the like), at each categorical field (fields), of itself (item); "

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from hisac_lab.base.errors import SETTINGS, UserError
 from hisac_lab.config.model import BackboneConfig
-from hisac_lab.models.contract import CardLine, Fitted, ItemSpace, Kind, Labeled
+from hisac_lab.models.contract import CardLine, ItemSpace, Kind
+from hisac_lab.models.fitted import Fitted, Labeled
 from hisac_lab.models.tabular import TabularConfig, TabularRanker
 from hisac_lab.ops.forest import Forest
 

@@ -34,6 +34,14 @@ class TWINConfig(AttentionConfig):
     top: int = Field(50, ge=1, description="events kept per candidate and head")
     heads: int = Field(4, ge=1, description="heads of the attention")
     cross: bool = Field(True, description="a learned bias per head and age: the cross feature of an event")
+    keys: Literal["events", "items"] = Field(
+        "events",
+        description="what keys are made of: events, with their age and feedback; items alone, as in the paper, so that "
+        "a key can be kept per item",
+    )
+
+
+GOLDEN = TWINConfig(length=None, cross=True, keys="events", top=8, heads=4, soft_counts=False)
 
 
 class TWINBranch(LongBranch):
@@ -44,10 +52,12 @@ class TWINBranch(LongBranch):
     examples: ClassVar = {
         "twin": TWINConfig(top=4, heads=2),
         "twin-no-cross": TWINConfig(top=4, cross=False),
+        "twin-keys-of-items": TWINConfig(top=4, heads=2, keys="items"),
         "twin-soft-counts": TWINConfig(top=4, heads=2, soft_counts=True),
     }
     golden: ClassVar = {
-        "twin": TWINConfig(cross=True, top=8, heads=4, soft_counts=False),
+        "twin": GOLDEN,
+        "twin_keys_of_items": GOLDEN.model_copy(update={"keys": "items"}),
     }
     card = (
         CardLine(
@@ -82,7 +92,19 @@ class TWINBranch(LongBranch):
         ),
         SOFT_COUNTS,
         CardLine(
-            "keys from the item alone, computed once for all: our keys also hold the age",
+            "keys depend on the item alone with `keys: items`",
+            "stated",
+            "docs/papers/baselines.md#twin",
+            "test_a_key_of_an_item_is_the_same_at_any_age",
+        ),
+        CardLine(
+            "by default they also hold age and feedback of the event, as values do",
+            "inferred",
+            "docs/papers/baselines.md#twin",
+            "test_a_key_of_an_item_is_the_same_at_any_age",
+        ),
+        CardLine(
+            "a table of the keys of all items, kept beside the model",
             "left out",
             "docs/papers/baselines.md#twin",
         ),
@@ -90,7 +112,8 @@ class TWINBranch(LongBranch):
 
     def __init__(self, config: TWINConfig, backbone: BackboneConfig, items: ItemSpace) -> None:
         super().__init__()
-        self.top = config.top
+        self.top, self.by_item = config.top, config.keys == "items"
+        self.ordered = self.by_item  # equal scores, which equal items have, go to the newest
         self.heads = TargetHeads(backbone.dim, config.heads, soft_counts=config.soft_counts)
         self.soft_counts = self.heads.soft_counts
         self.cross = nn.Parameter(torch.zeros(config.heads, AGE_BUCKETS)) if config.cross else None
@@ -98,7 +121,7 @@ class TWINBranch(LongBranch):
     def encode(self, history: History, events: Tensor) -> dict[str, Tensor]:
         """The history, with its keys projected once for all candidates."""
         with torch.no_grad():
-            keys = self.heads.to_key(events)
+            keys = self.heads.to_key(self.item_vectors(history.items) if self.by_item else events)
         state = event_state(history, events) | {"long_keys": keys}
         if self.cross is not None:
             state["long_buckets"] = age_bucket(history.ages).to(torch.uint8)
@@ -116,17 +139,28 @@ class TWINBranch(LongBranch):
             scores = scores + self.cross[:, state["long_buckets"].long()].transpose(0, 1)[:, :, None, :]
         return best_events(scores.flatten(1, 2), state["long_mask"], self.top)
 
+    def _of_head(self, part: nn.Linear, vectors: Tensor) -> Tensor:
+        """A head's own slice of a projection, of its own events: (R, H, C, K, D) to (R, H, C, K, D / H)."""
+        weight = part.weight.view(self.heads.heads, -1, vectors.shape[-1])
+        return torch.einsum("rhckd,hwd->rhckw", vectors, weight)
+
+    def _keys(self, state: UserState, places: Tensor, chosen: Tensor) -> Tensor:
+        """Keys of the chosen events, of their items alone where those make them; (R, H, C, K, D / H)."""
+        if not self.by_item:
+            return self._of_head(self.heads.to_key, chosen)
+        if torch.is_grad_enabled():
+            items = gather_events(state["long_items"], places)
+            return self._of_head(self.heads.to_key, self.item_vectors(items).view_as(chosen))
+        kept = gather_events(state["long_keys"], places).view(*chosen.shape[:4], self.heads.heads, -1)
+        return kept.diagonal(dim1=1, dim2=4).permute(0, 4, 1, 2, 3)
+
     def attend(self, state: UserState, candidates: Candidates) -> Tensor:
         """Multi-head attention, each head over its own events; (R, C, D + `soft_counts`)."""
         r, c, dim = candidates.vectors.shape
         heads, width = self.heads.heads, dim // self.heads.heads
         places, valid = self.retrieve(state, candidates)
         chosen = chosen_events(state, candidates, places).view(r, heads, c, self.top, dim)
-        # A head's own slice of each projection, applied to its own events.
-        keys, values = (
-            torch.einsum("rhckd,hwd->rhckw", chosen, part.weight.view(heads, width, dim))
-            for part in (self.heads.to_key, self.heads.to_value)
-        )
+        keys, values = self._keys(state, places, chosen), self._of_head(self.heads.to_value, chosen)
         queries = split_heads(self.heads.to_query(candidates.vectors), heads)
         scores = torch.einsum("rhcw,rhckw->rhck", queries, keys).float() / math.sqrt(width)
         if self.cross is not None:
@@ -144,6 +178,7 @@ class TWINBranch(LongBranch):
         """The search multiplies a candidate with every projected key."""
         length, dim = history.items.shape[1], self.heads.merge.in_features
         bucket = 0 if self.cross is None else 1
-        exact = 2 * self.top * dim * dim + 2 * self.top * dim
+        exact = (1 if self.by_item else 2) * self.top * dim * dim + 2 * self.top * dim
+        keys = length * dim * dim + (self.item_cost(history.items) if self.by_item else 0)
         # The query is projected twice: for the search without gradient, for the attention with it.
-        return Cost(length * (8 * dim + 1 + bucket), length * dim * dim, 0, 3 * dim * dim + length * dim + exact)
+        return Cost(length * (8 * dim + 1 + bucket), keys, 0, 3 * dim * dim + length * dim + exact)

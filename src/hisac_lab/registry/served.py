@@ -43,6 +43,9 @@ class ServedRanker(PythonModel):
     numbers that `ContextColumns.item_names` lists. Without it, the counts at the end of the log that the model was
     registered with answer.
 
+    A model that reads the data set's columns of users and requests has a column for each that may be left out, as
+    `user_age` and `request_device`: the value as it stands there, null where it is not known.
+
     A model that reads stored instances has four columns more, what its store answers for the user, oldest first:
     `instance_items` (item ids), `instance_times` (seconds), `instance_labels` (0, 1, or 2 where the label has not
     arrived), `instance_vectors` (a list of numbers each). The store itself stays where it is.

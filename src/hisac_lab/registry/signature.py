@@ -15,6 +15,7 @@ from hisac_lab.events.feedback import Levels
 from hisac_lab.events.records import ContextFacts
 from hisac_lab.inference.records import ModelFile
 from hisac_lab.inference.request import FEEDBACK, Column, columns
+from hisac_lab.models.features import UserFeatures
 from hisac_lab.registry.records import VocabularyFile
 
 KINDS: dict[str, Any] = {
@@ -57,7 +58,8 @@ def _columns(bundle: Path) -> tuple[Column, ...]:
     file, levels = ModelFile.open(bundle), _levels(bundle)
     facts = ContextFacts.of(file.items.get("context", {}), bundle / ModelFile.FILE)
     context = ContextColumns.of(file.backbone.get("features", ()), facts, levels)
-    return columns(() if file.instances is None else ("instances",), levels, bool(context.item_names))
+    told = UserFeatures(file.backbone.get("features", ()), facts, levels).own
+    return columns(() if file.instances is None else ("instances",), levels, bool(context.item_names), told)
 
 
 def signature(bundle: Path) -> ModelSignature:

@@ -39,6 +39,8 @@ WHEEL = "recbole==1.2.1"
 WHEEL_SHA256 = "9c9948202011f37eb0a7c6768129313f00d6403ad221ec940d5e2d5d5f33a407"
 LAYOUTS = {"movielens-official": ("u.data", "u.item"), "recbole-atomic": ("ml-100k.inter", "ml-100k.item")}
 """Files of MovieLens-100K by the layout they make."""
+PEOPLE = {"movielens-official": "u.user", "recbole-atomic": "ml-100k.user"}
+"""Its table of users, which a copy may lack."""
 
 GCC_URLS = (
     "https://ftp.gnu.org/gnu/gcc/gcc-12.2.0/gcc-12.2.0.tar.xz",
@@ -160,13 +162,13 @@ def _take_movielens(raw: Path, out: Path, is_local: bool) -> Facts:
     """The files of either layout; an archive must be the official one, or the wheel."""
     if raw.is_file() and is_local:
         check(raw, ARCHIVE_SHA256)
-    wanted = {name for names in LAYOUTS.values() for name in names}
+    wanted = {name for layout, names in LAYOUTS.items() for name in (*names, PEOPLE[layout])}
     contents: dict[str, bytes] = {}
     for name, content in members(raw, lambda name: PurePosixPath(name).name in wanted):
         contents.setdefault(PurePosixPath(name).name, content.read())
     for layout, names in LAYOUTS.items():
         if all(name in contents for name in names):
-            for name in names:
+            for name in (*names, *({PEOPLE[layout]} & contents.keys())):
                 if not contents[name]:
                     raise UserError(raw, "is empty", "fetch the data set again", name)
                 (out / name).write_bytes(contents[name])
@@ -236,10 +238,10 @@ def _take_own(config: AcquireConfig, out: Path) -> Facts:
     for number, file in enumerate(files):
         _table(file, "path", config.path)
         shutil.copyfile(file, out / "events" / (f"{number:04d}-{file.name}" if len(files) > 1 else file.name))
-    if config.items_path is not None:
-        items = Path(config.items_path)
-        _table(items, "items_path", config.items_path)
-        shutil.copyfile(items, out / f"items{_suffix(items)}")
+    for key, name, given in (("items_path", "items", config.items_path), ("users_path", "users", config.users_path)):
+        if given is not None:
+            _table(Path(given), key, given)
+            shutil.copyfile(given, out / f"{name}{_suffix(Path(given))}")
     if config.vectors_path is not None:
         vectors = Path(config.vectors_path)
         if not vectors.is_file() or vectors.suffix != ".npy":

@@ -27,7 +27,7 @@ from hisac_lab.inference.items import load_items
 from hisac_lab.inference.loader import Loader, score
 from hisac_lab.inference.runtime import Runtime
 from hisac_lab.models.catalog import build
-from hisac_lab.models.contract import Fitted
+from hisac_lab.models.fitted import Fitted
 from hisac_lab.models.hisac import HiSACConfig
 from hisac_lab.ops.auc import weighted_auc
 from hisac_lab.ops.ranks import dense_rank

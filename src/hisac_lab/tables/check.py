@@ -17,8 +17,8 @@ from hisac_lab.config.events import ColumnsConfig
 from hisac_lab.tables.columns import Column
 from hisac_lab.tables.feedback import rank, told
 from hisac_lab.tables.files import ITEM_SUFFIXES, JSON_LINES, LOG_SUFFIXES, is_parquet, kind_of, logs_in, refuse_pipe
-from hisac_lab.tables.guess import Guess, guess_items, guess_log
-from hisac_lab.tables.layouts.own import event_columns, read_vectors
+from hisac_lab.tables.guess import Guess, guess_items, guess_log, guess_users
+from hisac_lab.tables.layouts.own import event_columns, read_vectors, user_table
 from hisac_lab.tables.looks import EARLY
 from hisac_lab.tables.official import missing, official_name
 from hisac_lab.tables.read import header, read
@@ -36,9 +36,11 @@ class Check:
         path: What was looked at, a file or a folder.
         items_path: The table of items.
         vectors_path: The item vectors.
+        users_path: The table of users.
         files: The files of the log.
         log: How the log seems to be written; None: it cannot be read.
         items: How the table of items seems to be written.
+        users: How the table of users seems to be written.
         survey: What the log holds.
         problems: What is wrong.
     """
@@ -46,9 +48,11 @@ class Check:
     path: Path
     items_path: Path | None = None
     vectors_path: Path | None = None
+    users_path: Path | None = None
     files: list[Path] = field(default_factory=list)
     log: Guess | None = None
     items: Guess | None = None
+    users: Guess | None = None
     survey: Survey = field(default_factory=Survey)
     problems: list[Problem] = field(default_factory=list)
 
@@ -85,21 +89,22 @@ class Check:
             self.problems.append(Problem([str(error)]))
 
 
-def check(path: Path, items: Path | None = None, vectors: Path | None = None) -> Check:
+def check(path: Path, items: Path | None = None, vectors: Path | None = None, users: Path | None = None) -> Check:
     """Looks at a log.
 
     Args:
         path: A file, or a folder of files with the same columns.
         items: The table of items.
         vectors: Item vectors, one row per row of that table.
+        users: The table of users.
 
     Raises:
         UserError: One of them is a pipe.
     """
-    for given in (path, items, vectors):
+    for given in (path, items, vectors, users):
         if given is not None:
             refuse_pipe(given)
-    checked = Check(path, items, vectors)
+    checked = Check(path, items, vectors, users)
     with checked.catching():
         _open(checked)
     if checked.log is None or not _readable(checked, checked.log):
@@ -124,6 +129,10 @@ def check(path: Path, items: Path | None = None, vectors: Path | None = None) ->
             ids = _check_items(checked, checked.log, checked.items)
             for _ in read_vectors(vectors, ids) if vectors is not None else ():
                 pass
+    if users is not None:
+        with checked.catching():
+            checked.users = guess_users(users, checked.log.roles["user"])
+            _check_users(checked, checked.log, checked.users, surveyor.users.ids)
     return checked
 
 
@@ -145,6 +154,8 @@ def proposal(checked: Check) -> dict[str, Any]:
     columns["label_range"] = [levels[0], levels[-1]] if scale else None
     if items is not None:
         columns |= {"text": list(items.text), "fields": list(items.fields)}
+    if checked.users is not None:
+        columns |= {"user_fields": list(checked.users.fields), "user_numbers": list(checked.users.numbers)}
     columns["separator"] = log.separator or (items.separator if items is not None else None)
     sections["prepare"] = {
         "columns": columns,
@@ -173,6 +184,8 @@ def reading(log: Guess) -> dict[str, Any]:
 def own_source(checked: Check) -> dict[str, str | None]:
     """The section `acquire` that takes this as an own log."""
     given = {"path": checked.path, "items_path": checked.items_path, "vectors_path": checked.vectors_path}
+    if checked.users_path is not None:
+        given["users_path"] = checked.users_path
     return {"dataset": "own"} | {name: None if path is None else str(path) for name, path in given.items()}
 
 
@@ -272,15 +285,7 @@ def _check_items(checked: Check, log: Guess, items: Guess) -> pd.Series[str]:
     if items.roles["item"] != name:
         what = f"the item is called so here and {name!r} in the log"
         raise UserError(path, what, "give both columns one name", items.roles["item"])
-    if kind_of(path) not in ITEM_SUFFIXES:
-        hint = "rename it to .csv, .tsv or .jsonl, with .gz, .zst or .bz2 behind it when it is compressed"
-        raise UserError(path, f"has the suffix {path.suffix!r}", hint)
-    both = [guess.layout.separator for guess in (log, items) if guess.layout not in (None, JSON_LINES)]
-    if len(set(both)) > 1 and (log.separator or items.separator):
-        what = f"its separator is {both[1]!r} and that of the log {both[0]!r}"
-        raise UserError(path, what, "write both with one separator")
-    if not items.has_header:
-        raise UserError(path, "is no header", f"put a line before it that names {name!r} and the rest", "line 1")
+    _check_form(log, items, name)
     collector, ids = Collector(path, items.layout), pd.Series([], dtype=str)
     wanted = {column: Column(column, "text", optional=True) for column in (*items.text, *items.fields)}
     for block in read(path, {"item": Column(name, "id", clean=True), **wanted}, items.layout, collector.report):
@@ -310,6 +315,39 @@ def _check_items(checked: Check, log: Guess, items: Guess) -> pd.Series[str]:
     if not items.text:
         checked.say(path, "no column describes an item in words", "name one in prepare.columns.text", "header")
     return ids
+
+
+def _check_form(log: Guess, table: Guess, name: str) -> None:
+    """Checks that a table beside the log can be read with the log's settings; `name` is its key."""
+    path = table.path
+    if kind_of(path) not in ITEM_SUFFIXES:
+        hint = "rename it to .csv, .tsv or .jsonl, with .gz, .zst or .bz2 behind it when it is compressed"
+        raise UserError(path, f"has the suffix {path.suffix!r}", hint)
+    both = [guess.layout.separator for guess in (log, table) if guess.layout not in (None, JSON_LINES)]
+    if len(set(both)) > 1 and (log.separator or table.separator):
+        what = f"its separator is {both[1]!r} and that of the log {both[0]!r}"
+        raise UserError(path, what, "write both with one separator")
+    if not table.has_header:
+        raise UserError(path, "is no header", f"put a line before it that names {name!r} and the rest", "line 1")
+
+
+def _check_users(checked: Check, log: Guess, users: Guess, met: Sequence[str]) -> None:
+    """Checks the table of users against the log: users without a row are unknown, which stops no run."""
+    path, name = users.path, log.roles["user"]
+    if users.roles.get("user") != name:
+        raise UserError(path, f"no column is called {name!r}, as the user is in the log", "rename it", "header")
+    _check_form(log, users, name)
+    config = ColumnsConfig(
+        user=name,
+        user_fields=users.fields,
+        user_numbers=users.numbers,
+        separator=users.separator,
+        decimal=log.decimal,
+    )
+    ids = set(user_table(path, config)["user"])
+    missing = sum(user not in ids for user in met)
+    if missing:
+        checked.say(path, f"has no row for {missing:,} users of the log", "they are unknown to models", stops=False)
 
 
 def _tell_silent(collector: Collector, rows: Array, columns: Sequence[str], items: pd.Series[str]) -> None:

@@ -86,7 +86,8 @@ class Guess:
         notes: What else to say of a column: its name, what, and what the user can do about it.
         official: The data set whose official layout this is.
         text: Item tables only: columns that describe an item in words.
-        fields: Item tables only: categorical columns.
+        fields: Item and user tables only: categorical columns.
+        numbers: User tables only: numeric columns.
     """
 
     path: Path
@@ -103,6 +104,7 @@ class Guess:
     official: str | None = None
     text: tuple[str, ...] = ()
     fields: tuple[str, ...] = ()
+    numbers: tuple[str, ...] = ()
 
     @property
     def separator(self) -> str | None:
@@ -203,6 +205,22 @@ def guess_items(path: Path, item: str) -> Guess:
     fields = [name for name in plain if 1 < distinct[name] <= few and not fraction(sample[name])]
     roles = {"item": key} if key else {}
     return replace(guess, roles=roles, text=tuple(text[:2]), fields=tuple(fields))
+
+
+def guess_users(path: Path, user: str) -> Guess:
+    """Guesses how a table of users is written; `user` is what the log calls the user.
+
+    Raises:
+        UserError: The file cannot be read.
+    """
+    guess, sample = _open(path)
+    key = user if user in sample.columns else _named(sample, "user")
+    rest = [name for name in sample.columns if name != key and not re.search(r"id$|date|time|name$", _key(name))]
+    distinct = {name: sample[name].astype(str).nunique() for name in rest}
+    numbers = [name for name in rest if numeric(sample[name]) and distinct[name] > 2]
+    few = min(LEVELS, max(len(sample) // 4, 2))
+    fields = [name for name in rest if name not in numbers and 1 < distinct[name] <= few]
+    return replace(guess, roles={"user": key} if key else {}, fields=tuple(fields), numbers=tuple(numbers))
 
 
 def _open(path: Path) -> tuple[Guess, pd.DataFrame]:

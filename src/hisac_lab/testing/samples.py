@@ -133,7 +133,8 @@ def padded(history: History, more: int) -> History:
         wide = torch.nn.functional.pad(past.vectors, (0, 0, more, 0))
         rest = (torch.nn.functional.pad(part, (more, 0)) for part in (past.items, past.ages, past.labels, past.mask))
         past = Instances(wide, *rest)
-    return History(items, ages, mask, time=history.time, instances=past, feedback=feedback)
+    longer: dict[str, Any] = {"items": items, "ages": ages, "mask": mask, "feedback": feedback}
+    return dataclasses.replace(history, **longer, instances=past, agents=None)
 
 
 def pick(history: History, rows: list[int]) -> History:
@@ -141,9 +142,9 @@ def pick(history: History, rows: list[int]) -> History:
     past = history.instances
     if past is not None:
         past = Instances(*(part[rows] for part in (past.vectors, past.items, past.ages, past.labels, past.mask)))
-    time = None if history.time is None else history.time[rows]
-    items, ages, mask, feedback = (part[rows] for part in (history.items, history.ages, history.mask, history.feedback))
-    return History(items, ages, mask, time=time, instances=past, feedback=feedback)
+    alike = ("items", "ages", "mask", "feedback", "time", "user", "request")
+    parts: dict[str, Any] = {name: part[rows] for name in alike if (part := getattr(history, name)) is not None}
+    return dataclasses.replace(history, **parts, instances=past, agents=None)
 
 
 def asked(model: Ranker, state: UserState, candidates: torch.Tensor) -> Candidates:

@@ -15,7 +15,7 @@ from hisac_lab.config.events import PrepareConfig
 from hisac_lab.events.records import Prepared
 from hisac_lab.sources.records import Acquired
 from hisac_lab.tables.layouts import LOADERS
-from hisac_lab.tables.layouts.contract import RawLog
+from hisac_lab.tables.layouts.contract import RawLog, logged_role
 from hisac_lab.testing.samples import prepare_log, says
 
 Writer = Callable[[Path], pd.DataFrame]
@@ -88,7 +88,8 @@ class SourceContract:
         assert kinds.get("label", "float64") == "float64"
         assert kinds.get("random", "bool") == "bool"
         assert kinds.get("part", "int8") == "int8"
-        assert set(kinds) <= {"user", "item", "time", "label", "random", "part", *log.extras}
+        beside = {*log.extras, *map(logged_role, log.logged)}
+        assert beside <= set(kinds) <= {"user", "item", "time", "label", "random", "part"} | beside
         assert types() == first
 
     def test_the_item_table_is_text_without_repeats_and_covers_the_log_where_promised(self, written: Written) -> None:

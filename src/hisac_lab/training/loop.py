@@ -23,7 +23,7 @@ from hisac_lab.config.train import TrainConfig
 from hisac_lab.events.batches import epoch_order, in_order
 from hisac_lab.inference.loader import Loader, score
 from hisac_lab.models.backbone import Ranker
-from hisac_lab.models.contract import Fitted
+from hisac_lab.models.fitted import Fitted
 from hisac_lab.ops.auc import auc
 from hisac_lab.ops.choice import higher
 from hisac_lab.training.checkpoint import Checkpoint, Progress
@@ -177,7 +177,8 @@ def standardize(model: Ranker, loader: Loader, batch_requests: int) -> None:
         model.standardize(batch.context[batch.mask] for batch in batches if batch.context is not None)
     if model.long is not None and model.long.standardizes:
         batches = (loader.batch(part) for part in parts)
-        model.long.standardize((batch.history, batch.candidates, batch.mask) for batch in batches)
+        shown = model.long.shown
+        model.long.standardize((shown(batch.history), batch.candidates, batch.mask) for batch in batches)
 
 
 def _step(

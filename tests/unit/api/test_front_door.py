@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from kit import BACKBONE, Stages, says
-from tiny import write_movielens
+from tiny import make_log, make_people, write_movielens
 
 import hisac_lab as hl
 from hisac_lab.base.artifacts import sha256_tree
@@ -142,6 +142,33 @@ def test_a_table_in_memory_gives_what_its_file_gives(tmp_path: Path) -> None:
     assert len(kept.users) == 20
     assert len(kept.store.items) == 600
     assert "600 events of 20 users" in repr(kept)
+
+
+def test_users_and_requests_have_the_columns_that_are_named(tmp_path: Path) -> None:
+    """Of a table of users in memory or in a file; a ranking is told those of its request."""
+    table, _ = make_log()
+    table = table.assign(device=np.where(table["time"] // 3600 % 3 == 0, "tv", "phone"))
+    columns = {"user": "user", "item": "item", "time": "time"}
+    named = columns | {"user_fields": ["gender"], "user_numbers": ["age"], "request_fields": ["device"]}
+    make_people().to_csv(tmp_path / "people.csv", index=False)
+    kept, read = (hl.load(table, users=users, columns=named) for users in (make_people(), tmp_path / "people.csv"))
+    data = kept.prepare(positive_from=4)
+    np.testing.assert_array_equal(
+        data.store.side("user").values, read.prepare(positive_from=4).store.side("user").values
+    )
+    assert data.store.manifest.context.user.names == ("gender", "age")
+    model = data.tokenize(**WIDTHS).fit("din", whole_history=False, **BRIEF)
+    ranked = [
+        model.rank(data.users[0], k=5, request=request).table()["probability"].to_numpy()
+        for request in (None, {}, {"device": "radio"}, {"device": "tv"})
+    ]
+    np.testing.assert_array_equal(ranked[1], ranked[0])
+    np.testing.assert_array_equal(ranked[2], ranked[0])
+    assert (ranked[3] != ranked[0]).all()
+    with says("rank(): request", "there is no column 'screen' (there are: device)"):
+        model.rank(data.users[0], request={"screen": "wide"})
+    with says("settings: prepare.columns.user_fields", "'gender' is a column of a user table, and there is none"):
+        hl.load(table, columns=columns | {"user_fields": ["gender"]}).prepare(positive_from=4)
 
 
 def test_what_lies_nowhere_is_gone_with_its_objects() -> None:

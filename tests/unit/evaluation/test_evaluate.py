@@ -92,6 +92,23 @@ def test_differences_are_paired_and_none_for_the_reference_itself(models: dict[s
         assert high - low < 2 * width
 
 
+def test_pairs_of_bins_differ_as_their_slices_do(judged: Path) -> None:
+    """The pair with the reference is the difference that each slice has, with its interval; every pair is there."""
+    found = Scores.open(judged)
+    assert set(found.bin_pairs) == {"history length", "item popularity"}
+    count = len(found.models) * (len(found.models) - 1) // 2
+    for kind, bins in found.bin_pairs.items():
+        assert set(bins) == {label for label in found.slices[kind] if f"{kind}/{label}" not in found.undefined}
+        for label, pairs in bins.items():
+            assert len(pairs) == count
+            (pair,) = (pair for pair in pairs if {pair.one, pair.other} == {"din_50", "hisac"})
+            metric = found.models["hisac"].slices[kind][label]
+            assert metric is not None
+            sign = 1 if pair.one == "hisac" else -1
+            assert sign * pair.difference == pytest.approx(metric.difference, abs=1e-6)
+            assert sorted(sign * end for end in pair.interval) == pytest.approx(metric.difference_interval, abs=1e-6)
+
+
 def test_every_model_has_its_cost_settings_and_best_seed(models: dict[str, ModelScores], trained: Path) -> None:
     for name, found in models.items():
         runs = {seed: Trained.open(trained / f"{name}-{seed}") for seed in EXPERIMENT.seeds}

@@ -296,6 +296,30 @@ def test_pairs_find_the_difference_that_is_there_and_seldom_one_that_is_not() ->
     assert alarms <= 4
 
 
+def test_pairs_of_bins_are_corrected_over_all_of_them() -> None:
+    """By hand: each p-value alone, sorted over both bins, times how many are left, never falling."""
+    random = np.random.default_rng(1)
+    values = {
+        label: {name: random.normal(0.01 * place, 0.02, 400) for place, name in enumerate("abc")}
+        for label in ("rare", "common")
+    }
+    found = metrics.paired_by_bin(values, 0.95)
+    assert {label: [(pair.one, pair.other) for pair in pairs] for label, pairs in found.items()} == {
+        label: [("a", "b"), ("a", "c"), ("b", "c")] for label in values
+    }
+    alone = []
+    for label, pairs in found.items():
+        for pair in pairs:
+            gap = values[label][pair.one] - values[label][pair.other]
+            assert pair.difference == pytest.approx(gap[0], abs=1e-6)
+            assert pair.interval == metrics.interval(gap[1:], 0.95)
+            alone.append((math.erfc(abs(gap[0]) / gap[1:].std() / math.sqrt(2)), pair.p))
+    floor = 0.0
+    for left, (p, corrected) in enumerate(sorted(alone)):
+        floor = min(1.0, max(floor, p * (6 - left)))
+        assert corrected == pytest.approx(floor, rel=1e-4)
+
+
 def test_equal_models_are_no_pair_that_differs() -> None:
     same = np.linspace(0.5, 0.7, 20)
     (pair,) = metrics.paired({"a": same, "b": same}, 0.95)

@@ -11,12 +11,12 @@ from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 from kit import prepare_log, raw_log
 
-from hisac_lab.base.artifacts import load_array, sha256_file
+from hisac_lab.base.artifacts import sha256_file
 from hisac_lab.base.errors import UserError
 from hisac_lab.config.events import KeepConfig, PrepareConfig
 from hisac_lab.config.world import WorldConfig
 from hisac_lab.events.exposures import Exposures
-from hisac_lab.events.store import REST, SPLITS, EventStore
+from hisac_lab.events.store import LOGGED, REST, SPLITS, EventStore
 from hisac_lab.sources.records import Acquired
 from hisac_lab.world.simulate import simulate
 
@@ -103,8 +103,9 @@ def test_what_the_log_says_of_an_exposure_stays_with_it(rich: tuple[pd.DataFrame
 
 
 def test_histories_and_samples_do_not_hold_it(rich: tuple[pd.DataFrame, EventStore]) -> None:
-    """Logged columns stand in files of their own, which no ranker opens, and truth is not beside the rest."""
+    """Logged columns stand in files of their own, and truth is not beside the rest; rankers are told none of them."""
     _, store = rich
     beside = {path.stem for path in store.path.glob(f"*_{REST}_train.npy")}
-    assert beside == {f"{name}_{REST}_train" for name in store.manifest.logged}
-    assert len(load_array(store.path, "device_train")) == len(store.samples("train"))
+    assert beside == {f"{LOGGED}_{REST}_train"}
+    assert len(store.logged("train")) == len(store.samples("train"))
+    assert not store.manifest.context.request.names

@@ -22,6 +22,7 @@ from hisac_lab.models.features import UserFeatures
 from hisac_lab.models.pooling import MeanBranch, MeanConfig
 from hisac_lab.models.tables import Embedding
 from hisac_lab.models.tabular import TabularConfig
+from hisac_lab.ops.buckets import age_bucket
 
 SPACE = make_items()
 
@@ -118,6 +119,33 @@ def test_the_short_window_and_its_mask_are_those_of_the_same_events(name: str) -
         assert torch.equal(state["short_mask"], history.mask[:, -width:])
         expected = model.embed(history.items[:, -width:], history.ages[:, -width:], history.feedback[:, -width:])
         torch.testing.assert_close(state["short_events"], expected)
+
+
+def test_the_tower_sees_answers_and_their_products() -> None:
+    """Candidate, short answer, gated long answer, both times the candidate, then what else is told."""
+    model, history, candidates = as_backbone(lively("mean", SPACE)), make_history([12, 3]), torch.arange(6).view(2, 3)
+    assert model.gate is not None
+    assert torch.equal(model.gate, torch.full((BACKBONE.dim,), 0.1))
+    state = model.encode(history)
+    v = model.encoder(candidates)
+    short = model.short(v, state["short_events"], state["short_mask"])
+    long = 0.1 * state["mean"][:, None].expand_as(v)
+    expected = torch.cat([v, short, long, v * short, v * long, state["context"][:, None].expand(2, 3, -1)], dim=-1)
+    torch.testing.assert_close(model.features(state, candidates), expected)
+
+
+def test_an_event_is_the_sum_of_item_age_and_feedback() -> None:
+    """One row of the table of ages per log bucket, one of the feedback per level; an unknown level adds nothing."""
+    model, history = as_backbone(lively("mean", SPACE)), make_history([12])
+    assert model.feedback is not None
+    found = model.embed(history.items, history.ages, history.feedback)[0]
+    for place, (item, age, level) in enumerate(
+        zip(history.items[0], history.ages[0], history.feedback[0].tolist(), strict=True)
+    ):
+        expected = model.encoder(item[None])[0] + model.age.weight[int(age_bucket(age))]
+        if level:
+            expected = expected + model.feedback.weight[level - 1]
+        torch.testing.assert_close(found[place], expected)
 
 
 def test_features_of_the_long_branch_reach_the_tower_past_the_gate() -> None:

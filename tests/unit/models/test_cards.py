@@ -11,8 +11,10 @@ from headings import resolves, sections
 from kit import EVERY
 
 from hisac_lab.config.model import ModelConfig
+from hisac_lab.models.backbone import BACKBONE_CARD
+from hisac_lab.models.catalog import KINDS as CLASSES
 from hisac_lab.models.catalog import fidelity_card
-from hisac_lab.models.contract import CardLine
+from hisac_lab.models.contract import CardLine, LongBranch
 
 ROOT = Path(__file__).parents[3]
 KINDS = {config.kind: config for config in EVERY.values()}
@@ -49,6 +51,7 @@ def test_every_model_has_a_card_that_says_what_is_stated_inferred_and_left_out(c
 
 
 PAPERS = ("hisac", "sam", "iat", "r2led")
+NOTES = tuple(f"docs/papers/{paper}.md#" for paper in PAPERS)
 
 
 @pytest.mark.parametrize("paper", PAPERS)
@@ -64,3 +67,29 @@ def test_a_card_speaks_of_every_section_that_states_something_and_calls_nothing_
     assert stating
     assert not stating - {line.source.partition("#")[2] for line in lines}
     assert not {line.source for line in lines if line.status == "stated"} - {f"{note}#{name}" for name in stating}
+
+
+ROW = re.compile(r"^\| [^|]+ \| \[[^\]]+\]\((\w+\.md#[\w-]+)\) \| (?:`(\w+)`|left out) \|$", re.MULTILINE)
+"""A row of the list of mechanisms: heading of a note, and the test; none for what is left out."""
+
+
+def test_the_list_of_mechanisms_and_the_cards_say_the_same() -> None:
+    """Each mechanism of a paper has its line, and each line on what a paper has its mechanism."""
+    text = (ROOT / "docs/papers/mechanisms.md").read_text()
+    listed = [(f"docs/papers/{source}", test) for source, test in ROW.findall(text)]
+    assert len(listed) == len(set(listed)) == len(re.findall(r"^\| [^|]+ \| \[", text, re.MULTILINE))
+    owns = {kind for paper in PAPERS for kind in (paper, f"{paper}_source", "compress") if kind in KINDS}
+    carded = {
+        (line.source, line.test)
+        for kind, line in LINES
+        if kind in owns and line.status != "inferred" and line.source.startswith(NOTES)
+    }
+    assert not set(listed) - carded, "no card has a line for it"
+    assert not carded - set(listed), "the list of mechanisms has no row for it"
+
+
+def test_a_card_says_what_the_backbone_adds_where_a_branch_stands_in_it() -> None:
+    for kind, config in KINDS.items():
+        claims = {line.claim for line in fidelity_card(config)}
+        added = {line.claim for line in BACKBONE_CARD}
+        assert (added <= claims) == issubclass(CLASSES[kind], LongBranch)

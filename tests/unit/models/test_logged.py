@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import numpy as np
 import torch
@@ -40,6 +41,14 @@ def test_a_column_adds_a_row_for_its_code_and_weights_for_its_number() -> None:
 def test_codes_alone_and_numbers_alone_are_read() -> None:
     assert LoggedColumns({"device": 5}, 4)(ROWS[:, :1]).shape == (4, 4)
     assert LoggedColumns({"position": 0}, 4)(ROWS[None, :, 1:2]).shape == (1, 4, 4)
+
+
+def test_a_number_that_is_not_known_or_below_zero_counts_as_zero() -> None:
+    columns = LoggedColumns({"position": 0}, 4)
+    odd, zero = torch.tensor([[math.nan], [-3.0]]), torch.zeros(2, 1)
+    columns.standardize([torch.cat([ROWS[:, 1:2], odd])])
+    assert columns.shift.isfinite().all()
+    assert torch.equal(columns(odd), columns(zero))
 
 
 def _source(order: str, logged: dict[str, int]) -> InstanceSource:

@@ -76,6 +76,7 @@ def test_the_read_vector_is_a_plain_sum() -> None:
     for scale in (None, 1, 9, 12):
         branch = _branch(passes=1, scale_from=scale)
         seen: list[Tensor] = []
+        assert branch.memory is not None
         branch.memory.register_forward_hook(lambda module, args, out, seen=seen: seen.append(args[0]))
         state, v = _setting(branch)
         twice = UserState({name: part.repeat(1, 2, *[1] * (part.dim() - 2)) for name, part in state.tensors.items()})
@@ -95,6 +96,7 @@ def test_the_read_vector_is_a_plain_sum() -> None:
 def test_the_memory_is_updated_by_one_gru() -> None:
     """The paper's pseudo-code, with the plain gates."""
     branch = _branch()
+    assert branch.memory is not None
     state, v = _setting(branch)
     memory = query = v
     gates, memories = branch.read(state, v)
@@ -189,6 +191,7 @@ def test_gates_of_the_memory_start_with_their_bias() -> None:
     for bias in (1.0, 0.0):
         branch = _branch(enhance=True, gate_bias=bias)
         for cell in (branch.memory, branch.refine):
+            assert cell is not None
             update = (cell.bias_ih + cell.bias_hh).chunk(3)[:2]
             for gate in update:
                 torch.testing.assert_close(torch.sigmoid(gate), torch.full_like(gate, 0.7310586 if bias else 0.5))
@@ -207,3 +210,27 @@ def test_the_output_goes_straight_into_the_tower() -> None:
     torch.testing.assert_close(branch.extra(state, ask(v)), torch.cat([*by_place, *memories], dim=-1))
     assert not branch.answers
     assert branch.extra_width == 3 * (16 + BACKBONE.dim)
+
+
+def test_without_a_memory_it_is_the_authors_din() -> None:
+    """Difference and product alone, 8 sigmoid units, sigmoid weights, a plain sum; features of the weights."""
+    branch = _branch(memory="none", passes=1, norm="none", into="tower")
+    state, v = _setting(branch)
+    (unit,), (layer,) = branch.passes, branch.places
+    assert isinstance(unit, DualQueryAttention)
+    assert isinstance(layer, nn.Linear)
+    e, mask = state["long_events"][:, None], state["long_mask"][:, None]
+    features = torch.cat([v[:, :, None] - e, v[:, :, None] * e], dim=-1)
+    hidden = torch.sigmoid(features @ torch.cat(list(unit.weight), dim=1).T + unit.bias)
+    weights = torch.sigmoid(hidden @ unit.out + unit.out_bias) * mask
+    assert hidden.shape[-1] == 8
+    by_place = torch.relu(weights @ layer.weight[:, -9:].T + layer.bias)
+    expected = torch.cat([by_place, weights @ state["long_events"]], dim=-1)
+    torch.testing.assert_close(branch.extra(state, ask(v)), expected, atol=1e-5, rtol=1e-4)
+    assert not [name for name, _ in branch.named_parameters() if name.startswith("memory")]
+
+
+def test_what_has_no_memory_reads_once() -> None:
+    for changes in ({"passes": 2}, {"passes": 1, "enhance": True}):
+        with pytest.raises(ValueError, match="memory: none reads the history once"):
+            SAMConfig.model_validate({"memory": "none"} | changes)

@@ -33,6 +33,7 @@ def _constructed(passes: int, memory: str = "iterating") -> SAMBranch:
         unit.out.fill_(40.0 / len(unit.out))
         unit.out_bias.fill_(-20.0)
     cell = branch.memory
+    assert cell is not None
     for weights in cell.parameters():
         weights.zero_()
     cell.weight_ih[2 * DIM :] = 20 * torch.eye(DIM)

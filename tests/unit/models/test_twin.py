@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import pytest
 import torch
-from kit import BACKBONE, ask, make_history, make_items
+from kit import BACKBONE, EVERY, ask, asked, lively, make_history, make_items
 from torch import Tensor
 
 from hisac_lab.models.contract import UserState
 from hisac_lab.models.twin import TWINBranch, TWINConfig
 from hisac_lab.ops.buckets import age_bucket
+from hisac_lab.testing import samples
 
 LENGTHS = [11, 2, 0]
 
@@ -84,6 +86,50 @@ def test_the_age_is_a_bias_per_head() -> None:
     after = branch.retrieve(state, ask(queries))[0][0]
     assert torch.equal(before[:4], after[:4])
     assert (state["long_buckets"][0][after[4:, 0]] == bucket).all()
+
+
+@pytest.mark.parametrize("name", ["twin", "twin-keys-of-items"])
+def test_a_key_of_an_item_is_the_same_at_any_age(name: str) -> None:
+    """And at any feedback, where keys are of items; values and the bias still know the age."""
+    model, history = lively(name, make_items()), make_history([9])
+    later = dataclasses.replace(history, ages=history.ages * 30, feedback=(history.feedback + 1) % 3)
+    with torch.no_grad():
+        state, other = model.encode(history), model.encode(later)
+        same = torch.allclose(state["long_keys"], other["long_keys"])
+        assert same == (name == "twin-keys-of-items")
+        assert not torch.allclose(state["long_events"], other["long_events"])
+        if same:
+            branch = model.long
+            assert isinstance(branch, TWINBranch)
+            expected = branch.heads.to_key(branch.item_vectors(history.items))
+            torch.testing.assert_close(state["long_keys"], expected)
+
+
+def test_keys_of_items_meet_values_of_events() -> None:
+    """Full attention written out: scores from items and the bias of the age, sums over events; as in training."""
+    torch.manual_seed(0)
+    config = EVERY["twin-keys-of-items"].model_copy(update={"top": 12})
+    model, history, candidates = samples.lively(config, make_items()), make_history([9, 2]), torch.arange(8).view(2, 4)
+    branch = model.long
+    assert isinstance(branch, TWINBranch)
+    assert branch.cross is not None
+    torch.nn.init.normal_(branch.cross)
+    state = model.encode(history)
+    wanted = asked(model, state, candidates)
+    with torch.no_grad():
+        kept = model.encode(history)
+        answer = branch.attend(kept, asked(model, kept, candidates))
+    q, k = branch.heads.to_query(wanted.vectors), branch.heads.to_key(branch.item_vectors(history.items))
+    values, parts = branch.heads.to_value(state["long_events"]), []
+    for head in range(2):
+        part = slice(4 * head, 4 * head + 4)
+        scores = q[..., part] @ k[..., part].transpose(1, 2) / 2
+        scores = scores + branch.cross[head][age_bucket(history.ages)][:, None, :]
+        scores = scores.masked_fill(~history.mask[:, None, :], -torch.inf)
+        parts.append(torch.softmax(scores, dim=-1) @ values[..., part])
+    expected = branch.heads.merge(torch.cat(parts, dim=-1))
+    torch.testing.assert_close(answer, expected, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(branch.attend(state, wanted), expected, atol=1e-5, rtol=1e-4)
 
 
 def test_heads_choose_for_themselves() -> None:

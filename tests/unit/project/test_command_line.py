@@ -15,7 +15,7 @@ from hisac_lab.cli.params import defaults
 # One line per command: arguments in capitals, an optional one in brackets; options by all their names.
 COMMANDS = """
 agents show USER --model --pruned
-data check PATH --items --vectors --write
+data check PATH --items --users --vectors --write
 doctor --json
 explain KEY
 graph
@@ -30,8 +30,10 @@ params show
 promote [MODEL] --force --reason --version
 reproduce [THIS] [THAT] --json
 rollback
+serve --bundle --port
 sid show ITEM --neighbors
 stage NAME --index --model --seed
+states fill --at
 summary
 sweep MODEL
 sync

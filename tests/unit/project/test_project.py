@@ -32,11 +32,14 @@ def test_every_dependency_is_pinned_and_conda_installs_the_same() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
     named = {name: {name_of(one) for one in extras[name]} for name in extras}
-    parts = set().union(*(named[name] for name in ("graph", "mlflow", "postgres", "report", "sweep", "text", "trees")))
-    imported = {{"psycopg2": "psycopg2-binary"}.get(name, name): extra for name, extra in main.EXTRAS.items()}
-    assert parts == set(imported) | {"ruamel.yaml.clib"}, "nothing imports the last one but ruamel.yaml"
-    assert all(package in named[extra] for package, extra in imported.items())
-    assert extras["all"] == ["hisac-lab[graph,mlflow,report,sweep,text,trees]"]
+    parts = set().union(
+        *(named[name] for name in ("graph", "mlflow", "postgres", "report", "serve", "sweep", "text", "trees"))
+    )
+    packages = {"psycopg2": "psycopg2-binary"}
+    needed = {packages.get(name, name.replace("_", "-")): extra for name, extra in main.EXTRAS.items()}
+    assert parts == set(needed) | {"ruamel.yaml.clib"}, "nothing imports the last one but ruamel.yaml"
+    assert all(package in named[extra] for package, extra in needed.items())
+    assert extras["all"] == ["hisac-lab[graph,mlflow,report,serve,sweep,text,trees]"]
     wanted = project["dependencies"] + [one for name in extras if name != "slurm" for one in extras[name]]
     lines = (ROOT / "constraints.txt").read_text().splitlines()
     pinned = {name_of(line): line for line in lines if line and not line.startswith("#")}

@@ -23,7 +23,8 @@ from hisac_lab.inference.bundle import save_model
 from hisac_lab.inference.loader import Loader, score
 from hisac_lab.models.backbone import Ranker
 from hisac_lab.models.catalog import build
-from hisac_lab.models.contract import Fitted, ItemSpace
+from hisac_lab.models.contract import ItemSpace
+from hisac_lab.models.fitted import Fitted
 from hisac_lab.models.linear import LinearConfig
 from hisac_lab.models.trees import TreesConfig
 from hisac_lab.registry.context import save_snapshots

@@ -282,6 +282,31 @@ def test_an_own_item_table_and_vectors_come_along(tmp_path: Path) -> None:
     assert left_in(tmp_path / "acquire") == ["events", "items.csv.gz", "manifest.json", "vectors.npy"]
 
 
+def test_an_own_table_of_users_is_copied_and_digested(tmp_path: Path) -> None:
+    for name in ("people.csv", "people.tsv.gz"):
+        (tmp_path / name).write_text("user_id,age\nu,30\n")
+        _own(tmp_path, users_path=str(tmp_path / name))
+        taken = name.replace("people", "users")
+        assert (tmp_path / "acquire" / taken).read_bytes() == (tmp_path / name).read_bytes()
+        assert read_manifest(tmp_path / "acquire")["files"][taken] == sha256_file(tmp_path / name)
+
+
+@pytest.mark.parametrize("layout", ["movielens-official", "recbole-atomic"])
+def test_movielens_brings_its_table_of_users_where_it_is_there(tmp_path: Path, log: Path, layout: str) -> None:
+    if layout == "recbole-atomic":
+        log = tmp_path / "atomic"
+        write_atomic(log)
+    assert set(run_acquire(_config("path", path=log), tmp_path)["files"]) == set(sources.LAYOUTS[layout])
+    name = sources.PEOPLE[layout]
+    (log / name).write_text("1|24|M|technician|85711\n")
+    manifest = run_acquire(_config("path", path=log), tmp_path)
+    assert manifest["layout"] == layout
+    assert manifest["files"][name] == sha256_file(log / name)
+    (log / name).write_text("")
+    with says(str(log), name, "is empty"):
+        run_acquire(_config("path", path=log), tmp_path)
+
+
 def test_bad_paths_of_an_own_log_name_the_key(tmp_path: Path) -> None:
     with says("settings", "acquire.path", "is null"):
         run_acquire(AcquireConfig(dataset="own"), tmp_path)
@@ -295,6 +320,8 @@ def test_bad_paths_of_an_own_log_name_the_key(tmp_path: Path) -> None:
         _own(tmp_path, items_path=str(tmp_path / "gone.csv"))
     with says("settings", "acquire.items_path", "is no file"):
         _own(tmp_path, items_path=str(tmp_path))
+    with says("settings", "acquire.users_path", "gone.csv", "is no file"):
+        _own(tmp_path, users_path=str(tmp_path / "gone.csv"))
     with says("settings", "acquire.vectors_path", "is no .npy file"):
         _own(tmp_path, vectors_path=str(tmp_path / "log.csv"))
     with says("acquire.path", "is empty"):

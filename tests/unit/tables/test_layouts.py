@@ -19,7 +19,7 @@ from hisac_lab.config.acquire import AcquireConfig
 from hisac_lab.config.events import PrepareConfig
 from hisac_lab.events.store import EventStore
 from hisac_lab.tables.layouts import LOADERS
-from hisac_lab.tables.layouts.contract import RawLog
+from hisac_lab.tables.layouts.contract import RawLog, logged_role
 
 SAMPLES = os.environ.get("HISAC_LAB_SAMPLES", "")
 real = pytest.mark.skipif(not SAMPLES, reason="HISAC_LAB_SAMPLES names no folder with samples of the public sets")
@@ -168,7 +168,7 @@ def test_yambda_likes_and_what_is_known_of_tracks(tmp_path: Path) -> None:
     assert np.bincount(labels.astype(int)).tolist() == [51, 52]
     log = _load(tmp_path / "multi", "yambda")
     assert list(_items(log).loc["5"]) == ["artist 1 album 1", "1", "1"]
-    assert set(_column(log, "organic")) == {0.0, 1.0}
+    assert set(_column(log, logged_role("organic"))) == {0.0, 1.0}
     layouts.yambda_split(tmp_path / "split")
     assert set(_column(_load(tmp_path / "split", "yambda", feedback="like"), "label")) == {0.0, 1.0}
 

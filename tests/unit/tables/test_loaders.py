@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from kit import HEADER, raw_log, says
-from tiny import make_log, write_atomic, write_csv, write_movielens
+from tiny import make_log, make_people, write_atomic, write_csv, write_movielens
 
 from hisac_lab.base.artifacts import stage_output
 from hisac_lab.config.acquire import AcquireConfig
@@ -113,6 +113,32 @@ def test_films_have_their_decade_their_genres_in_words_and_the_usual_threshold(t
     assert log.positive_from == 4.0
     assert items["text"].iloc[0] == f"{first.title}. {first.genre}"
     assert items["decade"].iloc[0] == f"{first.year // 10}0s"
+
+
+@pytest.mark.parametrize("name", ["official", "recbole"])
+def test_films_have_users_of_an_age_where_the_table_of_users_is_there(tmp_path: Path, name: str) -> None:
+    write, load = LAYOUTS[name]
+    write(tmp_path / "raw")
+    bare = load(tmp_path / "raw", tmp_path / "out")
+    assert (bare.users, bare.user_fields, bare.user_numbers) == (None, (), ())
+    people = make_people().astype({"age": str})
+    people.loc[3, "age"] = "secret"
+    if name == "official":
+        people.to_csv(tmp_path / "raw" / "u.user", sep="|", header=False, index=False, lineterminator="\n")
+    else:
+        names = ["user_id:token", "age:token", "gender:token", "occupation:token", "zip_code:token"]
+        people.set_axis(names, axis=1).to_csv(
+            tmp_path / "raw" / "ml-100k.user", sep="\t", index=False, lineterminator="\n"
+        )
+    log = load(tmp_path / "raw", tmp_path / "out")
+    assert (log.user_fields, log.user_numbers) == (("gender", "occupation"), ("age",))
+    assert log.users is not None
+    table = log.users()
+    for column in ("user", "gender", "occupation"):
+        assert table[column].tolist() == people[column].astype(str).tolist()
+    ages = pd.to_numeric(people["age"], errors="coerce").to_numpy()
+    np.testing.assert_array_equal(table["age"].to_numpy(np.float64), ages)
+    assert np.isnan(ages[3])
 
 
 def test_a_film_without_a_year_and_one_with_accents_are_read(tmp_path: Path) -> None:

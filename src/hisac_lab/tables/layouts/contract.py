@@ -18,6 +18,30 @@ Vectors = Iterator[tuple[list[str], Array]]
 
 
 @dataclass(frozen=True)
+class LogColumn:
+    """A column of the events that was known when an exposure was served, such as its position.
+
+    Attributes:
+        codes: How many codes it has, whole numbers from 0 on; 0: numbers, NaN where one is not known; None: words, ""
+            where one is not known.
+        request: Whether it is of the request, known before anything was chosen: every model is told it. Of another
+            column only a source of instances is. Such a column has words or numbers.
+    """
+
+    codes: int | None = 0
+    request: bool = False
+
+    def __post_init__(self) -> None:
+        if self.request and self.codes:
+            raise ValueError("a column of the request has words or numbers, no codes")
+
+
+def logged_role(name: str) -> str:
+    """The role of a logged column in a block."""
+    return f"logged {name}"
+
+
+@dataclass(frozen=True)
 class RawLog:
     """A log that can be read; nothing has been read yet.
 
@@ -30,10 +54,14 @@ class RawLog:
             those of the log, each described by its id.
         fields: Names of the categorical columns of the item table.
         numbers: Names of the numeric columns of the item table, NaN where one is not known.
+        users: Reads the user table: columns user, user_fields (text) and user_numbers (NaN where one is not known), one
+            row per user; None: there is none. A user without a row is unknown.
+        user_fields: Names of the categorical columns of the user table.
+        user_numbers: Names of its numeric columns.
         vectors: Reads item vectors, some at a time: ids and (n, D) float32; None: the log brings none.
         extras: Further roles of the blocks, kept beside the samples and apart from what models see.
-        logged: Further roles that were known when an exposure was served, such as its position, and how many codes each
-            has, from 0 on; 0: it is a number. A source of instances reads them, rankers do not.
+        logged: Further columns of the events by name; a block has each as the role `logged_role(NAME)`, `text` where it
+            has words, else `number`.
         positive_from: The usual threshold between negative and positive feedback; None: the user says it.
         complete: Whether every item of the log must have a row in the item table; otherwise such an item has the
             text "" and unknown fields.
@@ -47,9 +75,12 @@ class RawLog:
     items: Callable[[], pd.DataFrame] | None = None
     fields: tuple[str, ...] = ()
     numbers: tuple[str, ...] = ()
+    users: Callable[[], pd.DataFrame] | None = None
+    user_fields: tuple[str, ...] = ()
+    user_numbers: tuple[str, ...] = ()
     vectors: Callable[[], Vectors] | None = None
     extras: tuple[str, ...] = ()
-    logged: Mapping[str, int] = field(default_factory=dict)
+    logged: Mapping[str, LogColumn] = field(default_factory=dict)
     positive_from: float | None = None
     complete: bool = False
     window: tuple[int, int] | None = None

@@ -38,7 +38,12 @@ def official(folder: Path, config: PrepareConfig) -> RawLog:
         genres = (table[GENRES] == "1").apply(lambda row: " ".join(row.index[row]), axis=1)
         return described(table["item"], parts["title"], parts["year"], genres)
 
-    return _log(lambda: read(folder / "u.data", columns, layout), items)
+    def users() -> pd.DataFrame:
+        names = ("user", "age", "gender", "occupation", "zip")
+        return people(folder / "u.user", {name: name for name in names[:4]}, Layout("|", names, quoting=False))
+
+    there = (folder / "u.user").exists()
+    return _log(lambda: read(folder / "u.data", columns, layout), items, users if there else None)
 
 
 def recbole(folder: Path, config: PrepareConfig) -> RawLog:
@@ -61,7 +66,24 @@ def recbole(folder: Path, config: PrepareConfig) -> RawLog:
         table = frame_of(read(folder / "ml-100k.item", wanted, layout))
         return described(table["item"], table["title"], table["year"], table["genres"])
 
-    return _log(lambda: read(folder / "ml-100k.inter", columns, layout), items)
+    def users() -> pd.DataFrame:
+        names = {
+            "user": "user_id:token",
+            "age": "age:token",
+            "gender": "gender:token",
+            "occupation": "occupation:token",
+        }
+        return people(folder / "ml-100k.user", names, layout)
+
+    there = (folder / "ml-100k.user").exists()
+    return _log(lambda: read(folder / "ml-100k.inter", columns, layout), items, users if there else None)
+
+
+def people(path: Path, names: Mapping[str, str], layout: Layout) -> pd.DataFrame:
+    """The user table, from what the file calls user, age, gender and occupation."""
+    columns = {role: Column(name, "id" if role == "user" else "text") for role, name in names.items()}
+    table = frame_of(read(path, columns, layout))
+    return table.assign(age=pd.to_numeric(table["age"], errors="coerce"))
 
 
 def described(
@@ -79,10 +101,17 @@ def described(
     return pd.DataFrame(columns)
 
 
-def _log(blocks: Callable[[], Iterator[Block]], items: Callable[[], pd.DataFrame]) -> RawLog:
+def _log(
+    blocks: Callable[[], Iterator[Block]],
+    items: Callable[[], pd.DataFrame],
+    users: Callable[[], pd.DataFrame] | None,
+) -> RawLog:
     return RawLog(
         blocks,
         items=items,
+        users=users,
+        user_fields=("gender", "occupation") if users else (),
+        user_numbers=("age",) if users else (),
         fields=("genres", "decade"),
         positive_from=USUAL_THRESHOLD,
         complete=True,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,18 +10,18 @@ import pandas as pd
 
 from hisac_lab.base.errors import SETTINGS, UserError, explain_os_error
 from hisac_lab.config.events import ColumnsConfig, PrepareConfig
-from hisac_lab.tables.layouts.contract import RawLog, Vectors
+from hisac_lab.tables.layouts.contract import LogColumn, RawLog, Vectors, logged_role
 from hisac_lab.tables.read import Block, Column, layout_of, read
 
 VECTOR_ROWS = 1 << 16
 
 
 def own(folder: Path, config: PrepareConfig) -> RawLog:
-    """Reads `events/*`, and `items.*` and `vectors.npy` when they are there."""
+    """Reads `events/*`, and `items.*`, `users.*` and `vectors.npy` when they are there."""
     names = config.columns
     home = folder / "events"
     paths = sorted(home.iterdir()) if home.is_dir() else []
-    tables = sorted(folder.glob("items.*"))
+    tables, people = sorted(folder.glob("items.*")), sorted(folder.glob("users.*"))
     vectors = folder / "vectors.npy"
 
     def blocks() -> Iterator[Block]:
@@ -33,8 +33,17 @@ def own(folder: Path, config: PrepareConfig) -> RawLog:
     if vectors.exists() and not tables:
         raise UserError(SETTINGS, "vectors without an item table have no names", "name the table whose rows they "
                         "follow", "acquire.items_path")  # fmt: skip
+    if (names.user_fields or names.user_numbers) and not people:
+        first = (*names.user_fields, *names.user_numbers)[0]
+        what = f"{first!r} is a column of a user table, and there is none"
+        raise UserError(SETTINGS, what, "name the table in acquire.users_path", "prepare.columns.user_fields")
     return RawLog(
         blocks,
+        users=(lambda: user_table(people[0], names)) if people else None,
+        user_fields=names.user_fields,
+        user_numbers=names.user_numbers,
+        logged={name: LogColumn(None, request=True) for name in names.request_fields}
+        | {name: LogColumn(request=True) for name in names.request_numbers},
         items=(lambda: item_table(tables[0], names)) if tables else None,
         fields=names.fields if tables else (),
         numbers=names.numbers if tables else (),
@@ -56,35 +65,56 @@ def event_columns(names: ColumnsConfig) -> dict[str, Column]:
         columns["label"] = Column(
             names.label, "number", low=low, high=high, decimal=names.decimal, levels=names.label_values, truth=True
         )
-    return columns
+    columns |= {logged_role(name): Column(name, "text", optional=True) for name in names.request_fields}
+    return columns | {
+        logged_role(name): Column(name, "number", optional=True, decimal=names.decimal, truth=True)
+        for name in names.request_numbers
+    }
+
+
+def user_table(path: Path, names: ColumnsConfig) -> pd.DataFrame:
+    """The user table with the columns user, the fields and the numbers."""
+    table = _keyed(path, "user", names.user, names.user_fields, names.user_numbers, names)
+    return table.rename(columns={_number_role(name): name for name in names.user_numbers})
 
 
 def item_table(path: Path, names: ColumnsConfig) -> pd.DataFrame:
     """The item table with the columns item, text, the fields and the numbers."""
-    wanted = {name: Column(name, "text", optional=True) for name in (*names.text, *names.fields)}
-    number = {name: f"number {name}" for name in names.numbers}  # the text of an item may hold a number too
-    wanted |= {number[name]: Column(name, "number", optional=True, decimal=names.decimal) for name in names.numbers}
-    frames, numeric = list[pd.DataFrame](), set(number.values())
-    seen: set[str] = set()
-    for block in read(path, {"item": Column(names.item, "id", clean=True), **wanted}, layout_of(path, names.separator)):
-        texts = {role: values.to_pandas().astype(str) for role, values in block.columns.items() if role not in numeric}
-        frame = pd.DataFrame(texts | {role: block.columns[role] for role in numeric})
-        twice = frame["item"].duplicated() | frame["item"].isin(seen)
-        if twice.any():
-            first = int(twice.to_numpy().argmax())
-            what = f"item {frame['item'][first]!r} has two rows in the item table"
-            raise block.refuse(first, "item", what, "keep one of them")
-        seen.update(frame["item"])
-        frames.append(frame)
-    table = pd.concat(frames, ignore_index=True)
+    table = _keyed(path, "item", names.item, (*names.text, *names.fields), names.numbers, names)
     parts = table[list(names.text)].to_numpy()
     said = [". ".join(part for part in row if part.strip()) for row in parts]
     items = pd.DataFrame({"item": table["item"], "text": said})
     for name in names.fields:
         items[name] = table[name]
     for name in names.numbers:
-        items[name] = table[number[name]]
+        items[name] = table[_number_role(name)]
     return items
+
+
+def _number_role(name: str) -> str:
+    """A number's role in a table, whose texts may be read of the same column."""
+    return f"number {name}"
+
+
+def _keyed(
+    path: Path, key: str, column: str, texts: Sequence[str], numbers: Sequence[str], names: ColumnsConfig
+) -> pd.DataFrame:
+    """A table with one row per `key`, whose column is called `column`."""
+    wanted = {name: Column(name, "text", optional=True) for name in texts}
+    for name in numbers:
+        wanted[_number_role(name)] = Column(name, "number", optional=True, decimal=names.decimal)
+    numeric, frames, seen = {_number_role(name) for name in numbers}, list[pd.DataFrame](), set[str]()
+    for block in read(path, {key: Column(column, "id", clean=True), **wanted}, layout_of(path, names.separator)):
+        words = {role: values.to_pandas().astype(str) for role, values in block.columns.items() if role not in numeric}
+        frame = pd.DataFrame(words | {role: block.columns[role] for role in numeric})
+        twice = frame[key].duplicated() | frame[key].isin(seen)
+        if twice.any():
+            first = int(twice.to_numpy().argmax())
+            what = f"{key} {frame[key][first]!r} has two rows in the {key} table"
+            raise block.refuse(first, key, what, "keep one of them")
+        seen.update(frame[key])
+        frames.append(frame)
+    return pd.concat(frames, ignore_index=True)
 
 
 def read_vectors(path: Path, ids: pd.Series[str]) -> Vectors:

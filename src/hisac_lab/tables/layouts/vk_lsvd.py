@@ -24,7 +24,7 @@ from hisac_lab.base.artifacts import Array
 from hisac_lab.base.errors import UserError
 from hisac_lab.config.events import PrepareConfig
 from hisac_lab.tables.files import open_parquet
-from hisac_lab.tables.layouts.contract import RawLog, Vectors
+from hisac_lab.tables.layouts.contract import LogColumn, RawLog, Vectors, logged_role
 from hisac_lab.tables.layouts.files import batches, choose, need
 from hisac_lab.tables.read import Block, Column, read
 
@@ -64,8 +64,7 @@ def vk_lsvd(folder: Path, config: PrepareConfig) -> RawLog:
         items=(lambda: _items(described, seen())) if described.exists() else None,
         fields=("author", "seconds") if described.exists() else (),
         vectors=(lambda: _vectors(embedded, seen())) if embedded.exists() else None,
-        extras=("place",),
-        logged={"place": PLACES},
+        logged={"place": LogColumn(PLACES)},
         positive_from=WATCHED_FROM if kind == WATCHED else 1.0,
         cuts=(VALID_WEEK * WEEK, TEST_WEEK * WEEK) if published else None,
     )
@@ -77,7 +76,7 @@ def _blocks(weeks: dict[int, Path], folder: Path, kind: str) -> Iterator[Block]:
         "user": Column("user_id", "id"),
         "item": Column(ID, "id"),
         "label": feedback,
-        "place": Column("place", "number", low=0),
+        logged_role("place"): Column("place", "number", low=0),
     }
     ids, lengths = _lengths(need(folder, METADATA)) if kind == WATCHED else (np.zeros(0, np.uint64), np.zeros(0))
     for week, path in weeks.items():

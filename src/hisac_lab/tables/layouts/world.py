@@ -11,7 +11,7 @@ import pandas as pd
 
 from hisac_lab.base.artifacts import load_array
 from hisac_lab.config.events import PrepareConfig
-from hisac_lab.tables.layouts.contract import RawLog, Vectors
+from hisac_lab.tables.layouts.contract import LogColumn, RawLog, Vectors, logged_role
 from hisac_lab.tables.read import Block, Column, read
 from hisac_lab.world import scene
 from hisac_lab.world.records import Simulated
@@ -34,17 +34,17 @@ def world(folder: Path, config: PrepareConfig) -> RawLog:
         "item": Column("item", "id"),
         "time": Column("time", "time"),
         "label": Column("click", "number", low=0, high=1),
-        **{name: Column(name, "number") for name in LOGGED},
+        **{logged_role(name): Column(name, "number") for name in LOGGED},
     }
     rich = scene.COLUMNS if facts.rich else ()
-    columns |= {name: Column(name, "number", low=0, high=scene.CODES - 1) for name in rich}
+    columns |= {logged_role(name): Column(name, "number", low=0, high=scene.CODES - 1) for name in rich}
     truth = {name: Column(name, "number", low=0, high=1) for name in TRUE}
 
     def blocks() -> Iterator[Block]:
         for path in sorted((folder / "events").iterdir()):
             beside = read(folder / "truth" / path.name, truth, None)
             for seen, hidden in zip(read(path, columns, None), beside, strict=True):
-                looked = examined[seen.columns["position"].astype(np.int64)]
+                looked = examined[seen.columns[logged_role("position")].astype(np.int64)]
                 anywhere = {f"{name}_anywhere": hidden.columns[name] / looked for name in TRUE}
                 yield replace(seen, columns=seen.columns | hidden.columns | anywhere)
 
@@ -64,8 +64,8 @@ def world(folder: Path, config: PrepareConfig) -> RawLog:
         items=items,
         fields=tuple(fields),
         vectors=vectors,
-        extras=(*LOGGED, *TRUE, *ANYWHERE),
-        logged=dict.fromkeys(LOGGED, 0) | dict.fromkeys(rich, scene.CODES),
+        extras=(*TRUE, *ANYWHERE),
+        logged=dict.fromkeys(LOGGED, LogColumn()) | dict.fromkeys(rich, LogColumn(scene.CODES)),
         positive_from=1.0,
         complete=True,
     )

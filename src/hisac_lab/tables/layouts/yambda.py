@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hisac_lab.config.events import PrepareConfig
-from hisac_lab.tables.layouts.contract import RawLog, Vectors
+from hisac_lab.tables.layouts.contract import LogColumn, RawLog, Vectors, logged_role
 from hisac_lab.tables.layouts.files import batches, check, choose, flat, frame_of, ids, need, only
 from hisac_lab.tables.read import Block, Column, read
 
@@ -56,8 +56,7 @@ def yambda(folder: Path, config: PrepareConfig) -> RawLog:
         items=items if known else None,
         fields=tuple(known),
         vectors=(lambda: _vectors(vectors)) if vectors.exists() else None,
-        extras=("organic",),
-        logged={"organic": 2},
+        logged={"organic": LogColumn(2)},
         positive_from=LISTENED_FROM if kind == "listen" else 1.0,
     )
 
@@ -67,7 +66,7 @@ def _columns(**more: Column) -> dict[str, Column]:
         "user": Column("uid", "id"),
         "item": Column("item_id", "id"),
         "time": Column("timestamp", "time"),
-        "organic": Column("is_organic", "number", low=0, high=1),
+        logged_role("organic"): Column("is_organic", "number", low=0, high=1),
         **more,
     }
 

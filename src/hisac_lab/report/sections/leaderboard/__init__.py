@@ -6,11 +6,10 @@ from hisac_lab.evaluation.records import SLATE, Metric
 from hisac_lab.report.document import Block, Cell, Figures, Note, Row, Section, Table, table
 from hisac_lab.report.drawing import colors
 from hisac_lab.report.facts import Facts
-from hisac_lab.report.sections.leaderboard import charts, controls, front, shuffles
+from hisac_lab.report.sections.leaderboard import bins, charts, controls, front, shuffles
 from hisac_lab.report.words import (
     between,
     confidence,
-    excludes_zero,
     first_number,
     fixed,
     integer,
@@ -50,7 +49,7 @@ def leaderboard(facts: Facts) -> Section:
         Figures(charts.forests(facts)),
         _seeds(facts),
         Figures(tuple(charts.sliced(facts, kind, f"slices-{place}") for place, kind in enumerate(kinds))),
-        *(_slices(facts, kind) for kind in kinds),
+        *(block for kind in kinds for block in (_slices(facts, kind), *bins.tables(facts, kind))),
         Figures(
             (charts.calibration(facts), charts.quality_and_cost(facts)),
             (_calibrations(facts),),
@@ -90,14 +89,6 @@ def _value(metric: Metric | None) -> Cell:
     return Cell("–") if metric is None else Cell(fixed(metric.value), between(metric.interval))
 
 
-def _gap(metric: Metric | None) -> Cell:
-    """A difference to the reference with its interval, strong where that leaves out zero."""
-    if metric is None:
-        return Cell("–")
-    sure = excludes_zero(metric.difference_interval)
-    return Cell(signed(metric.difference), between(metric.difference_interval, signed), strong=sure)
-
-
 def _heads(facts: Facts) -> list[str]:
     return [f"{name} {'↓' if key in LOWER_IS_BETTER else '↑'}" for key, name in metric_names(facts).items()]
 
@@ -119,7 +110,7 @@ def _gaps(facts: Facts) -> Table:
     reference = facts.evaluated.reference
     others = [name for name in facts.ranking if name != reference]
     corrected = {name: fixed(facts.gaps.get((name, reference), (0.0, 1.0))[1]) for name in others}
-    rows: list[Row] = [(_model(facts, name), *map(_gap, _metrics(facts, name)), corrected[name]) for name in others]
+    rows: list[Row] = [(_model(facts, name), *map(bins.gap, _metrics(facts, name)), corrected[name]) for name in others]
     return table(
         f"Paired difference to the reference `{reference}` on the same resampled users; bold where the interval "
         "excludes zero. The p-value is that of AUC after Holm's correction over all pairs of models.",
@@ -187,20 +178,19 @@ def _seeds(facts: Facts) -> Table:
 def _slices(facts: Facts, kind: str) -> Table:
     """A row per bin, or per model where models are many."""
     samples = facts.scores.slices[kind]
-    bins = sorted(samples, key=first_number)
+    labels = sorted(samples, key=first_number)
     aucs = {
-        model: [_value(scores.slices[kind][label]) for label in bins] for model, scores in facts.scores.models.items()
+        model: [_value(scores.slices[kind][label]) for label in labels] for model, scores in facts.scores.models.items()
     }
-    units = {"history length": "events in history", "item popularity": "training samples of the item"}
-    unit = units.get(kind, kind)
+    unit = bins.UNITS.get(kind, kind)
     rows: list[Row]
     if len(aucs) <= MOST_COLUMNS:
         cells = zip(*(aucs[model] for model in facts.ranking), strict=True)
-        rows = [(name, integer(samples[name]), *row) for name, row in zip(bins, cells, strict=True)]
+        rows = [(name, integer(samples[name]), *row) for name, row in zip(labels, cells, strict=True)]
         return table(f"AUC by {kind}.", (unit, "samples", *facts.ranking), rows, (unit,))
-    rows = [("samples", *(integer(samples[name]) for name in bins))]
+    rows = [("samples", *(integer(samples[name]) for name in labels))]
     rows += [(_model(facts, model), *aucs[model]) for model in facts.ranking]
-    return table(f"AUC by {kind}: a column for each bin of {unit}.", ("model", *bins), rows, ("model",))
+    return table(f"AUC by {kind}: a column for each bin of {unit}.", ("model", *labels), rows, ("model",))
 
 
 def _calibrations(facts: Facts) -> Table:

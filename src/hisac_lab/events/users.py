@@ -1,0 +1,42 @@
+"""The users of a log in their final order: the columns of its user table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from hisac_lab.base.artifacts import Array, save_arrays
+from hisac_lab.events.side_columns import Category, Number, SideColumns, category, stored
+from hisac_lab.tables.layouts.contract import RawLog
+
+
+def write_users(log: RawLog, users: Sequence[str], out: Path) -> SideColumns:
+    """Writes `user_columns.npy`, (users, F) float32, where the log has columns of its users.
+
+    Args:
+        log: The log.
+        users: Ids in their final order.
+        out: The stage's output.
+    """
+    if log.users is None or not log.user_fields + log.user_numbers:
+        return SideColumns()
+    table = log.users().set_index("user")
+    place = pd.Series(np.arange(len(table)), index=table.index).reindex(list(users)).to_numpy()
+    known = ~np.isnan(place)
+    there = table.iloc[place[known].astype(np.int64)]
+    fields, columns = list[Category](), list[Array]()
+    for name in log.user_fields:
+        words, counts = np.unique(there[name].to_numpy(str), return_counts=True)
+        fields.append(category(name, words.tolist(), counts))
+        columns.append(np.zeros(len(users)))
+        columns[-1][known] = fields[-1].codes(there[name])
+    for name in log.user_numbers:
+        columns.append(np.full(len(users), np.nan))
+        columns[-1][known] = there[name].to_numpy(np.float64)
+    save_arrays(out, {"user_columns": np.ascontiguousarray(stored(np.stack(columns, axis=1)))})
+    numbers = zip(log.user_numbers, columns[len(fields) :], strict=True)
+    scaled = (Number.measured(name, [column]) for name, column in numbers)
+    return SideColumns(fields=tuple(fields), numbers=tuple(scaled))

@@ -1,0 +1,1 @@
+"""The server: a version in memory, users' states on disk, answers over HTTP."""

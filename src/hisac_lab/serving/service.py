@@ -1,0 +1,132 @@
+"""What the server does with a request, whatever brings it there."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from hisac_lab.base import arithmetic
+from hisac_lab.base.errors import UserError
+from hisac_lab.inference.request import MODEL_INPUT, Asked
+from hisac_lab.serving.engine import Answer, Engine, KeptState
+from hisac_lab.serving.states import StateStore, UserHistory
+
+NO_EVENT = "no event of the history is known: rank by popularity"
+NO_USER = "no event of the user is known: rank by popularity"
+
+
+@dataclass
+class Reply:
+    """The answer to a request.
+
+    Attributes:
+        scores: Click probabilities in the order of the candidates, None where there is none.
+        unknown_events: Events of a history that came with the request and that the model does not know.
+        note: Why a score is None, or empty.
+        version: Of the product that answered.
+        read: What was read of the user: the request's history, a state, a stored history, or nothing.
+        state_time: What the ages in a state count to, seconds; None: no state answered.
+    """
+
+    scores: Answer
+    unknown_events: int
+    note: str
+    version: str
+    read: Literal["history", "state", "stored", "nothing"]
+    state_time: int | None = None
+
+
+@dataclass
+class Service:
+    """Answers requests with the version of the moment.
+
+    Attributes:
+        engine: The version; another one may take its place between two calls.
+        states: Histories and states of users.
+        refresh: How long a state answers after it was made, seconds.
+        history_limit: Events that a user's history keeps.
+        now: The clock, seconds.
+    """
+
+    engine: Engine
+    states: StateStore
+    refresh: int
+    history_limit: int
+    now: Callable[[], float] = time.time
+
+    def replies(self, requests: Sequence[dict[str, Any]]) -> list[Reply | UserError]:
+        """Answers requests; those that bring a history in one pass. What is wrong with one does not touch the others.
+
+        Args:
+            requests: Each with `candidates`, and with a `user` or the columns of a history.
+        """
+        engine, found = self.engine, dict[int, Reply | UserError]()
+        whole = dict[int, Asked]()
+        with arithmetic.one_thread():
+            for place, request in enumerate(requests):
+                try:
+                    if request.get("user") is None:
+                        whole[place] = engine.read(0, request)
+                    else:
+                        found[place] = self._of_user(engine, request)
+                except UserError as error:
+                    found[place] = error
+            known = {place: asked for place, asked in whole.items() if len(asked.items)}
+            answers = engine.answer(list(known.values())) if known else []
+        for place, asked in whole.items():
+            found[place] = _nothing(engine, asked, NO_EVENT)
+        for (place, asked), scores in zip(known.items(), answers, strict=True):
+            found[place] = Reply(scores, asked.unknown, _unknown(scores), engine.version, "history")
+        return [found[place] for place in range(len(requests))]
+
+    def _of_user(self, engine: Engine, request: dict[str, Any]) -> Reply:
+        """From the user's state, or from the history where the state is too old, of another version, or not there."""
+        if not engine.stores:
+            hint = "send the history and what the instance store answers"
+            raise UserError(MODEL_INPUT, "the model reads stored instances, which no state holds", hint, "user")
+        user, moment = str(request["user"]), int(request.get("time") or self.now())
+        asked = engine.reader.read_slate(0, request | {"time": moment})
+        packed = self.states.state(user, engine.digest)
+        kept = None if packed is None else KeptState.unpack(packed)
+        fresh = kept is not None and kept.answers(asked, self.refresh)
+        if not fresh:
+            kept = self._encoded(engine, user, request | {"time": moment})
+        if kept is None:
+            return _nothing(engine, asked, NO_USER)
+        scores = engine.score(kept, asked)
+        return Reply(scores, 0, _unknown(scores), engine.version, "state" if fresh else "stored", kept.time)
+
+    def _encoded(self, engine: Engine, user: str, request: dict[str, Any]) -> KeptState | None:
+        """The state of a user for a request, kept where the whole history lies before it."""
+        known = self.states.history(user)
+        if known is None:
+            return None
+        history, revision = known
+        past = history.before(request["time"])
+        asked = engine.reader.read(0, request | past.request())
+        if not len(asked.items):
+            return None
+        (kept,) = engine.encode([asked])
+        if len(past) == len(history):
+            self.states.keep(user, engine.digest, revision, kept.pack())
+        return kept
+
+    def append(self, user: str, new: UserHistory) -> int:
+        """Adds events to a user's history; its states are made anew when they are asked for.
+
+        Returns:
+            Events that the history has now.
+
+        """
+        return self.states.append(user, new, self.history_limit)
+
+
+def _nothing(engine: Engine, asked: Asked, note: str) -> Reply:
+    return Reply([None] * len(asked.candidates), asked.unknown, note, engine.version, "nothing")
+
+
+def _unknown(scores: Answer) -> str:
+    unknown = sum(score is None for score in scores)
+    return f"{unknown} of {len(scores)} candidates are unknown to this model" if unknown else ""

@@ -1,0 +1,194 @@
+"""Users' histories and states on disk: histories in the log's own ids, states of one version each."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import zlib
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from hisac_lab.base.errors import UserError, explain_os_error
+
+FORMAT = 1
+SCHEMA = f"""
+PRAGMA journal_mode = WAL;
+PRAGMA synchronous = NORMAL;
+CREATE TABLE IF NOT EXISTS users (
+    user TEXT PRIMARY KEY, revision INTEGER NOT NULL, history BLOB NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS states (
+    user TEXT, digest TEXT, revision INTEGER NOT NULL, state BLOB NOT NULL, PRIMARY KEY (user, digest)
+) WITHOUT ROWID;
+PRAGMA user_version = {FORMAT};
+"""
+PUT = """
+INSERT INTO users VALUES (?, 1, ?)
+ON CONFLICT (user) DO UPDATE SET history = excluded.history, revision = revision + 1
+"""
+SECONDS = 5
+"""How long a store may be locked by another process."""
+
+
+@dataclass(frozen=True)
+class UserHistory:
+    """A user's events, oldest first.
+
+    Attributes:
+        items: Ids as in the log.
+        times: Seconds, in order.
+        feedback: Value of each as in the log, None where it is unknown.
+    """
+
+    items: list[str]
+    times: list[int]
+    feedback: list[Any]
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def before(self, time: int) -> UserHistory:
+        """Events before a time."""
+        count = bisect_left(self.times, time)
+        return UserHistory(self.items[:count], self.times[:count], self.feedback[:count])
+
+    def joined(self, new: UserHistory, limit: int) -> UserHistory:
+        """With more events, in order of time; equal times stay in the order they came; the newest `limit` stay."""
+        items, times, feedback = self.items + new.items, self.times + new.times, self.feedback + new.feedback
+        order = sorted(range(len(times)), key=times.__getitem__)[-limit:]
+        return UserHistory([items[at] for at in order], [times[at] for at in order], [feedback[at] for at in order])
+
+    def pack(self) -> bytes:
+        """As bytes."""
+        return zlib.compress(json.dumps([self.items, self.times, self.feedback]).encode(), 1)
+
+    @classmethod
+    def unpack(cls, packed: bytes) -> UserHistory:
+        """What `pack` wrote."""
+        return cls(*json.loads(zlib.decompress(packed)))
+
+    def request(self) -> dict[str, Any]:
+        """The columns of a request that bring it."""
+        return {"history_items": self.items, "history_times": self.times, "history_feedback": self.feedback}
+
+
+class StateStore(Protocol):
+    """Where histories and states are; safe in several processes at once.
+
+    A revision counts the changes of a user's history: a state belongs to one revision and to one bundle.
+    """
+
+    def history(self, user: str) -> tuple[UserHistory, int] | None:
+        """A user's history and its revision; None for a user that is not known."""
+
+    def append(self, user: str, new: UserHistory, limit: int) -> int:
+        """Adds events to a user's history, whose newest `limit` stay; returns how many it has now."""
+
+    def fill(self, users: Iterable[tuple[str, UserHistory]]) -> int:
+        """Sets the histories of many users; returns of how many."""
+
+    def state(self, user: str, digest: str) -> bytes | None:
+        """A user's state of a bundle, unless the history has changed since or there is none."""
+
+    def keep(self, user: str, digest: str, revision: int, state: bytes) -> None:
+        """Keeps the state of a revision, unless the history has changed since."""
+
+    def forget(self, digest: str) -> int:
+        """Drops the states of all other bundles; returns how many there were."""
+
+
+class SQLiteStates:
+    """One file, for the processes of one machine.
+
+    Args:
+        path: The file; made where it is not there.
+
+    Raises:
+        UserError: It is something else, or cannot be written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self.base = sqlite3.connect(path, timeout=SECONDS, check_same_thread=False)
+            (version,) = self.base.execute("PRAGMA user_version").fetchone()
+            if version not in (0, FORMAT):
+                what = f"is of another version ({version}, here {FORMAT})"
+                raise UserError(path, what, "name a new file", "serve.states")
+            self.base.executescript(SCHEMA)
+        except sqlite3.Error as error:
+            raise UserError(path, str(error), "name another file, or move it away", "serve.states") from error
+        except OSError as error:
+            raise explain_os_error(error, path) from error
+
+    def history(self, user: str) -> tuple[UserHistory, int] | None:
+        """See `StateStore`."""
+        row = self.base.execute("SELECT history, revision FROM users WHERE user = ?", (user,)).fetchone()
+        return None if row is None else (UserHistory.unpack(row[0]), row[1])
+
+    def append(self, user: str, new: UserHistory, limit: int) -> int:
+        """See `StateStore`."""
+        with self._writing():
+            known, _ = self.history(user) or (UserHistory([], [], []), 0)
+            whole = known.joined(new, limit)
+            self.base.execute(PUT, (user, whole.pack()))
+        return len(whole)
+
+    def fill(self, users: Iterable[tuple[str, UserHistory]]) -> int:
+        """See `StateStore`."""
+        count = 0
+        with self._writing():
+            for user, history in users:
+                self.base.execute(PUT, (user, history.pack()))
+                count += 1
+        return count
+
+    def state(self, user: str, digest: str) -> bytes | None:
+        """See `StateStore`."""
+        row = self.base.execute(
+            "SELECT state FROM states JOIN users USING (user, revision) WHERE user = ? AND digest = ?", (user, digest)
+        ).fetchone()
+        return None if row is None else row[0]
+
+    def keep(self, user: str, digest: str, revision: int, state: bytes) -> None:
+        """See `StateStore`."""
+        with self._writing():
+            self.base.execute(
+                "INSERT OR REPLACE INTO states SELECT user, ?, revision, ? FROM users WHERE user = ? AND revision = ?",
+                (digest, state, user, revision),
+            )
+
+    def forget(self, digest: str) -> int:
+        """See `StateStore`."""
+        with self._writing():
+            return self.base.execute("DELETE FROM states WHERE digest != ?", (digest,)).rowcount
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """One transaction, begun before anything is read in it."""
+        with self.base:
+            self.base.execute("BEGIN IMMEDIATE")
+            yield
+
+
+def open_states(address: str) -> StateStore:
+    """The store at an address: sqlite:FILE, or redis://HOST:PORT/N.
+
+    Raises:
+        UserError: It is no such address, or does not answer.
+    """
+    scheme, _, rest = address.partition(":")
+    if scheme == "sqlite" and rest:
+        return SQLiteStates(Path(rest))
+    if scheme == "redis":
+        from hisac_lab.serving.redis_states import RedisStates
+
+        return RedisStates(address)
+    raise UserError(
+        "params.yaml", f"{address!r} is no store", "name sqlite:FILE or redis://HOST:PORT/N", "serve.states"
+    )

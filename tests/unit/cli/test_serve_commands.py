@@ -1,0 +1,66 @@
+"""The commands `serve` and `states`: what they check before they begin."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+import pytest
+import yaml
+from bundles import bundle
+from kit import says
+
+from hisac_lab.cli import serve as command
+from hisac_lab.cli.params import load_params
+
+
+def _settings(folder: Path, **serve: object) -> None:
+    store = {"tracking_uri": f"sqlite:///{folder / 'mlflow.db'}"}
+    (folder / "params.yaml").write_text(yaml.safe_dump({"serve": serve, "mlflow": store}))
+
+
+def test_a_server_that_others_reach_asks_for_a_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("HISAC_LAB_TOKEN", raising=False)
+    _settings(tmp_path, host="0.0.0.0")
+    with says("params.yaml", "serve.host", "'0.0.0.0' is open to others", "HISAC_LAB_TOKEN"):
+        command.serve(None, None)
+
+
+def test_a_port_in_use_is_told_in_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    _settings(tmp_path)
+    with socket.socket() as busy:
+        busy.bind(("127.0.0.1", 0))
+        busy.listen()
+        port = busy.getsockname()[1]
+        with says(f"127.0.0.1:{port}", "cannot be listened at", "--port"):
+            command.serve(None, port)
+
+
+def test_without_a_bundle_the_registry_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv(command.BUNDLE, raising=False)
+    _settings(tmp_path)
+    with says("ranker"):
+        command.first_engine(load_params())
+
+
+def test_a_link_may_be_pointed_at_another_bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    _settings(tmp_path)
+    one, two = (bundle(tmp_path / name, "hisac", seed=seed) for seed, name in enumerate("ab"))
+    link = tmp_path / "link"
+    link.symlink_to(one)
+    monkeypatch.setenv(command.BUNDLE, str(link))
+    source = command._source(load_params())
+    engine = source.newer(None)
+    assert engine is not None
+    assert (engine.version, source.newer(engine)) == ("a", None)
+    spare = tmp_path / "spare"
+    spare.symlink_to(two)
+    spare.replace(link)
+    newer = source.newer(engine)
+    assert newer is not None
+    assert newer.version == "b"
+    assert newer.digest != engine.digest

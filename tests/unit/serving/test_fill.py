@@ -1,0 +1,107 @@
+"""Users of a prepared log in the store; answers from their states are the scores of the offline evaluation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from fastapi.testclient import TestClient
+from kit import BACKBONE, CPU, MODELS, as_backbone
+
+from hisac_lab.config.model import BackboneConfig
+from hisac_lab.config.serve import ServeConfig
+from hisac_lab.events.batches import Requests
+from hisac_lab.events.store import EventStore
+from hisac_lab.inference.bundle import save_model
+from hisac_lab.inference.loader import Loader, score
+from hisac_lab.models.backbone import Ranker
+from hisac_lab.models.catalog import build
+from hisac_lab.models.contract import ItemSpace
+from hisac_lab.registry.context import save_snapshots
+from hisac_lab.registry.records import VocabularyFile
+from hisac_lab.serving.app import make_app
+from hisac_lab.serving.engine import Engine
+from hisac_lab.serving.fill import encode_all, histories
+from hisac_lab.serving.service import Service
+from hisac_lab.serving.states import SQLiteStates
+from hisac_lab.training.loop import standardize
+
+FULL = BACKBONE.model_copy(update={"features": BackboneConfig().features})
+WAIT = 3_600
+
+
+@pytest.fixture(scope="module")
+def model(items: ItemSpace, rows: dict[str, Requests]) -> Ranker:
+    """A model that reads all features, those of items, pairs, users and feedback."""
+    made = as_backbone(build(MODELS["hisac"], FULL, items, 0))
+    standardize(made, Loader.of(made, rows["train"], CPU), 64)
+    torch.nn.init.normal_(made.tower[0].weight)  # type: ignore[arg-type]
+    return made.eval()
+
+
+@pytest.fixture
+def filled(model: Ranker, items: ItemSpace, store: EventStore, tmp_path: Path) -> Service:
+    """A server of it, which knows all users of the log."""
+    home = tmp_path / "bundle"
+    home.mkdir()
+    save_model(home, model, MODELS["hisac"], items)
+    VocabularyFile(items=store.item_table["item"].tolist(), history_limit=store.limit).save(home)
+    save_snapshots(home, model, store)
+    states = SQLiteStates(tmp_path / "states.db")
+    assert states.fill(histories(store)) == len(store.user_ids)
+    return Service(Engine(home, "1"), states, WAIT, store.limit)
+
+
+def later(store: EventStore) -> Requests:
+    """A request of every user after the log's end; the first candidate is the newest item of the history."""
+    users = np.flatnonzero(np.diff(store.offsets))
+    start, end = np.maximum(store.offsets[users], store.offsets[users + 1] - store.limit), store.offsets[users + 1]
+    time = np.full(len(users), int(store.manifest.splits["test"].last) + WAIT)
+    candidates = np.random.default_rng(0).integers(0, store.manifest.items, (len(users), 5))
+    candidates[:, 0] = store.items[end - 1]
+    full = np.ones(candidates.shape, bool)
+    return Requests(store, start, end, time, candidates, full.astype(np.float32), full, candidates, users)
+
+
+def questions(requests: Requests) -> list[dict[str, Any]]:
+    names, ids = requests.store.item_table["item"].to_numpy(), requests.store.user_ids
+    return [
+        {"user": str(ids[user]), "time": int(time), "candidates": names[candidates].tolist()}
+        for user, time, candidates in zip(requests.user, requests.time, requests.candidates, strict=True)
+    ]
+
+
+@pytest.mark.parametrize("encoded", [False, True])
+def test_users_of_the_log_get_over_http_the_scores_of_the_evaluation(
+    filled: Service, model: Ranker, store: EventStore, encoded: bool
+) -> None:
+    requests = later(store)
+    assert store.manifest.label_delay < WAIT
+    if encoded:
+        users = [str(user) for user in store.user_ids]
+        assert sum(encode_all(filled.engine, filled.states, users, int(requests.time[0]))) == len(users)
+    wanted = torch.sigmoid(torch.from_numpy(score(model, Loader.of(model, requests, CPU)))).numpy()
+    with TestClient(make_app(ServeConfig(), filled)) as client:
+        replies = [client.post("/score", json=question).json() for question in questions(requests)]
+    assert {reply["read"] for reply in replies} == {"state" if encoded else "stored"}
+    np.testing.assert_allclose([reply["scores"] for reply in replies], wanted, atol=1e-6)
+    assert wanted.std() > 1e-3
+
+
+def test_a_state_holds_pairs_and_answers_alike_later_within_its_time(filled: Service, store: EventStore) -> None:
+    question = questions(later(store))[0]
+    (first,) = filled.replies([question])
+    packed = filled.states.state(question["user"], filled.engine.digest)
+    assert packed is not None
+    (again,) = filled.replies([question])
+    assert again.scores == pytest.approx(first.scores, abs=1e-6)  # type: ignore[union-attr]
+
+
+def test_users_with_events_after_the_moment_keep_no_state(filled: Service, store: EventStore) -> None:
+    users = [str(user) for user in store.user_ids]
+    first = int(np.asarray(store.times).min())
+    assert sum(encode_all(filled.engine, filled.states, users, first)) == len(users)
+    assert all(filled.states.state(user, filled.engine.digest) is None for user in users)
