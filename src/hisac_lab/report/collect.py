@@ -18,7 +18,7 @@ from hisac_lab.inference.records import CARD, CURVE, Claim, Point, Trained
 from hisac_lab.report.facts import Facts, Run, Sweep
 from hisac_lab.report.token_collect import CodebookReader
 from hisac_lab.sources.records import Acquired
-from hisac_lab.sweep.records import Best, Swept, Trial
+from hisac_lab.sweep.records import ABLATION, Ablated, Best, Swept, Trial
 from hisac_lab.tokens.records import Embedded, Tokenized
 
 USUAL_AGENTS = 32
@@ -79,9 +79,13 @@ def _sweeps(artifacts: Artifacts) -> tuple[Sweep, ...]:
     folders = artifacts.sweeps()
     if not folders:
         raise UserError(artifacts.sweep, "holds no sweep", "run the stage that makes it")
-    return tuple(
-        Sweep(place, Swept.open(path), Trial.read_table(path), Best.open(path)) for place, path in enumerate(folders, 1)
-    )
+    return tuple(_swept(place, path) for place, path in enumerate(folders, 1))
+
+
+def _swept(place: int, path: Path) -> Sweep:
+    """One sweep, and its table of ablations where it is one."""
+    rows = Ablated.read_list(path / ABLATION) if (path / ABLATION).exists() else ()
+    return Sweep(place, Swept.open(path), Trial.read_table(path), Best.open(path), rows)
 
 
 def _outputs(artifacts: Artifacts, runs: dict[str, Path], swept: list[str]) -> dict[str, Path]:

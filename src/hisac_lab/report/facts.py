@@ -11,7 +11,7 @@ from hisac_lab.events.records import Prepared
 from hisac_lab.inference.records import Claim, Point, Trained
 from hisac_lab.ops.choice import rounded
 from hisac_lab.sources.records import Acquired
-from hisac_lab.sweep.records import Best, Swept, Trial
+from hisac_lab.sweep.records import Ablated, Best, Swept, Trial
 from hisac_lab.tokens.records import Embedded, Tokenized
 
 
@@ -84,12 +84,17 @@ class Run(Trained):
 
 @dataclass(frozen=True)
 class Sweep:
-    """The sweep of one model: its place, what was found, all trials in number order, what the model takes of it."""
+    """The sweep of one model: its place, what was found, all trials in number order, what the model takes of it.
+
+    Attributes:
+        ablation: Every trial beside a reference; empty where trials had different seeds.
+    """
 
     place: int
     swept: Swept
     trials: tuple[Trial, ...]
     best: Best
+    ablation: tuple[Ablated, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from hisac_lab.base.errors import UserError, explain_os_error
 from hisac_lab.base.records import HINT, Output, Record, Stored
 from hisac_lab.evaluation.records import ServingCost
 
-TRIALS = "trials.csv"
+TRIALS, ABLATION = "trials.csv", "ablation.json"
 State = Literal["complete", "pruned", "over", "failed"]
 """Of a trial: trained to its end; stopped at a rung; over a gate, hence not trained; ended by an error."""
 
@@ -108,6 +108,34 @@ class Swept(Output):
     budgets: list[int]
     epochs_saved: int = 0
     repeatable: bool = True
+
+
+class Ablated(Record):
+    """A trial of an ablation.
+
+    Attributes:
+        number: Of the trial.
+        reference: Whether the others are compared with it.
+        settings: By dimension, as written.
+        seeds: How many it was trained with.
+        auc: Validation AUC, the mean over its seeds.
+        interval: Of 95 %, over users and seeds.
+        difference: To the reference.
+        difference_interval: The same of that, paired.
+        request_macs: Multiply-adds of a whole request.
+        state_bytes: Of user state.
+    """
+
+    number: int
+    reference: bool
+    settings: dict[str, str]
+    seeds: int
+    auc: float
+    interval: tuple[float, float]
+    difference: float
+    difference_interval: tuple[float, float]
+    request_macs: int
+    state_bytes: float
 
 
 class Trial(Record):

@@ -20,8 +20,9 @@ from hisac_lab.codebook.votes import split_budget
 from hisac_lab.config.sweep import Point, SweepConfig
 from hisac_lab.inference.runtime import Runtime
 from hisac_lab.models.hisac import HiSACConfig
+from hisac_lab.sweep.ablation import ablate, is_ablation
 from hisac_lab.sweep.draw import Resolved
-from hisac_lab.sweep.records import Best, Outcome, Swept, Trial, told
+from hisac_lab.sweep.records import ABLATION, Ablated, Best, Outcome, Swept, Trial, told
 from hisac_lab.sweep.rule import Choice, choose, describe, finalists, mean_auc, own_error
 from hisac_lab.sweep.shared import take_part
 from hisac_lab.sweep.study import KILLED, Job, Ledger, Note, Study, TrialResult, all_failed
@@ -193,6 +194,8 @@ def write(
     resamples = pd.DataFrame(
         {f"{trial.number}-{seed}": aucs for trial in complete(trials) for seed, aucs in enumerate(trial.series)}
     )
+    if is_ablation(config):
+        Ablated.write_list(out / ABLATION, ablate(trials))
     resamples.to_csv(out / "resamples.csv", index=False, lineterminator="\n")
     chosen, own = choice.chosen, [trial for trial in complete(trials) if _settings(trial).codebook == task.codebook]
     trained = choose(own, config.standard_errors).chosen if own else None

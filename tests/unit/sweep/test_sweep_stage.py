@@ -30,7 +30,7 @@ from hisac_lab.models.hisac import HiSACConfig
 from hisac_lab.sweep import sweep as stage
 from hisac_lab.sweep import trial as trials
 from hisac_lab.sweep.draw import Resolved
-from hisac_lab.sweep.records import Best, Outcome, Swept, Trial
+from hisac_lab.sweep.records import Ablated, Best, Outcome, Swept, Trial
 from hisac_lab.sweep.space import Base
 from hisac_lab.sweep.study import KILLED, Job
 from hisac_lab.sweep.sweep import Workers, sweep
@@ -226,6 +226,9 @@ def test_the_stage_writes_table_choice_and_front_whatever_the_order_of_answers(
     assert list(resamples) == ["0-0", "0-1", "1-0", "1-1"]
     means = [resamples[[f"{number}-0", f"{number}-1"]].mean(axis=1) for number in (0, 1)]
     assert [trial.auc for trial in table] == pytest.approx([float(mean[0]) for mean in means], abs=1e-6)
+    rows = Ablated.read_list(out / "ablation.json")  # both trials had both seeds
+    assert [(row.number, row.auc) for row in rows] == [(trial.number, trial.auc) for trial in table]
+    assert rows[1].difference == pytest.approx(rows[1].auc - rows[0].auc, abs=2e-6)
     assert manifest.auc == chosen.auc
     assert manifest.best_auc == top.auc
     assert manifest.standard_error == chosen.standard_error

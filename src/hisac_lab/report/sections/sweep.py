@@ -10,6 +10,7 @@ from hisac_lab.ops.choice import higher
 from hisac_lab.report.document import Block, Cell, Figure, Figures, Note, Row, Section, table
 from hisac_lab.report.drawing import ACCENT, GRAY, INK, PALETTE, SHARES, THOUSANDS, Sheet, draw, legend, note, ticks
 from hisac_lab.report.facts import Facts, Sweep
+from hisac_lab.report.sections.ablation import ablation
 from hisac_lab.report.words import fixed, integer, percent, signed
 from hisac_lab.sweep.records import Trial
 
@@ -46,7 +47,8 @@ def _of(sweep: Sweep) -> list[Block]:
     if importance := explained(done):
         figures.append(_importance(sweep, importance))
     figures.append(_history(sweep))
-    return [Note(_said(sweep)), *([Figures(tuple(figures))] if len(done) > 1 else []), _table(sweep)]
+    shown = [Figures(tuple(figures))] if len(done) > 1 else []
+    return [Note(_said(sweep)), *shown, *ablation(sweep), _table(sweep)]
 
 
 def _said(sweep: Sweep) -> str:

@@ -10,7 +10,7 @@ from finished import TRIALS, Built, build, edit, make
 
 from hisac_lab.base.stages import Artifacts
 from hisac_lab.report.sections.sweep import explained, groups_of
-from hisac_lab.sweep.records import Trial
+from hisac_lab.sweep.records import Ablated, Trial
 
 CHARTS = ("quality_and_cost", "quality_by_agents", "quality_by_setting", "history")
 ROWS = (
@@ -54,6 +54,26 @@ def test_the_sweep_s_choice_is_explained(built: Built, inputs: Artifacts, tmp_pa
     assert "128 bytes of state. 1 of 2 cannot be told from the best. The search space has no other points." in again
     assert "Pruning saved 3 epochs." in again
     assert "until it is set (`tokenize.widths`: [4]), training takes those of trial 0." in again
+
+
+def test_a_sweep_whose_trials_had_the_same_seeds_is_a_table_of_ablations(inputs: Artifacts, tmp_path: Path) -> None:
+    same = {"seeds": 3, "request_macs": 1000, "state_bytes": 128.0, "reference": False}
+    rows = [
+        same | {"number": 0, "settings": {"vote": "tree", "depth": "1"}, "auc": 0.71, "interval": (0.69, 0.73)}
+        | {"difference": 0.0, "difference_interval": (0.0, 0.0), "reference": True},
+        same | {"number": 1, "settings": {"vote": "flat", "depth": "1"}, "auc": 0.7, "interval": (0.68, 0.72)}
+        | {"difference": -0.01, "difference_interval": (-0.012, -0.008)},
+        same | {"number": 2, "settings": {"depth": "1"}, "auc": 0.711, "interval": (0.69, 0.732)}
+        | {"difference": 0.001, "difference_interval": (-0.00001, 0.002)},
+    ]  # fmt: skip
+    assert "Ablations" not in build(inputs, tmp_path / "before")[1]
+    Ablated.write_list(inputs.swept("new") / "ablation.json", [Ablated.model_validate(row) for row in rows])
+    twin = build(inputs, tmp_path / "after")[1]
+    assert "Ablations of new, 3 seeds each; differences to trial 0, paired," in twin
+    assert "not corrected for their number. Apart from it: trial 1." in twin
+    assert "| 0 | tree | 0.7100 0.6900 to 0.7300 | reference | 1,000 | 128 |" in twin
+    assert "| 1 | flat | 0.7000 0.6800 to 0.7200 | −0.0100 −0.0120 to −0.0080 | 1,000 | 128 |" in twin
+    assert "| 2 | – | 0.7110" in twin
 
 
 def test_trials_that_did_not_end_well_are_listed_with_their_reason(inputs: Artifacts, tmp_path: Path) -> None:
