@@ -6,7 +6,7 @@ BIN = $(VENV)/bin
 READY = $(VENV)/.ready
 
 .DEFAULT_GOAL := demo
-.PHONY: docs emulate help demo test check unit flow lowest bench-prepare bench-tokens bench-models bench-sweep gpu clean
+.PHONY: docs emulate help demo test check unit flow lowest bench-prepare bench-tokens bench-models bench-sweep bench-ab gpu clean
 
 help:  ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -54,6 +54,9 @@ bench-models: $(READY)  ## training and serving side by side with deepctr-torch 
 
 bench-sweep: $(READY)  ## the sweep's study: overhead, resumed and parallel runs, stability of the choice
 	@$(BIN)/python benchmarks/sweep.py $(ARGS)
+
+bench-ab: $(READY)  ## is the A/B test's instrument right, where every lift is known; a minute or two
+	@$(BIN)/python benchmarks/ab.py $(ARGS)
 
 gpu: $(READY)  ## what a GPU makes of it, eight minutes at most; ARGS=--rehearse tries all of it without one
 	@$(BIN)/python benchmarks/gpu.py $(ARGS)
