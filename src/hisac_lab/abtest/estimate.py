@@ -3,7 +3,8 @@
 With known click probabilities no click has to be drawn: the mean number of clicks of each slate is a sum. What varies
 beside is stated part by part. Users and pools: the delta method over users as clusters, of which the spread between a
 user's pools is a share. World: the spread of the lift over worlds refitted on resampled users. Seeds: the spread of a
-model's runs, pooled over models. The interval is Student's, with the degrees of freedom of Welch and Satterthwaite.
+model's runs beyond what users explain, pooled over models. The interval is Student's, with the degrees of freedom of
+Welch and Satterthwaite.
 """
 
 from __future__ import annotations
@@ -73,16 +74,29 @@ def expected_clicks(chances: Array, places: Array, examined: Array) -> Array:
 def seed_spread(clicks: Mapping[str, Array], control: str) -> Spread | None:
     """The spread over seeds, pooled over models; None where each model has one run.
 
+    Runs are asked on the same users, so the variance of their rates holds, beside their own, a share of what a run and
+    a user have in common (the interaction of a crossed design; Searle, Casella and McCulloch, Variance Components,
+    1992). The part of the users has that already, and here it is taken out.
+
     Args:
         clicks: Expected clicks of each model; (seeds, T, visits).
         control: Its mean rate is 1.
     """
-    base = clicks[control].mean()
-    rates = [arm.mean(axis=(1, 2)) / base for arm in clicks.values()]
-    degrees = sum(len(rate) - 1 for rate in rates)
+    base = float(clicks[control].mean())
+    users = [arm.mean(axis=2) / base for arm in clicks.values()]
+    degrees = sum(len(arm) - 1 for arm in users)
     if not degrees:
         return None
-    return Spread(float(sum(((rate - rate.mean()) ** 2).sum() for rate in rates)) / degrees, degrees)
+    total = sum(float(((arm.mean(axis=1) - arm.mean()) ** 2).sum()) for arm in users) / degrees
+    return Spread(max(0.0, total - sum(_interaction(arm) for arm in users) / degrees), degrees)
+
+
+def _interaction(arm: Array) -> float:
+    """What the squares of its runs' means, about their mean, hold of runs with users; (seeds, T)."""
+    count: int = arm.shape[1]
+    own: Array = arm - arm.mean(axis=1, keepdims=True) - arm.mean(axis=0) + arm.mean()
+    squares = float((own**2).sum())
+    return squares / (count * max(1, count - 1))
 
 
 def estimate(
