@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping
 
 import numpy as np
-from scipy import stats
+from scipy import optimize, special, stats
 
 from hisac_lab.abtest.records import Difference, Lift, Part, Verdict
 from hisac_lab.base.artifacts import Array
@@ -115,6 +115,55 @@ def power_of(effect: float, error: float, degrees: float, confidence: float) -> 
 def detectable(error: float, degrees: float, confidence: float, power: float = POWER) -> float:
     """The least effect that is found with such power: a multiple of the error (Bloom, Evaluation Review 1995)."""
     return float(stats.t.ppf(0.5 + confidence / 2, degrees) + stats.t.ppf(power, degrees)) * error
+
+
+def users_needed(effect: float, spread: float, confidence: float, power: float = POWER) -> float:
+    """Users of each arm with which a test of two equal arms finds an effect with such power, by the noncentral t.
+
+    Args:
+        effect: Difference of the means, of the same unit as the spread.
+        spread: Standard deviation over the users of an arm.
+        confidence: One less the chance of a false alarm.
+        power: Chance to find it.
+
+    Returns:
+        Not rounded; two at least.
+    """
+
+    def lacking(users: float) -> float:
+        return power_of(effect, spread * math.sqrt(2 / users), 2 * users - 2, confidence) - power
+
+    low = high = 2.0
+    if lacking(low) >= 0:
+        return low
+    while lacking(high) < 0:
+        low, high = high, 2 * high
+    return float(optimize.brentq(lacking, low, high, xtol=1e-12, rtol=1e-14))
+
+
+def sequence_reach(error: float, first: float, confidence: float) -> float:
+    """Half-width of a confidence sequence: its intervals hold together at all looks, however many there will be.
+
+    The normal mixture of Robbins (Annals of Mathematical Statistics 1970) for an estimate whose information grows by
+    independent steps, with an estimated error as in Waudby-Smith et al. (Annals of Statistics 2024, theorem 2.2). It is
+    narrowest, in errors, at the first look.
+
+    Args:
+        error: Standard error at this look.
+        first: At the first look.
+        confidence: That all intervals hold together.
+    """
+    if not error:
+        return 0.0
+    level = (1 - confidence) ** 2
+    weight = -float(special.lambertw(-level / math.e, -1).real) - 1  # the mixture's variance in units of `first`
+    ratio = (error / first) ** 2
+    return error * math.sqrt((1 + ratio / weight) * math.log((1 + weight / ratio) / level))
+
+
+def level_of_look(confidence: float, looks: int) -> float:
+    """Level of each interval so that as many hold together, whatever ties them (Sidak, JASA 1967)."""
+    return float(confidence ** (1 / looks))
 
 
 def difference(treatment: Array, control: Array, confidence: float) -> Difference:

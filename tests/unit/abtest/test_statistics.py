@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 from kit import says
-from scipy import stats
+from scipy import integrate, stats
 
 from hisac_lab.abtest.statistics import (
     assign,
@@ -16,11 +16,14 @@ from hisac_lab.abtest.statistics import (
     decide,
     detectable,
     difference,
+    level_of_look,
     not_within,
     power_of,
     relative_lift,
     sample_ratio,
+    sequence_reach,
     two_sided,
+    users_needed,
 )
 
 NAMES = [f"user-{number}" for number in range(20_000)]
@@ -203,6 +206,79 @@ def test_power_is_the_share_of_tests_that_find_the_effect() -> None:
 def test_the_detectable_effect_is_found_with_its_power() -> None:
     assert detectable(1.0, math.inf, 0.95) == pytest.approx(1.959964 + 0.841621, abs=1e-6)
     assert power_of(detectable(0.3, 40, 0.95), 0.3, 40, 0.95) == pytest.approx(0.8, abs=0.01)
+
+
+def _power(effect: float, spread: float, users: float, confidence: float) -> float:
+    """Power of a t-test of two arms: the normal tails, integrated over the estimated spread."""
+    degrees = 2 * users - 2
+    reach, shift = stats.t.ppf(0.5 + confidence / 2, degrees), effect / spread / math.sqrt(2 / users)
+
+    def found(square: float) -> float:
+        at = reach * math.sqrt(square / degrees)
+        return float((stats.norm.sf(at - shift) + stats.norm.cdf(-at - shift)) * stats.chi2.pdf(square, degrees))
+
+    wide = 20 * math.sqrt(2 * degrees)
+    return float(
+        integrate.quad(found, max(0, degrees - wide), degrees + wide, epsabs=1e-13, limit=400, points=[degrees])[0]
+    )
+
+
+@pytest.mark.parametrize(
+    ("effect", "confidence", "power"), [(0.5, 0.95, 0.8), (0.5, 0.99, 0.9), (0.1, 0.9, 0.5), (1.5, 0.95, 0.8)]
+)
+def test_the_users_needed_are_those_of_the_integrated_power(effect: float, confidence: float, power: float) -> None:
+    users = users_needed(effect, 1.0, confidence, power)
+    assert _power(effect, 1.0, users, confidence) == pytest.approx(power, abs=1e-9)
+    assert users_needed(10 * effect, 10.0, confidence, power) == pytest.approx(users, rel=1e-9)
+    shares = stats.norm.ppf(0.5 + confidence / 2) + stats.norm.ppf(power)
+    assert users == pytest.approx(2 * (shares / effect) ** 2, abs=3)
+
+
+def test_known_numbers_of_users() -> None:
+    """Cohen's medium and small effects at 5 % and 80 %, as tables of the t-test have them: 64 and 394 an arm."""
+    assert [math.ceil(users_needed(effect, 1.0, 0.95)) for effect in (0.5, 0.2)] == [64, 394]
+    assert users_needed(1000.0, 1.0, 0.95) == 2
+
+
+@pytest.mark.parametrize("confidence", [0.8, 0.95, 0.99])
+def test_a_confidence_sequence_is_narrowest_at_its_first_look(confidence: float) -> None:
+    """Beside a search over the mixture's variance of Robbins' boundary, at information 1."""
+    level = (1 - confidence) ** 2
+    weights = np.geomspace(0.1, 100, 20_001)
+    best = np.sqrt((1 + 1 / weights) * np.log((1 + weights) / level)).min()
+    assert sequence_reach(1.0, 1.0, confidence) == pytest.approx(best, rel=1e-7)
+    assert sequence_reach(0.3, 0.3, confidence) == pytest.approx(0.3 * best, rel=1e-7)
+    in_errors = [sequence_reach(error, 1.0, confidence) / error for error in (1.0, 0.7, 0.3, 0.1)]
+    assert in_errors == sorted(in_errors)
+    assert sequence_reach(0.0, 1.0, confidence) == 0
+
+
+def _looks(effect: float, days: int, rounds: int, shared: float) -> tuple[np.ndarray, np.ndarray]:
+    """Estimates and their errors on each day: users differ for good by `shared` and each day by 1; (rounds, days)."""
+    random, users = np.random.default_rng(0), 400
+    number = np.arange(1, days + 1)
+    steady = random.normal(0, shared, (rounds, 1))
+    daily = np.cumsum(random.normal(0, 1, (rounds, days)), axis=1) / number
+    return effect + (steady + daily) / math.sqrt(users), np.sqrt((shared**2 + 1 / number) / users)
+
+
+@pytest.mark.parametrize("shared", [0.0, 1.0])
+def test_looking_daily_fools_a_fixed_interval_and_neither_bound_nor_sequence(shared: float) -> None:
+    days, rounds = 14, 4000
+    values, errors = _looks(0.0, days, rounds, shared)
+    fixed = (abs(values) > 1.959964 * errors).any(axis=1).mean()
+    reach = float(stats.norm.ppf(0.5 + level_of_look(0.95, days) / 2))
+    bound = (abs(values) > reach * errors).any(axis=1).mean()
+    widths = np.array([sequence_reach(error, errors[0], 0.95) for error in errors])
+    sequence = (abs(values) > widths).any(axis=1).mean()
+    assert fixed > 0.08
+    assert bound <= 0.05
+    assert sequence <= 0.05
+
+
+def test_levels_of_independent_looks_multiply_to_that_of_all() -> None:
+    assert level_of_look(0.95, 14) ** 14 == pytest.approx(0.95, rel=1e-12)
+    assert level_of_look(0.9, 1) == 0.9
 
 
 def test_a_difference_of_metrics_is_paired_over_users() -> None:
