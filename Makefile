@@ -55,7 +55,7 @@ bench-models: $(READY)  ## training and serving side by side with deepctr-torch 
 bench-sweep: $(READY)  ## the sweep's study: overhead, resumed and parallel runs, stability of the choice
 	@$(BIN)/python benchmarks/sweep.py $(ARGS)
 
-bench-ab: $(READY)  ## is the A/B test's instrument right, where every lift is known; a minute or two
+bench-ab: $(READY)  ## is the A/B test's instrument right, where every lift is known; minutes
 	@$(BIN)/python benchmarks/ab.py $(ARGS)
 
 gpu: $(READY)  ## what a GPU makes of it, eight minutes at most; ARGS=--rehearse tries all of it without one

@@ -1,175 +1,173 @@
-"""Is the A/B test's instrument right? In a simulated world, where every lift is known.
+"""Is the A/B test's instrument right? In worlds where every lift is known.
 
-Eight policies of known skill show what the truth says with an error of their own: as many "models", each with runs that
-err differently. Tests draw users, pools and runs anew, and are compared with the lift over all of them. Prints last one
-line of JSON. `fitted_rank_correlation` is that of lifts in a world fitted on the log's exposures.
+    make bench-ab          or  python benchmarks/ab.py [--tests 1000] [--aa 2000] [--users 300] [--write]
+
+Table policies of known skill stand for models in thousands of tests (ab_tables.py): false alarms, coverage, signs,
+daily looks, speed. Nine trained models show whether the test and offline metrics order them as the truth does
+(ab_models.py). The last line printed is JSON; with --write the page goes to reports/bench-ab.md.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import time
+import os
+import platform
+import sys
 from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
 
-import numpy as np
-from scipy import stats
+from ab_models import CONTROL, Judged, judge, ranks
+from ab_tables import BEFORE, CROWD, DAYS, ERRORS, LEVELS, POOLS, SEEDS, SLATE, USERS, VISITS, Uniform, measure
+from pages import table
 
-from hisac_lab.abtest.estimate import Estimate, estimate, expected_clicks, lift_of, seed_spread
-from hisac_lab.abtest.hindsight import Exposures, fit_world
-from hisac_lab.abtest.people import Population
-from hisac_lab.abtest.policies import best_places
-from hisac_lab.abtest.simulated import Crowd, shown_chances
-from hisac_lab.abtest.truth import examined
-from hisac_lab.base.artifacts import Array
-from hisac_lab.config.world import WorldConfig, resolve
-from hisac_lab.world.simulate import Simulator
+from hisac_lab.base.artifacts import write_file
 
-ERRORS = (2.0, 1.9, 1.8, 1.6, 1.4, 1.2, 1.0, 0.8, 0.6)
-"""Standard deviation of each policy's error, in logits; the first is the control's."""
-RUNS, POOLS, POOL, SLATE = 12, 10, 60, 10
-RUN_ERROR = 0.3
-"""Standard deviation of what a run gets wrong of an item for all users alike."""
-USERS, VISITS, SEEDS = 150, 4, 3
-LEVELS = (0.01, 0.05, 0.1)
-NAMES = [f"error {error}" for error in ERRORS]
+REPORT = Path(__file__).parents[1] / "reports" / "bench-ab.md"
+BEST = "hisac_counts"
+"""A model that is truly better than the control, to be found."""
 
 
 def main() -> None:
-    """Draws the world, then the tests."""
+    """Measures, writes the page where it is asked for, prints the numbers."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--tests", type=int, default=1000, help="drawn for coverage")
-    parser.add_argument("--aa", type=int, default=2000, help="tests of the control against itself")
-    parser.add_argument("--users", type=int, default=200, help="real users of the world")
-    parser.add_argument("--no-fit", action="store_true", help="leave out the fitted world")
+    parser.add_argument("--tests", type=int, default=1000, help="worlds drawn for coverage, and tests looked at daily")
+    parser.add_argument("--aa", type=int, default=2000, help="tests of the control against itself, for each metric")
+    parser.add_argument("--table-users", type=int, default=200, help="real users of the table policies' world")
+    parser.add_argument("--users", type=int, default=300, help="users of the trained models' world")
+    parser.add_argument("--keep", type=float, default=0.2, help="share of their requests that models are trained on")
+    parser.add_argument("--write", action="store_true", help="write the page")
     options = parser.parse_args()
-    world = Simulator(resolve(WorldConfig(preset="small", users=options.users)))
-    logs = [world.user(number) for number in range(options.users)]
-    moments = [int(np.quantile(log["time"], 0.9, method="nearest")) for log in logs]
-    pools = _pools(world, options.users)
-    chances = np.stack(
+    numbers, aa = measure(options.table_users, options.tests, options.aa)
+    judged = judge(options.users, options.keep)
+    verdict = next(iter(aa.values()))
+    found = {
+        "aa_rates": verdict.rates,
+        "ks_p": min(one.ks_p for one in aa.values()),
+        **{name: round(value, 4) for name, value in (numbers | ranks(judged)).items()},
+        "found": judged[BEST].lift.low > 0,
+    }
+    if options.write:
+        write_file(REPORT, page(numbers, aa, judged, sys.argv[1:]))
+    print(json.dumps(found))
+
+
+def page(
+    numbers: Mapping[str, float], aa: Mapping[str, Uniform], judged: Mapping[str, Judged], arguments: list[str]
+) -> str:
+    """The page in Markdown."""
+    lines = [
+        "# The A/B test's instrument",
+        "",
+        f"`python benchmarks/ab.py {' '.join(arguments)}` on {os.cpu_count()} cores ({platform.machine()}), Python "
+        f"{platform.python_version()}, torch {version('torch')}.",
+        "",
+        "All of it in the simulated world `small`, whose click probabilities are known, so that every true lift is.",
+        "",
+        *_aa(aa),
+        *_coverage(numbers),
+        *_daily(numbers),
+        *_order(numbers, judged),
+        *_speed(numbers),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _aa(aa: Mapping[str, Uniform]) -> list[str]:
+    rows = [
+        [name, *(f"{one.rates[f'{level:g}']:.2%}" for level in LEVELS), f"{one.ks_p:.3f}"] for name, one in aa.items()
+    ]
+    return [
+        "## A policy against itself",
+        "",
+        "Share of tests with a p-value below each level, and the p-value that all of them are uniform",
+        "(Kolmogorov-Smirnov). The verdict's lift is that of three runs of the control against three others, users,",
+        f"pools and runs drawn anew; the other rows are tests of {CROWD:,} users in two arms, by metric.",
+        "",
+        *table(("metric", *(f"below {level:.0%}" for level in LEVELS), "uniform, p"), rows),
+        "",
+    ]
+
+
+def _coverage(numbers: Mapping[str, float]) -> list[str]:
+    rows = [
+        ["intervals of 95 % that hold the true lift", f"{numbers['coverage']:.2%}", "93.5 to 96.5 %"],
+        ["decided tests (p below 0.05)", f"{numbers['decided']:.1%}", ""],
+        ["decided tests with the wrong sign", f"{numbers['wrong_sign']:.2%}", "below 2.5 %"],
+        ["exaggeration: size of a decided lift over the true one, mean", f"{numbers['exaggeration']:.3f}", ""],
+        ["rank correlation of found and true lifts", f"{numbers['table_rank_correlation']:.3f}", ""],
+    ]
+    return [
+        "## Known lifts",
+        "",
+        f"Eight table policies against a control, {SEEDS} runs each, {USERS} users, {VISITS} pools a user, all",
+        f"drawn anew in every test. They show the best {SLATE} by the truth and an error of {ERRORS[-1]} to",
+        f"{ERRORS[0]} logits: true lifts run from {numbers['least_lift']:.2%} to {numbers['largest_lift']:.1%}.",
+        "",
+        *table(("", "found", "wanted"), rows),
+        "",
+    ]
+
+
+def _daily(numbers: Mapping[str, float]) -> list[str]:
+    rows = [
+        ["the interval of one look", f"{numbers['peeking_once']:.1%}"],
+        [f"a group-sequential bound for {DAYS} looks (Sidak)", f"{numbers['peeking_bound']:.1%}"],
+        ["a confidence sequence, for any number of looks", f"{numbers['peeking_sequence']:.1%}"],
+    ]
+    return [
+        "## Looking every day",
+        "",
+        f"Tests of a policy against itself over {DAYS} days that are called better or worse on some day, where one",
+        "looks at:",
+        "",
+        *table(("", "called"), rows),
+        "",
+        "The bound and the sequence may be looked at daily; the interval of one look may not.",
+        "",
+    ]
+
+
+def _order(numbers: Mapping[str, float], judged: Mapping[str, Judged]) -> list[str]:
+    rows = [
         [
-            world.chances(number, moments[number], pools[number].ravel()).reshape(pools[number].shape)
-            for number in range(options.users)
+            name,
+            f"{one.gauc:.4f}",
+            f"{one.lift.value:+.1%} [{one.lift.low:+.1%}, {one.lift.high:+.1%}]",
+            f"{one.true:+.1%}",
         ]
-    )
-    places = {name: _policy(chances, pools, error, at) for at, (name, error) in enumerate(zip(NAMES, ERRORS, strict=True))}
-    looked = examined(world, SLATE)
-    clicks = {name: np.stack([expected_clicks(chances, run, looked) for run in shown]) for name, shown in places.items()}
-    numbers = _covered(clicks, options.tests) | _against_itself(clicks[NAMES[0]], options.aa)
-    numbers |= _simulated(chances, places, looked, clicks)
-    if not options.no_fit:
-        numbers["fitted_rank_correlation"] = _fitted(logs, moments, pools, places, looked, clicks)
-    print(json.dumps({name: value if isinstance(value, dict) else round(value, 4) for name, value in numbers.items()}))
+        for name, one in sorted(judged.items(), key=lambda pair: -pair[1].true)
+    ]
+    by = ranks(judged)
+    return [
+        "## Trained models",
+        "",
+        f"One seed each against `{CONTROL}`. The true lift is that on 15 other pools of each user.",
+        "",
+        *table(("model", "user-wise AUC", "the test's lift", "true lift"), rows),
+        "",
+        f"Rank correlation with the true lift: of the test's lift {by['rank_correlation']:.3f} (wanted: 0.9), of the",
+        f"user-wise AUC {by['gauc_rank_correlation']:.3f}. Of the lifts of the table policies in a world that is",
+        " fitted on the log with hindsight, which takes the truth's place on real logs:",
+        f"{numbers['fitted_rank_correlation']:.3f}.",
+        "",
+    ]
 
 
-def _pools(world: Simulator, users: int) -> Array:
-    """Items by popularity, without repetition; (users, POOLS, POOL)."""
-    random = np.random.default_rng(1)
-    waits = random.exponential(size=(users, POOLS, len(world.catalog.weight))) / world.catalog.weight
-    pools: Array = world.catalog.number[np.argsort(waits, axis=2, kind="stable")[:, :, :POOL]]
-    return pools
-
-
-def _policy(chances: Array, pools: Array, error: float, seed: int) -> Array:
-    """What each run of a model shows: the best by the truth and an error; (RUNS, T, POOLS, SLATE)."""
-    shown = []
-    for run in range(RUNS):
-        random = np.random.default_rng([seed, run])
-        wrong = random.normal(0, RUN_ERROR, int(pools.max()) + 1)[pools]
-        logits = np.log(chances / (1 - chances)) + wrong + random.normal(0, error, chances.shape)
-        shown.append(best_places(logits, SLATE))
-    return np.stack(shown)
-
-
-def _drawn(random: np.random.Generator, clicks: Mapping[str, Array]) -> dict[str, Array]:
-    """Some users, pools and runs of each model."""
-    users, pools = random.integers(len(clicks[NAMES[0]][0]), size=USERS), random.integers(POOLS, size=(USERS, VISITS))
-    return {name: arm[random.integers(RUNS, size=SEEDS)][:, users[:, None], pools] for name, arm in clicks.items()}
-
-
-def _covered(clicks: Mapping[str, Array], tests: int) -> dict[str, float]:
-    """How often intervals hold the true lift, decided tests have its sign wrong, and order models as it does."""
-    true = {name: lift_of(clicks[NAMES[0]], clicks[name]) for name in NAMES[1:]}
-    random = np.random.default_rng(2)
-    inside, wrong, ranks = [], [], []
-    for _ in range(tests):
-        drawn = _drawn(random, clicks)
-        spread = seed_spread(drawn, NAMES[0])
-        found = {name: estimate(drawn[NAMES[0]], drawn[name], [], spread, 0.95).lift for name in true}
-        inside += [lift.low <= true[name] <= lift.high for name, lift in found.items()]
-        wrong += [lift.p_value < 0.05 and lift.value * true[name] < 0 for name, lift in found.items()]
-        ranks.append(stats.spearmanr([found[name].value for name in true], list(true.values())).statistic)
-    return {
-        "coverage": float(np.mean(inside)),
-        "wrong_sign": float(np.mean(wrong)),
-        "rank_correlation": float(np.mean(ranks)),
-    }
-
-
-def _against_itself(control: Array, tests: int) -> dict[str, float | dict[str, float]]:
-    """Rates of p-values below levels where both arms are runs of the control, by the estimate that has the vote."""
-    random, found = np.random.default_rng(3), list[Estimate]()
-    for _ in range(tests):
-        drawn = _drawn(random, {NAMES[0]: control, "itself": control})
-        found.append(estimate(drawn[NAMES[0]], drawn["itself"], [], seed_spread(drawn, NAMES[0]), 0.95))
-    p_values = np.array([each.lift.p_value for each in found])
-    rates = {f"{level:g}": round(float((p_values < level).mean()), 4) for level in LEVELS}
-    return {"aa_rates": rates, "ks_p": float(stats.kstest(p_values, "uniform").pvalue)}
-
-
-def _simulated(
-    chances: Array, places: Mapping[str, Array], looked: Array, clicks: Mapping[str, Array]
-) -> dict[str, float | dict[str, float]]:
-    """The independent test with drawn clicks: its A/A, CUPED, speed, and its variance beside the paired one's."""
-    control, other = (shown_chances(chances, places[name], looked) for name in (NAMES[0], NAMES[4]))
-    crowd = Crowd(2000, 0.95, control, 0)
-    aa = crowd.against_itself(control, 500, "aa")
-    begin = time.process_time()
-    draws = [crowd.test(control, other, f"test-{number}") for number in range(100)]
-    seconds = time.process_time() - begin
-    random, paired = np.random.default_rng(4), []
-    for _ in range(300):
-        users = random.integers(len(chances), size=2000)
-        one, two = (clicks[name].mean(axis=0)[users] for name in (NAMES[0], NAMES[4]))
-        paired.append(float(two.mean() / one.mean() - 1))
-    independent = np.var([draw.lift.value for draw in draws], ddof=1)
-    return {
-        "drawn_aa_rates": aa.rates,
-        "drawn_ks_p": aa.ks_p,
-        "cuped_reduction": float(np.mean([draw.cuped_variance_removed for draw in draws])),
-        "paired_reduction": float(independent / np.var(paired, ddof=1)),
-        "user_days_per_minute": 100 * 2000 * POOLS / seconds * 60,
-    }
-
-
-def _fitted(
-    logs: list[dict[str, Array]],
-    moments: list[int],
-    pools: Array,
-    places: Mapping[str, Array],
-    looked: Array,
-    clicks: Mapping[str, Array],
-) -> float:
-    """Spearman's correlation of lifts in a world fitted on the log with the true ones."""
-    columns = {name: np.concatenate([log[name] for log in logs]) for name in ("user", "item", "time", "click")}
-    late = columns["time"] >= np.quantile(columns["time"], 0.8)
-    users = np.arange(len(logs))
-    exposures = Exposures(
-        columns["user"].astype(np.int64),
-        columns["item"].astype(np.int64),
-        columns["time"],
-        columns["click"].astype(float),
-        late,
-        users,
-        int(max(columns["item"].max(), pools.max())) + 1,
-    )
-    world = fit_world(exposures, 16, (4.0, 8.0, 16.0), 0)
-    people = Population(users, np.array(moments), np.zeros(len(users), int), np.ones(len(users), int))
-    found = world.chances(people, pools)
-    fitted = {name: np.stack([expected_clicks(found, run, looked) for run in shown]) for name, shown in places.items()}
-    true, seen = ([lift_of(of[NAMES[0]], of[name]) for name in NAMES[1:]] for of in (clicks, fitted))
-    return float(stats.spearmanr(true, seen).statistic)
+def _speed(numbers: Mapping[str, float]) -> list[str]:
+    paired, days = numbers["paired_reduction"], numbers["user_days_per_minute"] / 1e6
+    cuped, longer = numbers["cuped_reduction"], numbers["cuped_reduction_long"]
+    return [
+        "## Variance and speed",
+        "",
+        f"- CUPED takes {cuped:.1%} off the variance of the click rate of {POOLS * SLATE} things, with as many shown",
+        f"  before the test; {longer:.1%} with {BEFORE} times as many. Wanted: 30 %.",
+        f"- The same users and pools for both arms, in expected clicks, have {paired:.0f} times less variance than two",
+        "  arms of other users with drawn clicks. Wanted: 10 times.",
+        f"- {days:.0f} million user-days a CPU minute: a slate of a table policy a day, clicks drawn and read.",
+        "  Wanted: 1 million.",
+    ]
 
 
 if __name__ == "__main__":
