@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping
 
 import numpy as np
-from scipy import optimize, special, stats
+from scipy import special, stats
 
 from hisac_lab.abtest.records import Difference, Lift, Part, Verdict
 from hisac_lab.base.artifacts import Array
@@ -109,36 +109,13 @@ def power_of(effect: float, error: float, degrees: float, confidence: float) -> 
         return float(stats.norm.sf(reach - shift) + stats.norm.cdf(-reach - shift))
     reach = float(stats.t.ppf(0.5 + confidence / 2, degrees))
     found = stats.nct(degrees, abs(effect) / error)
-    return float(np.clip(found.sf(reach) + found.cdf(-reach), 0, 1))
+    other = np.nan_to_num(found.cdf(-reach))  # SciPy gives NaN where this tail is below what it can add
+    return float(np.clip(found.sf(reach) + other, 0, 1))
 
 
 def detectable(error: float, degrees: float, confidence: float, power: float = POWER) -> float:
     """The least effect that is found with such power: a multiple of the error (Bloom, Evaluation Review 1995)."""
     return float(stats.t.ppf(0.5 + confidence / 2, degrees) + stats.t.ppf(power, degrees)) * error
-
-
-def users_needed(effect: float, spread: float, confidence: float, power: float = POWER) -> float:
-    """Users of each arm with which a test of two equal arms finds an effect with such power, by the noncentral t.
-
-    Args:
-        effect: Difference of the means, of the same unit as the spread.
-        spread: Standard deviation over the users of an arm.
-        confidence: One less the chance of a false alarm.
-        power: Chance to find it.
-
-    Returns:
-        Not rounded; two at least.
-    """
-
-    def lacking(users: float) -> float:
-        return power_of(effect, spread * math.sqrt(2 / users), 2 * users - 2, confidence) - power
-
-    low = high = 2.0
-    if lacking(low) >= 0:
-        return low
-    while lacking(high) < 0:
-        low, high = high, 2 * high
-    return float(optimize.brentq(lacking, low, high, xtol=1e-12, rtol=1e-14))
 
 
 def sequence_reach(error: float, first: float, confidence: float) -> float:

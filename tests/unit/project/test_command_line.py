@@ -10,6 +10,7 @@ from hisac_lab.cli.main import app
 
 # One line per command: arguments in capitals, an optional one in brackets; options by all their names.
 COMMANDS = """
+ab power --confidence --json --lift --power --spread --users
 agents show USER --model --pruned
 data check PATH --items --vectors --write
 doctor --json
