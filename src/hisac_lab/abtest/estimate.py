@@ -21,6 +21,8 @@ from hisac_lab.abtest.statistics import combine, not_within, two_sided
 from hisac_lab.base.artifacts import Array
 from hisac_lab.base.errors import SETTINGS, UserError
 
+ARMS = "A/B test"
+
 
 @dataclass(frozen=True)
 class Spread:
@@ -112,8 +114,10 @@ def estimate(
         confidence: Level of the interval.
 
     Raises:
-        UserError: The control is never clicked.
+        UserError: The arms are not of the same two users or more, a chance is not a number, or the control is never
+            clicked.
     """
+    _comparable(control, treatment)
     base, other = control.mean(axis=0), treatment.mean(axis=0)
     mean = float(base.mean())
     if mean == 0:
@@ -140,6 +144,19 @@ def estimate(
         p_value=round(two_sided(value, error, degrees), 6),
     )
     return Estimate(lift, parts, error, degrees)
+
+
+def _comparable(control: Array, treatment: Array) -> None:
+    """Raises a UserError where no lift can be read from two arms; (seeds, T, visits)."""
+    if control.shape[1:] != treatment.shape[1:]:
+        told = " and ".join(f"{arm.shape[1]:,} users with {arm.shape[2]} slates" for arm in (control, treatment))
+        raise UserError(ARMS, f"control and treatment were asked about other candidates: {told}", "ask both the same")
+    if control.shape[1] < 2:
+        what = f"a lift needs two users for its error, there are {control.shape[1]}"
+        raise UserError(ARMS, what, "give a longer test period")
+    broken = sum(int((~np.isfinite(arm)).sum()) for arm in (control, treatment))
+    if broken:
+        raise UserError(ARMS, f"{broken:,} expected clicks are not numbers", "look at the scores of that model")
 
 
 def clustered(gap: Array) -> dict[str, Part]:

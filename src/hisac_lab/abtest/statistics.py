@@ -31,12 +31,15 @@ def relative_lift(treatment: Array, control: Array, confidence: float) -> Lift:
         confidence: Level of the interval.
 
     Raises:
-        UserError: An arm has fewer than two users, or the control's mean is zero.
+        UserError: An arm has fewer than two users or values that are not numbers, or the control's mean is zero.
     """
     for arm, values in (("treatment", treatment), ("control", control)):
         if len(values) < 2:
             what = f"the {arm} arm has {len(values)} of the two users that a spread needs"
             raise UserError(SETTINGS, what, "raise it", "abtest.users")
+        if not np.isfinite(values).all():
+            what = f"{int((~np.isfinite(values)).sum()):,} of the values of the {arm} arm are not numbers"
+            raise UserError("A/B test", what, "look at the clicks of these users")
     mean_t, mean_c = float(treatment.mean()), float(control.mean())
     if mean_c == 0:
         raise UserError(SETTINGS, "nobody in the control arm clicks: there is no lift", "raise it", "abtest.users")

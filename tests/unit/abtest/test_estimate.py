@@ -120,3 +120,18 @@ def test_a_policy_is_exactly_as_good_as_itself() -> None:
 def test_a_control_that_nobody_clicks_is_refused() -> None:
     with says("settings", "abtest.control", "nobody ever clicks on what the control shows"):
         estimate(np.zeros((1, 5, 2)), np.ones((1, 5, 2)), [], None, 0.95)
+
+
+@pytest.mark.parametrize(
+    ("control", "treatment", "said"),
+    [
+        (np.ones((1, 5, 2)), np.ones((1, 4, 2)), "other candidates: 5 users with 2 slates and 4 users with 2 slates"),
+        (np.ones((1, 5, 2)), np.ones((3, 5, 3)), "5 users with 2 slates and 5 users with 3 slates"),
+        (np.ones((2, 1, 2)), np.ones((2, 1, 2)), "two users for its error, there are 1"),
+        (np.ones((1, 0, 2)), np.ones((1, 0, 2)), "two users for its error, there are 0"),
+        (np.ones((1, 5, 2)), np.full((1, 5, 2), np.nan), "10 expected clicks are not numbers"),
+    ],
+)
+def test_arms_that_cannot_be_compared_are_refused(control: np.ndarray, treatment: np.ndarray, said: str) -> None:
+    with says("A/B test", said):
+        estimate(control, treatment, [], None, 0.95)

@@ -276,3 +276,8 @@ def test_a_difference_of_metrics_is_paired_over_users() -> None:
 def test_arms_without_users_or_clicks_are_refused(treatment: list[float], control: list[float], said: str) -> None:
     with says("settings", "abtest.users", said):
         relative_lift(np.array(treatment), np.array(control), 0.95)
+
+
+def test_values_that_are_not_numbers_are_refused() -> None:
+    with says("A/B test", "1 of the values of the control arm are not numbers"):
+        relative_lift(np.ones(3), np.array([1.0, np.nan, 2.0]), 0.95)
