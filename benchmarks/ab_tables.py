@@ -37,6 +37,7 @@ LEVELS = (0.01, 0.05, 0.1)
 NAMES = [f"error {error}" for error in ERRORS]
 CONTROL, OTHER = NAMES[0], NAMES[5]
 CROWD, DAYS = 2_000, 14
+VERDICT = "lift in expected clicks (the verdict)"
 BEFORE = 3
 """How many times as long as the test the time before it is, for a second look at CUPED."""
 
@@ -126,11 +127,13 @@ class Uniform:
 def against_itself(tables: Tables, tests: int) -> dict[str, Uniform]:
     """A/A by type of metric: the verdict's lift, and what a test with drawn clicks would read."""
     random = np.random.default_rng(3)
-    lifts = []
+    lifts: dict[str, list[float]] = {VERDICT: [], "the same, spread over seeds of these two arms alone": []}
     for _ in range(tests):
         drawn = tables.sample(random)
-        spread = seed_spread(drawn, CONTROL)
-        lifts.append(estimate(drawn[CONTROL], drawn["itself"], [], spread, 0.95).lift.p_value)
+        both = {name: drawn[name] for name in (CONTROL, "itself")}
+        for found, arms in zip(lifts.values(), (drawn, both), strict=True):
+            spread = seed_spread(arms, CONTROL)
+            found.append(estimate(drawn[CONTROL], drawn["itself"], [], spread, 0.95).lift.p_value)
     # Tail shares of two runs on the same users, and clicks of users who come as often as they please.
     popularity = np.bincount(tables.pools.ravel())
     tail = metrics.in_tail(popularity)
@@ -144,7 +147,7 @@ def against_itself(tables: Tables, tests: int) -> dict[str, Uniform]:
         "clicks a user, drawn": lambda who: random.poisson(rate[who] * visits[who]).astype(float),
         "share of the long tail": lambda who: np.where(random.random(len(who)) < 0.5, shares[0][who], shares[1][who]),
     }
-    found = {"lift in expected clicks (the verdict)": Uniform.of(np.array(lifts))}
+    uniform = {name: Uniform.of(np.array(found)) for name, found in lifts.items()}
     for name, read in readings.items():
         p_values = []
         for _ in range(tests):
@@ -152,12 +155,12 @@ def against_itself(tables: Tables, tests: int) -> dict[str, Uniform]:
             treated = random.random(CROWD) < 0.5
             values = read(who)
             p_values.append(relative_lift(values[treated], values[~treated], 0.95).p_value)
-        found[name] = Uniform.of(np.array(p_values))
+        uniform[name] = Uniform.of(np.array(p_values))
     shown = shown_chances(tables.chances[:, :VISITS], tables.places[CONTROL][:, :, :VISITS], tables.looked)
     crowd = Crowd(CROWD, 0.95, shown, 0)
     drawn_aa = crowd.against_itself(shown, tests, "aa")
-    found["CTR with CUPED, drawn"] = Uniform(drawn_aa.rates, round(drawn_aa.ks_p, 4))
-    return found
+    uniform["CTR with CUPED, drawn"] = Uniform(drawn_aa.rates, round(drawn_aa.ks_p, 4))
+    return uniform
 
 
 def covered(tables: Tables, tests: int) -> dict[str, float]:

@@ -30,11 +30,11 @@ class Spread:
 
     Attributes:
         variance: Pooled over models.
-        degrees: Runs beyond the first of each model.
+        degrees: Of freedom behind it.
     """
 
     variance: float
-    degrees: int
+    degrees: float
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,9 @@ def seed_spread(clicks: Mapping[str, Array], control: str) -> Spread | None:
     if not degrees:
         return None
     total = sum(float(((arm.mean(axis=1) - arm.mean()) ** 2).sum()) for arm in users) / degrees
-    return Spread(max(0.0, total - sum(_interaction(arm) for arm in users) / degrees), degrees)
+    variance = max(0.0, total - sum(_interaction(arm) for arm in users) / degrees)
+    # Satterthwaite's rule for a difference of which the second term is all but known.
+    return Spread(variance, degrees * (variance / total) ** 2 if total else degrees)
 
 
 def _interaction(arm: Array) -> float:
