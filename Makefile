@@ -6,7 +6,7 @@ BIN = $(VENV)/bin
 READY = $(VENV)/.ready
 
 .DEFAULT_GOAL := demo
-.PHONY: docs emulate help demo test test-services check unit flow lowest bench-prepare bench-tokens bench-models bench-serve bench-sweep gpu clean
+.PHONY: docs emulate help demo test test-services check unit flow lowest bench-prepare bench-tokens bench-models bench-serve bench-sweep bench-ab gpu clean
 
 help:  ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -60,6 +60,9 @@ bench-serve: $(READY)  ## the server under load: times of requests, a change of 
 
 bench-sweep: $(READY)  ## the sweep's study: overhead, resumed and parallel runs, stability of the choice
 	@$(BIN)/python benchmarks/sweep.py $(ARGS)
+
+bench-ab: $(READY)  ## is the A/B test's instrument right, where every lift is known; minutes
+	@$(BIN)/python benchmarks/ab.py $(ARGS)
 
 gpu: $(READY)  ## what a GPU makes of it, eight minutes at most; ARGS=--rehearse tries all of it without one
 	@$(BIN)/python benchmarks/gpu.py $(ARGS)

@@ -3,7 +3,8 @@
 With known click probabilities no click has to be drawn: the mean number of clicks of each slate is a sum. What varies
 beside is stated part by part. Users and pools: the delta method over users as clusters, of which the spread between a
 user's pools is a share. World: the spread of the lift over worlds refitted on resampled users. Seeds: the spread of a
-model's runs, pooled over models. The interval is Student's, with the degrees of freedom of Welch and Satterthwaite.
+model's runs beyond what users explain, pooled over models. The interval is Student's, with the degrees of freedom of
+Welch and Satterthwaite.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from hisac_lab.abtest.statistics import combine, not_within, two_sided
 from hisac_lab.base.artifacts import Array
 from hisac_lab.base.errors import SETTINGS, UserError
 
+ARMS = "A/B test"
+
 
 @dataclass(frozen=True)
 class Spread:
@@ -27,11 +30,11 @@ class Spread:
 
     Attributes:
         variance: Pooled over models.
-        degrees: Runs beyond the first of each model.
+        degrees: Of freedom behind it.
     """
 
     variance: float
-    degrees: int
+    degrees: float
 
 
 @dataclass(frozen=True)
@@ -73,16 +76,31 @@ def expected_clicks(chances: Array, places: Array, examined: Array) -> Array:
 def seed_spread(clicks: Mapping[str, Array], control: str) -> Spread | None:
     """The spread over seeds, pooled over models; None where each model has one run.
 
+    Runs are asked on the same users, so the variance of their rates holds, beside their own, a share of what a run and
+    a user have in common (the interaction of a crossed design; Searle, Casella and McCulloch, Variance Components,
+    1992). The part of the users has that already, and here it is taken out.
+
     Args:
         clicks: Expected clicks of each model; (seeds, T, visits).
         control: Its mean rate is 1.
     """
-    base = clicks[control].mean()
-    rates = [arm.mean(axis=(1, 2)) / base for arm in clicks.values()]
-    degrees = sum(len(rate) - 1 for rate in rates)
+    base = float(clicks[control].mean())
+    users = [arm.mean(axis=2) / base for arm in clicks.values()]
+    degrees = sum(len(arm) - 1 for arm in users)
     if not degrees:
         return None
-    return Spread(float(sum(((rate - rate.mean()) ** 2).sum() for rate in rates)) / degrees, degrees)
+    total = sum(float(((arm.mean(axis=1) - arm.mean()) ** 2).sum()) for arm in users) / degrees
+    variance = max(0.0, total - sum(_interaction(arm) for arm in users) / degrees)
+    # Satterthwaite's rule for a difference of which the second term is all but known.
+    return Spread(variance, degrees * (variance / total) ** 2 if total else degrees)
+
+
+def _interaction(arm: Array) -> float:
+    """What the squares of its runs' means, about their mean, hold of runs with users; (seeds, T)."""
+    count: int = arm.shape[1]
+    own: Array = arm - arm.mean(axis=1, keepdims=True) - arm.mean(axis=0) + arm.mean()
+    squares = float((own**2).sum())
+    return squares / (count * max(1, count - 1))
 
 
 def estimate(
@@ -98,8 +116,10 @@ def estimate(
         confidence: Level of the interval.
 
     Raises:
-        UserError: The control is never clicked.
+        UserError: The arms are not of the same two users or more, a chance is not a number, or the control is never
+            clicked.
     """
+    _comparable(control, treatment)
     base, other = control.mean(axis=0), treatment.mean(axis=0)
     mean = float(base.mean())
     if mean == 0:
@@ -126,6 +146,19 @@ def estimate(
         p_value=round(two_sided(value, error, degrees), 6),
     )
     return Estimate(lift, parts, error, degrees)
+
+
+def _comparable(control: Array, treatment: Array) -> None:
+    """Raises a UserError where no lift can be read from two arms; (seeds, T, visits)."""
+    if control.shape[1:] != treatment.shape[1:]:
+        told = " and ".join(f"{arm.shape[1]:,} users with {arm.shape[2]} slates" for arm in (control, treatment))
+        raise UserError(ARMS, f"control and treatment were asked about other candidates: {told}", "ask both the same")
+    if control.shape[1] < 2:
+        what = f"a lift needs two users for its error, there are {control.shape[1]}"
+        raise UserError(ARMS, what, "give a longer test period")
+    broken = sum(int((~np.isfinite(arm)).sum()) for arm in (control, treatment))
+    if broken:
+        raise UserError(ARMS, f"{broken:,} expected clicks are not numbers", "look at the scores of that model")
 
 
 def clustered(gap: Array) -> dict[str, Part]:

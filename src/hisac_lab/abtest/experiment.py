@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from hisac_lab.abtest import metrics, truth
+from hisac_lab.abtest.daily import LiveTest, Policy, cumulative
 from hisac_lab.abtest.estimate import Estimate, Spread, estimate, expected_clicks, lift_of, seed_spread
 from hisac_lab.abtest.evidence import CAVEATS, instrument_checks, looked_at, right_to_judge
 from hisac_lab.abtest.hindsight import Exposures, World, fit_world, support
@@ -28,7 +30,7 @@ from hisac_lab.abtest.records import (
 from hisac_lab.abtest.simulated import Crowd, shown_chances
 from hisac_lab.abtest.statistics import decide, detectable, difference, power_of
 from hisac_lab.base.artifacts import Array, digest_of, load_array
-from hisac_lab.base.errors import UserError
+from hisac_lab.base.errors import SETTINGS, UserError
 from hisac_lab.base.progress import track
 from hisac_lab.config.abtest import ABTestConfig
 from hisac_lab.config.compute import ComputeConfig
@@ -53,6 +55,7 @@ class Ground:
         examined: Chance that each place of a slate is looked at; (slate,).
         checks: Whether it may judge.
         world: Facts of the fit; None where the truth is known.
+        live: The test of several days; None: there is one day.
     """
 
     kind: EvidenceKind
@@ -61,6 +64,7 @@ class Ground:
     examined: Array
     checks: tuple[Check, ...]
     world: Hindsight | None
+    live: LiveTest | None = None
 
 
 @dataclass(frozen=True)
@@ -71,11 +75,13 @@ class Arm:
         places: What they show, by place in the pool; (S, T, visits, slate).
         before: The same before the test, of the control; no visits of others.
         clicks: Expected clicks of each slate; (S, T, visits).
+        daily: Expected clicks on each day of the test of several days, means over runs; (T, days). None: there is none.
     """
 
     places: Array
     before: Array
     clicks: Array
+    daily: Array | None
 
 
 def abtest(
@@ -116,9 +122,13 @@ def abtest(
     log = Log.of(store)
     without_met = log.repeated < RARELY
     people, pools = choose_pools(log, everybody, config, without_met)
+    pools, later = np.split(pools, [2 * config.visits], axis=1)
     evaluation, scores = Evaluated.open(evaluated), Scores.open(evaluated)
     if acquired is not None and store.manifest.dataset == SIMULATED:
-        ground = _known(acquired, store, people, pools, config)
+        ground = _known(acquired, store, people, pools, later, config)
+    elif config.days > 1:
+        what = f"{config.days} days need a simulated world: no log says what showing an item changes"
+        raise UserError(SETTINGS, what, "set it to 1", "abtest.days")
     else:
         ground = _fitted(log, people, pools, config, scores)
     policies = Policies(store, people, pools, config, runtime, instances)
@@ -173,18 +183,30 @@ class Policies:
             [slates(run, self.store, self.people, asked, slate, self.runtime, self.instances) for run in runs]
         )
         now = places[:, :, :visits]
-        return Arm(now, places[:, :, visits:], _clicks(ground.chances[:, :visits], now, ground))
+        daily = None if ground.live is None else np.mean([ground.live.run(self._policy(run)) for run in runs], axis=0)
+        return Arm(now, places[:, :, visits:], _clicks(ground.chances[:, :visits], now, ground), daily)
+
+    def _policy(self, run: Path) -> Policy:
+        """What one trained run shows by the histories it is given."""
+
+        def show(store: EventStore, people: Population, pools: Array) -> Array:
+            return slates(run, store, people, pools, self.config.slate, self.runtime, self.instances)
+
+        return show
 
 
 def _clicks(chances: Array, places: Array, ground: Ground) -> Array:
     return np.stack([expected_clicks(chances, run, ground.examined) for run in places])
 
 
-def _known(acquired: Path, store: EventStore, people: Population, pools: Array, config: ABTestConfig) -> Ground:
-    """The simulated world's own click probabilities."""
+def _known(
+    acquired: Path, store: EventStore, people: Population, pools: Array, later: Array, config: ABTestConfig
+) -> Ground:
+    """The simulated world's own click probabilities; `later` are the pools of the days, (T, days, pool), or none."""
     simulator = truth.rebuild(acquired)
     chances = truth.true_chances(simulator, store, people, pools)
-    return Ground("truth", chances, (), truth.examined(simulator, config.slate), (), None)
+    live = LiveTest.of(simulator, store, people, later, config.slate, config.seed) if later.shape[1] else None
+    return Ground("truth", chances, (), truth.examined(simulator, config.slate), (), None, live)
 
 
 def _fitted(log: Log, people: Population, pools: Array, config: ABTestConfig, scores: Scores) -> Ground:
@@ -251,6 +273,7 @@ class Tests:
                 metrics=self._metrics(self.arms[name], control),
                 draw=draws[name],
                 verdict=ruled if all(check.holds for check in checks) else NO_VERDICT,
+                **self._days(self.arms[name]),
             )
         return ABTests(
             control=config.control,
@@ -270,6 +293,13 @@ class Tests:
             for chances in self.ground.refitted
         ]
         return estimate(control.clicks, arm.clicks, refitted, spread, self.confidence)
+
+    def _days(self, arm: Arm) -> dict[str, Any]:
+        """The field `days`, where the test has several."""
+        control = self.arms[self.config.control].daily
+        if control is None or arm.daily is None:
+            return {}
+        return {"days": cumulative(control, arm.daily, self.confidence)}
 
     def _crowd(self) -> Crowd:
         past = self.ground.chances[:, self.config.visits :]

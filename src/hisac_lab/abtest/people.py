@@ -149,7 +149,8 @@ def choose_pools(log: Log, people: Population, config: ABTestConfig, without_met
         without_met: Leave out what the user has met before the moment.
 
     Returns:
-        Users with items enough, and (T, 2 * visits, pool) items, rising; the second half is for before the test.
+        Users with items enough, and (T, pools, pool) items, rising: `visits` for the test, as many for before it, and
+        one for each day of a test that has several.
 
     Raises:
         UserError: A slate is larger than what most users can choose from, or there are no two such users.
@@ -168,10 +169,11 @@ def choose_pools(log: Log, people: Population, config: ABTestConfig, without_met
         raise UserError(SETTINGS, what, "lower it", "abtest.slate")
     random = np.random.default_rng([config.seed, 1])
     kept = np.flatnonzero(sizes >= size)
-    pools = np.empty((len(kept), 2 * config.visits, size), np.int64)
+    count = 2 * config.visits + (config.days if config.days > 1 else 0)
+    pools = np.empty((len(kept), count, size), np.int64)
     for row, index in enumerate(kept):
         choice = choices[index]
         # Of exponential waiting times, the shortest are a draw by weight without repetition.
-        waits = random.exponential(size=(2 * config.visits, len(choice))) / weight[choice]
+        waits = random.exponential(size=(count, len(choice))) / weight[choice]
         pools[row] = choice[np.sort(np.argsort(waits, axis=1, kind="stable")[:, :size], axis=1)]
     return people.take(kept), pools

@@ -89,6 +89,33 @@ class Draw(Record):
     sample_ratio_p: float
 
 
+class Span(Record):
+    """An interval."""
+
+    low: float
+    high: float
+
+
+class Day(Record):
+    """A test of several days as it stands after one of them.
+
+    Attributes:
+        day: From 1.
+        today: Lift of that day alone.
+        lift: Of all days till then.
+        once: Its interval where this is the only look.
+        bound: Its interval where each day of the test is a look, by a group-sequential bound.
+        sequence: Its interval where there are any number of looks, by a confidence sequence.
+    """
+
+    day: int
+    today: float
+    lift: float
+    once: Span
+    bound: Span
+    sequence: Span
+
+
 class ABTest(Record):
     """One treatment against the control.
 
@@ -101,6 +128,7 @@ class ABTest(Record):
         power: Chance to find a lift as large as the margin.
         metrics: Beside the lift: clicks per user, share of the long tail, diversity of a slate.
         draw: A simulated test of the same two policies.
+        days: The same test day by day, where it has several.
     """
 
     lift: Lift
@@ -112,6 +140,7 @@ class ABTest(Record):
     metrics: dict[str, Difference]
     draw: Draw
     verdict: Verdict
+    days: tuple[Day, ...] = ()
 
 
 class Check(Record):

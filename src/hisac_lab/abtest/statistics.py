@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping
 
 import numpy as np
-from scipy import stats
+from scipy import special, stats
 
 from hisac_lab.abtest.records import Difference, Lift, Part, Verdict
 from hisac_lab.base.artifacts import Array
@@ -31,12 +31,15 @@ def relative_lift(treatment: Array, control: Array, confidence: float) -> Lift:
         confidence: Level of the interval.
 
     Raises:
-        UserError: An arm has fewer than two users, or the control's mean is zero.
+        UserError: An arm has fewer than two users or values that are not numbers, or the control's mean is zero.
     """
     for arm, values in (("treatment", treatment), ("control", control)):
         if len(values) < 2:
             what = f"the {arm} arm has {len(values)} of the two users that a spread needs"
             raise UserError(SETTINGS, what, "raise it", "abtest.users")
+        if not np.isfinite(values).all():
+            what = f"{int((~np.isfinite(values)).sum()):,} of the values of the {arm} arm are not numbers"
+            raise UserError("A/B test", what, "look at the clicks of these users")
     mean_t, mean_c = float(treatment.mean()), float(control.mean())
     if mean_c == 0:
         raise UserError(SETTINGS, "nobody in the control arm clicks: there is no lift", "raise it", "abtest.users")
@@ -109,12 +112,38 @@ def power_of(effect: float, error: float, degrees: float, confidence: float) -> 
         return float(stats.norm.sf(reach - shift) + stats.norm.cdf(-reach - shift))
     reach = float(stats.t.ppf(0.5 + confidence / 2, degrees))
     found = stats.nct(degrees, abs(effect) / error)
-    return float(np.clip(found.sf(reach) + found.cdf(-reach), 0, 1))
+    other = np.nan_to_num(found.cdf(-reach))  # SciPy gives NaN where this tail is below what it can add
+    return float(np.clip(found.sf(reach) + other, 0, 1))
 
 
 def detectable(error: float, degrees: float, confidence: float, power: float = POWER) -> float:
     """The least effect that is found with such power: a multiple of the error (Bloom, Evaluation Review 1995)."""
     return float(stats.t.ppf(0.5 + confidence / 2, degrees) + stats.t.ppf(power, degrees)) * error
+
+
+def sequence_reach(error: float, first: float, confidence: float) -> float:
+    """Half-width of a confidence sequence: its intervals hold together at all looks, however many there will be.
+
+    The normal mixture of Robbins (Annals of Mathematical Statistics 1970) for an estimate whose information grows by
+    independent steps, with an estimated error as in Waudby-Smith et al. (Annals of Statistics 2024, theorem 2.2). It is
+    narrowest, in errors, at the first look.
+
+    Args:
+        error: Standard error at this look.
+        first: At the first look.
+        confidence: That all intervals hold together.
+    """
+    if not error:
+        return 0.0
+    level = (1 - confidence) ** 2
+    weight = -float(special.lambertw(-level / math.e, -1).real) - 1  # the mixture's variance in units of `first`
+    ratio = (error / first) ** 2
+    return error * math.sqrt((1 + ratio / weight) * math.log((1 + weight / ratio) / level))
+
+
+def level_of_look(confidence: float, looks: int) -> float:
+    """Level of each interval so that as many hold together, whatever ties them (Sidak, JASA 1967)."""
+    return float(confidence ** (1 / looks))
 
 
 def difference(treatment: Array, control: Array, confidence: float) -> Difference:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from hisac_lab.abtest.people import Population
+from hisac_lab.abtest.people import DAY, Population
 from hisac_lab.base.artifacts import MANIFEST, Array
 from hisac_lab.base.errors import UserError
 from hisac_lab.base.progress import track
@@ -56,14 +56,41 @@ def true_chances(simulator: Simulator, store: EventStore, people: Population, it
     Raises:
         UserError: The world rebuilt is not the one of the log.
     """
-    ids = store.item_table["item"].to_numpy().astype(np.int64)
-    users = store.user_ids[people.user].astype(np.int64)
+    ids, users = _ids(store, people)
     _check(simulator, store, people, ids, users)
     chances = np.empty(items.shape)
     for row, user in track(list(enumerate(users.tolist())), len(users), "abtest", "users"):
         asked = ids[items[row].ravel()]
         chances[row] = simulator.chances(user, int(people.time[row]), asked).reshape(items[row].shape)
     return chances
+
+
+def later_chances(simulator: Simulator, store: EventStore, people: Population, items: Array) -> tuple[Array, Array]:
+    """The same on the days of a test that begins at each user's moment, whose slates take the place of the log's.
+
+    Args:
+        simulator: The world, of which `true_chances` holds.
+        store: Its log.
+        people: T users and their moments.
+        items: Numbers in the store, day by day; (T, days, k).
+
+    Returns:
+        Of items that the test has not shown on an earlier day, and of those that it has; two (T, days, k).
+    """
+    ids, users = _ids(store, people)
+    fresh, again = np.empty(items.shape), np.empty(items.shape)
+    for row, user in track(list(enumerate(users.tolist())), len(users), "abtest", "users"):
+        moment = int(people.time[row])
+        for day in range(items.shape[1]):
+            for chances, shown in ((fresh, False), (again, True)):
+                asked, time = ids[items[row, day]], moment + day * DAY
+                chances[row, day] = simulator.chances(user, time, asked, since=moment, shown=shown)
+    return fresh, again
+
+
+def _ids(store: EventStore, people: Population) -> tuple[Array, Array]:
+    """The world's own numbers of all items, and of the users."""
+    return store.item_table["item"].to_numpy().astype(np.int64), store.user_ids[people.user].astype(np.int64)
 
 
 def _check(simulator: Simulator, store: EventStore, people: Population, ids: Array, users: Array) -> None:

@@ -14,13 +14,14 @@ import typer
 from hisac_lab import __version__
 from hisac_lab.base import arithmetic
 from hisac_lab.base.errors import UserError, explain_os_error
-from hisac_lab.cli import data, stages, states, understand
+from hisac_lab.cli import ab, data, stages, states, understand
 from hisac_lab.cli.user import name_the_user
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 params_app = typer.Typer(no_args_is_help=True, help="Look at, check and generate params.yaml.")
 app.add_typer(params_app, name="params")
 app.add_typer(data.app, name="data")
+app.add_typer(ab.app, name="ab")
 app.add_typer(understand.sid, name="sid")
 app.add_typer(understand.agents, name="agents")
 app.add_typer(states.app, name="states")

@@ -14,6 +14,13 @@ class ABTestConfig(Section):
 
     control: str = Field("din_50", description="the policy of the control arm")
     visits: int = Field(5, ge=2, description="slates each user is shown")
+    days: int = Field(
+        1,
+        ge=1,
+        le=100,
+        description="above 1, in the simulated world alone: the test also runs day by day, a slate a day, and what was "
+        "shown and clicked is part of the days after",
+    )
     pool: int = Field(100, ge=2, description="items a policy chooses a slate from")
     slate: int = Field(10, ge=1, description="items on a slate")
     margin: float = Field(0.005, gt=0, lt=1, description="lifts within it, either way, are as good as none")

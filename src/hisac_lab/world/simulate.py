@@ -166,13 +166,15 @@ class Simulator:
         }
         return {name: columns[name].ravel().astype(kind) for name, kind in (events(world) | TRUTH).items()}
 
-    def chances(self, number: int, time: int, items: Array) -> Array:
+    def chances(self, number: int, time: int, items: Array, *, since: int | None = None, shown: bool = False) -> Array:
         """True chance that a user clicks, at a time, on items that they look at.
 
         Args:
             number: The user.
             time: Seconds; the state of the user is that of their first request from then on, the last if there is none.
             items: Numbers of items as the log has them; (k,).
+            since: From then on the user saw other slates than the log's; None: from `time` on.
+            shown: Whether these items were on those slates.
 
         Returns:
             (k,); a place on a slate is looked at with the chance `examined` has of it, on top.
@@ -180,8 +182,9 @@ class Simulator:
         catalog = self.catalog
         life, times, _, slates = self._shown(np.random.default_rng([self.world.seed, 2, number]))
         request = min(int(np.searchsorted(times, time)), len(times) - 1)
+        logged = request if since is None else min(int(np.searchsorted(times, since)), request)
         asked = self._place[items]
-        again = np.isin(asked, slates[:request])[None]
+        again = np.isin(asked, slates[:logged])[None] | shown
         plain = truth.logits(catalog, self.world, asked[None], np.array([time]), again)
         chances: Array = truth.sigmoid(plain + truth.interest(catalog, life, asked[None], np.array([request]))[0])[0]
         return chances

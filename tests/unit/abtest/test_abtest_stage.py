@@ -125,6 +125,11 @@ def test_slates_larger_than_the_catalog_are_refused(stages: Stages, trained: Pat
         _run(tmp_path, stages, trained, CONFIG.model_copy(update={"slate": 90, "pool": 100}))
 
 
+def test_several_days_in_a_fitted_world_are_refused(stages: Stages, trained: Path, tmp_path: Path) -> None:
+    with says("settings", "abtest.days", "3 days need a simulated world"):
+        _run(tmp_path, stages, trained, CONFIG.model_copy(update={"days": 3}))
+
+
 def test_one_test_user_is_refused(
     stages: Stages, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -218,7 +223,12 @@ def test_in_the_simulated_world_the_evidence_is_its_own_truth(
 
     monkeypatch.setattr(experiment, "slates", told)
     given: dict[str, Any] = {"prepared": tmp_path / "prepare", "acquired": tmp_path / "acquire", "codebook": None}
-    out = _run(tmp_path / "run", stages, tmp_path / "train", auc=0.99, **given)
+    long = CONFIG.model_copy(update={"days": 3})
+    for name, config in (("several", long), ("run", CONFIG)):
+        out = _run(tmp_path / name, stages, tmp_path / "train", config, auc=0.99, **given)
+    several = ABTests.open(tmp_path / "several" / "out").tests["hisac"]
+    assert [day.day for day in several.days] == [1, 2, 3]
+    assert several.days[-1].lift > 0.5
     found, manifest = ABTests.open(out), ABTested.open(out)
     assert (found.evidence, manifest.world) == ("truth", None)
     assert {check.name for check in found.checks} == {"aa", "sample_ratio"}
@@ -227,5 +237,6 @@ def test_in_the_simulated_world_the_evidence_is_its_own_truth(
     assert test.lift.value == pytest.approx(rates["hisac-0"] / rates["din_50-0"] - 1, abs=1e-6)
     assert test.lift.value > 0.5
     assert test.parts["world"].error == 0
-    assert test.verdict == "better"
+    assert test.verdict == several.verdict == "better"
+    assert test.days == ()
     assert set(test.metrics) == {"clicks_per_user", "tail_share"}

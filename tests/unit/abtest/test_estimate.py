@@ -40,6 +40,36 @@ def test_the_spread_over_seeds_is_pooled_over_models() -> None:
     assert seed_spread({"base": arm(1.0), "one": arm(2.0)}, "base") is None
 
 
+def test_the_spread_over_seeds_leaves_out_what_runs_and_users_have_in_common() -> None:
+    """Runs of one skill that err apart on each user: the users' part has that, the seeds' would count it twice."""
+    random = np.random.default_rng(0)
+    own, common = list[float](), list[float]()
+    for _ in range(300):
+        apart = 1 + random.normal(0, 0.5, (3, 40, 1))
+        skilled = apart + random.normal(0, 0.2, (3, 1, 1))
+        spreads = (seed_spread({"base": np.ones((1, 40, 1)), "one": arm}, "base") for arm in (apart, skilled))
+        for found, spread in zip((common, own), spreads, strict=True):
+            assert spread is not None
+            found.append(spread.variance)
+    whole = 0.5**2 / 40
+    assert np.mean(common) < whole / 2
+    assert np.mean(own) == pytest.approx(0.2**2, rel=0.2)
+
+
+def test_a_model_of_the_same_runs_is_found_different_as_often_as_it_says() -> None:
+    """Runs and users are drawn anew; a run errs for all users alike and for each user apart."""
+    random, fooled, rounds = np.random.default_rng(1), 0, 400
+    for _ in range(rounds):
+        taste = random.gamma(9, 1 / 9, (60, 1))
+        arms = {
+            name: taste * (1 + random.normal(0, 0.03, (3, 1, 1)) + random.normal(0, 0.4, (3, 60, 2)))
+            for name in ("control", "same", "third", "fourth", "fifth")
+        }
+        spread = seed_spread(arms, "control")
+        fooled += estimate(arms["control"], arms["same"], [], spread, 0.95).lift.p_value < 0.05
+    assert abs(fooled - 0.05 * rounds) < 4 * math.sqrt(rounds * 0.05 * 0.95)
+
+
 def test_an_interval_holds_every_part_that_was_measured() -> None:
     random = np.random.default_rng(0)
     control, treatment = random.uniform(1, 2, (2, 30, 4)), random.uniform(1.1, 2.1, (2, 30, 4))
@@ -90,3 +120,18 @@ def test_a_policy_is_exactly_as_good_as_itself() -> None:
 def test_a_control_that_nobody_clicks_is_refused() -> None:
     with says("settings", "abtest.control", "nobody ever clicks on what the control shows"):
         estimate(np.zeros((1, 5, 2)), np.ones((1, 5, 2)), [], None, 0.95)
+
+
+@pytest.mark.parametrize(
+    ("control", "treatment", "said"),
+    [
+        (np.ones((1, 5, 2)), np.ones((1, 4, 2)), "other candidates: 5 users with 2 slates and 4 users with 2 slates"),
+        (np.ones((1, 5, 2)), np.ones((3, 5, 3)), "5 users with 2 slates and 5 users with 3 slates"),
+        (np.ones((2, 1, 2)), np.ones((2, 1, 2)), "two users for its error, there are 1"),
+        (np.ones((1, 0, 2)), np.ones((1, 0, 2)), "two users for its error, there are 0"),
+        (np.ones((1, 5, 2)), np.full((1, 5, 2), np.nan), "10 expected clicks are not numbers"),
+    ],
+)
+def test_arms_that_cannot_be_compared_are_refused(control: np.ndarray, treatment: np.ndarray, said: str) -> None:
+    with says("A/B test", said):
+        estimate(control, treatment, [], None, 0.95)

@@ -16,10 +16,12 @@ from hisac_lab.abtest.statistics import (
     decide,
     detectable,
     difference,
+    level_of_look,
     not_within,
     power_of,
     relative_lift,
     sample_ratio,
+    sequence_reach,
     two_sided,
 )
 
@@ -200,9 +202,57 @@ def test_power_is_the_share_of_tests_that_find_the_effect() -> None:
     assert power_of(0.1, 0.0, 30, 0.9) == 1
 
 
+@pytest.mark.parametrize("degrees", [2, 4, 38, 198, 2e6])
+def test_power_rises_to_one_with_the_effect(degrees: float) -> None:
+    found = [power_of(effect, 1.0, degrees, 0.99) for effect in (0, 1, 2, 3, 5, 8, 10, 16, 20, 40, 1000)]
+    assert found == sorted(found)
+    assert found[-1] == 1
+
+
 def test_the_detectable_effect_is_found_with_its_power() -> None:
     assert detectable(1.0, math.inf, 0.95) == pytest.approx(1.959964 + 0.841621, abs=1e-6)
     assert power_of(detectable(0.3, 40, 0.95), 0.3, 40, 0.95) == pytest.approx(0.8, abs=0.01)
+
+
+@pytest.mark.parametrize("confidence", [0.8, 0.95, 0.99])
+def test_a_confidence_sequence_is_narrowest_at_its_first_look(confidence: float) -> None:
+    """Beside a search over the mixture's variance of Robbins' boundary, at information 1."""
+    level = (1 - confidence) ** 2
+    weights = np.geomspace(0.1, 100, 20_001)
+    best = np.sqrt((1 + 1 / weights) * np.log((1 + weights) / level)).min()
+    assert sequence_reach(1.0, 1.0, confidence) == pytest.approx(best, rel=1e-7)
+    assert sequence_reach(0.3, 0.3, confidence) == pytest.approx(0.3 * best, rel=1e-7)
+    in_errors = [sequence_reach(error, 1.0, confidence) / error for error in (1.0, 0.7, 0.3, 0.1)]
+    assert in_errors == sorted(in_errors)
+    assert sequence_reach(0.0, 1.0, confidence) == 0
+
+
+def _looks(effect: float, days: int, rounds: int, shared: float) -> tuple[np.ndarray, np.ndarray]:
+    """Estimates and their errors on each day: users differ for good by `shared` and each day by 1; (rounds, days)."""
+    random, users = np.random.default_rng(0), 400
+    number = np.arange(1, days + 1)
+    steady = random.normal(0, shared, (rounds, 1))
+    daily = np.cumsum(random.normal(0, 1, (rounds, days)), axis=1) / number
+    return effect + (steady + daily) / math.sqrt(users), np.sqrt((shared**2 + 1 / number) / users)
+
+
+@pytest.mark.parametrize("shared", [0.0, 1.0])
+def test_looking_daily_fools_a_fixed_interval_and_neither_bound_nor_sequence(shared: float) -> None:
+    days, rounds = 14, 4000
+    values, errors = _looks(0.0, days, rounds, shared)
+    fixed = (abs(values) > 1.959964 * errors).any(axis=1).mean()
+    reach = float(stats.norm.ppf(0.5 + level_of_look(0.95, days) / 2))
+    bound = (abs(values) > reach * errors).any(axis=1).mean()
+    widths = np.array([sequence_reach(error, errors[0], 0.95) for error in errors])
+    sequence = (abs(values) > widths).any(axis=1).mean()
+    assert fixed > 0.08
+    assert bound <= 0.05
+    assert sequence <= 0.05
+
+
+def test_levels_of_independent_looks_multiply_to_that_of_all() -> None:
+    assert level_of_look(0.95, 14) ** 14 == pytest.approx(0.95, rel=1e-12)
+    assert level_of_look(0.9, 1) == 0.9
 
 
 def test_a_difference_of_metrics_is_paired_over_users() -> None:
@@ -226,3 +276,8 @@ def test_a_difference_of_metrics_is_paired_over_users() -> None:
 def test_arms_without_users_or_clicks_are_refused(treatment: list[float], control: list[float], said: str) -> None:
     with says("settings", "abtest.users", said):
         relative_lift(np.array(treatment), np.array(control), 0.95)
+
+
+def test_values_that_are_not_numbers_are_refused() -> None:
+    with says("A/B test", "1 of the values of the control arm are not numbers"):
+        relative_lift(np.ones(3), np.array([1.0, np.nan, 2.0]), 0.95)

@@ -14,6 +14,7 @@ from hisac_lab.cli.params import defaults
 
 # One line per command: arguments in capitals, an optional one in brackets; options by all their names.
 COMMANDS = """
+ab power --confidence --json --lift --power --spread --users
 agents show USER --model --pruned
 data check PATH --items --users --vectors --write
 doctor --json

@@ -19,6 +19,7 @@ from hisac_lab.report.drawing import (
     ticks,
 )
 from hisac_lab.report.facts import Facts
+from hisac_lab.report.sections.daily import daily
 from hisac_lab.report.words import between, confidence, fixed, integer, percent, signed, signed_percent
 
 BADGES = {"better": "good", "worse": "bad", "equivalent": "plain", "undecided": "plain", "no verdict": "bad"}
@@ -64,6 +65,7 @@ def abtest(facts: Facts) -> Section:
             ),
             Figures(tuple(figures)),
             _lifts(shown),
+            *daily(shown, level),
             _parts(shown),
             _metrics(shown),
             _instrument(shown),

@@ -1,0 +1,263 @@
+"""Table policies in a world of known truth: thousands of tests of the A/B test's own arithmetic.
+
+Policies of known skill show what the truth says with an error of their own: as many "models", each with runs that err
+differently. A test draws users, pools and runs anew and is compared with the lift over all of them: another world each
+time, whose lift is known.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+from hisac_lab.abtest import metrics
+from hisac_lab.abtest.daily import cumulative
+from hisac_lab.abtest.estimate import estimate, expected_clicks, lift_of, seed_spread
+from hisac_lab.abtest.hindsight import Exposures, fit_world
+from hisac_lab.abtest.people import Population
+from hisac_lab.abtest.policies import best_places
+from hisac_lab.abtest.simulated import Crowd, shown_chances
+from hisac_lab.abtest.statistics import assign, cuped, relative_lift
+from hisac_lab.abtest.truth import examined
+from hisac_lab.base.artifacts import Array
+from hisac_lab.config.world import WorldConfig, resolve
+from hisac_lab.world.simulate import Simulator
+
+ERRORS = (2.0, 1.98, 1.9, 1.8, 1.6, 1.4, 1.2, 1.0, 0.8)
+"""Standard deviation of each policy's error, in logits; the first is the control's."""
+RUNS, POOLS, POOL, SLATE = 12, 10, 60, 10
+RUN_ERROR = 0.3
+"""Standard deviation of what a run gets wrong of an item for all users alike."""
+USERS, VISITS, SEEDS = 150, 4, 3
+LEVELS = (0.01, 0.05, 0.1)
+NAMES = [f"error {error}" for error in ERRORS]
+CONTROL, OTHER = NAMES[0], NAMES[5]
+CROWD, DAYS = 2_000, 14
+VERDICT = "lift in expected clicks (the verdict)"
+BEFORE = 3
+"""How many times as long as the test the time before it is, for a second look at CUPED."""
+
+
+@dataclass(frozen=True)
+class Tables:
+    """The world and what every run of every policy shows in it.
+
+    Attributes:
+        chances: Of a click on each item of a pool, if looked at; (T, POOLS, POOL).
+        pools: Items; (T, POOLS, POOL).
+        places: Of a slate, by policy; (RUNS, T, POOLS, SLATE).
+        looked: Chance that each place is looked at; (SLATE,).
+        clicks: Expected clicks of a slate, by policy; (RUNS, T, POOLS).
+        logs: What the world logged of each user.
+        moments: When each user is tested; (T,).
+    """
+
+    chances: Array
+    pools: Array
+    places: dict[str, Array]
+    looked: Array
+    clicks: dict[str, Array]
+    logs: list[dict[str, Array]]
+    moments: Array
+
+    @classmethod
+    def draw(cls, users: int) -> Tables:
+        """The world `small` with so many users."""
+        world = Simulator(resolve(WorldConfig(preset="small", users=users)))
+        random, catalog = np.random.default_rng(1), world.catalog
+        logs = [world.user(number) for number in range(users)]
+        moments = np.array([int(np.quantile(log["time"], 0.9, method="nearest")) for log in logs])
+        waits = random.exponential(size=(users, POOLS, len(catalog.weight))) / catalog.weight
+        pools: Array = catalog.number[np.argsort(waits, axis=2, kind="stable")[:, :, :POOL]]
+        chances = np.empty(pools.shape)
+        for number in range(users):
+            found = world.chances(number, int(moments[number]), pools[number].ravel())
+            chances[number] = found.reshape(POOLS, POOL)
+        looked = examined(world, SLATE)
+        places = {
+            name: _shown(chances, pools, error, at) for at, (name, error) in enumerate(zip(NAMES, ERRORS, strict=True))
+        }
+        clicks = {
+            name: np.stack([expected_clicks(chances, run, looked) for run in shown]) for name, shown in places.items()
+        }
+        return cls(chances, pools, places, looked, clicks, logs, moments)
+
+    def sample(self, random: np.random.Generator) -> dict[str, Array]:
+        """Some users, pools and runs of each policy, and runs of the control once more as `itself`."""
+        users = random.integers(len(self.chances), size=USERS)[:, None]
+        pools = random.integers(POOLS, size=(USERS, VISITS))
+        arms = {**self.clicks, "itself": self.clicks[CONTROL]}
+        return {name: arm[random.integers(RUNS, size=SEEDS)][:, users, pools] for name, arm in arms.items()}
+
+
+def _shown(chances: Array, pools: Array, error: float, seed: int) -> Array:
+    """What each run of a policy shows: the best by the truth and an error; (RUNS, T, POOLS, SLATE)."""
+    shown = []
+    for run in range(RUNS):
+        random = np.random.default_rng([seed, run])
+        wrong = random.normal(0, RUN_ERROR, int(pools.max()) + 1)[pools]
+        logits = np.log(chances / (1 - chances)) + wrong + random.normal(0, error, chances.shape)
+        shown.append(best_places(logits, SLATE))
+    return np.stack(shown)
+
+
+@dataclass(frozen=True)
+class Uniform:
+    """p-values of tests of a policy against itself.
+
+    Attributes:
+        rates: Level to the share below it.
+        ks_p: That they are uniform (Kolmogorov-Smirnov).
+    """
+
+    rates: dict[str, float]
+    ks_p: float
+
+    @classmethod
+    def of(cls, p_values: Array) -> Uniform:
+        """Of as many tests as there are."""
+        rates = {f"{level:g}": round(float((p_values < level).mean()), 4) for level in LEVELS}
+        return cls(rates, round(float(stats.kstest(p_values, "uniform").pvalue), 4))
+
+
+def against_itself(tables: Tables, tests: int) -> dict[str, Uniform]:
+    """A/A by type of metric: the verdict's lift, and what a test with drawn clicks would read."""
+    random = np.random.default_rng(3)
+    lifts: dict[str, list[float]] = {VERDICT: [], "the same, spread over seeds of these two arms alone": []}
+    for _ in range(tests):
+        drawn = tables.sample(random)
+        both = {name: drawn[name] for name in (CONTROL, "itself")}
+        for found, arms in zip(lifts.values(), (drawn, both), strict=True):
+            spread = seed_spread(arms, CONTROL)
+            found.append(estimate(drawn[CONTROL], drawn["itself"], [], spread, 0.95).lift.p_value)
+    # Tail shares of two runs on the same users, and clicks of users who come as often as they please.
+    popularity = np.bincount(tables.pools.ravel())
+    tail = metrics.in_tail(popularity)
+    shares = [
+        metrics.tail_share(tail, np.take_along_axis(tables.pools, run, axis=2)) for run in tables.places[CONTROL][:2]
+    ]
+    rate = tables.clicks[CONTROL].mean(axis=(0, 2))
+    visits = 1 + np.random.default_rng(5).geometric(0.2, len(rate))
+    readings: dict[str, Callable[[Array], Array]] = {
+        "clicks a slate, drawn": lambda who: random.binomial(VISITS * SLATE, rate[who] / SLATE) / VISITS,
+        "clicks a user, drawn": lambda who: random.poisson(rate[who] * visits[who]).astype(float),
+        "share of the long tail": lambda who: np.where(random.random(len(who)) < 0.5, shares[0][who], shares[1][who]),
+    }
+    uniform = {name: Uniform.of(np.array(found)) for name, found in lifts.items()}
+    for name, read in readings.items():
+        p_values = []
+        for _ in range(tests):
+            who = random.integers(len(rate), size=CROWD)
+            treated = random.random(CROWD) < 0.5
+            values = read(who)
+            p_values.append(relative_lift(values[treated], values[~treated], 0.95).p_value)
+        uniform[name] = Uniform.of(np.array(p_values))
+    shown = shown_chances(tables.chances[:, :VISITS], tables.places[CONTROL][:, :, :VISITS], tables.looked)
+    crowd = Crowd(CROWD, 0.95, shown, 0)
+    drawn_aa = crowd.against_itself(shown, tests, "aa")
+    uniform["CTR with CUPED, drawn"] = Uniform(drawn_aa.rates, round(drawn_aa.ks_p, 4))
+    return uniform
+
+
+def covered(tables: Tables, tests: int) -> dict[str, float]:
+    """How often intervals hold the true lift; of decided tests, how often the sign is wrong and by how much too far."""
+    true = {name: lift_of(tables.clicks[CONTROL], tables.clicks[name]) for name in NAMES[1:]}
+    random = np.random.default_rng(2)
+    inside, wrong, decided, exaggerated, ranks = [], 0, 0, [], []
+    for _ in range(tests):
+        drawn = tables.sample(random)
+        spread = seed_spread(drawn, CONTROL)
+        found = {name: estimate(drawn[CONTROL], drawn[name], [], spread, 0.95).lift for name in true}
+        for name, lift in found.items():
+            inside.append(lift.low <= true[name] <= lift.high)
+            if lift.p_value < 0.05:
+                decided += 1
+                wrong += lift.value * true[name] < 0
+                exaggerated.append(abs(lift.value / true[name]))
+        ranks.append(stats.spearmanr([found[name].value for name in true], list(true.values())).statistic)
+    return {
+        "coverage": float(np.mean(inside)),
+        "wrong_sign": wrong / max(1, decided),
+        "exaggeration": float(np.mean(exaggerated)),
+        "decided": decided / len(inside),
+        "table_rank_correlation": float(np.mean(ranks)),
+        "least_lift": min(abs(lift) for lift in true.values()),
+        "largest_lift": max(abs(lift) for lift in true.values()),
+    }
+
+
+def sharpened(tables: Tables) -> dict[str, float]:
+    """What CUPED and the paired mode take off the variance, and how many user-days of a table policy fit a minute."""
+    control, other = (shown_chances(tables.chances, tables.places[name], tables.looked) for name in (CONTROL, OTHER))
+    crowd = Crowd(CROWD, 0.95, control, 0)
+    crowd.test(control, other, "warm")
+    begin = time.process_time()
+    draws = [crowd.test(control, other, f"test-{number}") for number in range(100)]
+    seconds = time.process_time() - begin
+    random, paired, removed = np.random.default_rng(4), [], []
+    for _ in range(300):
+        users = random.integers(len(tables.chances), size=CROWD)
+        one, two = (tables.clicks[name].mean(axis=(0, 2))[users] for name in (CONTROL, OTHER))
+        paired.append(float(two.mean() / one.mean() - 1))
+        rate = random.binomial(POOLS * SLATE, one / SLATE) / (POOLS * SLATE)
+        before = random.binomial(BEFORE * POOLS * SLATE, one / SLATE)
+        removed.append(cuped(rate, before)[1])
+    return {
+        "cuped_reduction": float(np.mean([draw.cuped_variance_removed for draw in draws])),
+        "cuped_reduction_long": float(np.mean(removed)),
+        "paired_reduction": float(np.var([draw.lift.value for draw in draws], ddof=1) / np.var(paired, ddof=1)),
+        "user_days_per_minute": 100 * CROWD * POOLS / seconds * 60,
+    }
+
+
+def looked_at_daily(tables: Tables, tests: int) -> dict[str, float]:
+    """Share of tests of a policy against itself that are called on some of 14 days, by the interval that is looked at.
+
+    Users are split in two arms, which differ by the luck of the split for good and by that of the clicks each day.
+    """
+    random, called = np.random.default_rng(6), np.zeros(3)
+    rate = tables.clicks[CONTROL].mean(axis=(0, 2))
+    for number in range(tests):
+        who = random.integers(len(rate), size=2 * CROWD // 5)
+        treated = assign([f"{number}-{one}" for one in range(len(who))], "daily")
+        clicks = random.binomial(SLATE, np.repeat(rate[who][:, None] / SLATE, DAYS, axis=1)).astype(float)
+        size = min(int(treated.sum()), int((~treated).sum()))
+        days = cumulative(clicks[~treated][:size], clicks[treated][:size], 0.95)
+        for at, span in enumerate(("once", "bound", "sequence")):
+            called[at] += any(not getattr(day, span).low <= 0 <= getattr(day, span).high for day in days)
+    once, bound, sequence = (called / tests).tolist()
+    return {"peeking_once": once, "peeking_bound": bound, "peeking_sequence": sequence}
+
+
+def fitted(tables: Tables) -> float:
+    """Spearman's correlation of lifts in a world fitted with hindsight on the log with the true ones."""
+    columns = {name: np.concatenate([log[name] for log in tables.logs]) for name in ("user", "item", "time", "click")}
+    users = np.arange(len(tables.logs))
+    exposures = Exposures(
+        columns["user"].astype(np.int64),
+        columns["item"].astype(np.int64),
+        columns["time"],
+        columns["click"].astype(float),
+        columns["time"] >= np.quantile(columns["time"], 0.8),
+        users,
+        int(max(columns["item"].max(), tables.pools.max())) + 1,
+    )
+    nobody = np.zeros(len(users), int)
+    found = fit_world(exposures, 16, (8.0,), 0).chances(Population(users, tables.moments, nobody, nobody), tables.pools)
+    seen = {
+        name: np.stack([expected_clicks(found, run, tables.looked) for run in shown])
+        for name, shown in tables.places.items()
+    }
+    lifts = ([lift_of(of[CONTROL], of[name]) for name in NAMES[1:]] for of in (tables.clicks, seen))
+    return float(stats.spearmanr(*lifts).statistic)
+
+
+def measure(users: int, tests: int, aa: int) -> tuple[dict[str, float], Mapping[str, Uniform]]:
+    """All numbers, and A/A by metric."""
+    tables = Tables.draw(users)
+    numbers = covered(tables, tests) | sharpened(tables) | looked_at_daily(tables, tests)
+    return numbers | {"fitted_rank_correlation": fitted(tables)}, against_itself(tables, aa)
