@@ -228,7 +228,7 @@ def test_a_better_challenger_replaces_the_champion_a_day_later(
         entry = registry.promoter.ledger.entries()[-1]
     comparison = two.evidence("fresh").comparisons["champion"]
     assert comparison.interval[0] > 0, "it learned more, on more"
-    assert done.gates[0].says.startswith("AUC less that of the champion, quick, is +")
+    assert done.gates[0].says.startswith("AUC less that of the champion, quick is +")
     assert (done.model, done.failed) == ("fresh", [])
     assert entry["evidence"]["comparison"]["weights"] == one.evidence("quick").weights
     assert entry["previous"] == "1"
