@@ -16,7 +16,7 @@ from rich.table import Table
 
 from hisac_lab.base.errors import UserError
 from hisac_lab.base.progress import say
-from hisac_lab.cli import machine
+from hisac_lab.cli import champion, machine
 from hisac_lab.cli.params import Params, load_params
 from hisac_lab.cli.paths import ARTIFACTS, FIGURES, LEDGER, REPORTS, TIMINGS, WORK
 from hisac_lab.config.base import PARAMS_FILE
@@ -40,7 +40,8 @@ def mirror_or_say(params: Params) -> None:
 
 def sync() -> None:
     """Mirrors the present outputs."""
-    with _synced(load_params()) as (_, top, new):
+    with _synced(load_params()) as (registry, top, new):
+        champion.restore(registry)
         print(f"MLflow run {top}: {'mirrored' if new else 'was there already'}")
 
 
@@ -81,6 +82,7 @@ def promote(model: str | None, version: str | None, *, force: bool = False, reas
         raise UserError("promote", "--force and --reason belong together", 'write --force --reason "WHY"')
     with _synced(params) as (registry, _, _new):
         done = registry.promoter.promote(model, version, params.promotion, reason)
+        seated = champion.seat(registry) if done.promoted else ""
     for gate in done.gates:
         print(f"  {'ok  ' if gate.holds else 'FAIL'} {gate.name}: {gate.says}")
     name, product = f"{done.model} version {done.version}", params.promotion.product
@@ -93,6 +95,7 @@ def promote(model: str | None, version: str | None, *, force: bool = False, reas
     if done.failed:
         print(f"forced past {', '.join(done.failed)}; the ledger keeps the reason")
     print(f"{name} is champion: load it with models:/{product}@champion")
+    print(seated)
 
 
 def rollback() -> None:
@@ -100,10 +103,12 @@ def rollback() -> None:
     params = load_params()
     with _synced(params) as (registry, _, _new):
         was, now = registry.promoter.rollback()
+        seated = champion.seat(registry)
     print(
         f"{params.promotion.product}: champion was version {was}, "
         + (f"is version {now} again" if now else "now there is none, as before")
     )
+    print(seated)
 
 
 def ui(port: int) -> None:

@@ -11,24 +11,26 @@ from dataclasses import asdict
 from pathlib import Path
 
 from hisac_lab.abtest.records import NO_VERDICT, ABTested, ABTests
-from hisac_lab.base.artifacts import digest_of, sha256_file, sha256_tree
+from hisac_lab.base.artifacts import digest_of, sha256_tree
 from hisac_lab.base.stages import JUDGES, STAGES, Artifacts
 from hisac_lab.config.model import ExperimentConfig
 from hisac_lab.evaluation.records import Evaluated, ModelScores, Pair, Scores
 from hisac_lab.events.store import EventStore
-from hisac_lab.inference.bundle import MODEL, WEIGHTS, load_model
-from hisac_lab.inference.records import CARD, Claim
+from hisac_lab.inference.bundle import MODEL_FILES, load_model, weights_of
+from hisac_lab.inference.records import CARD, Claim, ModelFile, VocabularyFile
 from hisac_lab.models.catalog import fidelity_card
 from hisac_lab.ops.choice import highest
 from hisac_lab.registry.context import save_snapshots
-from hisac_lab.registry.records import ABEvidence, Comparison, Evidence, Registered, VocabularyFile
+from hisac_lab.registry.records import ABEvidence, Comparison, Evidence, Registered
 
-MODEL_FILES = (WEIGHTS, MODEL)
-"""What makes a bundle the model that it is."""
+ENTERED = "digest"
+"""Setting of the champion on a board alone: the weights that it was promoted with."""
 
 
 def build_bundles(experiment: ExperimentConfig, artifacts: Artifacts, *, out: Path) -> None:
     """Writes one bundle per model: the seed that was best on validation.
+
+    That of the champion, which is on the board to be compared with, is not in the manifest: it is registered already.
 
     Args:
         experiment: Which models there are.
@@ -43,7 +45,8 @@ def build_bundles(experiment: ExperimentConfig, artifacts: Artifacts, *, out: Pa
     tests, tested = ABTests.open(artifacts.abtest), ABTested.open(artifacts.abtest)
     vocabulary = VocabularyFile(items=store.item_table["item"].tolist(), history_limit=store.limit)
     runs = {name: artifacts.run(name, scores.models[name].best_seed) for name in experiment.models}
-    weights = {name: weights_of(run) for name, run in runs.items()}
+    files = {name: ModelFile.open(run).model for name, run in runs.items()}
+    weights = {name: files[name].get(ENTERED) or weights_of(run) for name, run in runs.items()}
     digests = {}
     for name, run in runs.items():
         folder = out / name
@@ -72,14 +75,10 @@ def build_bundles(experiment: ExperimentConfig, artifacts: Artifacts, *, out: Pa
             comparisons=_comparisons(name, scores.pairs, weights),
             abtest=_ab_evidence(name, tests, tested),
         ).save(folder)
-        digests[name] = sha256_tree(folder)
+        if ENTERED not in files[name]:
+            digests[name] = sha256_tree(folder)
     stages = _digests(artifacts, experiment)
     Registered(models=digests, stages=stages, pipeline=digest_of(stages)).save(out)
-
-
-def weights_of(folder: Path) -> str:
-    """Digest of the weights and settings in a training run's output, or in a bundle."""
-    return digest_of({file: sha256_file(folder / file) for file in MODEL_FILES})
 
 
 def _valid_auc(scored: ModelScores) -> float:

@@ -9,15 +9,6 @@ from hisac_lab.base.records import Output, Record, Stored
 from hisac_lab.evaluation.records import Interval, Metric, ServingCost
 
 
-class VocabularyFile(Stored):
-    """Item ids in the order of their numbers, and how many events of a history the model reads."""
-
-    FILE: ClassVar[str] = "vocabulary.json"
-
-    items: list[str]
-    history_limit: int
-
-
 class ABEvidence(Record):
     """The A/B test of a model as the treatment.
 

@@ -12,10 +12,10 @@ from registered import KINDS, register, space, write_weights
 
 from hisac_lab.base.artifacts import digest_of, read_json, sha256_file, sha256_tree
 from hisac_lab.base.stages import Artifacts
-from hisac_lab.inference.bundle import load_model
+from hisac_lab.inference.bundle import load_model, weights_of
+from hisac_lab.inference.records import VocabularyFile
 from hisac_lab.models.catalog import fidelity_card
-from hisac_lab.registry.bundle import weights_of
-from hisac_lab.registry.records import Evidence, Registered, VocabularyFile
+from hisac_lab.registry.records import Evidence, Registered
 
 FILES = {"weights.safetensors", "model.json", "vocabulary.json", "card.json", "evidence.json"}
 SERVED_SEED = 1
