@@ -13,7 +13,7 @@ from hisac_lab.abtest.estimate import Estimate, Spread, estimate, expected_click
 from hisac_lab.abtest.evidence import CAVEATS, instrument_checks, looked_at, right_to_judge
 from hisac_lab.abtest.hindsight import Exposures, World, fit_world, support
 from hisac_lab.abtest.people import RARELY, Log, Population, choose_pools, population
-from hisac_lab.abtest.policies import slates
+from hisac_lab.abtest.policies import most_popular, slates
 from hisac_lab.abtest.records import (
     NO_VERDICT,
     ABTest,
@@ -37,6 +37,7 @@ from hisac_lab.evaluation.metrics import holm
 from hisac_lab.evaluation.records import Evaluated, Scores
 from hisac_lab.events.store import EventStore
 from hisac_lab.inference.runtime import Runtime
+from hisac_lab.models.catalog import learns
 
 SIMULATED = "world"
 """The data set whose truth is known."""
@@ -65,17 +66,19 @@ class Ground:
 
 @dataclass(frozen=True)
 class Arm:
-    """One model, all its trained runs.
+    """One policy: all trained runs of a model, or popularity.
 
     Attributes:
         places: What they show, by place in the pool; (S, T, visits, slate).
         before: The same before the test, of the control; no visits of others.
         clicks: Expected clicks of each slate; (S, T, visits).
+        drawn: Whether its runs are of seeds that could have been others.
     """
 
     places: Array
     before: Array
     clicks: Array
+    drawn: bool
 
 
 def abtest(
@@ -121,11 +124,11 @@ def abtest(
         ground = _known(acquired, store, people, pools, config)
     else:
         ground = _fitted(log, people, pools, config, scores)
-    policies = Policies(store, people, pools, config, runtime, instances)
-    names = sorted(experiment.models, key=config.control.__ne__)  # the control first
+    policies = Policies(store, people, pools, config, runtime, scores, instances)
+    names = [config.control, *(name for name in experiment.models if name != config.control)]
+    runs = {name: [trained / f"{name}-{seed}" for seed in experiment.seeds] for name in experiment.models}
     arms = {
-        name: policies.arm([trained / f"{name}-{seed}" for seed in experiment.seeds], ground)
-        for name in track(names, len(names), "abtest", "models")
+        name: policies.arm(name, runs.get(name, []), ground) for name in track(names, len(names), "abtest", "models")
     }
     Tests(config, experiment, ground, arms, evaluation.confidence, people, pools, log, codebook).compare().save(out)
     fingerprint = {"evaluation": evaluation.fingerprint, "abtest": config.model_dump(mode="json")}
@@ -146,7 +149,7 @@ def abtest(
 
 @dataclass(frozen=True)
 class Policies:
-    """What trained models are asked.
+    """What policies are asked.
 
     Attributes:
         store: The events.
@@ -154,6 +157,7 @@ class Policies:
         pools: What they choose from; (T, 2 * visits, pool).
         config: The section `abtest`.
         runtime: Device and number format.
+        scores: Of the models.
         instances: Output of the stage `instances`, for models that read it.
     """
 
@@ -162,18 +166,18 @@ class Policies:
     pools: Array
     config: ABTestConfig
     runtime: Runtime
+    scores: Scores
     instances: Path | None
 
-    def arm(self, runs: Sequence[Path], ground: Ground) -> Arm:
-        """All trained runs of one model; the control is also asked for before the test."""
+    def arm(self, name: str, runs: Sequence[Path], ground: Ground) -> Arm:
+        """All trained runs of one model, popularity where there are none; the control also before the test."""
         visits, slate = self.config.visits, self.config.slate
-        is_control = runs[0].name.rpartition("-")[0] == self.config.control
-        asked = self.pools if is_control else self.pools[:, :visits]
-        places = np.stack(
-            [slates(run, self.store, self.people, asked, slate, self.runtime, self.instances) for run in runs]
-        )
+        asked = self.pools if name == self.config.control else self.pools[:, :visits]
+        shown = [slates(run, self.store, self.people, asked, slate, self.runtime, self.instances) for run in runs]
+        places = np.stack(shown or [most_popular(self.store, self.people, asked, slate)])
         now = places[:, :, :visits]
-        return Arm(now, places[:, :, visits:], _clicks(ground.chances[:, :visits], now, ground))
+        drawn = bool(runs) and learns(self.scores.models[name].settings)
+        return Arm(now, places[:, :, visits:], _clicks(ground.chances[:, :visits], now, ground), drawn)
 
 
 def _clicks(chances: Array, places: Array, ground: Ground) -> Array:
@@ -226,7 +230,8 @@ class Tests:
         """Every treatment against the control; p-values are corrected for their number."""
         config, control = self.config, self.arms[self.config.control]
         names = [name for name in self.experiment.models if name != config.control]
-        spread = seed_spread({name: arm.clicks for name, arm in self.arms.items()}, config.control)
+        drawn = [arm.clicks for arm in self.arms.values() if arm.drawn]
+        spread = seed_spread(drawn, float(control.clicks.mean()))
         found = {name: self._estimate(self.arms[name], spread) for name in names}
         p_holm = holm([found[name].lift.p_value for name in names])
         p_same = holm([round(found[name].not_within(config.margin), 6) for name in names])
@@ -243,6 +248,7 @@ class Tests:
             ruled = decide(lift.value, p_holm[place], p_same[place], self.confidence)
             tests[name] = ABTest(
                 lift=lift,
+                corrected=found[name].corrected(p_holm[place], len(names), self.confidence),
                 parts=found[name].parts,
                 p_holm=round(p_holm[place], 6),
                 p_equivalence=round(p_same[place], 6),
@@ -269,7 +275,8 @@ class Tests:
             lift_of(_clicks(chances, control.places, self.ground), _clicks(chances, arm.places, self.ground))
             for chances in self.ground.refitted
         ]
-        return estimate(control.clicks, arm.clicks, refitted, spread, self.confidence)
+        drawn = control.drawn, arm.drawn
+        return estimate(control.clicks, arm.clicks, refitted, spread, self.confidence, drawn)
 
     def _crowd(self) -> Crowd:
         past = self.ground.chances[:, self.config.visits :]

@@ -19,7 +19,6 @@ from hisac_lab.events.store import EventStore
 from hisac_lab.inference.bundle import MODEL_FILES, load_model, weights_of
 from hisac_lab.inference.records import CARD, Claim, ModelFile, VocabularyFile
 from hisac_lab.models.catalog import fidelity_card
-from hisac_lab.ops.choice import highest
 from hisac_lab.registry.context import save_snapshots
 from hisac_lab.registry.records import ABEvidence, Comparison, Evidence, Registered
 
@@ -69,9 +68,10 @@ def build_bundles(experiment: ExperimentConfig, artifacts: Artifacts, *, out: Pa
             side=scored.control,
             metrics={metric: entry for metric, entry in scored.metrics.items() if entry is not None},
             calibration_error=scored.served.calibration.error,
+            calibration_chance=scored.served.calibration.chance,
             cost=scored.cost,
             parameters=scored.parameters,
-            baseline=_baseline(name, scores, tests.control),
+            popularity=scores.popularity.get(name),
             comparisons=_comparisons(name, scores.pairs, weights),
             abtest=_ab_evidence(name, tests, tested),
         ).save(folder)
@@ -84,13 +84,6 @@ def build_bundles(experiment: ExperimentConfig, artifacts: Artifacts, *, out: Pa
 def _valid_auc(scored: ModelScores) -> float:
     """Mean over the seeds."""
     return round(sum(seed.valid_auc for _, seed in sorted(scored.seeds.items())) / len(scored.seeds), 6)
-
-
-def _baseline(name: str, scores: Scores, control: str) -> str | None:
-    """The best model on the board, by validation AUC, that reads the item alone; else the A/B test's control."""
-    aucs = {other: _valid_auc(scored) for other, scored in scores.models.items() if scored.control == "item"}
-    baseline = highest(aucs, aucs.__getitem__, str) if aucs else control
-    return None if baseline == name else baseline
 
 
 def _comparisons(name: str, pairs: list[Pair], weights: dict[str, str]) -> dict[str, Comparison]:
@@ -122,7 +115,7 @@ def _ab_evidence(name: str, tests: ABTests, tested: ABTested) -> ABEvidence | No
         verdict=test.verdict,
         reason="; ".join(tests.reasons),
         control=tests.control,
-        lift=None if test.verdict == NO_VERDICT else test.lift,
+        lift=None if test.verdict == NO_VERDICT else test.corrected,
         sample_ratio_holds=test.draw.sample_ratio_p >= CHANCE,
         aa_holds=tests.aa.ks_p >= CHANCE,
         fingerprint=tested.fingerprint,

@@ -23,6 +23,7 @@ from hisac_lab.evaluation.evaluator import _bins, _slices
 from hisac_lab.evaluation.metrics import seed_draws
 from hisac_lab.evaluation.records import ModelScores, Scores, Timings
 from hisac_lab.events.batches import Requests
+from hisac_lab.events.popularity import popularity
 from hisac_lab.events.store import EventStore
 from hisac_lab.inference.bundle import load_model
 from hisac_lab.inference.loader import Loader, score
@@ -90,6 +91,16 @@ def test_differences_are_paired_and_none_for_the_reference_itself(models: dict[s
         assert low <= high
         width = entry.interval[1] - entry.interval[0]
         assert high - low < 2 * width
+
+
+def test_every_model_is_compared_with_popularity_on_the_same_samples(judged: Path, store: EventStore) -> None:
+    found, samples = Scores.open(judged), store.samples("test")
+    assert found.popularity.keys() == found.models.keys()
+    counts = popularity(store, samples["item"], samples["time"])
+    base = roc_auc_score(samples["label"], counts)
+    for name, gap in found.popularity.items():
+        assert gap.difference == pytest.approx(found.models[name].auc.value - base, abs=2e-6)
+        assert gap.interval[0] < gap.difference < gap.interval[1]
 
 
 def test_every_model_has_its_cost_settings_and_best_seed(models: dict[str, ModelScores], trained: Path) -> None:
