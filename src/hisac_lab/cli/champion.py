@@ -9,11 +9,13 @@ from typing import Any
 from hisac_lab.base.artifacts import stage_output
 from hisac_lab.base.errors import UserError
 from hisac_lab.cli import settings
-from hisac_lab.cli.params import load_params
+from hisac_lab.cli.params import Params, load_params
 from hisac_lab.cli.paths import CHAMPION
+from hisac_lab.config.abtest import POPULARITY
 from hisac_lab.config.base import PARAMS_FILE
 from hisac_lab.inference.bundle import weights_of
-from hisac_lab.models.champion import ChampionConfig
+from hisac_lab.inference.records import ModelFile
+from hisac_lab.models.champion import OF_ITS_DAY, ChampionConfig
 from hisac_lab.registry.store import Registry
 
 NAME = "champion"
@@ -23,7 +25,8 @@ NAME = "champion"
 def seat(registry: Registry) -> str:
     """Puts the champion's bundle into the project, on the board and into the A/B test as the control.
 
-    Where there is no champion any more, board and test are without one.
+    Where there is no champion any more, or one that knows the items of its own day alone, board and test are without:
+    the control is popularity.
 
     Returns:
         What to tell.
@@ -32,22 +35,38 @@ def seat(registry: Registry) -> str:
         UserError: The bundle is damaged, or params.yaml cannot be changed.
     """
     bundle, params = _bundle(registry), load_params()
-    others = [name for name in params.experiment.models if name != NAME]
-    changes: dict[str, Any] = {"experiment.models": others}
     if bundle is None:
-        for key, name in (("abtest.control", params.abtest.control), ("evaluate.reference", params.evaluate.reference)):
-            if name == NAME:
-                changes[key] = others[0]
-        settings.changes(changes)
-        shutil.rmtree(CHAMPION, ignore_errors=True)
+        _unseat(params)
         return f"{PARAMS_FILE}: the board is without a champion"
+    if ModelFile.open(bundle).instances is not None:
+        _unseat(params)
+        return f"{PARAMS_FILE}: the board is without the champion, which reads stored instances: {OF_ITS_DAY}"
     if not isinstance(params.models.get(NAME, ChampionConfig()), ChampionConfig):
         raise UserError(PARAMS_FILE, "is a model of another kind", "rename it", f"models.{NAME}")
     _copy(bundle)
-    entry = {"kind": "champion", "digest": weights_of(CHAMPION)}
-    changes |= {"experiment.models": [*others, NAME], "abtest.control": NAME}
-    settings.changes({f"models.{NAME}": entry} | changes)
+    settings.changes(
+        {
+            f"models.{NAME}": {"kind": "champion", "digest": weights_of(CHAMPION)},
+            "experiment.models": [*_others(params), NAME],
+            "abtest.control": NAME,
+        }
+    )
     return f"{PARAMS_FILE}: the next run of the graph compares with it ({CHAMPION}/, models.{NAME}, abtest.control)"
+
+
+def _others(params: Params) -> list[str]:
+    return [name for name in params.experiment.models if name != NAME]
+
+
+def _unseat(params: Params) -> None:
+    """Takes the champion off the board and out of the test."""
+    changes: dict[str, Any] = {"experiment.models": _others(params)}
+    if params.abtest.control == NAME:
+        changes["abtest.control"] = POPULARITY
+    if params.evaluate.reference == NAME:
+        changes["evaluate.reference"] = _others(params)[0]
+    settings.changes(changes)
+    shutil.rmtree(CHAMPION, ignore_errors=True)
 
 
 def restore(registry: Registry) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -14,11 +14,17 @@ from hisac_lab.codebook.votes import Agents
 from hisac_lab.config.base import parse
 from hisac_lab.config.model import BackboneConfig, ModelConfig
 from hisac_lab.models.backbone import Ranker
-from hisac_lab.models.contract import History, ItemSpace, Kind, UserState
+from hisac_lab.models.contract import CardLine, History, ItemSpace, Kind, UserState
+
+SOURCE = "docs/papers/baselines.md#a-champion-of-an-earlier-day"
+OF_ITS_DAY = "a later day has others"
+"""Why a model that reads stored instances cannot be asked about another day's items."""
 
 
 class ChampionConfig(ModelConfig):
     """The champion, as it was promoted; `hisac-lab promote` writes this entry."""
+
+    learns: ClassVar[bool] = False
 
     kind: Literal["champion"] = Field("champion", description="The champion, as it was promoted")
     digest: str = Field("", description="of the weights in the folder champion, which `hisac-lab promote` writes too")
@@ -49,6 +55,27 @@ class Champion(Kind, Ranker):
     """
 
     Config = ChampionConfig
+    card = (
+        CardLine(
+            "a model is judged on later days as it was learned, without a step",
+            "stated",
+            SOURCE,
+            "test_the_champion_scores_today_as_its_own_weights_would_on_what_they_know",
+        ),
+        CardLine(
+            "it is told items and feedback by its own numbers, and leaves out events on items that it does not know",
+            "inferred",
+            SOURCE,
+            "test_a_champion_scores_as_the_model_that_it_is_whatever_numbers_today_gives_the_items",
+        ),
+        CardLine(
+            "a candidate that it does not know gets one logit, whoever asks: the positive share of the training period",
+            "inferred",
+            SOURCE,
+            "test_the_champion_scores_today_as_its_own_weights_would_on_what_they_know",
+        ),
+        CardLine("stored instances, whose items are those of another day", "left out", SOURCE),
+    )
     place: Tensor
     level: Tensor
     unknown: Tensor

@@ -20,7 +20,7 @@ from hisac_lab.inference.loader import Loader, score
 from hisac_lab.inference.records import CURVE, ModelFile, Point, Trained, VocabularyFile
 from hisac_lab.inference.runtime import Runtime
 from hisac_lab.models.catalog import build
-from hisac_lab.models.champion import Champion, ChampionConfig
+from hisac_lab.models.champion import OF_ITS_DAY, Champion, ChampionConfig
 from hisac_lab.models.contract import ItemSpace
 from hisac_lab.ops.auc import auc
 
@@ -60,7 +60,7 @@ def enter_champion(
         raise UserError(bundle, f"holds weights {digest}, params.yaml names {config.digest or 'none'}", MEND)
     facts = ModelFile.open(bundle)
     if facts.instances is not None:
-        raise UserError(bundle, "reads stored instances, whose items are another day's", "leave it off the board")
+        raise UserError(bundle, f"reads stored instances: {OF_ITS_DAY}", "leave it off the board", "instances")
     runtime, store = Runtime.start(compute), EventStore.open(prepared)
     champion, _ = load_model(bundle)
     config = config.model_copy(update={"model": facts.model, "backbone": facts.backbone, "items": facts.items})

@@ -14,13 +14,14 @@ from typing import Any
 
 import pytest
 import yaml
+from finished import edit
 from kit import says
 from mlflow import MlflowClient
-from registered import PRODUCT, apart, finish, listing, store_in
+from registered import PRODUCT, apart, finish, listing, store_in, where
 
 from hisac_lab.base.artifacts import sha256_tree
 from hisac_lab.base.errors import UserError
-from hisac_lab.cli import registry
+from hisac_lab.cli import champion, registry
 from hisac_lab.cli.params import defaults, load_params
 from hisac_lab.inference.bundle import weights_of
 from hisac_lab.models.champion import ChampionConfig
@@ -203,6 +204,25 @@ def test_the_champion_stands_in_the_project_on_its_board_and_as_the_control(proj
     assert after.experiment == before.experiment
     assert after.abtest == before.abtest
     assert not folder.exists()
+
+
+def test_a_champion_that_reads_stored_instances_stays_off_the_board(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A later day has other items: neither board nor test is asked to go on with it."""
+    before = load_params()
+    registry.promote("base", None)
+    bundle = Path(shutil.copytree(project / "artifacts/register/new", tmp_path / "bundle"))
+    edit(bundle / "model.json", instances="a digest")
+    monkeypatch.setattr(champion, "_bundle", lambda _: bundle)
+    with Registry.open(*where(project), project / ".work") as opened:
+        said = champion.seat(opened)
+    assert said == (
+        "params.yaml: the board is without the champion, which reads stored instances: a later day has others"
+    )
+    after = load_params()
+    assert (after.experiment, after.abtest) == (before.experiment, before.abtest)
+    assert not (project / "champion").exists()
 
 
 def test_a_refused_promotion_leaves_the_project_as_it_was(project: Path) -> None:

@@ -12,10 +12,11 @@ from kit import EVERY
 
 from hisac_lab.config.model import ModelConfig
 from hisac_lab.models.catalog import fidelity_card
+from hisac_lab.models.champion import ChampionConfig
 from hisac_lab.models.contract import CardLine
 
 ROOT = Path(__file__).parents[3]
-KINDS = {config.kind: config for config in EVERY.values()}
+KINDS = {config.kind: config for config in (*EVERY.values(), ChampionConfig())}
 LINES = [(kind, line) for kind, config in KINDS.items() for line in fidelity_card(config)]
 
 

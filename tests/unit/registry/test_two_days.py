@@ -3,125 +3,27 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
-from kit import BACKBONE, CPU, MODELS, prepare_log, raw_log, says
+from days import Day, enter, judge, learn, prepare_day
+from finished import edit
+from kit import CPU, says
 from registered import opened, with_evidence
 from tiny import make_log
 
-from hisac_lab.abtest.experiment import abtest
-from hisac_lab.base.artifacts import sha256_tree, stage_output, write_manifest
-from hisac_lab.base.stages import Artifacts
-from hisac_lab.codebook.build import build_codebook
-from hisac_lab.config.abtest import ABTestConfig
-from hisac_lab.config.compute import ComputeConfig
-from hisac_lab.config.evaluate import EvaluateConfig
-from hisac_lab.config.events import ColumnsConfig, PrepareConfig
-from hisac_lab.config.model import ExperimentConfig
+from hisac_lab.base.artifacts import sha256_tree
 from hisac_lab.config.promotion import PromotionConfig
-from hisac_lab.config.tokens import EmbedConfig, TokenizeConfig
-from hisac_lab.config.train import TrainConfig
-from hisac_lab.evaluation.evaluate import evaluate, runs_of
 from hisac_lab.evaluation.records import Scores
 from hisac_lab.events.batches import Requests
-from hisac_lab.events.store import EventStore
 from hisac_lab.inference.bundle import load_model, weights_of
-from hisac_lab.inference.items import load_items
 from hisac_lab.inference.loader import Loader, score
 from hisac_lab.inference.records import Trained
-from hisac_lab.models.champion import Champion, ChampionConfig
+from hisac_lab.models.champion import Champion
 from hisac_lab.models.contract import History
-from hisac_lab.registry.bundle import build_bundles
 from hisac_lab.registry.records import Evidence, Registered
-from hisac_lab.tokens.embeddings import embed
-from hisac_lab.tokens.tokenize import tokenize
-from hisac_lab.training.champion import enter_champion
-from hisac_lab.training.train import train_model
-
-COMPUTE = ComputeConfig(device="cpu")
-
-
-@dataclass(frozen=True)
-class Day:
-    """The outputs of one day, and the models that were on its board."""
-
-    made: Artifacts
-    models: tuple[str, ...]
-
-    @property
-    def store(self) -> EventStore:
-        return EventStore.open(self.made.prepare)
-
-    def evidence(self, name: str) -> Evidence:
-        return Evidence.open(self.made.bundle(name))
-
-    def digest(self, name: str) -> str:
-        return Registered.open(self.made.register).models[name]
-
-
-def prepare_day(root: Path, events: pd.DataFrame, table: pd.DataFrame) -> Artifacts:
-    """The stages up to the codebook, on the log of a day."""
-    made = Artifacts(root)
-    items = table.rename(columns={"item": "item_id"}).to_csv(index=False, lineterminator="\n")
-    raw = raw_log(made.acquire, events, items)
-    columns = ColumnsConfig(text=("title",))
-    prepare_log(PrepareConfig(history="positives", positive_from=4.0, columns=columns), raw, made.prepare)
-    with stage_output(made.embed) as out:
-        embed(EmbedConfig(method="cooccurrence", cooccurrence_dim=8), prepared=made.prepare, out=out)
-    with stage_output(made.tokenize) as out:
-        tokenize(TokenizeConfig(widths=(8, 8, 8), flat=(6,)), prepared=made.prepare, embedded=made.embed, out=out)
-    with stage_output(made.codebook) as out:
-        build_codebook(tokenized=made.tokenize, out=out)
-    made.instances.mkdir()
-    write_manifest(made.instances, order="none", digest="none")
-    return made
-
-
-def learn(made: Artifacts, name: str, epochs: int, batch: int) -> None:
-    items = load_items(prepared=made.prepare, embedded=made.embed, codebook=made.codebook)
-    train = TrainConfig(epochs=epochs, batch_requests=batch)
-    with stage_output(made.run(name, 0)) as out:
-        work = made.root / ".work"
-        train_model(
-            name,
-            MODELS["din-short-only"],
-            BACKBONE,
-            train,
-            COMPUTE,
-            0,
-            items,
-            prepared=made.prepare,
-            out=out,
-            work=work,
-        )
-
-
-def enter(made: Artifacts, bundle: Path, digest: str) -> None:
-    items = load_items(prepared=made.prepare, embedded=made.embed, codebook=made.codebook)
-    config = ChampionConfig(digest=digest)
-    with stage_output(made.run("champion", 0)) as out:
-        enter_champion("champion", config, COMPUTE, 0, items, prepared=made.prepare, bundle=bundle, out=out)
-
-
-def judge(made: Artifacts, *models: str) -> Day:
-    """The stages from the evaluation to the bundles; the first model is reference and control."""
-    experiment = ExperimentConfig(models=models, seeds=(0,))
-    with stage_output(made.evaluate) as out:
-        config = EvaluateConfig(reference=models[0], bootstrap=50, slices=2)
-        runs = runs_of(made.train, experiment)
-        evaluate(config, COMPUTE, prepared=made.prepare, runs=runs, out=out, timings=made.root / "timings.json")
-    with stage_output(made.abtest) as out:
-        config_ab = ABTestConfig(control=models[0], users=600, visits=2, pool=20, slate=5, world_dim=4)
-        folders = {"prepared": made.prepare, "trained": made.train, "evaluated": made.evaluate}
-        abtest(config_ab, experiment, COMPUTE, **folders, out=out)
-    with stage_output(made.register) as out:
-        build_bundles(experiment, made, out=out)
-    return Day(made, models)
 
 
 @pytest.fixture(scope="module")
@@ -133,11 +35,11 @@ def days(tmp_path_factory: pytest.TempPathFactory) -> tuple[Day, Day]:
     first = first[first["item"] > 8]
     made = prepare_day(home / "first", first, table[table["item"].isin(first["item"])])
     learn(made, "quick", epochs=1, batch=512)
-    one = judge(made, "quick")
+    one = judge(made, "popularity", "quick")
     made = prepare_day(home / "second", events, table[::-1])
     enter(made, one.made.bundle("quick"), weights_of(one.made.bundle("quick")))
     learn(made, "fresh", epochs=6, batch=32)
-    return one, judge(made, "champion", "fresh")
+    return one, judge(made, "champion", "champion", "fresh")
 
 
 def test_the_champion_scores_today_as_its_own_weights_would_on_what_they_know(days: tuple[Day, Day]) -> None:
@@ -221,7 +123,7 @@ def test_a_better_challenger_replaces_the_champion_a_day_later(
     with opened(empty_store, tmp_path) as registry:
         owner = registry.client.create_run(registry.experiment).info.run_id
         registry.versions.register(one.made.bundle("quick"), one.digest("quick"), owner)
-        assert registry.promoter.promote("quick", None, easy).failed == []
+        assert registry.promoter.promote("quick", None, easy, forced="whatever popularity is worth").promoted
         registry.versions.register(bundle, digest, owner)
         registry.promoter.challenge({digest: Evidence.open(bundle)})
         done = registry.promoter.promote(None, None, easy)
@@ -234,6 +136,21 @@ def test_a_better_challenger_replaces_the_champion_a_day_later(
     assert entry["previous"] == "1"
 
 
+def test_a_newcomers_own_log_has_a_first_champion_with_untouched_gates(
+    days: tuple[Day, Day], empty_store: Path, tmp_path: Path
+) -> None:
+    """By its quality, as above."""
+    _, two = days
+    bundle = Path(shutil.copytree(two.made.bundle("fresh"), tmp_path / "fresh"))
+    test = two.evidence("fresh").facts()["abtest"]
+    digest = with_evidence(bundle, abtest=test | {"verdict": "undecided", "sample_ratio_holds": True, "aa_holds": True})
+    with opened(empty_store, tmp_path) as registry:
+        owner = registry.client.create_run(registry.experiment).info.run_id
+        registry.versions.register(bundle, digest, owner)
+        done = registry.promoter.promote("fresh", None, PromotionConfig())
+    assert done.failed == [], done.gates
+
+
 def test_a_folder_with_another_model_is_refused(days: tuple[Day, Day], tmp_path: Path) -> None:
     one, two = days
     bundle = one.made.bundle("quick")
@@ -242,4 +159,8 @@ def test_a_folder_with_another_model_is_refused(days: tuple[Day, Day], tmp_path:
         enter(made, bundle, "other")
     with says(f"{tmp_path / 'nothing'}/weights.safetensors: does not exist"):
         enter(made, tmp_path / "nothing", "other")
+    stored = Path(shutil.copytree(bundle, tmp_path / "stored"))
+    edit(stored / "model.json", instances="a digest")
+    with says(f"{stored}: instances: reads stored instances: a later day has others; leave it off the board"):
+        enter(made, stored, weights_of(stored))
     assert sha256_tree(made.run("champion", 0))
