@@ -10,7 +10,7 @@ from hisac_lab.abtest.people import Population
 from hisac_lab.base.artifacts import Array
 from hisac_lab.base.errors import UserError
 from hisac_lab.events.batches import Requests
-from hisac_lab.events.popularity import popularity
+from hisac_lab.events.positives import popularity
 from hisac_lab.events.store import EventStore
 from hisac_lab.inference.bundle import load_model
 from hisac_lab.inference.loader import Loader, score

@@ -6,14 +6,13 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from hisac_lab.base.artifacts import stage_output
+from hisac_lab.base.artifacts import sha256_tree, stage_output
 from hisac_lab.base.errors import UserError
 from hisac_lab.cli import settings
 from hisac_lab.cli.params import Params, load_params
 from hisac_lab.cli.paths import CHAMPION
 from hisac_lab.config.abtest import POPULARITY
 from hisac_lab.config.base import PARAMS_FILE
-from hisac_lab.inference.bundle import weights_of
 from hisac_lab.inference.records import ModelFile
 from hisac_lab.models.champion import OF_ITS_DAY, ChampionConfig
 from hisac_lab.registry.store import Registry
@@ -46,7 +45,7 @@ def seat(registry: Registry) -> str:
     _copy(bundle)
     settings.changes(
         {
-            f"models.{NAME}": {"kind": "champion", "digest": weights_of(CHAMPION)},
+            f"models.{NAME}": {"kind": "champion", "digest": sha256_tree(CHAMPION)},
             "experiment.models": [*_others(params), NAME],
             "abtest.control": NAME,
         }
@@ -73,9 +72,9 @@ def restore(registry: Registry) -> None:
     """Brings the champion's folder back, where params.yaml names the champion and the folder is not its."""
     entry = load_params().models.get(NAME)
     bundle = _bundle(registry) if isinstance(entry, ChampionConfig) else None
-    if bundle is None or not isinstance(entry, ChampionConfig) or weights_of(bundle) != entry.digest:
+    if bundle is None or not isinstance(entry, ChampionConfig) or sha256_tree(bundle) != entry.digest:
         return
-    if not CHAMPION.exists() or weights_of(CHAMPION) != entry.digest:
+    if not CHAMPION.exists() or sha256_tree(CHAMPION) != entry.digest:
         _copy(bundle)
 
 

@@ -31,7 +31,7 @@ from hisac_lab.evaluation.records import (
     SeedScores,
     Timings,
 )
-from hisac_lab.events.popularity import popularity
+from hisac_lab.events.positives import popularity
 from hisac_lab.events.store import EventStore
 from hisac_lab.inference.records import Trained
 from hisac_lab.models.catalog import config_of

@@ -27,8 +27,9 @@ class ChampionConfig(ModelConfig):
     learns: ClassVar[bool] = False
 
     kind: Literal["champion"] = Field("champion", description="The champion, as it was promoted")
-    digest: str = Field("", description="of the weights in the folder champion, which `hisac-lab promote` writes too")
-    model: dict[str, Any] = Field({}, description="its settings, which training reads in that folder")
+    digest: str = Field("", description="of the folder champion, its bundle, which `hisac-lab promote` writes too")
+    weights: str = Field("", description="digest of its weights and settings, which training reads in that folder")
+    model: dict[str, Any] = Field({}, description="its settings, likewise")
     backbone: dict[str, Any] = Field({}, description="its backbone, likewise")
     items: dict[str, Any] = Field({}, description="shapes of what it knows of its items, likewise")
 

@@ -22,7 +22,7 @@ from hisac_lab.models.catalog import fidelity_card
 from hisac_lab.registry.context import save_snapshots
 from hisac_lab.registry.records import ABEvidence, Comparison, Evidence, Registered
 
-ENTERED = "digest"
+ENTERED = "weights"
 """Setting of the champion on a board alone: the weights that it was promoted with."""
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from hisac_lab.base.artifacts import Array, write_file
+from hisac_lab.base.artifacts import Array, sha256_tree, write_file
 from hisac_lab.base.errors import UserError
 from hisac_lab.config.compute import ComputeConfig
 from hisac_lab.events.batches import Requests
@@ -54,16 +54,18 @@ def enter_champion(
         out: An empty directory.
 
     Raises:
-        UserError: The folder holds another model, or one that reads stored instances.
+        UserError: The folder is another bundle or was changed, or its model is one that reads stored instances.
     """
-    if (digest := weights_of(bundle)) != config.digest:
-        raise UserError(bundle, f"holds weights {digest}, params.yaml names {config.digest or 'none'}", MEND)
+    weights = weights_of(bundle)
+    if (digest := sha256_tree(bundle)) != config.digest:
+        raise UserError(bundle, f"has digest {digest[:12]}, params.yaml names {config.digest[:12] or 'none'}", MEND)
     facts = ModelFile.open(bundle)
     if facts.instances is not None:
         raise UserError(bundle, f"reads stored instances: {OF_ITS_DAY}", "leave it off the board", "instances")
     runtime, store = Runtime.start(compute), EventStore.open(prepared)
     champion, _ = load_model(bundle)
-    config = config.model_copy(update={"model": facts.model, "backbone": facts.backbone, "items": facts.items})
+    own = {"weights": weights, "model": facts.model, "backbone": facts.backbone, "items": facts.items}
+    config = config.model_copy(update=own)
     model = build(config, champion.backbone, items, seed)
     assert isinstance(model, Champion)
     model.inner.load_state_dict(champion.state_dict())

@@ -28,7 +28,7 @@ from hisac_lab.config.events import PrepareConfig
 from hisac_lab.config.model import ExperimentConfig
 from hisac_lab.config.world import WorldConfig
 from hisac_lab.evaluation.records import Scores
-from hisac_lab.events.popularity import popularity
+from hisac_lab.events.positives import popularity
 from hisac_lab.events.records import POSITIVES, ContextFacts
 from hisac_lab.events.series import ItemSeries
 from hisac_lab.events.store import EventStore

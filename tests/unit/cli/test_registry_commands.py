@@ -23,7 +23,6 @@ from hisac_lab.base.artifacts import sha256_tree
 from hisac_lab.base.errors import UserError
 from hisac_lab.cli import champion, registry
 from hisac_lab.cli.params import defaults, load_params
-from hisac_lab.inference.bundle import weights_of
 from hisac_lab.models.champion import ChampionConfig
 from hisac_lab.registry.store import Registry
 
@@ -189,16 +188,16 @@ def test_the_champion_stands_in_the_project_on_its_board_and_as_the_control(proj
         bundle = project / "artifacts/register" / model
         assert isinstance(entry, ChampionConfig)
         digest = entry.digest
-        assert digest == weights_of(folder) == weights_of(bundle)
-        assert sha256_tree(folder) == sha256_tree(bundle)
+        assert digest == sha256_tree(folder) == sha256_tree(bundle)
     shutil.rmtree(folder)
     registry.sync()
-    assert weights_of(folder) == digest
-    (folder / "weights.safetensors").write_bytes(b"other")
-    registry.sync()
-    assert weights_of(folder) == digest
+    assert sha256_tree(folder) == digest
+    for file in ("weights.safetensors", "vocabulary.json"):
+        (folder / file).write_bytes(b"other")
+        registry.sync()
+        assert sha256_tree(folder) == digest
     registry.rollback()
-    assert weights_of(folder) == weights_of(project / "artifacts/register/base")
+    assert sha256_tree(folder) == sha256_tree(project / "artifacts/register/base")
     registry.rollback()
     after = load_params()
     assert after.experiment == before.experiment

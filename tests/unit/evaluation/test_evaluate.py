@@ -23,7 +23,7 @@ from hisac_lab.evaluation.evaluator import _bins, _slices
 from hisac_lab.evaluation.metrics import seed_draws
 from hisac_lab.evaluation.records import ModelScores, Scores, Timings
 from hisac_lab.events.batches import Requests
-from hisac_lab.events.popularity import popularity
+from hisac_lab.events.positives import popularity
 from hisac_lab.events.store import EventStore
 from hisac_lab.inference.bundle import load_model
 from hisac_lab.inference.loader import Loader, score

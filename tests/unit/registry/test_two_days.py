@@ -18,7 +18,7 @@ from hisac_lab.base.artifacts import sha256_tree
 from hisac_lab.config.promotion import PromotionConfig
 from hisac_lab.evaluation.records import Scores
 from hisac_lab.events.batches import Requests
-from hisac_lab.inference.bundle import load_model, weights_of
+from hisac_lab.inference.bundle import load_model
 from hisac_lab.inference.loader import Loader, score
 from hisac_lab.inference.records import Trained
 from hisac_lab.models.champion import Champion
@@ -37,7 +37,7 @@ def days(tmp_path_factory: pytest.TempPathFactory) -> tuple[Day, Day]:
     learn(made, "quick", epochs=1, batch=512)
     one = judge(made, "popularity", "quick")
     made = prepare_day(home / "second", events, table[::-1])
-    enter(made, one.made.bundle("quick"), weights_of(one.made.bundle("quick")))
+    enter(made, one.made.bundle("quick"), one.digest("quick"))
     learn(made, "fresh", epochs=6, batch=32)
     return one, judge(made, "champion", "champion", "fresh")
 
@@ -106,6 +106,7 @@ def test_both_are_evaluated_and_tested_on_the_second_days_split(days: tuple[Day,
     assert fresh.abtest.control == "champion"
     assert fresh.fingerprint != one.evidence("quick").fingerprint
     trained = Trained.open(two.made.run("champion", 0))
+    assert trained.settings["weights"] == one.evidence("quick").weights
     assert (trained.steps, trained.valid_auc > 0.4) == (0, True)
 
 
@@ -155,12 +156,20 @@ def test_a_folder_with_another_model_is_refused(days: tuple[Day, Day], tmp_path:
     one, two = days
     bundle = one.made.bundle("quick")
     made = two.made
-    with says(f"{bundle}: holds weights {weights_of(bundle)}, params.yaml names other; `hisac-lab sync` restores it"):
+    digest = one.digest("quick")
+    with says(f"{bundle}: has digest {digest[:12]}, params.yaml names other; `hisac-lab sync` restores it"):
         enter(made, bundle, "other")
+    for file in ("weights.safetensors", "vocabulary.json", "evidence.json"):
+        forged = Path(shutil.copytree(bundle, tmp_path / file.partition(".")[0]))
+        content = bytearray((forged / file).read_bytes())
+        content[-5] ^= 1
+        (forged / file).write_bytes(content)
+        with says(f"{forged}: has digest", f"params.yaml names {digest[:12]}"):
+            enter(made, forged, digest)
     with says(f"{tmp_path / 'nothing'}/weights.safetensors: does not exist"):
         enter(made, tmp_path / "nothing", "other")
     stored = Path(shutil.copytree(bundle, tmp_path / "stored"))
     edit(stored / "model.json", instances="a digest")
     with says(f"{stored}: instances: reads stored instances: a later day has others; leave it off the board"):
-        enter(made, stored, weights_of(stored))
+        enter(made, stored, sha256_tree(stored))
     assert sha256_tree(made.run("champion", 0))
