@@ -18,12 +18,9 @@ from hisac_lab.evaluation.records import Evaluated, ModelScores, Pair, Scores
 from hisac_lab.events.store import EventStore
 from hisac_lab.inference.bundle import MODEL_FILES, load_model, weights_of
 from hisac_lab.inference.records import CARD, Claim, ModelFile, VocabularyFile
-from hisac_lab.models.catalog import fidelity_card
+from hisac_lab.models.catalog import fidelity_card, learns
 from hisac_lab.registry.context import save_snapshots
 from hisac_lab.registry.records import ABEvidence, Comparison, Evidence, Registered
-
-ENTERED = "weights"
-"""Setting of the champion on a board alone: the weights that it was promoted with."""
 
 
 def build_bundles(experiment: ExperimentConfig, artifacts: Artifacts, *, out: Path) -> None:
@@ -45,7 +42,7 @@ def build_bundles(experiment: ExperimentConfig, artifacts: Artifacts, *, out: Pa
     vocabulary = VocabularyFile(items=store.item_table["item"].tolist(), history_limit=store.limit)
     runs = {name: artifacts.run(name, scores.models[name].best_seed) for name in experiment.models}
     files = {name: ModelFile.open(run).model for name, run in runs.items()}
-    weights = {name: files[name].get(ENTERED) or weights_of(run) for name, run in runs.items()}
+    weights = {name: weights_of(run) if learns(files[name]) else files[name]["weights"] for name, run in runs.items()}
     digests = {}
     for name, run in runs.items():
         folder = out / name
@@ -75,7 +72,7 @@ def build_bundles(experiment: ExperimentConfig, artifacts: Artifacts, *, out: Pa
             comparisons=_comparisons(name, scores.pairs, weights),
             abtest=_ab_evidence(name, tests, tested),
         ).save(folder)
-        if ENTERED not in files[name]:
+        if learns(files[name]):
             digests[name] = sha256_tree(folder)
     stages = _digests(artifacts, experiment)
     Registered(models=digests, stages=stages, pipeline=digest_of(stages)).save(out)
