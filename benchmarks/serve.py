@@ -36,10 +36,10 @@ from workload import NOW, Workload
 from hisac_lab.config.model import BackboneConfig
 from hisac_lab.events.batches import HistoryArrays
 from hisac_lab.inference.bundle import save_model
+from hisac_lab.inference.records import VocabularyFile
 from hisac_lab.models.catalog import build
 from hisac_lab.models.contract import History
 from hisac_lab.models.hisac import HiSACConfig
-from hisac_lab.registry.records import VocabularyFile
 from hisac_lab.serving.engine import Engine
 from hisac_lab.serving.fill import encode_all
 from hisac_lab.serving.states import SQLiteStates, UserHistory

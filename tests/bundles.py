@@ -7,8 +7,8 @@ from pathlib import Path
 from kit import EVERY, ITEMS, lively, make_items
 
 from hisac_lab.inference.bundle import save_model
+from hisac_lab.inference.records import VocabularyFile
 from hisac_lab.models.contract import ItemSpace
-from hisac_lab.registry.records import VocabularyFile
 
 SPACE = make_items()
 

@@ -55,6 +55,7 @@ def ab_result(value: float, verdict: str) -> dict[str, Any]:
     lift = {"value": value, "low": value - 0.004, "high": value + 0.004, "p_value": 0.2}
     return {
         "lift": lift,
+        "corrected": lift,
         "parts": {"users": {"error": 0.001, "degrees": 8.0}, "seeds": {"error": None}, "clicks": {"error": 0.0}},
         "p_holm": 0.2,
         "p_equivalence": 0.6,
@@ -189,7 +190,8 @@ def make(root: Path) -> Artifacts:
         write_run(made.train, name, 0, 0.7)
     bins = {"history length": {"1 to 15": 30, "16 to 40": 30, "154 to 405": 40}, "item popularity": {"0 to 3": 100}}
     models = {"base": scores(0.7, 0.0), "new": scores(0.71, 0.01)}
-    write_json(made.evaluate / "metrics.json", {"models": models, "slices": bins})
+    popularity = {name: {"difference": 0.02, "interval": [0.012, 0.028]} for name in models}
+    write_json(made.evaluate / "metrics.json", {"models": models, "slices": bins, "popularity": popularity})
     write_manifest(made.evaluate, **EVALUATED)
     tests = {"new": ab_result(0.012, "better")}
     write_json(

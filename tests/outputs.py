@@ -73,7 +73,7 @@ def model_scores(auc: float, difference: float, seed: int = 0) -> dict[str, Any]
         "best_seed": seed,
         "cost": {"state_bytes": 4000.5, "encode_macs": 250000.0, "candidate_macs": 50000.0},
         "parameters": 1234,
-        "settings": {},
+        "settings": {"kind": "din"},
     }
 
 

@@ -73,13 +73,17 @@ def lab(base: Lab, tmp_path: Path) -> Lab:
 
 
 def judged(lab: Lab, model: str, verdict: str) -> None:
-    """Registers one more version of a model, with this verdict of its A/B test and weights of its own."""
+    """Registers one more version of a model, with this verdict of its A/B test and weights of its own.
+
+    It is better than popularity and than every other model.
+    """
     bundles = lab.path / "artifacts/register"
     path = bundles / model / "evidence.json"
     evidence = json.loads(path.read_text())
     other = next(iter(evidence["comparisons"].values()))
     better = other | {"difference": 0.02, "interval": [0.01, 0.03]}
     met = {f"champion {seen}": better | {"weights": seen} for seen in ("better", "worse")}
+    evidence["popularity"] = {part: better[part] for part in ("difference", "interval")}
     evidence["comparisons"] = dict.fromkeys(evidence["comparisons"], better) | met
     evidence["weights"] = verdict
     evidence["abtest"] |= {"verdict": verdict, "aa_holds": True, "sample_ratio_holds": True}
@@ -145,8 +149,9 @@ def test_a_registered_model_scores_unseen_users_from_another_folder(lab: Lab, tm
 
 def test_promotion_refuses_a_loser_takes_a_winner_and_rolls_back(lab: Lab) -> None:
     lab.set(**{"promotion.max_calibration_error": 1.0})
+    judged(lab, "din_50", "better")
     first = lab.run("hisac-lab", "promote", "din_50")
-    assert first.code == 0, first.text  # the control is where a product begins
+    assert first.code == 0, first.text
     judged(lab, "hisac", "worse")
     refused = lab.run("hisac-lab", "promote", "hisac")
     assert refused.code == 1

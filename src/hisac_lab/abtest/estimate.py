@@ -10,7 +10,7 @@ Welch and Satterthwaite.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,6 +53,26 @@ class Estimate:
     error: float
     degrees: float
 
+    def corrected(self, p_holm: float, tests: int, confidence: float) -> Lift:
+        """The lift as one of several: its interval leaves out zero where the corrected p-value is small enough.
+
+        The correction multiplied the p-value by 1 to the number of tests, so the chance of a false alarm that the
+        interval allows is divided by as much.
+
+        Args:
+            p_holm: The corrected p-value.
+            tests: How many.
+            confidence: Level of an interval of one test.
+        """
+        times = min(max(p_holm / self.lift.p_value, 1.0), tests) if self.lift.p_value else tests
+        reach = float(stats.t.ppf(1 - (1 - confidence) / 2 / times, self.degrees)) * self.error
+        return Lift(
+            value=self.lift.value,
+            low=round(self.lift.value - reach, 6),
+            high=round(self.lift.value + reach, 6),
+            p_value=round(p_holm, 6),
+        )
+
     def not_within(self, margin: float) -> float:
         """p-value that the lift is not within the margin."""
         return not_within(self.lift.value, self.error, self.degrees, margin)
@@ -73,7 +93,7 @@ def expected_clicks(chances: Array, places: Array, examined: Array) -> Array:
     return clicks
 
 
-def seed_spread(clicks: Mapping[str, Array], control: str) -> Spread | None:
+def seed_spread(clicks: Iterable[Array], base: float) -> Spread | None:
     """The spread over seeds, pooled over models; None where each model has one run.
 
     Runs are asked on the same users, so the variance of their rates holds, beside their own, a share of what a run and
@@ -81,11 +101,10 @@ def seed_spread(clicks: Mapping[str, Array], control: str) -> Spread | None:
     1992). The part of the users has that already, and here it is taken out.
 
     Args:
-        clicks: Expected clicks of each model; (seeds, T, visits).
-        control: Its mean rate is 1.
+        clicks: Expected clicks of each model that a seed varies; (seeds, T, visits).
+        base: The control's mean rate, which counts as 1.
     """
-    base = float(clicks[control].mean())
-    users = [arm.mean(axis=2) / base for arm in clicks.values()]
+    users = [arm.mean(axis=2) / base for arm in clicks]
     degrees = sum(len(arm) - 1 for arm in users)
     if not degrees:
         return None
@@ -104,7 +123,12 @@ def _interaction(arm: Array) -> float:
 
 
 def estimate(
-    control: Array, treatment: Array, refitted: Sequence[float], spread: Spread | None, confidence: float
+    control: Array,
+    treatment: Array,
+    refitted: Sequence[float],
+    spread: Spread | None,
+    confidence: float,
+    drawn: tuple[bool, bool] = (True, True),
 ) -> Estimate:
     """The lift of a treatment.
 
@@ -114,6 +138,7 @@ def estimate(
         refitted: The lift in each refitted world; none where the truth is known.
         spread: Over seeds; None: not measured.
         confidence: Level of the interval.
+        drawn: Whether control and treatment are of seeds that could have been others.
 
     Raises:
         UserError: The arms are not of the same two users or more, a chance is not a number, or the control is never
@@ -134,7 +159,7 @@ def estimate(
     if spread is None:
         parts["seeds"] = Part(error=None)
     else:
-        share = 1 / len(treatment) + (1 + value) ** 2 / len(control)
+        share = drawn[1] / len(treatment) + drawn[0] * (1 + value) ** 2 / len(control)
         parts["seeds"] = Part(error=round(math.sqrt(spread.variance * share), 8), degrees=spread.degrees)
     parts["clicks"] = Part(error=0.0)
     error, degrees = combine(parts)

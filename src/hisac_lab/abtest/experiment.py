@@ -15,7 +15,7 @@ from hisac_lab.abtest.estimate import Estimate, Spread, estimate, expected_click
 from hisac_lab.abtest.evidence import CAVEATS, instrument_checks, looked_at, right_to_judge
 from hisac_lab.abtest.hindsight import Exposures, World, fit_world, support
 from hisac_lab.abtest.people import RARELY, Log, Population, choose_pools, population
-from hisac_lab.abtest.policies import slates
+from hisac_lab.abtest.policies import most_popular, slates
 from hisac_lab.abtest.records import (
     NO_VERDICT,
     ABTest,
@@ -39,6 +39,7 @@ from hisac_lab.evaluation.metrics import holm
 from hisac_lab.evaluation.records import Evaluated, Scores
 from hisac_lab.events.store import EventStore
 from hisac_lab.inference.runtime import Runtime
+from hisac_lab.models.catalog import learns
 
 SIMULATED = "world"
 """The data set whose truth is known."""
@@ -69,19 +70,21 @@ class Ground:
 
 @dataclass(frozen=True)
 class Arm:
-    """One model, all its trained runs.
+    """One policy: all trained runs of a model, or popularity.
 
     Attributes:
         places: What they show, by place in the pool; (S, T, visits, slate).
         before: The same before the test, of the control; no visits of others.
         clicks: Expected clicks of each slate; (S, T, visits).
         daily: Expected clicks on each day of the test of several days, means over runs; (T, days). None: there is none.
+        drawn: Whether its runs are of seeds that could have been others.
     """
 
     places: Array
     before: Array
     clicks: Array
     daily: Array | None
+    drawn: bool
 
 
 def abtest(
@@ -131,11 +134,11 @@ def abtest(
         raise UserError(SETTINGS, what, "set it to 1", "abtest.days")
     else:
         ground = _fitted(log, people, pools, config, scores)
-    policies = Policies(store, people, pools, config, runtime, instances)
-    names = sorted(experiment.models, key=config.control.__ne__)  # the control first
+    policies = Policies(store, people, pools, config, runtime, scores, instances)
+    names = [config.control, *(name for name in experiment.models if name != config.control)]
+    runs = {name: [trained / f"{name}-{seed}" for seed in experiment.seeds] for name in experiment.models}
     arms = {
-        name: policies.arm([trained / f"{name}-{seed}" for seed in experiment.seeds], ground)
-        for name in track(names, len(names), "abtest", "models")
+        name: policies.arm(name, runs.get(name, []), ground) for name in track(names, len(names), "abtest", "models")
     }
     Tests(config, experiment, ground, arms, evaluation.confidence, people, pools, log, codebook).compare().save(out)
     fingerprint = {"evaluation": evaluation.fingerprint, "abtest": config.model_dump(mode="json")}
@@ -156,7 +159,7 @@ def abtest(
 
 @dataclass(frozen=True)
 class Policies:
-    """What trained models are asked.
+    """What policies are asked.
 
     Attributes:
         store: The events.
@@ -164,6 +167,7 @@ class Policies:
         pools: What they choose from; (T, 2 * visits, pool).
         config: The section `abtest`.
         runtime: Device and number format.
+        scores: Of the models.
         instances: Output of the stage `instances`, for models that read it.
     """
 
@@ -172,19 +176,20 @@ class Policies:
     pools: Array
     config: ABTestConfig
     runtime: Runtime
+    scores: Scores
     instances: Path | None
 
-    def arm(self, runs: Sequence[Path], ground: Ground) -> Arm:
-        """All trained runs of one model; the control is also asked for before the test."""
+    def arm(self, name: str, runs: Sequence[Path], ground: Ground) -> Arm:
+        """All trained runs of one model, popularity where there are none; the control also before the test."""
         visits, slate = self.config.visits, self.config.slate
-        is_control = runs[0].name.rpartition("-")[0] == self.config.control
-        asked = self.pools if is_control else self.pools[:, :visits]
-        places = np.stack(
-            [slates(run, self.store, self.people, asked, slate, self.runtime, self.instances) for run in runs]
-        )
+        asked = self.pools if name == self.config.control else self.pools[:, :visits]
+        shown = [slates(run, self.store, self.people, asked, slate, self.runtime, self.instances) for run in runs]
+        places = np.stack(shown or [most_popular(self.store, self.people, asked, slate)])
         now = places[:, :, :visits]
-        daily = None if ground.live is None else np.mean([ground.live.run(self._policy(run)) for run in runs], axis=0)
-        return Arm(now, places[:, :, visits:], _clicks(ground.chances[:, :visits], now, ground), daily)
+        policies = [self._policy(run) for run in runs] or [self._by_popularity]
+        daily = None if ground.live is None else np.mean([ground.live.run(policy) for policy in policies], axis=0)
+        drawn = bool(runs) and learns(self.scores.models[name].settings)
+        return Arm(now, places[:, :, visits:], _clicks(ground.chances[:, :visits], now, ground), daily, drawn)
 
     def _policy(self, run: Path) -> Policy:
         """What one trained run shows by the histories it is given."""
@@ -193,6 +198,10 @@ class Policies:
             return slates(run, store, people, pools, self.config.slate, self.runtime, self.instances)
 
         return show
+
+    def _by_popularity(self, store: EventStore, people: Population, pools: Array) -> Array:
+        """What popularity shows."""
+        return most_popular(store, people, pools, self.config.slate)
 
 
 def _clicks(chances: Array, places: Array, ground: Ground) -> Array:
@@ -248,7 +257,8 @@ class Tests:
         """Every treatment against the control; p-values are corrected for their number."""
         config, control = self.config, self.arms[self.config.control]
         names = [name for name in self.experiment.models if name != config.control]
-        spread = seed_spread({name: arm.clicks for name, arm in self.arms.items()}, config.control)
+        drawn = [arm.clicks for arm in self.arms.values() if arm.drawn]
+        spread = seed_spread(drawn, float(control.clicks.mean()))
         found = {name: self._estimate(self.arms[name], spread) for name in names}
         p_holm = holm([found[name].lift.p_value for name in names])
         p_same = holm([round(found[name].not_within(config.margin), 6) for name in names])
@@ -265,6 +275,7 @@ class Tests:
             ruled = decide(lift.value, p_holm[place], p_same[place], self.confidence)
             tests[name] = ABTest(
                 lift=lift,
+                corrected=found[name].corrected(p_holm[place], len(names), self.confidence),
                 parts=found[name].parts,
                 p_holm=round(p_holm[place], 6),
                 p_equivalence=round(p_same[place], 6),
@@ -292,7 +303,8 @@ class Tests:
             lift_of(_clicks(chances, control.places, self.ground), _clicks(chances, arm.places, self.ground))
             for chances in self.ground.refitted
         ]
-        return estimate(control.clicks, arm.clicks, refitted, spread, self.confidence)
+        drawn = control.drawn, arm.drawn
+        return estimate(control.clicks, arm.clicks, refitted, spread, self.confidence, drawn)
 
     def _days(self, arm: Arm) -> dict[str, Any]:
         """The field `days`, where the test has several."""

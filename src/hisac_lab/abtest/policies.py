@@ -1,4 +1,4 @@
-"""What trained models show: from each pool the items they score highest."""
+"""What is shown: from each pool the items that a trained model scores highest, or the most popular ones."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from hisac_lab.abtest.people import Population
 from hisac_lab.base.artifacts import Array
 from hisac_lab.base.errors import UserError
 from hisac_lab.events.batches import Requests
+from hisac_lab.events.positives import popularity
 from hisac_lab.events.store import EventStore
 from hisac_lab.inference.bundle import load_model
 from hisac_lab.inference.loader import Loader, score
@@ -56,6 +57,21 @@ def slates(
         broken = int((~np.isfinite(scores)).sum())
         raise UserError(run, f"{broken:,} of {scores.size:,} scores are not numbers", "train it again, at a lower rate")
     return best_places(scores.reshape(pools.shape), slate)
+
+
+def most_popular(store: EventStore, people: Population, pools: Array, slate: int) -> Array:
+    """The policy that knows no user: places in each pool of the items with most positives before the moment, in order.
+
+    Args:
+        store: The events.
+        people: T users and their moments.
+        pools: (T, visits, pool).
+        slate: Items to show.
+
+    Returns:
+        (T, visits, slate).
+    """
+    return best_places(popularity(store, pools, people.time[:, None, None]), slate)
 
 
 def best_places(scores: Array, slate: int) -> Array:

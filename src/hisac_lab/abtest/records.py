@@ -121,6 +121,7 @@ class ABTest(Record):
 
     Attributes:
         lift: In expected clicks per slate, on the same users and pools; the interval holds every part.
+        corrected: The same as one of several treatments, by Holm: better and worse are told by whether it holds zero.
         parts: Sources of chance: users, pools, world, seeds, clicks.
         p_holm: p-value of no difference, Holm-corrected over treatments.
         p_equivalence: That the lift is not within the margin, Holm-corrected over treatments.
@@ -132,6 +133,7 @@ class ABTest(Record):
     """
 
     lift: Lift
+    corrected: Lift
     parts: dict[str, Part]
     p_holm: float
     p_equivalence: float

@@ -11,7 +11,7 @@ import yaml
 from pydantic import BaseModel, Field, model_validator
 
 from hisac_lab.base.errors import UserError
-from hisac_lab.config.abtest import ABTestConfig
+from hisac_lab.config.abtest import POPULARITY, ABTestConfig
 from hisac_lab.config.acquire import AcquireConfig
 from hisac_lab.config.base import PARAMS_FILE, Name, Section, parse, read_yaml
 from hisac_lab.config.compute import ComputeConfig
@@ -67,11 +67,11 @@ class Params(Section):
         ]:
             if name not in self.models:
                 raise ValueError(f"{place} names {name!r}, which is not in the section models")
-        for place, name in [
-            ("evaluate.reference", self.evaluate.reference),
-            ("abtest.control", self.abtest.control),
+        for place, name, others in [
+            ("evaluate.reference", self.evaluate.reference, ()),
+            ("abtest.control", self.abtest.control, (POPULARITY,)),
         ]:
-            if name not in self.experiment.models:
+            if name not in (*self.experiment.models, *others):
                 raise ValueError(f"{place} names {name!r}, which is not in experiment.models")
         for name in self.experiment.models:
             self._instances_fit(name, self.models[name])

@@ -9,6 +9,9 @@ LOCK = Path("dvc.lock")
 
 ARTIFACTS = Artifacts(Path("artifacts"))
 
+CHAMPION = Path("champion")
+"""The champion's bundle, as `hisac-lab promote` leaves it; the entry of its model in params.yaml has its digest."""
+
 REPORTS = Path("reports")
 FIGURES = REPORTS / "figures"
 LEDGER = REPORTS / "ledger.jsonl"

@@ -52,7 +52,10 @@ def mirror_or_say(params: Params) -> None:
 
 def sync() -> None:
     """Mirrors the present outputs."""
-    with _synced(load_params()) as (_, top, new):
+    from hisac_lab.cli import champion  # brings torch
+
+    with _synced(load_params()) as (registry, top, new):
+        champion.restore(registry)
         print(f"MLflow run {top}: {'mirrored' if new else 'was there already'}")
 
 
@@ -97,11 +100,14 @@ def models(as_json: bool = False) -> None:
 
 def promote(model: str | None, version: str | None, *, force: bool = False, reason: str | None = None) -> None:
     """Promotes or says why not; a refusal exits with 1."""
+    from hisac_lab.cli import champion  # brings torch
+
     params = load_params()
     if force != bool(reason and reason.strip()):
         raise UserError("promote", "--force and --reason belong together", 'write --force --reason "WHY"')
     with _synced(params) as (registry, _, _new):
         done = registry.promoter.promote(model, version, params.promotion, reason)
+        seated = champion.seat(registry) if done.promoted else ""
     for gate in done.gates:
         print(f"  {'ok  ' if gate.holds else 'FAIL'} {gate.name}: {gate.says}")
     name, product = f"{done.model} version {done.version}", params.promotion.product
@@ -114,17 +120,22 @@ def promote(model: str | None, version: str | None, *, force: bool = False, reas
     if done.failed:
         print(f"forced past {', '.join(done.failed)}; the ledger keeps the reason")
     print(f"{name} is champion: load it with models:/{product}@champion")
+    print(seated)
 
 
 def rollback() -> None:
     """Restores the previous champion."""
+    from hisac_lab.cli import champion  # brings torch
+
     params = load_params()
     with _synced(params) as (registry, _, _new):
         was, now = registry.promoter.rollback()
+        seated = champion.seat(registry)
     print(
         f"{params.promotion.product}: champion was version {was}, "
         + (f"is version {now} again" if now else "now there is none, as before")
     )
+    print(seated)
 
 
 def ui(port: int) -> None:

@@ -8,11 +8,18 @@ from pydantic import Field
 
 from hisac_lab.config.base import Section
 
+POPULARITY = "popularity"
+"""The policy that shows what had most positives, whoever asks."""
+
 
 class ABTestConfig(Section):
     """The simulated A/B test."""
 
-    control: str = Field("din_50", description="the policy of the control arm")
+    control: str = Field(
+        POPULARITY,
+        description="the policy of the control arm: a model of the board (promote names the champion), or popularity, "
+        "which needs no model: most positives so far",
+    )
     visits: int = Field(5, ge=2, description="slates each user is shown")
     days: int = Field(
         1,

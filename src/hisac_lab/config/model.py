@@ -99,10 +99,12 @@ class ModelConfig(Section):
     Attributes:
         configurable: Whether the section `models` may name this kind.
         needs_instances: Whether the kind makes or reads an instance store.
+        learns: Whether its runs learn, so that another seed gives another model.
     """
 
     configurable: ClassVar[bool] = True
     needs_instances: ClassVar[bool] = False
+    learns: ClassVar[bool] = True
 
     kind: str
 

@@ -18,9 +18,13 @@ class PromotionConfig(Section):
         ge=0,
         le=1,
         description="how far below zero the interval of the paired AUC difference to the champion may reach; before "
-        "there is one, to the best model on the board that reads the item alone, else to the A/B test's control",
+        "there is one, to popularity",
     )
-    max_calibration_error: float = Field(0.05, gt=0, description="expected calibration error at most")
+    max_calibration_error: float = Field(
+        0.05,
+        gt=0,
+        description="expected calibration error at most, beside what chance alone gives with so few samples",
+    )
     max_request_cost: float = Field(
         1e9,
         gt=0,

@@ -24,6 +24,7 @@ from hisac_lab.evaluation.evaluator import EvaluationTask, Evaluator, RunScores,
 from hisac_lab.evaluation.records import (
     Estimate,
     Evaluated,
+    Gap,
     Metric,
     ModelScores,
     Pair,
@@ -31,6 +32,7 @@ from hisac_lab.evaluation.records import (
     SeedScores,
     Timings,
 )
+from hisac_lab.events.positives import popularity
 from hisac_lab.events.store import EventStore
 from hisac_lab.inference.records import Trained
 from hisac_lab.models.catalog import config_of
@@ -117,6 +119,7 @@ def evaluate(
             for kind, bins in evaluator.slices.items()
         },
         oracles=_oracles(evaluator),
+        popularity=_over_popularity(evaluator, {name: of_model["auc"] for name, of_model in means.items()}),
     ).save(out)
     Evaluated(
         fingerprint=fingerprint,
@@ -275,6 +278,22 @@ def _oracles(evaluator: Evaluator) -> dict[str, Estimate]:
             interval = metrics.interval(series[1:], evaluator.task.config.confidence)
             oracles[name] = Estimate(value=_round(series[0]), interval=interval)
     return oracles
+
+
+def _over_popularity(evaluator: Evaluator, aucs: dict[str, Array]) -> dict[str, Gap]:
+    """Each model's AUC less that of popularity, on the same resamples.
+
+    Args:
+        evaluator: The test exposures.
+        aucs: Of each model, the value and its resamples; (1 + B,).
+    """
+    counts = popularity(evaluator.store, evaluator.samples["item"], evaluator.samples["time"]).astype(np.float64)
+    theirs = weighted_auc(evaluator.labels, counts, evaluator.resamples, evaluator.user)
+    gaps = {name: series - theirs for name, series in aucs.items()}
+    level = evaluator.task.config.confidence
+    return {
+        name: Gap(difference=_round(gap[0]), interval=metrics.interval(gap[1:], level)) for name, gap in gaps.items()
+    }
 
 
 def _of_slice(metric: str) -> bool:

@@ -119,6 +119,7 @@ def calibration(labels: Array, logits: Array, bins: int = 15) -> Calibration:
     """Expected calibration error over bins of equal size, the ratio of predicted to observed, and the curve.
 
     Of samples with equal predictions each counts as their mean: a bin that cuts them does not depend on their order.
+    `chance` is the mean error of normal means, of labels drawn as predicted, each sample for itself.
     """
     probability = 1 / (1 + np.exp(-logits))
     order = np.argsort(probability, kind="stable")
@@ -133,10 +134,12 @@ def calibration(labels: Array, logits: Array, bins: int = 15) -> Calibration:
     ]
     sizes = np.array([len(cell) for cell in cells if len(cell)])
     gaps = np.array([abs(point.predicted - point.observed) for point in curve])
+    spreads = np.array([np.sqrt((predicted[cell] * (1 - predicted[cell])).sum()) for cell in cells if len(cell)])
     return Calibration(
         error=round(float((gaps * sizes).sum() / sizes.sum()), 6),
         ratio=round(float(probability.mean() / labels.mean()), 6),
         curve=curve,
+        chance=round(float(np.sqrt(2 / np.pi) * spreads.sum() / sizes.sum()), 6),
     )
 
 

@@ -36,11 +36,16 @@ class Bin(Record):
 
 
 class Calibration(Record):
-    """Expected calibration error, ratio of predicted to observed positives, curve."""
+    """Expected calibration error, ratio of predicted to observed positives, curve.
+
+    Attributes:
+        chance: What the error would be in the mean if every prediction were right: it falls with the samples.
+    """
 
     error: float
     ratio: float
     curve: list[Bin]
+    chance: float = 0.0
 
 
 class SeedScores(Record):
@@ -112,6 +117,13 @@ class ModelScores(Record):
         return self.seeds[self.best_seed]
 
 
+class Gap(Record):
+    """AUC of a model less another, paired over users."""
+
+    difference: float
+    interval: Interval
+
+
 class Pair(Record):
     """Two models on the same resampled users: one less other; `p` is Holm-corrected over all pairs, in all bins."""
 
@@ -132,6 +144,7 @@ class Scores(Stored):
         undefined: Why a metric, or `KIND/BIN`, has no value.
         slices: Test samples per kind and bin.
         oracles: AUCs of the known truth.
+        popularity: Each model against who ranks by the positives that items had so far.
     """
 
     FILE: ClassVar[str] = "metrics.json"
@@ -143,6 +156,7 @@ class Scores(Stored):
     undefined: dict[str, str] = Field(default_factory=dict)
     slices: dict[str, dict[str, int]]
     oracles: dict[str, Estimate] = Field(default_factory=dict)
+    popularity: dict[str, Gap] = Field(default_factory=dict)
 
 
 class Evaluated(Output):

@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from hisac_lab.base import plugins
-from hisac_lab.base.artifacts import write_file
+from hisac_lab.base.artifacts import digest_of, sha256_file, write_file
 from hisac_lab.base.errors import UserError, explain_os_error
 from hisac_lab.base.records import Digested
 from hisac_lab.config.base import parse
@@ -21,6 +21,8 @@ from hisac_lab.models.catalog import KINDS, build, config_of
 from hisac_lab.models.contract import ItemSpace
 
 WEIGHTS, MODEL = "weights.safetensors", ModelFile.FILE
+MODEL_FILES = (WEIGHTS, MODEL)
+"""What makes a folder the model that it is."""
 RESTORE = "restore it with `dvc checkout`, or train it again"
 
 
@@ -46,6 +48,18 @@ def save_model(out: Path, model: Ranker, config: ModelConfig, items: ItemSpace, 
         **plugins.origin(plugins.MODELS, config.kind),
     }
     ModelFile.of(facts if instances is None else facts | {"instances": instances}, out / MODEL).save(out)
+
+
+def weights_of(folder: Path) -> str:
+    """Digest of the weights and settings in a folder that `save_model` wrote, or in a copy of it.
+
+    Raises:
+        UserError: A file is missing.
+    """
+    try:
+        return digest_of({file: sha256_file(folder / file) for file in MODEL_FILES})
+    except OSError as error:
+        raise explain_os_error(error, folder) from error
 
 
 def load_model(path: Path, codebook: Path | None = None, instances: Path | None = None) -> tuple[Ranker, ModelConfig]:

@@ -35,6 +35,15 @@ class ModelFile(Stored):
     package: str | None = None
 
 
+class VocabularyFile(Stored):
+    """Item ids in the order of their numbers, and how many events of a history the model reads."""
+
+    FILE: ClassVar[str] = "vocabulary.json"
+
+    items: list[str]
+    history_limit: int
+
+
 class Trained(Output):
     """Manifest of one training run, `train@MODEL-SEED`.
 

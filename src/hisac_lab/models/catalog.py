@@ -84,6 +84,11 @@ def config_of(settings: dict[str, Any]) -> ModelConfig:
     return adapter.validate_json(json.dumps(settings))
 
 
+def learns(settings: dict[str, Any]) -> bool:
+    """Whether runs with these settings, as they were saved, learn (see `ModelConfig`)."""
+    return KINDS[settings["kind"]].Config.learns
+
+
 def build(config: ModelConfig, backbone: BackboneConfig, items: ItemSpace, seed: int) -> Ranker:
     """Builds a model with weights drawn from `seed`.
 

@@ -11,24 +11,22 @@ from dataclasses import asdict
 from pathlib import Path
 
 from hisac_lab.abtest.records import NO_VERDICT, ABTested, ABTests
-from hisac_lab.base.artifacts import digest_of, sha256_file, sha256_tree
+from hisac_lab.base.artifacts import digest_of, sha256_tree
 from hisac_lab.base.stages import JUDGES, STAGES, Artifacts
 from hisac_lab.config.model import ExperimentConfig
 from hisac_lab.evaluation.records import Evaluated, ModelScores, Pair, Scores
 from hisac_lab.events.store import EventStore
-from hisac_lab.inference.bundle import MODEL, WEIGHTS, load_model
-from hisac_lab.inference.records import CARD, Claim
-from hisac_lab.models.catalog import fidelity_card
-from hisac_lab.ops.choice import highest
+from hisac_lab.inference.bundle import MODEL_FILES, load_model, weights_of
+from hisac_lab.inference.records import CARD, Claim, ModelFile, VocabularyFile
+from hisac_lab.models.catalog import fidelity_card, learns
 from hisac_lab.registry.context import save_snapshots
-from hisac_lab.registry.records import ABEvidence, Comparison, Evidence, Registered, VocabularyFile
-
-MODEL_FILES = (WEIGHTS, MODEL)
-"""What makes a bundle the model that it is."""
+from hisac_lab.registry.records import ABEvidence, Comparison, Evidence, Registered
 
 
 def build_bundles(experiment: ExperimentConfig, artifacts: Artifacts, *, out: Path) -> None:
     """Writes one bundle per model: the seed that was best on validation.
+
+    That of the champion, which is on the board to be compared with, is not in the manifest: it is registered already.
 
     Args:
         experiment: Which models there are.
@@ -43,7 +41,8 @@ def build_bundles(experiment: ExperimentConfig, artifacts: Artifacts, *, out: Pa
     tests, tested = ABTests.open(artifacts.abtest), ABTested.open(artifacts.abtest)
     vocabulary = VocabularyFile(items=store.item_table["item"].tolist(), history_limit=store.limit)
     runs = {name: artifacts.run(name, scores.models[name].best_seed) for name in experiment.models}
-    weights = {name: weights_of(run) for name, run in runs.items()}
+    files = {name: ModelFile.open(run).model for name, run in runs.items()}
+    weights = {name: weights_of(run) if learns(files[name]) else files[name]["weights"] for name, run in runs.items()}
     digests = {}
     for name, run in runs.items():
         folder = out / name
@@ -66,32 +65,22 @@ def build_bundles(experiment: ExperimentConfig, artifacts: Artifacts, *, out: Pa
             side=scored.control,
             metrics={metric: entry for metric, entry in scored.metrics.items() if entry is not None},
             calibration_error=scored.served.calibration.error,
+            calibration_chance=scored.served.calibration.chance,
             cost=scored.cost,
             parameters=scored.parameters,
-            baseline=_baseline(name, scores, tests.control),
+            popularity=scores.popularity.get(name),
             comparisons=_comparisons(name, scores.pairs, weights),
             abtest=_ab_evidence(name, tests, tested),
         ).save(folder)
-        digests[name] = sha256_tree(folder)
+        if learns(files[name]):
+            digests[name] = sha256_tree(folder)
     stages = _digests(artifacts, experiment)
     Registered(models=digests, stages=stages, pipeline=digest_of(stages)).save(out)
-
-
-def weights_of(folder: Path) -> str:
-    """Digest of the weights and settings in a training run's output, or in a bundle."""
-    return digest_of({file: sha256_file(folder / file) for file in MODEL_FILES})
 
 
 def _valid_auc(scored: ModelScores) -> float:
     """Mean over the seeds."""
     return round(sum(seed.valid_auc for _, seed in sorted(scored.seeds.items())) / len(scored.seeds), 6)
-
-
-def _baseline(name: str, scores: Scores, control: str) -> str | None:
-    """The best model on the board, by validation AUC, that reads the item alone; else the A/B test's control."""
-    aucs = {other: _valid_auc(scored) for other, scored in scores.models.items() if scored.control == "item"}
-    baseline = highest(aucs, aucs.__getitem__, str) if aucs else control
-    return None if baseline == name else baseline
 
 
 def _comparisons(name: str, pairs: list[Pair], weights: dict[str, str]) -> dict[str, Comparison]:
@@ -123,7 +112,7 @@ def _ab_evidence(name: str, tests: ABTests, tested: ABTested) -> ABEvidence | No
         verdict=test.verdict,
         reason="; ".join(tests.reasons),
         control=tests.control,
-        lift=None if test.verdict == NO_VERDICT else test.lift,
+        lift=None if test.verdict == NO_VERDICT else test.corrected,
         sample_ratio_holds=test.draw.sample_ratio_p >= CHANCE,
         aa_holds=tests.aa.ks_p >= CHANCE,
         fingerprint=tested.fingerprint,

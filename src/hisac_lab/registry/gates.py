@@ -1,18 +1,19 @@
 """The gates in front of the alias `champion`: each compares what it says, a rounded value, with its limit.
 
-Quality is the paired AUC difference to the champion on the same users; before there is one, to the baseline that the
-evidence names. The A/B test decides where it can: better passes, worse fails, and anything else passes only where the
-quality is better by its whole interval.
+Quality is the paired AUC difference to the champion on the same users; before there is one, to popularity. The A/B test
+decides where it can: better passes, worse fails, and anything else passes only where the quality is better by its whole
+interval.
 """
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
+from hisac_lab.config.abtest import POPULARITY
 from hisac_lab.config.promotion import PromotionConfig
-from hisac_lab.evaluation.records import SLATE
-from hisac_lab.ops.choice import DIGITS, rounded
-from hisac_lab.registry.records import ABEvidence, Comparison, Evidence
+from hisac_lab.evaluation.records import SLATE, Gap
+from hisac_lab.ops.choice import rounded
+from hisac_lab.registry.records import ABEvidence, Evidence
 
 
 class Gate(NamedTuple):
@@ -34,18 +35,16 @@ class Rival(NamedTuple):
 
     Attributes:
         name: In words.
-        comparison: The candidate's paired difference to it; None: there is none.
-        begins: Whether there is nothing to be compared with: the candidate is the baseline itself.
+        comparison: The candidate's paired difference to it; None: they never met.
     """
 
     name: str
-    comparison: Comparison | None
-    begins: bool = False
+    comparison: Gap | None
 
     @property
     def beaten(self) -> bool:
-        """Whether the whole interval of the difference is above zero; what begins has nobody to beat."""
-        return self.begins or (self.comparison is not None and rounded(self.comparison.interval[0]) > 0)
+        """Whether the whole interval of the difference is above zero."""
+        return self.comparison is not None and rounded(self.comparison.interval[0]) > 0
 
 
 def check_gates(evidence: Evidence, champion: Evidence | None, config: PromotionConfig) -> list[Gate]:
@@ -63,26 +62,23 @@ def check_gates(evidence: Evidence, champion: Evidence | None, config: Promotion
         _quality(evidence, champion, rival, config),
         _ab(evidence, champion, rival),
         _instrument(test),
-        _below("max_calibration_error", "calibration error", evidence.calibration_error, DIGITS, config),
-        _below("max_request_cost", f"multiply-adds of {SLATE} candidates", cost.request_macs, 0, config),
-        _below("max_state_bytes", "bytes of user state", cost.state_bytes, 0, config),
+        _calibration(evidence, config),
+        _below("max_request_cost", f"multiply-adds of {SLATE} candidates", cost.request_macs, config),
+        _below("max_state_bytes", "bytes of user state", cost.state_bytes, config),
         _fingerprints(evidence),
     ]
 
 
 def rival_of(evidence: Evidence, champion: Evidence | None) -> Rival:
-    """What the candidate is compared with: the champion, found on its board by the weights, else the baseline."""
+    """What the candidate is compared with: the champion, found on its board by the weights, else popularity."""
     if champion is None:
-        name = evidence.baseline
-        return Rival("nothing", None, begins=True) if name is None else Rival(name, evidence.comparisons.get(name))
+        return Rival(POPULARITY, evidence.popularity)
     met = (one for one in evidence.comparisons.values() if one.weights == champion.weights)
     return Rival(f"the champion, {champion.model}", next(met, None))
 
 
 def _quality(evidence: Evidence, champion: Evidence | None, rival: Rival, config: PromotionConfig) -> Gate:
     name = "max_auc_loss"
-    if rival.begins:
-        return Gate(name, True, "it is the baseline itself, and there is no champion yet")
     if champion is not None and champion.weights == evidence.weights:
         return Gate(name, False, "it has the champion's own weights")
     if rival.comparison is None:
@@ -119,9 +115,18 @@ def _instrument(test: ABEvidence | None) -> Gate:
     return Gate("abtest_checks", all(checks.values()), says)
 
 
-def _below(name: str, what: str, value: float, digits: int, config: PromotionConfig) -> Gate:
-    limit, value = getattr(config, name), rounded(value, digits)
-    return Gate(name, value <= limit, f"{what} is {value:,.{digits}f}, the limit is {limit:,.10g}")
+def _calibration(evidence: Evidence, config: PromotionConfig) -> Gate:
+    """An error that chance alone explains is nobody's fault: few samples give a large one."""
+    error, chance = rounded(evidence.calibration_error), rounded(evidence.calibration_chance)
+    limit = rounded(config.max_calibration_error + chance)
+    more = f" and {chance:.4f}, which chance alone gives" if chance else ""
+    says = f"calibration error is {error:.4f}, the limit is {config.max_calibration_error:.10g}{more}"
+    return Gate("max_calibration_error", error <= limit, says)
+
+
+def _below(name: str, what: str, value: float, config: PromotionConfig) -> Gate:
+    limit, value = getattr(config, name), rounded(value, 0)
+    return Gate(name, value <= limit, f"{what} is {value:,.0f}, the limit is {limit:,.10g}")
 
 
 def _fingerprints(evidence: Evidence) -> Gate:

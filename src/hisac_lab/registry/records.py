@@ -6,16 +6,7 @@ from typing import ClassVar, Literal
 
 from hisac_lab.abtest.records import EvidenceKind, Lift, Verdict
 from hisac_lab.base.records import Output, Record, Stored
-from hisac_lab.evaluation.records import Interval, Metric, ServingCost
-
-
-class VocabularyFile(Stored):
-    """Item ids in the order of their numbers, and how many events of a history the model reads."""
-
-    FILE: ClassVar[str] = "vocabulary.json"
-
-    items: list[str]
-    history_limit: int
+from hisac_lab.evaluation.records import Gap, Metric, ServingCost
 
 
 class ABEvidence(Record):
@@ -25,7 +16,7 @@ class ABEvidence(Record):
         kind: Of the evidence: truth, the known click probabilities of a simulated log, or fitted, a world fitted on it.
         verdict: better, worse, equivalent, undecided, or no verdict.
         reason: Why there is no verdict; empty where there is one.
-        lift: Relative lift over the control; None where there is no verdict.
+        lift: Relative lift over the control, corrected as the verdict is; None where there is no verdict.
         sample_ratio_holds: Whether the arms have the sizes that the split asks for.
         aa_holds: Whether the control against itself differs by chance alone.
         fingerprint: That of the evaluation it was planned on.
@@ -43,7 +34,7 @@ class ABEvidence(Record):
     test_fingerprint: str
 
 
-class Comparison(Record):
+class Comparison(Gap):
     """AUC of a bundle's model less that of another on the same board, paired over users.
 
     Attributes:
@@ -51,8 +42,6 @@ class Comparison(Record):
         weights: Of the other (see `Evidence`).
     """
 
-    difference: float
-    interval: Interval
     p: float
     weights: str
 
@@ -63,9 +52,10 @@ class Evidence(Stored):
     Attributes:
         weights: Digest of its weights and settings: two bundles that share it are one model, judged twice.
         seeds: All that were trained; `seed` is the one in the bundle.
+        calibration_chance: The part of that error which chance alone gives (see `Calibration`).
         valid_auc: Mean over the seeds.
         side: The only side of a request that it reads, item or user; None: both.
-        baseline: The model of its board that a first champion is compared with; None: it is that one.
+        popularity: Against who ranks by the positives that items had so far; None: the evaluation did not say.
         comparisons: With every other model of its board, by name.
         abtest: None where it was the control.
     """
@@ -82,9 +72,10 @@ class Evidence(Stored):
     side: Literal["item", "user"] | None
     metrics: dict[str, Metric]
     calibration_error: float
+    calibration_chance: float = 0.0
     cost: ServingCost
     parameters: int
-    baseline: str | None
+    popularity: Gap | None = None
     comparisons: dict[str, Comparison]
     abtest: ABEvidence | None
 

@@ -19,10 +19,10 @@ from mlflow.pyfunc.model import PythonModel
 from hisac_lab.base import arithmetic
 from hisac_lab.base.errors import UserError
 from hisac_lab.inference.bundle import load_model
+from hisac_lab.inference.records import VocabularyFile
 from hisac_lab.inference.request import MODEL_INPUT, Asked, RequestReader
 from hisac_lab.registry.context import snapshots
 from hisac_lab.registry.integrity import CODE, DIGEST, check_bundle, check_code
-from hisac_lab.registry.records import VocabularyFile
 
 AGAIN = "download the version again, or register it anew"
 ROWS_AT_ONCE = 32  # requests of like length in one pass

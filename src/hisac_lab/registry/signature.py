@@ -13,10 +13,9 @@ from mlflow.types.schema import AnyType, Array
 from hisac_lab.events.context import ContextColumns
 from hisac_lab.events.feedback import Levels
 from hisac_lab.events.records import ContextFacts
-from hisac_lab.inference.records import ModelFile
+from hisac_lab.inference.records import ModelFile, VocabularyFile
 from hisac_lab.inference.request import FEEDBACK, Column, columns
 from hisac_lab.models.features import UserFeatures
-from hisac_lab.registry.records import VocabularyFile
 
 KINDS: dict[str, Any] = {
     "id": DataType.string,

@@ -210,7 +210,15 @@ class ModelVersions:
         self.client.set_model_version_tag(self.product, version.version, FORCED, reason)
 
     def evidence(self, version: ModelVersion) -> Evidence:
-        """The evidence inside a version's bundle, whose files and code are those that were registered.
+        """The evidence inside a version's bundle (see `bundle`).
+
+        Raises:
+            UserError: There is none, or the bundle or the code is not what was registered.
+        """
+        return Evidence.open(self.bundle(version))
+
+    def bundle(self, version: ModelVersion) -> Path:
+        """Where a version's bundle lies, whose files and code are those that were registered.
 
         Raises:
             UserError: There is none, or the bundle or the code is not what was registered.
@@ -222,7 +230,7 @@ class ModelVersions:
             raise UserError(uri, "holds no evidence", "register it through the graph", Evidence.FILE)
         check_bundle(files[0].parent, version.tags.get(BUNDLE, "none"), MEND)
         check_code(folder, version.tags.get(CODE_TAG), MEND)
-        return Evidence.read(files[0])
+        return files[0].parent
 
 
 def _numbers(evidence: Evidence) -> dict[str, float]:

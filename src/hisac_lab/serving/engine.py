@@ -15,10 +15,10 @@ from torch import Tensor
 from hisac_lab.base.artifacts import Array, sha256_tree
 from hisac_lab.base.errors import UserError
 from hisac_lab.inference.bundle import load_model
+from hisac_lab.inference.records import VocabularyFile
 from hisac_lab.inference.request import MODEL_INPUT, Asked, RequestReader
 from hisac_lab.models.contract import UserState
 from hisac_lab.registry.context import snapshots
-from hisac_lab.registry.records import VocabularyFile
 
 STATE, EVENTS = "state.", "events."
 Answer = list[float | None]

@@ -59,6 +59,11 @@ def _represents(config: ModelConfig, branch: LongBranch | None) -> bool:
     return not issubclass(KINDS[config.kind], TabularRanker)
 
 
+def _drawn(config: ModelConfig, branch: LongBranch | None) -> bool:
+    """The same, of those whose first weights are drawn."""
+    return config.learns and _represents(config, branch)
+
+
 def _long(model: Ranker) -> LongBranch:
     assert model.long is not None
     return model.long
@@ -155,7 +160,7 @@ class ModelContract:
         moved = (scores - model(dataclasses.replace(history, feedback=3 - levels), CANDIDATES)).abs().amax(dim=1)
         assert (moved[history.mask.any(dim=1)] > 1e-4).all()
 
-    @suits(_represents)
+    @suits(_drawn)
     def test_unknown_feedback_scores_as_in_a_model_that_is_told_none(self, name: str, history: History) -> None:
         told, untold = (
             build(self.models[name], BACKBONE.model_copy(update={"feedback": told}), SPACE, 0).eval()
@@ -356,7 +361,7 @@ class ModelContract:
         assert all(torch.isfinite(gradient).all() for gradient in gradients.values())
         assert {name for name, gradient in gradients.items() if gradient.any()} == reached
 
-    @suits(lambda config, branch: not config.needs_instances)
+    @suits(lambda config, branch: config.learns and not config.needs_instances)
     def test_a_target_is_never_in_its_own_history(self, name: str, space: ItemSpace, requests: Requests) -> None:
         """Events at or after a request's time may be anything: nothing of them reaches its scores."""
         index = np.flatnonzero(requests.lengths > 0)[:: max(1, len(requests) // 8)][:8]
@@ -376,7 +381,7 @@ class ModelContract:
             logits = model(batch.history, candidates[[place]], batch.context)
             torch.testing.assert_close(logits, expected[[place]], **CLOSE)
 
-    @suits(_represents)
+    @suits(_drawn)
     def test_equal_seeds_give_equal_losses(self, name: str, history: History) -> None:
         """Three steps with dropout: the same from one seed, other numbers from another."""
         backbone = BACKBONE.model_copy(update={"dropout": 0.3})

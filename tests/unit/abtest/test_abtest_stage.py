@@ -17,7 +17,7 @@ from hisac_lab.abtest import experiment, policies
 from hisac_lab.abtest.evidence import instrument_checks
 from hisac_lab.abtest.experiment import abtest
 from hisac_lab.abtest.people import Log, Population, choose_pools, population
-from hisac_lab.abtest.policies import best_places, slates
+from hisac_lab.abtest.policies import best_places, most_popular, slates
 from hisac_lab.abtest.records import ABTested, ABTests, Instrument
 from hisac_lab.abtest.truth import examined, rebuild, true_chances
 from hisac_lab.base.artifacts import Array, sha256_tree, stage_output
@@ -28,7 +28,8 @@ from hisac_lab.config.events import PrepareConfig
 from hisac_lab.config.model import ExperimentConfig
 from hisac_lab.config.world import WorldConfig
 from hisac_lab.evaluation.records import Scores
-from hisac_lab.events.records import POSITIVES
+from hisac_lab.events.positives import popularity
+from hisac_lab.events.records import POSITIVES, ContextFacts
 from hisac_lab.events.series import ItemSeries
 from hisac_lab.events.store import EventStore
 from hisac_lab.inference.bundle import save_model
@@ -37,7 +38,15 @@ from hisac_lab.models.contract import ItemSpace
 from hisac_lab.sources.acquire import acquire
 
 CONFIG = ABTestConfig(
-    users=600, visits=2, pool=20, slate=5, world_dim=4, world_penalties=(2.0, 8.0), world_refits=3, aa_tests=20
+    control="din_50",
+    users=600,
+    visits=2,
+    pool=20,
+    slate=5,
+    world_dim=4,
+    world_penalties=(2.0, 8.0),
+    world_refits=3,
+    aa_tests=20,
 )
 EXPERIMENT = ExperimentConfig(models=("din_50", "hisac"), seeds=(0, 1))
 
@@ -90,6 +99,44 @@ def test_the_stage_writes_a_test_per_challenger_of_all_its_seeds(out: Path) -> N
     assert manifest.world is not None
     assert (manifest.world.dim, manifest.world.refits) == (4, 3)
     assert manifest.setup.without_met == (manifest.setup.repeated < 0.01)
+
+
+def test_popularity_is_a_control_without_a_model(stages: Stages, trained: Path, tmp_path: Path, out: Path) -> None:
+    """It shows what had most positives before each user's moment; what its seeds add is the treatment's alone."""
+    config = CONFIG.model_copy(update={"control": ABTestConfig().control})
+    made = _run(tmp_path, stages, trained, config)
+    found, manifest = ABTests.open(made), ABTested.open(made)
+    assert found.control == manifest.control == "popularity"
+    assert list(found.tests) == ["din_50", "hisac"]
+    assert found.seeds == {"din_50": (0, 1), "hisac": (0, 1)}
+    beside = ABTests.open(out).tests["hisac"]
+    for test in found.tests.values():
+        assert test.lift.value != beside.lift.value
+        assert test.corrected.low <= test.lift.low < test.lift.high <= test.corrected.high
+        assert test.corrected.p_value == test.p_holm
+        assert (test.parts["seeds"].degrees, test.parts["seeds"].error) > (0, 0)
+
+
+def test_the_most_popular_have_most_positives_before_the_time_unit(store: EventStore) -> None:
+    people, pools = _asked(store)
+    found = most_popular(store, people, pools, 3)
+    levels = store.manifest.feedback
+    assert levels is not None
+    positive = np.asarray(store.feedback) >= levels.positive
+    for row in range(0, len(people.user), 5):
+        earlier = positive & (store.times < people.time[row])
+        counts = np.bincount(store.items[earlier], minlength=store.manifest.items)
+        wanted = np.argsort(-counts[pools[row, 0]], kind="stable")[:3]
+        np.testing.assert_array_equal(found[row, 0], wanted)
+
+
+def test_where_times_are_places_in_an_order_popularity_is_that_of_the_training_samples(store: EventStore) -> None:
+    bare = store.manifest.model_copy(update={"context": ContextFacts()})
+    train = store.samples("train")
+    items = np.arange(store.manifest.items)
+    found = popularity(dataclasses.replace(store, manifest=bare), items, np.array(0))
+    wanted = np.bincount(train["item"], train["label"], minlength=len(items))
+    np.testing.assert_array_equal(found, wanted)
 
 
 def test_the_same_inputs_give_the_same_bytes(out: Path, stages: Stages, trained: Path, tmp_path: Path) -> None:

@@ -6,11 +6,15 @@ import math
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from kit import says
 from scipy import stats
 
-from hisac_lab.abtest.estimate import clustered, estimate, expected_clicks, lift_of, seed_spread
-from hisac_lab.abtest.statistics import combine
+from hisac_lab.abtest.estimate import Estimate, Spread, clustered, estimate, expected_clicks, lift_of, seed_spread
+from hisac_lab.abtest.records import Lift
+from hisac_lab.abtest.statistics import combine, decide, two_sided
+from hisac_lab.evaluation.metrics import holm
 
 
 def test_expected_clicks_are_sums_of_looked_at_times_liked() -> None:
@@ -33,11 +37,11 @@ def test_the_spread_over_seeds_is_pooled_over_models() -> None:
     def arm(*rates: float) -> np.ndarray:
         return np.array(rates)[:, None, None] * np.ones((1, 3, 2))
 
-    spread = seed_spread({"base": arm(0.9, 1.1), "one": arm(1.2, 1.4), "two": arm(1.0)}, "base")
+    spread = seed_spread([arm(0.9, 1.1), arm(1.2, 1.4), arm(1.0)], 1.0)
     assert spread is not None
     assert spread.degrees == 2
     assert spread.variance == pytest.approx((2 * 0.1**2 + 2 * 0.1**2) / 2)
-    assert seed_spread({"base": arm(1.0), "one": arm(2.0)}, "base") is None
+    assert seed_spread([arm(1.0), arm(2.0)], 1.0) is None
 
 
 def test_the_spread_over_seeds_leaves_out_what_runs_and_users_have_in_common() -> None:
@@ -73,7 +77,7 @@ def test_a_model_of_the_same_runs_is_found_different_as_often_as_it_says() -> No
 def test_an_interval_holds_every_part_that_was_measured() -> None:
     random = np.random.default_rng(0)
     control, treatment = random.uniform(1, 2, (2, 30, 4)), random.uniform(1.1, 2.1, (2, 30, 4))
-    spread = seed_spread({"control": control, "treatment": treatment}, "control")
+    spread = seed_spread([control, treatment], float(control.mean()))
     alone = estimate(control, treatment, [], None, 0.95)
     whole = estimate(control, treatment, [0.05, 0.06, 0.09], spread, 0.95)
     assert alone.lift.value == whole.lift.value == pytest.approx(lift_of(control, treatment), abs=1e-6)
@@ -85,6 +89,40 @@ def test_an_interval_holds_every_part_that_was_measured() -> None:
     reach = stats.t.ppf(0.975, whole.degrees) * whole.error
     assert whole.lift.high - whole.lift.value == pytest.approx(reach, abs=2e-6)
     assert whole.lift.high - whole.lift.low > alone.lift.high - alone.lift.low
+
+
+def test_an_arm_without_seeds_adds_none_of_their_spread() -> None:
+    control, treatment = np.random.default_rng(0).uniform(1, 2, (2, 1, 30, 4))
+    spread = Spread(0.01**2, 3)
+    for drawn, share in (((True, True), 2.0), ((False, True), 1.0), ((True, False), 1.0), ((False, False), 0.0)):
+        found = estimate(control, treatment, [], spread, 0.95, drawn)
+        value = found.lift.value
+        wanted = 0.01 * math.sqrt(drawn[1] + drawn[0] * (1 + value) ** 2)
+        assert found.parts["seeds"].error == pytest.approx(wanted, abs=1e-8)
+        assert share / 2 <= (wanted / 0.01) ** 2 <= 2 * share
+
+
+@given(
+    errors=st.lists(st.floats(0.001, 0.05), min_size=1, max_size=5),
+    values=st.lists(st.floats(-0.1, 0.1), min_size=5, max_size=5),
+    degrees=st.floats(3, 200),
+)
+def test_a_corrected_interval_holds_zero_where_and_only_where_the_verdict_is_not_better_or_worse(
+    errors: list[float], values: list[float], degrees: float
+) -> None:
+    found = []
+    for value, error in zip(values, errors, strict=False):
+        p_value = round(two_sided(value, error, degrees), 6)
+        found.append(Estimate(Lift(value=value, low=value, high=value, p_value=p_value), {}, error, degrees))
+    p_holm = holm([one.lift.p_value for one in found])
+    for one, p in zip(found, p_holm, strict=True):
+        lift = one.corrected(p, len(found), 0.95)
+        alone, all_of_them = (stats.t.ppf(1 - 0.025 / times, degrees) * one.error for times in (1, len(found)))
+        assert alone - 2e-6 <= lift.high - lift.value <= all_of_them + 2e-6
+        if abs(p - 0.05) > 1e-3:
+            verdict = decide(lift.value, p, 1.0, 0.95)
+            assert (lift.low <= 0 <= lift.high) == (verdict not in ("better", "worse"))
+            assert (verdict == "better") == (lift.low > 0)
 
 
 def test_degrees_of_freedom_are_those_of_welch_and_satterthwaite() -> None:

@@ -16,15 +16,20 @@ from typing import Any
 
 import pytest
 import yaml
+from finished import edit
 from kit import says
 from mlflow import MlflowClient
-from registered import PRODUCT, apart, finish, listing, store_in
+from registered import PRODUCT, apart, finish, listing, store_in, where
 
-from hisac_lab.cli import registry
+from hisac_lab.base.artifacts import sha256_tree
+from hisac_lab.base.errors import UserError
+from hisac_lab.cli import champion, registry
 from hisac_lab.cli.params import defaults, load_params
+from hisac_lab.models.champion import ChampionConfig
 from hisac_lab.registry.store import Registry
 
 SETTINGS = yaml.safe_load(defaults())
+SEATED = "the next run of the graph compares with it (champion/, models.champion, abtest.control)"
 
 
 def write_params(folder: Path, uri: str | None = None, **promotion: float) -> None:
@@ -149,9 +154,10 @@ def test_a_promotion_says_every_gate_and_how_to_load_the_champion(
     project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     registry.promote(None, None)
-    *gates, last = capsys.readouterr().out.splitlines()
+    *gates, last, seated = capsys.readouterr().out.splitlines()
     assert [line.split()[:2] for line in gates] == [["ok", f"{name}:"] for name in GATES]
     assert last == "new version 2 is champion: load it with models:/ranker@champion"
+    assert seated == f"params.yaml: {SEATED}"
     assert [entry["action"] for entry in ledger(project)] == ["promote"]
 
 
@@ -176,7 +182,7 @@ def test_a_forced_promotion_needs_a_reason_and_says_what_it_went_past(
         with says('promote: --force and --reason belong together; write --force --reason "WHY"'):
             registry.promote(None, None, force=force, reason=reason)
     registry.promote(None, None, force=True, reason="no other is left")
-    *_, forced, last = capsys.readouterr().out.splitlines()
+    *_, forced, last, _ = capsys.readouterr().out.splitlines()
     assert forced == "forced past max_state_bytes; the ledger keeps the reason"
     assert "new version 2 is champion" in last
     assert [(entry["action"], entry["forced"]) for entry in ledger(project)] == [("promote", "no other is left")]
@@ -187,11 +193,69 @@ def test_a_rollback_says_who_is_champion_now(project: Path, capsys: pytest.Captu
     registry.promote(None, None)
     assert "new version 2 is champion" in capsys.readouterr().out
     registry.rollback()
-    assert capsys.readouterr().out == "ranker: champion was version 2, is version 1 again\n"
+    assert capsys.readouterr().out == f"ranker: champion was version 2, is version 1 again\nparams.yaml: {SEATED}\n"
     registry.rollback()
-    assert capsys.readouterr().out == "ranker: champion was version 1, now there is none, as before\n"
+    said = capsys.readouterr().out.splitlines()
+    assert said[0] == "ranker: champion was version 1, now there is none, as before"
+    assert said[1] == "params.yaml: the board is without a champion"
     with says("reports/ledger.jsonl: ranker has no champion; nothing to roll back"):
         registry.rollback()
+
+
+def test_the_champion_stands_in_the_project_on_its_board_and_as_the_control(project: Path) -> None:
+    before, folder = load_params(), project / "champion"
+    for model in ("base", "new"):
+        registry.promote(model, None)
+        params = load_params()
+        assert params.experiment.models == (*before.experiment.models, "champion")
+        assert params.abtest.control == "champion"
+        entry = params.models["champion"]
+        bundle = project / "artifacts/register" / model
+        assert isinstance(entry, ChampionConfig)
+        digest = entry.digest
+        assert digest == sha256_tree(folder) == sha256_tree(bundle)
+    shutil.rmtree(folder)
+    registry.sync()
+    assert sha256_tree(folder) == digest
+    for file in ("weights.safetensors", "vocabulary.json"):
+        (folder / file).write_bytes(b"other")
+        registry.sync()
+        assert sha256_tree(folder) == digest
+    registry.rollback()
+    assert sha256_tree(folder) == sha256_tree(project / "artifacts/register/base")
+    registry.rollback()
+    after = load_params()
+    assert after.experiment == before.experiment
+    assert after.abtest == before.abtest
+    assert not folder.exists()
+
+
+def test_a_champion_that_reads_stored_instances_stays_off_the_board(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A later day has other items: neither board nor test is asked to go on with it."""
+    before = load_params()
+    registry.promote("base", None)
+    bundle = Path(shutil.copytree(project / "artifacts/register/new", tmp_path / "bundle"))
+    edit(bundle / "model.json", instances="a digest")
+    monkeypatch.setattr(champion, "_bundle", lambda _: bundle)
+    with Registry.open(*where(project), project / ".work") as opened:
+        said = champion.seat(opened)
+    assert said == (
+        "params.yaml: the board is without the champion, which reads stored instances: a later day has others"
+    )
+    after = load_params()
+    assert (after.experiment, after.abtest) == (before.experiment, before.abtest)
+    assert not (project / "champion").exists()
+
+
+def test_a_refused_promotion_leaves_the_project_as_it_was(project: Path) -> None:
+    write_params(project, max_state_bytes=100)
+    before = (project / "params.yaml").read_bytes()
+    with pytest.raises(UserError, match="not promoted"):
+        registry.promote("new", None)
+    assert (project / "params.yaml").read_bytes() == before
+    assert not (project / "champion").exists()
 
 
 def test_a_store_that_does_not_answer_costs_two_lines(

@@ -23,6 +23,7 @@ from hisac_lab.evaluation.evaluator import _bins, _slices
 from hisac_lab.evaluation.metrics import seed_draws
 from hisac_lab.evaluation.records import ModelScores, Scores, Timings
 from hisac_lab.events.batches import Requests
+from hisac_lab.events.positives import popularity
 from hisac_lab.events.store import EventStore
 from hisac_lab.inference.bundle import load_model
 from hisac_lab.inference.loader import Loader, score
@@ -107,6 +108,16 @@ def test_pairs_of_bins_differ_as_their_slices_do(judged: Path) -> None:
             sign = 1 if pair.one == "hisac" else -1
             assert sign * pair.difference == pytest.approx(metric.difference, abs=1e-6)
             assert sorted(sign * end for end in pair.interval) == pytest.approx(metric.difference_interval, abs=1e-6)
+
+
+def test_every_model_is_compared_with_popularity_on_the_same_samples(judged: Path, store: EventStore) -> None:
+    found, samples = Scores.open(judged), store.samples("test")
+    assert found.popularity.keys() == found.models.keys()
+    counts = popularity(store, samples["item"], samples["time"])
+    base = roc_auc_score(samples["label"], counts)
+    for name, gap in found.popularity.items():
+        assert gap.difference == pytest.approx(found.models[name].auc.value - base, abs=2e-6)
+        assert gap.interval[0] < gap.difference < gap.interval[1]
 
 
 def test_every_model_has_its_cost_settings_and_best_seed(models: dict[str, ModelScores], trained: Path) -> None:

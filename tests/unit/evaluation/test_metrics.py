@@ -239,6 +239,16 @@ def test_calibration_of_a_well_calibrated_model_is_near_zero() -> None:
     assert shifted.ratio > 1.2
 
 
+def test_the_error_of_right_predictions_is_that_of_chance() -> None:
+    random = np.random.default_rng(0)
+    for count in (150, 1500):
+        chances = random.beta(2, 3, count)
+        logits = np.log(chances / (1 - chances))
+        found = [metrics.calibration((random.random(count) < chances).astype(float), logits) for _ in range(200)]
+        assert np.mean([one.error for one in found]) == pytest.approx(found[0].chance, rel=0.05)
+        assert len({one.chance for one in found}) == 1
+
+
 def test_calibration_of_four_exposures_is_what_one_counts_by_hand() -> None:
     found = metrics.calibration(np.array([0, 1, 1, 1]), np.log([1 / 3, 1 / 3, 3, 3]), bins=2)
     assert [(point.predicted, point.observed) for point in found.curve] == [(0.25, 0.5), (0.75, 1)]

@@ -14,10 +14,11 @@ from hisac_lab.config.model import ModelConfig
 from hisac_lab.models.backbone import BACKBONE_CARD
 from hisac_lab.models.catalog import KINDS as CLASSES
 from hisac_lab.models.catalog import fidelity_card
+from hisac_lab.models.champion import ChampionConfig
 from hisac_lab.models.contract import CardLine, LongBranch
 
 ROOT = Path(__file__).parents[3]
-KINDS = {config.kind: config for config in EVERY.values()}
+KINDS = {config.kind: config for config in (*EVERY.values(), ChampionConfig())}
 LINES = [(kind, line) for kind, config in KINDS.items() for line in fidelity_card(config)]
 
 

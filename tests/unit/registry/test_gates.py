@@ -39,7 +39,7 @@ GOOD: dict[str, Any] = {
     "side": None,
     "metrics": {},
     "parameters": 1234,
-    "baseline": "din_50",
+    "popularity": {"difference": 0.0105, "interval": [0.001, 0.02]},
     "comparisons": {"din_50": against(0.001), "mean": against(-0.004, weights="of mean")},
     "abtest": TEST,
     "calibration_error": 0.0312,
@@ -59,6 +59,12 @@ CHAMPION = evidence(model="din_50", weights="of din_50")
 def asked(name: str, champion: Evidence | None = None, config: PromotionConfig = CONFIG, **changes: Any) -> Gate:
     """What one gate says of good evidence with these changes."""
     return {gate.name: gate for gate in check_gates(evidence(**changes), champion, config)}[name]
+
+
+def met(low: float) -> dict[str, Any]:
+    """The same difference to popularity and to din_50."""
+    gap = against(low)
+    return {"popularity": {part: gap[part] for part in ("difference", "interval")}, "comparisons": {"din_50": gap}}
 
 
 def with_verdict(verdict: str, **changes: Any) -> dict[str, Any]:
@@ -84,6 +90,13 @@ def test_good_evidence_passes_every_gate_with_and_without_a_champion() -> None:
     [
         ("max_calibration_error", {"calibration_error": 0.050049}, True, "is 0.0500, the limit is 0.05"),
         ("max_calibration_error", {"calibration_error": 0.050051}, False, "is 0.0501, the limit is 0.05"),
+        (
+            "max_calibration_error",
+            {"calibration_error": 0.08, "calibration_chance": 0.03},
+            True,
+            "is 0.0800, the limit is 0.05 and 0.0300, which chance alone gives",
+        ),
+        ("max_calibration_error", {"calibration_error": 0.0802, "calibration_chance": 0.03}, False, "is 0.0802, the"),
         ("max_request_cost", {"cost": cost(candidate_macs=2e6, encode_macs=0.4)}, True, "is 1,000,000,000, the limit"),
         ("max_request_cost", {"cost": cost(candidate_macs=2e6, encode_macs=0.6)}, False, "is 1,000,000,001, the limit"),
         ("max_state_bytes", {"cost": cost(state_bytes=200000.4)}, True, "is 200,000, the limit is 200,000"),
@@ -109,11 +122,11 @@ def test_a_gate_compares_the_value_that_it_says(name: str, changes: dict[str, An
     ("low", "holds", "says"),
     [(-0.00504, True, "[-0.0050, +0.0200]"), (-0.00506, False, "[-0.0051,"), (0.3, True, "[+0.3000,")],
 )
-@pytest.mark.parametrize(("champion", "name"), [(None, "din_50"), (CHAMPION, "the champion, din_50")])
+@pytest.mark.parametrize(("champion", "name"), [(None, "popularity"), (CHAMPION, "the champion, din_50")])
 def test_quality_may_lose_the_margin_and_no_more(
     low: float, holds: bool, says: str, champion: Evidence | None, name: str
 ) -> None:
-    gate = asked("max_auc_loss", champion, comparisons={"din_50": against(low)})
+    gate = asked("max_auc_loss", champion, **met(low))
     assert gate.holds == holds
     assert f"AUC less that of {name} is" in gate.says
     assert says in gate.says
@@ -134,18 +147,20 @@ def test_the_champions_own_weights_are_no_gain_whatever_else_was_measured() -> N
     assert gate.says == "it has the champion's own weights"
 
 
-def test_the_baseline_itself_may_begin() -> None:
-    begins: dict[str, Any] = {"baseline": None, "abtest": None, "model": "din_50"}
-    assert all(gate.holds for gate in check_gates(evidence(**begins), None, CONFIG))
-    assert "it is the baseline itself" in asked("max_auc_loss", **begins).says
-    assert not asked("abtest", CHAMPION, **begins, comparisons={"mean": against(1, weights="of mean")}).holds
+def test_a_first_champion_has_met_popularity_and_the_control_may_be_it() -> None:
+    control: dict[str, Any] = {"abtest": None, "model": "din_50"}
+    assert all(gate.holds for gate in check_gates(evidence(**control), None, CONFIG))
+    assert asked("abtest", **control).says == "it is the A/B test's control; AUC is better by its interval"
+    assert not asked("abtest", CHAMPION, **control, comparisons={"mean": against(1, weights="of mean")}).holds
+    unmet = asked("max_auc_loss", popularity=None)
+    assert (unmet.holds, unmet.says) == (False, "it was not evaluated on one board with popularity")
 
 
 @pytest.mark.parametrize("low", [-0.001, 0.00004, 0.00006, 0.01])
 @pytest.mark.parametrize("verdict", ["better", "worse", "equivalent", "undecided", "no verdict"])
 def test_a_verdict_decides_where_it_can_and_else_quality_must_be_better(verdict: str, low: float) -> None:
     holds = {"better": True, "worse": False}.get(verdict, low > 0.00005)
-    gate = asked("abtest", comparisons={"din_50": against(low)}, abtest=with_verdict(verdict))
+    gate = asked("abtest", **met(low), abtest=with_verdict(verdict))
     assert gate.holds == holds
     assert gate.says.startswith(f"{verdict} by fitted evidence, lift +0.12% to +0.98%, against din_50")
     assert ("better by its interval" in gate.says) == (verdict not in ("better", "worse"))

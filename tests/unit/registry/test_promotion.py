@@ -114,7 +114,7 @@ def test_the_ledger_keeps_the_evidence_its_seeds_and_the_champion_compared_with(
     for found in (first, second):
         assert found | facts | {"seed_spread": 0.001} == found
         assert (found["abtest"]["kind"], found["abtest"]["verdict"]) == ("fitted", "better")
-    assert (first["against"], first["comparison"]["interval"]) == ("base", [0.007, 0.013])
+    assert (first["against"], first["comparison"]["interval"]) == ("popularity", [0.012, 0.028])
     assert (second["against"], second["comparison"]["weights"]) == ("the champion, new", "1")
     assert [entry["previous"] for entry in shop.entries()] == [None, "1"]
 
@@ -154,7 +154,7 @@ def test_a_model_that_never_met_the_champion_is_refused(shop: Shop) -> None:
     assert shop.promote(Shop.ELSEWHERE) == ["max_auc_loss", "abtest"]
     assert shop.champion() == "1"
     shop.promoter.rollback()
-    assert shop.promote(Shop.ELSEWHERE) == []  # the baseline it has met
+    assert shop.promote(Shop.ELSEWHERE) == []  # popularity it has met
 
 
 def test_force_promotes_past_the_gates_and_ledger_and_version_keep_the_reason(shop: Shop) -> None:

@@ -12,10 +12,10 @@ from registered import KINDS, register, space, write_weights
 
 from hisac_lab.base.artifacts import digest_of, read_json, sha256_file, sha256_tree
 from hisac_lab.base.stages import Artifacts
-from hisac_lab.inference.bundle import load_model
+from hisac_lab.inference.bundle import load_model, weights_of
+from hisac_lab.inference.records import VocabularyFile
 from hisac_lab.models.catalog import fidelity_card
-from hisac_lab.registry.bundle import weights_of
-from hisac_lab.registry.records import Evidence, Registered, VocabularyFile
+from hisac_lab.registry.records import Evidence, Registered
 
 FILES = {"weights.safetensors", "model.json", "vocabulary.json", "card.json", "evidence.json"}
 SERVED_SEED = 1
@@ -65,15 +65,15 @@ def test_evidence_is_that_of_the_evaluation_and_of_the_test(run: Artifacts) -> N
         "control": "base",
         "fingerprint": "fedcba9876543210",
         "test_fingerprint": "00ff00ff00ff00ff",
-        "lift": test["lift"],
+        "lift": test["corrected"],
         "sample_ratio_holds": True,
         "aa_holds": True,
     }
 
 
-def test_the_lift_is_the_one_that_holds_every_part(run: Artifacts) -> None:
+def test_the_lift_is_the_one_that_is_corrected_as_the_verdict_is(run: Artifacts) -> None:
     tests = read_json(run.abtest / "abtest.json")["tests"]
-    tests["new"]["lift"] |= {"low": 0.003}
+    tests["new"]["corrected"] = tests["new"]["lift"] | {"low": 0.003}
     edit(run.abtest / "abtest.json", tests=tests)
     register(run)
     found = Evidence.open(run.bundle("new")).abtest
@@ -123,29 +123,23 @@ def test_weights_are_those_of_the_files_and_not_of_the_evidence(run: Artifacts) 
     assert weights_of(run.run("new", 0)) != before
 
 
-@pytest.mark.parametrize(
-    ("sides", "baselines"),
-    [
-        ({}, {"base": None, "new": "base"}),
-        ({"new": "item"}, {"base": "new", "new": None}),
-        ({"new": "user"}, {"base": None, "new": "base"}),
-        ({"base": "item", "new": "item"}, {"base": None, "new": "base"}),
-    ],
-)
-def test_the_baseline_is_the_best_model_of_the_item_alone_else_the_control(
-    run: Artifacts, sides: dict[str, str], baselines: dict[str, str | None]
-) -> None:
-    models = read_json(run.evaluate / "metrics.json")["models"]
-    edit(run.evaluate / "metrics.json", models={name: model | side(sides, name) for name, model in models.items()})
+def test_popularity_is_compared_with_where_the_evaluation_says_so(run: Artifacts) -> None:
+    found = Evidence.open(run.bundle("new")).popularity
+    assert found is not None
+    assert found.facts() == {"difference": 0.02, "interval": [0.012, 0.028]}
+    edit(run.evaluate / "metrics.json", popularity={})
     register(run)
-    found = {name: Evidence.open(run.bundle(name)) for name in KINDS}
-    assert {name: one.baseline for name, one in found.items()} == baselines
-    assert {name: one.may_challenge for name, one in found.items()} == {"base": False, "new": "new" not in sides}
+    assert Evidence.open(run.bundle("new")).popularity is None
 
 
-def side(sides: dict[str, str], name: str) -> dict[str, str]:
-    """What the record of a model that reads one side says of it."""
-    return {"control": sides[name]} if name in sides else {}
+@pytest.mark.parametrize("side", [None, "item", "user"])
+def test_a_control_is_no_challenger(run: Artifacts, side: str | None) -> None:
+    models = read_json(run.evaluate / "metrics.json")["models"]
+    marked = {"new": models["new"] | ({} if side is None else {"control": side})}
+    edit(run.evaluate / "metrics.json", models=models | marked)
+    register(run)
+    found = {name: Evidence.open(run.bundle(name)).may_challenge for name in KINDS}
+    assert found == {"base": False, "new": side is None}
 
 
 def test_the_control_has_no_test(run: Artifacts) -> None:

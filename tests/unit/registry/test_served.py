@@ -24,11 +24,11 @@ from mlflow.models.utils import _enforce_schema
 from hisac_lab.base import arithmetic
 from hisac_lab.events.feedback import Levels
 from hisac_lab.inference.bundle import save_model
+from hisac_lab.inference.records import VocabularyFile
 from hisac_lab.models.contract import History, ItemSpace
 from hisac_lab.models.iat import IATConfig
 from hisac_lab.models.instances import Instances
 from hisac_lab.registry import served as registry_served
-from hisac_lab.registry.records import VocabularyFile
 from hisac_lab.registry.served import ServedRanker
 from hisac_lab.registry.signature import example, signature
 from hisac_lab.testing.samples import LEVELS

@@ -18,10 +18,10 @@ from mlflow.models.utils import _enforce_schema
 from hisac_lab.events.records import ContextFacts
 from hisac_lab.events.side_columns import Category, Number, SideColumns
 from hisac_lab.inference.bundle import save_model
+from hisac_lab.inference.records import VocabularyFile
 from hisac_lab.models.catalog import build
 from hisac_lab.models.contract import History
 from hisac_lab.models.din import DINConfig
-from hisac_lab.registry.records import VocabularyFile
 from hisac_lab.registry.served import ServedRanker
 from hisac_lab.registry.signature import example, signature
 

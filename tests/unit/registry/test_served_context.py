@@ -21,6 +21,7 @@ from hisac_lab.events.batches import Requests, in_order
 from hisac_lab.events.store import EventStore
 from hisac_lab.inference.bundle import save_model
 from hisac_lab.inference.loader import Loader, score
+from hisac_lab.inference.records import VocabularyFile
 from hisac_lab.models.backbone import Ranker
 from hisac_lab.models.catalog import build
 from hisac_lab.models.contract import ItemSpace
@@ -28,7 +29,6 @@ from hisac_lab.models.fitted import Fitted
 from hisac_lab.models.linear import LinearConfig
 from hisac_lab.models.trees import TreesConfig
 from hisac_lab.registry.context import save_snapshots
-from hisac_lab.registry.records import VocabularyFile
 from hisac_lab.registry.served import ServedRanker
 from hisac_lab.registry.signature import example, signature
 from hisac_lab.training.loop import standardize

@@ -17,11 +17,11 @@ from hisac_lab.events.batches import Requests
 from hisac_lab.events.store import EventStore
 from hisac_lab.inference.bundle import save_model
 from hisac_lab.inference.loader import Loader, score
+from hisac_lab.inference.records import VocabularyFile
 from hisac_lab.models.backbone import Ranker
 from hisac_lab.models.catalog import build
 from hisac_lab.models.contract import ItemSpace
 from hisac_lab.registry.context import save_snapshots
-from hisac_lab.registry.records import VocabularyFile
 from hisac_lab.serving.app import make_app
 from hisac_lab.serving.engine import Engine
 from hisac_lab.serving.fill import encode_all, histories

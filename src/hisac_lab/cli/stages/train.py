@@ -2,7 +2,7 @@
 
 from hisac_lab.base.artifacts import sha256_file, sha256_tree
 from hisac_lab.base.code import OURS
-from hisac_lab.cli.paths import ARTIFACTS, WORK
+from hisac_lab.cli.paths import ARTIFACTS, CHAMPION, WORK
 from hisac_lab.cli.plan import Plan
 from hisac_lab.config.base import load_section, parse
 from hisac_lab.config.compute import ComputeConfig
@@ -10,6 +10,8 @@ from hisac_lab.config.model import BackboneConfig
 from hisac_lab.config.train import TrainConfig, TunedConfig
 from hisac_lab.inference.items import load_items
 from hisac_lab.models.catalog import Models
+from hisac_lab.models.champion import ChampionConfig
+from hisac_lab.training.champion import enter_champion
 from hisac_lab.training.parallel import main_output
 from hisac_lab.training.train import train_model, work_folder
 
@@ -37,6 +39,9 @@ def run(model: str, seed: int) -> None:
     work = work_folder(WORK / "train" / f"{model}-{seed}", [settings, inputs, plan.instances])
     with main_output(ARTIFACTS.run(model, seed)) as out:
         items = load_items(prepared=ARTIFACTS.prepare, embedded=ARTIFACTS.embed, codebook=ARTIFACTS.codebook)
+        if isinstance(config, ChampionConfig):
+            enter_champion(model, config, compute, seed, items, prepared=ARTIFACTS.prepare, bundle=CHAMPION, out=out)
+            return
         train_model(
             model,
             config,

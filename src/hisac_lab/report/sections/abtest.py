@@ -55,7 +55,7 @@ def abtest(facts: Facts) -> Section:
         "abtest",
         "A/B test",
         (
-            Note(f"Evidence: {BEHIND[tests.evidence]}. {tests.caveat}", "callout"),
+            Note(tests.caveat, "callout"),
             *(Note(f"No verdict: {reason}.", "callout") for reason in tests.reasons),
             Note(
                 f"Each model, by {_runs(seeds)}, against the control `{tests.control}`: expected clicks on the same "
@@ -218,5 +218,5 @@ def _agreement(facts: Facts, height: float) -> Figure:
         "offline_and_a_b",
         svg,
         "Offline and A/B",
-        "Where the two agree, marks rise from left to right; the control lies on the line.",
+        "Where the two agree, marks rise from left to right; the line is the control's.",
     )

@@ -1,0 +1,74 @@
+"""With untouched gates a newcomer's first model is promoted, and a second that is no better is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from days import Day, judge, learn, prepare_day
+from kit import BACKBONE
+from registered import opened
+
+from hisac_lab.config.events import ColumnsConfig, PrepareConfig
+from hisac_lab.config.promotion import PromotionConfig
+
+DAY = 86_400
+VOTES = PrepareConfig(positive_from=1.0, columns=ColumnsConfig(text=("title",), fields=("topic",)))
+TOPICS = 6
+
+
+def votes(users: int = 50, days: int = 80, items: int = 4) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Votes for and against items that live one day: no item of the test is in the training, its topic is.
+
+    A user votes on every second day, on all items of it, for the topics that they like.
+    """
+    random = np.random.default_rng(0)
+    topic = random.integers(TOPICS, size=days * items)
+    taste = random.normal(0, 2.5, (users, TOPICS))
+    rows = []
+    for day in range(days):
+        for user in np.flatnonzero(random.random(users) < 0.5):
+            asked = np.arange(day * items, (day + 1) * items)
+            likes = random.random(items) < 1 / (1 + np.exp(-taste[user, topic[asked]]))
+            time = 1_500_000_000 + day * DAY + int(random.integers(DAY // 2))
+            ratings = np.where(likes, 1, -1)
+            rows.append(pd.DataFrame({"user": user, "item": asked, "rating": ratings, "time": time}))
+    events = pd.concat(rows, ignore_index=True)
+    names = [f"topic {number}" for number in topic]
+    return events, pd.DataFrame({"item": np.arange(len(topic)), "title": names, "topic": names})
+
+
+@pytest.fixture(scope="module")
+def day(tmp_path_factory: pytest.TempPathFactory) -> Day:
+    """A board of two models of one kind: the second learned less."""
+    made = prepare_day(tmp_path_factory.mktemp("votes") / "made", *votes(), VOTES)
+    backbone = BACKBONE.model_copy(update={"features": ("length", "popularity", "item_rate", "rate")})
+    learn(made, "first", epochs=6, batch=32, backbone=backbone)
+    learn(made, "second", epochs=2, batch=64, backbone=backbone)
+    return judge(made, "popularity", "first", "second")
+
+
+def test_no_item_of_the_test_was_there_in_training(day: Day) -> None:
+    train, test = (set(day.store.samples(split)["item"].tolist()) for split in ("train", "test"))
+    assert len(train & test) <= 4  # those of the day that the cut falls on
+
+
+def test_the_first_is_promoted_and_the_second_refused_in_a_line_for_each_gate(
+    day: Day, empty_store: Path, tmp_path: Path
+) -> None:
+    untouched = PromotionConfig()
+    with opened(empty_store, tmp_path) as registry:
+        owner = registry.client.create_run(registry.experiment).info.run_id
+        for name in day.models:
+            registry.versions.register(day.made.bundle(name), day.digest(name), owner)
+        first = registry.promoter.promote("first", None, untouched)
+        second = registry.promoter.promote("second", None, untouched)
+    assert first.failed == [], first.gates
+    assert first.gates[0].says.startswith("AUC less that of popularity is +")
+    assert not second.promoted
+    assert "abtest" in second.failed
+    assert second.gates[0].says.startswith("AUC less that of the champion, first is ")
+    assert len(second.gates) == len(first.gates)
+    assert not any("\n" in gate.says for gate in second.gates)
