@@ -240,10 +240,8 @@ class ModelContract:
             model(make_history([40, 40, 30, 20, 0], seed=seed), CANDIDATES).square().mean().backward()
             optimizer.step()
         for name, buffer in model.named_buffers():
-            if (
-                "running" not in name and "batches_tracked" not in name
-            ):  # statistics of batches, which are meant to move
-                assert torch.equal(buffer, frozen[name]), name
+            moves = "running" in name or "batches_tracked" in name  # statistics of batches
+            assert moves or torch.equal(buffer, frozen[name]), name
         assert all(not torch.equal(part, learned[name]) for name, part in model.named_parameters())
 
     @suits(lambda config, branch: branch is not None)
@@ -354,8 +352,7 @@ class ModelContract:
         model.zero_grad(set_to_none=True)
         with torch.autocast("cpu", torch.bfloat16):
             scores = model(history, CANDIDATES)
-        spread = float(expected.detach().std())
-        assert float((scores.float() - expected).abs().detach().median()) < 0.1 * spread
+        assert float((scores.float() - expected).abs().detach().median()) < 0.1 * float(expected.detach().std())
         scores.float().square().mean().backward()
         gradients = {name: part.grad for name, part in model.named_parameters() if part.grad is not None}
         assert all(torch.isfinite(gradient).all() for gradient in gradients.values())
