@@ -78,10 +78,10 @@ def test_the_stage_writes_a_model_its_curve_and_what_it_was(stages: Stages, item
 
 def test_features_that_the_data_cannot_give_are_named(stages: Stages, items: ItemSpace, tmp_path: Path) -> None:
     told = _run(stages, items, tmp_path / "told", backbone=FULL)
-    assert "features_left_out" not in read_manifest(told)
+    assert read_manifest(told)["features_left_out"] == ["user", "request"]
     without = FULL.model_copy(update={"feedback": False})
     untold = _run(stages, items, tmp_path / "untold", backbone=without)
-    assert read_manifest(untold)["features_left_out"] == ["rate"]
+    assert read_manifest(untold)["features_left_out"] == ["rate", "user", "request"]
     columns = load_model(untold)[0].context_columns
     assert columns.names[:2] == ("item_days", "item_never")
     assert not any(name.startswith("pair_positive") for name in columns.names)
