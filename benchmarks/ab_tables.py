@@ -132,7 +132,7 @@ def against_itself(tables: Tables, tests: int) -> dict[str, Uniform]:
         drawn = tables.sample(random)
         both = {name: drawn[name] for name in (CONTROL, "itself")}
         for found, arms in zip(lifts.values(), (drawn, both), strict=True):
-            spread = seed_spread(arms, CONTROL)
+            spread = seed_spread(arms.values(), float(arms[CONTROL].mean()))
             found.append(estimate(drawn[CONTROL], drawn["itself"], [], spread, 0.95).lift.p_value)
     # Tail shares of two runs on the same users, and clicks of users who come as often as they please.
     popularity = np.bincount(tables.pools.ravel())
@@ -170,7 +170,7 @@ def covered(tables: Tables, tests: int) -> dict[str, float]:
     inside, wrong, decided, exaggerated, ranks = [], 0, 0, [], []
     for _ in range(tests):
         drawn = tables.sample(random)
-        spread = seed_spread(drawn, CONTROL)
+        spread = seed_spread(drawn.values(), float(drawn[CONTROL].mean()))
         found = {name: estimate(drawn[CONTROL], drawn[name], [], spread, 0.95).lift for name in true}
         for name, lift in found.items():
             inside.append(lift.low <= true[name] <= lift.high)

@@ -51,7 +51,7 @@ def test_the_spread_over_seeds_leaves_out_what_runs_and_users_have_in_common() -
     for _ in range(300):
         apart = 1 + random.normal(0, 0.5, (3, 40, 1))
         skilled = apart + random.normal(0, 0.2, (3, 1, 1))
-        spreads = (seed_spread({"base": np.ones((1, 40, 1)), "one": arm}, "base") for arm in (apart, skilled))
+        spreads = (seed_spread([np.ones((1, 40, 1)), arm], 1.0) for arm in (apart, skilled))
         for found, spread in zip((common, own), spreads, strict=True):
             assert spread is not None
             found.append(spread.variance)
@@ -69,7 +69,7 @@ def test_a_model_of_the_same_runs_is_found_different_as_often_as_it_says() -> No
             name: taste * (1 + random.normal(0, 0.03, (3, 1, 1)) + random.normal(0, 0.4, (3, 60, 2)))
             for name in ("control", "same", "third", "fourth", "fifth")
         }
-        spread = seed_spread(arms, "control")
+        spread = seed_spread(arms.values(), float(arms["control"].mean()))
         fooled += estimate(arms["control"], arms["same"], [], spread, 0.95).lift.p_value < 0.05
     assert abs(fooled - 0.05 * rounds) < 4 * math.sqrt(rounds * 0.05 * 0.95)
 
