@@ -30,8 +30,9 @@ def test_a_main_board_has_controls_of_one_side_and_trees_beside_them(
     params = Params.model_validate_json(json.dumps(load("leaderboard", monkeypatch).settings(name)))
     shown = {model: params.models[model] for model in params.experiment.models}
     items = {model for model, config in shown.items() if config.control == "item"}
-    assert items >= {"item_trees", "popularity", "recency"}
-    assert {shown[model].kind for model in ("trees", "logistic", "item_trees")} == {"trees", "linear"}
+    assert items >= {"item_trees", "popularity"}
+    assert items & {"recency", "item_rate"}
+    assert {shown[model].kind for model in ("trees", "popularity", "item_trees")} == {"trees", "linear"}
     assert shown["trees"].control is None
 
 
