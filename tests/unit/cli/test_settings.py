@@ -220,7 +220,7 @@ def test_show_is_the_whole_with_what_differs_marked() -> None:
         ("models.din_50.whole_history", ["stages that depend on it: code, train@din_50-0, train@din_50-1"]),
         (
             "models.hisac",
-            ["holds: kind, state_bits, soft_counts, ", "stages that depend on it: code, sweep, train@hisac-0"],
+            ["holds: kind, length, state_bits, soft_counts, ", "stages that depend on it: code, sweep, train@hisac-0"],
         ),
         ("models.hisac.kind", ["takes: one of ", "HiSAC"]),
         (

@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from evaluating import CONFIG, EXPERIMENT
 from kit import CPU, Stages, says
 from sklearn.metrics import roc_auc_score
 
 from hisac_lab.base.artifacts import read_manifest, sha256_tree
 from hisac_lab.config.compute import ComputeConfig
 from hisac_lab.config.evaluate import EvaluateConfig
-from hisac_lab.config.model import ExperimentConfig
 from hisac_lab.evaluation import evaluator
 from hisac_lab.evaluation.evaluate import best_seed, evaluate, protocol_fingerprint, runs_of
 from hisac_lab.evaluation.evaluator import _bins, _slices
@@ -30,32 +30,6 @@ from hisac_lab.inference.loader import Loader, score
 from hisac_lab.inference.records import Trained
 from hisac_lab.models.hisac import HiSACConfig
 from hisac_lab.ops.auc import auc
-
-CONFIG = EvaluateConfig(reference="din_50", bootstrap=30, top=3, slices=3)
-EXPERIMENT = ExperimentConfig(models=("din_50", "hisac"), seeds=(0, 1))
-
-
-@pytest.fixture(scope="module")
-def judged(stages: Stages, trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The stage's output."""
-    home = tmp_path_factory.mktemp("evaluate")
-    (home / "out").mkdir()
-    compute = ComputeConfig(device="cpu")
-    evaluate(
-        CONFIG,
-        compute,
-        prepared=stages.prepare,
-        runs=runs_of(trained, EXPERIMENT),
-        out=home / "out",
-        timings=home / "logs" / "timings.json",
-    )
-    return home / "out"
-
-
-@pytest.fixture(scope="module")
-def models(judged: Path) -> dict[str, ModelScores]:
-    """What was found of each model."""
-    return Scores.open(judged).models
 
 
 def test_auc_of_every_run_is_that_of_its_scores(
