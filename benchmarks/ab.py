@@ -150,7 +150,7 @@ def _order(numbers: Mapping[str, float], judged: Mapping[str, Judged]) -> list[s
         "",
         f"Rank correlation with the true lift: of the test's lift {by['rank_correlation']:.3f} (wanted: 0.9), of the",
         f"user-wise AUC {by['gauc_rank_correlation']:.3f}. Of the lifts of the table policies in a world that is",
-        " fitted on the log with hindsight, which takes the truth's place on real logs:",
+        "fitted on the log with hindsight, which takes the truth's place on real logs:",
         f"{numbers['fitted_rank_correlation']:.3f}.",
         "",
     ]

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from kit import EVERY, ITEMS, lively, make_items
+import torch
+from kit import BACKBONE, CPU, EVERY, ITEMS, MODELS, as_backbone, lively, make_items
 
+from hisac_lab.config.model import BackboneConfig
+from hisac_lab.events.batches import Requests
 from hisac_lab.inference.bundle import save_model
+from hisac_lab.inference.loader import Loader
 from hisac_lab.inference.records import VocabularyFile
+from hisac_lab.models.backbone import Ranker
+from hisac_lab.models.catalog import build
 from hisac_lab.models.contract import ItemSpace
+from hisac_lab.training.loop import standardize
 
 SPACE = make_items()
 
@@ -20,3 +27,12 @@ def bundle(home: Path, name: str, space: ItemSpace = SPACE, seed: int = 0) -> Pa
     save_model(home, lively(name, space, seed), EVERY[name], space, digest)
     VocabularyFile(items=[f"i{item}" for item in range(ITEMS)], history_limit=50).save(home)
     return home
+
+
+def reader_of_all(items: ItemSpace, training: Requests) -> Ranker:
+    """HiSAC told all features, of items, pairs, users and feedback, standardized on training requests."""
+    full = BACKBONE.model_copy(update={"features": BackboneConfig().features})
+    made = as_backbone(build(MODELS["hisac"], full, items, 0))
+    standardize(made, Loader.of(made, training, CPU), 64)
+    torch.nn.init.normal_(made.tower[0].weight)  # type: ignore[arg-type]
+    return made.eval()

@@ -17,19 +17,14 @@ from typing import Any
 import optuna
 import pytest
 import worker
-from kit import BACKBONE, Stages, says
+from kit import Stages, says
 from postgres import Server, postgres
+from sweeping import quick_task
 
-from hisac_lab.config.compute import ComputeConfig
-from hisac_lab.config.tokens import TokenizeConfig
-from hisac_lab.config.train import TrainConfig
-from hisac_lab.models.hisac import HiSACConfig
 from hisac_lab.sweep.records import Swept, Trial
 from hisac_lab.sweep.shared import TRIES, take_part
-from hisac_lab.sweep.space import Base
 from hisac_lab.sweep.study import KILLED, Ledger, Study
 from hisac_lab.sweep.sweep import join, study_of, sweep
-from hisac_lab.sweep.trial import TrialTask
 
 pytestmark = pytest.mark.services
 
@@ -168,17 +163,7 @@ def test_the_stage_writes_what_machines_found_together_and_marks_it(
     stages: Stages, server: Server, tmp_path: Path
 ) -> None:
     """Real short trainings: another process has run all trials before, and this one trains the finalists' seeds."""
-    tokenize = TokenizeConfig.model_validate_json('{"widths": [8, 4], "limits": {"min_occupancy": 0}}')
-    task = TrialTask(
-        base=Base(HiSACConfig(), BACKBONE, TrainConfig(epochs=1, batch_requests=128), tokenize),
-        compute=ComputeConfig(device="cpu"),
-        share=0.3,
-        seed=0,
-        prepared=stages.prepare,
-        embedded=stages.embed,
-        codebook=stages.codebook,
-        work=tmp_path / "work",
-    )
+    task = quick_task(stages, tmp_path / "work")
     space = {"m": {"agents": [2, 4], "depth": [1], "breadth": [0.5], "temperature": [0.07]}}
     settings = worker.config(server.address, space=space, fixed={}, trials=2, finalists=2, finalist_seeds=2)
     others, _ = join(study_of(settings, "m", task, 1, task.work), task.work)

@@ -147,7 +147,7 @@ def ui(port: int) -> None:
         mirror_or_say(params)
         print(f"open {address(uri)}, the server that params.yaml names (mlflow.tracking_uri)")
         return
-    _check_port(port)
+    check_port(port)
     mirror_or_say(params)
     print(f"open http://127.0.0.1:{port}/#/models (stop with Ctrl-C)", flush=True)
     os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"  # five sixths of its memory, for nothing used here
@@ -167,7 +167,12 @@ def ui(port: int) -> None:
     os.execv(mlflow, command)
 
 
-def _check_port(port: int) -> None:
+def check_port(port: int) -> None:
+    """Refuses a port that this machine cannot listen at.
+
+    Raises:
+        UserError: It is taken, or no port.
+    """
     with socket.socket() as door:
         door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do: a port just left is free
         try:

@@ -14,7 +14,7 @@ from hisac_lab.base import arithmetic
 from hisac_lab.base.errors import UserError
 from hisac_lab.cli.params import Params, load_params
 from hisac_lab.cli.paths import WORK
-from hisac_lab.cli.registry import _check_port
+from hisac_lab.cli.registry import check_port
 from hisac_lab.registry.aliased import Aliased
 from hisac_lab.serving.engine import Engine
 from hisac_lab.serving.meters import SHARED
@@ -38,7 +38,7 @@ def serve(bundle: Path | None, port: int | None) -> None:
     if config.host not in LOOPBACK and not os.environ.get(config.token_variable):
         hint = f"set {config.token_variable}, or listen at 127.0.0.1"
         raise UserError("params.yaml", f"{config.host!r} is open to others, and no token is asked", hint, "serve.host")
-    _check_port(where)
+    check_port(where)
     if bundle is not None:
         os.environ[BUNDLE] = str(bundle.absolute())
     WORK.mkdir(exist_ok=True)

@@ -328,6 +328,28 @@ class RequestReader:
         return self.number.get(unicodedata.normalize("NFC", item.strip()), -1) if known is None else known
 
 
+Scores: TypeAlias = list[float | None]
+
+
+def scores_of(asked: Asked, chances: Sequence[float]) -> Scores:
+    """The chances of its candidates in their order, None for an item that the model does not know."""
+    return [None if number < 0 else chance for number, chance in zip(asked.candidates.tolist(), chances, strict=False)]
+
+
+def nothing(asked: Asked) -> Scores:
+    """The answer where no event of the history is known."""
+    return [None] * len(asked.candidates)
+
+
+NO_EVENT = "no event of the history is known: rank by popularity"
+
+
+def note_on(scores: Scores) -> str:
+    """Why scores are None, or nothing."""
+    unknown = sum(score is None for score in scores)
+    return f"{unknown} of {len(scores)} candidates are unknown to this model" if unknown else ""
+
+
 def _left(rows: Sequence[Ids]) -> tuple[Ids, npt.NDArray[np.bool_]]:
     """Rows of any length, padded on the left with zeros to the longest (at least 1), and where they are real."""
     width = max(1, *(len(part) for part in rows))

@@ -20,7 +20,7 @@ from hisac_lab.base import arithmetic
 from hisac_lab.base.errors import UserError
 from hisac_lab.inference.bundle import load_model
 from hisac_lab.inference.records import VocabularyFile
-from hisac_lab.inference.request import MODEL_INPUT, Asked, RequestReader
+from hisac_lab.inference.request import MODEL_INPUT, NO_EVENT, Asked, RequestReader, note_on, nothing, scores_of
 from hisac_lab.registry.context import snapshots
 from hisac_lab.registry.integrity import CODE, DIGEST, check_bundle, check_code
 
@@ -79,17 +79,20 @@ class ServedRanker(PythonModel):
             asked = self._read(model_input)
         except UserError as error:
             raise MlflowException(str(error), error_code=INVALID_PARAMETER_VALUE) from error
-        scores: list[list[float | None]] = [[] for _ in asked]
+        scores = [nothing(one) for one in asked]
         by_length = sorted(range(len(asked)), key=lambda row: len(asked[row].items))
         for at in range(0, len(asked), ROWS_AT_ONCE):
             rows = by_length[at : at + ROWS_AT_ONCE]
             chances = torch.sigmoid(self.model(*self.reader.batch([asked[row] for row in rows])))
             for row, chance in zip(rows, chances.tolist(), strict=True):
-                scores[row] = _answer(asked[row], chance)
+                if len(asked[row].items):
+                    scores[row] = scores_of(asked[row], chance)
         answers = {
             "scores": scores,
             "unknown_events": [one.unknown for one in asked],
-            "note": [_note(one) for one in asked],
+            "note": [
+                note_on(answer) if len(one.items) else NO_EVENT for one, answer in zip(asked, scores, strict=True)
+            ],
         }
         return pd.DataFrame(answers, index=model_input.index)
 
@@ -99,19 +102,6 @@ class ServedRanker(PythonModel):
             if name not in model_input.columns:
                 raise UserError(MODEL_INPUT, "column is missing", f"give {', '.join(names)}", name)
         return [self.reader.read(row, request) for row, request in enumerate(model_input.to_dict("records"))]
-
-
-def _answer(asked: Asked, chances: list[float]) -> list[float | None]:
-    if not len(asked.items):
-        return [None] * len(asked.candidates)
-    return [None if number < 0 else chance for number, chance in zip(asked.candidates.tolist(), chances, strict=False)]
-
-
-def _note(asked: Asked) -> str:
-    if not len(asked.items):
-        return "no event of the history is known: rank by popularity"
-    unknown = int((asked.candidates < 0).sum())
-    return f"{unknown} of {len(asked.candidates)} candidates are unknown to this model" if unknown else ""
 
 
 set_model(ServedRanker())

@@ -16,12 +16,11 @@ from hisac_lab.base.artifacts import Array, sha256_tree
 from hisac_lab.base.errors import UserError
 from hisac_lab.inference.bundle import load_model
 from hisac_lab.inference.records import VocabularyFile
-from hisac_lab.inference.request import MODEL_INPUT, Asked, RequestReader
+from hisac_lab.inference.request import MODEL_INPUT, Asked, RequestReader, Scores, scores_of
 from hisac_lab.models.contract import UserState
 from hisac_lab.registry.context import snapshots
 
 STATE, EVENTS = "state.", "events."
-Answer = list[float | None]
 
 
 @dataclass(frozen=True)
@@ -107,10 +106,10 @@ class Engine:
         return self.reader.read(row, request)
 
     @torch.inference_mode()
-    def answer(self, asked: Sequence[Asked]) -> list[Answer]:
+    def answer(self, asked: Sequence[Asked]) -> list[Scores]:
         """Scores of requests that bring their histories, in one pass."""
         logits = self.model(*self.reader.batch(asked))
-        return [_answer(one, row) for one, row in zip(asked, torch.sigmoid(logits).tolist(), strict=True)]
+        return [scores_of(one, row) for one, row in zip(asked, torch.sigmoid(logits).tolist(), strict=True)]
 
     @torch.inference_mode()
     def encode(self, asked: Sequence[Asked]) -> list[KeptState]:
@@ -131,17 +130,13 @@ class Engine:
         ]
 
     @torch.inference_mode()
-    def score(self, kept: KeptState, asked: Asked) -> Answer:
+    def score(self, kept: KeptState, asked: Asked) -> Scores:
         """Scores candidates from a kept state; `asked` brings no history."""
         candidates, context = self.reader.slate(asked, kept.items, kept.times, kept.feedback)
         logits: Tensor = self.model.score(kept.state, candidates, context)
-        return _answer(asked, torch.sigmoid(logits)[0].tolist())
+        return scores_of(asked, torch.sigmoid(logits)[0].tolist())
 
 
 def _told(asked: Asked) -> Array:
     """Own columns of user and request, one behind the other; (W,) float32."""
     return np.concatenate([np.zeros(0, np.float32), *(part[0] for _, part in sorted(asked.told.items()))])
-
-
-def _answer(asked: Asked, chances: Sequence[float]) -> Answer:
-    return [None if number < 0 else chance for number, chance in zip(asked.candidates.tolist(), chances, strict=False)]

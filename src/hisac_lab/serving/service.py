@@ -9,11 +9,10 @@ from typing import Any, Literal
 
 from hisac_lab.base import arithmetic
 from hisac_lab.base.errors import UserError
-from hisac_lab.inference.request import MODEL_INPUT, Asked
-from hisac_lab.serving.engine import Answer, Engine, KeptState
+from hisac_lab.inference.request import MODEL_INPUT, NO_EVENT, Asked, Scores, note_on, nothing
+from hisac_lab.serving.engine import Engine, KeptState
 from hisac_lab.serving.states import StateStore, UserHistory
 
-NO_EVENT = "no event of the history is known: rank by popularity"
 NO_USER = "no event of the user is known: rank by popularity"
 
 
@@ -30,7 +29,7 @@ class Reply:
         state_time: What the ages in a state count to, seconds; None: no state answered.
     """
 
-    scores: Answer
+    scores: Scores
     unknown_events: int
     note: str
     version: str
@@ -78,7 +77,7 @@ class Service:
         for place, asked in whole.items():
             found[place] = _nothing(engine, asked, NO_EVENT)
         for (place, asked), scores in zip(known.items(), answers, strict=True):
-            found[place] = Reply(scores, asked.unknown, _unknown(scores), engine.version, "history")
+            found[place] = Reply(scores, asked.unknown, note_on(scores), engine.version, "history")
         return [found[place] for place in range(len(requests))]
 
     def _of_user(self, engine: Engine, request: dict[str, Any]) -> Reply:
@@ -96,7 +95,7 @@ class Service:
         if kept is None:
             return _nothing(engine, asked, NO_USER)
         scores = engine.score(kept, asked)
-        return Reply(scores, 0, _unknown(scores), engine.version, "state" if fresh else "stored", kept.time)
+        return Reply(scores, 0, note_on(scores), engine.version, "state" if fresh else "stored", kept.time)
 
     def _encoded(self, engine: Engine, user: str, request: dict[str, Any]) -> KeptState | None:
         """The state of a user for a request, kept where the whole history lies before it."""
@@ -124,9 +123,4 @@ class Service:
 
 
 def _nothing(engine: Engine, asked: Asked, note: str) -> Reply:
-    return Reply([None] * len(asked.candidates), asked.unknown, note, engine.version, "nothing")
-
-
-def _unknown(scores: Answer) -> str:
-    unknown = sum(score is None for score in scores)
-    return f"{unknown} of {len(scores)} candidates are unknown to this model" if unknown else ""
+    return Reply(nothing(asked), asked.unknown, note, engine.version, "nothing")

@@ -11,12 +11,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from kit import BACKBONE, CPU, MODELS, Stages, as_backbone
+from bundles import reader_of_all
+from kit import BACKBONE, CPU, MODELS, Stages
 from mlflow.exceptions import MlflowException
 from mlflow.models.utils import _enforce_schema
 
 from hisac_lab.base.errors import UserError
-from hisac_lab.config.model import BackboneConfig, ModelConfig
+from hisac_lab.config.model import ModelConfig
 from hisac_lab.events.batches import Requests, in_order
 from hisac_lab.events.store import EventStore
 from hisac_lab.inference.bundle import save_model
@@ -31,19 +32,14 @@ from hisac_lab.models.trees import TreesConfig
 from hisac_lab.registry.context import save_snapshots
 from hisac_lab.registry.served import ServedRanker
 from hisac_lab.registry.signature import example, signature
-from hisac_lab.training.loop import standardize
 
 USERS, CANDIDATES = 6, 5
-FULL = BACKBONE.model_copy(update={"features": BackboneConfig().features})
 
 
 @pytest.fixture(scope="module")
 def model(items: ItemSpace, rows: dict[str, Requests]) -> Ranker:
     """A model that reads all features, standardized on the training requests."""
-    made = as_backbone(build(MODELS["hisac"], FULL, items, 0))
-    standardize(made, Loader.of(made, rows["train"], CPU), 64)
-    torch.nn.init.normal_(made.tower[0].weight)  # type: ignore[arg-type]
-    return made.eval()
+    return reader_of_all(items, rows["train"])
 
 
 def serve(

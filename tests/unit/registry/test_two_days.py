@@ -110,15 +110,19 @@ def test_both_are_evaluated_and_tested_on_the_second_days_split(days: tuple[Day,
     assert (trained.steps, trained.valid_auc > 0.4) == (0, True)
 
 
+def undecided(day: Day, folder: Path) -> tuple[Path, str]:
+    """A copy of the bundle `fresh` whose A/B test tells nothing, and its digest."""
+    bundle = Path(shutil.copytree(day.made.bundle("fresh"), folder / "fresh"))
+    quiet = {"verdict": "undecided", "sample_ratio_holds": True, "aa_holds": True}
+    return bundle, with_evidence(bundle, abtest=day.evidence("fresh").facts()["abtest"] | quiet)
+
+
 def test_a_better_challenger_replaces_the_champion_a_day_later(
     days: tuple[Day, Day], empty_store: Path, tmp_path: Path
 ) -> None:
     """By its quality: what a test of so few simulated users says is left out of it."""
     one, two = days
-    bundle = Path(shutil.copytree(two.made.bundle("fresh"), tmp_path / "fresh"))
-    test = two.evidence("fresh").facts()["abtest"]
-    quiet = {"verdict": "undecided", "sample_ratio_holds": True, "aa_holds": True}
-    digest = with_evidence(bundle, abtest=test | quiet)
+    bundle, digest = undecided(two, tmp_path)
     assert list(Registered.open(two.made.register).models) == ["fresh"]  # the champion is registered already
     easy = PromotionConfig(max_calibration_error=1.0)
     with opened(empty_store, tmp_path) as registry:
@@ -142,9 +146,7 @@ def test_a_newcomers_own_log_has_a_first_champion_with_untouched_gates(
 ) -> None:
     """By its quality, as above."""
     _, two = days
-    bundle = Path(shutil.copytree(two.made.bundle("fresh"), tmp_path / "fresh"))
-    test = two.evidence("fresh").facts()["abtest"]
-    digest = with_evidence(bundle, abtest=test | {"verdict": "undecided", "sample_ratio_holds": True, "aa_holds": True})
+    bundle, digest = undecided(two, tmp_path)
     with opened(empty_store, tmp_path) as registry:
         owner = registry.client.create_run(registry.experiment).info.run_id
         registry.versions.register(bundle, digest, owner)

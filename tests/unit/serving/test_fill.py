@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from bundles import reader_of_all
 from fastapi.testclient import TestClient
-from kit import BACKBONE, CPU, MODELS, as_backbone
+from kit import CPU, MODELS
 
-from hisac_lab.config.model import BackboneConfig
 from hisac_lab.config.serve import ServeConfig
 from hisac_lab.events.batches import Requests
 from hisac_lab.events.store import EventStore
@@ -19,27 +19,21 @@ from hisac_lab.inference.bundle import save_model
 from hisac_lab.inference.loader import Loader, score
 from hisac_lab.inference.records import VocabularyFile
 from hisac_lab.models.backbone import Ranker
-from hisac_lab.models.catalog import build
 from hisac_lab.models.contract import ItemSpace
 from hisac_lab.registry.context import save_snapshots
 from hisac_lab.serving.app import make_app
-from hisac_lab.serving.engine import Engine
+from hisac_lab.serving.engine import Engine, KeptState
 from hisac_lab.serving.fill import encode_all, histories
 from hisac_lab.serving.service import Service
 from hisac_lab.serving.states import SQLiteStates
-from hisac_lab.training.loop import standardize
 
-FULL = BACKBONE.model_copy(update={"features": BackboneConfig().features})
 WAIT = 3_600
 
 
 @pytest.fixture(scope="module")
 def model(items: ItemSpace, rows: dict[str, Requests]) -> Ranker:
     """A model that reads all features, those of items, pairs, users and feedback."""
-    made = as_backbone(build(MODELS["hisac"], FULL, items, 0))
-    standardize(made, Loader.of(made, rows["train"], CPU), 64)
-    torch.nn.init.normal_(made.tower[0].weight)  # type: ignore[arg-type]
-    return made.eval()
+    return reader_of_all(items, rows["train"])
 
 
 @pytest.fixture
@@ -91,13 +85,16 @@ def test_users_of_the_log_get_over_http_the_scores_of_the_evaluation(
     assert wanted.std() > 1e-3
 
 
-def test_a_state_holds_pairs_and_answers_alike_later_within_its_time(filled: Service, store: EventStore) -> None:
-    question = questions(later(store))[0]
-    (first,) = filled.replies([question])
-    packed = filled.states.state(question["user"], filled.engine.digest)
-    assert packed is not None
-    (again,) = filled.replies([question])
-    assert again.scores == pytest.approx(first.scores, abs=1e-6)  # type: ignore[union-attr]
+def test_a_state_holds_the_events_that_pairs_are_counted_from(filled: Service, store: EventStore) -> None:
+    requests = later(store)
+    question = questions(requests)[0]
+    filled.replies([question])
+    kept = KeptState.unpack(filled.states.state(question["user"], filled.engine.digest) or b"")
+    events = slice(int(requests.start[0]), int(requests.end[0]))
+    assert kept.items.tolist() == store.items[events].tolist()
+    assert kept.times.tolist() == store.times[events].tolist()
+    assert store.feedback is not None
+    assert kept.feedback.tolist() == store.feedback[events].tolist()
 
 
 def test_users_with_events_after_the_moment_keep_no_state(filled: Service, store: EventStore) -> None:

@@ -19,12 +19,13 @@ from hisac_lab.events.records import ContextFacts
 from hisac_lab.events.side_columns import Category, SideColumns
 from hisac_lab.inference.bundle import save_model
 from hisac_lab.inference.records import VocabularyFile
+from hisac_lab.inference.request import NO_EVENT
 from hisac_lab.models.catalog import build
 from hisac_lab.models.fitted import Fitted
 from hisac_lab.registry.served import ServedRanker
 from hisac_lab.serving.engine import Engine, KeptState
 from hisac_lab.serving.questions import form_of
-from hisac_lab.serving.service import NO_EVENT, NO_USER, Reply, Service
+from hisac_lab.serving.service import NO_USER, Reply, Service
 from hisac_lab.serving.states import SQLiteStates, UserHistory
 
 NOW = 1_000_000

@@ -12,16 +12,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from kit import BACKBONE, Stages
+from kit import Stages
+from sweeping import quick_task
 
 from hisac_lab.base.artifacts import read_json, sha256_tree
 from hisac_lab.base.errors import UserError, explain_os_error
 from hisac_lab.config.base import parse
-from hisac_lab.config.compute import ComputeConfig
 from hisac_lab.config.model import ModelConfig
 from hisac_lab.config.sweep import Point, SweepConfig
-from hisac_lab.config.tokens import TokenizeConfig
-from hisac_lab.config.train import TrainConfig
 from hisac_lab.evaluation.metrics import user_resamples
 from hisac_lab.evaluation.records import ServingCost
 from hisac_lab.events.store import EventStore
@@ -31,7 +29,6 @@ from hisac_lab.sweep import sweep as stage
 from hisac_lab.sweep import trial as trials
 from hisac_lab.sweep.draw import Resolved
 from hisac_lab.sweep.records import Ablated, Best, Outcome, Swept, Trial
-from hisac_lab.sweep.space import Base
 from hisac_lab.sweep.study import KILLED, Job
 from hisac_lab.sweep.sweep import Workers, sweep
 from hisac_lab.sweep.trial import RESAMPLES, TrialTask, fitted, identity, resolve, run_trial
@@ -47,17 +44,7 @@ def config(space: dict[str, Any], **others: Any) -> SweepConfig:
 @pytest.fixture
 def task(stages: Stages, tmp_path: Path) -> TrialTask:
     """A quick trial on a third of the training requests."""
-    tokenize = TokenizeConfig.model_validate_json('{"widths": [8, 4], "limits": {"min_occupancy": 0}}')
-    return TrialTask(
-        base=Base(HiSACConfig(), BACKBONE, TrainConfig(epochs=1, batch_requests=128), tokenize),
-        compute=ComputeConfig(device="cpu"),
-        share=0.3,
-        seed=0,
-        prepared=stages.prepare,
-        embedded=stages.embed,
-        codebook=stages.codebook,
-        work=tmp_path / "work",
-    )
+    return quick_task(stages, tmp_path / "work")
 
 
 def trained(task: TrialTask, point: Point, **changes: Any) -> Outcome:
