@@ -73,6 +73,9 @@ class Params(Section):
         ]:
             if name not in (*self.experiment.models, *others):
                 raise ValueError(f"{place} names {name!r}, which is not in experiment.models")
+        for name in self.backbone.tasks:
+            if name not in self.prepare.tasks:
+                raise ValueError(f"backbone.tasks names {name!r}, which is not in prepare.tasks: name its column there")
         for name in self.experiment.models:
             self._instances_fit(name, self.models[name])
         return self

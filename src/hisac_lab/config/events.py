@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from hisac_lab.config.base import HalfLife, Section, Seed
+from hisac_lab.config.base import HalfLife, Name, Section, Seed
 
 EARLIEST = -30_610_224_000  # the year 1000, in seconds since 1970: no time is before it
 
@@ -86,6 +86,14 @@ class PrepareConfig(Section):
     )
     positive_from: float | None = Field(
         None, description="feedback at or above it is a positive, below a real negative; null: what is usual"
+    )
+    tasks: dict[Name, str] = Field(
+        {},
+        description="further answers of an exposure by name, like {bought: is_buy}: a column of an own log, or a kind "
+        "of feedback of an official layout; from 0 to 1, empty where none is known; see backbone.tasks",
+    )
+    weight: str | None = Field(
+        None, description="own only: column of the weight of an event in training, 0 or more; null: all weigh the same"
     )
     order: Literal["sort", "refuse"] = Field("sort", description="what to do with events out of time order")
     duplicates: Literal["drop", "refuse"] = Field(

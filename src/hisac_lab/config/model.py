@@ -5,7 +5,7 @@ The settings of each model stand beside its branch, in `hisac_lab.models`.
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal, NamedTuple, TypeAlias
+from typing import Annotated, ClassVar, Literal, NamedTuple, TypeAlias
 
 from pydantic import Field, model_validator
 
@@ -49,6 +49,9 @@ Feature: TypeAlias = Literal[
 ]
 
 
+TaskWeight = Annotated[float, Field(gt=0, le=1000)]
+
+
 class BackboneConfig(Section):
     """What every model shares: item encoder, short branch, tower."""
 
@@ -72,6 +75,11 @@ class BackboneConfig(Section):
     dropout: float = Field(0.1, ge=0, lt=1, description="dropout in the tower")
     feedback: bool = Field(
         True, description="every event of a history is told with its feedback, where the log has one"
+    )
+    tasks: dict[Name, TaskWeight] = Field(
+        {},
+        description="what a model learns to answer beside the label, by the names of prepare.tasks, and the weight of "
+        "its loss; the label's is 1",
     )
     table_mb: float | None = Field(
         None, gt=0, description="MB the item table and its optimizer state may take; more items share rows; null: any"

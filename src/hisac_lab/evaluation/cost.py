@@ -36,7 +36,7 @@ def count(model: Ranker, loader: Loader) -> ServingCost:
             state = model.encode(history)
         encode.append(counter.get_total_flops() / 2)
         with FlopCounterMode(display=False) as counter:
-            model.score(state, candidates, model.no_context(candidates))
+            model.answer(state, candidates, model.no_context(candidates))
         candidate.append((counter.get_total_flops() / 2 - model.table_macs(CANDIDATES)) / CANDIDATES)
         state_bytes.append(state.bytes)
         counted = model.agents(history)
@@ -61,7 +61,7 @@ def request_macs(model: Ranker, history: History, candidates: Tensor) -> float:
     """Multiply-adds of all matrix products from R histories to the logits of (R, C) candidates, counted."""
     model.eval()
     with FlopCounterMode(display=False) as counter:
-        model(history, candidates, model.no_context(candidates))
+        model.answer(model.encode(history), candidates, model.no_context(candidates))
     return float(counter.get_total_flops() / 2)
 
 
@@ -78,7 +78,7 @@ def measure_time(model: Ranker, loader: Loader, repeats: int = 5) -> Seconds:
             begin = _now(loader.runtime)
             state = model.encode(history)
             middle = _now(loader.runtime)
-            model.score(state, candidates, context)
+            model.answer(state, candidates, context)
             encode.append(middle - begin)
             score.append(_now(loader.runtime) - middle)
     return Seconds(

@@ -20,7 +20,7 @@ from hisac_lab.config.compute import ComputeConfig
 from hisac_lab.config.evaluate import EvaluateConfig
 from hisac_lab.config.model import ExperimentConfig
 from hisac_lab.evaluation import metrics
-from hisac_lab.evaluation.evaluator import EvaluationTask, Evaluator, RunScores, score_or_recall, score_run
+from hisac_lab.evaluation.evaluator import TASK, EvaluationTask, Evaluator, RunScores, score_or_recall, score_run
 from hisac_lab.evaluation.records import (
     Estimate,
     Evaluated,
@@ -191,7 +191,11 @@ def _model_scores(
     """
     overall: dict[str, Metric | None] = {}
     slices: dict[str, dict[str, Metric | None]] = {}
+    tasks: dict[str, Estimate | None] = {}
     for name, mean in means.items():
+        if name.startswith(TASK):
+            tasks[name.removeprefix(TASK)] = _estimate(mean, confidence)
+            continue
         values = [scores.series[name][0] for scores in scored]
         metric = _metric(mean, values, reference[name], confidence)
         if _of_slice(name):
@@ -211,7 +215,15 @@ def _model_scores(
         settings=first.run.settings,
         **({} if control is None else {"control": control}),
         **({} if first.run.labels == "own" else {"labels": first.run.labels}),
+        **({"tasks": tasks} if tasks else {}),
     )
+
+
+def _estimate(series: Array, confidence: float) -> Estimate | None:
+    """The value of a series with its interval; None where it is undefined."""
+    if not _defined(series):
+        return None
+    return Estimate(value=_round(series[0]), interval=metrics.interval(series[1:], confidence))
 
 
 def _metric(mean: Array, values: list[float], reference: Array, confidence: float) -> Metric | None:
@@ -246,7 +258,7 @@ def _undefined(evaluator: Evaluator, means: dict[str, Array]) -> dict[str, str]:
     """Why a metric, or `KIND/BIN`, has no value: that is so for all models or for none."""
     reasons = {}
     for name, mean in means.items():
-        if _defined(mean):
+        if _defined(mean) or name.startswith(TASK):
             continue
         if not _of_slice(name):
             reasons[name] = metrics.why_undefined(name, evaluator.task.config.top)
@@ -259,7 +271,7 @@ def _undefined(evaluator: Evaluator, means: dict[str, Array]) -> dict[str, str]:
 
 def _seed_scores(scores: RunScores) -> SeedScores:
     defined = {metric: series[0] for metric, series in scores.series.items() if np.isfinite(series[0])}
-    values = {metric: _round(value) for metric, value in defined.items() if not _of_slice(metric)}
+    values = {metric: _round(value) for metric, value in defined.items() if "/" not in metric}
     return SeedScores(valid_auc=scores.run.valid_auc, calibration=scores.calibration, **values)
 
 
@@ -275,8 +287,9 @@ def _oracles(evaluator: Evaluator) -> dict[str, Estimate]:
         if name in evaluator.store.manifest.extras:
             truth = np.asarray(evaluator.store.extra(name, "test"), np.float64)
             series = weighted_auc(evaluator.labels, truth, evaluator.resamples, evaluator.user)
-            interval = metrics.interval(series[1:], evaluator.task.config.confidence)
-            oracles[name] = Estimate(value=_round(series[0]), interval=interval)
+            oracles[name] = Estimate(
+                value=_round(series[0]), interval=metrics.interval(series[1:], evaluator.task.config.confidence)
+            )
     return oracles
 
 

@@ -22,7 +22,7 @@ from hisac_lab.evaluation.records import Calibration, Seconds, ServingCost
 from hisac_lab.events.batches import Requests
 from hisac_lab.events.store import EventStore
 from hisac_lab.inference.bundle import load_model
-from hisac_lab.inference.loader import Loader, score
+from hisac_lab.inference.loader import Loader, score_tasks
 from hisac_lab.inference.records import Trained
 from hisac_lab.inference.runtime import Runtime
 from hisac_lab.models.backbone import Ranker
@@ -30,6 +30,9 @@ from hisac_lab.ops.auc import weighted_auc
 from hisac_lab.ops.ranks import dense_rank
 
 ROW_CANDIDATES = 16
+TASK = "task/"
+"""Before the name of a further answer, among the names of series."""
+HALF = 0.5  # a further answer from here on is yes
 FACTS = "facts"
 """What is kept of a run's scores beside its series."""
 
@@ -57,7 +60,8 @@ class RunScores:
 
     Attributes:
         run: Its manifest.
-        series: Of each metric, and of the AUC in each slice as `slice/KIND/BIN`, the value and its resamples; (1 + B,).
+        series: Of each metric, of the AUC in each slice as `slice/KIND/BIN`, and of the AUC of each further answer as
+            `task/NAME`, the value and its resamples; (1 + B,).
         calibration: See `metrics.calibration`.
         cost: That of its model, which all runs of a model share; None unless asked for.
     """
@@ -129,14 +133,21 @@ class Evaluator:
         """
         trained = Trained.open(run)
         model, loader = self._load(run)
-        logits = np.zeros(len(self.samples))
         real = self.requests.mask
-        logits[self.requests.sample[real]] = score(model, loader.counted(model))[real]
+        answers = np.zeros((len(self.samples), 1 + len(model.tasks)))
+        answers[self.requests.sample[real]] = score_tasks(model, loader.counted(model))[real]
+        logits = answers[:, 0]
         series = metrics.all_metrics(self.labels, logits, self.user, self.resamples, self.task.config.top)
         for kind, bins in self.slices.items():
             for label, inside in bins.items():
                 area = weighted_auc(self.labels[inside], logits[inside], self.resamples, self.user[inside])
                 series[f"slice/{kind}/{label}"] = area
+        for name, truth, own in zip(
+            model.tasks, self.store.answers("test", model.tasks).T, answers[:, 1:].T, strict=True
+        ):
+            known = ~np.isnan(truth)
+            positive = (truth[known] >= HALF).astype(float)
+            series[TASK + name] = weighted_auc(positive, own[known], self.resamples, self.user[known])
         cost = count(model, loader) if first else None
         return RunScores(trained, series, metrics.calibration(self.labels, logits), cost)
 

@@ -92,6 +92,7 @@ class ModelScores(Record):
         settings: Those of its training runs.
         control: The only side of a request that its settings read, item or user; None: it reads both.
         labels: Which its runs learned from.
+        tasks: AUC of each further answer that it gives; None where it is undefined.
     """
 
     metrics: dict[str, Metric | None]
@@ -103,6 +104,7 @@ class ModelScores(Record):
     settings: dict[str, Any]
     control: Literal["item", "user"] | None = None
     labels: Literal["own", "shuffled"] = "own"
+    tasks: dict[str, Estimate | None] = Field(default_factory=dict)
 
     @property
     def auc(self) -> Metric:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -49,6 +49,8 @@ class Requests:
         sample: Position of each candidate among the samples, -1 in the padding; (N, C) int64.
         user: Number of each row's user; (N,) int.
         request: Number of each row's request, as samples have it; (N,) int. None: they are of no log.
+        answers: Further answers of the samples, NaN where one is not known; (samples, T) float32. None: there are none.
+        weights: Weight of each sample in training; (samples,) float32. None: all weigh the same.
     """
 
     store: EventStore
@@ -61,6 +63,32 @@ class Requests:
     sample: Array
     user: Array
     request: Array | None = None
+    answers: Array | None = None
+    weights: Array | None = None
+
+    @classmethod
+    def to_learn(
+        cls, store: EventStore, split: str, max_candidates: int, tasks: Sequence[str] = (), since: int | None = None
+    ) -> Requests:
+        """Requests of one split with all that a training learns of them.
+
+        Args:
+            store: The event store.
+            split: Its name.
+            max_candidates: C.
+            tasks: Names of the answers to learn beside the label.
+            since: Leaves out samples of before, seconds; None: none.
+
+        Raises:
+            UserError: The log was prepared without one of the answers.
+        """
+        samples, answers, weights = store.samples(split), store.answers(split, tasks), store.weights(split)
+        rows = slice(None) if since is None else samples["time"] >= since
+        return replace(
+            cls.of(store, samples[rows], max_candidates),
+            answers=answers[rows] if tasks else None,
+            weights=None if weights is None else weights[rows],
+        )
 
     @classmethod
     def of(cls, store: EventStore, samples: Array, max_candidates: int) -> Requests:
@@ -103,12 +131,33 @@ class Requests:
         columns = (self.start, self.end, self.time, self.candidates, self.labels, self.mask, self.sample, self.user)
         start, end, time, candidates, labels, mask, sample, user = (part[index] for part in columns)
         request = None if self.request is None else self.request[index]
-        return Requests(self.store, start, end, time, candidates, labels, mask, sample, user, request)
+        beside = (request, self.answers, self.weights)
+        return Requests(self.store, start, end, time, candidates, labels, mask, sample, user, *beside)
+
+    def weight_of(self, index: Array) -> float:
+        """Weight of the real candidates of the rows at `index`; their number, where all weigh the same."""
+        weights = self.weighted(index)
+        return int(self.mask[index].sum()) if weights is None else float(weights.sum(dtype=np.float64))
+
+    def answered(self, index: Array) -> Array | None:
+        """Further answers of the candidates of the rows at `index`; (R, C, T) float32, NaN in the padding."""
+        if self.answers is None:
+            return None
+        at = self.sample[index]
+        return np.where(at[..., None] >= 0, self.answers[at], np.float32(np.nan))
+
+    def weighted(self, index: Array) -> Array | None:
+        """Weights of the candidates of the rows at `index`, 0 in the padding; (R, C) float32."""
+        if self.weights is None:
+            return None
+        at = self.sample[index]
+        return np.where(at >= 0, self.weights[at], np.float32(0))
 
     def shuffled(self, seed: int) -> Requests:
         """The same, but the labels of each user's candidates have changed places: every user's rate stays. A control.
 
-        Of n candidates of a user one in n keeps its label by chance, so that users with few tell a little still.
+        There are no further answers, which would tell the labels. Of n candidates of a user one in n keeps its
+        label by chance, so that users with few tell a little still.
 
         Args:
             seed: Of the drawn places.
@@ -119,7 +168,7 @@ class Requests:
         other = np.lexsort((np.random.default_rng([SHUFFLE_SALT, seed]).random(len(row)), owner))
         labels = self.labels.copy()
         labels[row[place], column[place]] = self.labels[row[other], column[other]]
-        return replace(self, labels=labels)
+        return replace(self, labels=labels, answers=None)
 
     def histories(self) -> HistoryArrays:
         """Gathers the histories of these rows, padded to the longest (at least 1).

@@ -33,6 +33,7 @@ from hisac_lab.tables.columns import MIN_SECONDS
 from hisac_lab.tables.layouts import LOADERS
 from hisac_lab.tables.layouts.contract import RawLog, logged_role
 from hisac_lab.tables.read import TEST, UNIT_SECONDS, Block
+from hisac_lab.tables.roles import WEIGHT, task_role
 from hisac_lab.tables.vocabulary import Vocabulary
 
 NEVER = np.iinfo(np.int64).max
@@ -67,6 +68,7 @@ def ingest(config: PrepareConfig, *, raw: Path, out: Path) -> None:
     """
     acquired = Acquired.open(raw)
     log = LOADERS[acquired.layout](raw, config)
+    _check_answers(log, config, acquired.layout)
     table = log.items() if log.items else None
     users, items = Vocabulary(), _described_items(table, raw)
     described = None if table is None or config.items_without_text == "keep" else has_text(table)
@@ -116,6 +118,17 @@ def ingest(config: PrepareConfig, *, raw: Path, out: Path) -> None:
         **({"events_without_text": pass_.without_text} if described is not None else {}),
     ).save(out)
     say(f"ingest: {pass_.rows} events of {len(users)} users on {len(items)} items")
+
+
+def _check_answers(log: RawLog, config: PrepareConfig, layout: str) -> None:
+    """Refuses further answers and weights that the layout does not give."""
+    asked = {task_role(name): f"prepare.tasks.{name}" for name in config.tasks}
+    if config.weight is not None:
+        asked[WEIGHT] = "prepare.weight"
+    for role, key in asked.items():
+        if role not in log.extras:
+            what = f"the layout {layout!r} has no such column"
+            raise UserError(SETTINGS, what, "leave it out, or bring the log as an own one", key)
 
 
 def _check_something_is_left(pass_: _Pass, items: Vocabulary, raw: Path) -> None:

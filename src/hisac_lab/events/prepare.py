@@ -29,7 +29,16 @@ from hisac_lab.events.store import HISTORY_FEEDBACK, LOGGED, RANDOM, REST, SPLIT
 from hisac_lab.tables.read import UNIT_SECONDS
 
 LATER = {
-    PrepareConfig: ("items_without_text", "negatives_window", "new_items", "label_delay", "half_lives", "exposures"),
+    PrepareConfig: (
+        "items_without_text",
+        "negatives_window",
+        "new_items",
+        "label_delay",
+        "half_lives",
+        "exposures",
+        "tasks",
+        "weight",
+    ),
     ColumnsConfig: (
         *("decimal", "label_values", "numbers"),
         *("user_fields", "user_numbers", "request_fields", "request_numbers"),

@@ -19,6 +19,7 @@ from hisac_lab.events.store import HISTORY_FEEDBACK, LOGGED, RANDOM, REST, SAMPL
 from hisac_lab.ops.draws import uniform
 from hisac_lab.tables.layouts.contract import logged_role
 from hisac_lab.tables.read import HISTORY, TEST, UNIT_SECONDS, Layout, place
+from hisac_lab.tables.roles import TASK
 
 KEEP_SALT = 0x6B656570  # the draws of `keep` are not those of negatives
 
@@ -61,7 +62,10 @@ def shard(config: PrepareConfig, *, ingested: Path, index: int, out: Path) -> No
     for name, rows in kept.items():
         save_arrays(out, {f"samples_{name}": samples[rows]})
         for extra in facts.extras:
-            save_arrays(out, {f"{extra}_{name}": events[extra][source[rows]].astype(np.float32)})
+            beside = events[extra][source[rows]].astype(np.float32)
+            if extra.startswith(TASK) and not facts.labeled:
+                beside[samples["label"][rows] == 0] = np.nan  # nobody saw a drawn negative
+            save_arrays(out, {f"{extra}_{name}": beside})
         if facts.logged:
             save_arrays(out, {f"{LOGGED}_{name}": logged[source[rows]]})
     if config.exposures == "all":

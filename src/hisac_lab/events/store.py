@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,9 +12,11 @@ import numpy as np
 import pandas as pd
 
 from hisac_lab.base.artifacts import Array, load_array
+from hisac_lab.base.errors import SETTINGS, UserError
 from hisac_lab.events.feedback import UNKNOWN, VotesFrom, first_voting
 from hisac_lab.events.records import Prepared
 from hisac_lab.events.side_columns import SideColumns, SideTable
+from hisac_lab.tables.roles import TASK, WEIGHT
 
 SPLITS = ("train", "valid", "test")
 HISTORY_FEEDBACK = "history_feedback"
@@ -76,6 +79,29 @@ class EventStore:
         if name not in self.manifest.extras:
             raise KeyError(name)
         return load_array(self.path, f"{name}_{split}")
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """Names of the answers that exposures have beside their label."""
+        return tuple(name.removeprefix(TASK) for name in self.manifest.extras if name.startswith(TASK))
+
+    def answers(self, split: str, tasks: Sequence[str]) -> Array:
+        """Further answers of one split's samples, NaN where one is not known; (N, T) float32, T of `tasks`.
+
+        Raises:
+            UserError: The log was prepared without one of them.
+        """
+        for name in tasks:
+            if name not in self.tasks:
+                there = ", ".join(self.tasks) or "none"
+                what = f"the log was prepared without these answers (there are: {there})"
+                raise UserError(SETTINGS, what, "name their column in prepare.tasks", f"backbone.tasks.{name}")
+        columns = [self.extra(f"{TASK}{name}", split) for name in tasks]
+        return np.stack(columns, axis=1) if columns else np.zeros((len(self.samples(split)), 0), np.float32)
+
+    def weights(self, split: str) -> Array | None:
+        """Weight of each of one split's samples in training; (N,) float32. None: all weigh the same."""
+        return self.extra(WEIGHT, split) if WEIGHT in self.manifest.extras else None
 
     def side(self, name: Literal["user", "request"]) -> SideTable:
         """Columns of the users, by number, or of the requests, by the field `request` of their samples."""

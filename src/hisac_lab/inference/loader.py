@@ -38,6 +38,8 @@ class Batch:
         labels: 1 clicked, 0 not; (R, C) float32.
         mask: True at real candidates; (R, C) bool.
         context: Of the candidates; (R, C, F) float32. None: the model reads none.
+        answers: Further answers, NaN where one is not known; (R, C, T) float32. None: there are none to learn.
+        weights: Of the candidates in training, 0 in the padding; (R, C) float32. None: all weigh the same.
     """
 
     history: History
@@ -45,6 +47,8 @@ class Batch:
     labels: Tensor
     mask: Tensor
     context: Tensor | None = None
+    answers: Tensor | None = None
+    weights: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -125,11 +129,13 @@ class Loader:
             torch.from_numpy(part).to(device) for part in (subset.candidates, subset.labels, subset.mask)
         )
         context = None if self.context is None else self.context.fetch(self.requests, index, device)
-        return Batch(history, candidates, labels, mask, context)
+        answers, weights = (
+            None if part is None else torch.from_numpy(part).to(device)
+            for part in (self.requests.answered(index), self.requests.weighted(index))
+        )
+        return Batch(history, candidates, labels, mask, context, answers, weights)
 
 
-@arithmetic.one_thread()
-@torch.inference_mode()
 def score(model: Ranker, loader: Loader, share: tuple[int, int] = (0, 1)) -> Array:
     """Logits of all candidates; (N, C) float32.
 
@@ -138,11 +144,19 @@ def score(model: Ranker, loader: Loader, share: tuple[int, int] = (0, 1)) -> Arr
         loader: N requests with at most C candidates.
         share: (k, n): scores every n-th batch from the k-th on, and leaves zeros elsewhere.
     """
+    logits: Array = score_tasks(model, loader, share)[..., 0]
+    return logits
+
+
+@arithmetic.one_thread()
+@torch.inference_mode()
+def score_tasks(model: Ranker, loader: Loader, share: tuple[int, int] = (0, 1)) -> Array:
+    """The same for the label and each further answer that the model has learned; (N, C, 1 + T) float32."""
     model.eval()
-    logits = np.zeros(loader.requests.candidates.shape, np.float32)
+    logits = np.zeros((*loader.requests.candidates.shape, 1 + len(model.tasks)), np.float32)
     for index in itertools.islice(in_order(loader.requests), share[0], None, share[1]):
         batch = loader.batch(index)
         with loader.runtime.autocast():
-            scored: Tensor = model(batch.history, batch.candidates, batch.context)
+            scored = model.answer(model.encode(batch.history), batch.candidates, batch.context)
         logits[index] = scored.float().cpu().numpy()
     return logits

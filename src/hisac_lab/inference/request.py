@@ -336,6 +336,11 @@ def scores_of(asked: Asked, chances: Sequence[float]) -> Scores:
     return [None if number < 0 else chance for number, chance in zip(asked.candidates.tolist(), chances, strict=False)]
 
 
+def answer_names(tasks: Sequence[str]) -> tuple[str, ...]:
+    """What scores are called in an answer: those of the label, then those of each further answer."""
+    return ("scores", *(f"scores_{name}" for name in tasks))
+
+
 def nothing(asked: Asked) -> Scores:
     """The answer where no event of the history is known."""
     return [None] * len(asked.candidates)

@@ -121,9 +121,11 @@ class Ranker(nn.Module, ABC):
         context_columns: What it is told of a candidate beside the item itself, F columns.
         long: Its long branch; None: it has none.
         state_bits: Of a number in a state that no gradient passes.
+        tasks: Names of the answers that it gives beside the label's, T of them.
     """
 
     state_bits = 32
+    tasks: tuple[str, ...] = ()
 
     def __init__(self, backbone: BackboneConfig, items: ItemSpace, asked: tuple[str, ...]) -> None:
         super().__init__()
@@ -141,6 +143,10 @@ class Ranker(nn.Module, ABC):
     @abstractmethod
     def score(self, state: UserState, candidates: Tensor, context: Tensor | None = None) -> Tensor:
         """Per candidate: (R, C) items, and their context (R, C, F) where the model reads it, to (R, C) logits."""
+
+    def answer(self, state: UserState, candidates: Tensor, context: Tensor | None = None) -> Tensor:
+        """As `score`, with the logits of the further answers behind those of the label; (R, C, 1 + T)."""
+        return self.score(state, candidates, context)[..., None]
 
     @abstractmethod
     def table_macs(self, slate: int) -> int:
@@ -225,6 +231,11 @@ class Backbone(Ranker):
             self.tower[0] = _widened(layers[0], more)
             self.register_buffer("shift", torch.zeros(more))
             self.register_buffer("scale", torch.ones(more))
+        self.tasks = tuple(backbone.tasks)
+        self.further: nn.Linear | None = None
+        if self.tasks:
+            with torch.random.fork_rng([]):
+                self.further = nn.Linear(widths[-1], len(self.tasks))
         self.feedback: Embedding | None = None
         if self.levels is not None:
             with torch.random.fork_rng([]):  # all other weights start as in a model that is told no feedback
@@ -294,13 +305,28 @@ class Backbone(Ranker):
 
     def score(self, state: UserState, candidates: Tensor, context: Tensor | None = None) -> Tensor:
         """Per candidate: (R, C) items, and their context (R, C, F) where the model reads it, to (R, C) logits."""
+        hidden = self._hidden(state, candidates, context)
+        with torch.autocast(hidden.device.type, enabled=False):
+            logits: Tensor = self.tower[-1](hidden).squeeze(-1)
+        return logits
+
+    def answer(self, state: UserState, candidates: Tensor, context: Tensor | None = None) -> Tensor:
+        """As `score`, with the logits of the further answers behind those of the label; (R, C, 1 + T)."""
+        if self.further is None:
+            return super().answer(state, candidates, context)
+        hidden = self._hidden(state, candidates, context)
+        with torch.autocast(hidden.device.type, enabled=False):
+            return torch.cat([self.tower[-1](hidden), self.further(hidden)], dim=-1)
+
+    def _hidden(self, state: UserState, candidates: Tensor, context: Tensor | None) -> Tensor:
+        """The tower's last hidden layer; (R, C, W)."""
         if self.state_bits < 32:
             state = UserState(unpack(state.tensors))
         features = self.features(state, candidates, context)
         # In bf16 thousands of scores would become some twenty values: ties that flatter weak models.
         with torch.autocast(features.device.type, enabled=False):
-            logits: Tensor = self.tower(features.float()).squeeze(-1)
-        return logits
+            hidden: Tensor = self.tower[:-1](features.float())
+        return hidden
 
     def standardize(self, contexts: Iterable[Tensor]) -> None:
         """Takes mean and spread of each column from contexts of training requests; a constant one is silent.

@@ -34,6 +34,10 @@ class Labeled(Protocol):
     def mask(self) -> Tensor:
         """True at real candidates; (R, C) bool."""
 
+    @property
+    def weights(self) -> Tensor | None:
+        """Of the candidates, 0 in the padding; (R, C) float32. None: all weigh the same."""
+
 
 class Fitted(ABC):
     """A ranker that is fitted to all training requests at once, where others step from batch to batch."""

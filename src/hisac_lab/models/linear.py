@@ -74,9 +74,9 @@ class LinearRanker(TabularRanker, Fitted, Kind):
     @torch.no_grad()
     def fit(self, batches: Iterable[Labeled], seed: int) -> float:
         """Finds the weights (see `Fitted`); nothing is drawn."""
-        rows, labels = self.labeled(batches)
+        rows, labels, share = self.labeled(batches)
         shift, scale = moments([rows])
-        weights, bias = logistic((rows.double() - shift) * scale, labels.double(), self.ridge)
+        weights, bias = logistic((rows.double() - shift) * scale, labels.double(), self.ridge, share.double())
         self.weight.copy_(weights * scale)
         self.bias.copy_(bias - (weights * scale * shift).sum())
         return log_loss(self.logits(rows.to(self.weight.device)).cpu().double(), labels.double())

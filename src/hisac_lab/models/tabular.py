@@ -123,14 +123,15 @@ class TabularRanker(Ranker):
             columns.append(self.counts.features(state.tensors, candidates))
         return torch.cat(columns, dim=-1)
 
-    def labeled(self, batches: Iterable[Labeled]) -> tuple[Tensor, Tensor]:
-        """All rows to learn from, (n, F) float32, and their labels, (n,) float32."""
-        rows, labels = list[Tensor](), list[Tensor]()
+    def labeled(self, batches: Iterable[Labeled]) -> tuple[Tensor, Tensor, Tensor]:
+        """All rows to learn from, (n, F) float32, their labels and their weights, (n,) float32 each."""
+        rows, labels, weights = list[Tensor](), list[Tensor](), list[Tensor]()
         for batch in batches:
             read = self.rows(self.encode(batch.history), batch.candidates, batch.context)
             rows.append(read[batch.mask].cpu())
             labels.append(batch.labels[batch.mask].cpu())
-        return torch.cat(rows), torch.cat(labels)
+            weights.append(torch.ones_like(labels[-1]) if batch.weights is None else batch.weights[batch.mask].cpu())
+        return torch.cat(rows), torch.cat(labels), torch.cat(weights)
 
     def score(self, state: UserState, candidates: Tensor, context: Tensor | None = None) -> Tensor:
         """Per candidate: (R, C) items, and their context where it is read, to (R, C) logits."""

@@ -99,10 +99,10 @@ class TreesRanker(TabularRanker, Fitted, Kind):
             UserError: LightGBM is not installed.
         """
         lightgbm = _lightgbm()
-        rows, clicked = self.labeled(batches)
-        booster = lightgbm.train(
-            self._settings(seed), lightgbm.Dataset(rows.numpy(), clicked.numpy()), self.config.rounds
-        )
+        rows, clicked, weights = self.labeled(batches)
+        weighted = None if (weights == 1).all() else weights.numpy()
+        data = lightgbm.Dataset(rows.numpy(), clicked.numpy(), weight=weighted)
+        booster = lightgbm.train(self._settings(seed), data, self.config.rounds)
         for name, part in Forest.empty(self.config.rounds, self.config.leaves)._asdict().items():
             self.get_buffer(name).copy_(part)
         self.forest.plant(tree["tree_structure"] for tree in booster.dump_model()["tree_info"])

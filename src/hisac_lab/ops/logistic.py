@@ -17,27 +17,29 @@ def log_loss(logits: Tensor, labels: Tensor) -> float:
     return float(nn.functional.binary_cross_entropy_with_logits(logits, labels))
 
 
-def logistic(rows: Tensor, labels: Tensor, ridge: float) -> tuple[Tensor, Tensor]:
-    """Weights w and bias b that minimize the sum of the log losses of `rows w + b` and ridge |w|^2 / 2.
+def logistic(rows: Tensor, labels: Tensor, ridge: float, share: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Weights w and bias b that minimize the weighted sum of the log losses of `rows w + b` and ridge |w|^2 / 2.
 
     Args:
         rows: (n, F) float64.
         labels: 0 or 1; (n,) float64.
         ridge: Above 0.
+        share: Weight of each row; (n,) float64. None: all weigh 1.
 
     Returns:
         (F,) and () float64.
     """
+    share = torch.ones_like(labels) if share is None else share
     wide = torch.cat([rows, rows.new_ones(len(rows), 1)], dim=1)
     penalty = torch.full((wide.shape[1],), ridge, dtype=torch.float64)
     penalty[-1] = 0.0  # none on the bias
     best = torch.zeros_like(penalty)
-    least = _objective(wide, labels, penalty, best)
+    least = _objective(wide, labels, share, penalty, best)
     for _ in range(STEPS):
-        gradient, curvature = _derivatives(wide, labels, penalty, best)
+        gradient, curvature = _derivatives(wide, labels, share, penalty, best)
         step = torch.from_numpy(solve(curvature.numpy(), gradient.numpy()))
         for _ in range(HALVINGS):
-            objective = _objective(wide, labels, penalty, best - step)
+            objective = _objective(wide, labels, share, penalty, best - step)
             if objective < least:
                 break
             step = step / 2
@@ -47,18 +49,21 @@ def logistic(rows: Tensor, labels: Tensor, ridge: float) -> tuple[Tensor, Tensor
     return best[:-1], best[-1]
 
 
-def _objective(wide: Tensor, labels: Tensor, penalty: Tensor, weights: Tensor) -> float:
-    losses = nn.functional.binary_cross_entropy_with_logits(wide @ weights, labels, reduction="sum")
+def _objective(wide: Tensor, labels: Tensor, share: Tensor, penalty: Tensor, weights: Tensor) -> float:
+    losses = nn.functional.binary_cross_entropy_with_logits(wide @ weights, labels, share, reduction="sum")
     return float(losses + (penalty * weights.square()).sum() / 2)
 
 
-def _derivatives(wide: Tensor, labels: Tensor, penalty: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+def _derivatives(
+    wide: Tensor, labels: Tensor, share: Tensor, penalty: Tensor, weights: Tensor
+) -> tuple[Tensor, Tensor]:
     """Gradient and matrix of second derivatives."""
     gradient, curvature = penalty * weights, torch.diag(penalty)
-    for part, answers in zip(torch.split(wide, BLOCK), torch.split(labels, BLOCK), strict=True):
+    blocks = (torch.split(column, BLOCK) for column in (wide, labels, share))
+    for part, answers, weight in zip(*blocks, strict=True):
         chance = torch.sigmoid(part @ weights)
-        gradient = gradient + part.T @ (chance - answers)
-        curvature = curvature + part.T @ (part * (chance * (1 - chance))[:, None])
+        gradient = gradient + part.T @ (weight * (chance - answers))
+        curvature = curvature + part.T @ (part * (weight * chance * (1 - chance))[:, None])
     curvature[-1, -1] += 1e-9  # of the bias, where all chances are 0 or 1
     return gradient, curvature
 

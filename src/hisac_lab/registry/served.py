@@ -20,7 +20,16 @@ from hisac_lab.base import arithmetic
 from hisac_lab.base.errors import UserError
 from hisac_lab.inference.bundle import load_model
 from hisac_lab.inference.records import VocabularyFile
-from hisac_lab.inference.request import MODEL_INPUT, NO_EVENT, Asked, RequestReader, note_on, nothing, scores_of
+from hisac_lab.inference.request import (
+    MODEL_INPUT,
+    NO_EVENT,
+    Asked,
+    RequestReader,
+    answer_names,
+    note_on,
+    nothing,
+    scores_of,
+)
 from hisac_lab.registry.context import snapshots
 from hisac_lab.registry.integrity import CODE, DIGEST, check_bundle, check_code
 
@@ -33,7 +42,8 @@ class ServedRanker(PythonModel):
 
     Input, one row per request: `history_items` (item ids, oldest first), `history_times` (seconds), `time` (seconds),
     `candidates` (item ids). Output, one row per request: `scores`, click probabilities in the order of the candidates,
-    null for an item that the model does not know; `unknown_events`, how many events of the history were left out for
+    null for an item that the model does not know, and `scores_NAME` for each further answer that it has learned;
+    `unknown_events`, how many events of the history were left out for
     that reason; `note`, why a score is null, or empty.
 
     A model that learned from a log with feedback has one column more, which may be left out: `history_feedback`, for
@@ -79,21 +89,22 @@ class ServedRanker(PythonModel):
             asked = self._read(model_input)
         except UserError as error:
             raise MlflowException(str(error), error_code=INVALID_PARAMETER_VALUE) from error
-        scores = [nothing(one) for one in asked]
+        names = answer_names(self.model.tasks)
+        answers: dict[str, Any] = {name: [nothing(one) for one in asked] for name in names}
         by_length = sorted(range(len(asked)), key=lambda row: len(asked[row].items))
         for at in range(0, len(asked), ROWS_AT_ONCE):
             rows = by_length[at : at + ROWS_AT_ONCE]
-            chances = torch.sigmoid(self.model(*self.reader.batch([asked[row] for row in rows])))
-            for row, chance in zip(rows, chances.tolist(), strict=True):
-                if len(asked[row].items):
-                    scores[row] = scores_of(asked[row], chance)
-        answers = {
-            "scores": scores,
-            "unknown_events": [one.unknown for one in asked],
-            "note": [
-                note_on(answer) if len(one.items) else NO_EVENT for one, answer in zip(asked, scores, strict=True)
-            ],
-        }
+            history, candidates, context = self.reader.batch([asked[row] for row in rows])
+            chances = torch.sigmoid(self.model.answer(self.model.encode(history), candidates, context))
+            for place, name in enumerate(names):
+                for row, chance in zip(rows, chances[..., place].tolist(), strict=True):
+                    if len(asked[row].items):
+                        answers[name][row] = scores_of(asked[row], chance)
+        answers["unknown_events"] = [one.unknown for one in asked]
+        answers["note"] = [
+            note_on(answer) if len(one.items) else NO_EVENT
+            for one, answer in zip(asked, answers[names[0]], strict=True)
+        ]
         return pd.DataFrame(answers, index=model_input.index)
 
     def _read(self, model_input: pd.DataFrame) -> list[Asked]:

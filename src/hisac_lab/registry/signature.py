@@ -13,8 +13,9 @@ from mlflow.types.schema import AnyType, Array
 from hisac_lab.events.context import ContextColumns
 from hisac_lab.events.feedback import Levels
 from hisac_lab.events.records import ContextFacts
+from hisac_lab.inference.bundle import load_model
 from hisac_lab.inference.records import ModelFile, VocabularyFile
-from hisac_lab.inference.request import FEEDBACK, Column, columns
+from hisac_lab.inference.request import FEEDBACK, Column, answer_names, columns
 from hisac_lab.models.features import UserFeatures
 
 KINDS: dict[str, Any] = {
@@ -52,6 +53,11 @@ def _levels(bundle: Path) -> Levels | None:
     return Levels.of(levels, bundle / ModelFile.FILE) if levels and file.backbone.get("feedback", True) else None
 
 
+def _tasks(bundle: Path) -> tuple[str, ...]:
+    """Names of the answers that the model in a bundle gives beside the label's."""
+    return load_model(bundle)[0].tasks if ModelFile.open(bundle).backbone.get("tasks") else ()
+
+
 def _columns(bundle: Path) -> tuple[Column, ...]:
     """Those of a request to the model in a bundle."""
     file, levels = ModelFile.open(bundle), _levels(bundle)
@@ -68,7 +74,7 @@ def signature(bundle: Path) -> ModelSignature:
         ColSpec(Array(kind) if column.many else kind, column.name, required=column.required) for kind, column in kinds
     ]
     outputs: list[ColSpec | TensorSpec] = [
-        ColSpec(Array(DataType.double), "scores"),
+        *(ColSpec(Array(DataType.double), name) for name in answer_names(_tasks(bundle))),
         ColSpec(DataType.long, "unknown_events"),
         ColSpec(DataType.string, "note"),
     ]

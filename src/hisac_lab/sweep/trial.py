@@ -178,9 +178,10 @@ def _run(task: TrialTask, job: Job) -> Outcome:
     runtime = Runtime.start(task.compute)
     items = load_items(prepared=task.prepared, embedded=task.embedded, codebook=asked.codebook)
     store = EventStore.open(task.prepared)
-    requests = Requests.of(store, latest(store.samples("train"), task.share), config.max_candidates)
-    valid = Requests.of(store, store.samples("valid"), config.max_candidates)
     model = build(base.model, base.backbone, items, job.seed)
+    since = begin_of_latest(store.samples("train"), task.share)
+    requests = Requests.to_learn(store, "train", config.max_candidates, model.tasks, since)
+    valid = Requests.of(store, store.samples("valid"), config.max_candidates)
     loader, valid_loader = Loader.of(model, requests, runtime), Loader.of(model, valid, runtime)
     cost = None if isinstance(model, Fitted) else count(model.to(runtime.device), valid_loader)
     if cost is not None and (reason := _over(task, cost)):
@@ -203,11 +204,9 @@ def _run(task: TrialTask, job: Job) -> Outcome:
     return Outcome(state="complete", aucs=tuple(round(float(auc), 6) for auc in aucs), cost=cost)
 
 
-def latest(samples: Array, share: float) -> Array:
-    """The last share of the samples in time; samples of one time stay together."""
-    begin = np.sort(samples["time"])[int(len(samples) * (1 - share))]
-    chosen: Array = samples[samples["time"] >= begin]
-    return chosen
+def begin_of_latest(samples: Array, share: float) -> int:
+    """When the last share of the samples begins, seconds; samples of one time stay together."""
+    return int(np.sort(samples["time"])[int(len(samples) * (1 - share))])
 
 
 def _over(task: TrialTask, cost: ServingCost) -> str | None:

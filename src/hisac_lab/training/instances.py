@@ -171,7 +171,7 @@ def _columns(config: InstancesConfig, known: Mapping[str, int]) -> list[str]:
 
 def _told(config: InstancesConfig, backbone: BackboneConfig) -> BackboneConfig:
     """The section `backbone` as the source has it."""
-    own = {"features": config.features, "tower": config.tower}
+    own: dict[str, Any] = {"features": config.features, "tower": config.tower, "tasks": {}}
     return backbone.model_copy(update={name: value for name, value in own.items() if value is not None})
 
 

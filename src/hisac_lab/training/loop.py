@@ -56,19 +56,25 @@ def seed_dropout(*seed: int) -> None:
     torch.manual_seed(int(np.random.SeedSequence(seed).generate_state(1)[0]))
 
 
-def add_gradients(logits: Tensor, labels: Tensor, mask: Tensor, candidates: int) -> float:
-    """Adds the gradients of a batch's share in a mean loss over `candidates` candidates; gives that share.
+def add_gradients(logits: Tensor, labels: Tensor, mask: Tensor, total: float, weights: Tensor | None = None) -> float:
+    """Adds the gradients of a batch's share in a mean loss; gives that share.
 
     Args:
         logits: Of all candidates of the batch; (R, C).
         labels: 1 clicked, 0 not; (R, C) float32.
         mask: True at real candidates; (R, C) bool.
-        candidates: Real candidates of the whole step.
+        total: Weight of the real candidates of the whole step; their number, where all weigh the same.
+        weights: Of the candidates; (R, C) float32. None: all weigh the same.
     """
-    losses = nn.functional.binary_cross_entropy_with_logits(logits.float(), labels, reduction="none")
-    loss = losses[mask].sum() / candidates
+    loss = _summed(logits, labels, mask, weights) / total
     loss.backward()  # type: ignore[no-untyped-call]
     return float(loss.detach())
+
+
+def _summed(logits: Tensor, labels: Tensor, mask: Tensor, weights: Tensor | None) -> Tensor:
+    """The weighted sum of the log losses at `mask`."""
+    losses = nn.functional.binary_cross_entropy_with_logits(logits.float(), labels, reduction="none")
+    return (losses if weights is None else losses * weights)[mask].sum()
 
 
 @arithmetic.one_thread()
@@ -191,23 +197,37 @@ def _step(
     seed: tuple[int, int],
 ) -> float:
     """One step of the process group on the requests at `index`, in parts; the mean loss over all real candidates."""
-    candidates = int(loader.requests.mask[index].sum())
+    total = loader.requests.weight_of(index)
     loss = 0.0
     with update(model, optimizers):
         for piece, rows in enumerate(np.array_split(group.shard(index), accumulate)):
             if len(rows):
                 # The first part of the first process has the seed of an undivided step.
                 seed_dropout(*seed, group.rank * accumulate + piece)
-                loss += _backward(model, loader, rows, candidates)
+                loss += _backward(model, loader, rows, total)
         return group.sum_gradients(model, loss)
 
 
-def _backward(model: Ranker, loader: Loader, index: Array, candidates: int) -> float:
-    """Scores the requests at `index` and adds their gradients; see `add_gradients`."""
+def _backward(model: Ranker, loader: Loader, index: Array, total: float) -> float:
+    """Scores the requests at `index` and adds their gradients; gives their share in the loss of the label.
+
+    The loss of a further answer is a mean over the same candidates, to which one that is not known adds nothing.
+    """
     batch = loader.batch(index)
+    if batch.answers is None:
+        with loader.runtime.autocast():
+            logits = model(batch.history, batch.candidates, batch.context)
+        return add_gradients(logits, batch.labels, batch.mask, total, batch.weights)
     with loader.runtime.autocast():
-        logits = model(batch.history, batch.candidates, batch.context)
-    return add_gradients(logits, batch.labels, batch.mask, candidates)
+        logits = model.answer(model.encode(batch.history), batch.candidates, batch.context)
+    loss = _summed(logits[..., 0], batch.labels, batch.mask, batch.weights) / total
+    whole = loss
+    for place, weight in enumerate(model.backbone.tasks.values()):
+        answers = batch.answers[..., place]
+        known = batch.mask & ~answers.isnan()
+        whole = whole + weight / total * _summed(logits[..., 1 + place], answers.nan_to_num(), known, batch.weights)
+    whole.backward()  # type: ignore[no-untyped-call]
+    return float(loss.detach())
 
 
 def _validate(model: Ranker, loader: Loader, progress: Progress, group: ProcessGroup) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,9 +34,22 @@ def work_folder(home: Path, key: Any) -> Path:
     return home / digest_of(key)
 
 
-def requests_to_learn(store: EventStore, config: TrainConfig, seed: int) -> tuple[Requests, Requests]:
-    """Requests of the training and of the validation period, with the labels that the section `train` asks for."""
-    train, valid = (Requests.of(store, store.samples(split), config.max_candidates) for split in ("train", "valid"))
+def requests_to_learn(
+    store: EventStore, config: TrainConfig, seed: int, tasks: Sequence[str] = ()
+) -> tuple[Requests, Requests]:
+    """Requests of the training and of the validation period, with the labels that the section `train` asks for.
+
+    Args:
+        store: The events.
+        config: The section `train`.
+        seed: Of shuffled labels.
+        tasks: Names of the answers to learn beside the label.
+
+    Raises:
+        UserError: The log was prepared without one of the answers.
+    """
+    train = Requests.to_learn(store, "train", config.max_candidates, tasks)
+    valid = Requests.of(store, store.samples("valid"), config.max_candidates)
     return (train, valid) if config.labels == "own" else (train.shuffled(seed), valid.shuffled(seed))
 
 
@@ -76,7 +90,7 @@ def train_model(
     runtime = Runtime.start(compute)
     store = EventStore.open(prepared)
     model = build(model_config, backbone, items, seed)
-    requests = requests_to_learn(store, config, seed)
+    requests = requests_to_learn(store, config, seed, model.tasks)
     train_loader, valid_loader = (Loader.of(model, part, runtime, instances) for part in requests)
     what = f"train {name} seed {seed}"
     with join(runtime.device) as group:

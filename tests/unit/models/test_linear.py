@@ -47,7 +47,7 @@ def test_weights_are_those_of_logistic_regression_on_standardized_columns() -> N
     config = LinearConfig(reads=("length", "rate", "fields", "item"), half_lives=(5.0,), ridge=2.0)
     model = _linear(config)
     loss = model.fit(_batches(), 0)
-    rows, labels = (part.numpy() for part in model.labeled(_batches()))
+    rows, labels, _ = (part.numpy() for part in model.labeled(_batches()))
     standard = (rows - rows.mean(axis=0)) / np.where(rows.std(axis=0) > 1e-6, rows.std(axis=0), 1)
     known = LogisticRegression(C=1 / config.ridge, tol=1e-10, max_iter=10_000).fit(standard, labels)
     expected = known.decision_function(standard)

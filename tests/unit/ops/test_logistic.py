@@ -54,3 +54,15 @@ def test_elimination_solves(seed: int, size: int) -> None:
     root = draw.normal(size=(size, size))
     matrix, x = root @ root.T + np.eye(size), draw.normal(size=size)
     np.testing.assert_allclose(solve(matrix, matrix @ x), x, atol=1e-8)
+
+
+def test_a_row_of_weight_two_counts_as_two_rows() -> None:
+    random = np.random.default_rng(3)
+    rows = torch.from_numpy(random.normal(size=(40, 3)))
+    labels = torch.from_numpy((random.random(40) < 0.4).astype(np.float64))
+    share = torch.ones(40, dtype=torch.float64)
+    share[:7] = 2
+    heavy = logistic(rows, labels, 1.0, share)
+    twice = logistic(torch.cat([rows, rows[:7]]), torch.cat([labels, labels[:7]]), 1.0)
+    for one, other in zip(heavy, twice, strict=True):
+        torch.testing.assert_close(one, other)

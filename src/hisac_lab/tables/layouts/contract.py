@@ -59,7 +59,8 @@ class RawLog:
         user_fields: Names of the categorical columns of the user table.
         user_numbers: Names of its numeric columns.
         vectors: Reads item vectors, some at a time: ids and (n, D) float32; None: the log brings none.
-        extras: Further roles of the blocks, kept beside the samples and apart from what models see.
+        extras: Further roles of the blocks, kept beside the samples and apart from what models see; among them are
+            `roles.task_role(NAME)` for each of `prepare.tasks`, and `roles.WEIGHT`.
         logged: Further columns of the events by name; a block has each as the role `logged_role(NAME)`, `text` where it
             has words, else `number`.
         positive_from: The usual threshold between negative and positive feedback; None: the user says it.

@@ -18,6 +18,7 @@ from hisac_lab.config.events import PrepareConfig
 from hisac_lab.tables.convert import convert
 from hisac_lab.tables.files import COMPRESSION, open_parquet
 from hisac_lab.tables.read import Block, Column, Layout, header, place
+from hisac_lab.tables.roles import task_role
 
 
 def find(folder: Path, name: str) -> Path | None:
@@ -47,6 +48,19 @@ def choose(config: PrepareConfig, kinds: tuple[str, ...]) -> str:
     if kind not in kinds:
         raise UserError(SETTINGS, f"value {kind!r} is none of {', '.join(kinds)}", "name one", "prepare.feedback")
     return kind
+
+
+def choose_tasks(config: PrepareConfig, kinds: tuple[str, ...]) -> dict[str, Column]:
+    """Columns of the answers that `prepare.tasks` names among reactions of 0 or 1, by role.
+
+    Raises:
+        UserError: It names another.
+    """
+    for name, kind in config.tasks.items():
+        if kind not in kinds:
+            what = f"value {kind!r} is none of {', '.join(kinds)}"
+            raise UserError(SETTINGS, what, "name one", f"prepare.tasks.{name}")
+    return {task_role(name): Column(kind, "number", low=0, high=1) for name, kind in config.tasks.items()}
 
 
 def only(block: Block, mask: Array) -> Block:

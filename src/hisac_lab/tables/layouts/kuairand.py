@@ -15,7 +15,7 @@ import pandas as pd
 from hisac_lab.base.errors import UserError
 from hisac_lab.config.events import PrepareConfig
 from hisac_lab.tables.layouts.contract import RawLog
-from hisac_lab.tables.layouts.files import choose, frame_of
+from hisac_lab.tables.layouts.files import choose, choose_tasks, frame_of
 from hisac_lab.tables.read import Block, Column, Layout, read
 
 FEEDBACK = ("is_click", "long_view", "is_like", "is_follow", "is_comment", "is_forward", "is_hate", "is_profile_enter")
@@ -46,6 +46,8 @@ def kuairand(folder: Path, config: PrepareConfig) -> RawLog:
         "label": Column(kind, "number", low=0, high=1),
         "random": Column("is_rand", "number", low=0, high=1),
     }
+    tasks = choose_tasks(config, FEEDBACK)
+    columns |= tasks
 
     def blocks() -> Iterator[Block]:
         for path in logs:
@@ -66,5 +68,9 @@ def kuairand(folder: Path, config: PrepareConfig) -> RawLog:
         return table
 
     return RawLog(
-        blocks, items=items if features else None, fields=tuple(FEATURES) if features else (), positive_from=1.0
+        blocks,
+        items=items if features else None,
+        fields=tuple(FEATURES) if features else (),
+        extras=tuple(tasks),
+        positive_from=1.0,
     )

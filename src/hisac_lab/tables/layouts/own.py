@@ -12,6 +12,7 @@ from hisac_lab.base.errors import SETTINGS, UserError, explain_os_error
 from hisac_lab.config.events import ColumnsConfig, PrepareConfig
 from hisac_lab.tables.layouts.contract import LogColumn, RawLog, Vectors, logged_role
 from hisac_lab.tables.read import Block, Column, layout_of, read
+from hisac_lab.tables.roles import WEIGHT, task_role
 
 VECTOR_ROWS = 1 << 16
 
@@ -23,10 +24,11 @@ def own(folder: Path, config: PrepareConfig) -> RawLog:
     paths = sorted(home.iterdir()) if home.is_dir() else []
     tables, people = sorted(folder.glob("items.*")), sorted(folder.glob("users.*"))
     vectors = folder / "vectors.npy"
+    answers = answer_columns(config)
 
     def blocks() -> Iterator[Block]:
         for path in paths:
-            yield from read(path, event_columns(names), layout_of(path, names.separator))
+            yield from read(path, event_columns(names) | answers, layout_of(path, names.separator))
 
     if not paths:
         raise UserError(home, "holds no files", "name the log in acquire.path")
@@ -47,6 +49,7 @@ def own(folder: Path, config: PrepareConfig) -> RawLog:
         items=(lambda: item_table(tables[0], names)) if tables else None,
         fields=names.fields if tables else (),
         numbers=names.numbers if tables else (),
+        extras=tuple(answers),
         vectors=(lambda: read_vectors(vectors, item_table(tables[0], names)["item"])) if vectors.exists() else None,
         complete=True,
     )
@@ -70,6 +73,18 @@ def event_columns(names: ColumnsConfig) -> dict[str, Column]:
         logged_role(name): Column(name, "number", optional=True, decimal=names.decimal, truth=True)
         for name in names.request_numbers
     }
+
+
+def answer_columns(config: PrepareConfig) -> dict[str, Column]:
+    """Further answers of an exposure and its weight in training, by role."""
+    decimal = config.columns.decimal
+    columns = {
+        task_role(name): Column(column, "number", low=0, high=1, optional=True, decimal=decimal, truth=True)
+        for name, column in config.tasks.items()
+    }
+    if config.weight is not None:
+        columns[WEIGHT] = Column(config.weight, "number", low=0, decimal=decimal)
+    return columns
 
 
 def user_table(path: Path, names: ColumnsConfig) -> pd.DataFrame:

@@ -25,7 +25,7 @@ from hisac_lab.base.errors import UserError
 from hisac_lab.config.events import PrepareConfig
 from hisac_lab.tables.files import open_parquet
 from hisac_lab.tables.layouts.contract import LogColumn, RawLog, Vectors, logged_role
-from hisac_lab.tables.layouts.files import batches, choose, need
+from hisac_lab.tables.layouts.files import batches, choose, choose_tasks, need
 from hisac_lab.tables.read import Block, Column, read
 
 WATCHED = "watched"
@@ -48,7 +48,7 @@ def vk_lsvd(folder: Path, config: PrepareConfig) -> RawLog:
     others are reactions. Items are those of the weeks, not all twenty million. `place` (feed, search and so on) is kept
     beside the samples. Where week 25 and 26 are there, they are the validation and the test period, as published.
     """
-    kind = choose(config, (WATCHED, *REACTIONS))
+    kind, tasks = choose(config, (WATCHED, *REACTIONS)), choose_tasks(config, REACTIONS)
     weeks = {int(path.stem.removeprefix("week_")): path for path in sorted(folder.glob("week_[0-9][0-9].parquet"))}
     if not weeks:
         raise UserError(folder / "week_00.parquet", "does not exist", "add the weeks to what acquire.path names")
@@ -60,23 +60,25 @@ def vk_lsvd(folder: Path, config: PrepareConfig) -> RawLog:
         return _items_of(list(weeks.values()))
 
     return RawLog(
-        lambda: _blocks(weeks, folder, kind),
+        lambda: _blocks(weeks, folder, kind, tasks),
         items=(lambda: _items(described, seen())) if described.exists() else None,
         fields=("author", "seconds") if described.exists() else (),
         vectors=(lambda: _vectors(embedded, seen())) if embedded.exists() else None,
+        extras=tuple(tasks),
         logged={"place": LogColumn(PLACES)},
         positive_from=WATCHED_FROM if kind == WATCHED else 1.0,
         cuts=(VALID_WEEK * WEEK, TEST_WEEK * WEEK) if published else None,
     )
 
 
-def _blocks(weeks: dict[int, Path], folder: Path, kind: str) -> Iterator[Block]:
+def _blocks(weeks: dict[int, Path], folder: Path, kind: str, tasks: dict[str, Column]) -> Iterator[Block]:
     feedback = Column("timespent", "number", low=0) if kind == WATCHED else Column(kind, "number", low=0, high=1)
     columns = {
         "user": Column("user_id", "id"),
         "item": Column(ID, "id"),
         "label": feedback,
         logged_role("place"): Column("place", "number", low=0),
+        **tasks,
     }
     ids, lengths = _lengths(need(folder, METADATA)) if kind == WATCHED else (np.zeros(0, np.uint64), np.zeros(0))
     for week, path in weeks.items():

@@ -6,7 +6,7 @@ from hisac_lab.evaluation.records import SLATE, Metric
 from hisac_lab.report.document import Block, Cell, Figures, Note, Row, Section, Table, table
 from hisac_lab.report.drawing import colors
 from hisac_lab.report.facts import Facts
-from hisac_lab.report.sections.leaderboard import bins, charts, controls, front, shuffles
+from hisac_lab.report.sections.leaderboard import bins, charts, controls, front, shuffles, tasks
 from hisac_lab.report.words import (
     between,
     confidence,
@@ -44,6 +44,7 @@ def leaderboard(facts: Facts) -> Section:
         *([Note(said)] if (said := _left_out(facts)) else []),
         *([_gaps(facts)] if len(facts.ranking) > 1 else []),
         *([_pairs(facts)] if len(facts.ranking) > 2 else []),
+        *tasks.tables(facts),
         *shuffles.tables(facts),
         *([_oracles(facts)] if facts.scores.oracles else []),
         Figures(charts.forests(facts)),

@@ -1,0 +1,45 @@
+"""A served model that has learned further answers gives a score for each."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import torch
+from kit import BACKBONE, ITEMS, MODELS, as_backbone, make_items
+
+from hisac_lab.inference.bundle import save_model
+from hisac_lab.inference.records import VocabularyFile
+from hisac_lab.models.catalog import build
+from hisac_lab.registry.served import ServedRanker
+from hisac_lab.registry.signature import signature
+
+REQUEST = {"history_items": ["i1", "i2"], "history_times": [10, 20], "time": 1000, "candidates": ["i5", "no", "i7"]}
+EMPTY = REQUEST | {"history_items": ["gone"], "history_times": [10]}
+
+
+def test_a_score_for_each_answer_as_the_model_gives_it(tmp_path: Path) -> None:
+    space = make_items()
+    told = BACKBONE.model_copy(update={"tasks": {"bought": 0.5, "liked": 1.0}})
+    model = as_backbone(build(MODELS["hisac"], told, space, 0)).eval()
+    save_model(tmp_path, model, MODELS["hisac"], space)
+    VocabularyFile(items=[f"i{item}" for item in range(ITEMS)], history_limit=50).save(tmp_path)
+    served = ServedRanker()
+    served.load_context(SimpleNamespace(artifacts={"bundle": str(tmp_path)}))
+    frame = pd.DataFrame([REQUEST, EMPTY])
+    answer = served.predict(None, frame)
+
+    history, candidates, context = served.reader.batch(served._read(frame.iloc[[0]]))
+    with torch.inference_mode():
+        logits = model.answer(model.encode(history), candidates, context)
+        assert torch.equal(logits[..., 0], model(history, candidates, context))
+    chances = torch.sigmoid(logits)[0].numpy()
+    for place, name in enumerate(["scores", "scores_bought", "scores_liked"]):
+        first, unknown, last = answer[name][0]
+        assert np.allclose([first, last], chances[[0, 2], place], atol=1e-6)
+        assert unknown is None
+        assert answer[name][1] == [None, None, None]
+    outputs = signature(tmp_path).outputs.input_names()
+    assert outputs == ["scores", "scores_bought", "scores_liked", "unknown_events", "note"]
