@@ -25,6 +25,17 @@ def test_known_truth_stands_beside_the_models(built: Built, inputs: Artifacts, t
     assert "| new | 0.7100 [0.7000, 0.7200] | 70.0 % |" in twin  # 0.21 of 0.30
 
 
+def test_further_answers_have_a_table_where_a_model_gives_some(built: Built, inputs: Artifacts, tmp_path: Path) -> None:
+    assert "further answers" not in built[1]
+    path = inputs.evaluate / "metrics.json"
+    models = json.loads(path.read_text())["models"]
+    models["new"]["tasks"] = {"bought": {"value": 0.8, "interval": [0.79, 0.81]}, "liked": None}
+    edit(path, models=models)
+    twin = build(inputs, tmp_path)[1]
+    assert "| model | bought ↑ | liked ↑ |" in twin
+    assert "| new | 0.8000 [0.7900, 0.8100] | – |" in twin
+
+
 def test_what_is_shown_as_zero_is_no_difference() -> None:
     assert is_sure(0.001, 0.0499, 0.05)
     assert not is_sure(0.001, 0.04996, 0.05)
