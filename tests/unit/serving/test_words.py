@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from kit import BACKBONE, MODELS, make_items, prepare_log, raw_log
 
 from hisac_lab.config.events import ColumnsConfig, PrepareConfig
+from hisac_lab.config.promotion import PromotionConfig
 from hisac_lab.events.batches import Requests
 from hisac_lab.events.store import SPLITS, EventStore
 from hisac_lab.inference.bundle import save_model
@@ -18,6 +20,7 @@ from hisac_lab.models.catalog import build
 from hisac_lab.serving.engine import Engine
 from hisac_lab.serving.fill import encode_all, histories
 from hisac_lab.serving.service import Reply, Service
+from hisac_lab.serving.skew import replay
 from hisac_lab.serving.states import SQLiteStates
 from hisac_lab.serving.words import LogWords
 
@@ -65,18 +68,27 @@ def test_every_row_in_words_is_read_as_the_numbers_it_has(log: EventStore) -> No
                 np.testing.assert_array_equal(table.columns.row(named), table.rows(np.array([row])))
 
 
+def made(log: EventStore, home: Path, names: list[str]) -> Path:
+    """A bundle of a model that reads the columns."""
+    space = replace(make_items(), feedback=None, context=log.manifest.context)
+    features = BACKBONE.model_copy(update={"features": ("length", "user", "request")})
+    home.mkdir()
+    save_model(home, build(MODELS["hisac"], features, space, 0).eval(), MODELS["hisac"], space)
+    VocabularyFile(items=names, history_limit=log.limit).save(home)
+    return home
+
+
+def test_requests_of_the_log_are_served_as_they_were_evaluated(log: EventStore, tmp_path: Path) -> None:
+    home = made(log, tmp_path / "bundle", log.item_table["item"].tolist())
+    gate = replay(home, log, 20).gate(PromotionConfig())
+    assert gate.holds, gate.says
+
+
 @pytest.mark.parametrize("encoded", [False, True])
 def test_a_known_user_is_answered_with_the_columns_of_the_log_unless_the_request_brings_others(
     log: EventStore, tmp_path: Path, encoded: bool
 ) -> None:
-    space = make_items()
-    facts = log.manifest.context
-    space = type(space)(space.semantic, space.fields, space.field_sizes, space.codebook, None, facts)
-    features = BACKBONE.model_copy(update={"features": ("length", "user", "request")})
-    home = tmp_path / "bundle"
-    home.mkdir()
-    save_model(home, build(MODELS["hisac"], features, space, 0).eval(), MODELS["hisac"], space)
-    VocabularyFile(items=[str(item) for item in range(60)], history_limit=log.limit).save(home)
+    home = made(log, tmp_path / "bundle", [str(item) for item in range(60)])
     service = Service(Engine(home, "1"), SQLiteStates(tmp_path / "states.db"), 300, 100, now=lambda: 5_000.0)
     service.states.fill(histories(log))
     if encoded:
