@@ -3,8 +3,9 @@
     python benchmarks/serve.py [--write]
 
 Two instances of `hisac-lab serve` with HiSAC (200 agents, untrained: its costs are those of a trained one) over 100,000
-items. Requests come at fixed times whatever the server does, so that a stall shows in all that were due; one that an
-instance refuses to connect goes to the other, as behind a balancer. Prints one line of JSON last.
+items, two versions of it in an MLflow registry. Requests come at fixed times whatever the server does, so that a stall
+shows in all that were due; one that an instance refuses to connect goes to the other, as behind a balancer. Prints one
+line of JSON last.
 """
 
 from __future__ import annotations
@@ -30,9 +31,11 @@ import aiohttp
 import numpy as np
 import torch
 import yaml
+from mlflow import MlflowClient
 from pages import table
 from workload import NOW, Workload
 
+from hisac_lab.base.artifacts import sha256_tree
 from hisac_lab.config.model import BackboneConfig
 from hisac_lab.events.batches import HistoryArrays
 from hisac_lab.inference.bundle import save_model
@@ -40,6 +43,7 @@ from hisac_lab.inference.records import VocabularyFile
 from hisac_lab.models.catalog import build
 from hisac_lab.models.contract import History
 from hisac_lab.models.hisac import HiSACConfig
+from hisac_lab.registry.versions import BUNDLE, CHAMPION, quiet
 from hisac_lab.serving.engine import Engine
 from hisac_lab.serving.fill import encode_all
 from hisac_lab.serving.states import SQLiteStates, UserHistory
@@ -48,6 +52,7 @@ ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "reports" / "bench-serve.md"
 USERS, SLATE, WIDE = 64, 500, 2_048
 MODEL = HiSACConfig(agents=200, route_by="items", decay="power")
+PRODUCT = "ranker"
 CALM = {"poll_seconds": 0.5, "refresh_seconds": 86_400, "budget_ms": 5_000}
 
 
@@ -119,11 +124,10 @@ class Instance:
 
     Args:
         folder: Where it works; its params.yaml is there.
-        bundle: What it serves.
     """
 
-    def __init__(self, folder: Path, bundle: Path) -> None:
-        self.folder, self.bundle = folder, bundle
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
@@ -136,11 +140,9 @@ class Instance:
 
     def start(self) -> None:
         """Starts it; `ready` waits for it."""
-        command = [str(Path(sys.executable).with_name("hisac-lab")), "serve", "--bundle", str(self.bundle)]
+        command = [str(Path(sys.executable).with_name("hisac-lab")), "serve", "--port", str(self.port)]
         environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
-        self.process = subprocess.Popen(
-            [*command, "--port", str(self.port)], cwd=self.folder, env=environment, stdout=subprocess.DEVNULL
-        )
+        self.process = subprocess.Popen(command, cwd=self.folder, env=environment, stdout=subprocess.DEVNULL)
 
     async def ready(self, session: aiohttp.ClientSession) -> str:
         """Waits until it answers; the version."""
@@ -204,22 +206,33 @@ async def serving(instances: Sequence[Instance]) -> AsyncIterator[aiohttp.Client
                 instance.stop()
 
 
-async def under_change(session: aiohttp.ClientSession, two: Sequence[Instance], load: Load, other: Path) -> Times:
-    """A load during which the version changes and each instance is ended by SIGTERM and started anew."""
+def registered(uri: str, bundles: Sequence[Path]) -> MlflowClient:
+    """A registry with a version of the product for each bundle, the first one champion."""
+    quiet()
+    client = MlflowClient(uri, uri)
+    client.create_registered_model(PRODUCT)
+    for bundle in bundles:
+        client.create_model_version(PRODUCT, str(bundle), tags={BUNDLE: sha256_tree(bundle)})
+    client.set_registered_model_alias(PRODUCT, CHAMPION, "1")
+    return client
+
+
+async def under_change(
+    session: aiohttp.ClientSession, two: Sequence[Instance], load: Load, client: MlflowClient
+) -> Times:
+    """A load during which the alias moves to version 2 and each instance is ended by SIGTERM and started anew."""
 
     async def disturb() -> None:
         await asyncio.sleep(load.seconds * 0.15)
-        link = two[0].bundle
-        spare = link.with_name("spare")
-        spare.symlink_to(other)
-        spare.replace(link)
+        await asyncio.to_thread(client.set_registered_model_alias, PRODUCT, CHAMPION, "2")
         for instance in two:
             await asyncio.sleep(load.seconds * 0.1)
+            assert await instance.ready(session) == "2", "an instance kept the old version"
             await asyncio.to_thread(instance.stop)
             instance.start()
             await instance.ready(session)
         for instance in two:
-            assert await instance.ready(session) == other.name, "an instance kept the old version"
+            assert await instance.ready(session) == "2", "an instance came up with the old version"
 
     times, _ = await asyncio.gather(run(session, two, load), disturb())
     return times
@@ -259,7 +272,7 @@ def encode_ms(engine: Engine, load: Workload) -> float:
     for row in range(16):
         packed = history(load, row).pack()
         begin = time.perf_counter()
-        request = UserHistory.unpack(packed).request() | {"time": NOW, "candidates": [""]}
+        request = UserHistory.unpack(packed, str(row)).request() | {"time": NOW, "candidates": [""]}
         engine.encode([engine.reader.read(0, request)])
         times.append(1e3 * (time.perf_counter() - begin))
     return float(np.median(times))
@@ -268,15 +281,19 @@ def encode_ms(engine: Engine, load: Workload) -> float:
 async def measure(home: Path, seconds: float) -> tuple[list[tuple[Load, Times]], dict[str, float]]:
     """All loads, and what is measured beside them."""
     long, short = (Workload.make(USERS, length, 1, seed=0) for length in (10_000, 1_000))
-    first, second, link = home / "first", home / "second", home / "bundle"
+    first, second, uri = home / "first", home / "second", f"sqlite:///{home / 'mlflow.db'}"
     make_bundle(first, long, 0)
     make_bundle(second, long, 1)
-    link.symlink_to(first)
-    settings = {"serve": {**CALM, "states": f"sqlite:{home / 'states.db'}"}}
+    client = registered(uri, (first, second))
+    settings = {
+        "serve": {**CALM, "states": f"sqlite:{home / 'states.db'}"},
+        "mlflow": {"tracking_uri": uri},
+        "promotion": {"product": PRODUCT},
+    }
     (home / "params.yaml").write_text(yaml.safe_dump(settings))
     engine = Engine(first, "first")
     rate, state_bytes = fill(SQLiteStates(home / "states.db"), engine, long)
-    two, loads = [Instance(home, link), Instance(home, link)], list[tuple[Load, Times]]()
+    two, loads = [Instance(home), Instance(home)], list[tuple[Load, Times]]()
     async with serving(two[:1]) as session:
         for load in (
             Load("state, 500 candidates", 20, bodies(long, SLATE, True, 1), seconds),
@@ -288,8 +305,8 @@ async def measure(home: Path, seconds: float) -> tuple[list[tuple[Load, Times]],
             loads.append((load, await run(session, two[:1], load)))
         worst = await skew(session, two[0], long, first)
     async with serving(two) as session:
-        load = Load("state, 500 candidates; version and both instances change", 20, bodies(long, SLATE, True, 1), 60)
-        loads.append((load, await under_change(session, two, load, second)))
+        load = Load("state, 500 candidates; alias and both instances change", 20, bodies(long, SLATE, True, 1), 60)
+        loads.append((load, await under_change(session, two, load, client)))
     beside = {
         "state_bytes": round(state_bytes),
         "encode_ms": round(encode_ms(engine, long), 2),

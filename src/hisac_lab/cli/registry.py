@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
+from hisac_lab.base import arithmetic
 from hisac_lab.base.errors import UserError
 from hisac_lab.base.progress import say
 from hisac_lab.cli import machine
@@ -22,8 +23,13 @@ from hisac_lab.cli.paths import ARTIFACTS, FIGURES, LEDGER, REPORTS, TIMINGS, WO
 from hisac_lab.config.base import PARAMS_FILE, load_section
 from hisac_lab.config.mlflow import MLflowConfig
 from hisac_lab.config.promotion import PromotionConfig
+from hisac_lab.evaluation.records import Evaluated
+from hisac_lab.events.store import EventStore
+from hisac_lab.registry.gates import Gate
 from hisac_lab.registry.mirror import Lineage
 from hisac_lab.registry.probe import address, quick_look
+from hisac_lab.registry.promotion import Replay
+from hisac_lab.registry.records import Evidence
 from hisac_lab.registry.store import Registry
 
 if TYPE_CHECKING:
@@ -105,8 +111,9 @@ def promote(model: str | None, version: str | None, *, force: bool = False, reas
     params = load_params()
     if force != bool(reason and reason.strip()):
         raise UserError("promote", "--force and --reason belong together", 'write --force --reason "WHY"')
+    replay = _replay(params) if params.promotion.replay_requests else None
     with _synced(params) as (registry, _, _new):
-        done = registry.promoter.promote(model, version, params.promotion, reason)
+        done = registry.promoter.promote(model, version, params.promotion, reason, replay)
         seated = champion.seat(registry) if done.promoted else ""
     for gate in done.gates:
         print(f"  {'ok  ' if gate.holds else 'FAIL'} {gate.name}: {gate.says}")
@@ -121,6 +128,22 @@ def promote(model: str | None, version: str | None, *, force: bool = False, reas
         print(f"forced past {', '.join(done.failed)}; the ledger keeps the reason")
     print(f"{name} is champion: load it with models:/{product}@champion")
     print(seated)
+
+
+def _replay(params: Params) -> Replay:
+    """The gate that serves a candidate and asks it requests of the prepared log."""
+    from hisac_lab.serving.skew import replay
+
+    def ask(bundle: Path, evidence: Evidence) -> Gate:
+        present = Evaluated.open(ARTIFACTS.evaluate).fingerprint
+        if evidence.fingerprint != present:
+            what = f"its requests are not here: it was evaluated under {evidence.fingerprint}, what lies here under"
+            return Gate("max_skew", False, f"{what} {present}; check out its commit, or set replay_requests to 0")
+        arithmetic.choose(params.compute.arithmetic, params.compute.math_threads)
+        store, count = EventStore.open(ARTIFACTS.prepare), params.promotion.replay_requests
+        return replay(bundle, store, count, ARTIFACTS.instances).gate(params.promotion)
+
+    return ask
 
 
 def rollback() -> None:

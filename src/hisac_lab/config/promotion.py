@@ -32,3 +32,13 @@ class PromotionConfig(Section):
         "that does ten billion a second, as was measured",
     )
     max_state_bytes: float = Field(200000, gt=0, description="bytes of user state at most")
+    replay_requests: int = Field(
+        64,
+        ge=0,
+        le=100_000,
+        description="test requests that the server is asked over HTTP before a promotion, from histories and from "
+        "states; 0: none",
+    )
+    max_skew: float = Field(
+        1e-6, gt=0, le=1, description="how far a score of the server may be from the evaluation's at most"
+    )

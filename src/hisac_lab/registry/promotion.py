@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeAlias
 
 from mlflow.entities.model_registry import ModelVersion
 
@@ -16,6 +17,9 @@ from hisac_lab.registry.gates import Gate, check_gates, rival_of
 from hisac_lab.registry.ledger import Ledger
 from hisac_lab.registry.records import Evidence
 from hisac_lab.registry.versions import BUNDLE, CHALLENGER, CHAMPION, MODEL, ModelVersions
+
+Replay: TypeAlias = Callable[[Path, Evidence], Gate]
+"""Serves a bundle and asks it: what the gate says of the answers."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +73,12 @@ class Promoter:
         self.versions, self.ledger = versions, ledger
 
     def promote(
-        self, model: str | None, version: str | None, config: PromotionConfig, forced: str | None = None
+        self,
+        model: str | None,
+        version: str | None,
+        config: PromotionConfig,
+        forced: str | None = None,
+        replay: Replay | None = None,
     ) -> Decision:
         """Promotes a version by its number, else the newest of a model, else the challenger.
 
@@ -78,6 +87,7 @@ class Promoter:
             version: Number of a version.
             config: The section `promotion`.
             forced: Why it is promoted whatever the gates say; ledger and version keep it. Damage is never promoted.
+            replay: The gate that serves its bundle; None: it is not asked.
 
         Returns:
             The version and what the gates said; when one did not hold, only the ledger has changed.
@@ -93,10 +103,13 @@ class Promoter:
             name = f"{chosen.tags[MODEL]} version {chosen.version}"
             if present is not None and present.version == chosen.version:
                 raise UserError("registry", f"{name} is champion already", "nothing to do")
-            evidence = self.versions.evidence(chosen)
+            bundle = self.versions.bundle(chosen)
+            evidence = Evidence.open(bundle)
             champion = None if present is None else self.versions.evidence(present)
             intact = Gate("bundle", True, "its files and its code are those that were registered")
             gates = [*check_gates(evidence, champion, config), intact]
+            if replay is not None:
+                gates.append(replay(bundle, evidence))
             passed = all(gate.holds for gate in gates)
             overruled = {} if passed or forced is None else {"forced": forced}
             entry = self.ledger.append(

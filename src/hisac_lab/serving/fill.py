@@ -4,29 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-import numpy as np
-
 from hisac_lab.base import arithmetic
 from hisac_lab.events.store import EventStore
 from hisac_lab.serving.engine import Engine
 from hisac_lab.serving.states import StateStore, UserHistory
+from hisac_lab.serving.words import LogWords
 
 AT_ONCE = 64
 """Users that are encoded in one pass, neighbors in the length of their histories."""
 
 
 def histories(store: EventStore) -> Iterator[tuple[str, UserHistory]]:
-    """Each user's history as the log has it, cut at the limit that models read."""
-    items, levels = store.item_table["item"].to_numpy(), store.manifest.feedback
-    values = np.array([None, *(levels.begins if levels else ())], dtype=object)
+    """Each user's history as the log has it, cut at the limit that models read, and the newest of its columns."""
+    words = LogWords(store)
     for number, user in enumerate(store.user_ids):
         end = int(store.offsets[number + 1])
         events = slice(max(int(store.offsets[number]), end - store.limit), end)
-        times = np.asarray(store.times[events]).tolist()
-        feedback = (
-            [None] * len(times) if store.feedback is None else values[np.asarray(store.feedback[events])].tolist()
-        )
-        yield str(user), UserHistory(items[np.asarray(store.items[events])].tolist(), times, feedback)
+        yield str(user), words.history(events, words.columns(number, int(words.newest[number])))
 
 
 def encode_all(engine: Engine, states: StateStore, users: Sequence[str], moment: int) -> Iterator[int]:
@@ -56,8 +50,8 @@ def encode_all(engine: Engine, states: StateStore, users: Sequence[str], moment:
                 for row, (_, _, history) in enumerate(part)
             ]
             with arithmetic.one_thread():
-                kept = engine.encode(asked)
+                kept = engine.encode(asked, [history.columns for _, _, history in part])
             for (user, revision, _), one, state in zip(part, asked, kept, strict=True):
                 if len(one.items):
-                    states.keep(user, engine.digest, revision, state.pack())
+                    states.keep(user, engine.digest, revision, state.pack(engine.digest, user))
         yield len(group)

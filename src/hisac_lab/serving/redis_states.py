@@ -35,14 +35,14 @@ class RedisStates:
         """See `StateStore`."""
         with self._told():
             packed, revision = self.base.hmget(USER + user, ["history", "revision"])
-        return None if packed is None else (UserHistory.unpack(packed), int(revision))
+        return None if packed is None else (UserHistory.unpack(packed, user), int(revision))
 
     def append(self, user: str, new: UserHistory, limit: int) -> int:
         """See `StateStore`."""
 
         def change(pipe: Any) -> int:
             packed = pipe.hget(USER + user, "history")
-            known = UserHistory([], [], []) if packed is None else UserHistory.unpack(packed)
+            known = UserHistory([], [], []) if packed is None else UserHistory.unpack(packed, user)
             whole = known.joined(new, limit)
             pipe.multi()
             _put(pipe, user, whole)

@@ -9,8 +9,10 @@ from typing import Any, Literal
 
 from hisac_lab.base import arithmetic
 from hisac_lab.base.errors import UserError
+from hisac_lab.base.progress import say
 from hisac_lab.inference.request import MODEL_INPUT, NO_EVENT, Asked, Scores, note_on, nothing
-from hisac_lab.serving.engine import Engine, KeptState
+from hisac_lab.serving.engine import Engine
+from hisac_lab.serving.kept import KeptState
 from hisac_lab.serving.states import StateStore, UserHistory
 
 NO_USER = "no event of the user is known: rank by popularity"
@@ -86,16 +88,25 @@ class Service:
             hint = "send the history and what the instance store answers"
             raise UserError(MODEL_INPUT, "the model reads stored instances, which no state holds", hint, "user")
         user, moment = str(request["user"]), int(request.get("time") or self.now())
-        asked = engine.reader.read_slate(0, request | {"time": moment})
-        packed = self.states.state(user, engine.digest)
-        kept = None if packed is None else KeptState.unpack(packed)
-        fresh = kept is not None and kept.answers(asked, self.refresh)
-        if not fresh:
-            kept = self._encoded(engine, user, request | {"time": moment})
-        if kept is None:
-            return _nothing(engine, asked, NO_USER)
+        given = {name: value for name, value in request.items() if value is not None} | {"time": moment}
+        kept, fresh = self._kept(engine, user), True
+        asked = engine.reader.read_slate(0, given if kept is None else {**kept.columns, **given})
+        if kept is None or not kept.answers(asked, self.refresh):
+            kept, fresh = self._encoded(engine, user, given), False
+            if kept is None:
+                return _nothing(engine, asked, NO_USER)
+            asked = engine.reader.read_slate(0, {**kept.columns, **given})
         scores = engine.score(kept, asked)
         return Reply(scores, 0, note_on(scores), engine.version, "state" if fresh else "stored", kept.time)
+
+    def _kept(self, engine: Engine, user: str) -> KeptState | None:
+        """The user's state, if there is one that can be read."""
+        packed = self.states.state(user, engine.digest)
+        try:
+            return None if packed is None else KeptState.unpack(packed, engine.digest, user)
+        except UserError as error:
+            say(f"{error}")
+            return None
 
     def _encoded(self, engine: Engine, user: str, request: dict[str, Any]) -> KeptState | None:
         """The state of a user for a request, kept where the whole history lies before it."""
@@ -104,12 +115,12 @@ class Service:
             return None
         history, revision = known
         past = history.before(request["time"])
-        asked = engine.reader.read(0, request | past.request())
+        asked = engine.reader.read(0, past.request() | request)
         if not len(asked.items):
             return None
-        (kept,) = engine.encode([asked])
+        (kept,) = engine.encode([asked], [history.columns])
         if len(past) == len(history):
-            self.states.keep(user, engine.digest, revision, kept.pack())
+            self.states.keep(user, engine.digest, revision, kept.pack(engine.digest, user))
         return kept
 
     def append(self, user: str, new: UserHistory) -> int:

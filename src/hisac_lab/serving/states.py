@@ -8,7 +8,7 @@ import zlib
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -42,11 +42,13 @@ class UserHistory:
         items: Ids as in the log.
         times: Seconds, in order.
         feedback: Value of each as in the log, None where it is unknown.
+        columns: What is known of the user beside them: columns of a request by name, as `user_age`.
     """
 
     items: list[str]
     times: list[int]
     feedback: list[Any]
+    columns: dict[str, Any] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.items)
@@ -54,26 +56,36 @@ class UserHistory:
     def before(self, time: int) -> UserHistory:
         """Events before a time."""
         count = bisect_left(self.times, time)
-        return UserHistory(self.items[:count], self.times[:count], self.feedback[:count])
+        return UserHistory(self.items[:count], self.times[:count], self.feedback[:count], self.columns)
 
     def joined(self, new: UserHistory, limit: int) -> UserHistory:
         """With more events, in order of time; equal times stay in the order they came; the newest `limit` stay."""
         items, times, feedback = self.items + new.items, self.times + new.times, self.feedback + new.feedback
         order = sorted(range(len(times)), key=times.__getitem__)[-limit:]
-        return UserHistory([items[at] for at in order], [times[at] for at in order], [feedback[at] for at in order])
+        values, columns = [feedback[at] for at in order], self.columns | new.columns
+        return UserHistory([items[at] for at in order], [times[at] for at in order], values, columns)
 
     def pack(self) -> bytes:
         """As bytes."""
-        return zlib.compress(json.dumps([self.items, self.times, self.feedback]).encode(), 1)
+        return zlib.compress(json.dumps([self.items, self.times, self.feedback, self.columns]).encode(), 1)
 
     @classmethod
-    def unpack(cls, packed: bytes) -> UserHistory:
-        """What `pack` wrote."""
-        return cls(*json.loads(zlib.decompress(packed)))
+    def unpack(cls, packed: bytes, user: str) -> UserHistory:
+        """What `pack` wrote.
+
+        Raises:
+            UserError: It is damaged.
+        """
+        try:
+            return cls(*json.loads(zlib.decompress(packed)))
+        except (zlib.error, ValueError, TypeError) as error:
+            hint = "`hisac-lab states fill` writes the histories of the log anew"
+            raise UserError("states", f"is damaged ({error})", hint, f"history of user {user!r}") from error
 
     def request(self) -> dict[str, Any]:
         """The columns of a request that bring it."""
-        return {"history_items": self.items, "history_times": self.times, "history_feedback": self.feedback}
+        events = {"history_items": self.items, "history_times": self.times, "history_feedback": self.feedback}
+        return events | self.columns
 
 
 class StateStore(Protocol):
@@ -129,7 +141,7 @@ class SQLiteStates:
     def history(self, user: str) -> tuple[UserHistory, int] | None:
         """See `StateStore`."""
         row = self.base.execute("SELECT history, revision FROM users WHERE user = ?", (user,)).fetchone()
-        return None if row is None else (UserHistory.unpack(row[0]), row[1])
+        return None if row is None else (UserHistory.unpack(row[0], user), row[1])
 
     def append(self, user: str, new: UserHistory, limit: int) -> int:
         """See `StateStore`."""

@@ -33,9 +33,9 @@ SEATED = "the next run of the graph compares with it (champion/, models.champion
 
 
 def write_params(folder: Path, uri: str | None = None, **promotion: float) -> None:
-    """params.yaml with a store in this folder, or at this address."""
+    """params.yaml with a store in this folder, or at this address; the made-up run has no log to replay."""
     mlflow = SETTINGS["mlflow"] | store_in(folder).model_dump() | ({} if uri is None else {"tracking_uri": uri})
-    settings = SETTINGS | {"mlflow": mlflow, "promotion": SETTINGS["promotion"] | promotion}
+    settings = SETTINGS | {"mlflow": mlflow, "promotion": SETTINGS["promotion"] | {"replay_requests": 0} | promotion}
     (folder / "params.yaml").write_text(yaml.safe_dump(settings))
 
 

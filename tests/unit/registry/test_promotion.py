@@ -16,6 +16,7 @@ from hisac_lab.base.artifacts import sha256_tree
 from hisac_lab.base.errors import UserError
 from hisac_lab.base.stages import Artifacts
 from hisac_lab.config.promotion import PromotionConfig
+from hisac_lab.registry.gates import Gate
 from hisac_lab.registry.ledger import Entry
 from hisac_lab.registry.promotion import Listed
 from hisac_lab.registry.records import Evidence
@@ -167,6 +168,24 @@ def test_force_promotes_past_the_gates_and_ledger_and_version_keep_the_reason(sh
     shop.promoter.promote(None, "1", CONFIG, forced="not needed")
     assert "forced" not in shop.entries()[1]
     assert FORCED not in shop.versions.pick(None, "1").tags
+
+
+@pytest.mark.parametrize("holds", [True, False])
+def test_a_version_is_served_before_the_alias_moves_and_what_it_answers_is_a_gate(shop: Shop, holds: bool) -> None:
+    served = list[str]()
+
+    def replay(bundle: Path, evidence: Evidence) -> Gate:
+        served.append(sha256_tree(bundle))
+        assert Evidence.open(bundle) == evidence
+        assert shop.champion() is None
+        return Gate("max_skew", holds, "64 requests over HTTP")
+
+    done = shop.promoter.promote(None, "1", CONFIG, replay=replay)
+    assert served == [shop.digest("1")]
+    assert (done.promoted, done.failed) == (holds, [] if holds else ["max_skew"])
+    assert shop.champion() == ("1" if holds else None)
+    (entry,) = shop.entries()
+    assert entry["gates"][-1] == {"name": "max_skew", "holds": holds, "says": "64 requests over HTTP"}
 
 
 @pytest.mark.parametrize("file", ["weights.safetensors", "evidence.json", "served.py", "code/hisac_lab/api/model.py"])

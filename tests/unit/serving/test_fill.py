@@ -22,8 +22,9 @@ from hisac_lab.models.backbone import Ranker
 from hisac_lab.models.contract import ItemSpace
 from hisac_lab.registry.context import save_snapshots
 from hisac_lab.serving.app import make_app
-from hisac_lab.serving.engine import Engine, KeptState
+from hisac_lab.serving.engine import Engine
 from hisac_lab.serving.fill import encode_all, histories
+from hisac_lab.serving.kept import KeptState
 from hisac_lab.serving.service import Service
 from hisac_lab.serving.states import SQLiteStates
 
@@ -89,7 +90,8 @@ def test_a_state_holds_the_events_that_pairs_are_counted_from(filled: Service, s
     requests = later(store)
     question = questions(requests)[0]
     filled.replies([question])
-    kept = KeptState.unpack(filled.states.state(question["user"], filled.engine.digest) or b"")
+    digest, user = filled.engine.digest, question["user"]
+    kept = KeptState.unpack(filled.states.state(user, digest) or b"", digest, user)
     events = slice(int(requests.start[0]), int(requests.end[0]))
     assert kept.items.tolist() == store.items[events].tolist()
     assert kept.times.tolist() == store.times[events].tolist()

@@ -23,7 +23,7 @@ from hisac_lab.inference.request import NO_EVENT
 from hisac_lab.models.catalog import build
 from hisac_lab.models.fitted import Fitted
 from hisac_lab.registry.served import ServedRanker
-from hisac_lab.serving.engine import Engine, KeptState
+from hisac_lab.serving.engine import Engine
 from hisac_lab.serving.questions import form_of
 from hisac_lab.serving.service import NO_USER, Reply, Service
 from hisac_lab.serving.states import SQLiteStates, UserHistory
@@ -156,17 +156,6 @@ def test_a_model_that_reads_stored_instances_takes_no_user(tmp_path: Path, state
     service = Service(Engine(bundle(tmp_path / "bundle", "iat"), "1"), states, 300, 100)
     (reply,) = service.replies([{"user": "u", "candidates": ["i1"]}])
     assert "stored instances" in str(reply)
-
-
-def test_a_kept_state_survives_packing(service: Service) -> None:
-    asked = service.engine.read(0, REQUEST)
-    (kept,) = service.engine.encode([asked])
-    again = KeptState.unpack(kept.pack())
-    assert again.time == kept.time
-    assert {name: part.tolist() for name, part in again.state.tensors.items()} == {
-        name: part.tolist() for name, part in kept.state.tensors.items()
-    }
-    assert (again.items.tolist(), again.times.tolist()) == (kept.items.tolist(), kept.times.tolist())
 
 
 def test_a_missing_column_is_named(service: Service) -> None:

@@ -122,7 +122,7 @@ def test_no_event_is_lost_when_two_processes_append_at_once(states: StateStore, 
 def test_a_packed_history_is_the_same_and_is_cut_at_a_time(rows: list[tuple[str, int, object]], moment: int) -> None:
     rows = sorted(rows, key=lambda row: row[1])
     history = UserHistory([row[0] for row in rows], [row[1] for row in rows], [row[2] for row in rows])
-    assert UserHistory.unpack(history.pack()) == history
+    assert UserHistory.unpack(history.pack(), "u") == history
     assert history.before(moment).items == [item for item, at, _ in rows if at < moment]
 
 
