@@ -190,10 +190,12 @@ def clustered(gap: Array) -> dict[str, Part]:
     """Error of a mean over users, and how much of it is the draw of pools.
 
     Args:
-        gap: What each user's pool adds; (T, visits).
+        gap: What each user's pool adds; (T, visits). Of one pool each the users' part holds both.
     """
     users, visits = gap.shape
     total = float(gap.mean(axis=1).var(ddof=1)) / users
+    if visits == 1:
+        return {"users": Part(error=round(math.sqrt(total), 8), degrees=users - 1), "pools": Part(error=None)}
     pools = min(total, float(gap.var(axis=1, ddof=1).mean()) / visits / users)
     return {
         "users": Part(error=round(math.sqrt(total - pools), 8), degrees=users - 1),

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 import numpy as np
 
 from hisac_lab.abtest.hindsight import World
-from hisac_lab.abtest.records import Check, Draw, EvidenceKind, Hindsight, Instrument
+from hisac_lab.abtest.records import Check, Draw, Hindsight, Instrument
 from hisac_lab.base.artifacts import Array
-from hisac_lab.config.abtest import ABTestConfig
+from hisac_lab.config.abtest import ABTestConfig, EvidenceKind
 from hisac_lab.evaluation.metrics import calibration, gauc
 from hisac_lab.evaluation.records import Scores
 from hisac_lab.ops.auc import auc
@@ -20,6 +20,12 @@ CAVEATS: dict[EvidenceKind, str] = {
         "These lifts are true in the simulated world, up to the draw of users, pools and trained seeds: clicks have "
         "its own probabilities. They cannot show what real people do, nor how tastes change with what is shown: each "
         "user is asked at one moment."
+    ),
+    "replay": (
+        "These lifts are those of clicks on logged exposures, weighted by how much more often a policy would have "
+        "shown them. They hold for single items chosen from pools of items that the log could show. They "
+        "cannot show what items do to each other on one slate, what comes of a policy in the long run, nor anything "
+        "of items and users that the logging policy never brought together."
     ),
     "fitted": (
         "These lifts are those of a world fitted with hindsight on logged exposures. It judges only models that it "

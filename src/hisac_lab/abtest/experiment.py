@@ -1,4 +1,4 @@
-"""The stage `abtest`: each model against the control policy, in a world with known click probabilities."""
+"""The stage `abtest`: each model against the control, with known click probabilities or on logged exposures."""
 
 from __future__ import annotations
 
@@ -14,28 +14,20 @@ from hisac_lab.abtest.daily import LiveTest, Policy, cumulative
 from hisac_lab.abtest.estimate import Estimate, Spread, estimate, expected_clicks, lift_of, seed_spread
 from hisac_lab.abtest.evidence import CAVEATS, instrument_checks, looked_at, right_to_judge
 from hisac_lab.abtest.hindsight import Exposures, World, fit_world, support
+from hisac_lab.abtest.logged import LoggedTests
 from hisac_lab.abtest.people import RARELY, Log, Population, choose_pools, population
 from hisac_lab.abtest.policies import most_popular, slates
-from hisac_lab.abtest.records import (
-    NO_VERDICT,
-    ABTest,
-    ABTested,
-    ABTests,
-    Check,
-    Difference,
-    EvidenceKind,
-    Hindsight,
-    Setup,
-)
+from hisac_lab.abtest.records import ABTested, ABTests, Check, Difference, Hindsight, Setup
+from hisac_lab.abtest.replay import Slates, click_model, liked_by
 from hisac_lab.abtest.simulated import Crowd, shown_chances
-from hisac_lab.abtest.statistics import decide, detectable, difference, power_of
+from hisac_lab.abtest.statistics import difference
+from hisac_lab.abtest.verdicts import verdicts
 from hisac_lab.base.artifacts import Array, digest_of, load_array
 from hisac_lab.base.errors import SETTINGS, UserError
 from hisac_lab.base.progress import track
-from hisac_lab.config.abtest import ABTestConfig
+from hisac_lab.config.abtest import ABTestConfig, EvidenceKind
 from hisac_lab.config.compute import ComputeConfig
 from hisac_lab.config.model import ExperimentConfig
-from hisac_lab.evaluation.metrics import holm
 from hisac_lab.evaluation.records import Evaluated, Scores
 from hisac_lab.events.store import EventStore
 from hisac_lab.inference.runtime import Runtime
@@ -119,42 +111,75 @@ def abtest(
     """
     runtime = Runtime.start(compute)
     store = EventStore.open(prepared)
-    everybody = population(store.samples("test"))
-    if len(everybody.user) < 2:
-        raise UserError(prepared, "no two test users have exposures at two times", "give a longer test period", "test")
-    log = Log.of(store)
-    without_met = log.repeated < RARELY
-    people, pools = choose_pools(log, everybody, config, without_met)
-    pools, later = np.split(pools, [2 * config.visits], axis=1)
     evaluation, scores = Evaluated.open(evaluated), Scores.open(evaluated)
-    if acquired is not None and store.manifest.dataset == SIMULATED:
-        ground = _known(acquired, store, people, pools, later, config)
-    elif config.days > 1:
-        what = f"{config.days} days need a simulated world: no log says what showing an item changes"
-        raise UserError(SETTINGS, what, "set it to 1", "abtest.days")
-    else:
-        ground = _fitted(log, people, pools, config, scores)
-    policies = Policies(store, people, pools, config, runtime, scores, instances)
-    names = [config.control, *(name for name in experiment.models if name != config.control)]
+    simulated = acquired if store.manifest.dataset == SIMULATED else None
+    kind = _kind(config, simulated)
+    log = Log.of(store)
     runs = {name: [trained / f"{name}-{seed}" for seed in experiment.seeds] for name in experiment.models}
-    arms = {
-        name: policies.arm(name, runs.get(name, []), ground) for name in track(names, len(names), "abtest", "models")
-    }
-    Tests(config, experiment, ground, arms, evaluation.confidence, people, pools, log, codebook).compare().save(out)
+    world = None
+    if kind == "replay":
+        slates = Slates.of(store, config, None if simulated is None else truth.rebuild(simulated))
+        liked = liked_by(click_model(log, config), slates)
+        chance = {name: learns(model.settings) for name, model in scores.models.items()}
+        asked = (slates, liked, store, runtime, evaluation.confidence, chance, codebook, instances)
+        found = LoggedTests(config, experiment, *asked).compare(runs)
+        people, pool, without_met = slates.users, config.pool, False
+    else:
+        without_met = log.repeated < RARELY
+        everybody, pools, later = _asked(store, log, config, without_met)
+        if simulated is not None and kind == "truth":
+            ground = _known(simulated, store, everybody, pools, later, config)
+        else:
+            ground = _fitted(log, everybody, pools, config, scores)
+        policies = Policies(store, everybody, pools, config, runtime, scores, instances)
+        names = [config.control, *(name for name in experiment.models if name != config.control)]
+        arms = {
+            name: policies.arm(name, runs.get(name, []), ground)
+            for name in track(names, len(names), "abtest", "models")
+        }
+        found = Tests(
+            config, experiment, ground, arms, evaluation.confidence, everybody, pools, log, codebook
+        ).compare()
+        people, pool, world = len(everybody.user), pools.shape[2], ground.world
+    found.save(out)
     fingerprint = {"evaluation": evaluation.fingerprint, "abtest": config.model_dump(mode="json")}
     ABTested(
         control=config.control,
         fingerprint=evaluation.fingerprint,
         test_fingerprint=digest_of(fingerprint),
-        setup=Setup(
-            real_users=len(people.user),
-            pool=pools.shape[2],
-            repeated=round(log.repeated, 6),
-            without_met=without_met,
-        ),
-        world=ground.world,
+        setup=Setup(real_users=people, pool=pool, repeated=round(log.repeated, 6), without_met=without_met),
+        world=world,
         confidence=evaluation.confidence,
     ).save(out)
+
+
+def _kind(config: ABTestConfig, simulated: Path | None) -> EvidenceKind:
+    """The evidence that is asked for.
+
+    Raises:
+        UserError: The log cannot give it.
+    """
+    kind = config.evidence
+    if kind == "auto":
+        kind = "fitted" if simulated is None else "truth"
+    if kind == "truth" and simulated is None:
+        what = "only the simulated world knows its click probabilities"
+        raise UserError(SETTINGS, what, "set it to auto, replay or fitted", "abtest.evidence")
+    if config.days > 1 and kind != "truth":
+        what = f"{config.days} days need a simulated world: no log says what showing an item changes"
+        raise UserError(SETTINGS, what, "set it to 1", "abtest.days")
+    return kind
+
+
+def _asked(store: EventStore, log: Log, config: ABTestConfig, without_met: bool) -> tuple[Population, Array, Array]:
+    """T users at their moments, what they choose from, (T, 2 * visits, pool), and on later days, (T, days, pool)."""
+    everybody = population(store.samples("test"))
+    if len(everybody.user) < 2:
+        what = "no two test users have exposures at two times"
+        raise UserError(store.path, what, "give a longer test period", "test")
+    people, pools = choose_pools(log, everybody, config, without_met)
+    pools, later = np.split(pools, [2 * config.visits], axis=1)
+    return people, pools, later
 
 
 @dataclass(frozen=True)
@@ -260,8 +285,6 @@ class Tests:
         drawn = [arm.clicks for arm in self.arms.values() if arm.drawn]
         spread = seed_spread(drawn, float(control.clicks.mean()))
         found = {name: self._estimate(self.arms[name], spread) for name in names}
-        p_holm = holm([found[name].lift.p_value for name in names])
-        p_same = holm([round(found[name].not_within(config.margin), 6) for name in names])
         chances = {name: self._chances(arm) for name, arm in self.arms.items()}
         crowd = self._crowd()
         draws = {
@@ -269,28 +292,19 @@ class Tests:
         }
         aa = crowd.against_itself(chances[config.control], config.aa_tests, f"{config.split_salt}/aa")
         checks = (*self.ground.checks, *instrument_checks(aa, draws))
-        tests = {}
-        for place, name in enumerate(names):
-            lift = found[name].lift
-            ruled = decide(lift.value, p_holm[place], p_same[place], self.confidence)
-            tests[name] = ABTest(
-                lift=lift,
-                corrected=found[name].corrected(p_holm[place], len(names), self.confidence),
-                parts=found[name].parts,
-                p_holm=round(p_holm[place], 6),
-                p_equivalence=round(p_same[place], 6),
-                detectable=round(detectable(found[name].error, found[name].degrees, self.confidence), 6),
-                power=round(power_of(config.margin, found[name].error, found[name].degrees, self.confidence), 6),
-                metrics=self._metrics(self.arms[name], control),
-                draw=draws[name],
-                verdict=ruled if all(check.holds for check in checks) else NO_VERDICT,
+        beside = {
+            name: {
+                "metrics": self._metrics(self.arms[name], control),
+                "draw": draws[name],
                 **self._days(self.arms[name]),
-            )
+            }
+            for name in names
+        }
         return ABTests(
             control=config.control,
             evidence=self.ground.kind,
             checks=checks,
-            tests=tests,
+            tests=verdicts(found, beside, checks, config.margin, self.confidence),
             aa=aa,
             seeds=dict.fromkeys(self.experiment.models, self.experiment.seeds),
             margin=config.margin,

@@ -43,11 +43,33 @@ def slates(
     Raises:
         UserError: A score is not a number.
     """
+    scores = scores_of(run, store, people, pools.reshape(len(pools), -1), runtime, instances)
+    return best_places(scores.reshape(pools.shape), slate)
+
+
+def scores_of(
+    run: Path, store: EventStore, people: Population, items: Array, runtime: Runtime, instances: Path | None = None
+) -> Array:
+    """Scores of one training run.
+
+    Args:
+        run: Folder of the training run.
+        store: The events.
+        people: T users and their moments.
+        items: What they are asked about; (T, k).
+        runtime: Device and number format.
+        instances: Output of the stage `instances`, for models that read it.
+
+    Returns:
+        (T, k).
+
+    Raises:
+        UserError: A score is not a number.
+    """
     model, _ = load_model(run, instances=instances)
     model.to(runtime.device)
-    users, visits, size = pools.shape
     start = np.maximum(store.offsets[people.user], people.end - store.limit)
-    flat = pools.reshape(users, visits * size).astype(np.int64)
+    flat = items.astype(np.int64)
     full = np.ones(flat.shape, bool)
     labels, sample = full.astype(np.float32), np.zeros_like(flat)
     columns = (flat, labels, full, sample, people.user, people.request)
@@ -56,7 +78,7 @@ def slates(
     if not np.isfinite(scores).all():
         broken = int((~np.isfinite(scores)).sum())
         raise UserError(run, f"{broken:,} of {scores.size:,} scores are not numbers", "train it again, at a lower rate")
-    return best_places(scores.reshape(pools.shape), slate)
+    return scores
 
 
 def most_popular(store: EventStore, people: Population, pools: Array, slate: int) -> Array:

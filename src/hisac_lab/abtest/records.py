@@ -7,8 +7,8 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from hisac_lab.base.records import Output, Record, Stored
+from hisac_lab.config.abtest import EvidenceKind
 
-EvidenceKind = Literal["truth", "fitted"]
 Verdict = Literal["better", "worse", "equivalent", "undecided", "no verdict"]
 NO_VERDICT: Verdict = "no verdict"
 
@@ -116,6 +116,24 @@ class Day(Record):
     sequence: Span
 
 
+class Replayed(Record):
+    """Off-policy estimates of one treatment, on logged exposures.
+
+    Attributes:
+        exposures: That were replayed.
+        effective: Effective sample size of the treatment's weights.
+        effective_control: Of the control's.
+        clipped: Share of the treatment's weight above the limit of clipped weights.
+        lifts: By estimator; the verdict stands on `doubly_robust`. One that has no clicks of an arm is left out.
+    """
+
+    exposures: int
+    effective: float
+    effective_control: float
+    clipped: float
+    lifts: dict[str, Lift]
+
+
 class ABTest(Record):
     """One treatment against the control.
 
@@ -128,8 +146,9 @@ class ABTest(Record):
         detectable: The least lift that is found with a power of 80 %.
         power: Chance to find a lift as large as the margin.
         metrics: Beside the lift: clicks per user, share of the long tail, diversity of a slate.
-        draw: A simulated test of the same two policies.
+        draw: A simulated test of the same two policies; None: logged exposures stand behind it.
         days: The same test day by day, where it has several.
+        replay: Off-policy estimates; None: click probabilities stand behind it.
     """
 
     lift: Lift
@@ -140,9 +159,10 @@ class ABTest(Record):
     detectable: float
     power: float
     metrics: dict[str, Difference]
-    draw: Draw
+    draw: Draw | None = None
     verdict: Verdict
     days: tuple[Day, ...] = ()
+    replay: Replayed | None = None
 
 
 class Check(Record):
@@ -171,7 +191,8 @@ class ABTests(Stored):
     """All tests by treatment.
 
     Attributes:
-        evidence: What stands behind the verdicts: the log's own known click probabilities, or a fitted world.
+        evidence: What stands behind the verdicts: the log's own known click probabilities, logged exposures, or a
+            fitted world.
         checks: The right to judge; where one does not hold, every verdict is "no verdict".
         aa: The control against itself.
         seeds: The runs of each model that took part.
@@ -244,7 +265,7 @@ class ABTested(Output):
     Attributes:
         fingerprint: That of the evaluation.
         test_fingerprint: Digest of it and of the section `abtest`.
-        world: None where the truth is known.
+        world: None where none was fitted.
         confidence: Level of the intervals.
     """
 

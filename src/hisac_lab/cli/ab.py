@@ -88,5 +88,7 @@ def _of_last_test() -> dict[str, float]:
     if not tests.tests:
         raise UserError(HERE, "the last A/B test had no treatment", "give it", "--spread")
     name, test = next(iter(tests.tests.items()))
+    if test.draw is None:
+        raise UserError(HERE, "the last A/B test drew no clicks: it stands on logged exposures", "give it", "--spread")
     read = {f"{name} over {tests.control}": test.draw.lift, "the same with CUPED": test.draw.lift_cuped}
     return {one: relative_spread(lift, test.draw.users, manifest.confidence) for one, lift in read.items()}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -10,6 +10,8 @@ from hisac_lab.config.base import Section
 
 POPULARITY = "popularity"
 """The policy that shows what had most positives, whoever asks."""
+EvidenceKind = Literal["truth", "replay", "fitted"]
+"""A simulated world's own click probabilities, logged exposures with their propensities, or a world fitted on a log."""
 
 
 class ABTestConfig(Section):
@@ -19,6 +21,12 @@ class ABTestConfig(Section):
         POPULARITY,
         description="the policy of the control arm: a model of the board (promote names the champion), or popularity, "
         "which needs no model: most positives so far",
+    )
+    evidence: EvidenceKind | Literal["auto"] = Field(
+        "auto",
+        description="truth: the simulated world's own click probabilities; replay: clicks on logged exposures, whose "
+        "propensities the log has, or which are at random; fitted: a world fitted with hindsight; auto: truth in the "
+        "simulated world, else fitted",
     )
     visits: int = Field(5, ge=2, description="slates each user is shown")
     days: int = Field(
@@ -38,6 +46,13 @@ class ABTestConfig(Section):
     world_refits: int = Field(10, ge=2, description="fits of the world on resampled users, for its part of the error")
     world_lead: float = Field(
         0.005, ge=0, le=1, description="AUC and user-wise AUC by which it must be ahead of every model to judge them"
+    )
+    replay_requests: int = Field(20, ge=1, description="logged requests of each user that are replayed, at most")
+    replay_least: int = Field(
+        100, ge=2, description="effective sample size below which logged exposures give no lift of a policy"
+    )
+    replay_clip: float = Field(
+        10.0, gt=0, description="limit of clipped weights, in multiples of the mean weight; verdicts use unclipped ones"
     )
     users: int = Field(20000, ge=100, description="users of a simulated test, both arms together")
     aa_tests: int = Field(100, ge=20, description="simulated tests of the control against itself")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
+from hisac_lab.config.abtest import EvidenceKind
 from hisac_lab.config.base import Name, Section
 
 
@@ -19,6 +20,10 @@ class PromotionConfig(Section):
         le=1,
         description="how far below zero the interval of the paired AUC difference to the champion may reach; before "
         "there is one, to popularity",
+    )
+    evidence: tuple[EvidenceKind, ...] = Field(
+        ("truth", "replay", "fitted"),
+        description="kinds of evidence whose A/B verdict has a say; a verdict of another kind counts as none",
     )
     max_calibration_error: float = Field(
         0.05,

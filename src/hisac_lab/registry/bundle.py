@@ -113,7 +113,7 @@ def _ab_evidence(name: str, tests: ABTests, tested: ABTested) -> ABEvidence | No
         reason="; ".join(tests.reasons),
         control=tests.control,
         lift=None if test.verdict == NO_VERDICT else test.corrected,
-        sample_ratio_holds=test.draw.sample_ratio_p >= CHANCE,
+        sample_ratio_holds=test.draw is None or test.draw.sample_ratio_p >= CHANCE,
         aa_holds=tests.aa.ks_p >= CHANCE,
         fingerprint=tested.fingerprint,
         test_fingerprint=tested.test_fingerprint,

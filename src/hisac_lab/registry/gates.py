@@ -60,7 +60,7 @@ def check_gates(evidence: Evidence, champion: Evidence | None, config: Promotion
     cost = evidence.cost
     return [
         _quality(evidence, champion, rival, config),
-        _ab(evidence, champion, rival),
+        _ab(evidence, champion, rival, config),
         _instrument(test),
         _calibration(evidence, config),
         _below("max_request_cost", f"multiply-adds of {SLATE} candidates", cost.request_macs, config),
@@ -89,13 +89,16 @@ def _quality(evidence: Evidence, champion: Evidence | None, rival: Rival, config
     return Gate(name, low >= limit, f"{words}, the lower end must reach {limit:+.6g}")
 
 
-def _ab(evidence: Evidence, champion: Evidence | None, rival: Rival) -> Gate:
+def _ab(evidence: Evidence, champion: Evidence | None, rival: Rival, config: PromotionConfig) -> Gate:
     test = evidence.abtest
     words, verdict = ("it is the A/B test's control", None) if test is None else (_told(test), test.verdict)
     met = None if test is None else evidence.comparisons.get(test.control)
     if champion is not None and test is not None and (met is None or met.weights != champion.weights):
         words += ", which is not the champion"
         verdict = "worse" if verdict == "worse" else None
+    if test is not None and test.kind not in config.evidence:
+        words += f", of a kind that promotion.evidence ({', '.join(config.evidence)}) does not accept"
+        verdict = None
     if verdict in ("better", "worse"):
         return Gate("abtest", verdict == "better", words)
     return Gate("abtest", rival.beaten, f"{words}; AUC {'is' if rival.beaten else 'is not'} better by its interval")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from hisac_lab.abtest.records import EvidenceKind, Lift, Verdict
+from hisac_lab.abtest.records import Lift, Verdict
 from hisac_lab.base.records import Output, Record, Stored
+from hisac_lab.config.abtest import EvidenceKind
 from hisac_lab.evaluation.records import Gap, Metric, ServingCost
 
 
@@ -13,7 +14,8 @@ class ABEvidence(Record):
     """The A/B test of a model as the treatment.
 
     Attributes:
-        kind: Of the evidence: truth, the known click probabilities of a simulated log, or fitted, a world fitted on it.
+        kind: Of the evidence: truth, the known click probabilities of a simulated log, replay, its exposures, or
+            fitted, a world fitted on it.
         verdict: better, worse, equivalent, undecided, or no verdict.
         reason: Why there is no verdict; empty where there is one.
         lift: Relative lift over the control, corrected as the verdict is; None where there is no verdict.

@@ -88,6 +88,7 @@ def test_the_stage_writes_a_test_per_challenger_of_all_its_seeds(out: Path) -> N
     assert list(found.tests) == ["hisac"]
     assert found.seeds == {"din_50": (0, 1), "hisac": (0, 1)}
     test = found.tests["hisac"]
+    assert test.draw is not None
     assert test.draw.users.control + test.draw.users.treatment == CONFIG.users
     assert test.lift.low < test.lift.value < test.lift.high
     assert set(test.parts) == {"users", "pools", "world", "seeds", "clicks"}

@@ -118,6 +118,18 @@ def test_a_gate_compares_the_value_that_it_says(name: str, changes: dict[str, An
     assert says in gate.says
 
 
+def test_a_verdict_of_a_kind_that_is_not_accepted_has_no_say() -> None:
+    strict = PromotionConfig(evidence=("truth", "replay"))
+    worse = with_verdict("worse")
+    assert not asked("abtest", abtest=worse).holds
+    gate = asked("abtest", config=strict, abtest=worse)
+    assert gate.holds
+    assert "of a kind that promotion.evidence (truth, replay) does not accept; AUC is better" in gate.says
+    assert not asked("abtest", config=strict, **met(-0.001)).holds
+    replayed = with_verdict("better", kind="replay")
+    assert asked("abtest", config=strict, abtest=replayed, **met(-0.001)).holds
+
+
 @pytest.mark.parametrize(
     ("low", "holds", "says"),
     [(-0.00504, True, "[-0.0050, +0.0200]"), (-0.00506, False, "[-0.0051,"), (0.3, True, "[+0.3000,")],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hisac_lab.abtest.records import ABTest, Part
+from hisac_lab.abtest.records import ABTest, ABTests, Part
 from hisac_lab.report.document import Cell, Counts, Figure, Figures, Note, Row, Section, Table, table
 from hisac_lab.report.drawing import (
     INK,
@@ -25,6 +25,7 @@ from hisac_lab.report.words import between, confidence, fixed, integer, percent,
 BADGES = {"better": "good", "worse": "bad", "equivalent": "plain", "undecided": "plain", "no verdict": "bad"}
 BEHIND = {
     "truth": "the simulated world's own click probabilities",
+    "replay": "clicks on logged exposures, weighted by their propensities",
     "fitted": "a world fitted with hindsight on logged exposures",
 }
 PARTS = {
@@ -34,7 +35,19 @@ PARTS = {
     "seeds": "trained seeds",
     "clicks": "clicks",
 }
-METRICS = {"clicks_per_user": "clicks per user", "tail_share": "share of the long tail", "diversity": "diversity"}
+METRICS = {
+    "clicks_per_user": "clicks per user",
+    "tail_share": "share of the long tail",
+    "diversity": "diversity",
+    "reranked": "discounted clicks of real slates, re-ranked",
+}
+ESTIMATORS = {
+    "doubly_robust": "doubly robust",
+    "ips": "inverse propensity",
+    "self_normalized": "self-normalized",
+    "clipped": "clipped",
+    "clusters": "semantic IDs as actions",
+}
 Shown = list[tuple[str, ABTest, str]]
 
 
@@ -58,9 +71,9 @@ def abtest(facts: Facts) -> Section:
             Note(tests.caveat, "callout"),
             *(Note(f"No verdict: {reason}.", "callout") for reason in tests.reasons),
             Note(
-                f"Each model, by {_runs(seeds)}, against the control `{tests.control}`: expected clicks on the same "
-                f"users and pools, so no click is drawn. Lifts are relative, with {level} intervals that hold every "
-                "part below. Better or worse: the Holm-corrected p-value of no difference is small enough; equivalent: "
+                f"Each model, by {_runs(seeds)}, against the control `{tests.control}`: {_read(tests)}. "
+                f"Lifts are relative, with {level} intervals that hold every part below. "
+                "Better or worse: the Holm-corrected p-value of no difference is small enough; equivalent: "
                 f"that of a difference beyond the margin of {percent(tests.margin, 2)}, set beforehand, is."
             ),
             Figures(tuple(figures)),
@@ -68,7 +81,7 @@ def abtest(facts: Facts) -> Section:
             *daily(shown, level),
             _parts(shown),
             _metrics(shown),
-            _instrument(shown),
+            _replayed(shown) if tests.evidence == "replay" else _instrument(shown),
             table(
                 "What has to hold for a verdict.",
                 ("check", "holds", "what it says"),
@@ -83,7 +96,7 @@ def abtest(facts: Facts) -> Section:
                 ("check", "holds", "what it says"),
             ),
             Note(
-                f"A/A, {tests.aa.tests} simulated tests of the control against itself: "
+                f"A/A, {tests.aa.tests} tests of the control against itself: "
                 + ", ".join(f"{percent(rate)} below {tier}" for tier, rate in sorted(tests.aa.rates.items()))
                 + f"; the p-values are uniform with p {fixed(tests.aa.ks_p, 3)}."
             ),
@@ -167,15 +180,16 @@ def _instrument(shown: Shown) -> Table:
     rows: list[Row] = [
         (
             Cell(name, color=tint),
-            integer(test.draw.users.control),
-            integer(test.draw.users.treatment),
-            fixed(test.draw.sample_ratio_p, 3),
-            percent(test.draw.ctr.control, 2),
-            percent(test.draw.ctr.treatment, 2),
-            Cell(signed_percent(test.draw.lift_cuped.value), between(test.draw.lift_cuped.interval, signed_percent)),
-            percent(test.draw.cuped_variance_removed),
+            integer(drawn.users.control),
+            integer(drawn.users.treatment),
+            fixed(drawn.sample_ratio_p, 3),
+            percent(drawn.ctr.control, 2),
+            percent(drawn.ctr.treatment, 2),
+            Cell(signed_percent(drawn.lift_cuped.value), between(drawn.lift_cuped.interval, signed_percent)),
+            percent(drawn.cuped_variance_removed),
         )
         for name, test, tint in shown
+        if (drawn := test.draw) is not None
     ]
     columns = (
         "treatment",
@@ -189,6 +203,35 @@ def _instrument(shown: Shown) -> Table:
     )
     caption = "The same as a test of simulated users would read it: split by a hash, clicks drawn. It has no vote."
     return table(caption, columns, rows, ("treatment",))
+
+
+def _replayed(shown: Shown) -> Table:
+    rows: list[Row] = [
+        (
+            Cell(name, color=tint),
+            ESTIMATORS[kind],
+            Cell(signed_percent(lift.value), between(lift.interval, signed_percent)),
+            integer(test.replay.exposures),
+            fixed(test.replay.effective, 1),
+            fixed(test.replay.effective_control, 1),
+            percent(test.replay.clipped),
+        )
+        for name, test, tint in shown
+        if test.replay is not None
+        for kind, lift in sorted(test.replay.lifts.items(), key=lambda pair: list(ESTIMATORS).index(pair[0]))
+    ]
+    columns = ("treatment", "estimator", "lift", "exposures", "effective", "effective, control", "weight clipped")
+    caption = (
+        "Off-policy estimates. The verdict stands on the doubly robust one; where the others disagree with it, trust "
+        "none. Effective: as many exposures of equal weight would tell as much."
+    )
+    return table(caption, columns, rows, ("treatment", "estimator"))
+
+
+def _read(tests: ABTests) -> str:
+    if tests.evidence == "replay":
+        return "clicks of a slate by those on logged exposures of the same users"
+    return "expected clicks on the same users and pools, so no click is drawn"
 
 
 def _agreement(facts: Facts, height: float) -> Figure:

@@ -84,4 +84,5 @@ def _verdicts(facts: Facts) -> str:
         }
         verdicts = [f"{len(names)} {verdict}: {', '.join(names)}" for verdict, names in named.items() if names]
         verdicts.append(f"{len(tests)} tests, corrected for their number")
-    return f"Simulated, by {BEHIND[facts.tests.evidence]}, against the control `{control}`: {'; '.join(verdicts)}."
+    how = "By" if facts.tests.evidence == "replay" else "Simulated, by"
+    return f"{how} {BEHIND[facts.tests.evidence]}, against the control `{control}`: {'; '.join(verdicts)}."
