@@ -7,7 +7,7 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
+from hisac_lab.base.artifacts import sha256_tree
 from hisac_lab.base.errors import UserError
 from hisac_lab.base.progress import say
 from hisac_lab.cli import machine
@@ -121,6 +122,30 @@ def promote(model: str | None, version: str | None, *, force: bool = False, reas
         print(f"forced past {', '.join(done.failed)}; the ledger keeps the reason")
     print(f"{name} is champion: load it with models:/{product}@champion")
     print(seated)
+
+
+def register_from(alias: str, made: Callable[[Path], Path]) -> tuple[str, str, str]:
+    """Registers a bundle that is made of an alias's version, under the training run of that one; no alias moves.
+
+    Args:
+        alias: As `champion`.
+        made: Makes the bundle of the earlier one's folder.
+
+    Returns:
+        The product, the earlier version and the new one.
+
+    Raises:
+        UserError: No version has the alias, or it is damaged.
+    """
+    params = load_params()
+    product = params.promotion.product
+    with _synced(params) as (registry, _, _new):
+        earlier = registry.versions.alias(alias)
+        if earlier is None:
+            raise UserError(product, f"has no {alias}", "`hisac-lab promote` makes one, or name another with --alias")
+        bundle = made(registry.versions.bundle(earlier))
+        version = registry.versions.register(bundle, sha256_tree(bundle), str(earlier.run_id))
+    return product, str(earlier.version), version
 
 
 def rollback() -> None:

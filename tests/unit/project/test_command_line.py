@@ -21,6 +21,8 @@ doctor --json
 explain KEY
 graph
 init --like --log --write
+items add TABLE --alias --bundle --out --promote --vectors
+items changes THEN [NOW] --json
 models --json
 params check
 params default
