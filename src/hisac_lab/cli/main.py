@@ -250,6 +250,16 @@ def serve(
 
 
 @app.command()
+def day(
+    cores: Annotated[int | None, typer.Option(min=1, help="For Snakemake; by default all of this machine.")] = None,
+) -> None:
+    """Take files that were appended to the log, run what must run, and say who challenges the champion."""
+    from hisac_lab.cli import day as command
+
+    command.run(cores)
+
+
+@app.command()
 def summary() -> None:
     """Say in a few lines what the last run made and what to do with it."""
     from hisac_lab.cli import summary as lines

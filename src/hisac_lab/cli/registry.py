@@ -26,6 +26,7 @@ from hisac_lab.config.promotion import PromotionConfig
 from hisac_lab.registry.mirror import Lineage
 from hisac_lab.registry.probe import address, quick_look
 from hisac_lab.registry.store import Registry
+from hisac_lab.registry.versions import CHALLENGER, CHAMPION, MODEL
 
 if TYPE_CHECKING:
     from hisac_lab.cli.params import Params
@@ -122,6 +123,18 @@ def promote(model: str | None, version: str | None, *, force: bool = False, reas
         print(f"forced past {', '.join(done.failed)}; the ledger keeps the reason")
     print(f"{name} is champion: load it with models:/{product}@champion")
     print(seated)
+
+
+def proposed() -> str:
+    """Brings MLflow up to date; who challenges the champion, in a line."""
+    params = load_params()
+    with _synced(params) as (registry, _, _new):
+        champion, challenger = (registry.versions.alias(alias) for alias in (CHAMPION, CHALLENGER))
+    present = "no champion" if champion is None else f"{champion.tags[MODEL]} version {champion.version}"
+    if challenger is None:
+        return f"champion: {present}; nothing challenges it"
+    name = f"{challenger.tags[MODEL]} version {challenger.version}"
+    return f"champion: {present}; challenger: {name}, AUC {challenger.tags['auc']}: `hisac-lab promote` asks the gates"
 
 
 def register_from(alias: str, made: Callable[[Path], Path]) -> tuple[str, str, str]:

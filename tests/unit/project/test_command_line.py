@@ -17,6 +17,7 @@ COMMANDS = """
 ab power --confidence --json --lift --power --spread --users
 agents show USER --model --pruned
 data check PATH --items --users --vectors --write
+day --cores
 doctor --json
 explain KEY
 graph
