@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pandas as pd
 import torch
-from kit import BACKBONE, CPU, EVERY, ITEMS, MODELS, as_backbone, lively, make_items
+from kit import BACKBONE, CPU, EVERY, ITEMS, MODELS, Stages, as_backbone, lively, make_items
 
 from hisac_lab.config.model import BackboneConfig
 from hisac_lab.events.batches import Requests
+from hisac_lab.events.store import EventStore
+from hisac_lab.inference.append import keep_encoder
 from hisac_lab.inference.bundle import save_model
 from hisac_lab.inference.loader import Loader
 from hisac_lab.inference.records import VocabularyFile
@@ -27,6 +30,23 @@ def bundle(home: Path, name: str, space: ItemSpace = SPACE, seed: int = 0) -> Pa
     save_model(home, lively(name, space, seed), EVERY[name], space, digest)
     VocabularyFile(items=[f"i{item}" for item in range(ITEMS)], history_limit=50).save(home)
     return home
+
+
+def bundle_of(home: Path, name: str, stages: Stages, items: ItemSpace) -> Path:
+    """A bundle of an untrained model on a finished run, with what later items are embedded and told apart by."""
+    home.mkdir(parents=True)
+    save_model(home, lively(name, items), EVERY[name], items)
+    names = EventStore.open(stages.prepare).item_table["item"].tolist()
+    VocabularyFile(items=names, history_limit=50).save(home)
+    keep_encoder(home, prepared=stages.prepare, embedded=stages.embed, tokenized=stages.tokenize)
+    return home
+
+
+def new_rows(stages: Stages, titles: list[str]) -> pd.DataFrame:
+    """A table of new items n0, n1, and so on; their fields are those of the first item of the run."""
+    table = EventStore.open(stages.prepare).item_table
+    fields = {name: table[name].iloc[0] for name in table.columns if name not in ("item", "text")}
+    return pd.DataFrame({"item": [f"n{at}" for at in range(len(titles))], "text": titles, **fields})
 
 
 def reader_of_all(items: ItemSpace, training: Requests) -> Ranker:

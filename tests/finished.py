@@ -147,6 +147,7 @@ def make(root: Path) -> Artifacts:
     items.to_parquet(made.prepare / "items.parquet", index=False)
     np.save(made.prepare / "history_items.npy", np.array([0, 1, 2, 1, 3, 0], np.int32))
     np.save(made.prepare / "history_times.npy", np.arange(6))
+    np.save(made.prepare / "item_fields.npy", np.zeros((4, 0), np.int32))
     np.save(made.prepare / "offsets.npy", np.array([0, 1, 6]))
     pd.DataFrame({"user": ["anna", "bert"]}).to_parquet(made.prepare / "users.parquet", index=False)
     embedding = {"method": "text", "parts": {"text": 1.0}, "items": 4, "dim": 2, "items_without_embedding": 0}

@@ -43,13 +43,13 @@ def seat(registry: Registry) -> str:
     if not isinstance(params.models.get(NAME, ChampionConfig()), ChampionConfig):
         raise UserError(PARAMS_FILE, "is a model of another kind", "rename it", f"models.{NAME}")
     _copy(bundle)
-    settings.changes(
-        {
-            f"models.{NAME}": {"kind": "champion", "digest": sha256_tree(CHAMPION)},
-            "experiment.models": [*_others(params), NAME],
-            "abtest.control": NAME,
-        }
-    )
+    digest = sha256_tree(CHAMPION)
+    changes = {
+        f"models.{NAME}": {"kind": "champion", "digest": digest},
+        "experiment.models": [*_others(params), NAME],
+        "abtest.control": NAME,
+    }
+    settings.changes(changes | ({} if params.train.start_from is None else {"train.start_from": digest}))
     return f"{PARAMS_FILE}: the next run of the graph compares with it ({CHAMPION}/, models.{NAME}, abtest.control)"
 
 
@@ -62,6 +62,8 @@ def _unseat(params: Params) -> None:
     changes: dict[str, Any] = {"experiment.models": _others(params)}
     if params.abtest.control == NAME:
         changes["abtest.control"] = POPULARITY
+    if params.train.start_from is not None:
+        changes["train.start_from"] = None
     if params.evaluate.reference == NAME:
         changes["evaluate.reference"] = _others(params)[0]
     settings.changes(changes)

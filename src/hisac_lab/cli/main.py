@@ -14,7 +14,7 @@ import typer
 from hisac_lab import __version__
 from hisac_lab.base import arithmetic
 from hisac_lab.base.errors import UserError, explain_os_error
-from hisac_lab.cli import ab, data, stages, states, understand
+from hisac_lab.cli import ab, data, items, stages, states, understand
 from hisac_lab.cli.user import name_the_user
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
@@ -25,6 +25,7 @@ app.add_typer(ab.app, name="ab")
 app.add_typer(understand.sid, name="sid")
 app.add_typer(understand.agents, name="agents")
 app.add_typer(states.app, name="states")
+app.add_typer(items.app, name="items")
 
 EXTRAS = {
     "dvc": "graph",
@@ -246,6 +247,16 @@ def serve(
     from hisac_lab.cli import serve as command
 
     command.serve(bundle, port)
+
+
+@app.command()
+def day(
+    cores: Annotated[int | None, typer.Option(min=1, help="For Snakemake; by default all of this machine.")] = None,
+) -> None:
+    """Take files that were appended to the log, run what must run, and say who challenges the champion."""
+    from hisac_lab.cli import day as command
+
+    command.run(cores)
 
 
 @app.command()

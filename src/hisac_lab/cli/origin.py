@@ -13,7 +13,7 @@ from hisac_lab.base.artifacts import sha256_file, write_json
 from hisac_lab.base.errors import UserError
 from hisac_lab.cli.paths import ARTIFACTS, WORK
 from hisac_lab.config.acquire import AcquireConfig
-from hisac_lab.config.base import load_section
+from hisac_lab.config.base import PARAMS_FILE, load_section
 from hisac_lab.sources.records import Acquired
 from hisac_lab.tables.files import named_by
 
@@ -51,6 +51,28 @@ def changed() -> str | None:
     return None
 
 
+def appended() -> list[Path]:
+    """Files of an own log that the stage `acquire` has not read; nothing is written.
+
+    All are, where it has not run. Tables of items and users may be written anew; they are among the files.
+
+    Raises:
+        UserError: The log is no own one, or a file of it that was read was changed or is gone.
+    """
+    config = load_section("acquire", AcquireConfig)
+    if config.dataset != "own" or config.path is None:
+        what = f"is {config.dataset}: only a log of your own has days"
+        raise UserError(PARAMS_FILE, what, "name a folder of it (acquire.dataset: own)", "acquire.dataset")
+    files = {path: sha256_file(path) for path in _files(config)}
+    read = Acquired.open(ARTIFACTS.acquire).files if (ARTIFACTS.acquire / Acquired.FILE).is_file() else {}
+    lost = [name for name, digest in read.items() if name.startswith("events/") and digest not in files.values()]
+    if lost:
+        what = f"{Path(lost[0]).name} was read, and was changed since or is gone: days are appended, not rewritten"
+        hint = "restore it, or take the log as it is now: `dvc repro --force --single-item acquire`"
+        raise UserError(config.path, what, hint)
+    return [path for path, digest in files.items() if digest not in read.values()]
+
+
 def _stamp(path: Path) -> list[int]:
     facts = path.stat()
     return [facts.st_size, facts.st_mtime_ns]
@@ -58,6 +80,6 @@ def _stamp(path: Path) -> list[int]:
 
 def _files(config: AcquireConfig) -> list[Path]:
     """Every file that the settings name and that is here, sorted."""
-    named = [config.path, config.items_path, config.vectors_path]
+    named = [config.path, config.items_path, config.users_path, config.vectors_path]
     files = {file for name in named if name is not None for file in named_by(Path(name))}
     return sorted(path for path in files if path.is_file())

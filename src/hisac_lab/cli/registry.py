@@ -7,7 +7,7 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from hisac_lab.base import arithmetic
+from hisac_lab.base.artifacts import sha256_tree
 from hisac_lab.base.errors import UserError
 from hisac_lab.base.progress import say
 from hisac_lab.cli import machine
@@ -31,6 +32,7 @@ from hisac_lab.registry.probe import address, quick_look
 from hisac_lab.registry.promotion import Replay
 from hisac_lab.registry.records import Evidence
 from hisac_lab.registry.store import Registry
+from hisac_lab.registry.versions import CHALLENGER, CHAMPION, MODEL
 
 if TYPE_CHECKING:
     from hisac_lab.cli.params import Params
@@ -144,6 +146,42 @@ def _replay(params: Params) -> Replay:
         return replay(bundle, store, count, ARTIFACTS.instances).gate(params.promotion)
 
     return ask
+
+
+def proposed() -> str:
+    """Brings MLflow up to date; who challenges the champion, in a line."""
+    params = load_params()
+    with _synced(params) as (registry, _, _new):
+        champion, challenger = (registry.versions.alias(alias) for alias in (CHAMPION, CHALLENGER))
+    present = "no champion" if champion is None else f"{champion.tags[MODEL]} version {champion.version}"
+    if challenger is None:
+        return f"champion: {present}; nothing challenges it"
+    name = f"{challenger.tags[MODEL]} version {challenger.version}"
+    return f"champion: {present}; challenger: {name}, AUC {challenger.tags['auc']}: `hisac-lab promote` asks the gates"
+
+
+def register_from(alias: str, made: Callable[[Path], Path]) -> tuple[str, str, str]:
+    """Registers a bundle that is made of an alias's version, under the training run of that one; no alias moves.
+
+    Args:
+        alias: As `champion`.
+        made: Makes the bundle of the earlier one's folder.
+
+    Returns:
+        The product, the earlier version and the new one.
+
+    Raises:
+        UserError: No version has the alias, or it is damaged.
+    """
+    params = load_params()
+    product = params.promotion.product
+    with _synced(params) as (registry, _, _new):
+        earlier = registry.versions.alias(alias)
+        if earlier is None:
+            raise UserError(product, f"has no {alias}", "`hisac-lab promote` makes one, or name another with --alias")
+        bundle = made(registry.versions.bundle(earlier))
+        version = registry.versions.register(bundle, sha256_tree(bundle), str(earlier.run_id))
+    return product, str(earlier.version), version
 
 
 def rollback() -> None:

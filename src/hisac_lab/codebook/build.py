@@ -19,7 +19,7 @@ from hisac_lab.codebook.records import CodebookFacts
 from hisac_lab.codebook.tree import ITEM_VECTORS, Codebook
 from hisac_lab.tokens.prefixes import prefixes
 from hisac_lab.tokens.quantizer import ResidualQuantizer
-from hisac_lab.tokens.records import Fitted
+from hisac_lab.tokens.records import LATENTS, Fitted
 
 
 def grow(
@@ -56,6 +56,20 @@ def grow(
     return replace(book, digest=book.fingerprint())
 
 
+def grow_from(tokenized: Path) -> Codebook:
+    """Builds the tree from the output of the stage `tokenize`, flat codebooks beside it.
+
+    Raises:
+        UserError: No item has a semantic ID.
+    """
+    codes = np.asarray(load_array(tokenized, "codes"))
+    if not (codes[:, 0] >= 0).any():
+        raise UserError(tokenized / "codes.npy", "no item has a semantic ID", "give the items embeddings")
+    latents = np.asarray(load_array(tokenized, LATENTS)) if (tokenized / f"{LATENTS}.npy").exists() else None
+    flat = {name: FlatBook.load(tokenized, name) for name in Fitted.open(tokenized).flat}
+    return grow(codes, ResidualQuantizer.load(tokenized), latents, flat)
+
+
 @arithmetic.one_thread()
 def build_codebook(*, tokenized: Path, out: Path) -> None:
     """Grows the tree over the semantic IDs of all items and writes it with its shape, flat codebooks beside it.
@@ -66,29 +80,23 @@ def build_codebook(*, tokenized: Path, out: Path) -> None:
     Raises:
         UserError: No item has a semantic ID.
     """
-    codes = np.asarray(load_array(tokenized, "codes"))
-    if not (codes[:, 0] >= 0).any():
-        raise UserError(tokenized / "codes.npy", "no item has a semantic ID", "give the items embeddings")
-    own_space = (tokenized / "latents.npy").exists()
-    latents = np.asarray(load_array(tokenized, "latents")) if own_space else None
-    quantizer = ResidualQuantizer.load(tokenized)
-    fitted = Fitted.open(tokenized)
-    book = grow(codes, quantizer, latents, {name: FlatBook.load(tokenized, name) for name in fitted.flat})
+    book = grow_from(tokenized)
+    codes, fitted = np.asarray(load_array(tokenized, "codes")), Fitted.open(tokenized)
     for name in ("parents", "vectors", "counts", "codes"):
         save_arrays(out, {f"{name}_{level}": part for level, part in enumerate(getattr(book, name))})
     save_arrays(out, {"item_nodes": book.item_nodes})
-    if latents is not None:
-        save_arrays(out, {ITEM_VECTORS: latents})
+    if book.item_vectors is not None:
+        save_arrays(out, {ITEM_VECTORS: book.item_vectors})
     for name, flat in book.flat.items():
         flat.save(out, name)
     pq.write_table(_both_ways(book, codes, tokenized), out / "semantic_ids.parquet")
     nodes = [len(parent) for parent in book.parents]
     CodebookFacts(
         depth=book.depth,
-        widths=list(quantizer.widths),
+        widths=list(ResidualQuantizer.load(tokenized).widths),
         method=fitted.method,
         digest=book.digest,
-        own_space=own_space,
+        own_space=book.item_vectors is not None,
         nodes=nodes,
         mean_fan_out=[round(below / above, 4) for above, below in zip([1, *nodes], nodes, strict=False)],
         items=len(codes),

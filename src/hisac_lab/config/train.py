@@ -17,6 +17,11 @@ Labels: TypeAlias = Literal["own", "shuffled"]
 class TrainConfig(Section):
     """One training run."""
 
+    start_from: str | None = Field(
+        None,
+        description="digest of the folder champion, as models.champion has it: a run of its settings begins with its "
+        "weights; null: with drawn ones (so do the stages sweep and instances)",
+    )
     epochs: int = Field(3, ge=1, description="passes over the training samples")
     batch_requests: int = Field(256, ge=1, description="requests per step; their candidates stay together")
     accumulate: int = Field(

@@ -44,6 +44,35 @@ class VocabularyFile(Stored):
     history_limit: int
 
 
+class FieldLevels(Record):
+    """A categorical field of the items; the place of a value is its code."""
+
+    name: str
+    values: list[str]
+
+
+class NumberScale(Record):
+    """A numeric column of the items, and what standardizes its logarithms."""
+
+    name: str
+    center: float
+    spread: float
+
+
+class CatalogFile(Stored):
+    """How a bundle reads the columns of an item table.
+
+    Attributes:
+        fields: Categorical columns, in the order of the codes in `item_fields.npy` beside it.
+        numbers: Numeric columns.
+    """
+
+    FILE: ClassVar[str] = "catalog.json"
+
+    fields: list[FieldLevels]
+    numbers: list[NumberScale]
+
+
 class Trained(Output):
     """Manifest of one training run, `train@MODEL-SEED`.
 
@@ -53,6 +82,7 @@ class Trained(Output):
         valid_auc: Best AUC on the validation period.
         features_left_out: Context features that it asks for and the data cannot give.
         labels: Which it learned from (`train.labels`).
+        started_from: Digest of the bundle whose weights it began with; None: they were drawn.
     """
 
     name: str
@@ -63,6 +93,7 @@ class Trained(Output):
     valid_auc: float
     features_left_out: tuple[str, ...] = ()
     labels: Literal["own", "shuffled"] = "own"
+    started_from: str | None = None
 
 
 class Point(Record):

@@ -327,6 +327,19 @@ class LongBranch(Kind, nn.Module, ABC):
         """What depends on frozen artifacts alone and can be counted offline; None where `sides` names no agents."""
         return None
 
+    def rows(self, name: str, before: LongBranch, place: Tensor) -> Tensor | None:
+        """Where the rows of a learned table stand that grows with the items, given this branch as it was before.
+
+        Args:
+            name: Of the parameter in this branch.
+            before: The same branch, made for other items.
+            place: Number here of each item there, -1 where it is gone; (items,) int64.
+
+        Returns:
+            Row here of each row there, -1 where it is gone; None, as by default: there is no such table.
+        """
+        return None
+
     @abstractmethod
     def encode(self, history: History, events: Tensor) -> dict[str, Tensor]:
         """Condenses a history.

@@ -20,7 +20,7 @@ from hisac_lab.models.heads import TargetHeads
 from hisac_lab.models.mirrn import means
 from hisac_lab.models.r2led_card import CARD
 from hisac_lab.models.retrieval import chosen_events, event_state
-from hisac_lab.models.tables import Embedding
+from hisac_lab.models.tables import Embedding, rows_by_items
 from hisac_lab.ops import hashing
 from hisac_lab.ops.jagged import distinct, segment_sum
 from hisac_lab.ops.select import best_events, gather_events
@@ -152,6 +152,21 @@ class R2LEDBranch(LongBranch):
             self.fusion = TargetHeads(dim, heads)
         elif config.fusion == "concat":
             self.concat = nn.Linear(answers * dim, dim)
+
+    def rows(self, name: str, before: LongBranch, place: Tensor) -> Tensor | None:
+        """Of the tables of codes and nodes: a code keeps its row, a node is found by its items."""
+        table, _, rest = name.partition(".")
+        if table != "tables" or not isinstance(before, R2LEDBranch):
+            return None
+        level = int(rest.partition(".")[0])
+        count, now = (len(branch.get_parameter(name)) for branch in (before, self))
+        if self.by_code:
+            rows = torch.arange(count)
+            return rows.where(rows < now, -1)
+        there = place >= 0
+        rows = rows_by_items(before.item_nodes[there, level] + 1, self.item_nodes[place[there], level] + 1, count)
+        rows[0] = 0
+        return rows
 
     def encode(self, history: History, events: Tensor) -> dict[str, Tensor]:
         """History, signatures, IDs, and what the routes that know no candidate find; places are (R, routes, K)."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from typing import TypeAlias
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -117,6 +118,23 @@ def item_table(items: int, dim: int, megabytes: float | None) -> Table:
         hint = f"give at least {math.ceil(least * row / MEGABYTE * 1000) / 1000:g}, or lower backbone.dim"
         raise UserError(SETTINGS, what, hint, "backbone.table_mb")
     return SharedTable(items, rows, dim)
+
+
+def rows_by_items(before: Tensor, now: Tensor, count: int) -> Tensor:
+    """Where the rows of a table by code stand, found by items that had a code before and have one now.
+
+    Args:
+        before: Code of each item then; (n,) int64.
+        now: Its code now; (n,) int64.
+        count: Rows then.
+
+    Returns:
+        Row now of each row then, that of the first item with it, -1 where no item had it; (count,) int64.
+    """
+    known, first = np.unique(before.cpu().numpy(), return_index=True)
+    rows = torch.full((count,), -1)
+    rows[torch.from_numpy(known)] = now.cpu()[torch.from_numpy(first)].long()
+    return rows
 
 
 def every(table: Table) -> Tensor:

@@ -1,6 +1,7 @@
 """The stage `register`: one self-contained bundle per model, from files alone.
 
-A bundle holds weights, vocabulary, settings, fidelity card and the evidence that promotion asks for. MLflow is a mirror
+A bundle holds weights, vocabulary, settings, fidelity card, the encoder of items that come later, and the evidence that
+promotion asks for. MLflow is a mirror
 of it: when the registry is lost, it is rebuilt from here.
 """
 
@@ -16,6 +17,7 @@ from hisac_lab.base.stages import JUDGES, STAGES, Artifacts
 from hisac_lab.config.model import ExperimentConfig
 from hisac_lab.evaluation.records import Evaluated, ModelScores, Pair, Scores
 from hisac_lab.events.store import EventStore
+from hisac_lab.inference.append import keep_encoder
 from hisac_lab.inference.bundle import MODEL_FILES, load_model, weights_of
 from hisac_lab.inference.records import CARD, Claim, ModelFile, VocabularyFile
 from hisac_lab.models.catalog import fidelity_card, learns
@@ -53,6 +55,7 @@ def build_bundles(experiment: ExperimentConfig, artifacts: Artifacts, *, out: Pa
         vocabulary.save(folder)
         model, config = load_model(run, codebook=artifacts.codebook, instances=artifacts.instances)
         save_snapshots(folder, model, store)
+        keep_encoder(folder, prepared=artifacts.prepare, embedded=artifacts.embed, tokenized=artifacts.tokenize)
         Claim.write_list(folder / CARD, (Claim(**asdict(line)) for line in fidelity_card(config)))
         Evidence(
             model=name,

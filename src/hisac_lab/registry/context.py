@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+
 from hisac_lab.events.series import ItemSeries, Snapshot
 from hisac_lab.events.store import EventStore
 from hisac_lab.models.backbone import Ranker
@@ -18,6 +20,19 @@ def save_snapshots(bundle: Path, model: Ranker, store: EventStore) -> None:
     columns = model.context_columns
     for name in columns.series:
         ItemSeries.open(store.path, name, columns.facts.half_lives).snapshot().save(bundle, name)
+
+
+def extend_snapshots(bundle: Path, model: Ranker, more: int, out: Path) -> None:
+    """Writes a bundle's snapshots with rows for more items, as of items that nobody has met.
+
+    Raises:
+        UserError: A file is missing.
+    """
+    for name, known in snapshots(bundle, model).items():
+        rows = (
+            np.pad(part, [(0, more)] + [(0, 0)] * (part.ndim - 1)) for part in (known.count, known.newest, known.sums)
+        )
+        Snapshot(known.half_lives, *rows).save(out, name)
 
 
 def snapshots(bundle: Path, model: Ranker) -> dict[str, Snapshot]:

@@ -69,6 +69,14 @@ def check_gates(evidence: Evidence, champion: Evidence | None, config: Promotion
     ]
 
 
+def appended_to(evidence: Evidence, champion: Evidence | None) -> int | None:
+    """How many items a candidate has that the champion, which it says to be otherwise, lacks; None: it is another."""
+    known = [part.weights for part in evidence.appended]
+    if champion is None or champion.weights not in known:
+        return None
+    return sum(part.items for part in evidence.appended[known.index(champion.weights) :])
+
+
 def rival_of(evidence: Evidence, champion: Evidence | None) -> Rival:
     """What the candidate is compared with: the champion, found on its board by the weights, else popularity."""
     if champion is None:

@@ -13,10 +13,10 @@ from hisac_lab.base.errors import UserError
 from hisac_lab.base.progress import say
 from hisac_lab.config.promotion import PromotionConfig
 from hisac_lab.ops.choice import highest
-from hisac_lab.registry.gates import Gate, check_gates, rival_of
+from hisac_lab.registry.gates import Gate, appended_to, check_gates, rival_of
 from hisac_lab.registry.ledger import Ledger
 from hisac_lab.registry.records import Evidence
-from hisac_lab.registry.versions import BUNDLE, CHALLENGER, CHAMPION, MODEL, ModelVersions
+from hisac_lab.registry.versions import APPENDED, BUNDLE, CHALLENGER, CHAMPION, MODEL, ModelVersions
 
 Replay: TypeAlias = Callable[[Path, Evidence], Gate]
 """Serves a bundle and asks it: what the gate says of the answers."""
@@ -107,7 +107,8 @@ class Promoter:
             evidence = Evidence.open(bundle)
             champion = None if present is None else self.versions.evidence(present)
             intact = Gate("bundle", True, "its files and its code are those that were registered")
-            gates = [*check_gates(evidence, champion, config), intact]
+            more = None if present is None else self._appended(evidence, champion, chosen, present)
+            gates = [*(check_gates(evidence, champion, config) if more is None else [more]), intact]
             if replay is not None:
                 gates.append(replay(bundle, evidence))
             passed = all(gate.holds for gate in gates)
@@ -124,6 +125,19 @@ class Promoter:
             if overruled:
                 self.versions.mark_forced(chosen, overruled["forced"])
             return Decision(chosen.tags[MODEL], str(chosen.version), gates, passed or bool(overruled))
+
+    def _appended(
+        self, evidence: Evidence, champion: Evidence | None, chosen: ModelVersion, present: ModelVersion
+    ) -> Gate | None:
+        """The one gate of the champion with more items: every number that it learned is looked at. None: another."""
+        count = appended_to(evidence, champion)
+        if count is None:
+            return None
+        from hisac_lab.inference.append import same_model  # with torch, which a look does not wait for
+
+        same = same_model(self.versions.bundle(present), self.versions.bundle(chosen))
+        says = f"it {'is' if same else 'is not'} the champion, version {present.version}, with {count:,} items appended"
+        return Gate("items", same, says)
 
     def rollback(self) -> tuple[str, str | None]:
         """Restores the champion before the present one.
@@ -180,15 +194,17 @@ class Promoter:
     def challenge(self, judged: Mapping[str, Evidence]) -> None:
         """Points `challenger` at the model with the best validation AUC that is no control and not the champion.
 
+        Nor is it what the champion was before items were appended.
+
         Args:
             judged: The evidence of the present bundles, by digest; all are registered.
         """
         champion = self.versions.alias(CHAMPION)
-        taken = None if champion is None else champion.tags[BUNDLE]
+        taken = set() if champion is None else {champion.tags[BUNDLE], *champion.tags.get(APPENDED, "").split()}
         aucs = {
             digest: evidence.valid_auc
             for digest, evidence in judged.items()
-            if evidence.may_challenge and digest != taken
+            if evidence.may_challenge and digest not in taken
         }
         best = highest(aucs, aucs.__getitem__, lambda digest: judged[digest].model) if aucs else None
         self.versions.set_challenger(None if best is None else self.versions.by_digest(best))

@@ -48,6 +48,22 @@ class Comparison(Gap):
     weights: str
 
 
+class Appended(Record):
+    """Items that were put behind those of an earlier bundle; nothing was learned.
+
+    Attributes:
+        items: How many.
+        since: Items that were there before.
+        bundle: Digest of the earlier bundle.
+        weights: Digest of its weights and settings.
+    """
+
+    items: int
+    since: int
+    bundle: str
+    weights: str
+
+
 class Evidence(Stored):
     """What the gates ask of a model.
 
@@ -60,6 +76,7 @@ class Evidence(Stored):
         popularity: Against who ranks by the positives that items had so far; None: the evaluation did not say.
         comparisons: With every other model of its board, by name.
         abtest: None where it was the control.
+        appended: Items that came after the training, oldest first; the rest of the evidence is from before.
     """
 
     FILE: ClassVar[str] = "evidence.json"
@@ -80,6 +97,7 @@ class Evidence(Stored):
     popularity: Gap | None = None
     comparisons: dict[str, Comparison]
     abtest: ABEvidence | None
+    appended: tuple[Appended, ...] = ()
 
     @property
     def may_challenge(self) -> bool:

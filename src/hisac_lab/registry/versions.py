@@ -22,6 +22,8 @@ BUNDLE, CODE_TAG, PROJECT = "hisac_lab.bundle", "hisac_lab.code", "hisac_lab.pro
 """Tags: digests of a version's bundle and code; whose a product or version is."""
 DECISION, FORCED = "hisac_lab.decision", "hisac_lab.forced"
 """Tags: the ledger's line that set the champion; why a version was promoted against its gates."""
+APPENDED = "hisac_lab.appended_to"
+"""Tag: digests of the bundles whose model a version is, with items appended; oldest first."""
 MODEL = "model"
 """Tag: the model of the board that a version is."""
 CHAMPION, CHALLENGER = "champion", "challenger"
@@ -98,6 +100,7 @@ class ModelVersions:
             "verdict": "control" if evidence.abtest is None else evidence.abtest.verdict,
             **{name: f"{value:.6f}".rstrip("0").rstrip(".") for name, value in numbers.items()},
             **({} if file.package is None else {"package": file.package}),
+            **({APPENDED: " ".join(part.bundle for part in evidence.appended)} if evidence.appended else {}),
         }
         mlflow.log_metrics(numbers, run_id=run, model_id=info.model_id)
         try:

@@ -7,16 +7,18 @@ does not grow with the items, but for the factorization of `cooccurrence`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
 
 from hisac_lab.base import arithmetic
-from hisac_lab.base.artifacts import Array, load_array
-from hisac_lab.base.errors import UserError, explain_os_error
+from hisac_lab.base.artifacts import Array, load_array, save_arrays
+from hisac_lab.base.errors import SETTINGS, UserError, explain_os_error
 from hisac_lab.base.progress import say
+from hisac_lab.config.base import parse
 from hisac_lab.config.tokens import EmbedConfig
 from hisac_lab.tokens.cooccurrence import cooccurrence_vectors
 from hisac_lab.tokens.records import Embedded
@@ -31,6 +33,8 @@ SAME = 1e-5  # a row this much shorter without the mean, relative to itself, is 
 def embed(config: EmbedConfig, *, prepared: Path, out: Path) -> None:
     """Writes `embeddings.npy`, (items, D) float32, centered and L2-normalized; zero rows for items without one.
 
+    Beside it stands each mean that was taken off, `PART_mean.npy`, for items that come later (see `embed_more`).
+
     Args:
         config: The section `embed`.
         prepared: Output of the stage `prepare`.
@@ -39,7 +43,59 @@ def embed(config: EmbedConfig, *, prepared: Path, out: Path) -> None:
     Raises:
         UserError: What the method needs is missing, an item has nothing to be embedded by, or all are the same.
     """
-    weight_of = config.concat if config.method == "concat" else {config.method: 1.0}
+    weight_of: dict[str, float] = {config.method: 1.0}
+    if config.method == "concat":
+        weight_of = {str(name): weight for name, weight in config.concat.items()}
+    items = _count(prepared)
+    _rows(config, weight_of, prepared, out)
+    unit = load_array(out, "embeddings")
+    embedded = sum(int(unit[at : at + BATCH].any(axis=1).sum()) for at in range(0, items, BATCH))
+    if not embedded:
+        raise UserError(
+            prepared, "the items' vectors are all equal or zero", "give them texts or vectors that differ", "items"
+        )
+    Embedded(
+        method=config.method,
+        parts=weight_of,
+        items=items,
+        dim=unit.shape[1],
+        items_without_embedding=items - embedded,
+        **({"without_text": config.without_text} if config.without_text != "zero" else {}),
+    ).save(out)
+
+
+@arithmetic.one_thread()
+def embed_more(earlier: Path, *, prepared: Path, out: Path, model_path: str | None = None) -> Array:
+    """Vectors of items that came later, by the encoder as it was: method, weights and means are those of then.
+
+    Args:
+        earlier: What `embed` left: its manifest and means; the vectors themselves are not read.
+        prepared: `items.parquet` of the new items and, for supplied vectors, `vectors.npy`.
+        out: An empty directory, for what does not fit memory.
+        model_path: Folder of the sentence-transformers model, where that was the method.
+
+    Returns:
+        (items, D) float32, zero rows for items without one.
+
+    Raises:
+        UserError: A part is learned from histories, which new items lack; what the method needs is missing, or vectors
+            have another width.
+    """
+    facts = Embedded.open(earlier)
+    if "cooccurrence" in facts.parts:
+        what = "embeds items by the histories they stand in (embed.method: cooccurrence), and a new item has none"
+        raise UserError(earlier, what, "run the graph anew, or embed by text or vectors", "method")
+    given: dict[str, Any] = {"method": facts.method, "without_text": facts.without_text, "model_path": model_path}
+    if facts.method == "concat":
+        given["concat"] = facts.parts
+    _rows(parse(EmbedConfig, given, SETTINGS, "embed"), facts.parts, prepared, out, earlier)
+    return np.array(load_array(out, "embeddings"))
+
+
+def _rows(
+    config: EmbedConfig, weight_of: Mapping[str, float], prepared: Path, out: Path, earlier: Path | None = None
+) -> None:
+    """Writes `embeddings.npy`, centered by the rows' own means or by those of an earlier output."""
     items = _count(prepared)
     files = []
     for name in sorted(weight_of):
@@ -47,7 +103,7 @@ def embed(config: EmbedConfig, *, prepared: Path, out: Path) -> None:
         _write(files[-1], METHODS[name](config, prepared), items)
         if config.method in ("text", "sentence_transformers"):
             _tell_unknown(np.load(files[-1], mmap_mode="r"), config, prepared)
-        _finish(files[-1])
+        _finish(files[-1], earlier)
     if config.method == "concat":
         arrays = [
             (np.load(path, mmap_mode="r"), weight_of[name]) for path, name in zip(files, sorted(weight_of), strict=True)
@@ -56,18 +112,9 @@ def embed(config: EmbedConfig, *, prepared: Path, out: Path) -> None:
         del arrays
         for path in files:
             path.unlink()
-        _finish(out / EMBEDDINGS)
+        _finish(out / EMBEDDINGS, earlier)
     else:
         files[0].rename(out / EMBEDDINGS)
-    unit = load_array(out, "embeddings")
-    embedded = sum(int(unit[at : at + BATCH].any(axis=1).sum()) for at in range(0, items, BATCH))
-    if not embedded:
-        raise UserError(
-            prepared, "the items' vectors are all equal or zero", "give them texts or vectors that differ", "items"
-        )
-    Embedded(
-        method=config.method, parts=weight_of, items=items, dim=unit.shape[1], items_without_embedding=items - embedded
-    ).save(out)
 
 
 def supplied_vectors(config: EmbedConfig, prepared: Path) -> Iterator[Array]:
@@ -120,18 +167,21 @@ def _write(path: Path, batches: Iterator[Array], items: int) -> None:
     rows.flush()
 
 
-def _finish(path: Path) -> None:
-    """Takes the mean off the rows that are not zero and gives them length one, in place.
+def _finish(path: Path, earlier: Path | None) -> None:
+    """Takes the mean off the rows that are not zero and gives them length one, in place; their own mean is kept.
 
     Static word vectors share one large direction; without the mean, distances tell items apart.
     """
     rows = np.lib.format.open_memmap(path, "r+")
-    sums, embedded = np.zeros(rows.shape[1]), 0
-    for start in range(0, len(rows), BATCH):
-        block = rows[start : start + BATCH]
-        sums += block.sum(axis=0, dtype=np.float64)
-        embedded += int(block.any(axis=1).sum())
-    mean = (sums / max(embedded, 1)).astype(np.float32)
+    name = f"{path.stem}_mean"
+    if earlier is None:
+        mean = _mean(rows)
+        save_arrays(path.parent, {name: mean})
+    else:
+        mean = np.array(load_array(earlier, name))
+        if mean.shape != rows.shape[1:]:
+            what = f"the vectors of new items are {rows.shape[1]} wide, those of the others {len(mean)}"
+            raise UserError(earlier, what, "make them as those were made", name)
     for start in range(0, len(rows), BATCH):
         block = np.array(rows[start : start + BATCH])
         before = np.linalg.norm(block, axis=1, keepdims=True)
@@ -140,6 +190,17 @@ def _finish(path: Path) -> None:
         told_apart = norms > SAME * before
         rows[start : start + BATCH] = np.divide(block, norms, out=np.zeros_like(block), where=told_apart)
     rows.flush()
+
+
+def _mean(rows: Array) -> Array:
+    """Mean of the rows that are not zero; (D,) float32."""
+    sums, embedded = np.zeros(rows.shape[1]), 0
+    for start in range(0, len(rows), BATCH):
+        block = rows[start : start + BATCH]
+        sums += block.sum(axis=0, dtype=np.float64)
+        embedded += int(block.any(axis=1).sum())
+    mean: Array = (sums / max(embedded, 1)).astype(np.float32)
+    return mean
 
 
 def _side_by_side(arrays: list[tuple[Array, float]], items: int) -> Iterator[Array]:

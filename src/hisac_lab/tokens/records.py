@@ -8,6 +8,9 @@ from pydantic import Field
 
 from hisac_lab.base.records import Output, Record, Stored
 
+LATENTS = "latents"
+"""Array of the items in the space of the codewords, where that is one of its own."""
+
 
 class Embedded(Output):
     """Manifest of `embed`; `parts` by weight."""
@@ -17,6 +20,7 @@ class Embedded(Output):
     items: int
     dim: int
     items_without_embedding: int
+    without_text: str = "zero"
 
 
 class Level(Record):

@@ -21,9 +21,9 @@ from hisac_lab.tokens.methods import fit_quantizer, open_previous, refit_quantiz
 from hisac_lab.tokens.quality import check_limits, evener, measure, uneven
 from hisac_lab.tokens.quantizer import ResidualQuantizer
 from hisac_lab.tokens.random_codes import distinct_rows
-from hisac_lab.tokens.records import Tokenized
+from hisac_lab.tokens.records import LATENTS, Tokenized
 
-IDS, LATENTS = "ids.parquet", "latents"
+IDS = "ids.parquet"
 
 
 @arithmetic.one_thread()

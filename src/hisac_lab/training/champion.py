@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from hisac_lab.base.artifacts import Array, sha256_tree, write_file
+from hisac_lab.base.artifacts import Array, write_file
 from hisac_lab.base.errors import UserError
 from hisac_lab.config.compute import ComputeConfig
 from hisac_lab.events.batches import Requests
@@ -23,8 +23,8 @@ from hisac_lab.models.catalog import build
 from hisac_lab.models.champion import OF_ITS_DAY, Champion, ChampionConfig
 from hisac_lab.models.contract import ItemSpace
 from hisac_lab.ops.auc import auc
+from hisac_lab.training.start import check_champion, places
 
-MEND = "`hisac-lab sync` restores it from the registry"
 ROW_CANDIDATES = 16
 LEAST = 1e-6
 """Share of positives at least, and at most 1 less it: the logit of none is none."""
@@ -57,8 +57,7 @@ def enter_champion(
         UserError: The folder is another bundle or was changed, or its model is one that reads stored instances.
     """
     weights = weights_of(bundle)
-    if (digest := sha256_tree(bundle)) != config.digest:
-        raise UserError(bundle, f"has digest {digest[:12]}, params.yaml names {config.digest[:12] or 'none'}", MEND)
+    check_champion(bundle, config.digest)
     facts = ModelFile.open(bundle)
     if facts.instances is not None:
         raise UserError(bundle, f"reads stored instances: {OF_ITS_DAY}", "leave it off the board", "instances")
@@ -69,7 +68,7 @@ def enter_champion(
     model = build(config, champion.backbone, items, seed)
     assert isinstance(model, Champion)
     model.inner.load_state_dict(champion.state_dict())
-    model.place.copy_(torch.from_numpy(_places(VocabularyFile.open(bundle).items, store.item_table["item"].tolist())))
+    model.place.copy_(torch.from_numpy(places(VocabularyFile.open(bundle).items, store.item_table["item"].tolist())))
     if model.levels is not None and champion.levels is not None:
         model.level[1:] = torch.from_numpy(_levels(model.levels, champion.levels))
     clicked = np.clip(store.samples("train")["label"].mean(dtype=np.float64), LEAST, 1 - LEAST)
@@ -86,12 +85,6 @@ def enter_champion(
     parameters = sum(part.numel() for part in model.parameters())
     settings = config.model_dump(mode="json")
     Trained(name=name, seed=seed, settings=settings, parameters=parameters, steps=0, valid_auc=quality).save(out)
-
-
-def _places(theirs: list[str], ours: list[str]) -> Array:
-    """The champion's number of each of today's items, -1 where it does not know one; (items,) int64."""
-    number = {item: place for place, item in enumerate(theirs)}
-    return np.array([number.get(item, -1) for item in ours], np.int64)
 
 
 def _levels(ours: Levels, theirs: Levels) -> Array:

@@ -88,6 +88,7 @@ def train(
     work: Path | None = None,
     group: ProcessGroup = ALONE,
     on_step: OnStep | None = None,
+    learned: bool = False,
 ) -> Progress:
     """Trains, validates, keeps the best weights: those of the first validation with the highest AUC, as rounded.
 
@@ -102,6 +103,7 @@ def train(
         group: The processes that share the batches; all end with the same weights.
         on_step: Called after every step. When it gives True, the run ends there as a kill would end it: with the
             weights of that step, and to be resumed from the last checkpoint.
+        learned: Whether it begins with learned weights, which know their features as standardized then.
 
     Raises:
         UserError: The loss is no longer finite, memory runs out, or another process of the process group is gone.
@@ -116,7 +118,7 @@ def train(
     group.align(model, progress.step)
     with scoring_explained():
         train_loader, valid_loader = train_loader.counted(model), valid_loader.counted(model)
-        if progress.step == 0:
+        if progress.step == 0 and not learned:
             standardize(model, train_loader, config.batch_requests)
     for warning in train_loader.warnings if group.is_main else ():
         say(f"{what}: {warning}")

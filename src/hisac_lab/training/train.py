@@ -10,6 +10,7 @@ from typing import Any
 
 from hisac_lab.base import plugins
 from hisac_lab.base.artifacts import digest_of, write_file
+from hisac_lab.base.progress import say
 from hisac_lab.config.compute import ComputeConfig
 from hisac_lab.config.model import BackboneConfig, ModelConfig
 from hisac_lab.config.train import TrainConfig
@@ -24,6 +25,7 @@ from hisac_lab.models.catalog import build
 from hisac_lab.models.contract import ItemSpace
 from hisac_lab.training.loop import OnStep, train
 from hisac_lab.training.parallel import join
+from hisac_lab.training.start import begin_from
 
 
 def work_folder(home: Path, key: Any) -> Path:
@@ -66,6 +68,7 @@ def train_model(
     out: Path,
     work: Path,
     instances: Path | None = None,
+    champion: Path | None = None,
     on_step: OnStep | None = None,
 ) -> None:
     """Trains one model with one seed and writes it as safetensors and JSON.
@@ -82,6 +85,7 @@ def train_model(
         out: An empty directory; of several processes (see `parallel`) only the main process writes.
         work: Where checkpoints live until the run has ended well.
         instances: Output of the stage `instances`, for models that read it.
+        champion: The champion's folder, which `train.start_from` names.
         on_step: Called after every step (see `train`).
 
     Raises:
@@ -89,12 +93,18 @@ def train_model(
     """
     runtime = Runtime.start(compute)
     store = EventStore.open(prepared)
-    model = build(model_config, backbone, items, seed)
+    model, what = build(model_config, backbone, items, seed), f"train {name} seed {seed}"
+    learned = False
+    if config.start_from is not None and champion is not None:
+        why = begin_from(model, model_config, store.item_table["item"].tolist(), champion, config.start_from)
+        learned = why is None
+        say(f"{what}: begins with {'the champion' if learned else 'drawn weights, ' + str(why)}")
     requests = requests_to_learn(store, config, seed, model.tasks)
     train_loader, valid_loader = (Loader.of(model, part, runtime, instances) for part in requests)
-    what = f"train {name} seed {seed}"
     with join(runtime.device) as group:
-        progress = train(model, train_loader, valid_loader, config, seed, what, work, group=group, on_step=on_step)
+        progress = train(
+            model, train_loader, valid_loader, config, seed, what, work, group=group, on_step=on_step, learned=learned
+        )
     if not group.is_main:
         return
     save_model(out, model, model_config, items, train_loader.digests.get("instances"))
@@ -111,6 +121,7 @@ def train_model(
         valid_auc=round(progress.best_auc, 6),
         **({"features_left_out": left_out} if left_out else {}),
         **({"labels": config.labels} if config.labels != "own" else {}),
+        **({"started_from": config.start_from} if learned else {}),
         **plugins.origin(plugins.MODELS, model_config.kind),
     ).save(out)
     shutil.rmtree(work, ignore_errors=True)

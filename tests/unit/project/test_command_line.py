@@ -17,10 +17,13 @@ COMMANDS = """
 ab power --confidence --json --lift --power --spread --users
 agents show USER --model --pruned
 data check PATH --items --users --vectors --write
+day --cores
 doctor --json
 explain KEY
 graph
 init --like --log --write
+items add TABLE --alias --bundle --out --promote --vectors
+items changes THEN [NOW] --json
 models --json
 params check
 params default

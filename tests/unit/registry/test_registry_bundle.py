@@ -17,7 +17,12 @@ from hisac_lab.inference.records import VocabularyFile
 from hisac_lab.models.catalog import fidelity_card
 from hisac_lab.registry.records import Evidence, Registered
 
-FILES = {"weights.safetensors", "model.json", "vocabulary.json", "card.json", "evidence.json"}
+FILES = {"weights.safetensors", "model.json", "vocabulary.json", "card.json", "evidence.json"} | {
+    "catalog.json",
+    "item_fields.npy",
+    "tokens",
+    "embed",
+}
 SERVED_SEED = 1
 
 

@@ -17,7 +17,7 @@ from hisac_lab.base.artifacts import load_array, read_manifest, sha256_tree
 from hisac_lab.config.events import PrepareConfig
 from hisac_lab.config.tokens import EmbedConfig, VectorSource
 from hisac_lab.tokens import cooccurrence, embeddings, text
-from hisac_lab.tokens.embeddings import embed
+from hisac_lab.tokens.embeddings import embed, embed_more
 
 COOCCURRENCE = EmbedConfig(method="cooccurrence", cooccurrence_dim=16)
 
@@ -38,6 +38,29 @@ def rare(tmp_path: Path) -> Path:
     raw = raw_log(tmp_path / "raw", events, "item_id,title\n" + "\n".join(titles) + "\n")
     prepare_log(PrepareConfig(duplicates="drop", positive_from=4.0), raw, tmp_path / "prepare")
     return tmp_path / "prepare"
+
+
+def _later(config: EmbedConfig, stages: Stages, home: Path, rows: list[int]) -> np.ndarray:
+    """Vectors of some items again, by the encoder that was fitted on all."""
+    _embed(config, stages.prepare, home / "embed")
+    (home / "later").mkdir()
+    (home / "out").mkdir()
+    table = pd.read_parquet(stages.prepare / "items.parquet").iloc[rows]
+    table.to_parquet(home / "later/items.parquet", index=False)
+    return embed_more(home / "embed", prepared=home / "later", out=home / "out")
+
+
+def test_an_item_that_comes_later_has_the_vector_that_it_would_have_had(stages: Stages, tmp_path: Path) -> None:
+    later = _later(EmbedConfig(), stages, tmp_path, [7, 3])
+    np.testing.assert_array_equal(later, np.asarray(load_array(tmp_path / "embed", "embeddings"))[[7, 3]])
+
+
+@pytest.mark.parametrize("config", [COOCCURRENCE, EmbedConfig(method="concat", cooccurrence_dim=16)])
+def test_histories_embed_no_item_that_has_none(config: EmbedConfig, stages: Stages, tmp_path: Path) -> None:
+    with says(
+        "embed: method: embeds items by the histories they stand in", "a new item has none", "run the graph anew"
+    ):
+        _later(config, stages, tmp_path, [7])
 
 
 @pytest.mark.parametrize("config", [EmbedConfig(), COOCCURRENCE], ids=["text", "cooccurrence"])
@@ -153,7 +176,9 @@ def test_concatenation_weighs_its_parts(stages: Stages, tmp_path: Path) -> None:
     joined = np.concatenate([company, 3 * text_rows], axis=1)
     joined -= joined.mean(axis=0)
     np.testing.assert_allclose(both, joined / np.linalg.norm(joined, axis=1, keepdims=True), atol=1e-5)
-    assert sorted(path.name for path in (tmp_path / "embed").iterdir()) == ["embeddings.npy", "manifest.json"]
+    means = ["cooccurrence_mean.npy", "embeddings_mean.npy", "text_mean.npy"]
+    files = sorted(path.name for path in (tmp_path / "embed").iterdir())
+    assert files == sorted(["embeddings.npy", "manifest.json", *means])
 
 
 def test_a_larger_shift_leaves_fewer_pairs(stages: Stages, tmp_path: Path) -> None:

@@ -54,4 +54,5 @@ def run(model: str, seed: int) -> None:
             out=out,
             work=work,
             instances=ARTIFACTS.instances,
+            champion=CHAMPION,
         )

@@ -1,0 +1,49 @@
+"""The command `day`: what was appended to the log goes through the graph, and the best of today is proposed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from hisac_lab.base.errors import UserError
+from hisac_lab.cli import origin
+from hisac_lab.cli.paths import ARTIFACTS
+from hisac_lab.sources.records import Acquired
+
+
+def run(cores: int | None) -> None:
+    """Takes new files of the log, runs what must run, mirrors it and says who challenges the champion.
+
+    Args:
+        cores: For Snakemake; None: all.
+
+    Raises:
+        UserError: The log is no own one, a file of it was changed or is gone, or a command has failed.
+    """
+    new = origin.appended()
+    if new and (ARTIFACTS.acquire / Acquired.FILE).is_file():
+        _run("dvc", "repro", "--force", "--single-item", "acquire")
+    print(f"new files of the log: {', '.join(path.name for path in new) or 'none'}", flush=True)
+    _run("snakemake", "--cores", "all" if cores is None else str(cores), "all")
+    from hisac_lab.cli import registry
+
+    print(registry.proposed())
+
+
+def _run(*command: str) -> None:
+    """Runs a command of this environment; what it says is for the user.
+
+    Raises:
+        UserError: It is not here, or it has failed.
+    """
+    here = f"{Path(sys.executable).parent}{os.pathsep}"
+    found = shutil.which(command[0], path=os.environ.get("PATH", "")) or shutil.which(command[0], path=here)
+    if found is None:
+        raise UserError("environment", f"package {command[0]} is missing", "pip install 'hisac-lab[graph]'")
+    code = subprocess.run([found, *command[1:]], check=False).returncode
+    if code:
+        what, hint = f"`{' '.join(command)}` ended with {code}", "mend what it says above, then `hisac-lab day` again"
+        raise UserError("day", what, hint)
