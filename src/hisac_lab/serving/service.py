@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -170,7 +171,7 @@ class Service:
         kept = None if known is None else self._kept(engine, user)
         count = self.states.append(user, new, self.history_limit)
         if known is not None and kept is not None:
-            with arithmetic.one_thread():
+            with arithmetic.one_thread(), suppress(UserError):  # what cannot be read is told to who asks for scores
                 self._extend(engine, user, kept, *known)
         return count
 
