@@ -73,28 +73,42 @@ def _described(
     long: LongBranch, history: History, agents: Agents, places: Sequence[int], names: Sequence[str]
 ) -> list[Explanation]:
     """Agents by their place: nodes from the first level down to their leaf, votes, and the items they mostly hold."""
-    routes, share, ages = long.route(history, agents), agents.weights()[0].tolist(), history.ages[0]
+    share, routes = agents.weights()[0].tolist(), long.route(history, agents)
+    held = {} if routes is None else _held(history, routes[0], places, names)
     described = []
     for place in places:
         one: Explanation = {"agent": place, "votes": int(agents.votes[0, place]), "share": round(share[place], DIGITS)}
         if isinstance(long, RoutedBranch):
             one["path"] = _path([level.numpy() for level in long.parents], int(agents.nodes[0, place]))
-        if routes is not None:
-            items, where = torch.unique(history.items[0], return_inverse=True)
-            mass = torch.zeros(len(items)).index_add_(0, where, routes[0, place].float())
-            top = mass.topk(min(ITEMS, len(items)))
-            one["items"] = [
-                {
-                    "item": names[int(items[at])],
-                    "weight": round(weight, DIGITS),
-                    "events": int(((where == at) & history.mask[0]).sum()),
-                    "newest": int(ages[(where == at) & history.mask[0]].min()),
-                }
-                for at, weight in zip(top.indices.tolist(), top.values.tolist(), strict=True)
-                if weight > 0
-            ]
+        if place in held:
+            one["items"] = held[place]
         described.append(one)
     return described
+
+
+def _held(
+    history: History, routes: Tensor, places: Sequence[int], names: Sequence[str]
+) -> dict[int, list[Explanation]]:
+    """Items with most weight in each agent, (K, L), with how many events they are and how old the newest is."""
+    real = history.mask[0]
+    items, where, events = torch.unique(history.items[0, real], return_inverse=True, return_counts=True)
+    newest = torch.full_like(items, torch.iinfo(torch.int64).max)
+    newest = newest.scatter_reduce(0, where, history.ages[0, real], "amin")
+    mass = torch.zeros(len(routes), len(items)).index_add_(1, where, routes[:, real].float())
+    top = mass.topk(min(ITEMS, len(items)), dim=1)
+    return {
+        place: [
+            {
+                "item": names[int(items[at])],
+                "weight": round(weight, DIGITS),
+                "events": int(events[at]),
+                "newest": int(newest[at]),
+            }
+            for at, weight in zip(top.indices[place].tolist(), top.values[place].tolist(), strict=True)
+            if weight > 0
+        ]
+        for place in places
+    }
 
 
 def _path(parents: Sequence[Array], node: int) -> list[int]:
