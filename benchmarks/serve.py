@@ -35,6 +35,7 @@ from mlflow import MlflowClient
 from pages import table
 from workload import NOW, Workload
 
+from hisac_lab.base import arithmetic
 from hisac_lab.base.artifacts import sha256_tree
 from hisac_lab.config.model import BackboneConfig
 from hisac_lab.events.batches import HistoryArrays
@@ -43,6 +44,7 @@ from hisac_lab.inference.records import VocabularyFile
 from hisac_lab.models.catalog import build
 from hisac_lab.models.contract import History
 from hisac_lab.models.hisac import HiSACConfig
+from hisac_lab.models.path_votes import VotesConfig
 from hisac_lab.registry.versions import BUNDLE, CHAMPION, quiet
 from hisac_lab.serving.engine import Engine
 from hisac_lab.serving.fill import encode_all
@@ -53,6 +55,7 @@ PAGE = ROOT / "reports" / "bench-serve.md"
 USERS, SLATE, WIDE = 64, 500, 2_048
 MODEL = HiSACConfig(agents=200, route_by="items", decay="power")
 PRODUCT = "ranker"
+VOTES = VotesConfig(half_lives=(1.0, 7.0, 30.0), into="tower")
 CALM = {"poll_seconds": 0.5, "refresh_seconds": 86_400, "budget_ms": 5_000}
 
 
@@ -278,6 +281,29 @@ def encode_ms(engine: Engine, load: Workload) -> float:
     return float(np.median(times))
 
 
+def extend_us(home: Path, load: Workload) -> tuple[float, float]:
+    """Median microseconds of one more event into a state of votes that fade, and of encoding its history anew."""
+    home.mkdir()
+    space, limit = load.space(), 2 * load.items.shape[1]
+    save_model(home, build(VOTES, BackboneConfig(features=("length",)), space, 0), VOTES, space)
+    VocabularyFile(items=[str(item) for item in range(len(load.semantic))], history_limit=limit).save(home)
+    engine, extended, anew = Engine(home, "votes"), list[float](), list[float]()
+    for row in range(32):
+        whole, about = history(load, row), {"candidates": [""]}
+        old = engine.reader.read(0, whole.part(slice(len(whole) - 1)).request() | about | {"time": NOW - 1})
+        asked = engine.reader.read(0, whole.request() | about | {"time": NOW})
+        with arithmetic.one_thread():
+            (kept,) = engine.encode([old])
+            marks = [time.perf_counter()]
+            engine.extend(kept, asked, 1)
+            marks.append(time.perf_counter())
+            engine.encode([asked])
+            marks.append(time.perf_counter())
+        extended.append(1e6 * (marks[1] - marks[0]))
+        anew.append(1e6 * (marks[2] - marks[1]))
+    return float(np.median(extended)), float(np.median(anew))
+
+
 async def measure(home: Path, seconds: float) -> tuple[list[tuple[Load, Times]], dict[str, float]]:
     """All loads, and what is measured beside them."""
     long, short = (Workload.make(USERS, length, 1, seed=0) for length in (10_000, 1_000))
@@ -307,7 +333,10 @@ async def measure(home: Path, seconds: float) -> tuple[list[tuple[Load, Times]],
     async with serving(two) as session:
         load = Load("state, 500 candidates; alias and both instances change", 20, bodies(long, SLATE, True, 1), 60)
         loads.append((load, await under_change(session, two, load, client)))
+    extended, anew = extend_us(home / "votes", long)
     beside = {
+        "extend_us": round(extended),
+        "votes_encode_us": round(anew),
         "state_bytes": round(state_bytes),
         "encode_ms": round(encode_ms(engine, long), 2),
         "skew_max": worst,
@@ -335,6 +364,8 @@ def page(loads: list[tuple[Load, Times]], beside: dict[str, float], command: str
         "",
         f"A state has {beside['state_bytes']:,} bytes. From a stored history of 10,000 events to a state takes",
         f"{beside['encode_ms']:.1f} ms alone; {beside['users_per_second']:,.0f} users a second are encoded in groups.",
+        f"An event goes into a state of votes in {beside['extend_us']:,} µs; its history of 10,000 events anew takes",
+        f"{beside['votes_encode_us']:,} µs.",
         f"Scores over HTTP, from histories and states, are off the model's own by {beside['skew_max']:.1g} at most.",
         "",
     ]

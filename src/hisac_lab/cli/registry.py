@@ -137,13 +137,16 @@ def _replay(params: Params) -> Replay:
     from hisac_lab.serving.skew import replay
 
     def ask(bundle: Path, evidence: Evidence) -> Gate:
-        present = Evaluated.open(ARTIFACTS.evaluate).fingerprint
-        if evidence.fingerprint != present:
-            what = f"its requests are not here: it was evaluated under {evidence.fingerprint}, what lies here under"
-            return Gate("max_skew", False, f"{what} {present}; check out its commit, or set replay_requests to 0")
-        arithmetic.choose(params.compute.arithmetic, params.compute.math_threads)
-        store, count = EventStore.open(ARTIFACTS.prepare), params.promotion.replay_requests
-        return replay(bundle, store, count, ARTIFACTS.instances).gate(params.promotion)
+        try:
+            present = Evaluated.open(ARTIFACTS.evaluate).fingerprint
+            if evidence.fingerprint != present:
+                what = f"the evaluation here is {present}, its own {evidence.fingerprint}"
+                raise UserError("replay", what, "check out its commit, or set promotion.replay_requests to 0")
+            arithmetic.choose(params.compute.arithmetic, params.compute.math_threads)
+            store, count = EventStore.open(ARTIFACTS.prepare), params.promotion.replay_requests
+            return replay(bundle, store, count, ARTIFACTS.instances).gate(params.promotion)
+        except UserError as error:
+            return Gate("max_skew", False, f"{error}")
 
     return ask
 

@@ -173,6 +173,26 @@ class Ranker(nn.Module, ABC):
         """What can be counted offline for these histories (see `LongBranch.agents`)."""
         return None if self.long is None else self.long.agents(self.long.shown(history))
 
+    @property
+    def extends(self) -> bool:
+        """Whether `extend` gives what `encode` gives; where not, longer histories are encoded anew."""
+        return False
+
+    def extend(self, state: UserState, history: History, new: int, days: Tensor) -> UserState:
+        """The state of longer histories from an earlier one, of a model that `extends`.
+
+        Args:
+            state: Of R histories without their newest events.
+            history: With them, seen from a later time.
+            new: How many they are, of each.
+            days: Between the two times; (R,) float32.
+        """
+        raise NotImplementedError
+
+    def explain(self, state: UserState, candidates: Tensor) -> tuple[Tensor | None, dict[str, Tensor]]:
+        """What its long branch read of users for candidates: see `LongBranch.agent_weights` and `node_votes`."""
+        return None, {}
+
     def no_context(self, candidates: Tensor) -> Tensor | None:
         """Zeros in place of the context of (R, C) candidates, for who counts or measures; None where it reads none."""
         more = len(self.context_columns.names)
@@ -271,14 +291,27 @@ class Backbone(Ranker):
         else:
             events = self.embed(visible.items, visible.ages, visible.feedback)
             newest = events[:, -width:]
-        tensors = {
-            "short_events": newest,
-            "short_mask": visible.mask[:, -width:],
-            "context": self.user_features.of(history),
-        }
+        tensors = self._near(history, newest)
         if self.long is not None:
             tensors |= self.long.encode(shown, events[:, -read:])
         return UserState(tensors if self.state_bits == 32 or torch.is_grad_enabled() else pack(tensors))
+
+    @property
+    def extends(self) -> bool:
+        """See `Ranker.extends`; not of a subclass that keeps more."""
+        whole = self.long is None or (self.long.extends and self.long.length is None)
+        return whole and self.state_bits == 32 and type(self).encode is Backbone.encode
+
+    def extend(self, state: UserState, history: History, new: int, days: Tensor) -> UserState:
+        """See `Ranker.extend`: the short branch's part is of few events and made anew."""
+        grown = {} if self.long is None else self.long.extend(state.tensors, history.last(new), days)
+        near = history.last(self.backbone.short_window)
+        return UserState(self._near(history, self.embed(near.items, near.ages, near.feedback)) | grown)
+
+    def _near(self, history: History, newest: Tensor) -> dict[str, Tensor]:
+        """The state but for the long branch's part, from representations of the newest events, (R, W, D)."""
+        mask = history.mask[:, -newest.shape[1] :]
+        return {"short_events": newest, "short_mask": mask, "context": self.user_features.of(history)}
 
     def features(self, state: UserState, candidates: Tensor, context: Tensor | None = None) -> Tensor:
         """What the tower sees of each candidate; (R, C) items to (R, C, width of the tower).
@@ -302,6 +335,16 @@ class Backbone(Ranker):
                 raise ValueError(f"the model reads the context of candidates: {', '.join(self.context_columns.names)}")
             straight.append((context - self.shift) * self.scale)
         return torch.cat([queries, *answers, *(queries * one for one in answers), *straight], dim=-1)
+
+    def explain(self, state: UserState, candidates: Tensor) -> tuple[Tensor | None, dict[str, Tensor]]:
+        """See `Ranker.explain`."""
+        if self.long is None:
+            return super().explain(state, candidates)
+        state = state if self.state_bits == 32 else UserState(unpack(state.tensors))
+        queries = self.encoder(candidates)
+        answer = self.short(queries, state["short_events"], state["short_mask"])[..., : self.backbone.dim]
+        asked = Candidates(candidates, queries, answer, self.embed)
+        return self.long.agent_weights(state, asked), self.long.node_votes(state, candidates)
 
     def score(self, state: UserState, candidates: Tensor, context: Tensor | None = None) -> Tensor:
         """Per candidate: (R, C) items, and their context (R, C, F) where the model reads it, to (R, C) logits."""

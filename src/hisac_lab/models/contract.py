@@ -300,6 +300,7 @@ class LongBranch(Kind, nn.Module, ABC):
         soft_counts: Columns behind that answer which go to the tower past the gate: see `ops.attention.soft_count`.
         extra_width: Columns of `extra`, which the tower sees as they are.
         standardizes: Whether it looks at a sample of the training set before the first step (see `standardize`).
+        extends: Whether `extend` adds new events to a state exactly, where no `length` cuts the history.
         id_vectors: Vectors of the item table alone, (...) int64 to (..., D); the ranker it stands in hands it over.
         item_vectors: Representation of items, without age and feedback, (...) int64 to (..., D); likewise.
         item_cost: Multiply-adds of that for such items; likewise.
@@ -316,6 +317,7 @@ class LongBranch(Kind, nn.Module, ABC):
     soft_counts: int = 0
     extra_width: int = 0
     standardizes: bool = False
+    extends: bool = False
     sides: frozenset[str] = frozenset()
     reads: InstanceQuery | None = None
 
@@ -352,6 +354,16 @@ class LongBranch(Kind, nn.Module, ABC):
             Tensors with R rows: the branch's part of the user state.
         """
 
+    def extend(self, state: dict[str, Tensor], new: History, days: Tensor) -> dict[str, Tensor]:
+        """What `encode` gives of longer histories, from what it gave before; of a branch that `extends`.
+
+        Args:
+            state: Of R histories, from an earlier time; its part is among the tensors.
+            new: The events since, R histories of one length, seen from the later time.
+            days: Between the two; (R,) float32.
+        """
+        raise NotImplementedError
+
     @abstractmethod
     def attend(self, state: UserState, candidates: Candidates) -> Tensor:
         """Answers each candidate from the state; (R, C, D + `soft_counts`)."""
@@ -359,6 +371,29 @@ class LongBranch(Kind, nn.Module, ABC):
     def extra(self, state: UserState, candidates: Candidates) -> Tensor:
         """Features of each candidate for the tower, past the gate; (R, C, `extra_width`) float32. None by default."""
         return candidates.vectors[..., :0]
+
+    def agent_weights(self, state: UserState, candidates: Candidates) -> Tensor | None:
+        """Share of each agent in what each head of `attend` reads, to look at; (R, H, C, K), rows sum to one.
+
+        A branch that answers also has `agents`, in the same order, and `route`. None, by default: it has no agents.
+        """
+        return None
+
+    def route(self, history: History, agents: Agents) -> Tensor | None:
+        """Weight of each event in each agent, to look at; (R, K, L), rows sum to one. None, by default."""
+        return None
+
+    def node_votes(self, state: UserState, items: Tensor) -> dict[str, Tensor]:
+        """Votes at each candidate's own nodes and days since the newest, by partition, to look at.
+
+        Args:
+            state: Of R requests.
+            items: (R, C) int64.
+
+        Returns:
+            (R, C, 2) float32 each; nothing, by default.
+        """
+        return {}
 
     def standardize(self, batches: Iterable[tuple[History, Tensor, Tensor]]) -> None:
         """Takes shift and scale of its features from training requests, once, into buffers.

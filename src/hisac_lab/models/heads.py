@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from hisac_lab.base.errors import SETTINGS, UserError
-from hisac_lab.ops.attention import dot_scores, key_bias, soft_count, weigh
+from hisac_lab.ops.attention import dot_scores, key_bias, shares, soft_count, weigh
 
 Score = Literal["learned", "frozen", "both"]
 SHARP, BROAD = 0.06, 0.42
@@ -79,15 +79,22 @@ class TargetHeads(nn.Module):
         Returns:
             (..., C, D + `soft_counts`): the bias of `merge` and zeros where there is no key at all.
         """
-        parts = [] if keys is None else [dot_scores(self.to_query(queries), keys, self.heads)]
-        if self.kernel is not None and gaps is not None:
-            parts.append(self.kernel(gaps))
-        scores = sum(parts[1:], parts[0])
+        scores = self._scores(queries, keys, gaps)
         out: Tensor = self.merge(weigh(scores, values, bias))
         if not self.soft_counts:
             return out
         counts = soft_count(scores + bias[..., None, None, :])  # (..., H, C)
         return torch.cat([out, counts.transpose(-1, -2)], dim=-1)
+
+    def weights(self, queries: Tensor, keys: Tensor | None, bias: Tensor, gaps: Tensor | None = None) -> Tensor:
+        """Share of each key in what each head of `read` reads; arguments as there, (..., H, C, K) float32."""
+        return shares(self._scores(queries, keys, gaps), bias)
+
+    def _scores(self, queries: Tensor, keys: Tensor | None, gaps: Tensor | None) -> Tensor:
+        parts = [] if keys is None else [dot_scores(self.to_query(queries), keys, self.heads)]
+        if self.kernel is not None and gaps is not None:
+            parts.append(self.kernel(gaps))
+        return sum(parts[1:], parts[0])
 
     def forward(self, queries: Tensor, events: Tensor, mask: Tensor) -> Tensor:
         """Each query attends to events of its own: (R, C, D), (R, C, K, D), (R, C, K) to (R, C, D + `soft_counts`)."""

@@ -299,6 +299,15 @@ class HiSACBranch(RoutedBranch):
         """The counts beside the agents, where they go past the gate; (R, C, `extra_width`)."""
         return super().extra(state, candidates) if self.counts is None else self.counts.extra(state, candidates)
 
+    def agent_weights(self, state: UserState, candidates: Candidates) -> Tensor:
+        """Share of each agent in what each head reads; (R, H, C, K)."""
+        gaps = self.gaps(state["nodes"], candidates.items) if self.asks_distance else None
+        return self.reader.weights(candidates.vectors, state.tensors.get("keys"), state["bias"], gaps)
+
+    def node_votes(self, state: UserState, items: Tensor) -> dict[str, Tensor]:
+        """Of the counts beside the agents."""
+        return {} if self.counts is None else self.counts.node_votes(state, items)
+
     def standardize(self, batches: Iterable[tuple[History, Tensor, Tensor]]) -> None:
         """Of those counts; see `VotesBranch.standardize`."""
         if self.counts is not None:

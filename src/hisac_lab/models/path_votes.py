@@ -21,8 +21,9 @@ from hisac_lab.base.errors import SETTINGS, UserError
 from hisac_lab.config.base import HalfLife
 from hisac_lab.config.model import BackboneConfig, StateConfig
 from hisac_lab.events.feedback import VotesFrom
-from hisac_lab.models.contract import Candidates, CardLine, Cost, History, ItemSpace, LongBranch, UserState
+from hisac_lab.models.contract import Candidates, Cost, History, ItemSpace, LongBranch, UserState
 from hisac_lab.models.features import moments
+from hisac_lab.models.votes_card import CARD
 from hisac_lab.ops.tally import Tally, count_votes, fold, later, read_votes
 
 RESIDUAL = "residual"
@@ -75,20 +76,15 @@ class VoteCounts(nn.Module):
         """The state of R users seen so many days later; days (R,) float32."""
         return self._state(later(tally, days, self.half_lives) for tally in self._tallies(state))
 
-    def fold(
-        self, state: dict[str, Tensor], items: Tensor, days: Tensor, feedback: Tensor | None = None
-    ) -> dict[str, Tensor]:
-        """The state of R users after one more event each, at its time: what `encode` gives of the longer history.
+    def extend(self, state: dict[str, Tensor], new: History, days: Tensor) -> dict[str, Tensor]:
+        """The state of R users after more events: what `encode` gives of the longer history.
 
         Args:
             state: As of an earlier time.
-            items: Item of the event; (R,) int64.
-            days: From that time to the event; (R,) float32.
-            feedback: Level of its feedback; (R,) int64. None: unknown.
+            new: The events since, as they are seen from a later one.
+            days: Between the two; (R,) float32.
         """
-        one, level = items[:, None], torch.zeros_like(items) if feedback is None else feedback
-        event = History(one, torch.zeros_like(one), torch.ones_like(one, dtype=torch.bool), feedback=level[:, None])
-        pairs = zip(self._tallies(state), self._count(event), strict=True)
+        pairs = zip(self._tallies(state), self._count(new), strict=True)
         return self._state(fold(tally, event, days, self.half_lives) for tally, event in pairs)
 
     def features(self, state: dict[str, Tensor], items: Tensor) -> Tensor:
@@ -253,79 +249,8 @@ class VotesBranch(LongBranch):
         "votes_exposures": GOLDEN.model_copy(update=TIMED | {"votes_from": "positives", "exposures": True}),
         "votes_shared_out": GOLDEN.model_copy(update=TIMED | {"books": ("flat_6",), "nearest": 3, "tau": 0.3}),
     }
-    card = (
-        CardLine(
-            "votes are plain counts at the nodes of the codebook",
-            "stated",
-            "docs/papers/hisac.md#hierarchical-voting",
-            "test_a_candidate_is_told_the_votes_of_its_own_path",
-        ),
-        CardLine(
-            "a candidate sees those of its own path and the age of the newest: a control of ours",
-            "inferred",
-            "docs/papers/baselines.md#votes",
-            "test_votes_alone_answer_from_the_path_alone",
-        ),
-        CardLine(
-            "votes are counted once more for each half-life, fading (setting `half_lives`, none by default)",
-            "inferred",
-            "docs/papers/baselines.md#votes",
-            "test_facts_are_those_of_counting_event_by_event",
-        ),
-        CardLine(
-            "the state takes a new event by one product and one sum, without the history",
-            "inferred",
-            "docs/papers/baselines.md#votes",
-            "test_folding_events_one_by_one_is_counting_them_at_once",
-        ),
-        CardLine(
-            "the votes for the candidate itself go along (switch `own_item`)",
-            "inferred",
-            "docs/papers/baselines.md#votes",
-            "test_a_candidate_is_told_the_votes_for_itself",
-        ),
-        CardLine(
-            "they are standardized on the training set and reach the tower past the gate (switch `into`)",
-            "inferred",
-            "docs/papers/baselines.md#votes",
-            "test_features_of_the_training_set_have_mean_zero_and_spread_one",
-        ),
-        CardLine(
-            "events whose feedback is known to be negative do not vote (setting `votes_from`)",
-            "inferred",
-            "docs/papers/baselines.md#votes",
-            "test_what_was_disliked_does_not_vote",
-        ),
-        CardLine(
-            "they are counted apart, in the same way (switch `exposures`)",
-            "inferred",
-            "docs/papers/baselines.md#votes",
-            "test_exposures_are_counted_as_votes_of_their_own",
-        ),
-        CardLine(
-            "they are counted in flat k-means codebooks too (setting `books`)",
-            "inferred",
-            "docs/papers/baselines.md#votes",
-            "test_votes_in_a_flat_book_are_those_of_its_nodes",
-        ),
-        CardLine(
-            "a vote and a candidate are shared out to the nearest nodes by a softmax (setting `nearest`)",
-            "inferred",
-            "docs/papers/baselines.md#votes",
-            "test_shared_votes_are_sums_of_products_of_shares",
-        ),
-        CardLine(
-            "nodes change places among items, a control (switch `ids`)",
-            "inferred",
-            "docs/papers/baselines.md#votes",
-            "test_shuffled_votes_are_those_of_other_items",
-        ),
-        CardLine(
-            "agents, routing, attention",
-            "left out",
-            "docs/papers/hisac.md#soft-routing-attention",
-        ),
-    )
+    card = CARD
+    extends = True
 
     shift: Tensor
     scale: Tensor
@@ -334,6 +259,7 @@ class VotesBranch(LongBranch):
         super().__init__()
         nodes, soft = _partitions(config, items.shuffled(SHUFFLE) if config.ids == "shuffled" else items)
         first_voting = items.first_voting(config.votes_from)
+        self.names = _names(config, items.codebook.depth)
         self.path: VoteCounts
         if config.into == "gate":
             self.path = PathVotes(nodes, backbone.dim, config.half_lives, soft, first_voting, config.exposures)
@@ -348,6 +274,10 @@ class VotesBranch(LongBranch):
         """The history's nodes with their votes and ages."""
         return self.path.encode(history)
 
+    def extend(self, state: dict[str, Tensor], new: History, days: Tensor) -> dict[str, Tensor]:
+        """Votes are sums, to which new ones are added."""
+        return self.path.extend(state, new, days)
+
     def attend(self, state: UserState, candidates: Candidates) -> Tensor:
         """What the nodes of each candidate got; (R, C, D), or `extra` where that is all it gives."""
         if isinstance(self.path, PathVotes):
@@ -360,6 +290,11 @@ class VotesBranch(LongBranch):
             return super().extra(state, candidates)
         return (self.path.features(state.tensors, candidates.items) - self.shift) * self.scale
 
+    def node_votes(self, state: UserState, items: Tensor) -> dict[str, Tensor]:
+        """Votes at each candidate's own nodes and days since the newest; (R, C, 2) by partition."""
+        columns = self.path.features(state.tensors, items).view(*items.shape, len(self.names), -1)
+        return dict(zip(self.names, columns[..., 1:3].expm1().unbind(dim=2), strict=True))
+
     def standardize(self, batches: Iterable[tuple[History, Tensor, Tensor]]) -> None:
         """Takes mean and spread of each feature from training requests; a constant one is silent."""
         encode, features = self.path.encode, self.path.features
@@ -371,6 +306,15 @@ class VotesBranch(LongBranch):
         """Grows with the distinct nodes of the history up to those there are, a candidate with the partitions alone."""
         projected = self.path.out.weight.numel() if isinstance(self.path, PathVotes) else 0
         return Cost(self.path.state_bytes(history), 0, 0, projected)
+
+
+def _names(config: VotesConfig, depth: int) -> list[str]:
+    """What the partitions of `_partitions` are called, in their order."""
+    levels = [f"{RESIDUAL} level {level}" for level in range(1, depth + 1)]
+    hard = [name for book in config.books for name in (levels if book == RESIDUAL else [book])]
+    soft = [] if config.nearest == 1 else [book for book in config.books if book != RESIDUAL]
+    names = [name for name in hard if name not in soft] + ["the item itself"] * config.own_item + soft
+    return names + [f"{name}, negatives" for name in names] * config.exposures
 
 
 def _partitions(config: VotesConfig, items: ItemSpace) -> tuple[Tensor, list[Soft]]:

@@ -56,9 +56,13 @@ def weigh(scores: Tensor, values: Tensor, bias: Tensor) -> Tensor:
         (..., C, D); zeros where no key is there.
     """
     v = split_heads(values, scores.shape[-3])
+    return join_heads(shares(scores, bias).to(v.dtype) @ v)
+
+
+def shares(scores: Tensor, bias: Tensor) -> Tensor:
+    """What `weigh` weighs values by, fp32; arguments as there, (..., H, C, K), zeros where no key is there."""
     sees_any = (bias > FLOOR).any(dim=-1)[..., None, None, None]
-    weights = torch.softmax(scores + bias[..., None, None, :], dim=-1) * sees_any
-    return join_heads(weights.to(v.dtype) @ v)
+    return torch.softmax(scores + bias[..., None, None, :], dim=-1) * sees_any
 
 
 def soft_count(scores: Tensor) -> Tensor:

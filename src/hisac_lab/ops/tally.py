@@ -57,25 +57,38 @@ def later(tally: Tally, days: Tensor, half_lives: Sequence[float]) -> Tally:
         days: Since then; (R,) float32.
         half_lives: Those it was counted with.
     """
-    facts = tally.facts.clone()
-    facts[..., AGE] += days[:, None]
+    left = days.new_ones(len(days), tally.facts.shape[-1])
     for place, half_life in enumerate(half_lives, AGE + 1):
-        facts[..., place] *= torch.exp2(days / -half_life)[:, None]
+        left[:, place] = torch.exp2(days / -half_life)
+    facts = tally.facts * left[:, None]
+    facts[..., AGE] += days[:, None]
     return Tally(tally.nodes, facts.masked_fill(tally.nodes[..., None] == NOWHERE, 0))
 
 
 def fold(tally: Tally, event: Tally, days: Tensor, half_lives: Sequence[float]) -> Tally:
-    """The votes once one more event has come.
+    """The votes once more events have come.
 
     Args:
         tally: Votes of R histories up to an earlier time.
-        event: Votes of the new event alone, at its own time.
+        event: Votes of the new events alone, at a later time.
         days: Between the two times; (R,) float32.
         half_lives: Those that both were counted with.
     """
-    aged = later(tally, days, half_lives)
-    nodes, facts = (torch.cat(parts, dim=1) for parts in zip(aged, event, strict=True))
-    return _add_up(nodes, nodes < NOWHERE, facts.unbind(dim=-1))
+    nodes, facts = later(tally, days, half_lives)
+    place = torch.searchsorted(nodes, event.nodes).clamp(max=nodes.shape[1] - 1)
+    known = (nodes.gather(1, place) == event.nodes) & (event.nodes < NOWHERE)
+    rows = place[..., None].expand_as(event.facts)
+    more = event.facts.clone()
+    more[..., AGE] = (more[..., AGE] - facts.gather(1, rows)[..., AGE]).clamp(max=0)  # the newest has the lowest age
+    facts.scatter_add_(1, rows, more * known[..., None])
+    first = torch.where(known, NOWHERE, event.nodes)
+    if bool((first == NOWHERE).all()):
+        return Tally(nodes, facts)
+    nodes, order = torch.cat([nodes, first], dim=1).sort(dim=1)
+    facts = torch.cat([facts, event.facts * ~known[..., None]], dim=1)
+    facts = facts.gather(1, order[..., None].expand_as(facts))
+    width = int((nodes < NOWHERE).sum(dim=1).max())
+    return Tally(nodes[:, :width].contiguous(), facts[:, :width].contiguous())
 
 
 def read_votes(tally: Tally, nodes: Tensor, weights: Tensor | None = None) -> Tensor:

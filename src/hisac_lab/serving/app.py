@@ -8,7 +8,6 @@ import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
-from dataclasses import asdict
 from functools import partial
 from time import perf_counter
 from typing import Annotated, Any
@@ -162,7 +161,7 @@ def _route_work(app: FastAPI, config: ServeConfig, queue: Queue, meters: Meters)
         except TimeoutError:
             return _said(504, f"not answered within {config.budget_ms} ms; ask again, or raise serve.budget_ms")
         meters.answered(reply)
-        return JSONResponse(asdict(reply))
+        return JSONResponse(reply.facts())
 
     @app.post("/events")
     async def events(body: Body) -> dict[str, int]:

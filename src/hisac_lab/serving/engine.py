@@ -16,7 +16,10 @@ from hisac_lab.inference.records import VocabularyFile
 from hisac_lab.inference.request import MODEL_INPUT, Asked, RequestReader, Scores, scores_of
 from hisac_lab.models.contract import UserState
 from hisac_lab.registry.context import snapshots
+from hisac_lab.serving.explain import Explanation, explain
 from hisac_lab.serving.kept import KeptState, told_of
+
+DAY = 86_400.0
 
 
 class Engine:
@@ -28,6 +31,7 @@ class Engine:
 
     Attributes:
         digest: Of the bundle: states of one digest are of no use to another.
+        items: Ids of the items it knows, by number.
         stores: Whether its states can be kept; a model that reads stored instances is told them with each request.
     """
 
@@ -37,6 +41,7 @@ class Engine:
         vocabulary = VocabularyFile.open(bundle)
         counters = snapshots(bundle, self.model)
         self.reader = RequestReader(self.model, vocabulary.items, vocabulary.history_limit, counters)
+        self.items = vocabulary.items
         self.stores = self.model.reads is None
 
     def read(self, row: int, request: Mapping[str, Any]) -> Asked:
@@ -57,6 +62,14 @@ class Engine:
         return [scores_of(one, row) for one, row in zip(asked, torch.sigmoid(logits).tolist(), strict=True)]
 
     @torch.inference_mode()
+    def explain(self, asked: Asked, count: int) -> tuple[Scores, Explanation]:
+        """Scores of a request that brings its history, and what was read of it: see `serving.explain`."""
+        history, candidates, context = self.reader.batch([asked])
+        state = self.model.encode(history)
+        chances = torch.sigmoid(self.model.score(state, candidates, context))[0].tolist()
+        return scores_of(asked, chances), explain(self.model, history, state, candidates, self.items, count)
+
+    @torch.inference_mode()
     def encode(self, asked: Sequence[Asked], columns: Sequence[Mapping[str, Any]] = ()) -> list[KeptState]:
         """What to keep of users, in one pass.
 
@@ -66,19 +79,27 @@ class Engine:
         """
         history, _, _ = self.reader.batch(asked)
         tensors = self.model.encode(history).tensors
+        rows = ({name: part[row : row + 1].clone() for name, part in tensors.items()} for row in range(len(asked)))
+        known = columns or [{}] * len(asked)
+        return [self._keep(*parts) for parts in zip(asked, map(UserState, rows), known, strict=True)]
+
+    @torch.inference_mode()
+    def extend(self, kept: KeptState, asked: Asked, new: int) -> KeptState:
+        """What `encode` makes of a longer history, from the state without its newest events.
+
+        Args:
+            kept: Of a model that `extends`.
+            asked: A later request that brings the longer history, of the same columns.
+            new: How many events of it are new, at least 1.
+        """
+        history, _, _ = self.reader.batch([asked])
+        days = torch.tensor([asked.time - kept.time]) / DAY
+        return self._keep(asked, self.model.extend(kept.state, history, new, days), kept.columns)
+
+    def _keep(self, asked: Asked, state: UserState, columns: Mapping[str, Any]) -> KeptState:
         pairs = slice(None) if self.model.context_columns.pair_names else slice(0)
-        return [
-            KeptState(
-                one.time,
-                UserState({name: part[row : row + 1].clone() for name, part in tensors.items()}),
-                one.items[pairs],
-                one.time - one.ages[pairs],
-                one.feedback[pairs],
-                told_of(one),
-                columns[row] if columns else {},
-            )
-            for row, one in enumerate(asked)
-        ]
+        items, times, feedback = (part[pairs] for part in (asked.items, asked.time - asked.ages, asked.feedback))
+        return KeptState(asked.time, state, items, times, feedback, told_of(asked), columns)
 
     @torch.inference_mode()
     def score(self, kept: KeptState, asked: Asked) -> Scores:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Annotated, Any, TypeAlias, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr, ValidationError, create_model
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr, ValidationError, create_model
 
 from hisac_lab.base.errors import UserError
 from hisac_lab.config.serve import ServeConfig
@@ -16,6 +16,8 @@ from hisac_lab.serving.states import UserHistory
 Id = StrictStr | StrictInt
 Integer = StrictInt
 Seconds = Annotated[StrictInt, Field(ge=0)]
+Explain = StrictBool | Annotated[StrictInt, Field(ge=1, le=1_000)]
+"""Whether an answer tells what was read of the user, or how many agents of each candidate it names."""
 KINDS: dict[tuple[str, bool], Any] = {
     ("id", True): list[Id],
     ("integer", True): list[Integer],
@@ -51,7 +53,7 @@ class Form:
 
     def __init__(self, columns: tuple[Column, ...]) -> None:
         self.columns = columns
-        fields: dict[str, Any] = {"user": (Id | None, None)}
+        fields: dict[str, Any] = {"user": (Id | None, None), "explain": (Explain | None, None)}
         for column in columns:
             kind = KINDS[column.kind, column.many]
             fields[column.name] = (kind, ...) if column.name == "candidates" else (kind | None, None)

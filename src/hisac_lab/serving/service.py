@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal
+
+import numpy as np
 
 from hisac_lab.base import arithmetic
 from hisac_lab.base.errors import UserError
 from hisac_lab.base.progress import say
 from hisac_lab.inference.request import MODEL_INPUT, NO_EVENT, Asked, Scores, note_on, nothing
 from hisac_lab.serving.engine import Engine
-from hisac_lab.serving.kept import KeptState
+from hisac_lab.serving.explain import Explanation
+from hisac_lab.serving.kept import KeptState, told_of
 from hisac_lab.serving.states import StateStore, UserHistory
 
+EXPLAINED = 3
+"""Agents of each candidate that an explanation names unless told otherwise."""
 NO_USER = "no event of the user is known: rank by popularity"
 
 
@@ -29,6 +35,7 @@ class Reply:
         version: Of the product that answered.
         read: What was read of the user: the request's history, a state, a stored history, or nothing.
         state_time: What the ages in a state count to, seconds; None: no state answered.
+        explanation: What was read of the user for each candidate, where that was asked (see `serving.explain`).
     """
 
     scores: Scores
@@ -37,6 +44,12 @@ class Reply:
     version: str
     read: Literal["history", "state", "stored", "nothing"]
     state_time: int | None = None
+    explanation: Explanation | None = None
+
+    def facts(self) -> dict[str, Any]:
+        """For JSON; an explanation that was not asked is left out."""
+        facts = vars(self)
+        return facts if self.explanation is not None else {key: facts[key] for key in facts if key != "explanation"}
 
 
 @dataclass
@@ -61,14 +74,17 @@ class Service:
         """Answers requests; those that bring a history in one pass. What is wrong with one does not touch the others.
 
         Args:
-            requests: Each with `candidates`, and with a `user` or the columns of a history.
+            requests: Each with `candidates`, and with a `user` or the columns of a history. With `explain` it is
+                answered from the history, whatever state there is.
         """
         engine, found = self.engine, dict[int, Reply | UserError]()
         whole = dict[int, Asked]()
         with arithmetic.one_thread():
             for place, request in enumerate(requests):
                 try:
-                    if request.get("user") is None:
+                    if request.get("explain"):
+                        found[place] = self._explained(engine, request)
+                    elif request.get("user") is None:
                         whole[place] = engine.read(0, request)
                     else:
                         found[place] = self._of_user(engine, request)
@@ -99,6 +115,24 @@ class Service:
         scores = engine.score(kept, asked)
         return Reply(scores, 0, note_on(scores), engine.version, "state" if fresh else "stored", kept.time)
 
+    def _explained(self, engine: Engine, request: dict[str, Any]) -> Reply:
+        """From a whole history, with what was read of it."""
+        read: Literal["history", "stored"] = "history"
+        if request.get("user") is not None:
+            read, request = "stored", self._with_history(request)
+        asked = engine.read(0, request)
+        if not len(asked.items):
+            return _nothing(engine, asked, NO_EVENT if read == "history" else NO_USER)
+        count = EXPLAINED if request["explain"] is True else int(request["explain"])
+        scores, explanation = engine.explain(asked, count)
+        return Reply(scores, asked.unknown, note_on(scores), engine.version, read, explanation=explanation)
+
+    def _with_history(self, request: dict[str, Any]) -> dict[str, Any]:
+        """The request of a user with the events before it, none of a user that is not known."""
+        moment, known = int(request.get("time") or self.now()), self.states.history(str(request["user"]))
+        past = UserHistory([], [], []) if known is None else known[0].before(moment)
+        return past.request() | {name: value for name, value in request.items() if value is not None} | {"time": moment}
+
     def _kept(self, engine: Engine, user: str) -> KeptState | None:
         """The user's state, if there is one that can be read."""
         packed = self.states.state(user, engine.digest)
@@ -124,13 +158,35 @@ class Service:
         return kept
 
     def append(self, user: str, new: UserHistory) -> int:
-        """Adds events to a user's history; its states are made anew when they are asked for.
+        """Adds events to a user's history.
+
+        Where the model `extends`, the events are added to the user's state too; else it is made anew when it is asked
+        for.
 
         Returns:
             Events that the history has now.
-
         """
-        return self.states.append(user, new, self.history_limit)
+        engine = self.engine
+        known = self.states.history(user) if engine.stores and engine.model.extends else None
+        kept = None if known is None else self._kept(engine, user)
+        count = self.states.append(user, new, self.history_limit)
+        if known is not None and kept is not None:
+            with arithmetic.one_thread(), suppress(UserError):  # what cannot be read is told to who asks for scores
+                self._extend(engine, user, kept, *known)
+        return count
+
+    def _extend(self, engine: Engine, user: str, kept: KeptState, before: UserHistory, revision: int) -> None:
+        """Adds to a state what came behind a history, where nothing else has changed and no event has left."""
+        whole, now = self.states.history(user) or (before, revision)
+        if now != revision + 1 or len(whole) <= len(before) or whole.part(slice(len(before))) != before:
+            return
+        moment = max(int(self.now()), kept.time, whole.times[-1] + 1)
+        told = {**kept.columns, "time": moment, "candidates": [""]}
+        asked = engine.reader.read(0, whole.request() | told)
+        new = len(engine.reader.read(0, whole.part(slice(len(before), None)).request() | told).items)
+        if new > 0 and len(asked.items) < engine.reader.limit and np.array_equal(kept.told, told_of(asked)):
+            later = engine.extend(kept, asked, new)
+            self.states.keep(user, engine.digest, now, later.pack(engine.digest, user))
 
 
 def _nothing(engine: Engine, asked: Asked, note: str) -> Reply:

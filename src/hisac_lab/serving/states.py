@@ -55,8 +55,11 @@ class UserHistory:
 
     def before(self, time: int) -> UserHistory:
         """Events before a time."""
-        count = bisect_left(self.times, time)
-        return UserHistory(self.items[:count], self.times[:count], self.feedback[:count], self.columns)
+        return self.part(slice(bisect_left(self.times, time)))
+
+    def part(self, events: slice) -> UserHistory:
+        """Some of the events."""
+        return UserHistory(self.items[events], self.times[events], self.feedback[events], self.columns)
 
     def joined(self, new: UserHistory, limit: int) -> UserHistory:
         """With more events, in order of time; equal times stay in the order they came; the newest `limit` stay."""

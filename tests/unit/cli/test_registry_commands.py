@@ -115,6 +115,18 @@ def test_models_lists_versions_with_aliases_and_evidence(project: Path, capsys: 
     assert new[6:9] == ["better", "0.008", "0.016"]
 
 
+def test_a_version_whose_requests_are_not_here_is_refused_in_a_line(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_params(project, replay_requests=2)
+    edit(project / "artifacts/evaluate/manifest.json", fingerprint="0123456789abcdef")
+    with says("not promoted", "max_skew"):
+        registry.promote("new", None)
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if "max_skew" in line]
+    assert line.startswith("  FAIL max_skew: replay: the evaluation here is 0123456789abcdef, its own ")
+    assert line.endswith("check out its commit, or set promotion.replay_requests to 0")
+
+
 def test_models_as_json_has_every_tag_and_a_narrow_terminal_gets_the_first_columns(
     project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

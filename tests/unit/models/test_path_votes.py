@@ -157,7 +157,10 @@ def test_a_state_takes_new_events_without_the_history(changes: dict[str, Any]) -
     state = branch.path.encode(begun)
     for place in range(15, 20):
         days = (history.ages[:, place - 1] - history.ages[:, place]).float() / DAY
-        state = branch.path.fold(state, history.items[:, place], days, history.feedback[:, place])
+        at = slice(place, place + 1)
+        items, now, there = history.items[:, at], torch.zeros_like(history.ages[:, at]), history.mask[:, at]
+        event = History(items, now, there, feedback=history.feedback[:, at])
+        state = branch.path.extend(state, event, days)
     state = branch.path.later(state, history.ages[:, -1].float() / DAY)
     expected = _read(branch, history, _candidates(3))
     torch.testing.assert_close(branch.path.features(state, _candidates(3)), expected, atol=1e-4, rtol=1e-4)
