@@ -11,7 +11,7 @@ import pytest
 from lab import RUNNING, Lab
 from tiny import make_log
 
-SEEN = {"ingest", "shard@0", "prepare"}
+SEEN = {"ingest", "shard@0", "shard@1", "prepare"}
 SPACE = {"embed", "tokenize"}
 LEARNED = {"instances", "plan", "sweep@hisac", "train@din_50-0", "train@hisac-0", "train@mean-0"}
 JUDGED = {"evaluate", "abtest", "register", "report"}

@@ -29,10 +29,22 @@ class EmbedConfig(Section):
     concat: dict[VectorSource, Annotated[float, Field(gt=0)]] = Field(
         {"text": 1.0, "cooccurrence": 1.0}, min_length=1, description="concat only: weight of each part, unit rows each"
     )
+    previous: str | None = Field(
+        None,
+        description="a copy of an earlier output of this stage, or champion/embed: items are centered by its means, so "
+        "that they keep their vectors; not with cooccurrence",
+    )
     cooccurrence_dim: int = Field(64, ge=2, description="width of cooccurrence vectors")
     cooccurrence_window: int = Field(10, ge=1, description="events that count as neighbors")
     cooccurrence_shift: float = Field(1.0, ge=1, description="k of shifted PPMI: log k is taken off; 1 is plain PPMI")
     seed: int = Field(0, ge=0, description="seed of the randomized SVD")
+
+    @model_validator(mode="after")
+    def _histories_are_of_their_day(self) -> EmbedConfig:
+        parts = self.concat if self.method == "concat" else {self.method}
+        if self.previous is not None and "cooccurrence" in parts:
+            raise ValueError("previous is set, but vectors of cooccurrence are learned anew each day: set it null")
+        return self
 
     @model_validator(mode="after")
     def _a_model_is_named(self) -> EmbedConfig:
@@ -109,8 +121,11 @@ class TokenizeConfig(Section):
     batch: int = Field(8192, ge=1, description="items of a mini-batch")
     balanced: bool = Field(False, description="residual_kmeans: even out the codes by a price on crowded ones")
     previous: str | None = Field(
-        None, description="a copy of an earlier output of this stage: the fit starts there and keeps code numbers"
+        None,
+        description="a copy of an earlier output of this stage, or champion/tokens: the fit starts there and keeps "
+        "code numbers",
     )
+    frozen: bool = Field(False, description="previous only: no fit, the codewords stay as they are")
     seed: int = Field(0, ge=0, description="seed of starts, samples and batches")
     rqvae: RQVAEConfig = Field(RQVAEConfig(), description="rqvae only: the autoencoder")
     neighbors: int = Field(10, ge=1, description="the gate: nearest neighbors that are compared")
@@ -122,6 +137,12 @@ class TokenizeConfig(Section):
     def _codes_can_be_balanced(self) -> TokenizeConfig:
         if self.balanced and (self.method, self.fit) != ("residual_kmeans", "full"):
             raise ValueError("balanced is true, but only method: residual_kmeans with fit: full can even out codes")
+        return self
+
+    @model_validator(mode="after")
+    def _what_is_frozen_was_fitted(self) -> TokenizeConfig:
+        if self.frozen and self.previous is None:
+            raise ValueError("frozen is true, but previous is null: name the earlier output whose codewords stay")
         return self
 
     @model_validator(mode="after")

@@ -31,7 +31,7 @@ from hisac_lab.tokens.embeddings import EMBEDDINGS, embed_more
 
 TOKENS, EMBED, FIELDS = "tokens", "embed", "item_fields"
 """In a bundle: output of `tokenize`, that of `embed` without the vectors, and the codes of the items' fields."""
-SHUFFLED = '"shuffled"'
+SHUFFLED, SEMANTIC = '"shuffled"', "encoder.semantic"
 
 
 def keep_encoder(out: Path, *, prepared: Path, embedded: Path, tokenized: Path) -> None:
@@ -97,7 +97,7 @@ def append_items(
     held = before.state_dict()
     space = replace(
         blank,
-        semantic=torch.cat([held.get("encoder.semantic", blank.semantic), torch.from_numpy(embedded)]),
+        semantic=torch.cat([held.get(SEMANTIC, blank.semantic), torch.from_numpy(embedded)]),
         fields=torch.from_numpy(fields.astype(np.int64)),
         codebook=grow_from(out / TOKENS),
         numbers=None
@@ -113,7 +113,7 @@ def append_items(
 
 
 def same_model(before: Path, now: Path) -> bool:
-    """Whether a bundle is another with more items: the same items first, and every learned number the same.
+    """Whether a bundle is another with more items: the same items first, as they were, every learned number the same.
 
     Raises:
         UserError: One of them is damaged.
@@ -122,7 +122,11 @@ def same_model(before: Path, now: Path) -> bool:
     one, two = ModelFile.open(before), ModelFile.open(now)
     if here[: len(there)] != there or (one.model, one.backbone) != (two.model, two.backbone):
         return False
+    was, here_is = (np.asarray(load_array(home / TOKENS, "codes"))[: len(there)] for home in (before, now))
     old, new = load_model(before)[0], load_model(now)[0]
+    vectors = [model.state_dict().get(SEMANTIC, torch.zeros(0))[: len(there)] for model in (old, new)]
+    if not np.array_equal(was, here_is) or not torch.equal(*vectors):
+        return False
     held = {name: part.clone() for name, part in new.state_dict().items()}
     try:
         _carry(old, new)

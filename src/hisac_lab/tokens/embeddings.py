@@ -33,7 +33,8 @@ SAME = 1e-5  # a row this much shorter without the mean, relative to itself, is 
 def embed(config: EmbedConfig, *, prepared: Path, out: Path) -> None:
     """Writes `embeddings.npy`, (items, D) float32, centered and L2-normalized; zero rows for items without one.
 
-    Beside it stands each mean that was taken off, `PART_mean.npy`, for items that come later (see `embed_more`).
+    Beside it stands each mean that was taken off, `PART_mean.npy`, the items' own or that of an earlier output: items
+    that come later are centered by it (see `embed_more`).
 
     Args:
         config: The section `embed`.
@@ -46,8 +47,12 @@ def embed(config: EmbedConfig, *, prepared: Path, out: Path) -> None:
     weight_of: dict[str, float] = {config.method: 1.0}
     if config.method == "concat":
         weight_of = {str(name): weight for name, weight in config.concat.items()}
+    earlier = None if config.previous is None else Path(config.previous)
+    if earlier is not None and (then := Embedded.open(earlier).parts) != weight_of:
+        hint = "embed as then, or set it null"
+        raise UserError(SETTINGS, f"{earlier} was made of {then}, not of {weight_of}", hint, "embed.previous")
     items = _count(prepared)
-    _rows(config, weight_of, prepared, out)
+    _rows(config, weight_of, prepared, out, earlier)
     unit = load_array(out, "embeddings")
     embedded = sum(int(unit[at : at + BATCH].any(axis=1).sum()) for at in range(0, items, BATCH))
     if not embedded:
@@ -168,7 +173,7 @@ def _write(path: Path, batches: Iterator[Array], items: int) -> None:
 
 
 def _finish(path: Path, earlier: Path | None) -> None:
-    """Takes the mean off the rows that are not zero and gives them length one, in place; their own mean is kept.
+    """Takes the mean off the rows that are not zero and gives them length one, in place; the mean is kept.
 
     Static word vectors share one large direction; without the mean, distances tell items apart.
     """
@@ -176,12 +181,12 @@ def _finish(path: Path, earlier: Path | None) -> None:
     name = f"{path.stem}_mean"
     if earlier is None:
         mean = _mean(rows)
-        save_arrays(path.parent, {name: mean})
     else:
         mean = np.array(load_array(earlier, name))
         if mean.shape != rows.shape[1:]:
             what = f"the vectors of new items are {rows.shape[1]} wide, those of the others {len(mean)}"
             raise UserError(earlier, what, "make them as those were made", name)
+    save_arrays(path.parent, {name: mean})
     for start in range(0, len(rows), BATCH):
         block = np.array(rows[start : start + BATCH])
         before = np.linalg.norm(block, axis=1, keepdims=True)

@@ -64,7 +64,9 @@ def tokenize(config: TokenizeConfig, *, prepared: Path, embedded: Path, out: Pat
         latents = np.zeros((len(vectors), quantizer.codewords[0].shape[1]), np.float32)
         latents[with_vector] = quantizer.project(rows)
         save_arrays(out, {LATENTS: latents})
-    flat = _flat(config, rows, refit.get("new_items", len(rows)) / len(rows), with_vector, len(vectors), out)
+    flat = _flat(
+        config, rows, _moved(config, refit.get("new_items", len(rows)) / len(rows)), with_vector, len(vectors), out
+    )
     (out / "known.npy").unlink(missing_ok=True)
     quantizer.save(out)
     save_arrays(out, {"codes": codes})
@@ -118,7 +120,12 @@ def _fit(config: TokenizeConfig, rows: Array, names: list[str]) -> tuple[Residua
     seen = pq.read_table(path / IDS, columns=["item", "code_1"])
     old = {name for name, code in zip(*(column.to_pylist() for column in seen.columns), strict=True) if code >= 0}
     fresh = sum(name not in old for name in names)
-    return refit_quantizer(previous, config, rows, fresh / len(names)), {"new_items": fresh}
+    return refit_quantizer(previous, config, rows, _moved(config, fresh / len(names))), {"new_items": fresh}
+
+
+def _moved(config: TokenizeConfig, fresh: float) -> float:
+    """How far a fit goes from an earlier one: the share of new items, or nowhere."""
+    return 0.0 if config.frozen else fresh
 
 
 def _flat(

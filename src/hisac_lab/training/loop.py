@@ -124,8 +124,7 @@ def train(
         say(f"{what}: {warning}")
     per_epoch = len(epoch_order(requests.lengths, config.batch_requests, seed, 0))
     checks = min(config.checks_per_epoch, per_epoch)
-    first, total = progress.step, per_epoch * config.epochs
-    batches: list[Array] = []
+    first, total, batches = progress.step, per_epoch * config.epochs, list[Array]()
     meter = ThroughputMeter(requests)
     steps: Iterable[int] = range(first, total)
     if group.is_main:

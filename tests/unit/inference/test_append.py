@@ -152,6 +152,21 @@ def test_what_cannot_be_told_apart_from_what_is_there_is_refused(
         append(control, table, tmp_path / "of control")
 
 
+def test_rows_that_items_share_stay_theirs_and_a_table_that_would_have_to_share_is_refused(
+    stages: Stages, items: ItemSpace, titles: list[str], tmp_path: Path
+) -> None:
+    config, table = EVERY["hisac"], new_rows(stages, titles)
+    row = 2 * 4 * BACKBONE.dim / 10**6
+    for name, rows in (("shared", 40), ("full", len(items.semantic) + 1)):
+        bundle = bundle_of(tmp_path / name, "hisac", stages, items)
+        model = build(config, BACKBONE.model_copy(update={"table_mb": rows * row + 1e-9}), items, 3)
+        save_model(bundle, model, config, items)
+    append(tmp_path / "shared", table, tmp_path / "more")
+    assert same_model(tmp_path / "shared", tmp_path / "more")
+    with says("full: its model cannot take more items as it is (encoder.ids."):
+        append(tmp_path / "full", table, tmp_path / "fuller")
+
+
 def test_a_model_with_other_weights_is_not_the_same_model(
     stages: Stages, items: ItemSpace, titles: list[str], tmp_path: Path
 ) -> None:
@@ -164,3 +179,7 @@ def test_a_model_with_other_weights_is_not_the_same_model(
     save_model(other, model, config, items)
     assert not same_model(other, tmp_path / "after")
     assert not same_model(tmp_path / "after", bundle), "it has fewer items"
+    codes = np.array(load_array(tmp_path / "after/tokens", "codes"))
+    codes[0, 0] += 1
+    np.save(tmp_path / "after/tokens/codes.npy", codes)
+    assert not same_model(bundle, tmp_path / "after"), "an older item has another semantic ID"

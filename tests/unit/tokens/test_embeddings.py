@@ -55,6 +55,20 @@ def test_an_item_that_comes_later_has_the_vector_that_it_would_have_had(stages: 
     np.testing.assert_array_equal(later, np.asarray(load_array(tmp_path / "embed", "embeddings"))[[7, 3]])
 
 
+def test_items_keep_their_vectors_where_an_earlier_output_centers_them(stages: Stages, tmp_path: Path) -> None:
+    table = pd.read_parquet(stages.prepare / "items.parquet")
+    home = tmp_path / "first"
+    home.mkdir()
+    table.iloc[:60].to_parquet(home / "items.parquet", index=False)
+    first = _embed(EmbedConfig(), home, tmp_path / "embed")
+    kept = _embed(EmbedConfig(previous=str(tmp_path / "embed")), stages.prepare, tmp_path / "kept")
+    np.testing.assert_array_equal(kept[:60], first)
+    assert (kept[:60] != _embed(EmbedConfig(), stages.prepare, tmp_path / "anew")[:60]).any()
+    assert (tmp_path / "kept/text_mean.npy").read_bytes() == (tmp_path / "embed/text_mean.npy").read_bytes()
+    with says("embed.previous", "was made of {'text': 1.0}, not of {'supplied': 1.0}"):
+        _embed(EmbedConfig(method="supplied", previous=str(tmp_path / "embed")), stages.prepare, tmp_path / "other")
+
+
 @pytest.mark.parametrize("config", [COOCCURRENCE, EmbedConfig(method="concat", cooccurrence_dim=16)])
 def test_histories_embed_no_item_that_has_none(config: EmbedConfig, stages: Stages, tmp_path: Path) -> None:
     with says(

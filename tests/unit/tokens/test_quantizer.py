@@ -196,6 +196,22 @@ def test_a_refit_keeps_code_numbers_and_tells_what_changed(tmp_path: Path) -> No
     assert 0 < np.abs(moved[0]).max() < 0.1
 
 
+@pytest.mark.parametrize("method", ["residual_kmeans", "rqvae"])
+def test_frozen_codewords_give_older_items_their_ids_and_new_ones_the_nearest(method: str, tmp_path: Path) -> None:
+    vectors = unit_vectors(260)
+    config = TokenizeConfig(method=method, widths=(8, 6), limits=OPEN, flat=(5,), rqvae=RQVAEConfig(steps=20))
+    first = tokenize_vectors(tmp_path, vectors[:200], config, "first")
+    frozen = config.model_copy(update={"previous": str(first), "frozen": True})
+    second = tokenize_vectors(tmp_path, vectors, frozen, "second")
+    for name in ("codewords_0", "codewords_1", "flat_5_vectors"):
+        np.testing.assert_array_equal(load_array(second, name), load_array(first, name))
+    for name in ("codes", "flat_5_nodes"):
+        np.testing.assert_array_equal(load_array(second, name)[:200], load_array(first, name))
+    np.testing.assert_array_equal(load_array(second, "codes")[200:], open_quantizer(first).encode(vectors[200:]))
+    facts = read_manifest(second)["refit"]
+    assert (facts["new_items"], facts["changed_ids"]) == (60, 0)
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
