@@ -15,7 +15,7 @@ from hisac_lab.inference.append import keep_encoder
 from hisac_lab.inference.bundle import save_model
 from hisac_lab.inference.loader import Loader
 from hisac_lab.inference.records import VocabularyFile
-from hisac_lab.models.backbone import Ranker
+from hisac_lab.models.backbone import Backbone, Ranker
 from hisac_lab.models.catalog import build
 from hisac_lab.models.contract import ItemSpace
 from hisac_lab.training.loop import standardize
@@ -30,6 +30,16 @@ def bundle(home: Path, name: str, space: ItemSpace = SPACE, seed: int = 0) -> Pa
     save_model(home, lively(name, space, seed), EVERY[name], space, digest)
     VocabularyFile(items=[f"i{item}" for item in range(ITEMS)], history_limit=50).save(home)
     return home
+
+
+def bundle_with_tasks(home: Path) -> tuple[Path, Backbone]:
+    """A bundle of a model with two further answers, bought and liked, and the model."""
+    told = BACKBONE.model_copy(update={"tasks": {"bought": 0.5, "liked": 1.0}})
+    model = as_backbone(build(MODELS["hisac"], told, SPACE, 0)).eval()
+    home.mkdir()
+    save_model(home, model, MODELS["hisac"], SPACE)
+    VocabularyFile(items=[f"i{item}" for item in range(ITEMS)], history_limit=50).save(home)
+    return home, model
 
 
 def bundle_of(home: Path, name: str, stages: Stages, items: ItemSpace) -> Path:

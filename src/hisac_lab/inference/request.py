@@ -336,6 +336,23 @@ def scores_of(asked: Asked, chances: Sequence[float]) -> Scores:
     return [None if number < 0 else chance for number, chance in zip(asked.candidates.tolist(), chances, strict=False)]
 
 
+Answer: TypeAlias = dict[str, Scores]
+"""Scores by what they are called, `scores` first: see `answer_names`."""
+
+
+def answer_of(asked: Asked, chances: Tensor, tasks: Sequence[str]) -> Answer:
+    """What is answered to one request.
+
+    Args:
+        asked: The request, with C candidates.
+        chances: Of the label and of each further answer; (at least C, 1 + T).
+        tasks: Names of the further answers, T of them.
+    """
+    return {
+        name: scores_of(asked, column) for name, column in zip(answer_names(tasks), chances.T.tolist(), strict=True)
+    }
+
+
 def answer_names(tasks: Sequence[str]) -> tuple[str, ...]:
     """What scores are called in an answer: those of the label, then those of each further answer."""
     return ("scores", *(f"scores_{name}" for name in tasks))

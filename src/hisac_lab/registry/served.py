@@ -26,9 +26,9 @@ from hisac_lab.inference.request import (
     Asked,
     RequestReader,
     answer_names,
+    answer_of,
     note_on,
     nothing,
-    scores_of,
 )
 from hisac_lab.registry.context import snapshots
 from hisac_lab.registry.integrity import CODE, DIGEST, check_bundle, check_code
@@ -96,10 +96,10 @@ class ServedRanker(PythonModel):
             rows = by_length[at : at + ROWS_AT_ONCE]
             history, candidates, context = self.reader.batch([asked[row] for row in rows])
             chances = torch.sigmoid(self.model.answer(self.model.encode(history), candidates, context))
-            for place, name in enumerate(names):
-                for row, chance in zip(rows, chances[..., place].tolist(), strict=True):
-                    if len(asked[row].items):
-                        answers[name][row] = scores_of(asked[row], chance)
+            for row, chance in zip(rows, chances, strict=True):
+                if len(asked[row].items):
+                    for name, scores in answer_of(asked[row], chance, self.model.tasks).items():
+                        answers[name][row] = scores
         answers["unknown_events"] = [one.unknown for one in asked]
         answers["note"] = [
             note_on(answer) if len(one.items) else NO_EVENT

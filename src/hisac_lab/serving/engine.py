@@ -13,7 +13,7 @@ from hisac_lab.base.artifacts import sha256_tree
 from hisac_lab.base.errors import UserError
 from hisac_lab.inference.bundle import load_model
 from hisac_lab.inference.records import VocabularyFile
-from hisac_lab.inference.request import MODEL_INPUT, Asked, RequestReader, Scores, scores_of
+from hisac_lab.inference.request import MODEL_INPUT, Answer, Asked, RequestReader, answer_of
 from hisac_lab.models.contract import UserState
 from hisac_lab.registry.context import snapshots
 from hisac_lab.serving.explain import Explanation, explain
@@ -56,18 +56,19 @@ class Engine:
         return self.reader.read(row, request)
 
     @torch.inference_mode()
-    def answer(self, asked: Sequence[Asked]) -> list[Scores]:
+    def answer(self, asked: Sequence[Asked]) -> list[Answer]:
         """Scores of requests that bring their histories, in one pass."""
-        logits = self.model(*self.reader.batch(asked))
-        return [scores_of(one, row) for one, row in zip(asked, torch.sigmoid(logits).tolist(), strict=True)]
+        history, candidates, context = self.reader.batch(asked)
+        logits = self.model.answer(self.model.encode(history), candidates, context)
+        return [self._answer(one, row) for one, row in zip(asked, logits, strict=True)]
 
     @torch.inference_mode()
-    def explain(self, asked: Asked, count: int) -> tuple[Scores, Explanation]:
+    def explain(self, asked: Asked, count: int) -> tuple[Answer, Explanation]:
         """Scores of a request that brings its history, and what was read of it: see `serving.explain`."""
         history, candidates, context = self.reader.batch([asked])
         state = self.model.encode(history)
-        chances = torch.sigmoid(self.model.score(state, candidates, context))[0].tolist()
-        return scores_of(asked, chances), explain(self.model, history, state, candidates, self.items, count)
+        answer = self._answer(asked, self.model.answer(state, candidates, context)[0])
+        return answer, explain(self.model, history, state, candidates, self.items, count)
 
     @torch.inference_mode()
     def encode(self, asked: Sequence[Asked], columns: Sequence[Mapping[str, Any]] = ()) -> list[KeptState]:
@@ -102,8 +103,11 @@ class Engine:
         return KeptState(asked.time, state, items, times, feedback, told_of(asked), columns)
 
     @torch.inference_mode()
-    def score(self, kept: KeptState, asked: Asked) -> Scores:
+    def score(self, kept: KeptState, asked: Asked) -> Answer:
         """Scores candidates from a kept state; `asked` brings no history."""
         candidates, context = self.reader.slate(asked, kept.items, kept.times, kept.feedback)
-        logits: Tensor = self.model.score(kept.state, candidates, context)
-        return scores_of(asked, torch.sigmoid(logits)[0].tolist())
+        return self._answer(asked, self.model.answer(kept.state, candidates, context)[0])
+
+    def _answer(self, asked: Asked, logits: Tensor) -> Answer:
+        """Of one request, from the logits of its candidates; (C, 1 + T)."""
+        return answer_of(asked, torch.sigmoid(logits), self.model.tasks)

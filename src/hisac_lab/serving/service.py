@@ -5,15 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
 from hisac_lab.base import arithmetic
 from hisac_lab.base.errors import UserError
 from hisac_lab.base.progress import say
-from hisac_lab.inference.request import MODEL_INPUT, NO_EVENT, Asked, Scores, note_on, nothing
+from hisac_lab.inference.request import MODEL_INPUT, NO_EVENT, Answer, Asked, Scores, answer_names, note_on, nothing
 from hisac_lab.serving.engine import Engine
 from hisac_lab.serving.explain import Explanation
 from hisac_lab.serving.kept import KeptState, told_of
@@ -21,6 +21,7 @@ from hisac_lab.serving.states import StateStore, UserHistory
 
 EXPLAINED = 3
 """Agents of each candidate that an explanation names unless told otherwise."""
+Read: TypeAlias = Literal["history", "state", "stored", "nothing"]
 NO_USER = "no event of the user is known: rank by popularity"
 
 
@@ -36,20 +37,22 @@ class Reply:
         read: What was read of the user: the request's history, a state, a stored history, or nothing.
         state_time: What the ages in a state count to, seconds; None: no state answered.
         explanation: What was read of the user for each candidate, where that was asked (see `serving.explain`).
+        further: Probabilities of the further answers that the version has learned, as `scores_NAME`.
     """
 
     scores: Scores
     unknown_events: int
     note: str
     version: str
-    read: Literal["history", "state", "stored", "nothing"]
+    read: Read
     state_time: int | None = None
     explanation: Explanation | None = None
+    further: Answer = field(default_factory=dict)
 
     def facts(self) -> dict[str, Any]:
         """For JSON; an explanation that was not asked is left out."""
-        facts = vars(self)
-        return facts if self.explanation is not None else {key: facts[key] for key in facts if key != "explanation"}
+        own = {key: value for key, value in vars(self).items() if key not in ("explanation", "further")}
+        return own | self.further | ({} if self.explanation is None else {"explanation": self.explanation})
 
 
 @dataclass
@@ -94,8 +97,8 @@ class Service:
             answers = engine.answer(list(known.values())) if known else []
         for place, asked in whole.items():
             found[place] = _nothing(engine, asked, NO_EVENT)
-        for (place, asked), scores in zip(known.items(), answers, strict=True):
-            found[place] = Reply(scores, asked.unknown, note_on(scores), engine.version, "history")
+        for (place, asked), answer in zip(known.items(), answers, strict=True):
+            found[place] = _reply(engine, answer, asked.unknown, "history")
         return [found[place] for place in range(len(requests))]
 
     def _of_user(self, engine: Engine, request: dict[str, Any]) -> Reply:
@@ -112,20 +115,20 @@ class Service:
             if kept is None:
                 return _nothing(engine, asked, NO_USER)
             asked = engine.reader.read_slate(0, {**kept.columns, **given})
-        scores = engine.score(kept, asked)
-        return Reply(scores, 0, note_on(scores), engine.version, "state" if fresh else "stored", kept.time)
+        reply = _reply(engine, engine.score(kept, asked), 0, "state" if fresh else "stored")
+        return replace(reply, state_time=kept.time)
 
     def _explained(self, engine: Engine, request: dict[str, Any]) -> Reply:
         """From a whole history, with what was read of it."""
-        read: Literal["history", "stored"] = "history"
+        read: Read = "history"
         if request.get("user") is not None:
             read, request = "stored", self._with_history(request)
         asked = engine.read(0, request)
         if not len(asked.items):
             return _nothing(engine, asked, NO_EVENT if read == "history" else NO_USER)
         count = EXPLAINED if request["explain"] is True else int(request["explain"])
-        scores, explanation = engine.explain(asked, count)
-        return Reply(scores, asked.unknown, note_on(scores), engine.version, read, explanation=explanation)
+        answer, explanation = engine.explain(asked, count)
+        return replace(_reply(engine, answer, asked.unknown, read), explanation=explanation)
 
     def _with_history(self, request: dict[str, Any]) -> dict[str, Any]:
         """The request of a user with the events before it, none of a user that is not known."""
@@ -190,4 +193,11 @@ class Service:
 
 
 def _nothing(engine: Engine, asked: Asked, note: str) -> Reply:
-    return Reply(nothing(asked), asked.unknown, note, engine.version, "nothing")
+    answer = {name: nothing(asked) for name in answer_names(engine.model.tasks)}
+    return replace(_reply(engine, answer, asked.unknown, "nothing"), note=note)
+
+
+def _reply(engine: Engine, answer: Answer, unknown: int, read: Read) -> Reply:
+    scores, *_ = answer.values()
+    further = {name: part for name, part in answer.items() if part is not scores}
+    return Reply(scores, unknown, note_on(scores), engine.version, read, further=further)

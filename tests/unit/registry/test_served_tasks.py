@@ -8,11 +8,8 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import torch
-from kit import BACKBONE, ITEMS, MODELS, as_backbone, make_items
+from bundles import bundle_with_tasks
 
-from hisac_lab.inference.bundle import save_model
-from hisac_lab.inference.records import VocabularyFile
-from hisac_lab.models.catalog import build
 from hisac_lab.registry.served import ServedRanker
 from hisac_lab.registry.signature import signature
 
@@ -21,13 +18,9 @@ EMPTY = REQUEST | {"history_items": ["gone"], "history_times": [10]}
 
 
 def test_a_score_for_each_answer_as_the_model_gives_it(tmp_path: Path) -> None:
-    space = make_items()
-    told = BACKBONE.model_copy(update={"tasks": {"bought": 0.5, "liked": 1.0}})
-    model = as_backbone(build(MODELS["hisac"], told, space, 0)).eval()
-    save_model(tmp_path, model, MODELS["hisac"], space)
-    VocabularyFile(items=[f"i{item}" for item in range(ITEMS)], history_limit=50).save(tmp_path)
+    home, model = bundle_with_tasks(tmp_path / "bundle")
     served = ServedRanker()
-    served.load_context(SimpleNamespace(artifacts={"bundle": str(tmp_path)}))
+    served.load_context(SimpleNamespace(artifacts={"bundle": str(home)}))
     frame = pd.DataFrame([REQUEST, EMPTY])
     answer = served.predict(None, frame)
 
@@ -41,5 +34,5 @@ def test_a_score_for_each_answer_as_the_model_gives_it(tmp_path: Path) -> None:
         assert np.allclose([first, last], chances[[0, 2], place], atol=1e-6)
         assert unknown is None
         assert answer[name][1] == [None, None, None]
-    outputs = signature(tmp_path).outputs.input_names()
+    outputs = signature(home).outputs.input_names()
     assert outputs == ["scores", "scores_bought", "scores_liked", "unknown_events", "note"]

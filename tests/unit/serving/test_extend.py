@@ -71,7 +71,9 @@ def test_an_extended_state_is_that_of_a_fresh_encode(
         np.testing.assert_allclose(found.numpy(), tensor.numpy(), atol=2e-5, rtol=2e-6, err_msg=part)
     slate = engine.reader.read_slate(0, about | {"time": asked.time})
     np.testing.assert_allclose(
-        np.array(engine.score(extended, slate), np.float64), np.array(engine.score(fresh, slate), np.float64), atol=1e-6
+        np.array(engine.score(extended, slate)["scores"], np.float64),
+        np.array(engine.score(fresh, slate)["scores"], np.float64),
+        atol=1e-6,
     )
 
 
