@@ -15,15 +15,15 @@ from hisac_lab.report.drawing import (
     INK,
     MUTED,
     PALETTE,
+    PAPER,
     SHARES,
-    WIDTH,
     Sheet,
     draw,
     legend,
     note,
     ticks,
 )
-from hisac_lab.report.facts import Facts
+from hisac_lab.report.facts import Facts, UserPortrait
 from hisac_lab.report.words import fixed, integer, percent
 from hisac_lab.tokens.records import Level, Refit
 
@@ -42,7 +42,7 @@ METHODS = {
 
 Box = tuple[float, float, float, float]
 """Left, bottom, width, height."""
-TREEMAP_HEIGHT, LINE, LETTER = 420, 11.0, 5.6
+TREEMAP_WIDTH, TREEMAP_HEIGHT, LINE, LETTER = 980, 460, 12.0, 6.0
 MOST_AGENTS = 20
 
 
@@ -85,9 +85,10 @@ def tokens(facts: Facts) -> Section:
         ),
         Points(_readings(facts)),
         Figures((_explained(facts), _code_use(facts))),
-        Figures((_treemap(facts), _agents(facts)), (_tiles(facts), _votes(facts))),
+        Figures((_treemap(facts),), (_tiles(facts),), wide=True),
+        Figures((_agents(facts),), (_votes(facts),)),
     ]
-    return Section("tokens", "Semantic IDs", tuple(blocks))
+    return Section("tokens", "Semantic IDs and agents", tuple(blocks))
 
 
 def _readings(facts: Facts) -> tuple[tuple[str, str], ...]:
@@ -179,6 +180,7 @@ def _explained(facts: Facts) -> Figure:
         "explained_variance",
         svg,
         "Explained variance",
+        f"The first level keeps {percent(values[0])} of the variance, all {len(values)} keep {percent(values[-1])}.",
         "Higher is closer: how much of the embeddings' variance is kept by the first levels of the ID.",
     )
 
@@ -186,11 +188,13 @@ def _explained(facts: Facts) -> Figure:
 def _code_use(facts: Facts) -> Figure:
     """Width, codes in use and perplexity of each level."""
     levels = facts.tokenized.quality.levels
+    order = sorted(range(len(levels)), key=lambda place: (levels[place].perplexity / levels[place].width, place))
+    uneven, even = order[0], order[-1]
 
     def paint(sheet: Sheet) -> None:
         axes = sheet.subplots()
         place = range(len(levels))
-        axes.bar(place, [level.width for level in levels], width=0.62, color="white", edgecolor=GRAY, label="codes")
+        axes.bar(place, [level.width for level in levels], width=0.62, color=PAPER, edgecolor=GRAY, label="codes")
         axes.bar(place, [level.use * level.width for level in levels], width=0.62, color=FAINT, label="in use")
         axes.bar(place, [level.perplexity for level in levels], width=0.34, color=ACCENT, label="perplexity")
         for x, level in enumerate(levels):
@@ -203,6 +207,9 @@ def _code_use(facts: Facts) -> Figure:
         "use_of_the_codes",
         svg,
         "Use of the codes",
+        f"Level {even + 1} is used most evenly, as {fixed(levels[even].perplexity, 1)} of {levels[even].width} codes; "
+        "level "
+        f"{uneven + 1} least, as {fixed(levels[uneven].perplexity, 1)} of {levels[uneven].width}.",
         "Perplexity is the number of equally used codes that would be as even; near the width is good.",
     )
 
@@ -243,35 +250,43 @@ def _worst(row: Sequence[float], side: float) -> float:
 
 def _treemap(facts: Facts) -> Figure:
     """First-level nodes by number of items, each with its second-level nodes, words and a typical title."""
+    items = max(1, sum(tile.items for tile in facts.tiles))
 
     def paint(sheet: Sheet) -> None:
         axes = sheet.subplots()
         axes.set_axis_off()
-        axes.set_xlim(0, WIDTH)
+        axes.set_xlim(0, TREEMAP_WIDTH)
         axes.set_ylim(0, TREEMAP_HEIGHT)
-        boxes = squarify([tile.items for tile in facts.tiles], (0, 0, WIDTH, TREEMAP_HEIGHT))
+        boxes = squarify([tile.items for tile in facts.tiles], (0, 0, TREEMAP_WIDTH, TREEMAP_HEIGHT))
         for place, (tile, box) in enumerate(zip(facts.tiles, boxes, strict=True)):
             color = PALETTE[place % (len(PALETTE) - 1)]
             axes.add_patch(Rectangle(box[:2], *box[2:], facecolor=color, alpha=0.13, linewidth=0))
             for inner in squarify(tile.children, box):
                 axes.add_patch(Rectangle(inner[:2], *inner[2:], fill=False, edgecolor=color, alpha=0.25, linewidth=0.5))
-            axes.add_patch(Rectangle(box[:2], *box[2:], fill=False, edgecolor="white", linewidth=2))
+            axes.add_patch(Rectangle(box[:2], *box[2:], fill=False, edgecolor=PAPER, linewidth=2))
             room, lines = int((box[2] - 8) / LETTER), int((box[3] - 5) / LINE)
             texts = [f"{tile.code}: {', '.join(tile.words)}", *tile.titles[:2]]
             written = 0
             for number, text in enumerate(texts):
-                for line in textwrap.wrap(text, room, max_lines=2, placeholder="…") if room > 4 else []:
+                for line in (
+                    textwrap.wrap(text, room, max_lines=2, placeholder="…", break_long_words=False) if room > 8 else []
+                ):
                     if written < lines:
                         weight = "bold" if number == 0 else "normal"
                         top = box[1] + box[3] - 5 - LINE * written
-                        axes.text(box[0] + 4, top, line, va="top", fontsize=8.5, color=INK, fontweight=weight)
+                        axes.text(box[0] + 4, top, line, va="top", fontsize=9.5, color=INK, fontweight=weight)
                         written += 1
 
-    svg = draw("treemap", "The first-level nodes of the codebook by number of items", TREEMAP_HEIGHT, paint)
+    svg = draw(
+        "treemap", "The first-level nodes of the codebook by number of items", TREEMAP_HEIGHT, paint, TREEMAP_WIDTH
+    )
     return Figure(
         "the_codebook",
         svg,
         "The codebook",
+        f"The largest of {len(facts.tiles)} first-level nodes holds {percent(facts.tiles[0].items / items)} of the "
+        "items; "
+        f"evenly spread it would be {percent(1 / len(facts.tiles))}.",
         "Areas count items; each field is a first-level node with its second-level nodes, the words that "
         "tell it from the others and the titles nearest to its center.",
     )
@@ -290,6 +305,7 @@ def _agents(facts: Facts) -> Figure:
         most = max((bar.votes for bar in bars), default=1)
         for place, bar in enumerate(bars):
             label = textwrap.shorten(bar.name, 36, placeholder="…") or "–"
+            label += "" if bar.kept else f" (branch, level {bar.level})"
             axes.text(
                 bar.votes + most * 0.015, place, label, va="center", fontsize=9.5, color=INK if bar.kept else MUTED
             )
@@ -308,6 +324,27 @@ def _agents(facts: Facts) -> Figure:
         "agents",
         svg,
         f"Agents of user {portrait.user}",
-        "The longest history. Dark: interest-agents, most votes first; light: the largest nodes that the "
-        "budgets cut, a shorter path at a higher level.",
+        _elected(portrait),
+        "The longest history. Dark: interest-agents, most votes first. Light: the largest of what the budgets cut, "
+        "whole "
+        "branches of a shorter path. A pruned behavior is not lost: it is routed to the agent that it is nearest to.",
     )
+
+
+def _elected(portrait: UserPortrait) -> str:
+    """Kept and pruned votes, and why a pruned bar can be the longer one."""
+    kept, cut = (
+        sum(votes) for votes in ([bar.votes for bar in portrait.agents], [part[1] for part in portrait.cut_by_level])
+    )
+    said = f"{len(portrait.agents)} agents hold {integer(kept)} votes, {integer(cut)} are pruned."
+    longest = max((bar.votes for bar in portrait.agents), default=0)
+    higher = [
+        bar for bar in portrait.cut if bar.votes > longest and bar.level < max(one.level for one in portrait.agents)
+    ]
+    if longest and higher:
+        said += (
+            f" Pruned bars are longer because each is a branch at level {higher[0].level}, cut off as one, while an "
+            "agent "
+            f"is a single leaf at level {portrait.agents[0].level} below a branch that was kept."
+        )
+    return said
