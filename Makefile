@@ -76,4 +76,4 @@ $(READY): pyproject.toml constraints.txt
 
 clean:  ## remove everything that a run makes (dvc's cache stays)
 	rm -rf site artifacts logs .work .snakemake mlruns mlflow.db reports/report.html reports/report.md reports/figures \
-	  reports/plots reports/metrics.json
+	  reports/plots reports/metrics.json reports/here.* reports/against.*
