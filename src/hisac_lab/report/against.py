@@ -68,7 +68,7 @@ def _data(this: Side, that: Side) -> Section:
 
     ours, theirs = told(this), told(that)
     rows: list[Row] = [(key, Cell(ours[key]), Cell(theirs[key], strong=ours[key] != theirs[key])) for key in ours]
-    columns = ("", this.name, that.name)
+    columns = ("fact", this.name, that.name)
     return Section("data", "Data", (table("Bold: what differs.", columns, rows, columns),))
 
 

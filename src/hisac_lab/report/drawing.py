@@ -131,7 +131,7 @@ def ticks(*axes: Axis, most: int = 5) -> None:
 
 def cut(axes: Axes) -> None:
     """Marks the lower end of the upright axis as cut: it does not begin at 0."""
-    slash = {"transform": axes.transAxes, "color": GRAY, "clip_on": False, "linewidth": 0.9}
+    slash: dict[str, Any] = {"transform": axes.transAxes, "color": GRAY, "clip_on": False, "linewidth": 0.9}
     for up in (0.02, 0.045):
         axes.plot((-0.014, 0.014), (up - 0.012, up + 0.012), **slash)
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from finished import EVALUATED, edit, make
+from finished import edit, make
+from outputs import EVALUATED
 
 from hisac_lab.base.artifacts import write_json
 from hisac_lab.base.errors import UserError

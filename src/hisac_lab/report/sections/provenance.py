@@ -116,7 +116,7 @@ def _graph(below: Mapping[str, str], name: str = "lineage", per_row: int = 5) ->
         ranks += [[]] if rank == len(ranks) else []
         ranks[rank].append(stage)
     step = 2 * high + 2 * drop
-    at = {}
+    at: dict[str, tuple[int, float]] = {}
     for number, each in enumerate(ranks):
         row, column = divmod(number, per_row)
         column = column if row % 2 == 0 else per_row - 1 - column

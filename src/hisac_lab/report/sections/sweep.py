@@ -125,10 +125,10 @@ def _table(sweep: Sweep) -> Block:
             "seeds",
             "multiply-adds per request",
             "bytes of state",
-            "",
+            "what became of it",
         ),
         rows,
-        ("",),
+        ("what became of it",),
     )
 
 
@@ -222,6 +222,7 @@ def _by_agents(sweep: Sweep, done: list[Trial]) -> Figure:
             color = PALETTE[place % len(PALETTE)]
             axes.fill_between(agents, np.subtract(aucs, errors), np.add(aucs, errors), color=color, alpha=0.15, lw=0)
             axes.plot(agents, aucs, "o-", color=color, label=f"depth {depth}" if depth else "one depth")
+        cut(axes)
         axes.set_title("Validation AUC")
         axes.set_xlabel("Agents asked for")
         ticks(axes.xaxis, axes.yaxis)
@@ -259,7 +260,7 @@ def _agents_said(series: dict[str, list[Trial]]) -> tuple[str, str]:
             gains.append(
                 f"{integer(agents[-1])} agents in place of {integer(agents[0])} give {signed(gain)}{where}{told}"
             )
-    band = "Means of the trials with so many agents; the band is one standard error over users (and seeds)."
+    band = "The axis is cut. Means of trials with so many agents; bands are one standard error over users (and seeds)."
     alone = "Each depth was tried with one number of agents, so nothing is to be seen of them."
     return f"{'; '.join(gains)}." if gains else alone, band
 

@@ -60,7 +60,7 @@ def tokens(facts: Facts) -> Section:
         ("purity", lambda level: "–" if level.purity is None else percent(level.purity)),
         ("seed agreement", lambda level: "–" if level.seed_agreement is None else fixed(level.seed_agreement, 3)),
     )
-    columns = ("", *(f"level {place + 1}" for place in range(len(quality.levels))))
+    columns = ("measure", *(f"level {place + 1}" for place in range(len(quality.levels))))
     levels = [(name, *map(show, quality.levels)) for name, show in measures]
     missing = facts.embedded.items_without_embedding
     source = " and by ".join(SOURCES.get(part, part) for part in sorted(facts.embedded.parts))
@@ -71,7 +71,7 @@ def tokens(facts: Facts) -> Section:
             + f"{METHODS.get(facts.tokenized.method, facts.tokenized.method)}; the prefixes in use form the codebook "
             f"`{book.digest}`."
         ),
-        table("Levels of the IDs and of the codebook.", columns, levels, ("",)),
+        table("Levels of the IDs and of the codebook.", columns, levels, ("measure",)),
         Counts(
             (
                 ("distinct full IDs", integer(quality.ids)),
@@ -151,12 +151,12 @@ def _votes(facts: Facts) -> Table:
     portrait = facts.portrait
     return table(
         f"Agents of user {portrait.user}, and the largest of the nodes that were pruned.",
-        ("path", "level", "votes", "", "what it is"),
+        ("path", "level", "votes", "kept", "what it is"),
         [
             (bar.path, str(bar.level), integer(bar.votes), "agent" if bar.kept else "pruned", bar.name)
             for bar in (*portrait.agents, *portrait.cut)
         ],
-        ("path", "", "what it is"),
+        ("path", "kept", "what it is"),
     )
 
 
