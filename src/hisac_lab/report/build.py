@@ -20,6 +20,7 @@ from hisac_lab.report.sections.provenance import provenance
 from hisac_lab.report.sections.sweep import sweep
 from hisac_lab.report.sections.tokens import tokens
 from hisac_lab.report.sections.training import training
+from hisac_lab.report.sections.user import user
 from hisac_lab.report.sections.verdict import question, verdict
 
 
@@ -80,6 +81,7 @@ def compose(facts: Facts) -> list[Section]:
         abtest(facts),
         cost(facts),
         tokens(facts),
+        user(facts),
         sweep(facts),
         training(facts),
         leaderboard(facts),

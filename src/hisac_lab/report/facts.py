@@ -56,6 +56,23 @@ class Bar:
 
 
 @dataclass(frozen=True)
+class Event:
+    """An event of a history.
+
+    Attributes:
+        day: UTC date.
+        title: Of the item.
+        path: Its semantic ID, as deep as votes are counted; a dash without one.
+        vote: What its vote went to: agent, pruned, or none where it has no semantic ID.
+    """
+
+    day: str
+    title: str
+    path: str
+    vote: str
+
+
+@dataclass(frozen=True)
 class UserPortrait:
     """One user's votes.
 
@@ -67,6 +84,7 @@ class UserPortrait:
         agents: All agents, most votes first.
         cut: The pruned nodes with most votes.
         cut_by_level: Number and votes of all pruned nodes, by level.
+        events: The newest of those that vote, newest first.
     """
 
     user: str
@@ -76,6 +94,7 @@ class UserPortrait:
     agents: tuple[Bar, ...]
     cut: tuple[Bar, ...]
     cut_by_level: tuple[tuple[int, int], ...]
+    events: tuple[Event, ...]
 
 
 class Run(Trained):

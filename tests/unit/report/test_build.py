@@ -11,7 +11,7 @@ from finished import Built, build, edit, make, make_crowd
 
 from hisac_lab.base.stages import Artifacts
 
-SECTIONS = ["Verdict", "History length", "A/B test", "Cost", "Semantic IDs and agents", "Sweep", "Training"]
+SECTIONS = ["Verdict", "History length", "A/B test", "Cost", "Semantic IDs", "One user", "Sweep", "Training"]
 SECTIONS += ["Leaderboard", "Data", "Fidelity", "Lineage"]
 
 

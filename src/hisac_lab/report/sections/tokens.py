@@ -1,4 +1,4 @@
-"""The section on semantic IDs: their gate, the codebook as a map, one user's agents."""
+"""The section on semantic IDs: their gate, and the codebook as a map."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from hisac_lab.report.drawing import (
     FAINT,
     GRAY,
     INK,
-    MUTED,
     PALETTE,
     PAPER,
     SHARES,
@@ -21,9 +20,8 @@ from hisac_lab.report.drawing import (
     draw,
     legend,
     note,
-    ticks,
 )
-from hisac_lab.report.facts import Facts, UserPortrait
+from hisac_lab.report.facts import Facts
 from hisac_lab.report.words import fixed, integer, percent
 from hisac_lab.tokens.records import Level, Refit
 
@@ -43,11 +41,10 @@ METHODS = {
 Box = tuple[float, float, float, float]
 """Left, bottom, width, height."""
 TREEMAP_WIDTH, TREEMAP_HEIGHT, LINE, LETTER = 980, 460, 12.0, 6.0
-MOST_AGENTS = 20
 
 
 def tokens(facts: Facts) -> Section:
-    """Quality of the semantic IDs, the codebook as a map, one user's agents."""
+    """Quality of the semantic IDs, and the codebook as a map."""
     quality, book = facts.tokenized.quality, facts.book
     measures: tuple[tuple[str, Callable[[Level], str]], ...] = (
         ("codes", lambda level: integer(level.width)),
@@ -86,14 +83,13 @@ def tokens(facts: Facts) -> Section:
         Points(_readings(facts)),
         Figures((_explained(facts), _code_use(facts))),
         Figures((_treemap(facts),), (_tiles(facts),), wide=True),
-        Figures((_agents(facts),), (_votes(facts),)),
     ]
-    return Section("tokens", "Semantic IDs and agents", tuple(blocks))
+    return Section("tokens", "Semantic IDs", tuple(blocks))
 
 
 def _readings(facts: Facts) -> tuple[tuple[str, str], ...]:
     """The measures that a table of levels cannot hold, in words."""
-    quality, refit, portrait = facts.tokenized.quality, facts.tokenized.refit, facts.portrait
+    quality, refit = facts.tokenized.quality, facts.tokenized.refit
     readings = [
         (
             "Neighbors",
@@ -126,15 +122,6 @@ def _readings(facts: Facts) -> tuple[tuple[str, str], ...]:
                 f"old ones {percent(refit.changed_ids, 2)} have another ID.",
             )
         )
-    cut = sum(votes for _, votes in portrait.cut_by_level)
-    readings.append(
-        (
-            "Votes",
-            f"User {portrait.user} has {integer(portrait.behaviors)} behaviors, {integer(portrait.voting)} of them "
-            f"vote; {integer(len(portrait.agents))} agents hold {percent(portrait.covered)} of the votes, "
-            f"{integer(cut)} votes were pruned.",
-        )
-    )
     return tuple(readings)
 
 
@@ -144,19 +131,6 @@ def _tiles(facts: Facts) -> Table:
         ("code", "items", "words", "nearest titles"),
         [(str(tile.code), integer(tile.items), ", ".join(tile.words), " · ".join(tile.titles)) for tile in facts.tiles],
         ("words", "nearest titles"),
-    )
-
-
-def _votes(facts: Facts) -> Table:
-    portrait = facts.portrait
-    return table(
-        f"Agents of user {portrait.user}, and the largest of the nodes that were pruned.",
-        ("path", "level", "votes", "kept", "what it is"),
-        [
-            (bar.path, str(bar.level), integer(bar.votes), "agent" if bar.kept else "pruned", bar.name)
-            for bar in (*portrait.agents, *portrait.cut)
-        ],
-        ("path", "kept", "what it is"),
     )
 
 
@@ -290,61 +264,3 @@ def _treemap(facts: Facts) -> Figure:
         "Areas count items; each field is a first-level node with its second-level nodes, the words that "
         "tell it from the others and the titles nearest to its center.",
     )
-
-
-def _agents(facts: Facts) -> Figure:
-    """One user's agents as bars, most votes first, and the largest of what was pruned."""
-    portrait = facts.portrait
-    bars = [*portrait.agents[:MOST_AGENTS], *portrait.cut]
-
-    def paint(sheet: Sheet) -> None:
-        axes = sheet.subplots()
-        places = range(len(bars))
-        colors = [ACCENT if bar.kept else FAINT for bar in bars]
-        axes.barh(places, [bar.votes for bar in bars], height=0.72, color=colors)
-        most = max((bar.votes for bar in bars), default=1)
-        for place, bar in enumerate(bars):
-            label = textwrap.shorten(bar.name, 36, placeholder="…") or "–"
-            label += "" if bar.kept else f" (branch, level {bar.level})"
-            axes.text(
-                bar.votes + most * 0.015, place, label, va="center", fontsize=9.5, color=INK if bar.kept else MUTED
-            )
-        if portrait.cut and portrait.agents:
-            axes.axhline(min(len(portrait.agents), MOST_AGENTS) - 0.5, color=GRAY, linewidth=0.8, linestyle=":")
-        axes.set_yticks(list(places), [bar.path for bar in bars], fontsize=9.5)
-        axes.set_ylim(len(bars) - 0.4, -0.6)
-        axes.set_xlim(0, most * 1.9)
-        axes.grid(axis="y", visible=False)
-        axes.grid(axis="x")
-        axes.set_xlabel("Votes")
-        ticks(axes.xaxis)
-
-    svg = draw("agents", "Votes of one user's agents and of what was pruned", 60 + 17 * len(bars), paint)
-    return Figure(
-        "agents",
-        svg,
-        f"Agents of user {portrait.user}",
-        _elected(portrait),
-        "The longest history. Dark: interest-agents, most votes first. Light: the largest of what the budgets cut, "
-        "whole "
-        "branches of a shorter path. A pruned behavior is not lost: it is routed to the agent that it is nearest to.",
-    )
-
-
-def _elected(portrait: UserPortrait) -> str:
-    """Kept and pruned votes, and why a pruned bar can be the longer one."""
-    kept, cut = (
-        sum(votes) for votes in ([bar.votes for bar in portrait.agents], [part[1] for part in portrait.cut_by_level])
-    )
-    said = f"{len(portrait.agents)} agents hold {integer(kept)} votes, {integer(cut)} are pruned."
-    longest = max((bar.votes for bar in portrait.agents), default=0)
-    higher = [
-        bar for bar in portrait.cut if bar.votes > longest and bar.level < max(one.level for one in portrait.agents)
-    ]
-    if longest and higher:
-        said += (
-            f" Pruned bars are longer because each is a branch at level {higher[0].level}, cut off as one, while an "
-            "agent "
-            f"is a single leaf at level {portrait.agents[0].level} below a branch that was kept."
-        )
-    return said
