@@ -56,6 +56,9 @@ def _agents(facts: Facts) -> Figure:
     """One user's agents as bars, most votes first, and the largest of what was pruned."""
     portrait = facts.portrait
     bars = [*portrait.agents[:MOST_AGENTS], *portrait.cut]
+    leaf = max((bar.level for bar in portrait.agents), default=0)
+    routed = any(sweep.best.settings.get("pruned") == "routed" for sweep in facts.sweeps)
+    kept = " A pruned behavior is not lost: it is routed to the agents that it is near to." if routed else ""
 
     def paint(sheet: Sheet) -> None:
         axes = sheet.subplots()
@@ -65,7 +68,7 @@ def _agents(facts: Facts) -> Figure:
         most = max((bar.votes for bar in bars), default=1)
         for place, bar in enumerate(bars):
             label = textwrap.shorten(bar.name, 36, placeholder="…") or "–"
-            label += "" if bar.kept else f" (branch, level {bar.level})"
+            label += f" (branch, level {bar.level})" if not bar.kept and bar.level < leaf else ""
             axes.text(
                 bar.votes + most * 0.015, place, label, va="center", fontsize=9.5, color=INK if bar.kept else MUTED
             )
@@ -85,9 +88,8 @@ def _agents(facts: Facts) -> Figure:
         svg,
         f"Agents of user {portrait.user}",
         _elected(portrait),
-        "The longest history. Dark: interest-agents, most votes first. Light: the largest of what the budgets cut, "
-        "whole "
-        "branches of a shorter path. A pruned behavior is not lost: it is routed to the agent that it is nearest to.",
+        "The longest history. Dark: interest-agents, most votes first. Light: the largest of what the budgets cut; a "
+        f"shorter path is a whole branch.{kept}",
     )
 
 
