@@ -6,7 +6,7 @@ BIN = $(VENV)/bin
 READY = $(VENV)/.ready
 
 .DEFAULT_GOAL := demo
-.PHONY: docs emulate help demo test test-services check unit flow lowest bench-prepare bench-tokens bench-models bench-serve bench-sweep bench-ab gpu clean
+.PHONY: docs screenshots emulate help demo test test-services check unit flow lowest bench-prepare bench-tokens bench-models bench-serve bench-sweep bench-ab gpu clean
 
 help:  ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -36,6 +36,9 @@ test-services: $(READY)  ## against real servers that the tests start (Debian's 
 
 docs: $(READY)  ## the documentation site, in site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+screenshots: $(READY)  ## pictures of the report and of the site for the documentation (Debian's chromium), after demo and docs
+	$(BIN)/python benchmarks/screenshots.py $(ARGS)
 
 emulate: $(READY)  ## the tiny graph on an emulated processor (Debian's qemu-user), to the same bytes; minutes
 	$(BIN)/pytest -n 2 -m emulator tests/flow
@@ -76,4 +79,4 @@ $(READY): pyproject.toml constraints.txt
 
 clean:  ## remove everything that a run makes (dvc's cache stays)
 	rm -rf site artifacts logs .work .snakemake mlruns mlflow.db reports/report.html reports/report.md reports/figures \
-	  reports/plots reports/metrics.json
+	  reports/plots reports/metrics.json reports/here.* reports/against.*

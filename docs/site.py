@@ -58,6 +58,11 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     return LINK.sub(turned, markdown)
 
 
+def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """A table's empty corner is no head."""
+    return re.sub(r"<th([^>]*)></th>", r"<td\1></td>", html)
+
+
 def in_repository(page: str) -> str:
     """Where the file of a page stands."""
     back = {target: source for source, target in ELSEWHERE.items()}

@@ -13,6 +13,7 @@ from outputs import CALIBRATION, EVALUATED
 
 from hisac_lab.base.artifacts import write_json, write_manifest
 from hisac_lab.base.stages import STAGES, Artifacts
+from hisac_lab.config.promotion import PromotionConfig
 from hisac_lab.report.build import build_report
 
 NAMES = [f"m{place:02}" for place in range(12)]
@@ -73,6 +74,42 @@ def ab_result(value: float, verdict: str) -> dict[str, Any]:
             "sample_ratio_p": 0.5,
         },
         "verdict": verdict,
+    }
+
+
+AB_CONTROL = "base"
+
+
+def evidence(name: str, scored: dict[str, Any], control: str) -> dict[str, Any]:
+    """What the gates ask of a model: every one holds, but for the control of the A/B test."""
+    lift = {"value": 0.012, "low": 0.008, "high": 0.016, "p_value": 0.0}
+    test = {
+        "kind": "fitted",
+        "verdict": "better",
+        "reason": "",
+        "control": control,
+        "lift": lift,
+        "sample_ratio_holds": True,
+        "aa_holds": True,
+        "fingerprint": EVALUATED["fingerprint"],
+        "test_fingerprint": "00ff00ff00ff00ff",
+    }
+    return {
+        "model": name,
+        "seed": 0,
+        "seeds": [0],
+        "weights": f"weights of {name}",
+        "fingerprint": EVALUATED["fingerprint"],
+        "negatives": "real exposures",
+        "valid_auc": 0.7,
+        "side": None,
+        "metrics": scored["metrics"],
+        "calibration_error": 0.02,
+        "cost": scored["cost"],
+        "parameters": 1234,
+        "popularity": {"difference": 0.02, "interval": [0.012, 0.028]},
+        "comparisons": {},
+        "abtest": None if name == control else test,
     }
 
 
@@ -227,7 +264,8 @@ def make(root: Path) -> Artifacts:
             "test": "test_it_ranks",
         }
         write_json(made.register / name / "card.json", [line, line | {"status": "left out", "test": ""}])
-    write_manifest(made.register)
+        write_json(made.register / name / "evidence.json", evidence(name, models[name], AB_CONTROL))
+    write_manifest(made.register, models={}, stages={}, pipeline="feedfeedfeedfeed")
     return made
 
 
@@ -253,6 +291,9 @@ def make_crowd(root: Path) -> Artifacts:
     for model in models.values():
         model["seeds"]["1"] = model["seeds"]["0"]
     edit(made.evaluate / "metrics.json", models=models)
+    for name in NAMES:
+        (made.register / name).mkdir()
+        write_json(made.register / name / "evidence.json", evidence(name, models[name], AB_CONTROL))
     verdicts = dict.fromkeys(NAMES, (0.001, "undecided")) | {"m03": (0.012, "better"), "m07": (-0.02, "worse")}
     edit(made.abtest / "abtest.json", tests={name: ab_result(*verdict) for name, verdict in verdicts.items()})
     swept = made.swept("new")
@@ -263,7 +304,7 @@ def make_crowd(root: Path) -> Artifacts:
 
 def build(inputs: Artifacts, out: Path) -> Built:
     paths = {"html": out / "report.html", "markdown": out / "report.md", "metrics": out / "metrics.json"}
-    build_report(inputs, **paths, figures=out / "figures", plots=out / "plots")
+    build_report(inputs, PromotionConfig(), **paths, figures=out / "figures", plots=out / "plots")
     page, twin, numbers = (path.read_text(encoding="utf-8") for path in paths.values())
     figures = {path.stem: path.read_text(encoding="utf-8") for path in sorted((out / "figures").iterdir())}
     return page, twin, json.loads(numbers), figures

@@ -268,6 +268,18 @@ def summary() -> None:
 
 
 @app.command()
+def report(
+    against: Annotated[
+        Path | None, typer.Option(help="Another run beside this one: a project's folder, or its artifacts.")
+    ] = None,
+) -> None:
+    """Write this run's report with times, commit and machine, or two runs side by side; says where it is."""
+    from hisac_lab.cli import report as command
+
+    print(command.here() if against is None else command.against(against))
+
+
+@app.command()
 def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
     """Look at what this machine and folder have and say how to mend it; exit with 1 where a run would stop."""
     from hisac_lab.cli import doctor as command

@@ -11,10 +11,12 @@ from hisac_lab.base.records import Output
 from hisac_lab.base.stages import SHOWN, Artifacts
 from hisac_lab.codebook.counting import Election
 from hisac_lab.codebook.records import CodebookFacts
+from hisac_lab.config.promotion import PromotionConfig
 from hisac_lab.evaluation.records import Evaluated, Scores
 from hisac_lab.events.feedback import VotesFrom
 from hisac_lab.events.records import Prepared
 from hisac_lab.inference.records import CARD, CURVE, Claim, Point, Trained
+from hisac_lab.registry.records import Evidence, Registered
 from hisac_lab.report.facts import Facts, Run, Sweep
 from hisac_lab.report.token_collect import CodebookReader
 from hisac_lab.sources.records import Acquired
@@ -25,8 +27,12 @@ USUAL_AGENTS = 32
 """Agents of the example, where no model with agents was swept."""
 
 
-def collect(artifacts: Artifacts) -> Facts:
-    """Reads everything the report shows; `register` alone may be missing, and with it the fidelity cards.
+def collect(artifacts: Artifacts, promotion: PromotionConfig) -> Facts:
+    """Reads everything the report shows; `register` alone may be missing, and with it gates and fidelity cards.
+
+    Args:
+        artifacts: Outputs of the stages.
+        promotion: Settings of the gates.
 
     Raises:
         UserError: A stage has not run, or its output is not what this version writes.
@@ -58,6 +64,9 @@ def collect(artifacts: Artifacts) -> Facts:
         cards=_cards(artifacts, sorted(scores.models)),
         digests={name: sha256_tree(path) if path.exists() else None for name, path in outputs.items()},
         arithmetic={name: Output.open(path).arithmetic for name, path in outputs.items() if path.exists()},
+        evidence=_evidence(artifacts, list(scores.models)),
+        promotion=promotion,
+        pipeline=Registered.open(artifacts.register).pipeline if artifacts.register.exists() else "",
     )
 
 
@@ -68,6 +77,12 @@ def _run(path: Path) -> Run:
 def _cards(artifacts: Artifacts, models: list[str]) -> dict[str, tuple[Claim, ...]]:
     paths = {name: artifacts.bundle(name) / CARD for name in models}
     return {name: Claim.read_list(path) for name, path in paths.items() if path.exists()}
+
+
+def _evidence(artifacts: Artifacts, models: list[str]) -> dict[str, Evidence]:
+    if not artifacts.register.exists():
+        return {}
+    return {name: Evidence.open(artifacts.bundle(name)) for name in models if artifacts.bundle(name).exists()}
 
 
 def _sweeps(artifacts: Artifacts) -> tuple[Sweep, ...]:

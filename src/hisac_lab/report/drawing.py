@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import Any
@@ -22,17 +22,32 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
 
 from hisac_lab.evaluation.records import Interval
+from hisac_lab.report.document import Whisker
 from hisac_lab.report.facts import Facts
-from hisac_lab.report.words import signed_percent
+from hisac_lab.report.words import between, signed_percent
 
 Sheet = Figure
 """What a chart is painted on; a figure of the document is a chart with its name and words."""
 WIDTH = 460
 INK, MUTED, GRAY, FAINT, ACCENT = "#1f2430", "#5d6675", "#9aa3af", "#d9dde3", "#44546a"
-PALETTE = ("#0072B2", "#D55E00", "#009E73", "#B8519B", "#8A6D00", "#3FA3DC", "#7A4B2A", "#000000")
+GRID, PAPER = "#e8ebef", "#ffffff"
+PALETTE = ("#0072b2", "#d55e00", "#009e73", "#b8519b", "#8a6d00", "#3fa3dc", "#7a4b2a", "#1c1c1c")
 """Okabe and Ito's colors, the light ones darkened for lines on white."""
+DARK = {
+    **dict(
+        zip(
+            (INK, MUTED, GRAY, FAINT, ACCENT, GRID, PAPER),
+            "e8eaee adb6c2 7d8794 3a424d 8fa5c2 2a313b 15191f".split(),
+            strict=True,
+        )
+    ),
+    **dict(zip(PALETTE, "4aa8e8 ff8a3d 3cc9a0 e08ac7 d2b04c a5d8ff c99a74 ffffff".split(), strict=True)),
+}
+"""What each color becomes on a dark page, without the sign before it."""
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 OTHERS = "others"
+HOVER = "hover: "
+COLOR = re.compile(r"#([0-9a-f]{6})\b")
 MOST_ROWS = 8
 """Rows of a forest chart beyond which they stand closer."""
 THOUSANDS = FuncFormatter(lambda value, _: f"{value:,.0f}")
@@ -56,7 +71,7 @@ STYLE: dict[str, Any] = {
     "axes.axisbelow": True,
     "axes.grid": True,
     "axes.grid.axis": "y",
-    "grid.color": "#e8ebef",
+    "grid.color": GRID,
     "grid.linewidth": 0.8,
     "xtick.color": GRAY,
     "ytick.color": GRAY,
@@ -114,14 +129,22 @@ def ticks(*axes: Axis, most: int = 5) -> None:
         axis.set_major_locator(MaxNLocator(most, steps=[1, 2, 2.5, 5, 10]))
 
 
-def draw(name: str, alt: str, height: float, paint: Callable[[Sheet], None]) -> str:
+def cut(axes: Axes) -> None:
+    """Marks the lower end of the upright axis as cut: it does not begin at 0."""
+    slash: dict[str, Any] = {"transform": axes.transAxes, "color": GRAY, "clip_on": False, "linewidth": 0.9}
+    for up in (0.02, 0.045):
+        axes.plot((-0.014, 0.014), (up - 0.012, up + 0.012), **slash)
+
+
+def draw(name: str, alt: str, height: float, paint: Callable[[Sheet], None], width: float = WIDTH) -> str:
     """Draws one chart.
 
     Args:
         name: Unique on the page; the prefix of its ids.
         alt: What a screen reader says.
-        height: In units of which the width has 460.
+        height: In units of which the usual width has 460.
         paint: Puts the data on an empty figure.
+        width: In the same units.
 
     Returns:
         An <svg> element without fixed size.
@@ -130,7 +153,7 @@ def draw(name: str, alt: str, height: float, paint: Callable[[Sheet], None]) -> 
         matplotlib.rcdefaults()  # a user's matplotlibrc must not change an output
         settings: Any = STYLE | {"svg.hashsalt": name}
         matplotlib.rcParams.update(settings)
-        sheet = Sheet(figsize=(WIDTH / 72, height / 72), layout="constrained")
+        sheet = Sheet(figsize=(width / 72, height / 72), layout="constrained")
         FigureCanvasSVG(sheet)
         paint(sheet)
         buffer = io.StringIO()
@@ -139,9 +162,14 @@ def draw(name: str, alt: str, height: float, paint: Callable[[Sheet], None]) -> 
 
 
 def inline(svg: str, name: str, alt: str) -> str:
-    """An SVG file as an element of a page: no prologue, no metadata, ids under `name`, unused ids dropped."""
+    """An SVG file as an element of a page.
+
+    No prologue, no metadata, ids under `name`, unused ids dropped, colors that follow the page, titles of what is
+    hovered.
+    """
     body = svg[svg.index(">", svg.index("<svg")) + 1 :]
     body = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", body, flags=re.DOTALL)
+    body = re.sub(rf'<g id="{HOVER}([^"]*)">', r"<g><title>\1</title>", body)
     box = re.search(r'viewBox="([^"]+)"', svg)
     used = set(re.findall(r'(?:url\(#|href="#)([^")]+)', body))
 
@@ -152,13 +180,51 @@ def inline(svg: str, name: str, alt: str) -> str:
     body = re.sub(r'(url\(#|href="#)', rf"\g<1>{name}-", body)
     body = re.sub(r"\s*\n\s*", "\n", body)
     head = f'<svg viewBox="{box[1] if box else ""}" role="img" aria-label="{escape(alt)}">'
-    return head + body.strip()
+    return head + themed(body.strip())
 
 
-def interval(axes: Axes, place: float, ends: Interval, style: dict[str, Any]) -> None:
+def themed(text: str) -> str:
+    """Colors that follow the page, light or dark; a file on its own falls back to the light ones."""
+    return COLOR.sub(lambda match: f"var(--x{match[1]}, #{match[1]})" if f"#{match[1]}" in DARK else match[0], text)
+
+
+def plain(text: str) -> str:
+    """The light colors alone: what a viewer that knows no style sheets can draw."""
+    return re.sub(r"var\(--x\w+, (#\w+)\)", r"\1", text)
+
+
+def hover(artists: Artist | Iterable[Artist], text: str) -> None:
+    """What a pointer over these marks is told; a chart stays readable without it."""
+    for artist in [artists] if isinstance(artists, Artist) else artists:
+        artist.set_gid(HOVER + text)
+
+
+STRIP, ROOM = (120, 16), 5
+"""Width and height of a strip with a dot and its interval, and what stays free at its sides."""
+
+
+def strip(whisker: Whisker) -> str:
+    """A dot with its interval in the cell of a table; screen readers read the text beside it, which says the same."""
+    (wide, high), (left, right) = STRIP, whisker.scale
+
+    def at(value: float) -> str:
+        share = (value - left) / (right - left) if right > left else 0.5
+        return f"{ROOM + (wide - 2 * ROOM) * min(1.0, max(0.0, share)):.1f}"
+
+    low, high_end = (at(value) for value in whisker.ends)
+    body = (
+        f'<path d="M{at(0.0)} 0V{high}" stroke="{GRAY}" stroke-dasharray="2 2"/>'
+        f'<path d="M{low} {high / 2:g}H{high_end}" stroke="{whisker.color}" stroke-width="2.4"/>'
+        f'<circle cx="{at(whisker.value)}" cy="{high / 2:g}" r="4" fill="{whisker.color}"/>'
+    )
+    size = f'viewBox="0 0 {wide} {high}" width="{wide}" height="{high}"'
+    return f'<svg class="strip" {size} aria-hidden="true">{themed(body)}</svg>'
+
+
+def interval(axes: Axes, place: float, ends: Interval, style: dict[str, Any]) -> Artist:
     """An interval as an upright line, thin for one of the others."""
     thin = style["label"] == OTHERS
-    axes.vlines(place, *ends, color=style["color"], zorder=style["zorder"], linewidth=0.8 if thin else 2)
+    return axes.vlines(place, *ends, color=style["color"], zorder=style["zorder"], linewidth=0.8 if thin else 2)
 
 
 @dataclass(frozen=True)
@@ -198,8 +264,9 @@ def forest(
         if null is not None:
             axes.axvline(null, color=INK, linewidth=0.9)
         for row, reading in enumerate(readings):
-            axes.plot(reading.interval, [row, row], color=reading.color, linewidth=2.4)
-            axes.plot(reading.value, row, "o", color=reading.color, markersize=7)
+            line = axes.plot(reading.interval, [row, row], color=reading.color, linewidth=2.4)
+            dot = axes.plot(reading.value, row, "o", color=reading.color, markersize=7)
+            hover([*line, *dot], f"{reading.label}: {show(reading.value)} {between(reading.interval, show)}")
             if reading.interval[0] < reading.interval[1]:
                 note(axes, show(reading.value), reading.value, row, above=9)
         axes.set_yticks(range(len(readings)), [reading.label for reading in readings])

@@ -6,10 +6,12 @@ from dataclasses import dataclass
 
 from hisac_lab.abtest.records import ABTested, ABTests
 from hisac_lab.codebook.records import CodebookFacts
-from hisac_lab.evaluation.records import Evaluated, Scores
+from hisac_lab.config.promotion import PromotionConfig
+from hisac_lab.evaluation.records import Evaluated, Scores, Seconds
 from hisac_lab.events.records import Prepared
 from hisac_lab.inference.records import Claim, Point, Trained
 from hisac_lab.ops.choice import rounded
+from hisac_lab.registry.records import Evidence
 from hisac_lab.sources.records import Acquired
 from hisac_lab.sweep.records import Ablated, Best, Swept, Trial
 from hisac_lab.tokens.records import Embedded, Tokenized
@@ -54,6 +56,23 @@ class Bar:
 
 
 @dataclass(frozen=True)
+class Event:
+    """An event of a history.
+
+    Attributes:
+        day: UTC date.
+        title: Of the item.
+        path: Its semantic ID, as deep as votes are counted; a dash without one.
+        vote: What its vote went to: agent, pruned, or none where it has no semantic ID.
+    """
+
+    day: str
+    title: str
+    path: str
+    vote: str
+
+
+@dataclass(frozen=True)
 class UserPortrait:
     """One user's votes.
 
@@ -65,6 +84,7 @@ class UserPortrait:
         agents: All agents, most votes first.
         cut: The pruned nodes with most votes.
         cut_by_level: Number and votes of all pruned nodes, by level.
+        events: The newest of those that vote, newest first.
     """
 
     user: str
@@ -74,6 +94,7 @@ class UserPortrait:
     agents: tuple[Bar, ...]
     cut: tuple[Bar, ...]
     cut_by_level: tuple[tuple[int, int], ...]
+    events: tuple[Event, ...]
 
 
 class Run(Trained):
@@ -98,6 +119,19 @@ class Sweep:
 
 
 @dataclass(frozen=True)
+class Local:
+    """What differs between machines, for a page that is no output.
+
+    Attributes:
+        seconds: Measured times by model.
+        said: Labels and texts: commit, version, machine.
+    """
+
+    seconds: dict[str, Seconds]
+    said: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
 class Facts:
     """Everything that the report says, before it is put into words.
 
@@ -107,9 +141,13 @@ class Facts:
         sweeps: Of each swept model, by its name.
         runs: By model, then seed.
         cards: Fidelity cards by model; empty before the stage `register` has run.
+        evidence: What the gates ask of each model; likewise.
+        promotion: The gates' settings.
+        pipeline: Digest of all outputs; empty before `register` has run.
         digests: SHA-256 of each artifact directory by the stage's (or run's) name, in the order of the graph; None
             for a stage that has not run.
         arithmetic: That of each stage or run, by the same names.
+        local: What differs between machines; None in an output.
     """
 
     acquired: Acquired
@@ -128,6 +166,10 @@ class Facts:
     cards: dict[str, tuple[Claim, ...]]
     digests: dict[str, str | None]
     arithmetic: dict[str, str]
+    evidence: dict[str, Evidence]
+    promotion: PromotionConfig
+    pipeline: str = ""
+    local: Local | None = None
 
     @property
     def ranking(self) -> list[str]:

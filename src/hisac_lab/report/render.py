@@ -10,6 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from hisac_lab.report.document import Figures, Section
+from hisac_lab.report.drawing import DARK, plain, strip, themed
 
 _CODE = re.compile(r"`([^`]*)`")
 _MARKUP = re.compile(r"[\\*|]|~~|\](?=[(\[:])|(?<!\w)_|_(?!\w)")
@@ -22,7 +23,7 @@ def to_html(sections: Sequence[Section], **page: Any) -> str:
 
     Args:
         sections: The report.
-        page: What the page's head shows: title, subtitle, mark.
+        page: What the page's head shows: title, question, mark, fingerprint.
     """
     return _environment(escaped=True).get_template("report.html.j2").render(sections=sections, **page)
 
@@ -41,7 +42,7 @@ def to_figures(sections: Sequence[Section]) -> dict[str, str]:
         if isinstance(block, Figures)
         for figure in block.figures
     ]
-    return {figure.name: figure.svg.replace("<svg", f"<svg {_NAMESPACES}", 1) for figure in figures}
+    return {figure.name: plain(figure.svg.replace("<svg", f"<svg {_NAMESPACES}", 1)) for figure in figures}
 
 
 def _environment(escaped: bool) -> Environment:
@@ -54,6 +55,9 @@ def _environment(escaped: bool) -> Environment:
         keep_trailing_newline=True,
     )
     environment.filters["prose"] = _prose if escaped else _markdown
+    environment.filters["whisker"] = strip
+    environment.filters["themed"] = themed
+    environment.globals["dark"] = DARK
     return environment
 
 

@@ -13,9 +13,9 @@ from hisac_lab.codebook.portrait import Voted, portray, typical, words_of
 from hisac_lab.codebook.tree import Codebook
 from hisac_lab.events.feedback import VotesFrom
 from hisac_lab.events.store import EventStore
-from hisac_lab.report.facts import Bar, Tile, UserPortrait
+from hisac_lab.report.facts import Bar, Event, Tile, UserPortrait
 
-TITLES, WORDS, CUT = 5, 3, 8
+TITLES, WORDS, CUT, EVENTS = 5, 3, 8, 12
 
 
 class CodebookReader:
@@ -83,7 +83,20 @@ class CodebookReader:
             agents=tuple(self._bar(agent, kept=True) for agent in portrait.agents),
             cut=tuple(self._bar(node, kept=False) for node in portrait.cut[:CUT]),
             cut_by_level=tuple((len(nodes), sum(node.votes for node in nodes)) for nodes in levels),
+            events=self._events(places, book, {agent.node for agent in portrait.agents}),
         )
+
+    def _events(self, voting: Array, book: Codebook, agents: set[int]) -> tuple[Event, ...]:
+        """The newest of the events that vote, newest first; agents are leaves of the codebook as it is cut."""
+        events = []
+        for place in voting[: -EVENTS - 1 : -1].tolist():
+            item = int(self.store.items[place])
+            leaf = int(book.item_nodes[item, -1])
+            vote = "none" if leaf < 0 else "agent" if leaf in agents else "pruned"
+            path = "–" if leaf < 0 else "-".join(map(str, book.path(leaf, book.depth - 1)))
+            when = str(np.datetime64(int(self.store.times[place]), "s"))[:10]
+            events.append(Event(when, self.titles[item], path, vote))
+        return tuple(events)
 
     def _bar(self, voted: Voted, kept: bool) -> Bar:
         path = "-".join(map(str, self.book.path(voted.node, voted.level)))

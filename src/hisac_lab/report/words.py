@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -72,6 +72,42 @@ def excludes_zero(interval: Interval) -> bool:
 def is_sure(difference: float, p: float, level: float) -> bool:
     """Whether a difference that is not shown as zero has a p-value, as rounded, below the level."""
     return rounded(difference) != 0 and rounded(p) < rounded(level)
+
+
+MOST_NAMED = 4
+"""Names in a sentence, beyond which the rest is counted."""
+
+
+def named(names: Sequence[str]) -> str:
+    """`a`, `b` and `c`; many are cut: `a`, `b`, `c`, `d` and 8 more."""
+    shown = [f"`{name}`" for name in names[:MOST_NAMED]]
+    if len(names) > MOST_NAMED:
+        return f"{', '.join(shown)} and {len(names) - MOST_NAMED} more"
+    return " and ".join(filter(None, (", ".join(shown[:-1]), shown[-1] if shown else "")))
+
+
+def told_apart(differences: Sequence[tuple[str, Interval]], than: str) -> str:
+    """Which of several differences leave out zero, in a sentence.
+
+    Args:
+        differences: Names with the intervals of their differences, more is better.
+        than: What they are compared with, in words.
+    """
+    better = [name for name, ends in differences if excludes_zero(ends) and ends[0] > 0]
+    worse = [name for name, ends in differences if excludes_zero(ends) and ends[0] <= 0]
+    if not differences:
+        return f"There is nothing beside {than}."
+    if not better and not worse:
+        return f"Nothing to choose between: every interval of a difference to {than} holds zero."
+    said = [f"{word} than {than}: {named(found)}" for word, found in (("better", better), ("worse", worse)) if found]
+    rest = len(differences) - len(better) - len(worse)
+    told = "; ".join([*said, *([f"not to be told from it: {rest}"] if rest else [])])
+    return f"{told[0].upper()}{told[1:]}."
+
+
+def times(value: float, base: float) -> str:
+    """How many times the base, 1.3 or 0.08; "as" where there is no base to compare with."""
+    return f"{value / base:.2g} times" if base else "not comparable with"
 
 
 def metric_names(facts: Facts) -> dict[str, str]:

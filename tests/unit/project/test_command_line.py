@@ -32,6 +32,7 @@ params schema
 params set KEY VALUE
 params show
 promote [MODEL] --force --reason --version
+report --against
 reproduce [THIS] [THAT] --json
 rollback
 serve --bundle --port

@@ -11,7 +11,8 @@ from finished import Built, build, edit, make, make_crowd
 
 from hisac_lab.base.stages import Artifacts
 
-SECTIONS = ["Headline", "Data", "Semantic IDs", "Sweep", "Training", "Leaderboard", "A/B test", "Fidelity", "Lineage"]
+SECTIONS = ["Verdict", "History length", "A/B test", "Cost", "Semantic IDs", "One user", "Sweep", "Training"]
+SECTIONS += ["Leaderboard", "Data", "Fidelity", "Lineage"]
 
 
 def test_same_artifacts_give_same_bytes(built: Built, inputs: Artifacts, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from hisac_lab.report.drawing import GRAY, PALETTE
 
 def color(page: str, name: str) -> str:
     """Of the dots of a model, the same throughout."""
-    (found,) = set(re.findall(rf'background:(#\w+)"></span>{name}</span>', page))
+    (found,) = set(re.findall(rf'background:var\(--x\w+, (#\w+)\)"></span>{name}</span>', page))
     return str(found)
 
 

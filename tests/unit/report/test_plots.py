@@ -8,6 +8,7 @@ import pandas as pd
 import yaml
 from finished import build, make
 
+from hisac_lab.config.promotion import PromotionConfig
 from hisac_lab.report.collect import collect
 from hisac_lab.report.plots import tables
 
@@ -15,7 +16,7 @@ ROOT = Path(__file__).parents[3]
 
 
 def test_a_row_per_model_and_one_per_validation(tmp_path: Path) -> None:
-    facts = collect(make(tmp_path / "made"))
+    facts = collect(make(tmp_path / "made"), PromotionConfig())
     found = tables(facts)
     models = found["models"].to_dict("records")
     assert [row["model"] for row in models] == list(facts.scores.models)

@@ -6,7 +6,11 @@ import html
 import re
 from xml.etree import ElementTree
 
+import pytest
 from finished import Built
+
+from hisac_lab.report.document import Figure
+from hisac_lab.report.drawing import plain
 
 FIGURES = {
     "agents",
@@ -38,7 +42,7 @@ SVG = "{http://www.w3.org/2000/svg}svg"
 def test_page_needs_nothing_but_itself(built: Built) -> None:
     page, twin, *_ = built
     assert not re.findall(r'(?:src|href|action|data)="(?!#)[^"]*', page)
-    assert not re.search(r"<script|<link|@import|url\((?!#)|http", page)
+    assert not re.search(r"<script\s|<link|@import|url\((?!#)|http|fetch\(|import\(", page)
     assert "/artifacts" not in page + twin
 
 
@@ -56,7 +60,7 @@ def numbers_in(text: str) -> list[str]:
 def test_twin_has_the_same_numbers(built: Built) -> None:
     page, twin, *_ = built
     body = page[page.index("<header>") :]
-    for tag in ("nav", "svg", "h3", "figcaption"):
+    for tag in ("nav", "svg", "script", "figcaption"):
         body = re.sub(rf"<{tag}\b.*?</{tag}>", " ", body, flags=re.DOTALL)
     shown = html.unescape(re.sub(r"<[^>]+>", " ", body.replace("<wbr>", "")))
     assert numbers_in(shown) == numbers_in(twin)
@@ -66,10 +70,28 @@ def test_twin_has_the_same_numbers(built: Built) -> None:
 def test_each_chart_of_the_page_is_a_file(built: Built) -> None:
     page, *_, figures = built
     assert set(figures) == FIGURES
-    assert page.count("<svg") == len(FIGURES)
+    assert page.count('role="img"') == len(FIGURES)
     for svg in figures.values():
         assert ElementTree.fromstring(svg).tag == SVG
-        assert re.sub(r' xmlns(:xlink)?="[^"]*"', "", svg) in page
+        assert re.sub(r' xmlns(:xlink)?="[^"]*"', "", svg) in plain(page)
+        assert "var(" not in svg
+
+
+def test_each_chart_says_what_is_to_be_seen(built: Built) -> None:
+    page, twin, *_ = built
+    seen = re.findall(r'<p class="seen">(.+?)</p>', page)
+    assert len(seen) == len(FIGURES)
+    assert len(re.findall(r"^- \*\*.+?:\*\* .+", twin, re.MULTILINE)) > len(FIGURES)
+    assert all(len(words) > 20 for words in seen)
+    with pytest.raises(ValueError, match="lift says nothing"):
+        Figure("lift", "<svg/>", "Lift", " ", "Up is better.")
+
+
+def test_colors_of_charts_follow_the_page_and_marks_say_what_they_are(built: Built) -> None:
+    page = built[0]
+    assert "<title>new: +0.0100 [+0.0070, +0.0130]</title>" in page
+    for color in set(re.findall(r"var\((--x\w+),", page)):
+        assert f"{color}: light-dark(" in page
 
 
 def test_titles_are_escaped(built: Built) -> None:

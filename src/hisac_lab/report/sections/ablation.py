@@ -24,7 +24,7 @@ def ablation(sweep: Sweep) -> list[Block]:
         f"paired, intervals of 95 % over users and seeds, not corrected for their number. {told}"
     )
     head = ("trial", *differ, "validation AUC", "difference", "multiply-adds per request", "bytes of state")
-    return [table(caption, head, [_cells(row, differ) for row in rows], ("",))]
+    return [table(caption, head, [_cells(row, differ) for row in rows], ())]
 
 
 def _cells(row: Ablated, names: list[str]) -> tuple[Cell | str, ...]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import combinations
+
 from hisac_lab.abtest.records import ABTest, ABTests, Part
 from hisac_lab.report.document import Cell, Counts, Figure, Figures, Note, Row, Section, Table, table
 from hisac_lab.report.drawing import (
@@ -13,6 +15,7 @@ from hisac_lab.report.drawing import (
     colors,
     draw,
     forest,
+    hover,
     interval,
     legend,
     styles,
@@ -20,7 +23,7 @@ from hisac_lab.report.drawing import (
 )
 from hisac_lab.report.facts import Facts
 from hisac_lab.report.sections.daily import daily
-from hisac_lab.report.words import between, confidence, fixed, integer, percent, signed, signed_percent
+from hisac_lab.report.words import between, confidence, fixed, integer, percent, signed, signed_percent, told_apart
 
 BADGES = {"better": "good", "worse": "bad", "equivalent": "plain", "undecided": "plain", "no verdict": "bad"}
 BEHIND = {
@@ -63,7 +66,8 @@ def abtest(facts: Facts) -> Section:
     if readings:
         chart = forest("lifts", "Lift of each treatment with its interval", readings, signed_percent, 0.0)
         words = "Right of the line is better than the control; a line that crosses it is undecided."
-        figures.insert(0, Figure("lift_in_ctr", chart, f"Lift in clicks over {tests.control}", words))
+        seen = told_apart([(name, test.lift.interval) for name, test, _ in shown], f"the control `{tests.control}`")
+        figures.insert(0, Figure("lift_in_ctr", chart, f"Lift in clicks over {tests.control}", seen, words))
     return Section(
         "abtest",
         "A/B test",
@@ -245,8 +249,9 @@ def _agreement(facts: Facts, height: float) -> Figure:
             auc = facts.scores.models[name].auc.value
             if name in facts.tests.tests:
                 lift = facts.tests.tests[name].lift
-                interval(axes, auc, lift.interval, style[name])
-                axes.plot(auc, lift.value, **style[name], markersize=7, linestyle="none")
+                line = interval(axes, auc, lift.interval, style[name])
+                dot = axes.plot(auc, lift.value, **style[name], markersize=7, linestyle="none")
+                hover([line, *dot], f"{name}: AUC {fixed(auc)}, lift {signed_percent(lift.value)}")
             elif name == facts.tests.control:
                 axes.plot(auc, 0, **style[name], markersize=7, linestyle="none")
         axes.margins(0.15, 0.1)
@@ -261,5 +266,17 @@ def _agreement(facts: Facts, height: float) -> Figure:
         "offline_and_a_b",
         svg,
         "Offline and A/B",
+        _agreed(facts),
         "Where the two agree, marks rise from left to right; the line is the control's.",
     )
+
+
+def _agreed(facts: Facts) -> str:
+    """How many pairs of models stand in the same order by AUC and by lift."""
+    lifts = {name: test.lift.value for name, test in facts.tests.tests.items() if name in facts.scores.models}
+    aucs = {name: facts.scores.models[name].auc.value for name in lifts}
+    pairs = list(combinations(sorted(lifts), 2))
+    if not pairs:
+        return "Fewer than two models have a lift, so there is no order to compare."
+    same = sum((aucs[one] - aucs[other]) * (lifts[one] - lifts[other]) > 0 for one, other in pairs)
+    return f"By AUC and by lift, {same} of {len(pairs)} pairs of models stand in the same order."

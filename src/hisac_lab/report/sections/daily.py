@@ -9,6 +9,7 @@ from hisac_lab.report.document import Cell, Figure, Figures, Note, Row, Table, t
 from hisac_lab.report.drawing import INK, LIFTS, Sheet, draw, legend, ticks
 from hisac_lab.report.words import between, integer, signed_percent
 
+NEVER = "on no day"
 Shown = Sequence[tuple[str, ABTest, str]]
 
 
@@ -53,7 +54,7 @@ def daily(shown: Shown, level: str) -> tuple[Note | Figures | Table, ...]:
 
 def _called(days: Sequence[Day]) -> str:
     """The first day on which a daily look ends the test."""
-    return next((f"day {integer(day.day)}" for day in days if not _holds_zero(day.sequence)), "on no day")
+    return next((f"day {integer(day.day)}" for day in days if not _holds_zero(day.sequence)), NEVER)
 
 
 def _holds_zero(span: Span) -> bool:
@@ -79,4 +80,6 @@ def _chart(lasting: Sequence[tuple[str, Sequence[Day], str]], days: int) -> Figu
 
     svg = draw("daily", f"Lift till each of {days} days with its confidence sequence", 300, paint)
     words = "A band that leaves the line for good may be acted on that day, however often one has looked."
-    return Figure("lift_by_day", svg, "Lift by day", words)
+    called = [f"`{name}` on {day}" for name, of, _ in lasting if (day := _called(of)) != NEVER]
+    seen = f"Called: {', '.join(called)}." if called else f"Nothing may be called within {days} days."
+    return Figure("lift_by_day", svg, "Lift by day", seen, words)

@@ -175,6 +175,9 @@ def _events(facts: Facts) -> Figure:
     span, rows = _by_period(facts)
     shares = [np.nan if month.positive_share is None else month.positive_share for _, month in rows]
     panels = 1 if np.isnan(shares).all() else 2
+    name, most = max(rows, key=lambda row: row[1].events)
+    counts = np.sort([month.events for _, month in rows])[::-1].cumsum()
+    half = int(np.searchsorted(counts, counts[-1] / 2)) + 1
 
     def paint(sheet: Sheet) -> None:
         place = np.arange(len(rows))
@@ -197,6 +200,8 @@ def _events(facts: Facts) -> Figure:
         f"events_by_{span}",
         svg,
         f"Events by {span}",
+        f"Most events, {integer(most.events)}, are of {name}; half of all lie in {integer(half)} of {len(rows)} "
+        f"{span}s.",
         "Bars count events; the line is the share of them that are positive.",
     )
 
@@ -223,5 +228,7 @@ def _lengths(facts: Facts) -> Figure:
         "history_length",
         svg,
         "History length",
+        f"Half of the users have at most {integer(lengths[len(lengths) // 2])} events, a tenth more than "
+        f"{integer(lengths[-2])}; the longest history has {integer(lengths[-1])}.",
         "Read upwards from a share of users: that share has at most so many events in history.",
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hisac_lab.report.document import Block, Cell, Note, Section, table
+from hisac_lab.report.document import Block, Cell, Fold, Note, Section, table
 from hisac_lab.report.facts import Facts
 
 NOTES = "docs/papers/"
@@ -32,5 +32,7 @@ def fidelity(facts: Facts) -> Section:
             for line in lines
         ]
         columns = ("claim", "status", "source", "test")
-        blocks.append(table(f"`{name}`. Settings: {chosen}.", columns, rows, columns))
+        counted = ", ".join(f"{sum(line.status == status for line in lines)} {status}" for status in STATUSES)
+        card = table(f"Settings: {chosen}.", columns, rows, columns)
+        blocks.append(Fold(f"{name}: {counted}", (card,)))
     return Section("fidelity", "Fidelity", tuple(blocks))

@@ -2,22 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from html import escape
-from itertools import pairwise
 
 from hisac_lab.base.stages import SHOWN
 from hisac_lab.report.document import Figure, Figures, Note, Row, Section, table
-from hisac_lab.report.drawing import INK, MUTED
+from hisac_lab.report.drawing import GRAY, GRID, INK, MUTED, themed
 from hisac_lab.report.facts import Facts
 from hisac_lab.report.words import confidence, integer, metric_names
+
+GRAPH = {
+    "code": (),
+    "acquire": ("code",),
+    "ingest": ("acquire",),
+    "shard": ("ingest",),
+    "prepare": ("shard",),
+    "embed": ("prepare",),
+    "tokenize": ("embed",),
+    "codebook": ("tokenize",),
+    "sweep": ("codebook",),
+    "instances": ("codebook",),
+    "plan": ("sweep", "instances"),
+    "train": ("plan",),
+    "evaluate": ("train",),
+    "abtest": ("evaluate",),
+    "register": ("abtest",),
+    "report": ("register",),
+}
+"""What each stage waits for, without what follows from the rest; a test compares it with dvc.yaml."""
 
 
 def provenance(facts: Facts) -> Section:
     """What was made from which bytes."""
     digests = facts.digests
     runs = sum(name.startswith("train ") for name in digests)
-    below = {name: _short(digests.get(name), 7) for name in SHOWN} | {"train": f"{runs} runs"}
+    below = {name: _short(digests.get(name), 7) for name in SHOWN}
+    below |= {"train": f"{runs} runs", "sweep": f"{len(facts.sweeps)} models", "report": "this page"}
     artifacts: list[Row] = [
         (name, f"`{_short(digest, 12)}`", facts.arithmetic.get(name, "–")) for name, digest in digests.items()
     ]
@@ -29,9 +49,14 @@ def provenance(facts: Facts) -> Section:
                 (
                     Figure(
                         "the_graph",
-                        _graph([*((name, below[name]) for name in SHOWN), ("report", "this page")]),
+                        _graph(below),
                         "The graph",
-                        "Stages in the order they run, with the first digits of their outputs' SHA-256.",
+                        f"{len(GRAPH)} stages stand between the log and this page; `sweep` and `instances` wait for "
+                        "nothing "
+                        "of each other.",
+                        "Arrows go from a stage to those that wait for it, without those that follow from others; "
+                        "below a "
+                        "name the first digits of the output's SHA-256.",
                     ),
                 )
             ),
@@ -76,43 +101,51 @@ def _short(digest: str | None, digits: int) -> str:
     return digest[:digits] if digest else "not run"
 
 
-def _graph(stages: Iterable[tuple[str, str]], name: str = "lineage", per_row: int = 4) -> str:
-    """The order of the stages as boxes on a winding path.
+def _graph(below: Mapping[str, str], name: str = "lineage", per_row: int = 5) -> str:
+    """The stages as boxes on a winding path, those that run side by side one above the other.
 
     Args:
-        stages: Name and a short line below it.
+        below: A short line below a stage's name.
         name: Prefix of ids on the page.
-        per_row: Boxes in a row.
+        per_row: Places in a row.
     """
-    boxes = list(stages)
-    wide, high, gap, drop = 99, 44, 28, 30
-    rows = -(-len(boxes) // per_row)
-    places = []
-    for number in range(len(boxes)):
+    wide, high, gap, drop = 88, 42, 22, 16
+    ranks: list[list[str]] = []
+    for stage, above in GRAPH.items():
+        rank = 1 + max((place for place, each in enumerate(ranks) if set(each) & set(above)), default=-1)
+        ranks += [[]] if rank == len(ranks) else []
+        ranks[rank].append(stage)
+    step = 2 * high + 2 * drop
+    at: dict[str, tuple[int, float]] = {}
+    for number, each in enumerate(ranks):
         row, column = divmod(number, per_row)
         column = column if row % 2 == 0 else per_row - 1 - column
-        places.append((column * (wide + gap) + 1, row * (high + drop) + 1))
+        top = row * step + (step - drop - len(each) * high - (len(each) - 1) * drop) / 2
+        at |= {stage: (column * (wide + gap) + 1, top + place * (high + drop)) for place, stage in enumerate(each)}
     elements = [
         f'<defs><marker id="{name}-tip" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" '
         f'orient="auto"><path d="M0 0.5L8 4L0 7.5z" fill="{MUTED}"/></marker></defs>'
     ]
-    for (x, y), (to_x, to_y) in pairwise(places):
-        middle = high / 2
-        if y == to_y:
+    for stage, above in GRAPH.items():
+        for other in above:
+            (x, y), (to_x, to_y) = at[other], at[stage]
             side = 1 if to_x > x else -1
             begin, end = (x + wide, to_x - 2) if side > 0 else (x, to_x + wide + 2)
-            line = f"M{begin} {y + middle}H{end}"
-        else:
-            line = f"M{x + wide / 2} {y + high}V{to_y - 2}"
-        elements.append(f'<path d="{line}" fill="none" stroke="{MUTED}" marker-end="url(#{name}-tip)"/>')
-    for (x, y), (title, below) in zip(places, boxes, strict=True):
+            line = (
+                f"M{x + wide / 2:g} {y + high:g}V{to_y - 2:g}"
+                if x == to_x
+                else f"M{begin} {y + high / 2:g}L{end} {to_y + high / 2:g}"
+            )
+            elements.append(f'<path d="{line}" fill="none" stroke="{MUTED}" marker-end="url(#{name}-tip)"/>')
+    for stage, (x, y) in at.items():
+        said = below.get(stage, "")
         elements.append(
-            f'<rect x="{x}" y="{y}" width="{wide}" height="{high}" rx="5" fill="#f4f6f8" stroke="#c3cad3"/>'
-            f'<text x="{x + wide / 2}" y="{y + 19}" text-anchor="middle" font-size="12.5" font-weight="600" '
-            f'fill="{INK}">{escape(title)}</text>'
-            f'<text x="{x + wide / 2}" y="{y + 35}" text-anchor="middle" font-size="10.5" class="code" '
-            f'fill="{MUTED}">{escape(below)}</text>'
+            f'<rect x="{x}" y="{y:g}" width="{wide}" height="{high}" rx="5" fill="{GRID}" stroke="{GRAY}"/>'
+            f'<text x="{x + wide / 2:g}" y="{y + (18 if said else 26):g}" text-anchor="middle" font-size="12.5" '
+            f'font-weight="600" fill="{INK}">{escape(stage)}</text>'
+            f'<text x="{x + wide / 2:g}" y="{y + 34:g}" text-anchor="middle" font-size="10.5" class="code" '
+            f'fill="{MUTED}">{escape(said)}</text>'
         )
-    box = f"0 0 {per_row * (wide + gap) - gap + 2} {rows * (high + drop) - drop + 2}"
-    alt = "Stages in the order they run: " + ", ".join(title for title, _ in boxes)
-    return f'<svg viewBox="{box}" role="img" aria-label="{escape(alt)}">{"".join(elements)}</svg>'
+    box = f"0 0 {per_row * (wide + gap) - gap + 2} {-(-len(ranks) // per_row) * step - drop + 2}"
+    alt = "Stages and what each waits for: " + ", ".join(GRAPH)
+    return f'<svg viewBox="{box}" role="img" aria-label="{escape(alt)}">{themed("".join(elements))}</svg>'

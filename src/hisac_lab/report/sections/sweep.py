@@ -8,7 +8,21 @@ import numpy as np
 
 from hisac_lab.ops.choice import higher
 from hisac_lab.report.document import Block, Cell, Figure, Figures, Note, Row, Section, table
-from hisac_lab.report.drawing import ACCENT, GRAY, INK, PALETTE, SHARES, THOUSANDS, Sheet, draw, legend, note, ticks
+from hisac_lab.report.drawing import (
+    ACCENT,
+    GRAY,
+    INK,
+    PALETTE,
+    SHARES,
+    THOUSANDS,
+    Sheet,
+    cut,
+    draw,
+    hover,
+    legend,
+    note,
+    ticks,
+)
 from hisac_lab.report.facts import Facts, Sweep
 from hisac_lab.report.sections.ablation import ablation
 from hisac_lab.report.words import fixed, integer, percent, signed
@@ -111,10 +125,10 @@ def _table(sweep: Sweep) -> Block:
             "seeds",
             "multiply-adds per request",
             "bytes of state",
-            "",
+            "what became of it",
         ),
         rows,
-        ("",),
+        ("what became of it",),
     )
 
 
@@ -137,11 +151,12 @@ def _or_dash(value: float | None) -> str:
 
 
 def _figure(
-    sweep: Sweep, name: str, title: str, caption: str, paint: Callable[[Sheet], None], height: int = 300
+    sweep: Sweep, name: str, title: str, said: tuple[str, str], paint: Callable[[Sheet], None], height: int = 300
 ) -> Figure:
+    """A chart of one sweep; `said` is what is to be seen in it and how to read it."""
     key = f"sweep_{sweep.place}_{name}"
     svg = draw(key.replace("_", "-"), f"{title}: {sweep.swept.model}", height, paint)
-    return Figure(key, svg, title, caption)
+    return Figure(key, svg, title, *said)
 
 
 def _quality_and_cost(sweep: Sweep, done: list[Trial]) -> Figure:
@@ -150,16 +165,23 @@ def _quality_and_cost(sweep: Sweep, done: list[Trial]) -> Figure:
 
     def paint(sheet: Sheet) -> None:
         axes = sheet.subplots()
+        cut(axes)
         front = sorted((trial.request_macs or 0, trial.auc or 0.0) for trial in done if trial.on_front)
         chosen = next(trial for trial in done if trial.number == sweep.swept.chosen)
         axes.grid(axis="x")
-        errors = [trial.error or 0.0 for trial in done]
-        axes.errorbar(
-            costs, aucs, errors, fmt="o", color=GRAY, markersize=6, elinewidth=0.8, label="trial, ± its error"
-        )
-        axes.step(
-            *zip(*front, strict=True), "o-", where="post", color=ACCENT, markersize=7.5, label="Pareto front", zorder=3
-        )
+        for trial, cost, auc in zip(done, costs, aucs, strict=True):
+            label = "trial, ± its error" if trial is done[0] else None
+            marks = axes.errorbar(
+                cost, auc, trial.error or 0.0, fmt="o", color=GRAY, markersize=6, elinewidth=0.8, label=label
+            )
+            hover(marks.get_children(), _hovered(trial))
+        axes.step(*zip(*front, strict=True), where="post", color=ACCENT, zorder=3)
+        for place, trial in enumerate(trial for trial in done if trial.on_front):
+            label = "Pareto front" if place == 0 else None
+            dot = axes.plot(
+                trial.request_macs or 0, trial.auc or 0.0, "o", color=ACCENT, markersize=7.5, label=label, zorder=3
+            )
+            hover(dot, _hovered(trial))
         if fixed_ones := [(cost, auc) for cost, auc, trial in zip(costs, aucs, done, strict=True) if trial.fixed]:
             axes.plot(*zip(*fixed_ones, strict=True), "D", color=PALETTE[1], markersize=8, label="fixed")
         label = f"chosen, trial {chosen.number}"
@@ -173,9 +195,15 @@ def _quality_and_cost(sweep: Sweep, done: list[Trial]) -> Figure:
         legend(sheet)
 
     factor = fixed(max(costs) / max(1, min(costs)), 1)
+    told = len(sweep.swept.near)
+    seen = (
+        f"Nothing to choose between but the cost: none of {len(done)} trials can be told from the best."
+        if told == len(done)
+        else f"{told} of {len(done)} trials cannot be told from the best, {fixed(max(aucs))}."
+    )
     said = (
-        f"Costs differ by a factor of {factor}, AUCs by {fixed(max(aucs) - min(aucs))}: the AUC's axis is cut. "
-        "No trial is both better and cheaper than one on the line."
+        f"{seen} Costs differ by a factor of {factor}, AUCs by {fixed(max(aucs) - min(aucs))}.",
+        "The axis of the AUC is cut: it does not begin at 0. No trial is both better and cheaper than one on the line.",
     )
     return _figure(sweep, "quality_and_cost", "Quality and cost of the trials", said, paint)
 
@@ -194,6 +222,7 @@ def _by_agents(sweep: Sweep, done: list[Trial]) -> Figure:
             color = PALETTE[place % len(PALETTE)]
             axes.fill_between(agents, np.subtract(aucs, errors), np.add(aucs, errors), color=color, alpha=0.15, lw=0)
             axes.plot(agents, aucs, "o-", color=color, label=f"depth {depth}" if depth else "one depth")
+        cut(axes)
         axes.set_title("Validation AUC")
         axes.set_xlabel("Agents asked for")
         ticks(axes.xaxis, axes.yaxis)
@@ -212,7 +241,14 @@ def _means(trials: list[Trial]) -> tuple[list[float], list[float], list[float]]:
     return agents, aucs, [float(np.mean([trial.error or 0.0 for trial in groups[number]])) for number in agents]
 
 
-def _agents_said(series: dict[str, list[Trial]]) -> str:
+def _hovered(trial: Trial) -> str:
+    settings = ", ".join(f"{name} {value}" for name, value in trial.settings.items())
+    return (
+        f"trial {trial.number}: AUC {_or_dash(trial.auc)}, {integer(trial.request_macs or 0)} multiply-adds; {settings}"
+    )
+
+
+def _agents_said(series: dict[str, list[Trial]]) -> tuple[str, str]:
     """The gain of the most agents over the fewest, where a depth has both, beside what can be told."""
     gains = []
     for depth in sorted(series):
@@ -224,8 +260,9 @@ def _agents_said(series: dict[str, list[Trial]]) -> str:
             gains.append(
                 f"{integer(agents[-1])} agents in place of {integer(agents[0])} give {signed(gain)}{where}{told}"
             )
-    band = "Means of the trials with so many agents; the band is one standard error over users (and seeds)."
-    return f"{'; '.join(gains)}. {band}" if gains else band
+    band = "The axis is cut. Means of trials with so many agents; bands are one standard error over users (and seeds)."
+    alone = "Each depth was tried with one number of agents, so nothing is to be seen of them."
+    return f"{'; '.join(gains)}." if gains else alone, band
 
 
 def _by_setting(sweep: Sweep, done: list[Trial]) -> Figure:
@@ -241,6 +278,7 @@ def _by_setting(sweep: Sweep, done: list[Trial]) -> Figure:
             for place, aucs in enumerate(groups.values()):
                 axes.plot([place] * len(aucs), aucs, "o", color=GRAY, markersize=5)
                 axes.plot([place - 0.3, place + 0.3], [np.mean(aucs)] * 2, color=ACCENT, linewidth=2.4)
+            cut(axes)
             turned = sum(map(len, groups)) > MOST_SIGNS
             axes.set_xticks(range(len(groups)), list(groups), fontsize=9, rotation=90 if turned else 0)
             axes.set_xlim(-0.6, len(groups) - 0.4)
@@ -254,8 +292,8 @@ def _by_setting(sweep: Sweep, done: list[Trial]) -> Figure:
     spans = {name: np.ptp([np.mean(aucs) for aucs in groups_of(done)[name].values()]) for name in names}
     widest = max(sorted(spans), key=lambda name: round(float(spans[name]), 6))
     said = (
-        f"The means of {widest} differ most, by {fixed(float(spans[widest]))}. Each trial is a dot in every panel, "
-        "the bar is the mean of a value; few trials prove little."
+        f"The means of {widest} differ most, by {fixed(float(spans[widest]))}.",
+        "The axis is cut. Each trial is a dot in every panel, the bar is the mean of a value; few trials prove little.",
     )
     return _figure(sweep, "quality_by_setting", "Quality by setting", said, paint, 100 + 200 * rows)
 
@@ -325,7 +363,7 @@ def _importance(sweep: Sweep, shares: dict[str, float]) -> Figure:
         sweep,
         "importance",
         "What explains the differences",
-        f"{said} Each dimension alone, corrected for its number of values.",
+        (said, "Each dimension alone, corrected for its number of values."),
         paint,
     )
 
@@ -346,6 +384,7 @@ def _history(sweep: Sweep) -> Figure:
                 axes.plot([trial.number for trial in ended], heights, mark, color=color, markersize=8, label=state)
         for trial in (trial for trial in with_auc if trial.number == sweep.swept.chosen):
             note(axes, "chosen", trial.number, trial.auc or 0.0, above=7)
+        cut(axes)
         axes.margins(0.08, 0.16)
         axes.set_title("Validation AUC")
         axes.set_xlabel("Trial")
@@ -355,5 +394,8 @@ def _history(sweep: Sweep) -> Figure:
     first = max(with_auc, key=lambda trial: (round(trial.auc or 0.0, 3), -trial.number)).number
     ended = len(sweep.trials) - len(with_auc)
     told = f"{ended} did not run to the end" if ended else "all ran to the end"
-    said = f"No trial after number {first} was better by a third decimal; {told}."
+    said = (
+        f"No trial after number {first} was better by a third decimal; {told}.",
+        "The axis is cut. The line is the best AUC so far.",
+    )
     return _figure(sweep, "history", "Trials in turn", said, paint)

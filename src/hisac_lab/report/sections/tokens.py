@@ -1,4 +1,4 @@
-"""The section on semantic IDs: their gate, the codebook as a map, one user's agents."""
+"""The section on semantic IDs: their gate, and the codebook as a map."""
 
 from __future__ import annotations
 
@@ -13,15 +13,13 @@ from hisac_lab.report.drawing import (
     FAINT,
     GRAY,
     INK,
-    MUTED,
     PALETTE,
+    PAPER,
     SHARES,
-    WIDTH,
     Sheet,
     draw,
     legend,
     note,
-    ticks,
 )
 from hisac_lab.report.facts import Facts
 from hisac_lab.report.words import fixed, integer, percent
@@ -42,12 +40,11 @@ METHODS = {
 
 Box = tuple[float, float, float, float]
 """Left, bottom, width, height."""
-TREEMAP_HEIGHT, LINE, LETTER = 420, 11.0, 5.6
-MOST_AGENTS = 20
+TREEMAP_WIDTH, TREEMAP_HEIGHT, LINE, LETTER = 980, 460, 12.0, 6.0
 
 
 def tokens(facts: Facts) -> Section:
-    """Quality of the semantic IDs, the codebook as a map, one user's agents."""
+    """Quality of the semantic IDs, and the codebook as a map."""
     quality, book = facts.tokenized.quality, facts.book
     measures: tuple[tuple[str, Callable[[Level], str]], ...] = (
         ("codes", lambda level: integer(level.width)),
@@ -60,7 +57,7 @@ def tokens(facts: Facts) -> Section:
         ("purity", lambda level: "–" if level.purity is None else percent(level.purity)),
         ("seed agreement", lambda level: "–" if level.seed_agreement is None else fixed(level.seed_agreement, 3)),
     )
-    columns = ("", *(f"level {place + 1}" for place in range(len(quality.levels))))
+    columns = ("measure", *(f"level {place + 1}" for place in range(len(quality.levels))))
     levels = [(name, *map(show, quality.levels)) for name, show in measures]
     missing = facts.embedded.items_without_embedding
     source = " and by ".join(SOURCES.get(part, part) for part in sorted(facts.embedded.parts))
@@ -71,7 +68,7 @@ def tokens(facts: Facts) -> Section:
             + f"{METHODS.get(facts.tokenized.method, facts.tokenized.method)}; the prefixes in use form the codebook "
             f"`{book.digest}`."
         ),
-        table("Levels of the IDs and of the codebook.", columns, levels, ("",)),
+        table("Levels of the IDs and of the codebook.", columns, levels, ("measure",)),
         Counts(
             (
                 ("distinct full IDs", integer(quality.ids)),
@@ -85,14 +82,14 @@ def tokens(facts: Facts) -> Section:
         ),
         Points(_readings(facts)),
         Figures((_explained(facts), _code_use(facts))),
-        Figures((_treemap(facts), _agents(facts)), (_tiles(facts), _votes(facts))),
+        Figures((_treemap(facts),), (_tiles(facts),), wide=True),
     ]
     return Section("tokens", "Semantic IDs", tuple(blocks))
 
 
 def _readings(facts: Facts) -> tuple[tuple[str, str], ...]:
     """The measures that a table of levels cannot hold, in words."""
-    quality, refit, portrait = facts.tokenized.quality, facts.tokenized.refit, facts.portrait
+    quality, refit = facts.tokenized.quality, facts.tokenized.refit
     readings = [
         (
             "Neighbors",
@@ -125,15 +122,6 @@ def _readings(facts: Facts) -> tuple[tuple[str, str], ...]:
                 f"old ones {percent(refit.changed_ids, 2)} have another ID.",
             )
         )
-    cut = sum(votes for _, votes in portrait.cut_by_level)
-    readings.append(
-        (
-            "Votes",
-            f"User {portrait.user} has {integer(portrait.behaviors)} behaviors, {integer(portrait.voting)} of them "
-            f"vote; {integer(len(portrait.agents))} agents hold {percent(portrait.covered)} of the votes, "
-            f"{integer(cut)} votes were pruned.",
-        )
-    )
     return tuple(readings)
 
 
@@ -143,19 +131,6 @@ def _tiles(facts: Facts) -> Table:
         ("code", "items", "words", "nearest titles"),
         [(str(tile.code), integer(tile.items), ", ".join(tile.words), " · ".join(tile.titles)) for tile in facts.tiles],
         ("words", "nearest titles"),
-    )
-
-
-def _votes(facts: Facts) -> Table:
-    portrait = facts.portrait
-    return table(
-        f"Agents of user {portrait.user}, and the largest of the nodes that were pruned.",
-        ("path", "level", "votes", "", "what it is"),
-        [
-            (bar.path, str(bar.level), integer(bar.votes), "agent" if bar.kept else "pruned", bar.name)
-            for bar in (*portrait.agents, *portrait.cut)
-        ],
-        ("path", "", "what it is"),
     )
 
 
@@ -179,6 +154,7 @@ def _explained(facts: Facts) -> Figure:
         "explained_variance",
         svg,
         "Explained variance",
+        f"The first level keeps {percent(values[0])} of the variance, all {len(values)} keep {percent(values[-1])}.",
         "Higher is closer: how much of the embeddings' variance is kept by the first levels of the ID.",
     )
 
@@ -186,11 +162,13 @@ def _explained(facts: Facts) -> Figure:
 def _code_use(facts: Facts) -> Figure:
     """Width, codes in use and perplexity of each level."""
     levels = facts.tokenized.quality.levels
+    order = sorted(range(len(levels)), key=lambda place: (levels[place].perplexity / levels[place].width, place))
+    uneven, even = order[0], order[-1]
 
     def paint(sheet: Sheet) -> None:
         axes = sheet.subplots()
         place = range(len(levels))
-        axes.bar(place, [level.width for level in levels], width=0.62, color="white", edgecolor=GRAY, label="codes")
+        axes.bar(place, [level.width for level in levels], width=0.62, color=PAPER, edgecolor=GRAY, label="codes")
         axes.bar(place, [level.use * level.width for level in levels], width=0.62, color=FAINT, label="in use")
         axes.bar(place, [level.perplexity for level in levels], width=0.34, color=ACCENT, label="perplexity")
         for x, level in enumerate(levels):
@@ -203,6 +181,9 @@ def _code_use(facts: Facts) -> Figure:
         "use_of_the_codes",
         svg,
         "Use of the codes",
+        f"Level {even + 1} is used most evenly, as {fixed(levels[even].perplexity, 1)} of {levels[even].width} codes; "
+        "level "
+        f"{uneven + 1} least, as {fixed(levels[uneven].perplexity, 1)} of {levels[uneven].width}.",
         "Perplexity is the number of equally used codes that would be as even; near the width is good.",
     )
 
@@ -243,71 +224,43 @@ def _worst(row: Sequence[float], side: float) -> float:
 
 def _treemap(facts: Facts) -> Figure:
     """First-level nodes by number of items, each with its second-level nodes, words and a typical title."""
+    items = max(1, sum(tile.items for tile in facts.tiles))
 
     def paint(sheet: Sheet) -> None:
         axes = sheet.subplots()
         axes.set_axis_off()
-        axes.set_xlim(0, WIDTH)
+        axes.set_xlim(0, TREEMAP_WIDTH)
         axes.set_ylim(0, TREEMAP_HEIGHT)
-        boxes = squarify([tile.items for tile in facts.tiles], (0, 0, WIDTH, TREEMAP_HEIGHT))
+        boxes = squarify([tile.items for tile in facts.tiles], (0, 0, TREEMAP_WIDTH, TREEMAP_HEIGHT))
         for place, (tile, box) in enumerate(zip(facts.tiles, boxes, strict=True)):
             color = PALETTE[place % (len(PALETTE) - 1)]
             axes.add_patch(Rectangle(box[:2], *box[2:], facecolor=color, alpha=0.13, linewidth=0))
             for inner in squarify(tile.children, box):
                 axes.add_patch(Rectangle(inner[:2], *inner[2:], fill=False, edgecolor=color, alpha=0.25, linewidth=0.5))
-            axes.add_patch(Rectangle(box[:2], *box[2:], fill=False, edgecolor="white", linewidth=2))
+            axes.add_patch(Rectangle(box[:2], *box[2:], fill=False, edgecolor=PAPER, linewidth=2))
             room, lines = int((box[2] - 8) / LETTER), int((box[3] - 5) / LINE)
             texts = [f"{tile.code}: {', '.join(tile.words)}", *tile.titles[:2]]
             written = 0
             for number, text in enumerate(texts):
-                for line in textwrap.wrap(text, room, max_lines=2, placeholder="…") if room > 4 else []:
+                for line in (
+                    textwrap.wrap(text, room, max_lines=2, placeholder="…", break_long_words=False) if room > 8 else []
+                ):
                     if written < lines:
                         weight = "bold" if number == 0 else "normal"
                         top = box[1] + box[3] - 5 - LINE * written
-                        axes.text(box[0] + 4, top, line, va="top", fontsize=8.5, color=INK, fontweight=weight)
+                        axes.text(box[0] + 4, top, line, va="top", fontsize=9.5, color=INK, fontweight=weight)
                         written += 1
 
-    svg = draw("treemap", "The first-level nodes of the codebook by number of items", TREEMAP_HEIGHT, paint)
+    svg = draw(
+        "treemap", "The first-level nodes of the codebook by number of items", TREEMAP_HEIGHT, paint, TREEMAP_WIDTH
+    )
     return Figure(
         "the_codebook",
         svg,
         "The codebook",
+        f"The largest of {len(facts.tiles)} first-level nodes holds {percent(facts.tiles[0].items / items)} of the "
+        "items; "
+        f"evenly spread it would be {percent(1 / len(facts.tiles))}.",
         "Areas count items; each field is a first-level node with its second-level nodes, the words that "
         "tell it from the others and the titles nearest to its center.",
-    )
-
-
-def _agents(facts: Facts) -> Figure:
-    """One user's agents as bars, most votes first, and the largest of what was pruned."""
-    portrait = facts.portrait
-    bars = [*portrait.agents[:MOST_AGENTS], *portrait.cut]
-
-    def paint(sheet: Sheet) -> None:
-        axes = sheet.subplots()
-        places = range(len(bars))
-        colors = [ACCENT if bar.kept else FAINT for bar in bars]
-        axes.barh(places, [bar.votes for bar in bars], height=0.72, color=colors)
-        most = max((bar.votes for bar in bars), default=1)
-        for place, bar in enumerate(bars):
-            label = textwrap.shorten(bar.name, 36, placeholder="…") or "–"
-            axes.text(
-                bar.votes + most * 0.015, place, label, va="center", fontsize=9.5, color=INK if bar.kept else MUTED
-            )
-        if portrait.cut and portrait.agents:
-            axes.axhline(min(len(portrait.agents), MOST_AGENTS) - 0.5, color=GRAY, linewidth=0.8, linestyle=":")
-        axes.set_yticks(list(places), [bar.path for bar in bars], fontsize=9.5)
-        axes.set_ylim(len(bars) - 0.4, -0.6)
-        axes.set_xlim(0, most * 1.9)
-        axes.grid(axis="y", visible=False)
-        axes.grid(axis="x")
-        axes.set_xlabel("Votes")
-        ticks(axes.xaxis)
-
-    svg = draw("agents", "Votes of one user's agents and of what was pruned", 60 + 17 * len(bars), paint)
-    return Figure(
-        "agents",
-        svg,
-        f"Agents of user {portrait.user}",
-        "The longest history. Dark: interest-agents, most votes first; light: the largest nodes that the "
-        "budgets cut, a shorter path at a higher level.",
     )

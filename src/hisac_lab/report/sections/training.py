@@ -7,10 +7,11 @@ from itertools import groupby
 import numpy as np
 
 from hisac_lab.inference.records import Point
+from hisac_lab.ops.choice import rounded
 from hisac_lab.report.document import Block, Cell, Figure, Figures, Row, Section, Table, table
-from hisac_lab.report.drawing import THOUSANDS, Sheet, colors, draw, legend, styles, ticks
+from hisac_lab.report.drawing import THOUSANDS, Sheet, colors, draw, hover, legend, styles, ticks
 from hisac_lab.report.facts import Facts
-from hisac_lab.report.words import fixed, integer
+from hisac_lab.report.words import fixed, integer, named
 
 MOST_LINES = 12
 
@@ -49,12 +50,14 @@ def training(facts: Facts) -> Section:
                     "train_loss",
                     _curves(facts, "train_loss"),
                     "Train loss",
+                    _loss_seen(facts),
                     f"Mean log loss of the batches since the last validation; {each[0].lower()}{each[1:]}",
                 ),
                 Figure(
                     "validation_auc",
                     _curves(facts, "valid_auc"),
                     "Validation AUC",
+                    _auc_seen(facts),
                     f"Higher is better; a falling end means overfitting. {each}",
                 ),
             ),
@@ -63,6 +66,25 @@ def training(facts: Facts) -> Section:
         _runs(facts),
     )
     return Section("training", "Training", blocks)
+
+
+def _loss_seen(facts: Facts) -> str:
+    ends = {f"{run.name}, seed {run.seed}": run.curve[-1].train_loss for run in facts.runs}
+    low, high = (pick(sorted(ends), key=ends.__getitem__) for pick in (min, max))
+    return f"Training ends at a loss from {fixed(ends[low])} ({low}) to {fixed(ends[high])} ({high})."
+
+
+def _auc_seen(facts: Facts) -> str:
+    """Which runs were at their best before they ended."""
+    early = [
+        run
+        for run in facts.runs
+        if rounded(max(point.valid_auc for point in run.curve)) > rounded(run.curve[-1].valid_auc)
+    ]
+    if not early:
+        return "Every run was best at its end: longer training might still help."
+    names = named(sorted({run.name for run in early}))
+    return f"{len(early)} of {len(facts.runs)} runs were better before their end ({names}): those weights are kept."
 
 
 def _runs(facts: Facts) -> Table:
@@ -119,9 +141,10 @@ def _curves(facts: Facts, quantity: str) -> str:
 
     def paint(sheet: Sheet) -> None:
         axes = sheet.subplots()
-        for name, _, points in _lines(facts):
+        for name, seed, points in _lines(facts):
             steps, values = [point.step for point in points], [getattr(point, quantity) for point in points]
-            axes.plot(steps, values, **style[name], markersize=4, linewidth=1.3, alpha=0.85)
+            lines = axes.plot(steps, values, **style[name], markersize=4, linewidth=1.3, alpha=0.85)
+            hover(lines, f"{name}, seed {seed}" if seed.isdigit() else f"{name}, mean over seeds")
         axes.set_xlabel("Training steps")
         axes.xaxis.set_major_formatter(THOUSANDS)
         ticks(axes.xaxis, axes.yaxis)

@@ -62,7 +62,9 @@ def test_costs_far_apart_stand_on_a_logarithmic_axis(inputs: Artifacts, tmp_path
     models = json.loads((inputs.evaluate / "metrics.json").read_text())["models"]
     models["new"]["cost"]["candidate_macs"] *= 20
     edit(inputs.evaluate / "metrics.json", models=models)
-    assert "Multiply-adds per candidate, logarithmic" in texts(build(inputs, tmp_path)[3]["quality_and_cost"])
+    assert "Multiply-adds of a request, 500 candidates, logarithmic" in texts(
+        build(inputs, tmp_path)[3]["quality_and_cost"]
+    )
 
 
 def test_what_costs_nothing_stands_left_of_a_logarithmic_axis(inputs: Artifacts, tmp_path: Path) -> None:

@@ -111,7 +111,7 @@ def test_one_trial_needs_no_chart(crowd: Built, tmp_path: Path) -> None:
 
 
 def test_agents_are_told_by_their_gain_and_what_can_be_told(built: Built) -> None:
-    assert "8 agents in place of 4 give +0.0100 at depth 1, within two standard errors of nothing. Means of" in built[0]
+    assert "8 agents in place of 4 give +0.0100 at depth 1, within two standard errors of nothing." in built[0]
 
 
 def test_values_of_a_list_are_groups_and_those_of_a_long_range_bins() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hisac_lab.evaluation.records import SLATE, Metric
-from hisac_lab.report.document import Block, Cell, Figures, Note, Row, Section, Table, table
+from hisac_lab.report.document import Block, Cell, Figures, Fold, Note, Row, Section, Table, table
 from hisac_lab.report.drawing import colors
 from hisac_lab.report.facts import Facts
 from hisac_lab.report.sections.leaderboard import bins, charts, controls, front, shuffles, tasks
@@ -21,6 +21,7 @@ from hisac_lab.report.words import (
 
 LOWER_IS_BETTER = {"log_loss"}
 MOST_COLUMNS = 6
+LENGTH, POPULARITY = "history length", "item popularity"
 ORACLES = {
     "probability_anywhere": "true probability: the oracle",
     "probability_recent_anywhere": "the same for who sees the last 50 clicks only: their oracle",
@@ -29,9 +30,8 @@ ORACLES = {
 
 
 def leaderboard(facts: Facts) -> Section:
-    """Metrics with intervals, differences, slices, calibration, cost."""
+    """Metrics with intervals, differences, popularity of items, calibration."""
     level = confidence(facts.evaluated.confidence)
-    kinds = sorted(facts.scores.slices)
     drawn = "users and seeds" if facts.evaluated.seeds_drawn else "users"
     blocks: list[Block] = [
         Note(
@@ -49,19 +49,50 @@ def leaderboard(facts: Facts) -> Section:
         *([_oracles(facts)] if facts.scores.oracles else []),
         Figures(charts.forests(facts)),
         _seeds(facts),
-        Figures(tuple(charts.sliced(facts, kind, f"slices-{place}") for place, kind in enumerate(kinds))),
-        *(block for kind in kinds for block in (_slices(facts, kind), *bins.tables(facts, kind))),
-        Figures(
-            (charts.calibration(facts), charts.quality_and_cost(facts)),
-            (_calibrations(facts),),
-        ),
-        _costs(facts),
-        *_agents(facts),
-        Figures((charts.quality_and_state(facts),)),
-        front.table_of(facts),
-        Note("Measured times differ between machines, so they are in `logs/timings.json` and MLflow, not here."),
+        *sliced(facts, POPULARITY),
+        Figures((charts.calibration(facts),), (_calibrations(facts),)),
     ]
     return Section("leaderboard", "Leaderboard", tuple(blocks))
+
+
+def history(facts: Facts) -> Section:
+    """What a longer true history is worth: paired differences by its length."""
+    p99 = facts.prepared.splits["test"].history_p99
+    said = (
+        "The question of this laboratory: who gains where histories are long? Here one test sample in a hundred has "
+        "more "
+        f"than {integer(p99)} events before it. Differences are paired: the same users, the same samples."
+    )
+    return Section("history", "History length", (Note(said), *sliced(facts, LENGTH)))
+
+
+def sliced(facts: Facts, kind: str) -> list[Block]:
+    """Chart and tables of one kind of slice; nothing where the run has none of it."""
+    if kind not in facts.scores.slices:
+        return []
+    return [
+        Figures((charts.sliced(facts, kind, f"slices-{kind.split(maxsplit=1)[0]}"),)),
+        *bins.tables(facts, kind),
+        Fold(f"AUC by {kind}, each model alone", (_slices(facts, kind),)),
+    ]
+
+
+def cost(facts: Facts) -> Section:
+    """Quality against what a model costs: state of a user, multiply-adds of a request."""
+    return Section(
+        "cost",
+        "Cost",
+        (
+            Figures((charts.quality_and_state(facts), charts.quality_and_cost(facts))),
+            front.table_of(facts),
+            _costs(facts),
+            *_agents(facts),
+            Note(
+                "Measured times differ between machines, so they are in `logs/timings.json`, MLflow and `hisac-lab "
+                "report`."
+            ),
+        ),
+    )
 
 
 def _model(facts: Facts, name: str) -> Cell:
@@ -105,6 +136,7 @@ def _values(facts: Facts) -> Table:
         ("model", *_heads(facts), "calibration error ↓"),
         rows,
         ("model",),
+        "board",
     )
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from matplotlib.ticker import LogLocator, NullLocator
 
+from hisac_lab.evaluation.records import SLATE
+from hisac_lab.ops.choice import rounded
 from hisac_lab.report.document import Figure
 from hisac_lab.report.drawing import (
     GRAY,
@@ -18,6 +20,7 @@ from hisac_lab.report.drawing import (
     colors,
     draw,
     forest,
+    hover,
     interval,
     legend,
     styles,
@@ -25,7 +28,18 @@ from hisac_lab.report.drawing import (
 )
 from hisac_lab.report.facts import Facts
 from hisac_lab.report.sections.leaderboard import front
-from hisac_lab.report.words import confidence, first_number, fixed, signed
+from hisac_lab.report.words import (
+    between,
+    confidence,
+    excludes_zero,
+    first_number,
+    fixed,
+    integer,
+    named,
+    signed,
+    times,
+    told_apart,
+)
 
 WIDE = 10
 """Ratio of the highest to the lowest cost beyond which the axis is logarithmic."""
@@ -46,6 +60,7 @@ def forests(facts: Facts) -> tuple[Figure, ...]:
                 fixed,
             ),
             "AUC on the test period",
+            _spread_seen(facts),
             f"Dots are means over seeds, lines {confidence(facts.evaluated.confidence)} intervals over users. All "
             "models see the same users, so overlapping lines do not mean a tie.",
         ),
@@ -59,6 +74,10 @@ def forests(facts: Facts) -> tuple[Figure, ...]:
                 null=0.0,
             ),
             f"Difference in AUC to {reference}",
+            told_apart(
+                [(name, metric.difference_interval) for name, metric in aucs if name != reference],
+                f"the reference `{reference}`",
+            ),
             "Right of the line is better than the reference; a line that crosses zero is undecided.",
         ),
     )
@@ -88,7 +107,9 @@ def sliced(facts: Facts, kind: str, name: str) -> Figure:
             places = [place for place, _ in marks]
             ends = np.array([metric.difference_interval for _, metric in marks]).reshape(-1, 2)
             axes.vlines(places, *ends.T, color=style[model]["color"], linewidth=2)
-            axes.plot(places, [metric.difference for _, metric in marks], **style[model], linestyle="none")
+            for place, metric in marks:
+                dot = axes.plot(place, metric.difference, **style[model], linestyle="none")
+                hover(dot, f"{model}: {signed(metric.difference)} {between(metric.difference_interval, signed)}")
         axes.set_title(f"Difference in AUC to {reference}")
         axes.set_xticks(range(len(bins)), bins)
         axes.tick_params(axis="x", length=0)
@@ -102,6 +123,7 @@ def sliced(facts: Facts, kind: str, name: str) -> Figure:
         f"auc_by_{kind.replace(' ', '_')}",
         svg,
         f"Difference in AUC to {reference} by {kind}",
+        _sliced_seen(facts, kind, bins, models),
         f"Each group of marks is a bin of {kind}, from low to high, not equally many samples in each; lines are "
         f"{level} intervals of the paired difference. Above the line is better than the reference.{before}{note}",
     )
@@ -130,22 +152,24 @@ def calibration(facts: Facts) -> Figure:
         "calibration",
         svg,
         "Calibration",
+        _calibration_seen(facts),
         "On the dashed line predictions are right on average; below it they are too high. Best seed.",
     )
 
 
 def quality_and_cost(facts: Facts) -> Figure:
-    """AUC with interval against multiply-adds per candidate."""
-    costs = {name: model.cost.candidate_macs for name, model in facts.scores.models.items()}
+    """AUC with interval against multiply-adds of a whole request."""
+    costs = {name: model.cost.request_macs for name, model in facts.scores.models.items()}
     return Figure(
         "quality_and_cost",
         draw(
             "price",
-            "AUC against multiply-adds per candidate",
+            "AUC against multiply-adds of a whole request",
             300,
-            _against(facts, costs, "Multiply-adds per candidate"),
+            _against(facts, costs, f"Multiply-adds of a request, {SLATE} candidates"),
         ),
         "Quality and cost",
+        _cost_seen(facts, costs),
         f"Up is better, left is cheaper; vertical lines are {confidence(facts.evaluated.confidence)} intervals.",
     )
 
@@ -165,6 +189,10 @@ def quality_and_state(facts: Facts) -> Figure:
         "quality_and_state",
         draw("state", "AUC against bytes of user state", 300, paint),
         "Quality and user state",
+        f"On the front: {named(best)}, from {integer(sizes[best[0]])} to {integer(sizes[best[-1]])} bytes and from "
+        f"{fixed(aucs[0])} to {fixed(aucs[-1])}."
+        if len(best) > 1
+        else f"`{best[0]}` alone is on the front: nothing is better, and nothing has less state.",
         "Dashed: the Pareto front, which nothing beats with as little state. Up is better, left is smaller; vertical "
         f"lines are {confidence(facts.evaluated.confidence)} intervals.",
     )
@@ -184,8 +212,9 @@ def _against(facts: Facts, costs: Mapping[str, float], unit: str) -> Callable[[S
         axes = sheet.subplots()
         for name in facts.ranking:
             cost, auc = costs[name], facts.scores.models[name].auc
-            interval(axes, cost, auc.interval, style[name])
-            axes.plot(cost, auc.value, **style[name], markersize=7, linestyle="none")
+            line = interval(axes, cost, auc.interval, style[name])
+            dot = axes.plot(cost, auc.value, **style[name], markersize=7, linestyle="none")
+            hover([line, *dot], f"{name}: AUC {fixed(auc.value)} {between(auc.interval)}, {integer(cost)}")
         axes.margins(0.1)
         axes.set_title("AUC on the test period")
         least = min((cost for cost in costs.values() if cost > 0), default=0.0)
@@ -207,3 +236,53 @@ def _against(facts: Facts, costs: Mapping[str, float], unit: str) -> Callable[[S
         legend(sheet)
 
     return paint
+
+
+def _spread_seen(facts: Facts) -> str:
+    best, last = (facts.scores.models[facts.ranking[place]].auc.value for place in (0, -1))
+    own = [model.auc.interval[1] - model.auc.interval[0] for model in facts.scores.models.values()]
+    return (
+        f"From `{facts.ranking[0]}`, {fixed(best)}, to `{facts.ranking[-1]}`, {fixed(last)}: {fixed(best - last)} "
+        "apart, "
+        f"where one interval is {fixed(max(own))} wide."
+    )
+
+
+def _sliced_seen(facts: Facts, kind: str, bins: Sequence[str], models: Sequence[str]) -> str:
+    """In which bins which models are apart from the reference."""
+    if not models:
+        return "There is nothing beside the reference."
+    found = []
+    for label in bins:
+        here = [(name, facts.scores.models[name].slices[kind][label]) for name in models]
+        apart = [(name, metric) for name, metric in here if metric and excludes_zero(metric.difference_interval)]
+        found += [f"`{name}` by {signed(metric.difference)} at {label}" for name, metric in apart[:2]]
+        found += [f"{len(apart) - 2} more at {label}"] if len(apart) > 2 else []
+    if not found:
+        return f"Nothing to choose between: in every bin of {kind} each interval holds zero."
+    return f"Apart from the reference: {'; '.join(found)}."
+
+
+def _calibration_seen(facts: Facts) -> str:
+    served = {name: facts.scores.models[name].served.calibration for name in facts.ranking}
+    order = sorted(served, key=lambda name: (rounded(served[name].error), name))
+    best, worst = served[order[0]], served[order[-1]]
+    way = "high" if worst.ratio >= 1 else "low"
+    if len(order) == 1:
+        return f"`{order[0]}` errs by {fixed(best.error)} on average, and is {way} in sum."
+    return (
+        f"`{order[0]}` errs least, by {fixed(best.error)} on average; `{order[-1]}` most, by {fixed(worst.error)}, "
+        "and is "
+        f"{way} in sum."
+    )
+
+
+def _cost_seen(facts: Facts, costs: Mapping[str, float]) -> str:
+    cheapest, best = min(sorted(costs), key=costs.__getitem__), facts.ranking[0]
+    if cheapest == best:
+        return f"`{best}` is both the cheapest and the one with the highest AUC."
+    gain = facts.scores.models[best].auc.value - facts.scores.models[cheapest].auc.value
+    return (
+        f"`{best}` takes {times(costs[best], costs[cheapest])} the multiply-adds of `{cheapest}`, the cheapest, for "
+        f"{signed(gain)} in AUC."
+    )

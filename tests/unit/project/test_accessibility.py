@@ -1,0 +1,72 @@
+"""axe-core finds no accessibility error in the report and in the documentation, light and dark, on desktop and phone.
+
+Needs Debian's chromium and `npm install --no-save axe-core@4`; the documentation also `make docs`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from finished import build, make
+from scripts import load
+
+ROOT = Path(__file__).parents[3]
+AXE = ROOT / "node_modules/axe-core/axe.min.js"
+RUN = "axe.run(document).then(found => found.violations.map(one => [one.id, one.impact, one.nodes.map(n => n.html)]))"
+
+
+@pytest.fixture
+def browser(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The module that drives Chromium, where there is one."""
+    module = load("browser", monkeypatch)
+    if module.found() is None:
+        pytest.skip("no Chromium here: apt-get install chromium")
+    return module
+
+
+def violations(browser: ModuleType, address: str, width: int, dark: bool) -> list[Any]:
+    """What axe-core says is wrong."""
+    if not AXE.exists():
+        pytest.skip("no axe-core here: npm install --no-save axe-core@4")
+    with browser.started() as page:
+        page.open(address, width, 900, dark=dark)
+        page.run(f"{AXE.read_text(encoding='utf-8')}; 0")
+        found: list[Any] = page.run(RUN)
+        return found
+
+
+@pytest.mark.parametrize(("width", "dark"), [(1280, False), (1280, True), (390, False)])
+def test_the_report_has_no_accessibility_error(browser: ModuleType, tmp_path: Path, width: int, dark: bool) -> None:
+    build(make(tmp_path / "artifacts"), tmp_path)
+    assert violations(browser, (tmp_path / "report.html").as_uri(), width, dark) == []
+
+
+@pytest.mark.parametrize("name", ["index.html", "howto/report/index.html"])
+def test_the_documentation_has_no_accessibility_error(browser: ModuleType, name: str) -> None:
+    page = ROOT / "site" / name
+    if not page.exists():
+        pytest.skip("no site here: make docs")
+    assert violations(browser, page.as_uri(), 1280, False) == []
+
+
+def test_the_page_filters_sorts_and_changes_its_colors(browser: ModuleType, tmp_path: Path) -> None:
+    build(make(tmp_path / "artifacts"), tmp_path)
+    with browser.started() as page:
+        page.open((tmp_path / "report.html").as_uri(), 1280, 900)
+        rows = "[...document.querySelectorAll('.board tbody tr')].filter(r => !r.hidden).map(r => r.cells[0].innerText)"
+        assert page.run(rows) == ["new", "base"]
+        page.run("document.querySelector('.board thead th:nth-child(2) button').click()")
+        assert page.run(rows) == ["new", "base"]
+        page.run("document.querySelector('.board thead th:nth-child(2) button').click()")
+        assert page.run(rows) == ["base", "new"]
+        page.run("f = document.querySelector('.filter input'); f.value = 'ne'; f.dispatchEvent(new Event('input'))")
+        assert page.run(rows) == ["new"]
+        paper = "getComputedStyle(document.body).backgroundColor"
+        light = page.run(paper)
+        page.run("document.getElementById('theme').click()")
+        assert page.run(paper) != light
+        page.open((tmp_path / "report.html").as_uri(), 390, 800)
+        assert page.run("document.documentElement.scrollWidth") == 390
