@@ -107,7 +107,7 @@ def test_semantic_ids_as_actions_are_exact_where_items_of_one_code_are_liked_ali
     alike = np.array([0.2, 0.2, 0.7, 0.7, 0.4])
     cells = [((one, two), pool) for one, two in itertools.permutations(range(ITEMS), 2) for pool in POOLS]
     chance = np.array([Q[one] * Q[two] / (1 - Q[one]) * chance_of(pool) for (one, two), pool in cells])
-    logged = [items for items, _ in cells]
+    logged: list[tuple[int, ...]] = [items for items, _ in cells]
     slates = slates_of(logged, [pool for _, pool in cells], alike[np.array(logged)])
     rounds = rounds_of(slates)
     assert rounds.by_code is not None

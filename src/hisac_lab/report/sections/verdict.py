@@ -207,9 +207,8 @@ def _how_sure(facts: Facts) -> str:
     said.append(
         f"No verdict on any model against the control `{tests.control}`: {'; '.join(tests.reasons)}."
         if tests.reasons
-        else f"The A/B test is simulated by {BEHIND[tests.evidence]}, and all {len(tests.checks)} checks of its right "
-        "to "
-        f"judge hold; it finds lifts from {percent(min(test.detectable for test in tests.tests.values()), 2)}."
+        else f"{'It judges' if tests.evidence == 'replay' else 'The A/B test is simulated'} by {BEHIND[tests.evidence]}, "
+        f"and all {len(tests.checks)} checks of its right to judge hold; it finds lifts from {percent(min(test.detectable for test in tests.tests.values()), 2)}."
     )
     return " ".join(said)
 
