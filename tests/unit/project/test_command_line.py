@@ -21,6 +21,8 @@ doctor --json
 explain KEY
 graph
 init --like --log --write
+job aws-batch IMAGE REPOSITORY --gpus --revision
+job kubernetes IMAGE REPOSITORY --claim --gpus --revision
 models --json
 params check
 params default
