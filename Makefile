@@ -6,7 +6,7 @@ BIN = $(VENV)/bin
 READY = $(VENV)/.ready
 
 .DEFAULT_GOAL := demo
-.PHONY: docs screenshots emulate help demo test test-services check unit flow lowest bench-prepare bench-tokens bench-models bench-serve bench-sweep bench-ab gpu clean
+.PHONY: docs screenshots emulate help demo test test-services check unit flow lowest bench-prepare bench-tokens bench-models bench-serve bench-slurm bench-sweep bench-ab gpu clean
 
 help:  ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -31,7 +31,7 @@ unit: $(READY)  ## every room on small data
 flow: $(READY)  ## the real graph on a tiny configuration
 	$(BIN)/pytest -n 2 --dist worksteal -m "not emulator" tests/flow
 
-test-services: $(READY)  ## against real servers that the tests start (Debian's postgresql); 20 minutes at most
+test-services: $(READY)  ## against real servers that the tests start (Debian's postgresql, Slurm); 20 minutes at most
 	timeout 1200 $(BIN)/pytest tests/services
 
 docs: $(READY)  ## the documentation site, in site/
@@ -63,6 +63,9 @@ bench-serve: $(READY)  ## the server under load: times of requests, a change of 
 
 bench-sweep: $(READY)  ## the sweep's study: overhead, resumed and parallel runs, stability of the choice
 	@$(BIN)/python benchmarks/sweep.py $(ARGS)
+
+bench-slurm: $(READY)  ## the tiny graph on a real Slurm (Debian's, as root) through disturbances, to the bytes of a local run
+	@$(BIN)/python tests/services/disturbed.py
 
 bench-ab: $(READY)  ## is the A/B test's instrument right, where every lift is known; minutes
 	@$(BIN)/python benchmarks/ab.py $(ARGS)

@@ -70,9 +70,7 @@ def postgres() -> Iterator[Server]:
             shutil.chown(folder, OWNER)
         made = _run("initdb", "-A", "trust", "-U", "lab", "--no-sync", "-D", str(folder / "data"))
         assert made.returncode == 0, made.stdout
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            server = Server(folder, free.getsockname()[1])
+        server = Server(folder, free_port())
         server.start()
         try:
             yield server
@@ -81,6 +79,13 @@ def postgres() -> Iterator[Server]:
                 server.stop()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def free_port() -> int:
+    """A port of the loopback that nobody listens at."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
 
 
 def _run(name: str, *options: str) -> subprocess.CompletedProcess[str]:

@@ -51,7 +51,7 @@ class Step:
         above: Names of the stages that it depends on, directly.
         stale: Whether it, or anything above it, differs from dvc.lock.
         threads: From the stage's `meta`, as are retries and resources.
-        retries: How often a failed job is tried again.
+        retries: How often a failed job is tried again; None is for the profile to say.
         resources: Memory, GPUs and whatever else the scheduler is to count.
     """
 
@@ -62,7 +62,7 @@ class Step:
     above: frozenset[str]
     stale: bool
     threads: int
-    retries: int
+    retries: int | None
     resources: dict[str, Any]
 
 
@@ -176,7 +176,7 @@ def _step(stage: Stage, graph: nx.DiGraph[Stage], root: Path, stale: bool) -> St
         above=frozenset(each.addressing for each in graph.successors(stage)),
         stale=stale,
         threads=meta.get("threads", 1),
-        retries=meta.get("retries", 0),
+        retries=meta.get("retries"),
         resources=meta.get("resources", {}),
     )
 

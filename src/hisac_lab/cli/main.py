@@ -14,7 +14,7 @@ import typer
 from hisac_lab import __version__
 from hisac_lab.base import arithmetic
 from hisac_lab.base.errors import UserError, explain_os_error
-from hisac_lab.cli import ab, data, items, stages, states, understand
+from hisac_lab.cli import ab, data, items, job, stages, states, understand
 from hisac_lab.cli.user import name_the_user
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
@@ -24,6 +24,7 @@ app.add_typer(data.app, name="data")
 app.add_typer(ab.app, name="ab")
 app.add_typer(understand.sid, name="sid")
 app.add_typer(understand.agents, name="agents")
+app.add_typer(job.app, name="job")
 app.add_typer(states.app, name="states")
 app.add_typer(items.app, name="items")
 
@@ -33,6 +34,8 @@ EXTRAS = {
     "lightgbm": "trees",
     "optuna": "sweep",
     "psycopg2": "postgres",
+    "boto3": "s3",
+    "dvc_s3": "s3",
     "mlflow": "mlflow",
     "fastapi": "serve",
     "uvicorn": "serve",

@@ -24,7 +24,9 @@ from hisac_lab.config.mlflow import MLflowConfig
 
 SECONDS = 3
 """How long a store may take for the first answer."""
-CREDENTIALS = "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+CREDENTIALS = "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
+BUCKETS = ("boto3", "botocore")
+BUCKET_SETTINGS = "mlflow.artifact_root, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, MLFLOW_S3_ENDPOINT_URL"
 SETTING = "mlflow.tracking_uri in params.yaml"
 TIMED_CONNECTIONS = ("postgresql", "mysql")
 LOOK = "SELECT version_num FROM alembic_version"
@@ -84,7 +86,7 @@ def told(uri: str) -> Iterator[None]:
     """Turns what a store throws into one line.
 
     Raises:
-        UserError: In place of an error of MLflow, of a connection, of a database or of the file system.
+        UserError: In place of an error of MLflow, of a connection, of a database, of a bucket or of the file system.
     """
     try:
         yield
@@ -92,6 +94,11 @@ def told(uri: str) -> Iterator[None]:
         raise UserError(address(uri), _first_line(error), "see that it works, then `hisac-lab sync`") from error
     except OSError as error:
         raise explain_os_error(error, address(uri)) from error
+    except Exception as error:
+        if type(error).__module__.partition(".")[0] not in BUCKETS:
+            raise
+        hint = f"see that it works ({BUCKET_SETTINGS}), then `hisac-lab sync`"
+        raise UserError(address(uri), f"the store of its files: {_first_line(error)}", hint) from error
 
 
 def _url(uri: str) -> URL | None:
@@ -127,7 +134,10 @@ def _ask_server(config: MLflowConfig) -> None:
         said = answer.json()
         known = "experiment" in said or said["error_code"] == "RESOURCE_DOES_NOT_EXIST"
     except (ValueError, KeyError, TypeError):
-        known = False
+        known, said = False, {}
+    if not known and "error_code" in said:  # as when its database is away
+        what = f"answers with {said['error_code']}: {' '.join(str(said.get('message')).split())[:200]}"
+        raise UserError(address(uri), what, "see the server's log and its database")
     if not known:
         what = f"answers with HTTP {answer.status_code}, not as an MLflow server does"
         raise UserError(address(uri), what, f"see the server's log, or {SETTING}")

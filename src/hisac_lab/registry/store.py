@@ -133,11 +133,20 @@ def _experiment(client: MlflowClient, config: MLflowConfig) -> str:
     """Identifier of the experiment, made where it is not there."""
     experiment = client.get_experiment_by_name(config.experiment)
     if experiment is None:
-        return str(client.create_experiment(config.experiment))
+        return str(client.create_experiment(config.experiment, _files(config) if config.artifact_root else None))
     if experiment.lifecycle_stage != "active":
         what = f"the experiment {config.experiment!r} was deleted there"
         hint = (
             f"`mlflow experiments restore --experiment-id {experiment.experiment_id}` brings it back, or name another"
         )
         raise UserError(probe.address(config.tracking_uri), what, f"{hint} (mlflow.experiment in params.yaml)")
+    if config.artifact_root is not None and experiment.artifact_location != _files(config):
+        what = f"the experiment {config.experiment!r} keeps its files at {experiment.artifact_location}"
+        hint = f"set mlflow.artifact_root to null, or name another experiment for {config.artifact_root}"
+        raise UserError(probe.address(config.tracking_uri), what, f"{hint} (mlflow.experiment in params.yaml)")
     return str(experiment.experiment_id)
+
+
+def _files(config: MLflowConfig) -> str:
+    """Where the experiment's files go: a folder of its own below the root."""
+    return f"{str(config.artifact_root).rstrip('/')}/{config.experiment}"

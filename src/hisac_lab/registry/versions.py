@@ -29,6 +29,8 @@ MODEL = "model"
 CHAMPION, CHALLENGER = "champion", "challenger"
 PACKAGE = Path(__file__).parents[1]
 REQUIREMENTS = ["mlflow", "numpy", "pandas", "pydantic", "pyyaml", "rich", "safetensors", "torch"]
+MOST = 5000
+"""Characters of a version's description that MLflow's databases hold; SQLite alone does not count them."""
 ABOUT = "Versions are of any model of the board (tag `model`); `champion` is the one that gates and ledger let through."
 MEND = "delete this version in MLflow, then `hisac-lab sync`"
 
@@ -259,6 +261,7 @@ def quiet() -> None:
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
+    os.environ.setdefault("AWS_MAX_ATTEMPTS", "2")
 
 
 def _describe(name: str, card: tuple[Claim, ...]) -> str:
@@ -270,7 +273,11 @@ def _describe(name: str, card: tuple[Claim, ...]) -> str:
         "|---|---|---|",
     ]
     lines += [f"| {line.status} | {line.claim} | `{line.source}` |" for line in card]
-    return "\n".join(lines)
+    text = "\n".join(lines)
+    if len(text) <= MOST:
+        return text
+    rest = f"\n\nThe other lines stand in `{CARD}` of its bundle."
+    return text[: text.rindex("\n", 0, MOST - len(rest))] + rest
 
 
 def _pinned(name: str) -> str:

@@ -24,6 +24,8 @@ graph
 init --like --log --write
 items add TABLE --alias --bundle --out --promote --vectors
 items changes THEN [NOW] --json
+job aws-batch IMAGE REPOSITORY --gpus --revision
+job kubernetes IMAGE REPOSITORY --claim --gpus --revision
 models --json
 params check
 params default

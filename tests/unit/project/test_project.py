@@ -33,14 +33,14 @@ def test_every_dependency_is_pinned_and_conda_installs_the_same() -> None:
     extras = project["optional-dependencies"]
     named = {name: {name_of(one) for one in extras[name]} for name in extras}
     parts = set().union(
-        *(named[name] for name in ("graph", "mlflow", "postgres", "report", "serve", "sweep", "text", "trees"))
+        *(named[name] for name in ("graph", "mlflow", "postgres", "report", "s3", "serve", "sweep", "text", "trees"))
     )
     packages = {"psycopg2": "psycopg2-binary"}
     needed = {packages.get(name, name.replace("_", "-")): extra for name, extra in main.EXTRAS.items()}
     assert parts == set(needed) | {"ruamel.yaml.clib"}, "nothing imports the last one but ruamel.yaml"
     assert all(package in named[extra] for package, extra in needed.items())
     assert extras["all"] == ["hisac-lab[graph,mlflow,report,serve,sweep,text,trees]"]
-    wanted = project["dependencies"] + [one for name in extras if name != "slurm" for one in extras[name]]
+    wanted = project["dependencies"] + [one for name in extras for one in extras[name]]
     lines = (ROOT / "constraints.txt").read_text().splitlines()
     pinned = {name_of(line): line for line in lines if line and not line.startswith("#")}
     assert all("==" in line for line in pinned.values())

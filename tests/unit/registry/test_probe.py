@@ -17,6 +17,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from botocore.exceptions import EndpointConnectionError
 from kit import says
 from mlflow import MlflowClient
 from registered import PRODUCT, apart, listing, opened, store_in
@@ -98,7 +99,7 @@ def test_a_server_that_is_gone_or_silent_is_told_in_seconds() -> None:
 def test_a_wrong_password_is_told_with_where_it_is_given(status: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "me")
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "sesame")
-    hint = "see user and password (MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD)"
+    hint = "see user and password (MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN)"
     with server(status, "no") as uri, says(f"{uri}: refuses this user (HTTP {status}); {hint}") as told:
         look(uri)
     assert "sesame" not in str(told.value)
@@ -110,6 +111,24 @@ def test_a_wrong_password_is_told_with_where_it_is_given(status: int, monkeypatc
 def test_a_server_that_is_no_mlflow_is_told(status: int, body: str) -> None:
     with server(status, body) as uri, says(f"{uri}: answers with HTTP {status}, not as an MLflow server does; see"):
         look(uri)
+
+
+def test_a_server_whose_database_is_away_is_told_in_its_own_words() -> None:
+    said = json.dumps({"error_code": "TEMPORARILY_UNAVAILABLE", "message": "connection refused\n\tIs it running?"})
+    told = (
+        "answers with TEMPORARILY_UNAVAILABLE: connection refused Is it running?; see the server's log and its database"
+    )
+    with server(503, said) as uri, says(f"{uri}: {told}"):
+        look(uri)
+
+
+def test_a_bucket_that_is_away_is_told_with_what_names_it() -> None:
+    error = EndpointConnectionError(endpoint_url="http://127.0.0.1:9/bucket")
+    told = (
+        'the store of its files: Could not connect to the endpoint URL: "http://127.0.0.1:9/bucket"; see that it works'
+    )
+    with says(f"postgresql://h/x: {told} (mlflow.artifact_root, AWS_ACCESS_KEY_ID"), probe.told("postgresql://h/x"):
+        raise error
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 from finished import edit
 from kit import says
-from registered import PRODUCT, opened, register
+from registered import PRODUCT, apart, opened, register, store_in
 
 from hisac_lab.base.stages import Artifacts
+from hisac_lab.config.mlflow import MLflowConfig
 from hisac_lab.config.promotion import PromotionConfig
 from hisac_lab.registry.mirror import Lineage
 from hisac_lab.registry.records import Registered
@@ -123,3 +124,21 @@ def test_a_folder_may_have_an_apostrophe_and_blanks_in_its_name(
         registry.promoter.promote(None, None, PromotionConfig())
         assert registry.versions.alias(CHAMPION) is not None
         assert registry.client.list_artifacts(top)
+
+
+def test_an_experiment_is_made_below_the_root_of_its_files_and_keeps_it(empty_store: Path, tmp_path: Path) -> None:
+    with opened(empty_store, tmp_path):
+        pass
+    there, root = store_in(tmp_path), f"file://{tmp_path}/files/"
+    named = there.model_copy(update={"experiment": "elsewhere", "artifact_root": root})
+
+    def open_(config: MLflowConfig) -> str:
+        with apart(tmp_path), Registry.open(config, PRODUCT, tmp_path / "ledger.jsonl", tmp_path / ".work") as registry:
+            return str(registry.client.get_experiment(registry.experiment).artifact_location)
+
+    assert open_(named) == open_(named.model_copy(update={"artifact_root": None})) == f"{root}elsewhere"
+    moved = named.model_copy(update={"artifact_root": "s3://bucket"})
+    with says(
+        f"the experiment 'elsewhere' keeps its files at {root}elsewhere; set mlflow.artifact_root to null, or name"
+    ):
+        open_(moved)

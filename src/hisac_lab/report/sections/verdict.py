@@ -204,11 +204,15 @@ def _how_sure(facts: Facts) -> str:
         return " ".join([*said, f"There is no model beside the control `{tests.control}`."])
     rates = ", ".join(f"{percent(rate)} below {tier}" for tier, rate in sorted(tests.aa.rates.items()))
     said.append(f"A/A: of {integer(tests.aa.tests)} tests of `{tests.control}` against itself {rates}.")
+    if tests.reasons:
+        return " ".join(
+            [*said, f"No verdict on any model against the control `{tests.control}`: {'; '.join(tests.reasons)}."]
+        )
+    how = "It judges" if tests.evidence == "replay" else "The A/B test is simulated"
+    least = percent(min(test.detectable for test in tests.tests.values()), 2)
     said.append(
-        f"No verdict on any model against the control `{tests.control}`: {'; '.join(tests.reasons)}."
-        if tests.reasons
-        else f"{'It judges' if tests.evidence == 'replay' else 'The A/B test is simulated'} by {BEHIND[tests.evidence]}, "
-        f"and all {len(tests.checks)} checks of its right to judge hold; it finds lifts from {percent(min(test.detectable for test in tests.tests.values()), 2)}."
+        f"{how} by {BEHIND[tests.evidence]}, and all {len(tests.checks)} checks of its right to judge hold; it finds "
+        f"lifts from {least}."
     )
     return " ".join(said)
 

@@ -18,7 +18,7 @@ from tiny import write_movielens
 
 from hisac_lab.cli.params import defaults
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 BIN = Path(sys.executable).parent
 RULE = re.compile(r"^(?:local)?rule (\w+):", re.MULTILINE)
 RUNNING = re.compile(r"Running stage '([^']+)'")
