@@ -39,11 +39,13 @@ def _run(*command: str) -> None:
     Raises:
         UserError: It is not here, or it has failed.
     """
-    here = f"{Path(sys.executable).parent}{os.pathsep}"
-    found = shutil.which(command[0], path=os.environ.get("PATH", "")) or shutil.which(command[0], path=here)
+    here, path = str(Path(sys.executable).parent), os.environ.get("PATH", "")
+    if here not in path.split(os.pathsep):  # the environment is not activated
+        path = here + os.pathsep + path
+    found = shutil.which(command[0], path=path)
     if found is None:
         raise UserError("environment", f"package {command[0]} is missing", "pip install 'hisac-lab[graph]'")
-    code = subprocess.run([found, *command[1:]], check=False).returncode
+    code = subprocess.run([found, *command[1:]], env=os.environ | {"PATH": path}, check=False).returncode
     if code:
         what, hint = f"`{' '.join(command)}` ended with {code}", "mend what it says above, then `hisac-lab day` again"
         raise UserError("day", what, hint)

@@ -17,11 +17,6 @@ Labels: TypeAlias = Literal["own", "shuffled"]
 class TrainConfig(Section):
     """One training run."""
 
-    start_from: str | None = Field(
-        None,
-        description="digest of the folder champion, as models.champion has it: a run of its settings begins with its "
-        "weights; null: with drawn ones (so do the stages sweep and instances)",
-    )
     epochs: int = Field(3, ge=1, description="passes over the training samples")
     batch_requests: int = Field(256, ge=1, description="requests per step; their candidates stay together")
     accumulate: int = Field(
@@ -47,6 +42,11 @@ class TrainConfig(Section):
         None, ge=1, description="training ends after so many validations without a better AUC; null: never early"
     )
     checkpoint_every: int = Field(100, ge=1, description="steps between checkpoints")
+    start_from: str | None = Field(
+        None,
+        description="digest of the folder champion, as models.champion has it: a run of its settings begins with its "
+        "weights; null: with drawn ones (so do the stages sweep and instances)",
+    )
 
 
 class TunedConfig(Section):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -33,13 +35,22 @@ def ran(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
         acquire(AcquireConfig(dataset="own", path="days"), out=out)
     commands: list[list[str]] = []
 
-    def run(command: list[str], check: bool) -> SimpleNamespace:
+    def run(command: list[str], env: dict[str, str], check: bool) -> SimpleNamespace:
+        assert str(Path(sys.executable).parent) in env["PATH"].split(os.pathsep)
         commands.append([Path(command[0]).name, *command[1:]])
         return SimpleNamespace(returncode=0)
 
     monkeypatch.setattr(subprocess, "run", run)
     monkeypatch.setattr(registry, "proposed", lambda: "nobody")
     return commands
+
+
+def test_an_environment_that_is_not_activated_has_its_own_commands(
+    ran: list[list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", "/usr/bin")
+    day.run(2)
+    assert ran == [RUN]
 
 
 def test_a_new_file_is_taken_before_the_graph_runs(ran: list[list[str]], capsys: pytest.CaptureFixture[str]) -> None:
@@ -77,6 +88,6 @@ def test_only_a_log_of_ones_own_has_days(ran: list[list[str]]) -> None:
 
 
 def test_a_command_that_fails_ends_the_day(ran: list[list[str]], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(subprocess, "run", lambda command, check: SimpleNamespace(returncode=3))
+    monkeypatch.setattr(subprocess, "run", lambda command, env, check: SimpleNamespace(returncode=3))
     with says("day: `snakemake --cores 2 all` ended with 3", "`hisac-lab day` again"):
         day.run(2)
