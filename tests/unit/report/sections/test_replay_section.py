@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from finished import ab_result, build, edit
 
@@ -12,7 +13,7 @@ from hisac_lab.base.stages import Artifacts
 def test_replay_has_its_estimates_and_nothing_of_a_simulated_test(inputs: Artifacts, tmp_path: Path) -> None:
     test = ab_result(0.012, "better")
     lift = test["lift"] | {"value": 0.02}
-    replay = {"exposures": 1234, "effective": 210.5, "effective_control": 300.0, "clipped": 0.25}
+    replay: dict[str, Any] = {"exposures": 1234, "effective": 210.5, "effective_control": 300.0, "clipped": 0.25}
     replay |= {"lifts": {"ips": lift, "doubly_robust": test["lift"], "clusters": lift}}
     changes = {"new": test | {"draw": None, "replay": replay}}
     edit(inputs.abtest / "abtest.json", tests=changes, evidence="replay", checks=[])
