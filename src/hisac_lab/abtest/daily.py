@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+from scipy import special, stats
 
 from hisac_lab.abtest import truth
 from hisac_lab.abtest.people import DAY, Population
@@ -21,6 +21,7 @@ from hisac_lab.abtest.records import Day, Span
 from hisac_lab.abtest.statistics import level_of_look, sequence_reach
 from hisac_lab.base.artifacts import Array
 from hisac_lab.base.errors import SETTINGS, UserError
+from hisac_lab.config.abtest import ABTestConfig
 from hisac_lab.events.store import EventStore
 from hisac_lab.world.simulate import Simulator
 
@@ -43,6 +44,9 @@ class LiveTest:
         examined: Chance that each place is looked at; (slate,).
         luck: A place is clicked where it is below the chance; (T, days, slate).
         with_unclicked: Whether histories hold what was shown and not clicked.
+        novelty: What a policy that is new to the users adds to every click's logit on the first day; half of it is left
+            on each next day.
+        carry_over: Whether a day's slates are known to the world, and their clicks to the policy, on the days after.
     """
 
     store: EventStore
@@ -53,10 +57,12 @@ class LiveTest:
     examined: Array
     luck: Array
     with_unclicked: bool
+    novelty: float = 0.0
+    carry_over: bool = True
 
     @classmethod
     def of(
-        cls, simulator: Simulator, store: EventStore, people: Population, pools: Array, slate: int, seed: int
+        cls, simulator: Simulator, store: EventStore, people: Population, pools: Array, config: ABTestConfig
     ) -> LiveTest:
         """The test of these pools, one a day.
 
@@ -65,17 +71,22 @@ class LiveTest:
             store: Its log.
             people: T users at the moment the test begins.
             pools: Items to choose from; (T, days, pool).
-            slate: Items on a slate.
-            seed: Of the luck.
+            config: The section `abtest`.
         """
         fresh, again = truth.later_chances(simulator, store, people, pools)
-        luck = np.random.default_rng([seed, 5]).random((*pools.shape[:2], slate))
+        luck = np.random.default_rng([config.seed, 5]).random((*pools.shape[:2], config.slate))
         levels, feedback = store.manifest.feedback, store.feedback
         unclicked = levels is not None and feedback is not None and bool((feedback < levels.positive).any())
-        return cls(store, people, pools, fresh, again, truth.examined(simulator, slate), luck, unclicked)
+        looked, switches = truth.examined(simulator, config.slate), (config.novelty, config.carry_over)
+        return cls(store, people, pools, fresh, again, looked, luck, unclicked, *switches)
 
-    def run(self, policy: Policy) -> Array:
-        """Expected clicks on each day's slate of a policy, given what its own slates brought before; (T, days)."""
+    def run(self, policy: Policy, new: bool = False) -> Array:
+        """Expected clicks on each day's slate of a policy, given what its own slates brought before; (T, days).
+
+        Args:
+            policy: What it shows.
+            new: Whether it is new to the users.
+        """
         users, days = self.pools.shape[:2]
         expected = np.empty((users, days))
         shown, clicked = np.empty((users, 0), np.int64), np.empty((users, 0), bool)
@@ -86,8 +97,13 @@ class LiveTest:
             slate = np.take_along_axis(pool, places, axis=1)
             known = (slate[:, :, None] == shown[:, None]).any(axis=2)
             again, fresh = (np.take_along_axis(table[:, day], places, axis=1) for table in (self.again, self.fresh))
-            chances = np.where(known, again, fresh) * self.examined
+            liked = np.where(known, again, fresh)
+            if new and self.novelty:
+                liked = special.expit(special.logit(liked) + self.novelty / 2**day)
+            chances = liked * self.examined
             expected[:, day] = chances.sum(axis=1)
+            if not self.carry_over:
+                continue
             shown = np.concatenate([shown, slate], axis=1)
             clicked = np.concatenate([clicked, self.luck[:, day] < chances], axis=1)
         return expected
@@ -102,7 +118,7 @@ class LiveTest:
         """
         store, people = self.store, self.people
         highest = 1 if store.manifest.feedback is None else len(store.manifest.feedback)
-        at = np.repeat(np.arange(day) * DAY, len(self.examined))
+        at = np.repeat(np.arange(shown.shape[1] // len(self.examined)) * DAY, len(self.examined))
         items, times, feedback, lengths = [], [], [], np.zeros(len(store.offsets) - 1, np.int64)
         for row, user in enumerate(people.user.tolist()):
             end = int(people.end[row])

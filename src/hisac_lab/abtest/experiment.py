@@ -15,7 +15,7 @@ from hisac_lab.abtest.estimate import Estimate, Spread, estimate, expected_click
 from hisac_lab.abtest.evidence import CAVEATS, instrument_checks, looked_at, right_to_judge
 from hisac_lab.abtest.hindsight import Exposures, World, fit_world, support
 from hisac_lab.abtest.logged import LoggedTests
-from hisac_lab.abtest.people import RARELY, Log, Population, choose_pools, population
+from hisac_lab.abtest.people import RARELY, Log, Population, choose_pools, habits, population
 from hisac_lab.abtest.policies import most_popular, slates
 from hisac_lab.abtest.records import ABTested, ABTests, Check, Difference, Hindsight, Setup
 from hisac_lab.abtest.replay import Slates, click_model, liked_by
@@ -212,7 +212,8 @@ class Policies:
         places = np.stack(shown or [most_popular(self.store, self.people, asked, slate)])
         now = places[:, :, :visits]
         policies = [self._policy(run) for run in runs] or [self._by_popularity]
-        daily = None if ground.live is None else np.mean([ground.live.run(policy) for policy in policies], axis=0)
+        new = name != self.config.control
+        daily = None if ground.live is None else np.mean([ground.live.run(policy, new) for policy in policies], axis=0)
         drawn = bool(runs) and learns(self.scores.models[name].settings)
         return Arm(now, places[:, :, visits:], _clicks(ground.chances[:, :visits], now, ground), daily, drawn)
 
@@ -239,7 +240,7 @@ def _known(
     """The simulated world's own click probabilities; `later` are the pools of the days, (T, days, pool), or none."""
     simulator = truth.rebuild(acquired)
     chances = truth.true_chances(simulator, store, people, pools)
-    live = LiveTest.of(simulator, store, people, later, config.slate, config.seed) if later.shape[1] else None
+    live = LiveTest.of(simulator, store, people, later, config) if later.shape[1] else None
     return Ground("truth", chances, (), truth.examined(simulator, config.slate), (), None, live)
 
 
@@ -330,7 +331,8 @@ class Tests:
     def _crowd(self) -> Crowd:
         past = self.ground.chances[:, self.config.visits :]
         before = shown_chances(past, self.arms[self.config.control].before, self.ground.examined)
-        return Crowd(self.config.users, self.confidence, before, self.config.seed)
+        known = habits(self.log.user, self.log.time, self.log.label, self.people)
+        return Crowd(self.config.users, self.confidence, before, self.config.seed, known)
 
     def _chances(self, arm: Arm) -> Array:
         return shown_chances(self.ground.chances[:, : self.config.visits], arm.places, self.ground.examined)

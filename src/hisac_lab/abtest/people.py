@@ -12,6 +12,10 @@ from hisac_lab.config.abtest import ABTestConfig
 from hisac_lab.events.store import SPLITS, EventStore
 
 DAY = 86_400
+LATELY = 50
+"""Exposures before the moment that say how a user clicks lately."""
+PRIOR = 4.0
+"""Exposures at everybody's rate that are added to those of a user."""
 RARELY = 0.01
 """Share of exposures to items met before, below which a log is one that shows nothing twice."""
 SHORT = 0.1
@@ -133,6 +137,37 @@ def population(samples: Array) -> Population:
     kept = moments > ordered["time"][begins]
     first = ordered[at][kept]
     return Population(users[kept], moments[kept], first["end"], requests[kept], first["request"])
+
+
+def habits(user: Array, time: Array, label: Array, people: Population) -> Array:
+    """How active each user was before their moment, and how they clicked: what CUPED may know.
+
+    Args:
+        user: Of each logged exposure; (N,).
+        time: Seconds; (N,).
+        label: Clicked or not; (N,).
+        people: T users and their moments.
+
+    Returns:
+        Log of one more than the exposures, share that was clicked, and the same lately; (T, 3).
+    """
+    order = np.lexsort((time, user))
+    user, time, clicked = user[order], time[order], np.r_[0.0, np.cumsum(label[order])]
+    begins = np.searchsorted(user, people.user)
+    ends = begins + np.array(
+        [
+            np.searchsorted(time[begin : np.searchsorted(user, one, side="right")], moment)
+            for begin, one, moment in zip(begins, people.user, people.time, strict=True)
+        ],
+        int,
+    )
+    mean = float(label.mean())
+
+    def rate(begin: Array) -> Array:
+        share: Array = (clicked[ends] - clicked[begin] + PRIOR * mean) / (ends - begin + PRIOR)
+        return share
+
+    return np.stack([np.log1p(ends - begins), rate(begins), rate(np.maximum(begins, ends - LATELY))], axis=1)
 
 
 def choose_pools(log: Log, people: Population, config: ABTestConfig, without_met: bool) -> tuple[Population, Array]:

@@ -6,7 +6,7 @@ lift itself is not estimated here, it is known (see `estimate`): these tests sho
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import stats
@@ -29,12 +29,14 @@ class Crowd:
         confidence: Level of the intervals.
         before: Chance of a click on each thing shown to a real user before the test, one run each; (S, T, k).
         seed: Of users and clicks.
+        habits: What the log says of each real user before the test; (T, h). None: nothing.
     """
 
     users: int
     confidence: float
     before: Array
     seed: int
+    habits: Array | None = None
 
     def test(self, control: Array, treatment: Array, salt: str) -> Draw:
         """One test: split by hash, draw clicks, read the result.
@@ -47,14 +49,16 @@ class Crowd:
         names = [f"user-{number}" for number in range(self.users)]
         treated = assign(names, salt)
         random = np.random.default_rng([self.seed, 3, *salt.encode()])
-        rate, earlier = np.zeros(self.users), np.zeros(self.users)
+        habits = np.zeros((self.before.shape[1], 0)) if self.habits is None else self.habits
+        rate, known = np.zeros(self.users), np.zeros((self.users, 1 + habits.shape[1]))
         for at in range(0, self.users, CHUNK):
             arm = treated[at : at + CHUNK]
             template = random.integers(control.shape[1], size=len(arm))
-            earlier[at : at + CHUNK] = _clicks(self.before, template, random)
+            known[at : at + CHUNK, 0] = _clicks(self.before, template, random)
+            known[at : at + CHUNK, 1:] = habits[template]
             for chosen, chances in ((arm, treatment), (~arm, control)):
                 rate[at + np.flatnonzero(chosen)] = _clicks(chances, template[chosen], random)
-        adjusted, removed = cuped(rate, earlier)
+        adjusted, removed = cuped(rate, known)
         plain = relative_lift(rate[treated], rate[~treated], self.confidence)
         return Draw(
             users=Users(treatment=int(treated.sum()), control=int((~treated).sum())),
@@ -67,7 +71,7 @@ class Crowd:
 
     def against_itself(self, control: Array, tests: int, salt: str) -> Instrument:
         """Tests of the control against itself, of `AA_USERS` users at most: how often they find what is not there."""
-        few = Crowd(min(self.users, AA_USERS), self.confidence, self.before, self.seed)
+        few = replace(self, users=min(self.users, AA_USERS))
         found = [few.test(control, control, f"{salt}/{number}").lift_cuped.p_value for number in range(tests)]
         return Instrument(
             tests=tests,

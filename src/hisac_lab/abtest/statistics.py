@@ -58,18 +58,25 @@ def relative_lift(treatment: Array, control: Array, confidence: float) -> Lift:
 
 
 def cuped(values: Array, before: Array) -> tuple[Array, float]:
-    """Values less what the same user's behavior before the test explains (Deng et al., WSDM 2013, section 3).
+    """Values less what is known of the same users before the test explains (Deng et al., WSDM 2013, section 3).
+
+    With several things known it is their least-squares regression, of both arms together.
 
     Args:
-        values: One value per user, both arms.
-        before: The same user's value before the test.
+        values: One value per user, both arms; (n,).
+        before: What was known of each before the test; (n,) or (n, k).
 
     Returns:
         Adjusted values with the same mean, and the share of variance removed.
     """
-    covariance = np.cov(values, before)
-    theta = covariance[0, 1] / covariance[1, 1] if covariance[1, 1] > 0 else 0.0
-    adjusted: Array = values - theta * (before - before.mean())
+    known = before.reshape(len(values), -1)
+    known = known - known.mean(axis=0)
+    spread = known.std(axis=0)
+    known = known[:, spread > 0] / spread[spread > 0]
+    if not known.shape[1]:
+        return values, 0.0
+    theta = np.linalg.lstsq(known.T @ known, known.T @ (values - values.mean()), rcond=1e-10)[0]
+    adjusted: Array = values - known @ theta
     removed = 1 - adjusted.var() / values.var() if values.var() > 0 else 0.0
     return adjusted, round(float(removed), 6)
 

@@ -36,6 +36,18 @@ class ABTestConfig(Section):
         description="above 1, in the simulated world alone: the test also runs day by day, a slate a day, and what was "
         "shown and clicked is part of the days after",
     )
+    novelty: float = Field(
+        0.0,
+        ge=0,
+        le=5,
+        description="in a test of several days: what a policy other than the control adds to the logit of each click "
+        "on the first day because it is new; it halves each day",
+    )
+    carry_over: bool = Field(
+        True,
+        description="in a test of several days: what was shown and clicked is part of the days after; false: each day "
+        "begins as the first",
+    )
     pool: int = Field(100, ge=2, description="items a policy chooses a slate from")
     slate: int = Field(10, ge=1, description="items on a slate")
     margin: float = Field(0.005, gt=0, lt=1, description="lifts within it, either way, are as good as none")

@@ -40,7 +40,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _test(world: Path, history: str = "positives") -> LiveTest:
     store = EventStore.open(world / history)
     people, pools = choose_pools(Log.of(store), population(store.samples("test")), CONFIG, without_met=False)
-    return LiveTest.of(rebuild(world / "acquire"), store, people, pools[:, 4:], CONFIG.slate, 0)
+    return LiveTest.of(rebuild(world / "acquire"), store, people, pools[:, 4:], CONFIG)
 
 
 def _first(store: EventStore, people: Population, pools: Array) -> Array:
@@ -101,6 +101,32 @@ def test_a_model_reads_what_its_own_slates_brought(world: Path, history: str) ->
 def test_an_arm_meets_the_same_luck_again(world: Path) -> None:
     live = _test(world)
     np.testing.assert_array_equal(live.run(_first), live.run(_first))
+
+
+def test_a_policy_that_is_new_is_clicked_more_and_by_half_as_much_each_day(world: Path) -> None:
+    live = dataclasses.replace(_test(world), novelty=0.8, carry_over=False)
+    plain, found = live.run(_first), live.run(_first, new=True)
+    fresh = live.fresh[:, :, : CONFIG.slate]
+    odds = np.log(fresh / (1 - fresh)) + 0.8 / 2 ** np.arange(CONFIG.days)[:, None]
+    np.testing.assert_allclose(found, (live.examined / (1 + np.exp(-odds))).sum(axis=2), atol=1e-9)
+    lift = found.mean(axis=0) / plain.mean(axis=0) - 1
+    assert (np.diff(lift) < 0).all()
+    np.testing.assert_array_equal(dataclasses.replace(live, novelty=0).run(_first, new=True), plain)
+
+
+def test_without_carry_over_each_day_begins_as_the_first(world: Path) -> None:
+    live, seen = dataclasses.replace(_test(world), carry_over=False), list[tuple[EventStore, Population]]()
+
+    def watching(store: EventStore, people: Population, pools: Array) -> Array:
+        seen.append((store, people))
+        return _first(store, people, pools)
+
+    live = dataclasses.replace(live, pools=np.repeat(live.pools[:, :1], CONFIG.days, axis=1))
+    found = live.run(watching)
+    np.testing.assert_allclose(found, (live.fresh[:, :, : CONFIG.slate] * live.examined).sum(axis=2))
+    for day, (store, people) in enumerate(seen):
+        np.testing.assert_array_equal(people.time, live.people.time + day * DAY)
+        np.testing.assert_array_equal(store.items, seen[0][0].items)
 
 
 def _arms(days: int = 5) -> tuple[np.ndarray, np.ndarray]:

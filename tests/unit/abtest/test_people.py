@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from kit import says
 
-from hisac_lab.abtest.people import DAY, Log, Population, choose_pools, population
+from hisac_lab.abtest.people import DAY, PRIOR, Log, Population, choose_pools, habits, population
 from hisac_lab.config.abtest import ABTestConfig
 from hisac_lab.events.store import SAMPLE, SPLITS, EventStore
 
@@ -152,3 +152,15 @@ def test_a_user_with_too_few_items_is_left_out_and_a_slate_too_large_is_refused(
     assert pools.shape[2] == 12
     with says("settings", "abtest.slate", "60 is more than the"):
         choose_pools(log, moments, CONFIG.model_copy(update={"slate": 60, "pool": 100}), True)
+
+
+def test_habits_are_what_a_user_did_before_the_moment() -> None:
+    user, time = np.array([1, 0, 1, 1, 1, 0]), np.array([5, 1, 2, 9, 4, 3])
+    label = np.array([1.0, 1.0, 0.0, 1.0, 1.0, 0.0])
+    nobody = np.zeros(2, int)
+    found = habits(user, time, label, Population(np.array([0, 1]), np.array([3, 6]), nobody, nobody))
+    mean = 4 / 6
+    np.testing.assert_allclose(found[:, 0], np.log1p([1, 3]), atol=1e-9)
+    rates = [(1 + PRIOR * mean) / (1 + PRIOR), (2 + PRIOR * mean) / (3 + PRIOR)]
+    np.testing.assert_allclose(found[:, 1], rates, atol=1e-9)
+    np.testing.assert_allclose(found[:, 2], rates, atol=1e-9)

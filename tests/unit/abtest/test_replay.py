@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -41,7 +42,7 @@ def value_of(pool: Array, score: Array, liked: Array, above: tuple[int, ...] = (
     return float(sum(seen * liked[item] for seen, item in zip(EXAMINED, best, strict=False)))
 
 
-def slates_of(logged: list[tuple[int, ...]], pools: list[Array], click: Array | None = None) -> Slates:
+def slates_of(logged: Sequence[tuple[int, ...]], pools: list[Array], click: Array | None = None) -> Slates:
     """Requests of one exposure or two, the upper first, each with its pool."""
     items = np.array(logged)
     count, width = items.shape

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from kit import says
 from scipy import stats
+from sklearn.linear_model import LinearRegression
 
 from hisac_lab.abtest.statistics import (
     assign,
@@ -137,6 +138,20 @@ def test_cuped_keeps_the_difference_of_the_arms_and_sharpens_it() -> None:
     for differences in (plain, sharp):
         assert np.mean(differences) == pytest.approx(0.1, abs=4 * np.std(differences) / np.sqrt(200))
     assert np.std(sharp) < 0.75 * np.std(plain)
+
+
+def test_cuped_by_several_things_known_is_their_regression() -> None:
+    """Ordinary least squares of scikit-learn, to 1e-9; a column that repeats another changes nothing."""
+    random = np.random.default_rng(0)
+    known = random.normal(size=(500, 3)) * [1.0, 10.0, 0.1]
+    values = 0.3 * known[:, 0] + 0.05 * known[:, 1] + random.normal(size=500)
+    adjusted, removed = cuped(values, known)
+    fitted = LinearRegression().fit(known, values)
+    np.testing.assert_allclose(adjusted, values - fitted.predict(known) + values.mean(), atol=1e-9)
+    assert removed == pytest.approx(fitted.score(known, values), abs=1e-6)
+    assert removed > max(cuped(values, column)[1] for column in known.T)
+    twice = np.column_stack([known, known[:, :1]])
+    np.testing.assert_allclose(cuped(values, twice)[0], adjusted, atol=1e-9)
 
 
 def test_cuped_without_any_variation_changes_nothing() -> None:
