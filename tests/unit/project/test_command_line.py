@@ -19,9 +19,15 @@ agents show USER --model --pruned
 data check PATH --items --users --vectors --write
 doctor --json
 explain KEY
+export ids --bundle --out
+export items --bundle --out
+export states --at --bundle --out
 graph
 init --like --log --write
 models --json
+models rebuild VERSION --data --into
+models show VERSION --json
+models verify VERSION --json
 params check
 params default
 params diff
@@ -31,6 +37,7 @@ params show
 promote [MODEL] --force --reason --version
 reproduce [THIS] [THAT] --json
 rollback
+score USERS --at --bundle --candidates --out --seen --top
 serve --bundle --port
 sid show ITEM --neighbors
 stage NAME --index --model --seed
@@ -49,7 +56,8 @@ def commands(command: object, path: tuple[str, ...] = ()) -> Iterator[str]:
     if children is not None:
         for name in children:
             yield from commands(children[name], (*path, name))
-        return
+        if not getattr(command, "invoke_without_command", False):
+            return
     arguments, options = [], []
     for parameter in getattr(command, "params", []):
         if parameter.param_type_name == "argument":
