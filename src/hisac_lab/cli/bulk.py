@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from hisac_lab.base.artifacts import Array
     from hisac_lab.events.store import EventStore
+    from hisac_lab.inference.request import Asked
     from hisac_lab.serving.engine import Engine
 
 export = typer.Typer(no_args_is_help=True, help="Write item vectors, semantic IDs or user states as Parquet.")
@@ -44,25 +45,15 @@ def score(
     import numpy as np
     import pyarrow as pa
 
-    from hisac_lab.base.progress import track
     from hisac_lab.events.store import EventStore
     from hisac_lab.serving import bulk
-    from hisac_lab.serving.histories import ITEM, TIME, extent, histories, names_in
 
     engine = _engine(bundle)
-    table = None if users == ALL else _table(users)
-    own = table is not None and {ITEM, TIME} <= set(names_in(table))
-    log = None if own and candidates is not None else EventStore.open(ARTIFACTS.prepare)
-    if own and table is not None:
-        count, last = extent(table)
-        moment = last + 1 if at is None else at
-        people = bulk.from_histories(engine, track(histories(table), count, "score", "users"), moment)
+    people, count, moment = _people(engine, None if users == ALL else _table(users), at)
+    if candidates is None:
+        slate = bulk.alive(engine, EventStore.open(ARTIFACTS.prepare), moment)
     else:
-        assert log is not None  # as without candidates
-        moment, numbers = _moment(log, at), _users(log, table)
-        count = len(numbers)
-        people = bulk.from_log(engine, log, track(numbers, count, "score", "users"), moment)
-    slate = _slate(engine, candidates) if candidates is not None else bulk.alive(engine, log, moment)
+        slate = _slate(engine, candidates)
     if not len(slate):
         raise UserError(candidates or ARTIFACTS.prepare, "names no item that the model knows", "give other candidates")
     names, begin, left_out, rows = np.array(list(engine.reader.number)), time.perf_counter(), 0, 0
@@ -79,7 +70,7 @@ def score(
             there = best.items >= 0
             row, rank = np.nonzero(there)
             write(
-                user=np.array(best.users)[row],
+                user=np.array(best.users, str)[row],
                 rank=(rank + 1).astype(np.int32),
                 item=names[best.items[there]],
                 score=best.scores[there],
@@ -189,6 +180,24 @@ def _engine(bundle: Path | None) -> Engine:
     compute = load_section("compute", ComputeConfig)
     arithmetic.choose(compute.arithmetic, compute.math_threads)
     return Engine(*_bundle(bundle))
+
+
+def _people(engine: Engine, table: Path | None, at: int | None) -> tuple[Iterator[tuple[str, Asked]], int, int]:
+    """Requests of the users that a table names or brings, or of all of the log; how many; and their time."""
+    from hisac_lab.base.progress import track
+    from hisac_lab.events.store import EventStore
+    from hisac_lab.serving import bulk
+    from hisac_lab.serving.histories import ITEM, TIME, extent, histories, names_in
+
+    if table is not None and {ITEM, TIME} <= set(names_in(table)):
+        count, last = extent(table)
+        moment = last + 1 if at is None else at
+        people = track(histories(table), count, "score", "users")
+        return bulk.from_histories(engine, people, moment), count, moment
+    log = EventStore.open(ARTIFACTS.prepare)
+    moment, numbers = _moment(log, at), _users(log, table)
+    shown = track(numbers, len(numbers), "score", "users")
+    return bulk.from_log(engine, log, shown, moment), len(numbers), moment
 
 
 def _table(path: str) -> Path:

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, ClassVar
 
-from hisac_lab.base.artifacts import sha256_tree
 from hisac_lab.base.machines import MachineRecord
 from hisac_lab.base.records import Record
 from hisac_lab.base.stages import Artifacts
@@ -144,9 +143,7 @@ def origin_of(
             cuts={name: _day(cut) for name, cut in log.cuts.items()},
             protocol=log.protocol,
         ),
-        codebook=Book(
-            digest=book.digest, method=book.method, nodes=book.nodes, semantic_ids=sha256_tree(artifacts.tokenize)
-        ),
+        codebook=Book(digest=book.digest, method=book.method, nodes=book.nodes, semantic_ids=made.stages["tokenize"]),
         sweeps={folder.name: _winner(Swept.open(folder)) for folder in artifacts.sweeps()},
         environment=_environment(machines),
     )

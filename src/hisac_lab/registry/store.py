@@ -20,7 +20,7 @@ from hisac_lab.registry.integrity import check_bundle
 from hisac_lab.registry.ledger import Ledger
 from hisac_lab.registry.mirror import Lineage, Mirror
 from hisac_lab.registry.moved import heal
-from hisac_lab.registry.origin import Origin, origin_of
+from hisac_lab.registry.origin import COMMIT, Origin, origin_of
 from hisac_lab.registry.promotion import Promoter
 from hisac_lab.registry.records import Evidence, Registered
 from hisac_lab.registry.versions import PROJECT, ModelVersions, quiet
@@ -143,16 +143,14 @@ class Registry:
             self.versions.register(kept, digest, str(run.info.run_id))
 
     def _remember(self, top: str, artifacts: Artifacts, lineage: Lineage, present: Registered) -> None:
-        """Keeps where a run came from, unless that is known; a whole commit takes the place of one that is not."""
-        known = self.versions.origin(top)
-        if known is not None and known.whole:
-            return
-        found = self.promoter.ledger.origin(present.models.values())
-        if found is None or not found.whole:
-            found = origin_of(artifacts, lineage.commit, lineage.settings, lineage.machines)
-        if known is None or found.whole:
-            self.client.log_dict(top, found.facts(), Origin.FILE)
-            self.client.set_tag(top, "git_commit", found.commit)
+        """Keeps where a run came from, as it was told first; a whole commit takes the place of one that is not."""
+        here = self.versions.origin(top)
+        known = here or self.promoter.ledger.origin(present.models.values())
+        if known is None or (not known.whole and len(lineage.commit) == COMMIT):
+            known = origin_of(artifacts, lineage.commit, lineage.settings, lineage.machines)
+        if known != here:
+            self.client.log_dict(top, known.facts(), Origin.FILE)
+            self.client.set_tag(top, "git_commit", known.commit)
 
     def attach(self, top: str, files: list[Path], figures: list[Path]) -> None:
         """Adds files that exist, and figures in a folder of their own, to a run; what is there already is replaced."""

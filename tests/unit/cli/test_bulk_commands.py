@@ -44,7 +44,7 @@ def test_all_users_of_the_log_are_ranked_into_one_table(
     monkeypatch.setattr(bulk, "GROUP", 25)
     command.score("all", top=3, bundle=home)
     file = pq.ParquetFile("exports/scores.parquet")
-    assert [str(field) for field in file.schema_arrow] == [
+    assert [f"{field.name}: {field.type}" for field in file.schema_arrow] == [
         "user: string", "rank: int32", "item: string", "score: float", "version: string"]  # fmt: skip
     assert file.schema_arrow.metadata[b"hisac_lab.bundle"].decode() == sha256_tree(home)
     assert file.metadata.num_row_groups == -(-len(store.user_ids) // 25)
