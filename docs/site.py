@@ -159,4 +159,5 @@ def _commands(command: Any, prefix: str = "") -> list[tuple[str, Any]]:
     inner: dict[str, Any] | None = getattr(command, "commands", None)
     if inner is None:
         return [(prefix.strip(), command)]
-    return [pair for name, sub in inner.items() for pair in _commands(sub, f"{prefix} {name}")]
+    own = [(prefix.strip(), command)] if command.invoke_without_command else []
+    return own + [pair for name, sub in inner.items() for pair in _commands(sub, f"{prefix} {name}")]

@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from finished import edit, make
 from kit import EVERY, lively, make_items
 from mlflow.tracking._tracking_service.utils import _artifact_repos_cache
 
 from hisac_lab.base.artifacts import MANIFEST, sha256_file, sha256_tree, stage_output
 from hisac_lab.base.stages import Artifacts
+from hisac_lab.cli.params import defaults
 from hisac_lab.config.mlflow import MLflowConfig
 from hisac_lab.config.model import ExperimentConfig
 from hisac_lab.inference.bundle import save_model
@@ -29,6 +31,7 @@ KINDS = {"base": "din-short-only", "new": "hisac"}
 PRODUCT = "ranker"
 PAIRS = [{"one": "new", "other": "base", "difference": 0.01, "interval": [0.007, 0.013], "p": 0.004}]
 
+SETTINGS = yaml.safe_load(defaults())
 space = cache(make_items)
 
 
@@ -64,6 +67,13 @@ def with_evidence(bundle: Path, **changes: Any) -> str:
 def store_in(folder: Path) -> MLflowConfig:
     """Settings of a store in this folder."""
     return MLflowConfig(tracking_uri=f"sqlite:///{folder / 'mlflow.db'}", experiment="tests")
+
+
+def write_params(folder: Path, uri: str | None = None, **promotion: float) -> None:
+    """params.yaml with a store in this folder, or at this address; the made-up run has no log to replay."""
+    mlflow = SETTINGS["mlflow"] | store_in(folder).model_dump() | ({} if uri is None else {"tracking_uri": uri})
+    settings = SETTINGS | {"mlflow": mlflow, "promotion": SETTINGS["promotion"] | {"replay_requests": 0} | promotion}
+    (folder / "params.yaml").write_text(yaml.safe_dump(settings))
 
 
 def where(folder: Path) -> tuple[MLflowConfig, str, Path]:

@@ -14,7 +14,7 @@ import typer
 from hisac_lab import __version__
 from hisac_lab.base import arithmetic
 from hisac_lab.base.errors import UserError, explain_os_error
-from hisac_lab.cli import ab, data, items, job, stages, states, understand
+from hisac_lab.cli import ab, bulk, data, items, job, models, stages, states, understand
 from hisac_lab.cli.user import name_the_user
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
@@ -27,6 +27,9 @@ app.add_typer(understand.agents, name="agents")
 app.add_typer(job.app, name="job")
 app.add_typer(states.app, name="states")
 app.add_typer(items.app, name="items")
+app.add_typer(models.app, name="models")
+app.add_typer(bulk.export, name="export")
+app.command()(bulk.score)
 
 EXTRAS = {
     "dvc": "graph",
@@ -198,14 +201,6 @@ def help_sweep(model: Annotated[str, typer.Argument(help="Name in the section mo
     from hisac_lab.cli.stages import sweep
 
     print(f"all {sweep.help_out(model)} trials are told")
-
-
-@app.command()
-def models(as_json: Annotated[bool, typer.Option("--json", help="Print JSON, with all tags.")] = False) -> None:
-    """List registered versions with aliases and evidence."""
-    from hisac_lab.cli import registry
-
-    registry.models(as_json)
 
 
 @app.command()

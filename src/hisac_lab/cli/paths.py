@@ -24,3 +24,6 @@ TIMINGS = Path("logs/timings.json")
 
 RECORDS = Path("logs/stages")
 """Which machine made each output (see `hisac_lab.cli.machine`); never an output."""
+
+EXPORTS = Path("exports")
+"""Tables for other systems; never an output."""

@@ -1,29 +1,22 @@
-"""User commands around the registry: sync, models, promote, rollback, ui."""
+"""User commands around the registry: sync, promote, rollback, ui."""
 
 from __future__ import annotations
 
-import json
 import os
 import socket
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-from rich.table import Table
-
 from hisac_lab.base import arithmetic
 from hisac_lab.base.artifacts import sha256_tree
 from hisac_lab.base.errors import UserError
 from hisac_lab.base.progress import say
-from hisac_lab.cli import machine
+from hisac_lab.cli import machine, paths
 from hisac_lab.cli.paths import ARTIFACTS, FIGURES, LEDGER, REPORTS, TIMINGS, WORK
-from hisac_lab.config.base import PARAMS_FILE, load_section
-from hisac_lab.config.mlflow import MLflowConfig
-from hisac_lab.config.promotion import PromotionConfig
+from hisac_lab.config.base import PARAMS_FILE
 from hisac_lab.evaluation.records import Evaluated
 from hisac_lab.events.store import EventStore
 from hisac_lab.registry.gates import Gate
@@ -65,45 +58,6 @@ def sync() -> None:
     with _synced(load_params()) as (registry, top, new):
         champion.restore(registry)
         print(f"MLflow run {top}: {'mirrored' if new else 'was there already'}")
-
-
-COLUMNS = {
-    "AUC": "auc",
-    "from": "auc_low",
-    "to": "auc_high",
-    "A/B test": "verdict",
-    "lift from": "lift_low",
-    "lift to": "lift_high",
-    "calibration": "calibration_error",
-    "request MACs": "request_macs",
-    "state bytes": "state_bytes",
-    "protocol": "fingerprint",
-}
-"""Columns of `hisac-lab models` and the tags they show."""
-FIRST = ("AUC", "from", "to", "A/B test")
-"""Those that a narrow terminal has room for."""
-NARROW = 120
-
-
-def models(as_json: bool = False) -> None:
-    """Prints the product's versions, with what the terminal has room for, or as JSON with all tags; writes nothing."""
-    product = load_section("promotion", PromotionConfig).product
-    with Registry.look(load_section("mlflow", MLflowConfig), product, LEDGER) as promoter:
-        listed = promoter.list()
-    if not listed:
-        what = f"{product} has no version of this project yet"
-        raise UserError("registry", what, "run the graph, or `hisac-lab sync`")
-    if as_json:
-        facts = [{"version": one.version, "model": one.model, "aliases": [*one.aliases], **one.tags} for one in listed]
-        print(json.dumps(facts, indent=2))
-        return
-    console = Console(width=None if sys.stdout.isatty() else 160)
-    columns = {name: COLUMNS[name] for name in (FIRST if console.width < NARROW else COLUMNS)}
-    table = Table("version", "model", "alias", *columns)
-    for version in listed:
-        told = [version.tags.get(key, "") for key in columns.values()]
-        table.add_row(version.version, version.model, ", ".join(version.aliases), *told)
-    console.print(table)
 
 
 def promote(model: str | None, version: str | None, *, force: bool = False, reason: str | None = None) -> None:
@@ -260,17 +214,13 @@ def _synced(params: Params) -> Iterator[tuple[Registry, str, bool]]:
 
 
 def _mirror(registry: Registry, params: Params) -> tuple[str, bool]:
-    lineage = Lineage(_commit(), _flatten(params.model_dump(mode="json")), machine.records())
-    top, new = registry.mirror(ARTIFACTS, lineage, TIMINGS)
+    from hisac_lab.cli import lineage  # brings torch
+
+    every = _flatten(params.model_dump(mode="json"))
+    origin = Lineage(lineage.commit(), every, machine.records(), lineage.changes(params))
+    top, new = registry.mirror(ARTIFACTS, origin, TIMINGS, paths.CHAMPION)
     registry.attach(top, ATTACHED, sorted(FIGURES.glob("*.svg")))
     return top, new
-
-
-def _commit() -> str:
-    def git(*words: str) -> str:
-        return subprocess.run(["git", *words], capture_output=True, text=True, check=False).stdout.strip()
-
-    return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain", "--untracked-files=no") else "")
 
 
 def _flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:

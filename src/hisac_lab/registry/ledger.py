@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from io import FileIO
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from hisac_lab.base.errors import UserError, explain_os_error
+from hisac_lab.registry.origin import Origin
 
 Entry = dict[str, Any]
 DECISIONS = ("promote", "rollback")
@@ -115,6 +116,16 @@ class Ledger:
     def decisions(self, product: str) -> list[Entry]:
         """Promotions and rollbacks of a product, oldest first."""
         return [entry for entry in self._moves() if entry.get("product") == product]
+
+    def about(self, bundle: str) -> list[Entry]:
+        """Lines about a bundle, oldest first."""
+        return [entry for entry in self.entries() if entry.get("bundle") == bundle]
+
+    def origin(self, bundles: Iterable[str]) -> Origin | None:
+        """Where bundles of one run come from, by the newest line about any of them that says it."""
+        wanted = set(bundles)
+        lines = [entry for entry in self.entries() if entry.get("bundle") in wanted and entry.get("origin")]
+        return Origin.of(lines[-1]["origin"], self.path) if lines else None
 
     def former(self) -> list[str]:
         """Models that had a champion of their own before there was a product."""

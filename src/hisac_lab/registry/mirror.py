@@ -23,6 +23,7 @@ from hisac_lab.base.records import Output
 from hisac_lab.base.stages import SHOWN, Artifacts
 from hisac_lab.evaluation.records import Evaluated, ModelScores, Scores, Timings
 from hisac_lab.inference.records import CURVE, Point
+from hisac_lab.registry.origin import Change
 from hisac_lab.registry.records import Registered
 from hisac_lab.registry.versions import PROJECT, ModelVersions
 from hisac_lab.sweep.records import TRIALS, Swept, Trial
@@ -40,11 +41,13 @@ class Lineage:
         params: All settings, flattened.
         machines: What is known of the machine that made each output, by DVC's name of the stage ("train@hisac-0");
             None where nothing is known.
+        settings: Those that differ from their defaults, by dotted key.
     """
 
     commit: str
     params: dict[str, Any]
     machines: Mapping[str, MachineRecord | None] = field(default_factory=dict)
+    settings: Mapping[str, Change] = field(default_factory=dict)
 
 
 class Mirror:

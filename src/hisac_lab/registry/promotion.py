@@ -15,8 +15,9 @@ from hisac_lab.config.promotion import PromotionConfig
 from hisac_lab.ops.choice import highest
 from hisac_lab.registry.gates import Gate, appended_to, check_gates, rival_of
 from hisac_lab.registry.ledger import Ledger
+from hisac_lab.registry.origin import Origin
 from hisac_lab.registry.records import Evidence
-from hisac_lab.registry.versions import APPENDED, BUNDLE, CHALLENGER, CHAMPION, MODEL, ModelVersions
+from hisac_lab.registry.versions import APPENDED, BUNDLE, CHALLENGER, CHAMPION, FORCED, MODEL, ModelVersions
 
 Replay: TypeAlias = Callable[[Path, Evidence], Gate]
 """Serves a bundle and asks it: what the gate says of the answers."""
@@ -111,12 +112,14 @@ class Promoter:
             gates = [*(check_gates(evidence, champion, config) if more is None else [more]), intact]
             if replay is not None:
                 gates.append(replay(bundle, evidence))
+            origin = self.origin(chosen)
             passed = all(gate.holds for gate in gates)
             overruled = {} if passed or forced is None else {"forced": forced}
             entry = self.ledger.append(
                 action="promote" if passed or overruled else "refuse",
                 **self._facts(chosen, present),
                 evidence=_evidence(evidence, champion),
+                origin=None if origin is None else origin.facts(),
                 gates=[gate._asdict() for gate in gates],
                 **overruled,
             )
@@ -174,7 +177,7 @@ class Promoter:
         }
 
     def restore_alias(self) -> None:
-        """Makes the alias say what the ledger says, where it decided and the bundle is at hand.
+        """Makes aliases and marks say what the ledger says, where it decided and the bundle is at hand.
 
         An alias that a line set which this ledger does not hold, as when another clone promoted, is left and told; so
         are champions from before there was a product, while it has none.
@@ -186,10 +189,18 @@ class Promoter:
             if error.where != str(self.ledger.path) or error.field != product:
                 raise
             say(f"{error}")
+        for entry in self.ledger.decisions(product):
+            version = self.versions.by_digest(entry["bundle"]) if "forced" in entry else None
+            if version is not None and FORCED not in version.tags:
+                self.versions.mark_forced(version, entry["forced"])
         former = self.ledger.former()
         if former and not self.ledger.decisions(product):
             names = ", ".join(former)
             say(f"champions of single models ({names}) stay as they were; {product} begins without one")
+
+    def origin(self, version: ModelVersion) -> Origin | None:
+        """Where a version comes from, by its run or else by the ledger; None where nobody recorded it."""
+        return self.versions.origin(self.versions.top(version)) or self.ledger.origin([version.tags[BUNDLE]])
 
     def challenge(self, judged: Mapping[str, Evidence]) -> None:
         """Points `challenger` at the model with the best validation AUC that is no control and not the champion.

@@ -11,6 +11,7 @@ from pathlib import Path
 import mlflow
 from mlflow import MlflowClient
 
+from hisac_lab.base.artifacts import sha256_tree
 from hisac_lab.base.errors import UserError
 from hisac_lab.base.stages import Artifacts
 from hisac_lab.config.mlflow import MLflowConfig
@@ -19,9 +20,10 @@ from hisac_lab.registry.integrity import check_bundle
 from hisac_lab.registry.ledger import Ledger
 from hisac_lab.registry.mirror import Lineage, Mirror
 from hisac_lab.registry.moved import heal
+from hisac_lab.registry.origin import COMMIT, Origin, origin_of
 from hisac_lab.registry.promotion import Promoter
-from hisac_lab.registry.records import Evidence
-from hisac_lab.registry.versions import ModelVersions, quiet
+from hisac_lab.registry.records import Evidence, Registered
+from hisac_lab.registry.versions import PROJECT, ModelVersions, quiet
 
 
 @dataclass(frozen=True)
@@ -93,8 +95,16 @@ class Registry:
             decisions = Ledger(ledger)
             yield Promoter(ModelVersions(MlflowClient(), decisions.project() or "", product), decisions)
 
-    def mirror(self, artifacts: Artifacts, lineage: Lineage, timings: Path) -> tuple[str, bool]:
+    def mirror(
+        self, artifacts: Artifacts, lineage: Lineage, timings: Path, kept: Path | None = None
+    ) -> tuple[str, bool]:
         """Mirrors the present outputs, unless they are there; champions follow the ledger, the challenger its rule.
+
+        Args:
+            artifacts: Outputs of the stages.
+            lineage: Where they came from.
+            timings: What was measured on this machine, if it is there.
+            kept: Bundle of the champion, if it is there: a registry that was lost gets it back.
 
         Returns:
             The top run, and whether it is new.
@@ -108,6 +118,8 @@ class Registry:
         for name, bundle in bundles.items():
             hint = "restore it with `dvc checkout`, or run the stage `register`"
             check_bundle(bundle, mirror.bundles.models[name], hint)
+        if kept is not None and kept.is_dir():
+            self._bring_back(kept, mirror.bundles)
         known = mirror.find()
         if known is None:
             top = mirror.write(self.versions, timings)
@@ -115,10 +127,30 @@ class Registry:
             top = known
             for name, bundle in bundles.items():  # lost
                 self.versions.register(bundle, mirror.bundles.models[name], top)
+        self._remember(top, artifacts, lineage, mirror.bundles)
         self.promoter.restore_alias()
         judged = {mirror.bundles.models[name]: Evidence.open(bundle) for name, bundle in bundles.items()}
         self.promoter.challenge(judged)
         return top, known is None
+
+    def _bring_back(self, kept: Path, present: Registered) -> None:
+        """Registers the champion of an earlier run, which the registry has lost."""
+        digest, product = sha256_tree(kept), self.versions.product
+        lost = self.versions.by_digest(digest) is None and digest not in present.models.values()
+        if lost and digest in self.promoter.ledger.champions(product):
+            tags = {PROJECT: self.versions.project}
+            run = self.client.create_run(self.experiment, tags=tags, run_name="champion of an earlier run")
+            self.versions.register(kept, digest, str(run.info.run_id))
+
+    def _remember(self, top: str, artifacts: Artifacts, lineage: Lineage, present: Registered) -> None:
+        """Keeps where a run came from, as it was told first; a whole commit takes the place of one that is not."""
+        here = self.versions.origin(top)
+        known = here or self.promoter.ledger.origin(present.models.values())
+        if known is None or (not known.whole and len(lineage.commit) == COMMIT):
+            known = origin_of(artifacts, lineage.commit, lineage.settings, lineage.machines)
+        if known != here:
+            self.client.log_dict(top, known.facts(), Origin.FILE)
+            self.client.set_tag(top, "git_commit", known.commit)
 
     def attach(self, top: str, files: list[Path], figures: list[Path]) -> None:
         """Adds files that exist, and figures in a folder of their own, to a run; what is there already is replaced."""

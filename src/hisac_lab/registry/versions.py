@@ -11,11 +11,13 @@ import mlflow
 from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion, RegisteredModel
 from mlflow.exceptions import MlflowException
+from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
 from hisac_lab.base import plugins
 from hisac_lab.base.errors import UserError
 from hisac_lab.inference.records import CARD, Claim, ModelFile
 from hisac_lab.registry.integrity import CODE, DIGEST, SERVED, check_bundle, check_code, code_digest
+from hisac_lab.registry.origin import Origin
 from hisac_lab.registry.records import Evidence
 
 BUNDLE, CODE_TAG, PROJECT = "hisac_lab.bundle", "hisac_lab.code", "hisac_lab.project"
@@ -91,20 +93,15 @@ class ModelVersions:
                 input_example=example(bundle),
                 pip_requirements=[*map(_pinned, REQUIREMENTS), *requirements],
             )
-        numbers = _numbers(evidence)
         tags = {
             BUNDLE: digest,
             CODE_TAG: code_now,
             PROJECT: self.project,
-            MODEL: evidence.model,
-            "seed": str(evidence.seed),
-            "fingerprint": evidence.fingerprint,
-            "verdict": "control" if evidence.abtest is None else evidence.abtest.verdict,
-            **{name: f"{value:.6f}".rstrip("0").rstrip(".") for name, value in numbers.items()},
+            **evidence_tags(evidence),
             **({} if file.package is None else {"package": file.package}),
             **({APPENDED: " ".join(part.bundle for part in evidence.appended)} if evidence.appended else {}),
         }
-        mlflow.log_metrics(numbers, run_id=run, model_id=info.model_id)
+        mlflow.log_metrics(_numbers(evidence), run_id=run, model_id=info.model_id)
         try:
             self.client.create_registered_model(self.product, {PROJECT: self.project}, ABOUT)
         except MlflowException as error:
@@ -176,11 +173,64 @@ class ModelVersions:
             raise UserError("registry", what, "name one of them: `hisac-lab promote MODEL`")
         return found
 
+    def named(self, text: str) -> ModelVersion:
+        """The version that is called `champion`, `ranker@champion`, `3`, `ranker/3` or `models:/ranker/3`.
+
+        Raises:
+            UserError: There is none, or the product is another.
+        """
+        product, _, which = text.removeprefix("models:/").replace("/", "@").rpartition("@")
+        if product not in ("", self.product):
+            hint = f"write {self.product}@ALIAS or {self.product}/VERSION"
+            raise UserError("registry", f"{product!r} is not this project's product, {self.product}", hint)
+        at = None if which.isdecimal() else self.alias(which)
+        number = which if at is None else str(at.version)
+        versions = {str(version.version): version for version in self.all()}
+        if number not in versions:
+            registered = self._registered()
+            there = ", ".join([*versions, *sorted(registered.aliases if registered and versions else ())])
+            what = f"{self.product} has no version or alias {which!r} (there are: {there or 'none yet: run the graph'})"
+            raise UserError("registry", what, "name one of them")
+        return versions[number]
+
+    def files(self, version: ModelVersion) -> Path:
+        """Where the files of a version lie, as they are: bundle, code and what MLflow adds.
+
+        Raises:
+            UserError: They are gone.
+        """
+        uri = f"models:/{version.name}/{version.version}"
+        try:
+            return Path(mlflow.artifacts.download_artifacts(uri))
+        except (MlflowException, OSError) as error:
+            raise UserError(uri, "its files are gone", MEND) from error
+
     def alias(self, alias: str) -> ModelVersion | None:
         """The version an alias points at, if any."""
         registered = self._registered()
         aliases = {} if registered is None else registered.aliases
         return self.client.get_model_version(self.product, aliases[alias]) if alias in aliases else None
+
+    def top(self, version: ModelVersion) -> str | None:
+        """The run of the pipeline that made a version; None where it is gone."""
+        run = version.run_id
+        try:
+            while run and (parent := self.client.get_run(run).data.tags.get(MLFLOW_PARENT_RUN_ID)):
+                run = parent
+        except MlflowException:
+            return None
+        return run
+
+    def origin(self, run: str | None) -> Origin | None:
+        """Where the pipeline of a top run comes from; None where nobody recorded it."""
+        if run is None:
+            return None
+        try:
+            if Origin.FILE not in {file.path for file in self.client.list_artifacts(run)}:
+                return None
+            return Origin.read(Path(self.client.download_artifacts(run, Origin.FILE)))
+        except (MlflowException, UserError):
+            return None
 
     def decision(self) -> str | None:
         """Hash of the ledger's line that set the champion, if one did."""
@@ -228,14 +278,26 @@ class ModelVersions:
         Raises:
             UserError: There is none, or the bundle or the code is not what was registered.
         """
-        uri = f"models:/{version.name}/{version.version}"
-        folder = Path(mlflow.artifacts.download_artifacts(uri))
+        folder = self.files(version)
         files = sorted(folder.rglob(Evidence.FILE))
         if not files:
+            uri = f"models:/{version.name}/{version.version}"
             raise UserError(uri, "holds no evidence", "register it through the graph", Evidence.FILE)
         check_bundle(files[0].parent, version.tags.get(BUNDLE, "none"), MEND)
         check_code(folder, version.tags.get(CODE_TAG), MEND)
         return files[0].parent
+
+
+def evidence_tags(evidence: Evidence) -> dict[str, str]:
+    """What a version's tags say of its evidence."""
+    numbers = {name: f"{value:.6f}".rstrip("0").rstrip(".") for name, value in _numbers(evidence).items()}
+    return {
+        MODEL: evidence.model,
+        "seed": str(evidence.seed),
+        "fingerprint": evidence.fingerprint,
+        "verdict": "control" if evidence.abtest is None else evidence.abtest.verdict,
+        **numbers,
+    }
 
 
 def _numbers(evidence: Evidence) -> dict[str, float]:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import socket
 import subprocess
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,47 +17,16 @@ import yaml
 from finished import edit
 from kit import says
 from mlflow import MlflowClient
-from registered import PRODUCT, apart, finish, listing, store_in, where
+from registered import PRODUCT, SETTINGS, store_in, where, write_params
 
 from hisac_lab.base.artifacts import sha256_tree
 from hisac_lab.base.errors import UserError
-from hisac_lab.cli import champion, registry
-from hisac_lab.cli.params import defaults, load_params
+from hisac_lab.cli import champion, lineage, models, registry
+from hisac_lab.cli.params import load_params
 from hisac_lab.models.champion import ChampionConfig
 from hisac_lab.registry.store import Registry
 
-SETTINGS = yaml.safe_load(defaults())
 SEATED = "the next run of the graph compares with it (champion/, models.champion, abtest.control)"
-
-
-def write_params(folder: Path, uri: str | None = None, **promotion: float) -> None:
-    """params.yaml with a store in this folder, or at this address; the made-up run has no log to replay."""
-    mlflow = SETTINGS["mlflow"] | store_in(folder).model_dump() | ({} if uri is None else {"tracking_uri": uri})
-    settings = SETTINGS | {"mlflow": mlflow, "promotion": SETTINGS["promotion"] | {"replay_requests": 0} | promotion}
-    (folder / "params.yaml").write_text(yaml.safe_dump(settings))
-
-
-@pytest.fixture(scope="module")
-def synced(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A project folder with a finished run, mirrored."""
-    home = tmp_path_factory.mktemp("project")
-    finish(home / "artifacts")
-    shutil.copyfile(empty_store, home / "mlflow.db")
-    (home / "dvc.yaml").write_text("stages:\n  prepare: {}\n  report: {}\n")
-    write_params(home)
-    with apart(home):
-        registry.sync()
-    return home
-
-
-@pytest.fixture
-def project(synced: Path, tmp_path: Path) -> Iterator[Path]:
-    """A copy of it, which is the current folder."""
-    home = tmp_path / "project"
-    shutil.copytree(synced, home)
-    write_params(home)
-    with apart(home):
-        yield home
 
 
 def ledger(project: Path) -> list[dict[str, Any]]:
@@ -103,18 +70,6 @@ def test_the_run_holds_every_setting_by_its_dotted_name(project: Path) -> None:
     assert params["models.hisac.kind"] == "hisac"
 
 
-def test_models_lists_versions_with_aliases_and_evidence(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    registry.promote("new", None)
-    capsys.readouterr()
-    registry.models()
-    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in capsys.readouterr().out.splitlines()]
-    base, new = (row for row in rows if row)
-    numbers = "0.7|0.69|0.71|control|||0.02|25250000|4000.5|fedcba9876543210"
-    assert base == f"1|base||{numbers}".split("|")
-    assert new[:3] == ["2", "new", "champion"]
-    assert new[6:9] == ["better", "0.008", "0.016"]
-
-
 def test_a_version_whose_requests_are_not_here_is_refused_in_a_line(
     project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -125,29 +80,6 @@ def test_a_version_whose_requests_are_not_here_is_refused_in_a_line(
     (line,) = [line for line in capsys.readouterr().out.splitlines() if "max_skew" in line]
     assert line.startswith("  FAIL max_skew: replay: the evaluation here is 0123456789abcdef, its own ")
     assert line.endswith("check out its commit, or set promotion.replay_requests to 0")
-
-
-def test_models_as_json_has_every_tag_and_a_narrow_terminal_gets_the_first_columns(
-    project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    registry.models(as_json=True)
-    base, new = json.loads(capsys.readouterr().out)
-    assert (base["version"], base["model"], base["aliases"], base["auc"]) == ("1", "base", [], "0.7")
-    assert new["fingerprint"] == "fedcba9876543210"
-    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
-    monkeypatch.setenv("COLUMNS", "80")
-    registry.models()
-    lines = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out).splitlines()
-    assert max(map(len, lines)) <= 80
-    assert not any("…" in line for line in lines)
-    assert [cell.strip() for cell in lines[1].split("┃")[1:-1]] == [
-        "version", "model", "alias", "AUC", "from", "to", "A/B test"]  # fmt: skip
-
-
-def test_a_look_at_versions_loads_no_torch() -> None:
-    """It takes most of the time that the command has."""
-    code = "import sys, hisac_lab.cli.registry; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 GATES = [
@@ -293,7 +225,7 @@ def test_a_store_that_does_not_answer_costs_two_lines(
     "command",
     [
         registry.sync,
-        registry.models,
+        models.list_versions,
         partial(registry.promote, "new", None),
         registry.rollback,
         partial(registry.ui, 5001),
@@ -313,18 +245,6 @@ def test_every_command_says_in_one_line_that_a_store_does_not_answer(
     first, second = capsys.readouterr().err.splitlines()
     assert first.startswith(f"MLflow at http://me:***@127.0.0.1:9 was not updated ({what[:40]}")
     assert second == "the files are whole; `hisac-lab sync` tries again"
-
-
-def test_a_listing_mirrors_nothing_and_says_what_does(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    registry.promote("new", None)
-    manifest = project / "artifacts/register/manifest.json"
-    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"pipeline": "another"}))
-    before = listing(project)
-    registry.models()
-    assert listing(project) == before
-    (project / "reports/ledger.jsonl").unlink()
-    with says("registry: ranker has no version of this project yet; run the graph, or `hisac-lab sync`"):
-        registry.models()
 
 
 def test_the_ui_refuses_a_port_in_use(
@@ -353,20 +273,33 @@ def test_the_ui_of_a_server_is_the_servers(
     )
 
 
-def test_the_commit_has_a_plus_where_the_tree_was_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_commit_has_a_plus_where_code_was_changed_or_is_not_that_of_the_lock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
-    assert registry._commit() == ""
-    Path("one").write_text("1")
+    assert lineage.commit() == ""
+    Path("src").mkdir()
+    for name in ("src/one", "params.yaml"):
+        Path(name).write_text("1")
     who = ("-c", "user.name=me", "-c", "user.email=me@here")
-    for words in (("init", "-q"), ("add", "one"), (*who, "commit", "-qm", "one")):
+    for words in (("init", "-q"), ("add", "."), (*who, "commit", "-qm", "one")):
         subprocess.run(["git", *words], check=True)
-    clean = registry._commit()
+    clean = lineage.commit()
     assert len(clean) == 40
-    Path("two").write_text("untracked")
-    assert registry._commit() == clean
-    Path("one").write_text("2")
-    assert registry._commit() == f"{clean}+"
+    for name in ("params.yaml", "notes"):
+        Path(name).write_text("2")
+    assert lineage.commit() == clean
+    Path("src/two").write_text("untracked")
+    assert lineage.commit() == f"{clean}+"
+    Path("src/two").unlink()
+    ran = {"path": "src/one", "md5": "c4ca4238a0b923820dcc509a6f75849b"}
+    for last, wanted in (("c", f"{clean}+"), ("b", clean)):
+        lock = {"stages": {"prepare": {"cmd": "hisac-lab", "deps": [ran | {"md5": ran["md5"][:-1] + last}]}}}
+        Path("dvc.lock").write_text(yaml.safe_dump(lock))
+        assert lineage.commit() == wanted
+    Path("src/one").write_text("2")
+    assert lineage.commit() == f"{clean}+"
 
 
 def test_the_ui_listens_on_this_machine_alone_after_a_sync(

@@ -20,6 +20,9 @@ data check PATH --items --users --vectors --write
 day --cores
 doctor --json
 explain KEY
+export ids --bundle --out
+export items --bundle --out
+export states --at --bundle --out
 graph
 init --like --log --write
 items add TABLE --alias --bundle --out --promote --vectors
@@ -27,6 +30,9 @@ items changes THEN [NOW] --json
 job aws-batch IMAGE REPOSITORY --gpus --revision
 job kubernetes IMAGE REPOSITORY --claim --gpus --revision
 models --json
+models rebuild VERSION --data --into
+models show VERSION --json
+models verify VERSION --json
 params check
 params default
 params diff
@@ -37,6 +43,7 @@ promote [MODEL] --force --reason --version
 report --against
 reproduce [THIS] [THAT] --json
 rollback
+score USERS --at --bundle --candidates --out --seen --top
 serve --bundle --port
 sid show ITEM --neighbors
 stage NAME --index --model --seed
@@ -55,7 +62,8 @@ def commands(command: object, path: tuple[str, ...] = ()) -> Iterator[str]:
     if children is not None:
         for name in children:
             yield from commands(children[name], (*path, name))
-        return
+        if not getattr(command, "invoke_without_command", False):
+            return
     arguments, options = [], []
     for parameter in getattr(command, "params", []):
         if parameter.param_type_name == "argument":
