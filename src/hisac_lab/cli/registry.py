@@ -5,30 +5,30 @@ from __future__ import annotations
 import json
 import os
 import socket
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
 
 from hisac_lab.base.errors import UserError
 from hisac_lab.base.progress import say
-from hisac_lab.cli import machine
+from hisac_lab.cli import execution
 from hisac_lab.cli.paths import ARTIFACTS, FIGURES, LEDGER, REPORTS, TIMINGS, WORK
 from hisac_lab.config.base import PARAMS_FILE, load_section
 from hisac_lab.config.mlflow import MLflowConfig
 from hisac_lab.config.promotion import PromotionConfig
-from hisac_lab.registry.mirror import Lineage
 from hisac_lab.registry.probe import address, quick_look
 from hisac_lab.registry.store import Registry
 
 if TYPE_CHECKING:
     from hisac_lab.cli.params import Params
 
+RUNS = "#/experiments/{}/runs?workflowType=machine_learning&orderByKey=attributes.start_time&orderByAsc=true"
+"""Page of the table of runs: MLflow else shows that of chats, and the last stage first."""
 ATTACHED = [PARAMS_FILE, REPORTS / "report.html", REPORTS / "report.md"]
 
 
@@ -39,15 +39,21 @@ def load_params() -> Params:
     return params.load_params()
 
 
-def mirror_or_say(params: Params) -> None:
-    """Brings MLflow up to date; a store that does not answer costs a line, not the stage."""
+def mirror_or_say(params: Params) -> str:
+    """Brings MLflow up to date; a store that does not answer costs a line, not the stage.
+
+    Returns:
+        Identifier of the experiment; empty: the store does not answer.
+    """
     try:
         with _open(params) as registry:
             _mirror(registry, params)
+            return registry.experiment
     except Exception as error:  # noqa: BLE001 - whatever a foreign store throws
         what = f"{error}" if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
         say(f"MLflow at {address(params.mlflow.tracking_uri)} was not updated ({' '.join(what.split())})")
         say("the files are whole; `hisac-lab sync` tries again")
+        return ""
 
 
 def sync() -> None:
@@ -81,10 +87,12 @@ def models(as_json: bool = False) -> None:
     """Prints the product's versions, with what the terminal has room for, or as JSON with all tags; writes nothing."""
     product = load_section("promotion", PromotionConfig).product
     with Registry.look(load_section("mlflow", MLflowConfig), product, LEDGER) as promoter:
-        listed = promoter.list()
+        listed, moved = promoter.list(), promoter.moved()
     if not listed:
         what = f"{product} has no version of this project yet"
         raise UserError("registry", what, "run the graph, or `hisac-lab sync`")
+    if moved:
+        say(f"{moved}: `hisac-lab sync` puts it back")
     if as_json:
         facts = [{"version": one.version, "model": one.model, "aliases": [*one.aliases], **one.tags} for one in listed]
         print(json.dumps(facts, indent=2))
@@ -105,8 +113,9 @@ def promote(model: str | None, version: str | None, *, force: bool = False, reas
     params = load_params()
     if force != bool(reason and reason.strip()):
         raise UserError("promote", "--force and --reason belong together", 'write --force --reason "WHY"')
-    with _synced(params) as (registry, _, _new):
+    with _synced(params) as (registry, top, _new):
         done = registry.promoter.promote(model, version, params.promotion, reason)
+        registry.judge(ARTIFACTS, top, params.promotion)
         seated = champion.seat(registry) if done.promoted else ""
     for gate in done.gates:
         print(f"  {'ok  ' if gate.holds else 'FAIL'} {gate.name}: {gate.says}")
@@ -128,8 +137,9 @@ def rollback() -> None:
     from hisac_lab.cli import champion  # brings torch
 
     params = load_params()
-    with _synced(params) as (registry, _, _new):
+    with _synced(params) as (registry, top, _new):
         was, now = registry.promoter.rollback()
+        registry.judge(ARTIFACTS, top, params.promotion)
         seated = champion.seat(registry)
     print(
         f"{params.promotion.product}: champion was version {was}, "
@@ -139,32 +149,23 @@ def rollback() -> None:
 
 
 def ui(port: int) -> None:
-    """Replaces this process by MLflow's server, on this machine only."""
+    """Replaces this process by MLflow's server, on this machine only; says where its first page is."""
     params = load_params()
     uri = params.mlflow.tracking_uri
     quick_look(params.mlflow, writes=True)
     if uri.startswith(("http://", "https://")):
-        mirror_or_say(params)
-        print(f"open {address(uri)}, the server that params.yaml names (mlflow.tracking_uri)")
+        experiment = mirror_or_say(params)
+        page = f"/{RUNS.format(experiment)}" if experiment else ""
+        print(f"open {address(uri).rstrip('/')}{page}, the server that params.yaml names (mlflow.tracking_uri)")
         return
     check_port(port)
-    mirror_or_say(params)
-    print(f"open http://127.0.0.1:{port}/#/models (stop with Ctrl-C)", flush=True)
+    experiment = mirror_or_say(params)
+    page = RUNS.format(experiment) if experiment else ""
+    print(f"open http://127.0.0.1:{port}/{page} (stop with Ctrl-C)", flush=True)
     os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"  # five sixths of its memory, for nothing used here
     mlflow = str(Path(sys.executable).parent / "mlflow")
-    command = [
-        mlflow,
-        "server",
-        "--backend-store-uri",
-        uri,
-        "--host",
-        "127.0.0.1",
-        "--port",
-        str(port),
-        "--workers",
-        "1",
-    ]
-    os.execv(mlflow, command)
+    server = ["server", "--backend-store-uri", uri, "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    os.execv(mlflow, [mlflow, *server])
 
 
 def check_port(port: int) -> None:
@@ -196,21 +197,7 @@ def _synced(params: Params) -> Iterator[tuple[Registry, str, bool]]:
 
 
 def _mirror(registry: Registry, params: Params) -> tuple[str, bool]:
-    lineage = Lineage(_commit(), _flatten(params.model_dump(mode="json")), machine.records())
-    top, new = registry.mirror(ARTIFACTS, lineage, TIMINGS)
+    top, new = registry.mirror(ARTIFACTS, execution.lineage(params), TIMINGS)
     registry.attach(top, ATTACHED, sorted(FIGURES.glob("*.svg")))
+    registry.judge(ARTIFACTS, top, params.promotion)
     return top, new
-
-
-def _commit() -> str:
-    def git(*words: str) -> str:
-        return subprocess.run(["git", *words], capture_output=True, text=True, check=False).stdout.strip()
-
-    return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain", "--untracked-files=no") else "")
-
-
-def _flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        flat |= _flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return flat

@@ -10,18 +10,27 @@ from pathlib import Path
 
 import mlflow
 from mlflow import MlflowClient
+from mlflow.utils.mlflow_tags import MLFLOW_EXPERIMENT_PRIMARY_METRIC_NAME, MLFLOW_RUN_NOTE
 
 from hisac_lab.base.errors import UserError
 from hisac_lab.base.stages import Artifacts
 from hisac_lab.config.mlflow import MLflowConfig
-from hisac_lab.registry import probe
+from hisac_lab.config.promotion import PromotionConfig
+from hisac_lab.registry import notes, probe
 from hisac_lab.registry.integrity import check_bundle
 from hisac_lab.registry.ledger import Ledger
 from hisac_lab.registry.mirror import Lineage, Mirror
 from hisac_lab.registry.moved import heal
 from hisac_lab.registry.promotion import Promoter
-from hisac_lab.registry.records import Evidence
+from hisac_lab.registry.records import Evidence, Registered
 from hisac_lab.registry.versions import ModelVersions, quiet
+
+ABOUT = {
+    MLFLOW_RUN_NOTE: notes.EXPERIMENT,
+    "mlflow.experimentKind": "custom_model_development",
+    MLFLOW_EXPERIMENT_PRIMARY_METRIC_NAME: "test/auc",
+}
+"""Tags of the experiment: what is read beside it, and that it trains models, which chooses the pages that are shown."""
 
 
 @dataclass(frozen=True)
@@ -115,10 +124,28 @@ class Registry:
             top = known
             for name, bundle in bundles.items():  # lost
                 self.versions.register(bundle, mirror.bundles.models[name], top)
+        mirror.add_report(top)
         self.promoter.restore_alias()
         judged = {mirror.bundles.models[name]: Evidence.open(bundle) for name, bundle in bundles.items()}
         self.promoter.challenge(judged)
         return top, known is None
+
+    def judge(self, artifacts: Artifacts, top: str, config: PromotionConfig) -> None:
+        """Says of the present bundles' versions, and on the pipeline's run, whether they may ship as things stand.
+
+        Args:
+            artifacts: Outputs of the stages.
+            top: The pipeline's run.
+            config: The section `promotion`.
+        """
+        run = f"#/experiments/{self.experiment}/runs/{top}"
+        bundles = {
+            digest: artifacts.bundle(name) for name, digest in Registered.open(artifacts.register).models.items()
+        }
+        answers = self.promoter.judge(bundles, config, run)
+        note = notes.verdict(answers, self.versions.product, run)
+        if self.client.get_run(top).data.tags.get(MLFLOW_RUN_NOTE) != note:
+            self.client.set_tag(top, MLFLOW_RUN_NOTE, note)
 
     def attach(self, top: str, files: list[Path], figures: list[Path]) -> None:
         """Adds files that exist, and figures in a folder of their own, to a run; what is there already is replaced."""
@@ -133,11 +160,14 @@ def _experiment(client: MlflowClient, config: MLflowConfig) -> str:
     """Identifier of the experiment, made where it is not there."""
     experiment = client.get_experiment_by_name(config.experiment)
     if experiment is None:
-        return str(client.create_experiment(config.experiment))
+        return str(client.create_experiment(config.experiment, tags=ABOUT))
     if experiment.lifecycle_stage != "active":
         what = f"the experiment {config.experiment!r} was deleted there"
         hint = (
             f"`mlflow experiments restore --experiment-id {experiment.experiment_id}` brings it back, or name another"
         )
         raise UserError(probe.address(config.tracking_uri), what, f"{hint} (mlflow.experiment in params.yaml)")
+    for key, value in ABOUT.items():
+        if experiment.tags.get(key) != value:
+            client.set_experiment_tag(experiment.experiment_id, key, value)
     return str(experiment.experiment_id)
