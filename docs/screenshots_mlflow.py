@@ -30,6 +30,8 @@ from hisac_lab.config.promotion import PromotionConfig
 
 OUT = Path(__file__).parent / "pictures" / "mlflow"
 SIZE = (1440, 900)
+HEIGHTS = {"pipeline": 1400, "training": 1400, "curves": 1700, "version": 1000}
+"""Of pages that are long."""
 SEEN = {
     "_mlflow_model_registry_promo_modal_dismissed_v1": "true",
     "mlflow.assistant.fab.autoOpenedOnFirstLoad_v1": "true",
@@ -92,6 +94,18 @@ class Browser:
                 return
             before = text
         raise UserError(address, f"does not show {wanted!r} within {PATIENCE} seconds", "see that `hisac-lab ui` runs")
+
+    def wait_for(self, selector: str) -> None:
+        """Waits until a CSS selector finds something.
+
+        Raises:
+            UserError: It does not come.
+        """
+        end = time.monotonic() + PATIENCE
+        while not self.run(f"!!document.querySelector({json.dumps(selector)})"):
+            if time.monotonic() > end:
+                raise UserError("page", f"has no {selector} within {PATIENCE} seconds", "see what MLflow calls it now")
+            time.sleep(1.5)
 
     def click(self, selector: str) -> None:
         """Clicks the first element that a CSS selector finds.
@@ -186,7 +200,9 @@ def take(page: Browser, home: str, client: MlflowClient, experiment: str, produc
         ("version", f"#/models/{product}/versions/{version.version}", "May it ship?"),
     ):
         page.open(f"{home}/{address}", wanted)
-        page.picture(OUT / f"{file}.png", (SIZE[0], 1400) if file in ("version", "pipeline", "training") else SIZE)
+        if file in ("curves", "compare"):
+            page.wait_for(".js-plotly-plot .main-svg")
+        page.picture(OUT / f"{file}.png", (SIZE[0], HEIGHTS.get(file, SIZE[1])))
 
 
 def main() -> None:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import subprocess
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hisac_lab.base.errors import UserError
 from hisac_lab.cli import machine, reach
-from hisac_lab.cli.params import Params
 from hisac_lab.cli.paths import ARTIFACTS, TIMINGS
 from hisac_lab.cli.plan import Plan
 from hisac_lab.config.model import BackboneConfig
@@ -15,6 +14,9 @@ from hisac_lab.config.train import TrainConfig
 from hisac_lab.inference.records import Trained
 from hisac_lab.registry.mirror import Lineage
 from hisac_lab.sweep.records import TrialSpan, times_beside
+
+if TYPE_CHECKING:
+    from hisac_lab.cli.params import Params
 
 
 def lineage(params: Params) -> Lineage:

@@ -159,7 +159,7 @@ def version(evidence: Evidence, gates: list[Gate], ships: str, card: str, run: s
     rows = [f"| {gate.name} | {'holds' if gate.holds else '**fails**'} | {gate.says} |" for gate in gates]
     return "\n".join(
         [
-            f"**{evidence.model}**, seed {evidence.seed} of {len(evidence.seeds)}. **May it ship? {ships}.**",
+            f"May it ship? {ships}. It is {evidence.model}, seed {evidence.seed}, of {len(evidence.seeds)} trained.",
             "",
             f"- AUC on the test period: {_interval(evidence.metrics['auc'])}",
             f"- A/B test: {_test(evidence)}",

@@ -61,7 +61,7 @@ def test_a_version_says_what_was_found_and_whether_it_may_ship(judged: Registry)
     assert new.tags["gate.max_state_bytes"] == "holds: bytes of user state is 4,000, the limit is 200,000"
     assert new.tags["against"] == "popularity"
     first = new.description.splitlines()[0]
-    assert first == "**new**, seed 0 of 1. **May it ship? yes: every gate holds.**"
+    assert first == "May it ship? yes: every gate holds. It is new, seed 0, of 1 trained."
     for part in ("0.7100 [0.7000, 0.7200]", "better, lift +1.20% [+0.80%, +1.60%]", "| abtest | holds |", "| stated |"):
         assert part in new.description
     assert "- A/B test: control" in base.description
