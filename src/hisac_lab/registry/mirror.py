@@ -137,7 +137,7 @@ class Mirror:
         below = f"tags.`{MLFLOW_PARENT_RUN_ID}` = '{top}' AND tags.`{KIND}` = '{REPORT}'"
         if record is None or self.client.search_runs([self.experiment], below):
             return
-        self.runs.write(self._told(REPORT, (REPORT,), note=notes.STAGES[REPORT]), top)
+        self.runs.write(self._told(REPORT, (REPORT,), note=notes.purpose(REPORT)), top)
         end = max(milliseconds(record.ended), self.client.get_run(top).info.end_time or 0)
         self.client.set_terminated(top, end_time=end)
 

@@ -25,22 +25,34 @@ order of the graph, a run for each training, trials below their sweep. The top r
 - `hisac-lab promote` changes the champion: it asks the gates and writes the ledger. An alias that is moved here by hand
   is put back by the next command, which says so.
 """
-STAGES = {
-    "acquire": "The raw log, its files known by their SHA-256.",
-    "prepare": "Histories, requests and samples, split in time; a history ends before its request.",
-    "embed": "The frozen vectors of the items.",
-    "tokenize": "Semantic IDs of the items, and how good they are: `levels.json` has a row per level.",
-    "codebook": "The prefix tree of the semantic IDs, which votes and interest-agents stand on.",
-    "instances": "Stored instances, for the models that read them.",
-    "register": "A bundle for each model: weights, vocabulary, settings, fidelity card, evidence.",
-    "report": "The page; it stands among the artifacts of the run above.",
-}
-"""What the output of a stage is."""
+
+
+def purpose(name: str) -> str:
+    """What the output of a stage is; empty for one that is not known here."""
+    match name:
+        case "acquire":
+            return "The raw log, its files known by their SHA-256."
+        case "prepare":
+            return "Histories, requests and samples, split in time; a history ends before its request."
+        case "embed":
+            return "The frozen vectors of the items."
+        case "tokenize":
+            return "Semantic IDs of the items, and how good they are: `levels.json` has a row per level."
+        case "codebook":
+            return "The prefix tree of the semantic IDs, which votes and interest-agents stand on."
+        case "instances":
+            return "Stored instances, for the models that read them."
+        case "register":
+            return "A bundle for each model: weights, vocabulary, settings, fidelity card, evidence."
+        case "report":
+            return "The page; it stands among the artifacts of the run above."
+        case _:
+            return ""
 
 
 def stage(name: str, output: Path) -> str:
     """What a stage without runs below it makes, and what is in it."""
-    lines = [STAGES.get(name, ""), _found(name, output), f"`{MANIFEST}` is what the stage itself says of it."]
+    lines = [purpose(name), _found(name, output), f"`{MANIFEST}` is what the stage itself says of it."]
     return "\n\n".join(filter(None, lines))
 
 

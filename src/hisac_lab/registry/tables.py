@@ -18,7 +18,6 @@ from hisac_lab.sweep.records import Trial
 Table = dict[str, list[Any]]
 
 FIRST: dict[str, dict[str, str]] = {
-    "acquire": {},
     "prepare": {
         "users": "users",
         "items": "items",
@@ -28,14 +27,10 @@ FIRST: dict[str, dict[str, str]] = {
         "test_samples": "splits.test.samples",
         "history_p50": "splits.test.history_p50",
     },
-    "embed": {"items_without_embedding": "items_without_embedding"},
     "tokenize": {
         name: f"quality.{name}"
         for name in ("explained_variance", "neighbor_overlap", "occupancy", "collision_rate", "purity_lift")
     },
-    "codebook": {},
-    "instances": {},
-    "register": {},
     "sweep": {
         "trials": "trials",
         "valid_auc": "auc",
@@ -43,13 +38,12 @@ FIRST: dict[str, dict[str, str]] = {
         "request_macs": "request_macs",
         "state_bytes": "state_bytes",
     },
-    "train": {},
 }
-"""The numbers of a stage's manifest that are metrics: name and dotted place; a place without a number is left out."""
+"""Of stages with many numbers those that are metrics: name and dotted place in the manifest."""
 
 
 def numbers(stage: str, output: Path) -> dict[str, float]:
-    """The first numbers of an output's manifest; of a stage that is not listed all that stand at its top."""
+    """The first numbers of an output's manifest: those listed for its stage, else all that stand at its top."""
     facts = Output.open(output).facts()
     places = FIRST.get(stage, {key: key for key in facts})
     found = {name: _at(facts, place) for name, place in places.items()}
