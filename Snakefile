@@ -21,31 +21,54 @@ MARK = {
 }
 
 
+report: "workflow/captions/workflow.rst"
+
+
 rule all:
     default_target: True
     input:
         [path for step in STEPS for path in step.outputs],
 
 
-for step in STEPS:
+def inputs(rule):
+    """Inputs of a job: a fresh one ignores times, a stale one sees an input that is always newer."""
+
+    def of(wildcards):
+        step = rule.step(wildcards)
+        if step.stale:
+            return [*step.inputs, str(graph.TRIGGER)]
+        return [ancient(path) for path in step.inputs]
+
+    return of
+
+
+def job(rule):
+    """What a job runs."""
+
+    def of(wildcards):
+        return graph.command(Path(workflow.basedir), rule.step(wildcards).name)
+
+    return of
+
+
+for one in graph.rules(STEPS):
 
     rule:
         name:
-            step.rule
+            one.name
         input:
-            # a fresh step ignores times; a stale one sees an input that is always newer
-            [*step.inputs, str(graph.TRIGGER)]
-            if step.stale
-            else [ancient(path) for path in step.inputs],
+            inputs(one),
         output:
-            [MARK[kind](path) for path, kind in step.outputs.items()],
+            [MARK[kind](path) for path, kind in one.outputs.items()],
         log:
-            f"logs/{step.rule}.log",
-        retries: step.retries
-        threads: step.threads
+            one.log,
+        wildcard_constraints:
+            instance=one.instances,
+        retries: one.any.retries
+        threads: one.any.threads
         resources:
-            **step.resources,
+            **one.any.resources,
         params:
-            job=graph.command(Path(workflow.basedir), step.name),
+            job=job(one),
         shell:
             "HISAC_LAB_THREADS={threads} python {params.job} {log:q}"

@@ -20,7 +20,7 @@ from hisac_lab.cli.params import defaults
 
 ROOT = Path(__file__).parents[1]
 BIN = Path(sys.executable).parent
-RULE = re.compile(r"^(?:local)?rule (\w+):", re.MULTILINE)
+RULE = re.compile(r"^(?:local)?rule (\w+):\n(?:(?:    .*)?\n)*?(?:    wildcards: instance=(\S+)\n|\n)", re.MULTILINE)
 RUNNING = re.compile(r"Running stage '([^']+)'")
 TINY: dict[str, Any] = {
     "acquire.path": "log",
@@ -149,10 +149,11 @@ class Lab:
         return sorted(name for log in logs for name in RUNNING.findall(log.read_text()))
 
     def planned(self) -> list[str]:
-        """The rules that `snakemake -n` would run, sorted."""
+        """The stages that `snakemake -n` would run, by DVC's names, sorted."""
         answer = self.run("snakemake", "--dry-run")
         assert answer.code == 0, answer.text
-        return sorted(set(RULE.findall(answer.text)) - {"all"})
+        jobs = {f"{rule}@{instance}" if instance else rule for rule, instance in RULE.findall(answer.text)}
+        return sorted(jobs - {"all"})
 
     def repro(self, *options: str) -> list[str]:
         """Runs `dvc repro` to a good end; gives the stages that were really computed, sorted."""

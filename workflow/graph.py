@@ -1,8 +1,9 @@
 """The joint of the two engines: dvc.yaml declares the graph, dvc.lock judges what is stale, Snakemake schedules.
 
-Each DVC stage (and each instance of a matrix) becomes one rule whose job (job.py) is `dvc repro --single-item STAGE`. A
-fresh stage's inputs are `ancient`, so times say nothing; a stale stage, and all below it, gets an input that is always
-newer. DVC then skips the stage, restores it from its run cache, or runs it, and writes dvc.lock under its own lock.
+Each DVC stage becomes one rule, each instance of a matrix one job of it, told apart by the wildcard `instance`; the job
+(job.py) is `dvc repro --single-item STAGE`. A fresh instance's inputs are `ancient`, so times say nothing; a stale one,
+and all below it, gets an input that is always newer. DVC then skips the stage, restores it from its run cache, or runs
+it, and writes dvc.lock under its own lock.
 
 The stages in FIRST take seconds and decide which models are stale. Where all above one is fresh, it runs before the
 others are judged, also by `snakemake -n`, which therefore lists no model that an edit leaves alone.
@@ -45,7 +46,6 @@ class Step:
 
     Attributes:
         name: DVC's address: "prepare", "train@hisac-0".
-        rule: A legal rule name.
         inputs: Outputs of other stages that it depends on.
         outputs: Path to kind: "file", "dir", and for Snakemake's report "result" (a metric, the page) or "figures".
         above: Names of the stages that it depends on, directly.
@@ -56,7 +56,6 @@ class Step:
     """
 
     name: str
-    rule: str
     inputs: list[str]
     outputs: dict[str, str]
     above: frozenset[str]
@@ -64,6 +63,67 @@ class Step:
     threads: int
     retries: int | None
     resources: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A stage with all its instances, as one rule.
+
+    Attributes:
+        steps: By instance; a stage without a matrix has one, named "".
+    """
+
+    steps: dict[str, Step]
+
+    @property
+    def any(self) -> Step:
+        """One instance: threads, retries and resources are those of the stage."""
+        return next(iter(self.steps.values()))
+
+    @property
+    def stage(self) -> str:
+        """Name of the stage."""
+        return self.any.name.partition("@")[0]
+
+    @property
+    def name(self) -> str:
+        """A legal name of a rule."""
+        return re.sub(r"\W", "_", self.stage)
+
+    @property
+    def log(self) -> str:
+        """Where a job says what it does."""
+        return f"logs/{self.stage}@{{instance}}.log" if "" not in self.steps else f"logs/{self.stage}.log"
+
+    @property
+    def instances(self) -> str:
+        """What the wildcard may be, as a regular expression."""
+        return "|".join(map(re.escape, self.steps))
+
+    @property
+    def outputs(self) -> dict[str, str]:
+        """Path or pattern to kind."""
+        instance, step = next(iter(self.steps.items()))
+        if not instance:
+            return step.outputs
+        return {f"{path.removesuffix(instance)}{{instance}}": kind for path, kind in step.outputs.items()}
+
+    def step(self, wildcards: Any) -> Step:
+        """The instance of a job."""
+        return self.steps[wildcards.get("instance", "")]
+
+
+def rules(steps: list[Step]) -> list[Rule]:
+    """The rules of all steps; ends the program with one line where an instance cannot be told from its outputs."""
+    found: dict[str, Rule] = {}
+    for step in steps:
+        stage, _, instance = step.name.partition("@")
+        odd = [path for path in step.outputs if not path.endswith(f"/{instance}")] if instance else []
+        if odd:
+            what = f"the output {odd[0]} does not end in /{instance}"
+            _refuse(str(UserError("dvc.yaml", what, "Snakemake tells instances by it: name it so", stage)))
+        found.setdefault(stage, Rule({})).steps[instance] = step
+    return list(found.values())
 
 
 def find_tools() -> None:
@@ -170,7 +230,6 @@ def _step(stage: Stage, graph: nx.DiGraph[Stage], root: Path, stale: bool) -> St
     meta = stage.meta or {}
     return Step(
         name=stage.addressing,
-        rule=re.sub(r"\W", "_", stage.addressing),
         inputs=sorted(outputs),
         outputs={_path(out, root): _kind(out) for out in stage.outs},
         above=frozenset(each.addressing for each in graph.successors(stage)),

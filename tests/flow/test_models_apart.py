@@ -43,7 +43,7 @@ def test_an_edit_of_a_model_runs_it_again_alone_in_both_doors(lab: Lab, tmp_path
     other = lab.copy(tmp_path / "other")
     for one in (lab, other):
         one.edit("src/hisac_lab/models/pooling.py", "min=1)}", "min=2)}")
-    assert lab.planned() == sorted([*BELOW, "train_mean_0"])
+    assert lab.planned() == sorted([*BELOW, "train@mean-0"])
     assert lab.snakemake(*TRAINED, "--cores", "2") == ["train@mean-0"]
     assert other.repro("train") == ["code", "plan", "train@mean-0"]
     assert {path: lab.hashes()[path] for path in TRAINED} == {path: other.hashes()[path] for path in TRAINED}

@@ -70,7 +70,7 @@ def test_a_package_from_outside_goes_through_the_whole_graph(lab: Lab, tmp_path:
     assert "peak" in (lab.path / "reports/report.md").read_text()
     peak = lab.beside[0] / "shop_models/peak.py"
     peak.write_text(peak.read_text().replace("max pooling", "maximum pooling", 1))
-    assert lab.planned() == ["abtest", "evaluate", "register", "report", "train_peak_0"]
+    assert lab.planned() == ["abtest", "evaluate", "register", "report", "train@peak-0"]
     assert "train@peak-0" in lab.snakemake()
     answer = lab.run("hisac-lab", "sync")
     assert answer.code == 0, answer.text

@@ -32,10 +32,10 @@ def test_the_model_of_the_documentation_is_one_file_and_trains_alone(lab: Lab) -
     assert len(apply_blocks(lab, "add_model.md")) == 1
     assert lab.snakemake() == ["code"]
     lab.set(**{"models.max": {"kind": "max"}, "experiment.models": ["din_50", "mean", "hisac", "max"]})
-    wanted = ["abtest", "evaluate", "register", "report", "train_max_0"]
+    wanted = ["abtest", "evaluate", "register", "report", "train@max-0"]
     assert lab.planned() == wanted
     computed = lab.snakemake()
-    assert computed == [name.replace("train_max_0", "train@max-0") for name in wanted]
+    assert computed == wanted
     assert {path: lab.hashes()[path] for path in before if "train" in path} == {
         path: before[path] for path in before if "train" in path
     }

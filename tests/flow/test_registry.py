@@ -44,9 +44,9 @@ for key, parent in parents.items():
     print(names.get(parent), ">", names[key])
 (top,) = [run for run in runs if run.info.run_id not in parents or parents[run.info.run_id] is None]
 print(len(top.data.params), sorted(top.data.tags))
-(tokens,) = [run for run in runs if run.info.run_name == "tokenize"]
+(tokens,) = [run for run in runs if run.info.run_name == "04 tokenize"]
 print(sorted(tokens.data.metrics))
-(ab,) = [run for run in runs if run.info.run_name == "abtest"]
+(ab,) = [run for run in runs if run.info.run_name == "10 abtest"]
 print(sorted(ab.data.metrics))
 print(sorted(model.name for model in client.search_registered_models()))
 print(sorted(file.path for folder in ("", "figures") for file in client.list_artifacts(top.info.run_id, folder)))
@@ -102,25 +102,26 @@ def test_the_graph_mirrors_a_run_tree_of_stages_seeds_and_trials(base: Lab, tmp_
     lab.snakemake()
     out = python(lab, TREE)
     for child in (
-        "prepare",
-        "embed",
-        "tokenize",
-        "codebook",
-        "sweep hisac",
-        "train hisac seed 0",
-        "evaluate",
-        "abtest",
+        "02 prepare",
+        "03 embed",
+        "04 tokenize",
+        "05 codebook",
+        "06 sweep hisac",
+        "08 hisac-0",
+        "09 evaluate",
+        "10 abtest",
+        "12 report",
     ):
         assert f"> {child}" in out
-    assert out.count("sweep hisac > trial hisac") == 2
+    assert out.count("06 sweep hisac > trial") == 2
     assert "git_commit" in out
-    for fact in ("machine.processor", "machine.arithmetic", "machine/peak_mb", "machines.json"):
+    for fact in ("machine.processor", "machine.arithmetic", "system/peak_memory_megabytes", "machines.json"):
         assert f"'{fact}'" in out
     assert "data.prepare" in out
     assert "fingerprint" in out
     assert "['ranker']" in out
-    for measure in ("levels/1/use", "levels/2/perplexity", "levels/1/seed_agreement", "collision_rate", "purity_lift"):
-        assert f"'quality/{measure}'" in out
+    for measure in ("explained_variance", "collision_rate", "purity_lift"):
+        assert f"'{measure}'" in out
     for file in ("figures/calibration.svg", "leaderboard.json", "params.yaml", "report.html"):
         assert f"'{file}'" in out
 

@@ -14,7 +14,7 @@ BELOW_ABTEST = ["abtest", "register", "report"]
 
 
 def test_t1_after_snakemake_both_doors_have_nothing_to_do(lab: Lab) -> None:
-    assert "2 at once" in (lab.path / "logs/sweep_hisac.log").read_text(), (
+    assert "2 at once" in (lab.path / "logs/sweep@hisac.log").read_text(), (
         "the stage did not take the threads it was given"
     )
     assert lab.both_idle()

@@ -55,8 +55,8 @@ def recorded(name: str) -> Iterator[None]:
     try:
         MachineRecord(
             stage=name,
-            started=started.isoformat(timespec="seconds"),
-            ended=datetime.now(UTC).isoformat(timespec="seconds"),
+            started=started.isoformat(timespec="milliseconds"),
+            ended=datetime.now(UTC).isoformat(timespec="milliseconds"),
             seconds=round(time.perf_counter() - begin, 2),
             cpu_seconds=round(_cpu_seconds() - cpu, 2),
             peak_mb=_peak_mb(),

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hisac_lab.base.errors import UserError
+from hisac_lab.base.progress import say
 from hisac_lab.cli.paths import ARTIFACTS, CHAMPION, LEDGER, LOCK
 from hisac_lab.config.base import load_section
 from hisac_lab.config.mlflow import MLflowConfig
@@ -106,10 +107,12 @@ def list_versions(as_json: bool = False) -> None:
     from rich.table import Table
 
     with _look() as (promoter, config):
-        listed = promoter.list()
+        listed, moved = promoter.list(), promoter.moved()
     if not listed:
         what = f"{config.product} has no version of this project yet"
         raise UserError("registry", what, "run the graph, or `hisac-lab sync`")
+    if moved:
+        say(f"{moved}: `hisac-lab sync` puts it back")
     if as_json:
         facts = [{"version": one.version, "model": one.model, "aliases": [*one.aliases], **one.tags} for one in listed]
         print(json.dumps(facts, indent=2))

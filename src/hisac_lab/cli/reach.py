@@ -39,6 +39,23 @@ def lines(key: str, values: dict[str, Any]) -> list[str]:
     return said
 
 
+def read(address: str, values: dict[str, Any]) -> list[str]:
+    """The sections and keys that a stage, or one instance of it, names in dvc.yaml.
+
+    Args:
+        address: By DVC's name: "prepare", "train@hisac-0".
+        values: All settings, nested.
+    """
+    name, _, instance = address.partition("@")
+    stage = _stages(GRAPH.read_text())[name]
+    matrix = {axis: _filled(entries, values) for axis, entries in stage.get("matrix", {}).items()}
+    for chosen in itertools.product(*matrix.values()):
+        if "-".join(map(str, chosen)) == instance:
+            scope = {**values, "item": dict(zip(matrix, chosen, strict=True))}
+            return [str(_filled(param, scope)) for param in stage.get("params", ())]
+    return []
+
+
 @cache
 def _stages(text: str) -> dict[str, dict[str, Any]]:
     """The stages of a dvc.yaml."""

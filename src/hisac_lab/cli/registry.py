@@ -8,19 +8,18 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from hisac_lab.base import arithmetic
 from hisac_lab.base.artifacts import sha256_tree
 from hisac_lab.base.errors import UserError
 from hisac_lab.base.progress import say
-from hisac_lab.cli import machine, paths
+from hisac_lab.cli import execution, paths
 from hisac_lab.cli.paths import ARTIFACTS, FIGURES, LEDGER, REPORTS, TIMINGS, WORK
 from hisac_lab.config.base import PARAMS_FILE
 from hisac_lab.evaluation.records import Evaluated
 from hisac_lab.events.store import EventStore
 from hisac_lab.registry.gates import Gate
-from hisac_lab.registry.mirror import Lineage
 from hisac_lab.registry.probe import address, quick_look
 from hisac_lab.registry.promotion import Replay
 from hisac_lab.registry.records import Evidence
@@ -30,6 +29,8 @@ from hisac_lab.registry.versions import CHALLENGER, CHAMPION, MODEL
 if TYPE_CHECKING:
     from hisac_lab.cli.params import Params
 
+RUNS = "#/experiments/{}/runs?workflowType=machine_learning&orderByKey=attributes.start_time&orderByAsc=true"
+"""Page of the table of runs: MLflow else shows that of chats, and the last stage first."""
 ATTACHED = [PARAMS_FILE, REPORTS / "report.html", REPORTS / "report.md"]
 
 
@@ -40,15 +41,21 @@ def load_params() -> Params:
     return params.load_params()
 
 
-def mirror_or_say(params: Params) -> None:
-    """Brings MLflow up to date; a store that does not answer costs a line, not the stage."""
+def mirror_or_say(params: Params) -> str:
+    """Brings MLflow up to date; a store that does not answer costs a line, not the stage.
+
+    Returns:
+        Identifier of the experiment; empty: the store does not answer.
+    """
     try:
         with _open(params) as registry:
             _mirror(registry, params)
+            return registry.experiment
     except Exception as error:  # noqa: BLE001 - whatever a foreign store throws
         what = f"{error}" if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
         say(f"MLflow at {address(params.mlflow.tracking_uri)} was not updated ({' '.join(what.split())})")
         say("the files are whole; `hisac-lab sync` tries again")
+        return ""
 
 
 def sync() -> None:
@@ -68,8 +75,9 @@ def promote(model: str | None, version: str | None, *, force: bool = False, reas
     if force != bool(reason and reason.strip()):
         raise UserError("promote", "--force and --reason belong together", 'write --force --reason "WHY"')
     replay = _replay(params) if params.promotion.replay_requests else None
-    with _synced(params) as (registry, _, _new):
+    with _synced(params) as (registry, top, _new):
         done = registry.promoter.promote(model, version, params.promotion, reason, replay)
+        registry.judge(ARTIFACTS, top, params.promotion)
         seated = champion.seat(registry) if done.promoted else ""
     for gate in done.gates:
         print(f"  {'ok  ' if gate.holds else 'FAIL'} {gate.name}: {gate.says}")
@@ -146,8 +154,9 @@ def rollback() -> None:
     from hisac_lab.cli import champion  # brings torch
 
     params = load_params()
-    with _synced(params) as (registry, _, _new):
+    with _synced(params) as (registry, top, _new):
         was, now = registry.promoter.rollback()
+        registry.judge(ARTIFACTS, top, params.promotion)
         seated = champion.seat(registry)
     print(
         f"{params.promotion.product}: champion was version {was}, "
@@ -157,32 +166,23 @@ def rollback() -> None:
 
 
 def ui(port: int) -> None:
-    """Replaces this process by MLflow's server, on this machine only."""
+    """Replaces this process by MLflow's server, on this machine only; says where its first page is."""
     params = load_params()
     uri = params.mlflow.tracking_uri
     quick_look(params.mlflow, writes=True)
     if uri.startswith(("http://", "https://")):
-        mirror_or_say(params)
-        print(f"open {address(uri)}, the server that params.yaml names (mlflow.tracking_uri)")
+        experiment = mirror_or_say(params)
+        page = f"/{RUNS.format(experiment)}" if experiment else ""
+        print(f"open {address(uri).rstrip('/')}{page}, the server that params.yaml names (mlflow.tracking_uri)")
         return
     check_port(port)
-    mirror_or_say(params)
-    print(f"open http://127.0.0.1:{port}/#/models (stop with Ctrl-C)", flush=True)
+    experiment = mirror_or_say(params)
+    page = RUNS.format(experiment) if experiment else ""
+    print(f"open http://127.0.0.1:{port}/{page} (stop with Ctrl-C)", flush=True)
     os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"  # five sixths of its memory, for nothing used here
     mlflow = str(Path(sys.executable).parent / "mlflow")
-    command = [
-        mlflow,
-        "server",
-        "--backend-store-uri",
-        uri,
-        "--host",
-        "127.0.0.1",
-        "--port",
-        str(port),
-        "--workers",
-        "1",
-    ]
-    os.execv(mlflow, command)
+    server = ["server", "--backend-store-uri", uri, "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    os.execv(mlflow, [mlflow, *server])
 
 
 def check_port(port: int) -> None:
@@ -214,17 +214,7 @@ def _synced(params: Params) -> Iterator[tuple[Registry, str, bool]]:
 
 
 def _mirror(registry: Registry, params: Params) -> tuple[str, bool]:
-    from hisac_lab.cli import lineage  # brings torch
-
-    every = _flatten(params.model_dump(mode="json"))
-    origin = Lineage(lineage.commit(), every, machine.records(), lineage.changes(params))
-    top, new = registry.mirror(ARTIFACTS, origin, TIMINGS, paths.CHAMPION)
+    top, new = registry.mirror(ARTIFACTS, execution.lineage(params), TIMINGS, paths.CHAMPION)
     registry.attach(top, ATTACHED, sorted(FIGURES.glob("*.svg")))
+    registry.judge(ARTIFACTS, top, params.promotion)
     return top, new
-
-
-def _flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        flat |= _flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return flat

@@ -6,30 +6,37 @@ digest of its bundle, so mirroring twice adds nothing, and a lost registry is re
 
 from __future__ import annotations
 
-import time
-from collections.abc import Collection, Mapping
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from mlflow import MlflowClient
-from mlflow.entities import Metric, Param, RunTag
-from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME, MLFLOW_SOURCE_NAME
+from mlflow.utils.mlflow_tags import MLFLOW_GIT_COMMIT, MLFLOW_GIT_DIRTY, MLFLOW_PARENT_RUN_ID
 
 from hisac_lab.abtest.records import ABTests
+from hisac_lab.base.artifacts import MANIFEST
 from hisac_lab.base.machines import MachineRecord
-from hisac_lab.base.records import Output
 from hisac_lab.base.stages import SHOWN, Artifacts
-from hisac_lab.evaluation.records import Evaluated, ModelScores, Scores, Timings
-from hisac_lab.inference.records import CURVE, Point
+from hisac_lab.evaluation.records import Evaluated, Scores, Timings
+from hisac_lab.events.records import Prepared
+from hisac_lab.inference.records import Trained
+from hisac_lab.registry import data, notes, tables
 from hisac_lab.registry.origin import Change
 from hisac_lab.registry.records import Registered
+from hisac_lab.registry.runs import KIND, Runs, Told, milliseconds
 from hisac_lab.registry.versions import PROJECT, ModelVersions
-from hisac_lab.sweep.records import TRIALS, Swept, Trial
+from hisac_lab.sweep.records import TRIALS, Swept, Trial, TrialSpan
 
 PIPELINE, COMPLETE = "hisac_lab.pipeline", "hisac_lab.complete"
-BATCH = 90  # the store takes at most 100 parameters at once
+REPORT = "report"
+ORDER = (*SHOWN, REPORT)
+"""Kinds of the runs below a pipeline's, in the order of the graph, by which they are numbered."""
+PARTS = {"prepare": ("ingest", "shard")}
+"""Stages whose machines and times a shown one tells, for they are steps on the way to it."""
+SECTIONS = ("backbone", "tokenize", "train")
+"""Sections beside the model's own that a sweep reaches."""
 
 
 @dataclass(frozen=True)
@@ -41,12 +48,16 @@ class Lineage:
         params: All settings, flattened.
         machines: What is known of the machine that made each output, by DVC's name of the stage ("train@hisac-0");
             None where nothing is known.
+        read: The settings that each stage reads, by DVC's name of it, flattened.
+        trials: When the trials of a swept model ran, as far as it is known.
         settings: Those that differ from their defaults, by dotted key.
     """
 
     commit: str
     params: dict[str, Any]
     machines: Mapping[str, MachineRecord | None] = field(default_factory=dict)
+    read: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    trials: Mapping[str, tuple[TrialSpan, ...]] = field(default_factory=dict)
     settings: Mapping[str, Change] = field(default_factory=dict)
 
 
@@ -66,7 +77,7 @@ class Mirror:
     ) -> None:
         self.client, self.experiment, self.project = client, experiment, project
         self.artifacts, self.lineage = artifacts, lineage
-        self.now = int(time.time() * 1000)
+        self.runs = Runs(client, experiment)
         self.bundles = Registered.open(artifacts.register)
 
     def find(self) -> str | None:
@@ -104,196 +115,181 @@ class Mirror:
         Returns:
             Identifier of the top run.
         """
-        results = Scores.open(self.artifacts.evaluate).models
-        tests = ABTests.open(self.artifacts.abtest)
-        headline = {f"{name}/auc": scores.auc.value for name, scores in results.items()}
-        headline |= {f"{name}/ab_lift": test.lift.value for name, test in tests.tests.items()}
-        top = self._run(
-            f"pipeline {self.bundles.pipeline[:8]}",
-            None,
-            self.lineage.params,
-            headline,
-            {PIPELINE: self.bundles.pipeline, PROJECT: self.project, "git_commit": self.lineage.commit}
-            | {f"data.{stage}": digest[:16] for stage, digest in self.bundles.stages.items()}
-            | {"fingerprint": Evaluated.open(self.artifacts.evaluate).fingerprint},
-            made=self.lineage.machines,
-        )
-        machines = {name: record and record.facts() for name, record in self.lineage.machines.items()}
-        self.client.log_dict(top, machines, "machines.json")
-        owners: dict[str, str] = {}
+        top = self._top()
         for stage in SHOWN:
             match stage:
                 case "sweep":
                     self._sweep(top)
                 case "train":
-                    owners = self._training(top, results)
+                    owners = self._training(top)
                 case "evaluate":
-                    evaluation = self._run(stage, top, {}, _evaluation_metrics(results, timings), made=[stage])
-                    self.client.log_artifact(evaluation, str(self.artifacts.evaluate / Scores.FILE))
+                    self._evaluation(top, timings)
                 case "abtest":
-                    every = tests.tests | {"aa": tests.aa}
-                    lifts = _flat({name: test.facts() for name, test in every.items()})
-                    ab = self._run(stage, top, {}, lifts, made=[stage])
-                    self.client.log_artifact(ab, str(self.artifacts.abtest / ABTests.FILE))
-                case "register":
-                    continue  # its bundles become versions of models
+                    self._abtest(top)
                 case _:
-                    self._run(stage, top, *_split(self.artifacts.at(stage)), made=[stage])
-        table = {
-            "model": list(results),
-            **{
-                metric: [
-                    "undefined" if entry is None else f"{entry.value:.4f} {list(entry.interval)}"
-                    for entry in (scores.metrics[metric] for scores in results.values())
-                ]
-                for metric in next(iter(results.values())).metrics
-            },
-        }
-        self.client.log_table(top, table, "leaderboard.json")
+                    self._stage(top, stage)
+        prepared = data.prepared(self.artifacts, "test")
         for name, digest in self.bundles.models.items():
-            versions.register(self.artifacts.bundle(name), digest, owners[name])
+            versions.register(self.artifacts.bundle(name), digest, owners[name], prepared.dataset)
         self.client.set_tag(top, COMPLETE, "true")
         return top
 
+    def add_report(self, top: str) -> None:
+        """Writes the run of the stage `report`, which runs after the others are mirrored, once it is known of."""
+        record = self.lineage.machines.get(REPORT)
+        below = f"tags.`{MLFLOW_PARENT_RUN_ID}` = '{top}' AND tags.`{KIND}` = '{REPORT}'"
+        if record is None or self.client.search_runs([self.experiment], below):
+            return
+        self.runs.write(self._told(REPORT, (REPORT,), note=notes.purpose(REPORT)), top)
+        end = max(milliseconds(record.ended), self.client.get_run(top).info.end_time or 0)
+        self.client.set_terminated(top, end_time=end)
+
+    def _top(self) -> str:
+        scores, tests = Scores.open(self.artifacts.evaluate), ABTests.open(self.artifacts.abtest)
+        headline = {f"auc/{name}": entry.auc.value for name, entry in scores.models.items()}
+        headline |= _lifts(tests)
+        records = [record for name, record in self.lineage.machines.items() if name != REPORT]
+        dataset = Prepared.open(self.artifacts.prepare).dataset
+        begun = min((record.started for record in records if record is not None), default="")[:10]
+        commit = self.lineage.commit
+        tags = {PIPELINE: self.bundles.pipeline, PROJECT: self.project, "git_commit": commit}
+        tags |= {MLFLOW_GIT_COMMIT: commit.rstrip("+"), MLFLOW_GIT_DIRTY: str(commit.endswith("+")).lower()}
+        tags |= {f"data.{stage}": digest[:16] for stage, digest in self.bundles.stages.items()}
+        told = Told(
+            "pipeline",
+            " ".join(filter(None, (dataset, begun, self.bundles.pipeline[:8]))),
+            params=self.lineage.params,
+            metrics=headline,
+            tags=tags | {"fingerprint": Evaluated.open(self.artifacts.evaluate).fingerprint},
+            records=records,
+            data=[data.raw(self.artifacts), data.prepared(self.artifacts, "all periods")],
+        )
+        top = self.runs.write(told, None)
+        machines = {name: record and record.facts() for name, record in self.lineage.machines.items()}
+        self.client.log_dict(top, machines, "machines.json")
+        self.client.log_table(top, tables.leaderboard(scores, tests), "leaderboard.json")
+        return top
+
+    def _told(self, kind: str, made: tuple[str, ...], name: str = "", **more: Any) -> Told:
+        """A run of the graph: numbered, with what the stage reads and the machines of the outputs that it tells of."""
+        read = {key: value for output in made for key, value in self.lineage.read.get(output, {}).items()}
+        return Told(
+            kind,
+            f"{ORDER.index(kind) + 1:02d} {name or kind}",
+            params={**read, **more.pop("params", {})},
+            records=[self.lineage.machines.get(output) for output in made],
+            **more,
+        )
+
+    def _stage(self, top: str, stage: str) -> None:
+        """A stage with nothing below it: its whole manifest is a file, a few of its numbers are metrics."""
+        parts = [name for name in self.lineage.machines if re.split("@", name)[0] in PARTS.get(stage, ())]
+        folder = self.artifacts.at(stage)
+        inputs = [data.raw(self.artifacts)] if stage == "acquire" else []
+        if stage == "prepare":
+            inputs = [data.prepared(self.artifacts, "all periods")]
+        told = self._told(
+            stage, (*parts, stage), metrics=tables.numbers(stage, folder), note=notes.stage(stage, folder), data=inputs
+        )
+        run = self.runs.write(told, top)
+        self.client.log_artifact(run, str(folder / MANIFEST))
+        for name, table in tables.of(stage, folder).items():
+            self.client.log_table(run, table, f"{name}.json")
+
     def _sweep(self, top: str) -> None:
         """One run per swept model, its trials below it: settings as parameters, what was found as metrics."""
+        read = data.prepared(self.artifacts, "training")
         for folder in self.artifacts.sweeps():
             model, made = folder.name, f"sweep@{folder.name}"
-            facts, metrics = _split(folder)
-            study = self._run(f"sweep {model}", top, facts, metrics, made=[made])
-            chosen = Swept.open(folder).chosen
-            for trial in Trial.read_table(folder):
-                tags = {"state": trial.state, "on_front": str(trial.on_front), "chosen": str(trial.number == chosen)}
-                tags |= {name: text for name, text in (("cut", trial.cut), ("reason", trial.reason)) if text}
-                self._run(
-                    f"trial {model} {trial.number:02d}", study, trial.settings, trial.scores(), tags, within=[made]
-                )
+            swept = Swept.open(folder)
+            told = self._told(
+                "sweep",
+                (made,),
+                f"sweep {model}",
+                metrics=tables.numbers("sweep", folder),
+                tags={"model": model},
+                note=notes.sweep(swept),
+                data=[read],
+            )
+            study = self.runs.write(told, top)
             self.client.log_artifact(study, str(folder / TRIALS))
+            self.client.log_artifact(study, str(folder / MANIFEST))
+            record = self.lineage.machines.get(made)
+            whole = (record.started, record.ended) if record else None
+            spans = {one.number: (one.started, one.ended) for one in self.lineage.trials.get(model, ()) if record}
+            for trial in Trial.read_table(folder):
+                tags = {"state": trial.state, "on_front": str(trial.on_front)}
+                tags |= {"chosen": str(trial.number == swept.chosen), "model": model}
+                tags |= {name: text for name, text in (("cut", trial.cut), ("reason", trial.reason)) if text}
+                one = Told(
+                    "trial",
+                    f"trial {trial.number:02d} {model}",
+                    params={"model": model} | {setting(key): value for key, value in trial.settings.items()},
+                    metrics=tables.trial(trial),
+                    tags=tags,
+                    note=notes.trial(trial, swept),
+                    span=spans.get(trial.number, whole),
+                )
+                self.runs.write(one, study)
 
-    def _training(self, top: str, results: dict[str, ModelScores]) -> dict[str, str]:
+    def _training(self, top: str) -> dict[str, str]:
         """One run per model and seed with its curves; gives the run that owns each model's bundle."""
         owners = {}
-        for name, result in results.items():
+        read = data.prepared(self.artifacts, "training")
+        for name, result in Scores.open(self.artifacts.evaluate).models.items():
             for seed, scores in sorted(result.seeds.items()):
                 folder = self.artifacts.run(name, seed)
-                facts, metrics = _split(folder)
-                metrics |= {f"test_{key}": value for key, value in scores.values().items()}
-                tags = {"model": name, "seed": str(seed)}
-                made = [f"train@{name}-{seed}"]
-                run = self._run(f"train {name} seed {seed}", top, facts, metrics, tags, made)
-                self._curve(run, folder / CURVE)
+                told = self._told(
+                    "train",
+                    (f"train@{name}-{seed}",),
+                    f"{name}-{seed}",
+                    params={"model": name, "seed": seed, "parameters": Trained.open(folder).parameters},
+                    metrics=tables.tested(scores),
+                    curve=tables.curve(folder),
+                    tags={"model": name, "seed": str(seed)},
+                    note=notes.training(name, seed, result),
+                    data=[read],
+                )
+                run = self.runs.write(told, top)
+                self.client.log_artifact(run, str(folder / MANIFEST))
                 if seed == result.best_seed:
                     owners[name] = run
         return owners
 
-    def _curve(self, run: str, path: Path) -> None:
-        points = Point.read_lines(path)
-        metrics = [
-            Metric(f"curve/{name}", value, self.now, point.step)
-            for point in points
-            for name, value in point.facts().items()
-            if name != "step"
-        ]
-        for at in range(0, len(metrics), 900):
-            self.client.log_batch(run, metrics=metrics[at : at + 900])
+    def _evaluation(self, top: str, timings: Path) -> None:
+        scores, folder = Scores.open(self.artifacts.evaluate), self.artifacts.evaluate
+        told = self._told(
+            "evaluate",
+            ("evaluate",),
+            metrics={f"auc/{name}": entry.auc.value for name, entry in scores.models.items()},
+            note=notes.evaluation(scores, Evaluated.open(folder)),
+            data=[data.prepared(self.artifacts, "test")],
+        )
+        run = self.runs.write(told, top)
+        self.client.log_artifact(run, str(folder / Scores.FILE))
+        times = Timings.read(timings).models if timings.exists() else {}
+        self.client.log_table(run, tables.scores(scores), "scores.json")
+        self.client.log_table(run, tables.costs(scores, times), "costs.json")
 
-    def _run(
-        self,
-        name: str,
-        parent: str | None,
-        params: Mapping[str, Any],
-        metrics: Mapping[str, float],
-        tags: Mapping[str, str] | None = None,
-        made: Collection[str] = (),
-        within: Collection[str] = (),
-    ) -> str:
-        """Writes one run.
-
-        `made` names the outputs that it speaks of, whose machine and times it then tells too; `within` those in whose
-        time it was made, which are not its own.
-        """
-        machine, measured = _machine([self.lineage.machines.get(output) for output in made])
-        started, ended = _times([self.lineage.machines.get(output) for output in (*made, *within)], self.now)
-        own = {MLFLOW_RUN_NAME: name, MLFLOW_SOURCE_NAME: "hisac-lab", **(tags or {}), **machine}
-        if parent:
-            own[MLFLOW_PARENT_RUN_ID] = parent
-        run = self.client.create_run(self.experiment, start_time=started, tags=own, run_name=name)
-        identifier = str(run.info.run_id)
-        settings = [Param(key, str(value)[:6000]) for key, value in params.items()]
-        for at in range(0, len(settings), BATCH):
-            self.client.log_batch(identifier, params=settings[at : at + BATCH])
-        values = [Metric(_legal(key), float(value), ended, 0) for key, value in {**metrics, **measured}.items()]
-        for at in range(0, len(values), 900):
-            self.client.log_batch(identifier, metrics=values[at : at + 900])
-        self.client.log_batch(identifier, tags=[RunTag("hisac_lab.kind", name.split(maxsplit=1)[0])])
-        self.client.set_terminated(identifier, end_time=ended)
-        return identifier
+    def _abtest(self, top: str) -> None:
+        folder = self.artifacts.abtest
+        tests = ABTests.open(folder)
+        told = self._told(
+            "abtest",
+            ("abtest",),
+            metrics=_lifts(tests),
+            note=notes.abtest(tests),
+            data=[data.prepared(self.artifacts, "test")],
+        )
+        run = self.runs.write(told, top)
+        self.client.log_artifact(run, str(folder / ABTests.FILE))
+        self.client.log_table(run, tables.tests(tests), "tests.json")
 
 
-def _machine(records: list[MachineRecord | None]) -> tuple[dict[str, str], dict[str, float]]:
-    """What is known of the machines of some outputs, as tags and metrics: sums of times, the highest peak of memory."""
-    known = [record for record in records if record is not None]
-    if not known:
-        return {"machine.processor": "unknown"} if records else {}, {}
-    unknown = {"unknown"} if len(known) < len(records) else set()
-    tags = {
-        "machine.processor": {record.processor.model for record in known} | unknown,
-        "machine.arithmetic": {record.arithmetic for record in known} | unknown,
-        "machine.started": {min(record.started for record in known)},
-    }
-    metrics = {
-        f"machine/{name}": float(sum(getattr(record, name) for record in known)) for name in ("seconds", "cpu_seconds")
-    }
-    metrics["machine/peak_mb"] = float(max(record.peak_mb for record in known))
-    return {name: ", ".join(sorted(values)) for name, values in tags.items()}, metrics
+def _lifts(tests: ABTests) -> dict[str, float]:
+    return {f"lift/{name}": test.lift.value for name, test in tests.tests.items()}
 
 
-def _times(records: list[MachineRecord | None], now: int) -> tuple[int, int]:
-    """When the first of some outputs was begun and the last one done, in milliseconds; `now` where nothing is known."""
-
-    def milliseconds(text: str) -> int:
-        return int(datetime.fromisoformat(text).timestamp() * 1000)
-
-    known = [record for record in records if record is not None]
-    if not known:
-        return now, now
-    return min(milliseconds(record.started) for record in known), max(milliseconds(record.ended) for record in known)
-
-
-def _evaluation_metrics(results: dict[str, ModelScores], timings: Path) -> dict[str, float]:
-    metrics: dict[str, float] = {}
-    for name, entry in results.items():
-        for metric, found in entry.metrics.items():
-            if found is None:
-                continue
-            metrics[f"{name}/{metric}"] = found.value
-            metrics[f"{name}/{metric}/low"], metrics[f"{name}/{metric}/high"] = found.interval
-        metrics |= {f"{name}/cost/{key}": value for key, value in entry.cost.facts().items()}
-    if timings.exists():
-        metrics |= _flat({name: {"time": seconds.facts()} for name, seconds in Timings.read(timings).models.items()})
-    return metrics
-
-
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
-    """Numbers in a nested mapping, by path; entries of a list of mappings (levels, months) are numbered from 1."""
-    numbers: dict[str, float] = {}
-    for key, value in tree.items():
-        if isinstance(value, Mapping):
-            numbers |= _flat(value, f"{prefix}{key}/")
-        elif isinstance(value, list):
-            parts = {str(place): part for place, part in enumerate(value, 1) if isinstance(part, Mapping)}
-            numbers |= _flat(parts, f"{prefix}{key}/")
-        elif isinstance(value, int | float) and not isinstance(value, bool):
-            numbers[f"{prefix}{key}"] = value
-    return numbers
-
-
-def _split(output: Path) -> tuple[dict[str, Any], dict[str, float]]:
-    """The manifest of an output as parameters (texts and lists) and metrics (numbers)."""
-    manifest = Output.open(output).facts()
-    params = {k: v for k, v in manifest.items() if not isinstance(v, int | float | dict) or isinstance(v, bool)}
-    return params, _flat({k: v for k, v in manifest.items() if k != "profile"})
-
-
-def _legal(name: str) -> str:
-    return name.replace("@", "_at_")
+def setting(dimension: str) -> str:
+    """A dimension of a sweep as the parameter that a training has: without a section it is a field of the model."""
+    return dimension if dimension.partition(".")[0] in SECTIONS else f"model.{dimension}"

@@ -13,11 +13,22 @@ from hisac_lab.base.errors import UserError
 from hisac_lab.base.progress import say
 from hisac_lab.config.promotion import PromotionConfig
 from hisac_lab.ops.choice import highest
+from hisac_lab.registry import notes
 from hisac_lab.registry.gates import Gate, appended_to, check_gates, rival_of
 from hisac_lab.registry.ledger import Ledger
 from hisac_lab.registry.origin import Origin
 from hisac_lab.registry.records import Evidence
-from hisac_lab.registry.versions import APPENDED, BUNDLE, CHALLENGER, CHAMPION, FORCED, MODEL, ModelVersions
+from hisac_lab.registry.versions import (
+    ABOUT,
+    APPENDED,
+    BUNDLE,
+    CHALLENGER,
+    CHAMPION,
+    FORCED,
+    MODEL,
+    ModelVersions,
+    card,
+)
 
 Replay: TypeAlias = Callable[[Path, Evidence], Gate]
 """Serves a bundle and asks it: what the gate says of the answers."""
@@ -220,6 +231,70 @@ class Promoter:
         best = highest(aucs, aucs.__getitem__, lambda digest: judged[digest].model) if aucs else None
         self.versions.set_challenger(None if best is None else self.versions.by_digest(best))
 
+    def moved(self) -> str:
+        """How `champion` was moved past the ledger, as by hand in MLflow's UI, in a few words; empty: it was not."""
+        product, decisions = self.versions.product, self.ledger.decisions(self.versions.product)
+        if not decisions or self.versions.decision() != decisions[-1]["hash"]:
+            return ""  # nothing was decided, or the alias has yet to follow
+        stack, present = self.ledger.champions(product), self.versions.alias(CHAMPION)
+        wanted = self.versions.by_digest(stack[-1]) if stack else None
+        found, said = (None if version is None else str(version.version) for version in (present, wanted))
+        if found == said or (stack and wanted is None):
+            return ""
+        there = f"version {found}" if found else "taken away"
+        return f"{product}@{CHAMPION} in MLflow is {there}, the ledger says {f'version {said}' if said else 'none'}"
+
+    def judge(self, bundles: Mapping[str, Path], config: PromotionConfig, run: str) -> dict[str, tuple[str, Evidence]]:
+        """Asks the gates about the versions of these bundles as things stand, and writes the answers on them.
+
+        Args:
+            bundles: By digest; all are registered.
+            config: The section `promotion`.
+            run: Address of the pipeline's run in the UI.
+
+        Returns:
+            May it ship, and its evidence, by version; nothing where the champion cannot be read.
+        """
+        present, why = self.versions.alias(CHAMPION), self._why()
+        try:
+            champion = None if present is None else self._opened(present, bundles)
+        except UserError as error:
+            say(f"versions are not judged ({error})")
+            return {}
+        answers = {}
+        for digest, bundle in bundles.items():
+            version, evidence = self._version(digest), Evidence.open(bundle)
+            gates = check_gates(evidence, champion, config)
+            standing = f"it is champion ({why})" if present is not None and present.version == version.version else ""
+            answer = notes.ships(gates, standing)
+            failed = sum(not gate.holds for gate in gates)
+            tags = {"may_ship": answer, "gates": f"{len(gates) - failed} of {len(gates)} hold"}
+            tags |= {f"gate.{gate.name}": f"{'holds' if gate.holds else 'fails'}: {gate.says}" for gate in gates}
+            text = notes.version(evidence, gates, answer, card(bundle), run)
+            self.versions.describe(version, {"against": rival_of(evidence, champion).name, **tags}, text)
+            answers[str(version.version)] = answer, evidence
+        champions = (
+            f"Champion: version {present.version}, `{present.tags[MODEL]}`, {why}." if present else "No champion."
+        )
+        self.versions.introduce(f"{ABOUT}\n\n{champions}")
+        return answers
+
+    def _opened(self, version: ModelVersion, bundles: Mapping[str, Path]) -> Evidence:
+        """The evidence of a version, which is at hand where its bundle is."""
+        bundle = bundles.get(version.tags[BUNDLE])
+        return self.versions.evidence(version) if bundle is None else Evidence.open(bundle)
+
+    def _why(self) -> str:
+        """Why the present champion is champion, as the ledger's last decision says."""
+        decisions = self.ledger.decisions(self.versions.product)
+        if not decisions:
+            return "set elsewhere"
+        last, day = decisions[-1], decisions[-1]["time"][:10]
+        if last["action"] == "rollback":
+            return f"restored on {day}"
+        failed = ", ".join(gate["name"] for gate in last["gates"] if not gate["holds"])
+        return f"promoted on {day}, " + (f"forced past {failed}: {last['forced']}" if failed else "every gate held")
+
     def _follow(self) -> None:
         """Makes the alias say what the ledger says."""
         self.versions.claim()
@@ -230,6 +305,8 @@ class Promoter:
         decisions, stack = self.ledger.decisions(product), self.ledger.champions(product)
         wanted = self.versions.by_digest(stack[-1]) if stack else None
         if decisions and (wanted is not None or (not stack and self.versions.all())):
+            if said := self.moved():
+                say(f"{said}: it is put back; `hisac-lab promote` changes it")
             self.versions.set_champion(wanted, decisions[-1]["hash"])
 
     def list(self) -> list[Listed]:

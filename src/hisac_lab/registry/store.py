@@ -10,12 +10,14 @@ from pathlib import Path
 
 import mlflow
 from mlflow import MlflowClient
+from mlflow.utils.mlflow_tags import MLFLOW_EXPERIMENT_PRIMARY_METRIC_NAME, MLFLOW_RUN_NOTE
 
 from hisac_lab.base.artifacts import sha256_tree
 from hisac_lab.base.errors import UserError
 from hisac_lab.base.stages import Artifacts
 from hisac_lab.config.mlflow import MLflowConfig
-from hisac_lab.registry import probe
+from hisac_lab.config.promotion import PromotionConfig
+from hisac_lab.registry import notes, probe
 from hisac_lab.registry.integrity import check_bundle
 from hisac_lab.registry.ledger import Ledger
 from hisac_lab.registry.mirror import Lineage, Mirror
@@ -24,6 +26,13 @@ from hisac_lab.registry.origin import COMMIT, Origin, origin_of
 from hisac_lab.registry.promotion import Promoter
 from hisac_lab.registry.records import Evidence, Registered
 from hisac_lab.registry.versions import PROJECT, ModelVersions, quiet
+
+ABOUT = {
+    MLFLOW_RUN_NOTE: notes.EXPERIMENT,
+    "mlflow.experimentKind": "custom_model_development",
+    MLFLOW_EXPERIMENT_PRIMARY_METRIC_NAME: "test/auc",
+}
+"""Tags of the experiment: what is read beside it, and that it trains models, which chooses the pages that are shown."""
 
 
 @dataclass(frozen=True)
@@ -128,6 +137,7 @@ class Registry:
             for name, bundle in bundles.items():  # lost
                 self.versions.register(bundle, mirror.bundles.models[name], top)
         self._remember(top, artifacts, lineage, mirror.bundles)
+        mirror.add_report(top)
         self.promoter.restore_alias()
         judged = {mirror.bundles.models[name]: Evidence.open(bundle) for name, bundle in bundles.items()}
         self.promoter.challenge(judged)
@@ -152,6 +162,23 @@ class Registry:
             self.client.log_dict(top, known.facts(), Origin.FILE)
             self.client.set_tag(top, "git_commit", known.commit)
 
+    def judge(self, artifacts: Artifacts, top: str, config: PromotionConfig) -> None:
+        """Says of the present bundles' versions, and on the pipeline's run, whether they may ship as things stand.
+
+        Args:
+            artifacts: Outputs of the stages.
+            top: The pipeline's run.
+            config: The section `promotion`.
+        """
+        run = f"#/experiments/{self.experiment}/runs/{top}"
+        bundles = {
+            digest: artifacts.bundle(name) for name, digest in Registered.open(artifacts.register).models.items()
+        }
+        answers = self.promoter.judge(bundles, config, run)
+        note = notes.verdict(answers, self.versions.product, run)
+        if self.client.get_run(top).data.tags.get(MLFLOW_RUN_NOTE) != note:
+            self.client.set_tag(top, MLFLOW_RUN_NOTE, note)
+
     def attach(self, top: str, files: list[Path], figures: list[Path]) -> None:
         """Adds files that exist, and figures in a folder of their own, to a run; what is there already is replaced."""
         for file in files:
@@ -165,7 +192,8 @@ def _experiment(client: MlflowClient, config: MLflowConfig) -> str:
     """Identifier of the experiment, made where it is not there."""
     experiment = client.get_experiment_by_name(config.experiment)
     if experiment is None:
-        return str(client.create_experiment(config.experiment, _files(config) if config.artifact_root else None))
+        place = _files(config) if config.artifact_root else None
+        return str(client.create_experiment(config.experiment, place, tags=ABOUT))
     if experiment.lifecycle_stage != "active":
         what = f"the experiment {config.experiment!r} was deleted there"
         hint = (
@@ -176,6 +204,9 @@ def _experiment(client: MlflowClient, config: MLflowConfig) -> str:
         what = f"the experiment {config.experiment!r} keeps its files at {experiment.artifact_location}"
         hint = f"set mlflow.artifact_root to null, or name another experiment for {config.artifact_root}"
         raise UserError(probe.address(config.tracking_uri), what, f"{hint} (mlflow.experiment in params.yaml)")
+    for key, value in ABOUT.items():
+        if experiment.tags.get(key) != value:
+            client.set_experiment_tag(experiment.experiment_id, key, value)
     return str(experiment.experiment_id)
 
 

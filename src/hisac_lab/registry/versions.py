@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
+import time
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 
 import mlflow
 from mlflow import MlflowClient
+from mlflow.entities import Dataset, LoggedModelOutput, Metric
 from mlflow.entities.model_registry import ModelVersion, RegisteredModel
 from mlflow.exceptions import MlflowException
-from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
+from mlflow.utils.mlflow_tags import MLFLOW_MODEL_VERSIONS, MLFLOW_PARENT_RUN_ID
 
 from hisac_lab.base import plugins
 from hisac_lab.base.errors import UserError
@@ -31,9 +35,11 @@ MODEL = "model"
 CHAMPION, CHALLENGER = "champion", "challenger"
 PACKAGE = Path(__file__).parents[1]
 REQUIREMENTS = ["mlflow", "numpy", "pandas", "pydantic", "pyyaml", "rich", "safetensors", "torch"]
-MOST = 5000
-"""Characters of a version's description that MLflow's databases hold; SQLite alone does not count them."""
 ABOUT = "Versions are of any model of the board (tag `model`); `champion` is the one that gates and ledger let through."
+LONGEST, CUT = 5000, "\n\nThe rest does not fit here; the bundle's `card.json` has it."
+"""Characters of a description, and what stands at the end of one that was cut."""
+NOTES = "docs/papers/"
+"""Where the notes on papers stand."""
 MEND = "delete this version in MLflow, then `hisac-lab sync`"
 
 
@@ -49,7 +55,7 @@ class ModelVersions:
     def __init__(self, client: MlflowClient, project: str, product: str) -> None:
         self.client, self.project, self.product = client, project, product
 
-    def register(self, bundle: Path, digest: str, run: str) -> str:
+    def register(self, bundle: Path, digest: str, run: str, data: Dataset | None = None) -> str:
         """Makes a version of a bundle; a known bundle keeps its version.
 
         A version whose files are gone is made anew.
@@ -58,6 +64,7 @@ class ModelVersions:
             bundle: The bundle's directory.
             digest: Its digest.
             run: The training run that made its weights.
+            data: What its numbers were measured on; None: a lost version, whose run says it.
 
         Returns:
             The version.
@@ -71,15 +78,16 @@ class ModelVersions:
             self.client.delete_model_version(self.product, known.version)  # its files are gone
             known = None
         if known is None:
-            known = self._log(bundle, digest, run)
+            known = self._log(bundle, digest, run, data)
         return str(known.version)
 
-    def _log(self, bundle: Path, digest: str, run: str) -> ModelVersion:
+    def _log(self, bundle: Path, digest: str, run: str, data: Dataset | None) -> ModelVersion:
         from hisac_lab.registry.signature import example, signature  # with torch, which a look does not wait for
 
         file, evidence = ModelFile.open(bundle), Evidence.open(bundle)
         script = PACKAGE / "registry" / SERVED
-        with mlflow.start_run(run_id=run), tempfile.TemporaryDirectory() as folder:
+        # outside of a run: opened again, that would lose its end, and get digests as parameters
+        with tempfile.TemporaryDirectory() as folder:
             code, requirements = plugins.luggage(plugins.MODELS, file.model["kind"], Path(folder))
             parts = (PACKAGE, *code)
             code_now = code_digest(script, parts)
@@ -101,17 +109,26 @@ class ModelVersions:
             **({} if file.package is None else {"package": file.package}),
             **({APPENDED: " ".join(part.bundle for part in evidence.appended)} if evidence.appended else {}),
         }
-        mlflow.log_metrics(_numbers(evidence), run_id=run, model_id=info.model_id)
+        named = {} if data is None else {"dataset_name": data.name, "dataset_digest": data.digest}
+        now = int(time.time() * 1000)
+        measured = [
+            Metric(name, value, now, 0, model_id=info.model_id, run_id=run, **named)
+            for name, value in _numbers(evidence).items()
+        ]
+        self.client.log_batch(run, metrics=measured)
+        self.client.log_outputs(run, [LoggedModelOutput(info.model_id, 0)])
         try:
             self.client.create_registered_model(self.product, {PROJECT: self.project}, ABOUT)
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
             self.claim()
-        card = _describe(evidence.model, Claim.read_list(bundle / CARD))
-        return self.client.create_model_version(
-            self.product, info.model_uri, run, tags, description=card, model_id=info.model_id
+        version = self.client.create_model_version(
+            self.product, info.model_uri, run, tags, description=fitting(card(bundle)), model_id=info.model_id
         )
+        versions = json.dumps([{"name": self.product, "version": str(version.version)}])
+        self.client.set_logged_model_tags(info.model_id, {MLFLOW_MODEL_VERSIONS: versions})
+        return version
 
     def claim(self) -> None:
         """Checks that the product's name is free or this project's: two projects cannot share one name's aliases.
@@ -260,6 +277,27 @@ class ModelVersions:
         elif self.alias(alias) is not None:
             self.client.delete_registered_model_alias(self.product, alias)
 
+    def describe(self, version: ModelVersion, tags: Mapping[str, str], text: str) -> None:
+        """Sets tags and description of a version; what says so already is left alone.
+
+        Args:
+            version: The version.
+            tags: Those that change.
+            text: In Markdown.
+        """
+        number, text = str(version.version), fitting(text)
+        for key, value in tags.items():
+            if version.tags.get(key) != value:
+                self.client.set_model_version_tag(self.product, number, key, value)
+        if version.description != text:
+            self.client.update_model_version(self.product, number, text)
+
+    def introduce(self, text: str) -> None:
+        """Sets the description of the product."""
+        registered = self._registered()
+        if registered is not None and registered.description != text:
+            self.client.update_registered_model(self.product, text)
+
     def mark_forced(self, version: ModelVersion, reason: str) -> None:
         """Marks a version that was promoted against its gates."""
         self.client.set_model_version_tag(self.product, version.version, FORCED, reason)
@@ -326,20 +364,26 @@ def quiet() -> None:
     os.environ.setdefault("AWS_MAX_ATTEMPTS", "2")
 
 
-def _describe(name: str, card: tuple[Claim, ...]) -> str:
-    """The fidelity card in Markdown, for the model's page."""
+def card(bundle: Path) -> str:
+    """The fidelity card in a bundle as Markdown, for the version's page."""
     lines = [
-        f"**{name}**: what is stated by the paper, inferred, and left out.",
+        f"**{ModelFile.open(bundle).model['kind']}**: what is stated by the paper, inferred, and left out.",
         "",
         "| | claim | source |",
         "|---|---|---|",
     ]
-    lines += [f"| {line.status} | {line.claim} | `{line.source}` |" for line in card]
-    text = "\n".join(lines)
-    if len(text) <= MOST:
-        return text
-    rest = f"\n\nThe other lines stand in `{CARD}` of its bundle."
-    return text[: text.rindex("\n", 0, MOST - len(rest))] + rest
+    claims = Claim.read_list(bundle / CARD)
+    lines += [f"| {one.status} | {one.claim} | `{one.source.removeprefix(NOTES)}` |" for one in claims]
+    return "\n".join(lines)
+
+
+def fitting(text: str) -> str:
+    """A description as far as MLflow's tables hold it, in whole lines."""
+    lines, room = text.splitlines(), LONGEST - len(CUT)
+    while len("\n".join(lines)) > room:
+        lines.pop()
+    whole = "\n".join(lines)
+    return whole if whole == text else whole + CUT
 
 
 def _pinned(name: str) -> str:

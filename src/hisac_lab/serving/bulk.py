@@ -185,7 +185,10 @@ def encoded(engine: Engine, people: Iterable[tuple[str, Asked]]) -> Iterator[lis
             part = known[begin : begin + AT_ONCE]
             with arithmetic.one_thread():
                 kept = engine.encode([asked for _, asked in part])
-            states += [(user, len(one.items), state.pack()) for (user, one), state in zip(part, kept, strict=True)]
+            states += [
+                (user, len(one.items), state.pack(engine.digest, user))
+                for (user, one), state in zip(part, kept, strict=True)
+            ]
         yield states
 
 

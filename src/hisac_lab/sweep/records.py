@@ -29,6 +29,7 @@ class Outcome(Record):
             best AUC up to there alone.
         cost: Of serving; None: it failed before it was counted.
         cpu_seconds: What it took here; in no output.
+        started: When it began, in ISO 8601; in no output, as is when it ended. Empty: it was not run.
     """
 
     state: State
@@ -36,12 +37,27 @@ class Outcome(Record):
     aucs: tuple[float, ...] = ()
     cost: ServingCost | None = None
     cpu_seconds: float = 0.0
+    started: str = ""
+    ended: str = ""
 
     @property
     def request_macs(self) -> int:
         """Multiply-adds of a whole request."""
         assert self.cost is not None
         return round(self.cost.request_macs)
+
+
+class TrialSpan(Record):
+    """When a trial ran, from the begin of its first training to the end of its last, in ISO 8601; in no output."""
+
+    number: int
+    started: str
+    ended: str
+
+
+def times_beside(journal: Path) -> Path:
+    """The file of the times of a study's trials, beside its journal."""
+    return journal.with_suffix(".times.json")
 
 
 class Best(Stored):

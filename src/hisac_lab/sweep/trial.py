@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -150,7 +151,7 @@ def run_trial(task: TrialTask, job: Job) -> Outcome:
         OSError: The disk is at fault, not the trial.
         UserError: The same, explained.
     """
-    begin = time.process_time()
+    begin, started = time.process_time(), datetime.now(UTC)
     try:
         outcome = _run(task, job)
     except UserError as error:
@@ -161,7 +162,13 @@ def run_trial(task: TrialTask, job: Job) -> Outcome:
         raise
     except Exception as error:  # noqa: BLE001 - the reason is recorded, other trials may do better
         outcome = Outcome(state="failed", reason=" ".join(f"{type(error).__name__}: {error}".split()))
-    return outcome.model_copy(update={"cpu_seconds": round(time.process_time() - begin, 3)})
+    return outcome.model_copy(
+        update={
+            "cpu_seconds": round(time.process_time() - begin, 3),
+            "started": started.isoformat(timespec="milliseconds"),
+            "ended": datetime.now(UTC).isoformat(timespec="milliseconds"),
+        }
+    )
 
 
 def _said(error: UserError) -> str:

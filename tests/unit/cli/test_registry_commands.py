@@ -302,12 +302,34 @@ def test_the_commit_has_a_plus_where_code_was_changed_or_is_not_that_of_the_lock
     assert lineage.commit() == f"{clean}+"
 
 
+def test_a_champion_that_was_moved_by_hand_is_told_by_a_look_and_put_back_by_a_sync(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    registry.promote("new", None)
+    client = MlflowClient(store_in(project).tracking_uri)
+    client.set_registered_model_alias(PRODUCT, "champion", "1")
+    capsys.readouterr()
+    told = "ranker@champion in MLflow is version 1, the ledger says version 2"
+    models.list_versions()
+    assert f"{told}: `hisac-lab sync` puts it back\n" in capsys.readouterr().err
+    registry.sync()
+    assert f"{told}: it is put back; `hisac-lab promote` changes it\n" in capsys.readouterr().err
+    assert (
+        client.get_model_version_by_alias(PRODUCT, "champion").tags["may_ship"].startswith("it is champion (promoted")
+    )
+
+
 def test_the_ui_listens_on_this_machine_alone_after_a_sync(
     project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     calls: list[Any] = []
+
+    def mirror(_: Any) -> str:
+        calls.append("mirrored")
+        return "7"
+
     monkeypatch.setenv("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "")
-    monkeypatch.setattr(registry, "mirror_or_say", lambda params: calls.append("mirrored"))
+    monkeypatch.setattr(registry, "mirror_or_say", mirror)
     monkeypatch.setattr(os, "execv", lambda path, words: calls.append((path, words)))
     registry.ui(5001)
     mirrored, (path, words) = calls
@@ -317,5 +339,6 @@ def test_the_ui_listens_on_this_machine_alone_after_a_sync(
     options = dict(zip(words[2::2], words[3::2], strict=True))
     store = store_in(project).tracking_uri
     assert options == {"--backend-store-uri": store, "--host": "127.0.0.1", "--port": "5001", "--workers": "1"}
-    assert capsys.readouterr().out == "open http://127.0.0.1:5001/#/models (stop with Ctrl-C)\n"
+    page = "#/experiments/7/runs?workflowType=machine_learning&orderByKey=attributes.start_time&orderByAsc=true"
+    assert capsys.readouterr().out == f"open http://127.0.0.1:5001/{page} (stop with Ctrl-C)\n"
     assert os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] == "false"

@@ -58,14 +58,14 @@ def test_mirroring_again_adds_nothing_and_a_lost_model_comes_back_with_its_champ
 ) -> None:
     top, new = mirror(registry, run)
     assert new
-    assert counted(registry) == (14, [("base", "1"), ("new", "2")])
+    assert counted(registry) == (15, [("base", "1"), ("new", "2")])
     registry.promoter.promote(None, None, PromotionConfig())
     assert mirror(registry, run) == (top, False)
-    assert counted(registry) == (14, [("base", "1"), ("new", "2")])
+    assert counted(registry) == (15, [("base", "1"), ("new", "2")])
     registry.client.delete_registered_model(PRODUCT)
-    assert counted(registry) == (14, [])
+    assert counted(registry) == (15, [])
     assert mirror(registry, run) == (top, False)
-    assert counted(registry) == (14, [("base", "1"), ("new", "2")])
+    assert counted(registry) == (15, [("base", "1"), ("new", "2")])
     champion = registry.versions.alias(CHAMPION)
     assert champion is not None
     assert registry.promoter.ledger.champions(PRODUCT) == [champion.tags["hisac_lab.bundle"]]

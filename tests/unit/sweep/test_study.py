@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from hisac_lab.config.sweep import Point, SweepConfig
 from hisac_lab.evaluation.records import SLATE, ServingCost
 from hisac_lab.sweep.draw import Resolved
 from hisac_lab.sweep.export import export
-from hisac_lab.sweep.records import Outcome
+from hisac_lab.sweep.records import Outcome, TrialSpan, times_beside
 from hisac_lab.sweep.study import Job, Ledger, Note, Study, TrialResult
 
 SPACE = {
@@ -292,3 +292,21 @@ def test_a_study_file_is_opened_by_optuna(tmp_path: Path) -> None:
     states = {"complete": "COMPLETE", "pruned": "PRUNED", "failed": "FAIL"}
     assert [trial.state.name for trial in study.trials] == [states[trial.state] for trial in trials]
     assert len(study.best_trials) >= sum(trial.on_front for trial in trials) > 0
+
+
+def test_the_times_of_trials_stand_in_the_study_file_and_beside_it(tmp_path: Path) -> None:
+    trials = run(Bench())
+    first = trials[0]
+    begun, seeded = (
+        {"started": f"2026-01-02T03:0{at}:00+00:00", "ended": f"2026-01-02T03:0{at}:30+00:00"} for at in (1, 5)
+    )
+    more = (first.outcome.model_copy(update=seeded),)
+    trials[0] = replace(first, outcome=first.outcome.model_copy(update=begun), more=more)
+    path = tmp_path / "logs" / "sweep-m.journal"
+    export(trials, config().space["m"], path)
+    (span,) = TrialSpan.read_list(times_beside(path))
+    assert (span.number, span.started, span.ended) == (0, begun["started"], seeded["ended"])
+    storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(path)))
+    trial = optuna.load_study(study_name="m", storage=storage).trials[0]
+    assert trial.duration is not None
+    assert trial.duration.total_seconds() == 270
