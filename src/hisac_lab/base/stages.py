@@ -80,6 +80,8 @@ class Artifacts:
 
 
 STAGES = tuple(name for name, value in vars(Artifacts).items() if isinstance(value, _Output))
+BESIDE = ("sweep", "instances")
+"""These wait for the stage above both, the stage below them for both; every other stage for the one above it."""
 JUDGES = ("code", "plan")
 """These say of each model whether it is stale."""
 SHOWN = tuple(name for name in STAGES if name not in (*JUDGES, "ingest", "shard"))

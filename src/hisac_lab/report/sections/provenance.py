@@ -4,32 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from html import escape
+from itertools import pairwise, product
 
-from hisac_lab.base.stages import SHOWN
-from hisac_lab.report.document import Figure, Figures, Note, Row, Section, table
+from hisac_lab.base.stages import BESIDE, SHOWN, STAGES
+from hisac_lab.report.document import Figure, Figures, Note, Row, Section, Table, table
 from hisac_lab.report.drawing import GRAY, GRID, INK, MUTED, themed
 from hisac_lab.report.facts import Facts
-from hisac_lab.report.words import confidence, integer, metric_names
+from hisac_lab.report.words import confidence, integer, metric_names, named
 
-GRAPH = {
-    "code": (),
-    "acquire": ("code",),
-    "ingest": ("acquire",),
-    "shard": ("ingest",),
-    "prepare": ("shard",),
-    "embed": ("prepare",),
-    "tokenize": ("embed",),
-    "codebook": ("tokenize",),
-    "sweep": ("codebook",),
-    "instances": ("codebook",),
-    "plan": ("sweep", "instances"),
-    "train": ("plan",),
-    "evaluate": ("train",),
-    "abtest": ("evaluate",),
-    "register": ("abtest",),
-    "report": ("register",),
-}
-"""What each stage waits for, without what follows from the rest; a test compares it with dvc.yaml."""
+RANKS = [BESIDE if stage == BESIDE[0] else (stage,) for stage in (*STAGES, "report") if stage not in BESIDE[1:]]
+"""Stages in the order of the graph, those that run side by side together; each waits for all of the rank before."""
 
 
 def provenance(facts: Facts) -> Section:
@@ -37,7 +21,7 @@ def provenance(facts: Facts) -> Section:
     digests = facts.digests
     runs = sum(name.startswith("train ") for name in digests)
     below = {name: _short(digests.get(name), 7) for name in SHOWN}
-    below |= {"train": f"{runs} runs", "sweep": f"{len(facts.sweeps)} models", "report": "this page"}
+    below |= {"train": f"{runs} runs", "sweep": f"{len(facts.sweeps)} swept", "report": "this page"}
     artifacts: list[Row] = [
         (name, f"`{_short(digest, 12)}`", facts.arithmetic.get(name, "–")) for name, digest in digests.items()
     ]
@@ -51,12 +35,10 @@ def provenance(facts: Facts) -> Section:
                         "the_graph",
                         _graph(below),
                         "The graph",
-                        f"{len(GRAPH)} stages stand between the log and this page; `sweep` and `instances` wait for "
-                        "nothing "
-                        "of each other.",
+                        f"{sum(map(len, RANKS))} stages stand between the log and this page; {named(BESIDE)} wait for "
+                        "nothing of each other.",
                         "Arrows go from a stage to those that wait for it, without those that follow from others; "
-                        "below a "
-                        "name the first digits of the output's SHA-256.",
+                        "below a name the first digits of the output's SHA-256.",
                     ),
                 )
             ),
@@ -77,23 +59,27 @@ def provenance(facts: Facts) -> Section:
                 [(name, f"`{digest}`") for name, digest in sorted(facts.acquired.files.items())],
                 ("file", "SHA-256"),
             ),
-            table(
-                "Fingerprints and settings.",
-                ("what", "value"),
-                (
-                    ("data protocol", f"`{facts.prepared.protocol}`"),
-                    ("evaluation protocol", f"`{facts.evaluated.fingerprint}`"),
-                    ("A/B test", f"`{facts.abtested.test_fingerprint}`"),
-                    ("labels", facts.evaluated.negatives),
-                    ("reference model", facts.evaluated.reference),
-                    ("level of intervals", confidence(facts.evaluated.confidence)),
-                    ("metrics", ", ".join(metric_names(facts).values())),
-                    ("test samples", integer(facts.evaluated.test_samples)),
-                    ("test users", integer(facts.evaluated.test_users)),
-                ),
-                ("what", "value"),
-            ),
+            _protocols(facts),
         ),
+    )
+
+
+def _protocols(facts: Facts) -> Table:
+    return table(
+        "Fingerprints and settings.",
+        ("what", "value"),
+        (
+            ("data protocol", f"`{facts.prepared.protocol}`"),
+            ("evaluation protocol", f"`{facts.evaluated.fingerprint}`"),
+            ("A/B test", f"`{facts.abtested.test_fingerprint}`"),
+            ("labels", facts.evaluated.negatives),
+            ("reference model", facts.evaluated.reference),
+            ("level of intervals", confidence(facts.evaluated.confidence)),
+            ("metrics", ", ".join(metric_names(facts).values())),
+            ("test samples", integer(facts.evaluated.test_samples)),
+            ("test users", integer(facts.evaluated.test_users)),
+        ),
+        ("what", "value"),
     )
 
 
@@ -110,14 +96,9 @@ def _graph(below: Mapping[str, str], name: str = "lineage", per_row: int = 5) ->
         per_row: Places in a row.
     """
     wide, high, gap, drop = 88, 42, 22, 16
-    ranks: list[list[str]] = []
-    for stage, above in GRAPH.items():
-        rank = 1 + max((place for place, each in enumerate(ranks) if set(each) & set(above)), default=-1)
-        ranks += [[]] if rank == len(ranks) else []
-        ranks[rank].append(stage)
     step = 2 * high + 2 * drop
     at: dict[str, tuple[int, float]] = {}
-    for number, each in enumerate(ranks):
+    for number, each in enumerate(RANKS):
         row, column = divmod(number, per_row)
         column = column if row % 2 == 0 else per_row - 1 - column
         top = row * step + (step - drop - len(each) * high - (len(each) - 1) * drop) / 2
@@ -126,8 +107,8 @@ def _graph(below: Mapping[str, str], name: str = "lineage", per_row: int = 5) ->
         f'<defs><marker id="{name}-tip" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" '
         f'orient="auto"><path d="M0 0.5L8 4L0 7.5z" fill="{MUTED}"/></marker></defs>'
     ]
-    for stage, above in GRAPH.items():
-        for other in above:
+    for above, below_it in pairwise(RANKS):
+        for other, stage in product(above, below_it):
             (x, y), (to_x, to_y) = at[other], at[stage]
             side = 1 if to_x > x else -1
             begin, end = (x + wide, to_x - 2) if side > 0 else (x, to_x + wide + 2)
@@ -146,6 +127,6 @@ def _graph(below: Mapping[str, str], name: str = "lineage", per_row: int = 5) ->
             f'<text x="{x + wide / 2:g}" y="{y + 34:g}" text-anchor="middle" font-size="10.5" class="code" '
             f'fill="{MUTED}">{escape(said)}</text>'
         )
-    box = f"0 0 {per_row * (wide + gap) - gap + 2} {-(-len(ranks) // per_row) * step - drop + 2}"
-    alt = "Stages and what each waits for: " + ", ".join(GRAPH)
+    box = f"0 0 {per_row * (wide + gap) - gap + 2} {-(-len(RANKS) // per_row) * step - drop + 2}"
+    alt = "Stages and what each waits for: " + ", ".join(at)
     return f'<svg viewBox="{box}" role="img" aria-label="{escape(alt)}">{themed("".join(elements))}</svg>'

@@ -10,7 +10,7 @@ import yaml
 from finished import build, edit
 
 from hisac_lab.base.stages import Artifacts
-from hisac_lab.report.sections.provenance import GRAPH
+from hisac_lab.report.sections.provenance import RANKS
 
 ROOT = Path(__file__).parents[4]
 
@@ -36,7 +36,7 @@ def test_the_picture_of_the_graph_is_the_graph() -> None:
         inputs[name] = [path for path in facts["deps"] if path.startswith("artifacts/")]
         outputs |= {path.split("/")[1]: name for path in facts["outs"] if path.startswith("artifacts/")}
     real = {name: {outputs[path.split("/")[1]] for path in paths} for name, paths in inputs.items()}
-    shown = {name: set(above) for name, above in GRAPH.items()}
+    shown = {name: set(RANKS[at - 1]) if at else set[str]() for at, rank in enumerate(RANKS) for name in rank}
     assert set(shown) == set(real)
     for name in real:
         assert _above(shown, name) == _above(real, name), name

@@ -9,7 +9,7 @@ import pytest
 from finished import TRIALS, Built, build, edit, make
 
 from hisac_lab.base.stages import Artifacts
-from hisac_lab.report.sections.sweep import explained, groups_of
+from hisac_lab.report.sections.dimensions import explained, groups_of
 from hisac_lab.sweep.records import Ablated, Trial
 
 CHARTS = ("quality_and_cost", "quality_by_agents", "quality_by_setting", "history")
