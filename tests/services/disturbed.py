@@ -6,7 +6,6 @@ make bench-slurm    # writes reports/slurm.md; needs root, Debian's Slurm and th
 from __future__ import annotations
 
 import io
-import itertools
 import os
 import signal
 import subprocess
@@ -225,6 +224,7 @@ def page(run: Disturbed, equal: int) -> str:
         run: What happened.
         equal: Outputs whose hash is that of the undisturbed run.
     """
+    twice = sum(len(set(held)) < len(held) for held in run.cards)
     ends, version = run.ends(), run.cluster.ask("sinfo", "--version").split()[-1]
     lines = [
         "# The graph on a real Slurm, disturbed",
@@ -238,9 +238,9 @@ def page(run: Disturbed, equal: int) -> str:
         "|---|---|---|",
         *(f"| `{rule}` | {what} | {', '.join(ends[rule])} |" for rule, what in run.rows),
         "",
-        f"Trainings are met after step {MET} and go on from their checkpoints. Steps seen there, in order of time:",
+        f"Trainings are met after step {MET} and go on from their checkpoints. Steps seen in these:",
         *(f"`{rule}`: {_told(seen)}." for rule, seen in sorted(run.steps.items())),
-        f"No card was held twice in {sum(map(bool, run.cards))} looks at running jobs;",
+        f"In {sum(map(bool, run.cards))} looks at running jobs a card was held twice {twice} times;",
         f"{', '.join(f'`{rule}`' for rule in sorted(run.asked))} held one.",
         "",
     ]
@@ -248,7 +248,7 @@ def page(run: Disturbed, equal: int) -> str:
 
 
 def _told(steps: list[int]) -> str:
-    return ", ".join(str(step) for step, _ in itertools.groupby(steps))
+    return f"{steps[0]} to {steps[-1]}, {'never' if steps == sorted(steps) else 'at least once'} back"
 
 
 def main() -> None:
