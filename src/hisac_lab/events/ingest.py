@@ -29,10 +29,10 @@ from hisac_lab.events.records import Ingested, RawFile
 from hisac_lab.events.side_columns import Category, Number, SideColumns, category
 from hisac_lab.events.users import write_users
 from hisac_lab.sources.records import Acquired, Source
-from hisac_lab.tables.columns import MIN_SECONDS
+from hisac_lab.tables.columns import MIN_SECONDS, TEST, UNIT_SECONDS, logged_role
 from hisac_lab.tables.layouts import LOADERS
-from hisac_lab.tables.layouts.contract import RawLog, logged_role
-from hisac_lab.tables.read import TEST, UNIT_SECONDS, Block
+from hisac_lab.tables.layouts.contract import RawLog
+from hisac_lab.tables.read import Block
 from hisac_lab.tables.vocabulary import Vocabulary
 
 NEVER = np.iinfo(np.int64).max

@@ -17,8 +17,8 @@ from hisac_lab.events.series import save_events
 from hisac_lab.events.side_columns import stored
 from hisac_lab.events.store import HISTORY_FEEDBACK, LOGGED, RANDOM, REST, SAMPLE, SPLITS
 from hisac_lab.ops.draws import uniform
-from hisac_lab.tables.layouts.contract import logged_role
-from hisac_lab.tables.read import HISTORY, TEST, UNIT_SECONDS, Layout, place
+from hisac_lab.tables.columns import HISTORY, TEST, UNIT_SECONDS, logged_role
+from hisac_lab.tables.files import Layout, place
 
 KEEP_SALT = 0x6B656570  # the draws of `keep` are not those of negatives
 
