@@ -42,13 +42,11 @@ def clone(home: Path, revision: str) -> Path:
     """
     folder = home / revision.replace("/", "-")
     subprocess.run(["git", "clone", "--quiet", "--no-checkout", str(ROOT), str(folder)], check=True)
-    done = subprocess.run(
-        ["git", "rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}"], cwd=ROOT, capture_output=True, text=True
-    )
+    asked = ["git", "rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}"]
+    done = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise UserError(
-            "job_cost.py", f"there is no revision {revision!r}", "name one of this repository", "--revisions"
-        )
+        what = f"there is no revision {revision!r}"
+        raise UserError("job_cost.py", what, "name one of this repository", "--revisions")
     subprocess.run(["git", "checkout", "--quiet", done.stdout.strip()], cwd=folder, check=True)
     return folder
 
@@ -98,8 +96,8 @@ def report(found: dict[str, tuple[dict[str, float], dict[str, float]]], command:
         "",
         *table(["imports of a stage", *revisions], rows(1)),
         "",
-        "DVC's part is the job less the stage; Snakemake's is a run of one job that has nothing to do, less that job, and",
-        "so holds the start of Snakemake, once for all jobs of a run.",
+        "DVC's part is the job less the stage; Snakemake's is a run of one job that has nothing to do, less that job,",
+        "and so holds the start of Snakemake, once for all jobs of a run.",
     ]
 
 

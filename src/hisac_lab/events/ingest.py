@@ -308,14 +308,18 @@ def _cuts(pass_: _Pass, config: PrepareConfig, out: Path) -> tuple[int, int]:
         return named[0] // unit * unit, named[1] // unit * unit
     total = int(pass_.bins.sum())
     ends = np.cumsum(pass_.bins)
-    cuts = []
-    for share in (config.train_share, config.train_share + config.valid_share):
-        rank = int(share * total)
-        bin_ = int(np.searchsorted(ends, rank, side="right"))
-        before = int(ends[bin_ - 1]) if bin_ else 0
-        inside = [times[(times >> BIN_BITS) - FIRST_BIN == bin_] for (times,) in _stream(out, config, "time")]
-        cuts.append(int(np.partition(np.concatenate(inside), rank - before)[rank - before]) // unit * unit)
-    return cuts[0], cuts[1]
+    ranks = [int(share * total) for share in (config.train_share, config.train_share + config.valid_share)]
+    bins = np.searchsorted(ends, ranks, side="right")
+    begins = (bins + FIRST_BIN) << BIN_BITS
+    inside: tuple[list[Array], list[Array]] = [], []
+    for (times,) in _stream(out, config, "time"):
+        for begin, kept in zip(begins, inside, strict=True):
+            kept.append(times[(times >= begin) & (times < begin + (1 << BIN_BITS))])
+    first, second = (
+        int(np.partition(np.concatenate(kept), at)[at]) // unit * unit
+        for kept, at in zip(inside, ranks - (ends - pass_.bins)[bins], strict=True)
+    )
+    return first, second
 
 
 def _stream(out: Path, config: PrepareConfig, *names: str) -> Iterator[list[Array]]:
