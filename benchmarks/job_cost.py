@@ -118,7 +118,8 @@ def main() -> None:
         raise SystemExit(f"job-cost: error: {error}") from error
     finally:
         shutil.rmtree(home)
-    lines = report(found, f"python benchmarks/job_cost.py --revisions {' '.join(options.revisions)} --write")
+    words = f"--revisions {' '.join(options.revisions)} --repeats {options.repeats}"
+    lines = report(found, f"python benchmarks/job_cost.py {words} --write")
     print("\n".join(lines))
     if options.write:
         write_file(REPORT, "\n".join(lines) + "\n")
