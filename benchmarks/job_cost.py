@@ -63,7 +63,17 @@ def measure(folder: Path, repeats: int) -> tuple[dict[str, float], dict[str, flo
     def least(*command: str | Path) -> float:
         return min(run(command, folder, environment).cpu for _ in range(repeats))
 
-    snakemake = [PYTHON.with_name("snakemake"), "--cores", "1", "--quiet", "all", "--forcerun", "code", "--", "code"]
+    snakemake: list[str | Path] = [
+        PYTHON.with_name("snakemake"),
+        "--cores",
+        "1",
+        "--quiet",
+        "all",
+        "--forcerun",
+        "code",
+        "--",
+        "code",
+    ]
     run(snakemake, folder, environment)  # the first run makes the output, and the notes of both engines
     stage = least(PYTHON.with_name("hisac-lab"), "stage", "code")
     job, idle = least(PYTHON, *JOB, "--force"), least(PYTHON, *JOB)
