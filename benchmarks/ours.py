@@ -15,7 +15,7 @@ SHARDS = (0, 1)
 def write_params(folder: Path, **sections: dict[str, Any]) -> None:
     """Writes a params.yaml with these sections; all else is at its default."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "params.yaml").write_text(yaml.safe_dump(sections))
+    (folder / "params.yaml").write_text(yaml.safe_dump({"compute": {}} | sections))
 
 
 def stage(folder: Path, name: str, *options: str) -> Usage:

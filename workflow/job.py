@@ -13,6 +13,7 @@ import sys
 import time
 from pathlib import Path
 
+DVC = Path(__file__).with_name("repro.py")  # DVC, but for how it writes dvc.lock
 BUSY = "is busy, it is being blocked by"
 RESTORED, UNCHANGED = "is cached - skipping run", "didn't change, skipping"
 ERRORS = ("hisac-lab: error:", "ERROR:")
@@ -22,7 +23,7 @@ def run(stage: str, log: str, *options: str) -> int:
     """Runs the stage; everything it says goes to `log`."""
     path = Path(log)
     path.parent.mkdir(exist_ok=True)
-    command = ["dvc", "--wait-for-lock", "repro", "--single-item", *options, stage]
+    command = ["python", str(DVC), "--wait-for-lock", "repro", "--single-item", *options, stage]
     while True:
         with (
             path.open("w") as file,

@@ -46,7 +46,7 @@ ENGINES = (
     *("snakemake.storage", "snakemake.workflow", "pyarrow.dataset", "smart_open", "torch._dynamo"),
 )
 """What DVC, Snakemake and torch load when they are used, which no import of ours names."""
-OWN = ("hisac_lab", "job", "repair", "graph")
+OWN = ("hisac_lab", "job", "repair", "repro", "graph")
 SIZE = 1 << 20  # the longest request: words and environment
 
 

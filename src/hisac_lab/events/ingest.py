@@ -29,10 +29,10 @@ from hisac_lab.events.records import Ingested, RawFile
 from hisac_lab.events.side_columns import Category, Number, SideColumns, category
 from hisac_lab.events.users import write_users
 from hisac_lab.sources.records import Acquired, Source
-from hisac_lab.tables.columns import MIN_SECONDS
+from hisac_lab.tables.columns import MIN_SECONDS, TEST, UNIT_SECONDS, logged_role
 from hisac_lab.tables.layouts import LOADERS
-from hisac_lab.tables.layouts.contract import RawLog, logged_role
-from hisac_lab.tables.read import TEST, UNIT_SECONDS, Block
+from hisac_lab.tables.layouts.contract import RawLog
+from hisac_lab.tables.read import Block
 from hisac_lab.tables.roles import WEIGHT, task_role
 from hisac_lab.tables.vocabulary import Vocabulary
 
@@ -321,14 +321,18 @@ def _cuts(pass_: _Pass, config: PrepareConfig, out: Path) -> tuple[int, int]:
         return named[0] // unit * unit, named[1] // unit * unit
     total = int(pass_.bins.sum())
     ends = np.cumsum(pass_.bins)
-    cuts = []
-    for share in (config.train_share, config.train_share + config.valid_share):
-        rank = int(share * total)
-        bin_ = int(np.searchsorted(ends, rank, side="right"))
-        before = int(ends[bin_ - 1]) if bin_ else 0
-        inside = [times[(times >> BIN_BITS) - FIRST_BIN == bin_] for (times,) in _stream(out, config, "time")]
-        cuts.append(int(np.partition(np.concatenate(inside), rank - before)[rank - before]) // unit * unit)
-    return cuts[0], cuts[1]
+    ranks = [int(share * total) for share in (config.train_share, config.train_share + config.valid_share)]
+    bins = np.searchsorted(ends, ranks, side="right")
+    begins = (bins + FIRST_BIN) << BIN_BITS
+    inside: tuple[list[Array], list[Array]] = [], []
+    for (times,) in _stream(out, config, "time"):
+        for begin, kept in zip(begins, inside, strict=True):
+            kept.append(times[(times >= begin) & (times < begin + (1 << BIN_BITS))])
+    first, second = (
+        int(np.partition(np.concatenate(kept), at)[at]) // unit * unit
+        for kept, at in zip(inside, ranks - (ends - pass_.bins)[bins], strict=True)
+    )
+    return first, second
 
 
 def _stream(out: Path, config: PrepareConfig, *names: str) -> Iterator[list[Array]]:

@@ -26,7 +26,7 @@ from hisac_lab.events.profile import ShardCounts, add_up, describe, profile
 from hisac_lab.events.records import ContextFacts, Ingested, Leaks, Prepared, Sharded
 from hisac_lab.events.series import join_events
 from hisac_lab.events.store import HISTORY_FEEDBACK, LOGGED, RANDOM, REST, SPLITS
-from hisac_lab.tables.read import UNIT_SECONDS
+from hisac_lab.tables.columns import UNIT_SECONDS
 
 LATER = {
     PrepareConfig: (

@@ -55,12 +55,16 @@ def count_shard(
 
 
 def _months(events: dict[str, Array]) -> dict[str, dict[str, int]]:
-    month = events["time"].astype("datetime64[s]").astype("datetime64[M]").astype(np.int64)
-    if not len(month):
+    day = events["time"] // DAY
+    if not len(day):
         return {}
-    first = int(month.min())
-    count = np.bincount(month - first)
-    positives = np.bincount(month - first, weights=events["label"] == 1) if "label" in events else count
+    begin = int(day.min())
+    day -= begin
+    daily = np.bincount(day)
+    liked = np.bincount(day[events["label"] == 1], minlength=len(daily)) if "label" in events else daily
+    month = (begin + np.arange(len(daily))).astype("datetime64[D]").astype("datetime64[M]").astype(np.int64)
+    first = int(month[0])
+    count, positives = (np.bincount(month - first, weights=number).astype(np.int64) for number in (daily, liked))
     return {
         str(np.datetime64(first + int(at), "M")): {"events": int(count[at]), "positives": int(positives[at])}
         for at in np.flatnonzero(count)

@@ -17,8 +17,9 @@ from hisac_lab.events.series import save_events
 from hisac_lab.events.side_columns import stored
 from hisac_lab.events.store import HISTORY_FEEDBACK, LOGGED, RANDOM, REST, SAMPLE, SPLITS
 from hisac_lab.ops.draws import uniform
-from hisac_lab.tables.layouts.contract import logged_role
-from hisac_lab.tables.read import HISTORY, TEST, UNIT_SECONDS, Layout, place
+from hisac_lab.ops.ranks import grouped
+from hisac_lab.tables.columns import HISTORY, TEST, UNIT_SECONDS, logged_role
+from hisac_lab.tables.files import Layout, place
 from hisac_lab.tables.roles import TASK
 
 KEEP_SALT = 0x6B656570  # the draws of `keep` are not those of negatives
@@ -124,7 +125,7 @@ def _sorted_events(
     del table
     events["user"] = load_array(ingested, "user_codes")[events["user"]]
     events["item"] = load_array(ingested, "item_codes")[events["item"]]
-    order = np.argsort(events["user"], kind="stable")
+    order = grouped(events["user"])
     events = {role: values[order] for role, values in events.items()}
     same_user = events["user"][1:] == events["user"][:-1]
     backwards = np.flatnonzero(same_user & (np.diff(events["time"]) < 0)) + 1
@@ -155,12 +156,14 @@ def _sorted_events(
 def _repeated(events: dict[str, Array]) -> Array:
     """Positions of events whose user, item and time were there before."""
     user, time, item = events["user"], events["time"], events["item"]
-    run = np.cumsum(np.r_[True, (user[1:] != user[:-1]) | (time[1:] != time[:-1])])
-    if len(run) == 0 or run[-1] == len(run):
+    same = (user[1:] == user[:-1]) & (time[1:] == time[:-1])
+    if not same.any():
         return np.zeros(0, np.int64)
-    order = np.lexsort((item, run))
-    twice = (run[order][1:] == run[order][:-1]) & (item[order][1:] == item[order][:-1])
-    again: Array = np.sort(order[1:][twice])
+    near = np.flatnonzero(np.r_[same, False] | np.r_[False, same])  # of a second with more than one event
+    run = np.cumsum(np.r_[True, ~same])[near]
+    order = np.lexsort((item[near], run))
+    twice = (run[order][1:] == run[order][:-1]) & (item[near][order][1:] == item[near][order][:-1])
+    again: Array = np.sort(near[order[1:][twice]])
     return again
 
 
@@ -234,16 +237,19 @@ def _periods(
     first_user: int,
 ) -> tuple[Array, Array]:
     """Split of each sample, its position in (train, valid, test, random), and whether `keep` draws it; two (n,)."""
-    hashes = load_array(ingested, "user_hashes")[samples["user"] + first_user]
+    hashes = load_array(ingested, "user_hashes")
     if "part" in events:
         share = config.valid_share / (config.train_share + config.valid_share)
-        held_out = uniform(config.seed, hashes) < share
+        held_out = uniform(config.seed, hashes[samples["user"] + first_user]) < share
         period = np.where(events["part"][source] == TEST, 2, held_out.astype(np.int8)).astype(np.int8)
     else:
-        period = np.searchsorted(np.asarray(facts.cuts), samples["time"], side="right").astype(np.int8)
-    start = samples["time"] // UNIT_SECONDS[config.time_unit]
-    chance = uniform(config.seed, KEEP_SALT, hashes, start)
-    drawn = chance < np.asarray([config.keep.train, config.keep.valid, config.keep.test])[period]
+        period = np.sum([samples["time"] >= cut for cut in facts.cuts], axis=0, dtype=np.int8)
+    keep = np.asarray([config.keep.train, config.keep.valid, config.keep.test])
+    if (keep == 1).all():
+        drawn = np.ones(len(samples), bool)
+    else:
+        start = samples["time"] // UNIT_SECONDS[config.time_unit]
+        drawn = uniform(config.seed, KEEP_SALT, hashes[samples["user"] + first_user], start) < keep[period]
     if "random" in events:
         period[events["random"][source]] = len(SPLITS)
     return period, drawn

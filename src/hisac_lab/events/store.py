@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-import pandas as pd
 
 from hisac_lab.base.artifacts import Array, load_array
 from hisac_lab.base.errors import SETTINGS, UserError
@@ -17,6 +16,9 @@ from hisac_lab.events.feedback import UNKNOWN, VotesFrom, first_voting
 from hisac_lab.events.records import Prepared
 from hisac_lab.events.side_columns import SideColumns, SideTable
 from hisac_lab.tables.roles import TASK, WEIGHT
+
+if TYPE_CHECKING:  # slow to import, and most stages read no table
+    import pandas as pd
 
 SPLITS = ("train", "valid", "test")
 HISTORY_FEEDBACK = "history_feedback"
@@ -170,11 +172,15 @@ class EventStore:
     @cached_property
     def item_table(self) -> pd.DataFrame:
         """One row per item: item, text and the categorical fields."""
+        import pandas as pd
+
         return pd.read_parquet(self.path / "items.parquet")
 
     @cached_property
     def user_ids(self) -> Array:
         """The users' own ids; (U,)."""
+        import pandas as pd
+
         ids: Array = pd.read_parquet(self.path / "users.parquet")["user"].to_numpy()
         return ids
 

@@ -69,3 +69,18 @@ def _levels(values: Array, largest: int = 0) -> Iterator[tuple[int, Array]]:
 def _go(zeros: Array, end: Array, one: Array) -> Array:
     """Where an end of a range lies on the next level."""
     return np.where(one, zeros[-1] + end - zeros[end], zeros[end])
+
+
+def grouped(codes: Array) -> Array:
+    """The order in which equal codes stand together, rising, each in its own order: a stable argsort; (n,) int64.
+
+    Code and place are sorted as one number, for which NumPy has vector instructions.
+
+    Args:
+        codes: From 0 on, below 2^31; (n,) integers.
+    """
+    keys = codes.astype(np.int64) << 32
+    keys |= np.arange(len(codes))
+    keys.sort()
+    keys &= (1 << 32) - 1
+    return keys

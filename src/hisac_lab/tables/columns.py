@@ -19,11 +19,18 @@ from hisac_lab.config.events import EARLIEST
 MIN_SECONDS = EARLIEST
 MAX_SECONDS = 4_102_444_800  # the year 2100
 TIME_UNITS = {"seconds": 1, "milliseconds": 1_000, "microseconds": 1_000_000, "nanoseconds": 1_000_000_000}
+HISTORY, TRAIN, TEST = 0, 1, 2  # of an event in a published split: history only, or an exposure of that split
+UNIT_SECONDS = {"second": 1, "day": 86_400}
 VALUES_SHOWN = 20  # values a fault carries along
 VALUE_WIDTH = 40  # characters of a value in a message
 
 TimeFormat = str
 """A unit of `TIME_UNITS`, `iso`, or a format with percent signs as `strptime` has them."""
+
+
+def logged_role(name: str) -> str:
+    """The role of a logged column in a block."""
+    return f"logged {name}"
 
 
 @dataclass(frozen=True)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -181,3 +182,28 @@ def open_parquet(path: Path) -> pq.ParquetFile:
             what = f"is no whole Parquet file ({' '.join(str(error).split())[:100]})"
             raise UserError(path, what, "write or fetch it again") from error
         raise explain_os_error(error, path) from error
+
+
+def place(path: Path, layout: Layout | None, row: int) -> str:
+    """Where row `row` (from 0, without the header) stands in the file."""
+    return places(path, layout, [row])[row]
+
+
+def places(path: Path, layout: Layout | None, rows: Sequence[int]) -> dict[int, str]:
+    """Where each of `rows` stands in the file, found in one go."""
+    located = {row: f"row {row}" for row in rows}
+    if layout is None:
+        metadata = open_parquet(path).metadata
+        ends = np.cumsum([metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)])
+        for row in located:
+            group = int(np.searchsorted(ends, row, side="right"))
+            located[row] = f"row group {group}, row {row - (int(ends[group - 1]) if group else 0)}"
+        return located
+    left = set(rows)
+    for position, (line, _) in enumerate(lines(path, layout), start=-(layout.names is None)):
+        if position in left:
+            located[position] = f"line {line}"
+            left.remove(position)
+            if not left:
+                break
+    return located

@@ -30,13 +30,12 @@ from hisac_lab.tables.files import (
     lines,
     open_parquet,
     open_text,
+    place,
     single,
 )
 from hisac_lab.tables.files import Layout as Layout  # noqa: PLC0414
 from hisac_lab.tables.files import layout_of as layout_of  # noqa: PLC0414
 
-HISTORY, TRAIN, TEST = 0, 1, 2  # of an event in a published split: history only, or an exposure of that split
-UNIT_SECONDS = {"second": 1, "day": 86_400}
 BLOCK_BYTES = 8 << 20
 BLOCK_ROWS = 1 << 18
 SKIPPED_AT_MOST = 10_000  # rows of another number of values that a reader with a `report` puts up with
@@ -148,31 +147,6 @@ def header(path: Path, layout: Layout | None) -> list[str]:
         if names.count(name) > 1:
             raise UserError(path, f"the column {name!r} occurs twice", "rename one of them", "header")
     return names
-
-
-def place(path: Path, layout: Layout | None, row: int) -> str:
-    """Where row `row` (from 0, without the header) stands in the file."""
-    return places(path, layout, [row])[row]
-
-
-def places(path: Path, layout: Layout | None, rows: Sequence[int]) -> dict[int, str]:
-    """Where each of `rows` stands in the file, found in one go."""
-    located = {row: f"row {row}" for row in rows}
-    if layout is None:
-        metadata = open_parquet(path).metadata
-        ends = np.cumsum([metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)])
-        for row in located:
-            group = int(np.searchsorted(ends, row, side="right"))
-            located[row] = f"row group {group}, row {row - (int(ends[group - 1]) if group else 0)}"
-        return located
-    left = set(rows)
-    for position, (line, _) in enumerate(lines(path, layout), start=-(layout.names is None)):
-        if position in left:
-            located[position] = f"line {line}"
-            left.remove(position)
-            if not left:
-                break
-    return located
 
 
 class _Quotes:

@@ -16,7 +16,8 @@ import pyarrow as pa
 from hisac_lab.base.artifacts import Array
 from hisac_lab.base.errors import UserError
 from hisac_lab.tables.columns import MIN_SECONDS, Column, Fault
-from hisac_lab.tables.read import Block, Layout, places, read
+from hisac_lab.tables.files import places
+from hisac_lab.tables.read import Block, Layout, read
 from hisac_lab.tables.vocabulary import Vocabulary
 
 SHOWN = 3  # problems of one kind that are written out

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import islice
+from itertools import count, islice
 
 import numpy as np
 import pyarrow as pa
@@ -10,25 +10,27 @@ import pyarrow as pa
 from hisac_lab.base.artifacts import Array
 
 
+class _Numbers(dict[str, int]):
+    """Gives an id that is new the next number."""
+
+    def __missing__(self, name: str) -> int:
+        self[name] = number = len(self)
+        return number
+
+
 class Vocabulary:
     """Numbers ids in the order in which they are first met."""
 
     def __init__(self, ids: list[str] | None = None) -> None:
-        self._codes: dict[str, int] = {}
-        for name in ids or []:
-            self._codes.setdefault(name, len(self._codes))
+        self._codes = _Numbers(zip(dict.fromkeys(ids or []), count()))
 
     def __len__(self) -> int:
         return len(self._codes)
 
     def encode(self, values: pa.DictionaryArray) -> Array:
         """Numbers of a block's ids; (n,) int32."""
-        known = self._codes
-        codes = np.fromiter(
-            (known.setdefault(word, len(known)) for word in values.dictionary.to_pylist()),
-            np.int32,
-            len(values.dictionary),
-        )
+        words = values.dictionary.to_pylist()
+        codes = np.fromiter(map(self._codes.__getitem__, words), np.int32, len(words))
         encoded: Array = codes[values.indices.to_numpy()]
         return encoded
 

@@ -14,8 +14,9 @@ import pytest
 from hisac_lab.config.events import PrepareConfig
 from hisac_lab.events.records import Prepared
 from hisac_lab.sources.records import Acquired
+from hisac_lab.tables.columns import logged_role
 from hisac_lab.tables.layouts import LOADERS
-from hisac_lab.tables.layouts.contract import RawLog, logged_role
+from hisac_lab.tables.layouts.contract import RawLog
 from hisac_lab.testing.samples import prepare_log, says
 
 Writer = Callable[[Path], pd.DataFrame]

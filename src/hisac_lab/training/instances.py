@@ -34,7 +34,7 @@ from hisac_lab.inference.runtime import Runtime
 from hisac_lab.models.catalog import build
 from hisac_lab.models.contract import ItemSpace
 from hisac_lab.models.instance_source import IATSourceConfig, InstanceSource
-from hisac_lab.tables.read import UNIT_SECONDS
+from hisac_lab.tables.columns import UNIT_SECONDS
 from hisac_lab.training import basis
 from hisac_lab.training.source import Logged, SourceTraining
 

@@ -24,7 +24,7 @@ from hisac_lab.config.tokens import EmbedConfig, TokenizeConfig, TokenizeLimits
 from hisac_lab.events import prepare as stage
 from hisac_lab.events.batches import Requests
 from hisac_lab.events.store import SPLITS, EventStore
-from hisac_lab.tables.read import UNIT_SECONDS
+from hisac_lab.tables.columns import UNIT_SECONDS
 from hisac_lab.tokens.embeddings import embed
 from hisac_lab.tokens.tokenize import tokenize
 

@@ -51,7 +51,11 @@ def test_the_manifest_counts_what_is_there(store: EventStore) -> None:
         assert facts.splits[split].samples == len(rows)
         assert facts.splits[split].requests == len(np.unique(rows["request"]))
     assert [field.facts() for field in facts.fields] == [{"name": "genres", "size": 6}, {"name": "decade", "size": 5}]
-    assert sum(month.events for month in facts.profile.months.values()) == len(events)
+    months = pd.to_datetime(events["time"], unit="s").dt.strftime("%Y-%m")
+    assert {month: row.events for month, row in facts.profile.months.items()} == months.value_counts().to_dict()
+    shares = (events["rating"] >= 4).groupby(months).mean()
+    for month, row in facts.profile.months.items():
+        assert row.positive_share == pytest.approx(shares[month], abs=1e-4)
 
 
 def test_items_are_numbered_in_natural_order_and_fields_coded(store: EventStore) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hisac_lab.ops.ranks import count_below, dense_rank, select
+from hisac_lab.ops.ranks import count_below, dense_rank, grouped, select
 
 
 @given(values=st.lists(st.integers(0, 40), min_size=1, max_size=60), seed=st.integers(0, 1000))
@@ -34,3 +34,9 @@ def test_no_query_and_no_value_are_no_error() -> None:
 def test_a_dense_rank_is_the_place_among_the_distinct_values(values: list[int]) -> None:
     distinct = sorted(set(values))
     assert dense_rank(np.array(values, np.int64)).tolist() == [distinct.index(value) for value in values]
+
+
+@given(st.lists(st.integers(0, 2**31 - 1) | st.integers(0, 3)))
+def test_grouping_is_a_stable_argsort(codes: list[int]) -> None:
+    values = np.array(codes, np.int32)
+    assert grouped(values).tolist() == np.argsort(values, kind="stable").tolist()

@@ -11,7 +11,7 @@ import pytest
 
 JOB = Path(__file__).parents[3] / "workflow" / "job.py"
 DVC = """#!/bin/sh
-echo "Running stage '$4'"
+echo "Running stage '$5'"
 echo "train: 3 of 9 batches" >&2
 if [ ! -e tried ]; then touch tried; echo "ERROR: 'out' is busy, it is being blocked by: {'pid': 1}" >&2; exit 255; fi
 echo "hisac-lab: warning: slow" >&2
@@ -22,8 +22,8 @@ exit ${CODE:-0}
 
 @pytest.mark.parametrize("code", [0, 3])
 def test_a_busy_stage_is_asked_for_again_and_its_progress_is_heard(code: int, tmp_path: Path) -> None:
-    (tmp_path / "dvc").write_text(DVC)
-    (tmp_path / "dvc").chmod(0o755)
+    (tmp_path / "python").write_text(DVC)
+    (tmp_path / "python").chmod(0o755)
     environment = os.environ | {"PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}", "CODE": str(code)}
     command = [sys.executable, str(JOB), "train@din-0", "logs/train.log"]
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
@@ -41,6 +41,7 @@ echo "$@" >> verified
 [ -e sound ]
 """
 FAKE = """#!/bin/sh
+shift
 echo "$@" >> asked
 case "$*" in *--force*) echo "Running stage";; *) echo "Stage 'tokenize' is cached - skipping run, checking out";; esac
 """
@@ -48,7 +49,7 @@ case "$*" in *--force*) echo "Running stage";; *) echo "Stage 'tokenize' is cach
 
 @pytest.mark.parametrize("sound", [True, False])
 def test_what_is_restored_is_verified_and_computed_when_it_is_damaged(sound: bool, tmp_path: Path) -> None:
-    for name, text in (("dvc", FAKE), ("hisac-lab", VERIFY)):
+    for name, text in (("python", FAKE), ("hisac-lab", VERIFY)):
         (tmp_path / name).write_text(text)
         (tmp_path / name).chmod(0o755)
     if sound:

@@ -18,8 +18,9 @@ from hisac_lab.base.artifacts import read_manifest, write_manifest
 from hisac_lab.config.acquire import AcquireConfig
 from hisac_lab.config.events import PrepareConfig
 from hisac_lab.events.store import EventStore
+from hisac_lab.tables.columns import logged_role
 from hisac_lab.tables.layouts import LOADERS
-from hisac_lab.tables.layouts.contract import RawLog, logged_role
+from hisac_lab.tables.layouts.contract import RawLog
 
 SAMPLES = os.environ.get("HISAC_LAB_SAMPLES", "")
 real = pytest.mark.skipif(not SAMPLES, reason="HISAC_LAB_SAMPLES names no folder with samples of the public sets")

@@ -21,8 +21,8 @@ from kit import says
 
 from hisac_lab.tables import read as tables
 from hisac_lab.tables.columns import Column, Fault
-from hisac_lab.tables.files import lines
-from hisac_lab.tables.read import Block, Layout, header, layout_of, place, places, read
+from hisac_lab.tables.files import lines, place, places
+from hisac_lab.tables.read import Block, Layout, header, layout_of, read
 
 COLUMNS = {
     "user": Column("user", "id"),

@@ -36,11 +36,6 @@ class LogColumn:
             raise ValueError("a column of the request has words or numbers, no codes")
 
 
-def logged_role(name: str) -> str:
-    """The role of a logged column in a block."""
-    return f"logged {name}"
-
-
 @dataclass(frozen=True)
 class RawLog:
     """A log that can be read; nothing has been read yet.

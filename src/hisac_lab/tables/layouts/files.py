@@ -16,8 +16,8 @@ from hisac_lab.base.artifacts import Array
 from hisac_lab.base.errors import SETTINGS, UserError
 from hisac_lab.config.events import PrepareConfig
 from hisac_lab.tables.convert import convert
-from hisac_lab.tables.files import COMPRESSION, open_parquet
-from hisac_lab.tables.read import Block, Column, Layout, header, place
+from hisac_lab.tables.files import COMPRESSION, open_parquet, place
+from hisac_lab.tables.read import Block, Column, Layout, header
 from hisac_lab.tables.roles import task_role
 
 

@@ -10,7 +10,8 @@ import pandas as pd
 
 from hisac_lab.base.errors import SETTINGS, UserError, explain_os_error
 from hisac_lab.config.events import ColumnsConfig, PrepareConfig
-from hisac_lab.tables.layouts.contract import LogColumn, RawLog, Vectors, logged_role
+from hisac_lab.tables.columns import logged_role
+from hisac_lab.tables.layouts.contract import LogColumn, RawLog, Vectors
 from hisac_lab.tables.read import Block, Column, layout_of, read
 from hisac_lab.tables.roles import WEIGHT, task_role
 

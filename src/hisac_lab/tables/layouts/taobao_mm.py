@@ -22,9 +22,10 @@ import pyarrow.compute as pc
 from hisac_lab.base.artifacts import Array
 from hisac_lab.base.errors import UserError
 from hisac_lab.config.events import PrepareConfig
+from hisac_lab.tables.columns import HISTORY, TEST, TRAIN
 from hisac_lab.tables.layouts.contract import RawLog, Vectors
 from hisac_lab.tables.layouts.files import batches, check, choose, flat, frame_of, ids
-from hisac_lab.tables.read import HISTORY, TEST, TRAIN, Block, Column, read
+from hisac_lab.tables.read import Block, Column, read
 
 USER, ITEM, CATEGORY, LABEL = "129_1", "205", "206", "label_0"
 HISTORY_ITEMS, HISTORY_CATEGORIES = "150_2_180", "151_2_180"

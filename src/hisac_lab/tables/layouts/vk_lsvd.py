@@ -23,8 +23,9 @@ import pyarrow as pa
 from hisac_lab.base.artifacts import Array
 from hisac_lab.base.errors import UserError
 from hisac_lab.config.events import PrepareConfig
+from hisac_lab.tables.columns import logged_role
 from hisac_lab.tables.files import open_parquet
-from hisac_lab.tables.layouts.contract import LogColumn, RawLog, Vectors, logged_role
+from hisac_lab.tables.layouts.contract import LogColumn, RawLog, Vectors
 from hisac_lab.tables.layouts.files import batches, choose, choose_tasks, need
 from hisac_lab.tables.read import Block, Column, read
 

@@ -11,7 +11,8 @@ import pandas as pd
 
 from hisac_lab.base.artifacts import load_array
 from hisac_lab.config.events import PrepareConfig
-from hisac_lab.tables.layouts.contract import LogColumn, RawLog, Vectors, logged_role
+from hisac_lab.tables.columns import logged_role
+from hisac_lab.tables.layouts.contract import LogColumn, RawLog, Vectors
 from hisac_lab.tables.read import Block, Column, read
 from hisac_lab.world import scene
 from hisac_lab.world.records import Simulated

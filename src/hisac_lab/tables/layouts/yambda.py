@@ -16,7 +16,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hisac_lab.config.events import PrepareConfig
-from hisac_lab.tables.layouts.contract import LogColumn, RawLog, Vectors, logged_role
+from hisac_lab.tables.columns import logged_role
+from hisac_lab.tables.layouts.contract import LogColumn, RawLog, Vectors
 from hisac_lab.tables.layouts.files import batches, check, choose, flat, frame_of, ids, need, only
 from hisac_lab.tables.read import Block, Column, read
 
