@@ -20,7 +20,9 @@ from hisac_lab.cli.params import defaults
 
 ROOT = Path(__file__).parents[1]
 BIN = Path(sys.executable).parent
-RULE = re.compile(r"^(?:local)?rule (\w+):\n(?:(?:    .*)?\n)*?(?:    wildcards: instance=(\S+)\n|\n)", re.MULTILINE)
+RULE = re.compile(
+    r"^(?:local)?rule (\w+):\n(?:    (?!wildcards).*\n)*(?:    wildcards: instance=(\S+)\n)?", re.MULTILINE
+)
 RUNNING = re.compile(r"Running stage '([^']+)'")
 TINY: dict[str, Any] = {
     "acquire.path": "log",
