@@ -21,7 +21,7 @@ def test_settings_of_a_version_come_back_from_what_differs_from_the_defaults(
     settings["train"]["epochs"] = 7
     settings["sweep"]["space"]["hisac"]["agents"] = [2, 4]
     settings["models"] = {"hisac": {"kind": "mean"}, "short": {"kind": "din"}, "new": {"kind": "hisac", "agents": 3}}
-    settings["experiment"] = settings["experiment"] | {"models": ["hisac", "short"], "tuned": []}
+    settings["experiment"] = settings["experiment"] | {"models": ["hisac", "short"], "tuned": {}}
     settings["sweep"] |= {"models": ["new"], "space": {"new": {"agents": [2, 4]}}}
     settings["evaluate"]["reference"] = "short"
     Path("params.yaml").write_text(yaml.safe_dump(settings))
