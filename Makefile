@@ -37,8 +37,9 @@ test-services: $(READY)  ## against real servers that the tests start (Debian's 
 docs: $(READY)  ## the documentation site, in site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
-screenshots: $(READY)  ## pictures of the report and of the site for the documentation (Debian's chromium), after demo and docs
+screenshots: $(READY)  ## pictures of report, site and MLflow for the documentation (Debian's chromium), after demo and docs
 	$(BIN)/python benchmarks/screenshots.py $(ARGS)
+	$(BIN)/python benchmarks/screenshots_mlflow.py
 
 emulate: $(READY)  ## the tiny graph on an emulated processor (Debian's qemu-user), to the same bytes; minutes
 	$(BIN)/pytest -n 2 -m emulator tests/flow

@@ -27,18 +27,18 @@ from slurm import Cluster, cluster
 
 SETTINGS: dict[str, Any] = TINY | {"train.epochs": 6, "train.batch_requests": 8, "train.checkpoint_every": 10}
 """Trainings of some hundred steps, which can be met half-way."""
-LIMITED = "train_hisac_0"
+LIMITED = "train@hisac-0"
 DRIVER = (
     *("snakemake", "--profile", "profiles/slurm", "--slurm-status-command", "squeue"),
     *("--slurm-init-seconds-before-status-checks", "1", "--seconds-between-status-checks", "1"),
-    *("--set-resources", f"{LIMITED}:runtime=1 if attempt < 2 else 60"),
+    *("--set-resources", "train:runtime=1 if attempt < 2 else 60"),
 )
 STARTS = 8
 """How often the driver may be started in all."""
 MET = 30
 """Steps of a training after which it is met."""
-CARDS = {"instances", "sweep_hisac", "train_din_50_0", "train_mean_0", "train_hisac_0", "evaluate", "abtest"}
-"""Rules of this graph that ask for a GPU."""
+CARDS = {"instances", "sweep@hisac", "train@din_50-0", "train@mean-0", "train@hisac-0", "evaluate", "abtest"}
+"""Stages of this graph that ask for a GPU."""
 
 
 @dataclass
@@ -49,9 +49,9 @@ class Disturbed:
         cluster: Where its jobs run.
         lab: The project.
         rows: Stage, what was done to it, in the order of time.
-        jobs: Number of each job ever seen running to its rule.
+        jobs: Number of each job ever seen running to its stage.
         cards: For each moment looked at, the cards in use, each as often as a job held it.
-        asked: Rules whose jobs held a card.
+        asked: Stages whose jobs held a card.
         steps: What the checkpoints of each training said, whenever they were looked at.
         starts: How often the driver was started.
     """
@@ -70,16 +70,16 @@ class Disturbed:
         """Starts the driver until it ends well, and meets each stage of the plan once, at its work."""
         plan: dict[str, tuple[str, Callable[[str], None]]] = {
             "ingest": ("kill -9 of the driver; started again", self._kill_driver),
-            "shard_0": ("scancel of the job", self._cancel),
-            "shard_1": ("kill -9 of all that the job runs", self._kill),
+            "shard@0": ("scancel of the job", self._cancel),
+            "shard@1": ("kill -9 of all that the job runs", self._kill),
             "prepare": ("preempted by a job of an urgent partition", self._preempt),
             "embed": ("its node is drained", self._drain),
             "tokenize": ("kill -9 of slurmctld; started again", self._restart_controller),
             "codebook": ("scontrol requeue", self._requeue),
-            "sweep_hisac": ("its node goes down", self._down),
+            "sweep@hisac": ("its node goes down", self._down),
             LIMITED: ("stands still until its time limit", self._stand_still),
-            "train_din_50_0": ("preempted by a job of an urgent partition", self._preempt),
-            "train_mean_0": ("kill -9 of the driver; started again", self._kill_driver),
+            "train@din_50-0": ("preempted by a job of an urgent partition", self._preempt),
+            "train@mean-0": ("kill -9 of the driver; started again", self._kill_driver),
             "evaluate": ("kill -9 of the job, then of the driver", self._kill_both),
             "abtest": ("scancel of the job, then kill -9 of the driver", self._cancel_both),
             "report": ("kill -9 of all that the job runs", self._kill),
@@ -90,11 +90,11 @@ class Disturbed:
                     self._driver = None
                     continue
                 running = self._look()
-                for job, rule in running.items():
-                    if rule in plan and self._at_work(rule):
-                        what, disturb = plan.pop(rule)
+                for job, stage in running.items():
+                    if stage in plan and self._at_work(stage):
+                        what, disturb = plan.pop(stage)
                         disturb(job)
-                        self.rows.append((rule, what))
+                        self.rows.append((stage, what))
                 time.sleep(0.2)
         assert not plan, f"never met at work: {', '.join(plan)}"
 
@@ -104,9 +104,9 @@ class Disturbed:
         lines = self.cluster.ask("scontrol", "--oneliner", "show", "job").splitlines()
         every = [dict(part.split("=", 1) for part in line.split() if "=" in part) for line in lines]
         for facts in sorted(every, key=lambda facts: int(facts["JobId"])):
-            if (rule := self.jobs.get(facts["JobId"])) is not None:
+            if (stage := self.jobs.get(facts["JobId"])) is not None:
                 again = int(facts["Restarts"])
-                ends[rule].append(facts["JobState"].lower() + (f" after {again} requeue" if again else ""))
+                ends[stage].append(facts["JobState"].lower() + (f" after {again} requeue" if again else ""))
         return ends
 
     def _start(self, log: io.BufferedWriter) -> subprocess.Popen[bytes]:
@@ -123,31 +123,26 @@ class Disturbed:
     def _look(self) -> dict[str, str]:
         """Running jobs; keeps which cards they hold and how far trainings are."""
         try:
-            running = {job: name.removeprefix("rule_") for job, name in self.cluster.jobs().items()}
+            running = {job: stage for job, name in self.cluster.jobs().items() if (stage := _stage_of(name))}
             held = self.cluster.cards()
         except AssertionError:  # the controller is away
             return {}
-        self.jobs |= {job: rule for job, rule in running.items() if rule in self._rules}
+        self.jobs |= running
         self.cards.append([card for cards in held.values() for card in cards])
         self.asked |= {self.jobs[job] for job, cards in held.items() if cards and job in self.jobs}
-        for rule in running.values():
-            if rule.startswith("train_") and (step := self._step(rule)) is not None:
-                self.steps[rule].append(step)
+        for stage in running.values():
+            if stage.startswith("train@") and (step := self._step(stage)) is not None:
+                self.steps[stage].append(step)
         return running
 
-    @property
-    def _rules(self) -> set[str]:
-        return {path.name.removeprefix("rule_") for path in (self.lab.path / ".snakemake/slurm_logs").glob("rule_*")}
-
-    def _at_work(self, rule: str) -> bool:
-        if rule.startswith("train_"):
-            return (self._step(rule) or 0) >= MET
-        log = self.lab.path / f"logs/{rule}.log"
+    def _at_work(self, stage: str) -> bool:
+        if stage.startswith("train@"):
+            return (self._step(stage) or 0) >= MET
+        log = self.lab.path / f"logs/{stage}.log"
         return log.exists() and "Running stage" in log.read_text()
 
-    def _step(self, rule: str) -> int | None:
-        name, _, seed = rule.removeprefix("train_").rpartition("_")
-        for path in (self.lab.path / f".work/train/{name}-{seed}").glob("*/checkpoint.pt"):
+    def _step(self, stage: str) -> int | None:
+        for path in (self.lab.path / ".work/train" / stage.removeprefix("train@")).glob("*/checkpoint.pt"):
             try:
                 content = path.read_bytes()
             except FileNotFoundError:  # the training has ended
@@ -236,15 +231,23 @@ def page(run: Disturbed, equal: int) -> str:
         "",
         "| stage at work | what was done | how its jobs ended |",
         "|---|---|---|",
-        *(f"| `{rule}` | {what} | {', '.join(ends[rule])} |" for rule, what in run.rows),
+        *(f"| `{stage}` | {what} | {', '.join(ends[stage])} |" for stage, what in run.rows),
         "",
         f"Trainings are met after step {MET} and go on from their checkpoints. Steps seen in these:",
-        *(f"`{rule}`: {_told(seen)}." for rule, seen in sorted(run.steps.items())),
+        *(f"`{stage}`: {_told(seen)}." for stage, seen in sorted(run.steps.items())),
         f"In {sum(map(bool, run.cards))} looks at running jobs a card was held twice {twice} times;",
-        f"{', '.join(f'`{rule}`' for rule in sorted(run.asked))} held one.",
+        f"{', '.join(f'`{stage}`' for stage in sorted(run.asked))} held one.",
         "",
     ]
     return "\n".join(lines)
+
+
+def _stage_of(name: str) -> str | None:
+    """The stage that a job works for, by what Snakemake's plug-in writes on it; None: it is none of Snakemake's."""
+    if not name.startswith("rule_"):
+        return None
+    stage, _, instance = name.removeprefix("rule_").partition("_wildcards_")
+    return f"{stage}@{instance}" if instance else stage
 
 
 def _told(steps: list[int]) -> str:

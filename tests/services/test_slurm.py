@@ -45,8 +45,8 @@ def test_a_training_whose_time_is_up_goes_on_from_its_checkpoint_in_the_next_job
     first, *others = away.ends()[LIMITED]
     assert first == "timeout"
     assert others[-1] == "completed"
-    for rule, steps in away.steps.items():
-        assert steps == sorted(steps), f"{rule} went back"
+    for stage, steps in away.steps.items():
+        assert steps == sorted(steps), f"{stage} went back"
     assert max(away.steps[LIMITED]) > MET
 
 
@@ -58,8 +58,8 @@ def test_stages_that_ask_for_a_gpu_hold_a_card_and_no_two_jobs_the_same(away: Di
 
 def test_the_page_has_a_row_for_each_disturbance(away: Disturbed, finished: Lab) -> None:
     text = page(away, len(finished.hashes()))
-    for rule, what in away.rows:
-        assert f"| `{rule}` | {what} | " in text
+    for stage, what in away.rows:
+        assert f"| `{stage}` | {what} | " in text
     assert "timeout, completed" in text
 
 
