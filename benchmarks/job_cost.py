@@ -30,7 +30,7 @@ ROOT = Path(__file__).parents[1]
 REPORT = ROOT / "reports" / "job-cost.md"
 PYTHON = Path(sys.executable)
 JOB = ["workflow/job.py", "code", "logs/code.log"]
-IMPORTS = ("shard", "prepare", "codebook", "train", "report")
+IMPORTS = ("shard", "prepare", "train")
 PARTS = ("the stage, imports and work", "DVC", "Snakemake, of one job", "together")
 
 

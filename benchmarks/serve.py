@@ -31,11 +31,11 @@ import aiohttp
 import numpy as np
 import torch
 import yaml
+from engine_rates import BULK, CATALOG, encode_ms, extend_us, fill, history, score_rate
 from mlflow import MlflowClient
 from pages import table
 from workload import NOW, Workload
 
-from hisac_lab.base import arithmetic
 from hisac_lab.base.artifacts import sha256_tree
 from hisac_lab.config.model import BackboneConfig
 from hisac_lab.events.batches import HistoryArrays
@@ -44,21 +44,15 @@ from hisac_lab.inference.records import VocabularyFile
 from hisac_lab.models.catalog import build
 from hisac_lab.models.contract import History
 from hisac_lab.models.hisac import HiSACConfig
-from hisac_lab.models.path_votes import VotesConfig
 from hisac_lab.registry.versions import BUNDLE, CHAMPION, quiet
-from hisac_lab.serving.bulk import Bulk, from_histories
 from hisac_lab.serving.engine import Engine
-from hisac_lab.serving.fill import encode_all
-from hisac_lab.serving.states import SQLiteStates, UserHistory
+from hisac_lab.serving.states import SQLiteStates
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "reports" / "bench-serve.md"
 USERS, SLATE, WIDE = 64, 500, 2_048
-BULK, CATALOG = 256, 1_682
-"""Users of the bulk measure, and items, as many as MovieLens-100K has."""
 MODEL = HiSACConfig(agents=200, route_by="items", decay="power")
 PRODUCT = "ranker"
-VOTES = VotesConfig(half_lives=(1.0, 7.0, 30.0), into="tower")
 CALM = {"poll_seconds": 0.5, "refresh_seconds": 86_400, "budget_ms": 5_000}
 
 
@@ -104,12 +98,6 @@ def make_bundle(folder: Path, load: Workload, seed: int) -> None:
     space = load.space()
     save_model(folder, build(MODEL, BackboneConfig(features=("length",)), space, seed), MODEL, space)
     VocabularyFile(items=[str(item) for item in range(len(load.semantic))], history_limit=10_000).save(folder)
-
-
-def history(load: Workload, row: int) -> UserHistory:
-    """A user's events as the log would have them."""
-    items = [str(item) for item in load.items[row].tolist()]
-    return UserHistory(items, (NOW - load.ages[row]).tolist(), [None] * len(items))
 
 
 def bodies(load: Workload, candidates: int, stored: bool, seed: int) -> list[bytes]:
@@ -258,62 +246,6 @@ async def skew(session: aiohttp.ClientSession, instance: Instance, load: Workloa
                 scores = torch.tensor((await answer.json())["scores"])
             worst = max(worst, float((scores - wanted).abs().max()))
     return worst
-
-
-def fill(states: SQLiteStates, engine: Engine, load: Workload) -> tuple[float, float]:
-    """Histories and states into the store; users per second, and bytes of a packed state."""
-    states.fill((str(row), history(load, row)) for row in range(len(load.items)))
-    users = [str(row) for row in range(len(load.items))]
-    begin = time.perf_counter()
-    for _ in encode_all(engine, states, users, NOW):
-        pass
-    seconds = time.perf_counter() - begin
-    sizes = [len(states.state(user, engine.digest) or b"") for user in users]
-    return len(users) / seconds, float(np.mean(sizes))
-
-
-def encode_ms(engine: Engine, load: Workload) -> float:
-    """Median milliseconds of one history, as it lies in the store, to a state."""
-    times = []
-    for row in range(16):
-        packed = history(load, row).pack()
-        begin = time.perf_counter()
-        request = UserHistory.unpack(packed, str(row)).request() | {"time": NOW, "candidates": [""]}
-        engine.encode([engine.reader.read(0, request)])
-        times.append(1e3 * (time.perf_counter() - begin))
-    return float(np.median(times))
-
-
-def extend_us(home: Path, load: Workload) -> tuple[float, float]:
-    """Median microseconds of one more event into a state of votes that fade, and of encoding its history anew."""
-    home.mkdir()
-    space, limit = load.space(), 2 * load.items.shape[1]
-    save_model(home, build(VOTES, BackboneConfig(features=("length",)), space, 0), VOTES, space)
-    VocabularyFile(items=[str(item) for item in range(len(load.semantic))], history_limit=limit).save(home)
-    engine, extended, anew = Engine(home, "votes"), list[float](), list[float]()
-    for row in range(32):
-        whole, about = history(load, row), {"candidates": [""]}
-        old = engine.reader.read(0, whole.part(slice(len(whole) - 1)).request() | about | {"time": NOW - 1})
-        asked = engine.reader.read(0, whole.request() | about | {"time": NOW})
-        with arithmetic.one_thread():
-            (kept,) = engine.encode([old])
-            marks = [time.perf_counter()]
-            engine.extend(kept, asked, 1)
-            marks.append(time.perf_counter())
-            engine.encode([asked])
-            marks.append(time.perf_counter())
-        extended.append(1e6 * (marks[1] - marks[0]))
-        anew.append(1e6 * (marks[2] - marks[1]))
-    return float(np.median(extended)), float(np.median(anew))
-
-
-def score_rate(engine: Engine, load: Workload) -> float:
-    """Users per second of `hisac-lab score`: the best 100 of as many items as the demo has."""
-    people = from_histories(engine, ((str(row), history(load, row)) for row in range(len(load.items))), NOW)
-    begin = time.perf_counter()
-    for _ in Bulk(engine, np.arange(1, CATALOG + 1), NOW, top=100).best(people):
-        pass
-    return len(load.items) / (time.perf_counter() - begin)
 
 
 async def measure(home: Path, seconds: float) -> tuple[list[tuple[Load, Times]], dict[str, float]]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from hisac_lab.base.errors import UserError
-from hisac_lab.cli import lineage as origin
 from hisac_lab.cli import machine, reach
 from hisac_lab.cli.paths import ARTIFACTS, TIMINGS
 from hisac_lab.cli.plan import Plan
@@ -21,6 +20,8 @@ if TYPE_CHECKING:
 
 def lineage(params: Params) -> Lineage:
     """Where the outputs that are here came from."""
+    from hisac_lab.cli import lineage as origin  # brings torch
+
     values = params.model_dump(mode="json")
     board = {*params.experiment.models, *params.sweep.models}
     values["models"] = {name: config for name, config in values["models"].items() if name in board}

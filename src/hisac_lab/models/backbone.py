@@ -187,7 +187,7 @@ class Ranker(nn.Module, ABC):
             new: How many they are, of each.
             days: Between the two times; (R,) float32.
         """
-        raise NotImplementedError
+        raise TypeError(f"{type(self).__name__} does not extend states")
 
     def explain(self, state: UserState, candidates: Tensor) -> tuple[Tensor | None, dict[str, Tensor]]:
         """What its long branch read of users for candidates: see `LongBranch.agent_weights` and `node_votes`."""

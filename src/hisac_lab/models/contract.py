@@ -330,15 +330,12 @@ class LongBranch(Kind, nn.Module, ABC):
         return None
 
     def rows(self, name: str, before: LongBranch, place: Tensor) -> Tensor | None:
-        """Where the rows of a learned table stand that grows with the items, given this branch as it was before.
+        """Row of each row of a learned table that grows with the items, -1 where it is gone; None: there is none.
 
         Args:
-            name: Of the parameter in this branch.
-            before: The same branch, made for other items.
+            name: Of the parameter.
+            before: The same branch for other items, whose rows they are.
             place: Number here of each item there, -1 where it is gone; (items,) int64.
-
-        Returns:
-            Row here of each row there, -1 where it is gone; None, as by default: there is no such table.
         """
         return None
 
@@ -362,7 +359,7 @@ class LongBranch(Kind, nn.Module, ABC):
             new: The events since, R histories of one length, seen from the later time.
             days: Between the two; (R,) float32.
         """
-        raise NotImplementedError
+        raise TypeError(f"{type(self).__name__} does not extend states")
 
     @abstractmethod
     def attend(self, state: UserState, candidates: Candidates) -> Tensor:
@@ -384,15 +381,7 @@ class LongBranch(Kind, nn.Module, ABC):
         return None
 
     def node_votes(self, state: UserState, items: Tensor) -> dict[str, Tensor]:
-        """Votes at each candidate's own nodes and days since the newest, by partition, to look at.
-
-        Args:
-            state: Of R requests.
-            items: (R, C) int64.
-
-        Returns:
-            (R, C, 2) float32 each; nothing, by default.
-        """
+        """Votes at (R, C) items' own nodes and days since the newest, by partition; (R, C, 2) each, to look at."""
         return {}
 
     def standardize(self, batches: Iterable[tuple[History, Tensor, Tensor]]) -> None:

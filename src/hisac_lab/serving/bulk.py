@@ -172,10 +172,10 @@ def from_histories(engine: Engine, people: Iterable[tuple[str, UserHistory]], ti
 
 
 def encoded(engine: Engine, people: Iterable[tuple[str, Asked]]) -> Iterator[list[tuple[str, int, bytes]]]:
-    """States of users as the server keeps them, a group at a time; those without an event that is known have none.
+    """States of users as safetensors, a group at a time; those without an event that is known have none.
 
     Yields:
-        Id, known events and packed state of each user.
+        Id, known events and state of each user.
     """
     people = iter(people)
     while group := list(itertools.islice(people, GROUP)):
@@ -185,10 +185,7 @@ def encoded(engine: Engine, people: Iterable[tuple[str, Asked]]) -> Iterator[lis
             part = known[begin : begin + AT_ONCE]
             with arithmetic.one_thread():
                 kept = engine.encode([asked for _, asked in part])
-            states += [
-                (user, len(one.items), state.pack(engine.digest, user))
-                for (user, one), state in zip(part, kept, strict=True)
-            ]
+            states += [(user, len(one.items), state.body()) for (user, one), state in zip(part, kept, strict=True)]
         yield states
 
 

@@ -45,7 +45,12 @@ class KeptState:
     columns: Mapping[str, Any] = field(default_factory=dict)
 
     def pack(self, digest: str, user: str) -> bytes:
-        """As bytes, of one bundle (its SHA-256) and one user."""
+        """As bytes, sealed as of one bundle (its SHA-256) and one user."""
+        body = self.body()
+        return bytes.fromhex(digest) + _seal(digest, user, body) + body
+
+    def body(self) -> bytes:
+        """As safetensors."""
         tensors = {STATE + name: part.contiguous() for name, part in self.state.tensors.items()}
         tensors |= {
             f"{EVENTS}items": torch.from_numpy(self.items.astype(np.int32)),
@@ -55,8 +60,7 @@ class KeptState:
             "told": torch.from_numpy(self.told),
             "columns": torch.tensor(list(json.dumps(dict(self.columns)).encode()), dtype=torch.uint8),
         }
-        body = save(tensors)
-        return bytes.fromhex(digest) + _seal(digest, user, body) + body
+        return save(tensors)
 
     @classmethod
     def unpack(cls, packed: bytes, digest: str, user: str) -> KeptState:

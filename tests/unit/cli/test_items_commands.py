@@ -82,6 +82,7 @@ def test_the_champion_gets_more_items_as_a_version_that_promote_takes(
     settings = yaml.safe_load(defaults())
     settings["mlflow"] |= store_in(tmp_path).model_dump()
     settings["train"]["start_from"] = "of an earlier day"
+    settings["promotion"]["replay_requests"] = 0  # the made-up run has no log to replay
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(settings))
     (tmp_path / "dvc.yaml").write_text("stages:\n  prepare: {}\n  report: {}\n")
     with apart(tmp_path):

@@ -67,12 +67,12 @@ def test_a_server_knows_the_new_items_in_histories_and_as_candidates(
     before, now = (Engine(home, version) for home, version in ((bundle, "1"), (after, "2")))
     asked = before.read(0, request)
     assert asked.unknown == 1
-    assert [score is None for score in before.answer([asked])[0]] == [False, True, True]
+    assert [score is None for score in before.answer([asked])[0]["scores"]] == [False, True, True]
     asked = now.read(0, request)
     assert asked.unknown == 0
-    assert None not in now.answer([asked])[0]
+    assert None not in now.answer([asked])[0]["scores"]
     (kept,) = now.encode([asked])
-    assert now.score(kept, asked) == pytest.approx(now.answer([asked])[0], abs=1e-6)
+    assert now.score(kept, asked)["scores"] == pytest.approx(now.answer([asked])[0]["scores"], abs=1e-6)
     older = REQUEST | {"history_items": [first, second, second], "candidates": [third, first]}
     assert now.answer([now.read(0, older)]) == before.answer([before.read(0, older)])
 

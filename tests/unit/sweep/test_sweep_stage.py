@@ -49,7 +49,7 @@ def task(stages: Stages, tmp_path: Path) -> TrialTask:
 
 def trained(task: TrialTask, point: Point, **changes: Any) -> Outcome:
     outcome = run_trial(task, Job("trial 0", resolve(task, point), changes.pop("seed", 0), **changes))
-    return outcome.model_copy(update={"cpu_seconds": 0.0})
+    return outcome.model_copy(update={"cpu_seconds": 0.0, "started": "", "ended": ""})
 
 
 def test_a_trial_is_deterministic_and_costs_more_with_more_agents(task: TrialTask) -> None:
