@@ -24,7 +24,6 @@ from hisac_lab.cli.params import Params
 ROOT = Path(__file__).parents[1]
 ELSEWHERE = {"README.md": "index.md", "CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelog.md"}
 """Pages outside `docs/`, and where they stand in the site; those below `reports/` stand where they are."""
-PICTURE = "reports/report.png"
 LINK = re.compile(r"(\]\()([^)\s#]+)(#[^)\s]*)?(\))")
 SCHEMES = ("http:", "https:", "mailto:")
 
@@ -34,7 +33,6 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     reports = [path.relative_to(ROOT).as_posix() for path in sorted((ROOT / "reports").rglob("*.md"))]
     for source, target in {**ELSEWHERE, **{name: name for name in reports}}.items():
         files.append(File.generated(config, target, abs_src_path=str(ROOT / source)))
-    files.append(File.generated(config, PICTURE, abs_src_path=str(ROOT / PICTURE)))
     for name, text in {"settings": settings(), "commands": commands()}.items():
         files.append(File.generated(config, f"reference/{name}.md", content=text))
     return files
