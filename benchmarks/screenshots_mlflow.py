@@ -48,7 +48,7 @@ def show(page: browser.Browser, address: str, wanted: str, height: int = HEIGHT)
     Raises:
         RuntimeError: It does not come.
     """
-    page.open("about:blank", WIDTH, height)
+    page.send("Page.navigate", url="about:blank")  # a page that differs by its fragment alone would stay
     page.open(address, WIDTH, height)
     wait(page, wanted)
 

@@ -123,6 +123,7 @@ def _table(bundle: Path, file: Path) -> pd.DataFrame:
     from hisac_lab.inference.records import CatalogFile
     from hisac_lab.tables.files import ITEM_SUFFIXES, kind_of
     from hisac_lab.tables.layouts.own import item_table
+    from hisac_lab.tables.read import header, layout_of
 
     if not file.is_file() or kind_of(file) not in ITEM_SUFFIXES:
         raise UserError(file, "is no table", "name a .csv, .tsv, .jsonl or .parquet file")
@@ -133,6 +134,10 @@ def _table(bundle: Path, file: Path) -> pd.DataFrame:
         columns = load_section("prepare", PrepareConfig).columns
     else:
         columns = ColumnsConfig(item="item", text=("text",), fields=fields, numbers=numbers)
+        there = header(file, layout_of(file, columns.separator))
+        if missing := [name for name in ("item", "text", *fields, *numbers) if name not in there]:
+            what = f"columns are missing: {', '.join(missing)} (there are: {', '.join(there)})"
+            raise UserError(file, what, f"add them; {bundle / CatalogFile.FILE} has the values of fields", missing[0])
     if (columns.fields, columns.numbers) != (fields, numbers):
         what = f"are {[*columns.fields, *columns.numbers]}, those of the bundle {[*fields, *numbers]}"
         raise UserError("params.yaml", what, "name the columns as when it was trained", "prepare.columns")

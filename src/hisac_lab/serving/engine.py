@@ -68,7 +68,12 @@ class Engine:
         history, candidates, context = self.reader.batch([asked])
         state = self.model.encode(history)
         answer = self._answer(asked, self.model.answer(state, candidates, context)[0])
-        return answer, explain(self.model, history, state, candidates, self.items, count)
+        known = torch.from_numpy(asked.candidates >= 0)
+        told = explain(self.model, history, state, candidates[:, known], self.items, count)
+        if "candidates" in told:
+            rest = iter(told["candidates"])
+            told["candidates"] = [next(rest) if there else {} for there in known.tolist()]
+        return answer, told
 
     @torch.inference_mode()
     def encode(self, asked: Sequence[Asked], columns: Sequence[Mapping[str, Any]] = ()) -> list[KeptState]:
