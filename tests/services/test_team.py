@@ -16,8 +16,8 @@ from finished import edit
 from kit import says
 from lab import Lab
 from mlflow import MlflowClient
-from registered import PAIRS, PRODUCT, apart, finish, register
-from servers import BIN, Team, team
+from registered import PAIRS, PRODUCT, apart, finish, listing, register
+from servers import Team, team
 
 from hisac_lab.base.stages import Artifacts
 from hisac_lab.config.mlflow import MLflowConfig
@@ -50,6 +50,20 @@ def clones(shared: Team, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path
     return home / "one", home / "two"
 
 
+@pytest.fixture(scope="module")
+def published(shared: Team, finished: Lab, tmp_path_factory: pytest.TempPathFactory) -> Lab:
+    """The finished graph, its outputs in the bucket and its runs on the server."""
+    lab = finished.copy(tmp_path_factory.mktemp("published") / "origin")
+    settings = {"tracking_uri": shared.tracking.address, "experiment": "graph", "mirror": True}
+    lab.set(**{f"mlflow.{key}": value for key, value in settings.items()}, **{"promotion.product": "graph"})
+    done(lab, "dvc", "remote", "add", "--default", "store", "s3://dvc/graph")
+    done(lab, "dvc", "remote", "modify", "store", "endpointurl", shared.bucket.address)
+    done(lab, "dvc", "push", "--quiet")
+    assert "mirrored" in done(lab, "hisac-lab", "sync")
+    lab.commit("published")
+    return lab
+
+
 def mirror(folder: Path, config: MLflowConfig) -> bool:
     """Brings MLflow up to date; gives whether there was anything new."""
     with apart(folder), Registry.open(config, PRODUCT, folder / "ledger.jsonl", folder / ".work") as registry:
@@ -68,6 +82,20 @@ def trees(shared: Team, experiment: str = "tests") -> tuple[int, int]:
     assert mine.artifact_location.startswith("mlflow-artifacts:")
     every = client.search_runs([mine.experiment_id])
     return sum(COMPLETE in run.data.tags for run in every), len(every)
+
+
+def done(lab: Lab, *command: str) -> str:
+    answer = lab.run(*command)
+    assert answer.code == 0, answer.text
+    return answer.text
+
+
+def at_once(labs: list[Lab], *command: str) -> list[str]:
+    """Runs a command in several folders at the same time, each to a good end."""
+    running = [lab.start(*command) for lab in labs]
+    said = [one.communicate()[0] for one in running]
+    assert [one.returncode for one in running] == [0] * len(labs), "\n".join(said)
+    return said
 
 
 def settings(shared: Team) -> MLflowConfig:
@@ -157,67 +185,34 @@ def test_pushes_at_once_through_a_killed_s3_server_lose_no_byte(
     shared: Team, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")  # else each file is tried for half a minute
-
-    def run(folder: Path, *command: str, code: int = 0) -> str:
-        done = subprocess.run([str(BIN / command[0]), *command[1:]], cwd=folder, capture_output=True, text=True)
-        assert done.returncode == code, done.stdout + done.stderr
-        return done.stdout + done.stderr
-
-    folders = tmp_path / "one", tmp_path / "two"
-    for number, folder in enumerate(folders):
-        folder.mkdir()
-        run(folder, "dvc", "init", "--no-scm", "--quiet")
-        run(folder, "dvc", "remote", "add", "--default", "store", "s3://dvc/store")
-        run(folder, "dvc", "remote", "modify", "store", "endpointurl", shared.bucket.address)
+    labs = [Lab(tmp_path / name) for name in ("one", "two")]
+    for number, lab in enumerate(labs):
+        made = lab.path / "made"
+        made.mkdir(parents=True)
         for part in range(200):
-            path = folder / f"made/{part}"
-            path.parent.mkdir(exist_ok=True)
-            path.write_text(f"{part} of {part % 2 or number}\n" * 1000)  # half of it both have
-        run(folder, "dvc", "add", "--quiet", "made")
-    pushes = [subprocess.Popen([str(BIN / "dvc"), "push", "--quiet"], cwd=folder) for folder in folders]
+            (made / f"{part}").write_text(f"{part} of {part % 2 or number}\n" * 1000)  # half of it both have
+        done(lab, "dvc", "init", "--no-scm", "--quiet")
+        done(lab, "dvc", "remote", "add", "--default", "store", "s3://dvc/store")
+        done(lab, "dvc", "remote", "modify", "store", "endpointurl", shared.bucket.address)
+        done(lab, "dvc", "add", "--quiet", "made")
+    pushes = [lab.start("dvc", "push", "--quiet") for lab in labs]
     while not shared.objects("dvc", "store/"):
         assert all(push.poll() is None for push in pushes)
         time.sleep(0.05)
     shared.bucket.kill()
-    assert {push.wait() for push in pushes} <= {1, 255}
-    assert "ERROR: " in run(folders[0], "dvc", "push", code=255)
+    for push in pushes:
+        assert "ERROR: " in push.communicate()[0]
+        assert push.returncode in (1, 255)
+    assert "ERROR: " in labs[0].run("dvc", "push").text
     shared.bucket.start()
-    pushes = [subprocess.Popen([str(BIN / "dvc"), "push", "--quiet"], cwd=folder) for folder in folders]
-    assert [push.wait() for push in pushes] == [0, 0]
-    for folder in folders:
-        there = {path.name: path.read_text() for path in (folder / "made").iterdir()}
-        shutil.rmtree(folder / "made")
-        shutil.rmtree(folder / ".dvc/cache")
-        run(folder, "dvc", "pull", "--quiet")
-        assert {path.name: path.read_text() for path in (folder / "made").iterdir()} == there
-
-
-@pytest.fixture(scope="module")
-def published(shared: Team, finished: Lab, tmp_path_factory: pytest.TempPathFactory) -> Lab:
-    """The finished graph, its outputs in the bucket and its runs on the server."""
-    lab = finished.copy(tmp_path_factory.mktemp("published") / "origin")
-    settings = {"tracking_uri": shared.tracking.address, "experiment": "graph", "mirror": True}
-    lab.set(**{f"mlflow.{key}": value for key, value in settings.items()}, **{"promotion.product": "graph"})
-    done(lab, "dvc", "remote", "add", "--default", "store", "s3://dvc/graph")
-    done(lab, "dvc", "remote", "modify", "store", "endpointurl", shared.bucket.address)
-    done(lab, "dvc", "push", "--quiet")
-    assert "mirrored" in done(lab, "hisac-lab", "sync")
-    lab.commit("published")
-    return lab
-
-
-def done(lab: Lab, *command: str) -> str:
-    answer = lab.run(*command)
-    assert answer.code == 0, answer.text
-    return answer.text
-
-
-def at_once(labs: list[Lab], *command: str) -> list[str]:
-    """Runs a command in several folders at the same time, each to a good end."""
-    running = [lab.start(*command) for lab in labs]
-    said = [one.communicate()[0] for one in running]
-    assert [one.returncode for one in running] == [0] * len(labs), "\n".join(said)
-    return said
+    at_once(labs, "dvc", "push", "--quiet")
+    for lab in labs:
+        made = lab.path / "made"
+        there = listing(made)
+        shutil.rmtree(made)
+        shutil.rmtree(lab.path / ".dvc/cache")
+        done(lab, "dvc", "pull", "--quiet")
+        assert listing(made) == there
 
 
 def test_the_graph_of_two_clones_goes_on_while_mlflow_and_the_bucket_are_away_and_they_meet_later(
