@@ -249,4 +249,4 @@ def test_the_graph_of_two_clones_goes_on_while_mlflow_and_the_bucket_are_away_an
     for clone, third in zip(clones, later, strict=True):
         assert third.hashes() == clone.hashes()
         assert done(third, "dvc", "status", "--quiet") == ""
-    assert all("was there already" in said for said in at_once(later, "hisac-lab", "sync"))
+    assert "was there already" in done(later[0], "hisac-lab", "sync")
