@@ -216,8 +216,9 @@ def test_pushes_at_once_through_a_killed_s3_server_lose_no_byte(
 
 
 def test_the_graph_of_two_clones_goes_on_while_mlflow_and_the_bucket_are_away_and_they_meet_later(
-    shared: Team, published: Lab, tmp_path: Path
+    shared: Team, published: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     clones = [published.clone(tmp_path / name) for name in ("one", "two")]
     at_once(clones, "dvc", "pull", "--quiet")
     before = trees(shared, "graph")
