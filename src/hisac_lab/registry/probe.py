@@ -11,6 +11,7 @@ from pathlib import Path
 import requests
 import sqlalchemy
 from alembic.script import ScriptDirectory
+from mlflow.environment_variables import MLFLOW_HTTP_REQUEST_TIMEOUT
 from mlflow.exceptions import MlflowException
 from mlflow.store.db.utils import _get_alembic_config
 from mlflow.utils.credentials import get_default_host_creds
@@ -23,7 +24,7 @@ from hisac_lab.base.errors import UserError, explain_os_error
 from hisac_lab.config.mlflow import MLflowConfig
 
 SECONDS = 3
-"""How long a store may take for the first answer."""
+"""How long a store may take for the first answer, unless MLflow's own variable or the address says otherwise."""
 CREDENTIALS = "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
 BUCKETS = ("boto3", "botocore")
 BUCKET_SETTINGS = "mlflow.artifact_root, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, MLFLOW_S3_ENDPOINT_URL"
@@ -109,7 +110,7 @@ def _url(uri: str) -> URL | None:
 
 
 def _ask_server(config: MLflowConfig) -> None:
-    uri = config.tracking_uri
+    uri, seconds = config.tracking_uri, _patience()
     asked = {"experiment_name": config.experiment}
     route = "/api/2.0/mlflow/experiments/get-by-name"
     try:
@@ -118,15 +119,18 @@ def _ask_server(config: MLflowConfig) -> None:
             route,
             "GET",
             max_retries=0,
-            timeout=SECONDS,
+            timeout=seconds,
             raise_on_status=False,
             retry_codes=(),
             params=asked,
         )
     except (MlflowException, requests.RequestException) as error:
         slow = "timed out" in str(error) or "timeout" in str(error).lower()
-        what = f"does not answer within {SECONDS} seconds" if slow else "does not answer, the connection failed"
-        raise UserError(address(uri), what, f"start the server, or see {SETTING}") from error
+        if slow:
+            hint = f"start the server, see {SETTING}, or give it longer ({MLFLOW_HTTP_REQUEST_TIMEOUT.name})"
+            raise UserError(address(uri), f"does not answer within {seconds} seconds", hint) from error
+        what, hint = "does not answer, the connection failed", f"start the server, or see {SETTING}"
+        raise UserError(address(uri), what, hint) from error
     if answer.status_code in (401, 403):
         what = f"refuses this user (HTTP {answer.status_code})"
         raise UserError(address(uri), what, f"see user and password ({CREDENTIALS})")
@@ -141,6 +145,17 @@ def _ask_server(config: MLflowConfig) -> None:
     if not known:
         what = f"answers with HTTP {answer.status_code}, not as an MLflow server does"
         raise UserError(address(uri), what, f"see the server's log, or {SETTING}")
+
+
+def _patience() -> int:
+    """Seconds that a server may take for the first answer: those that the user gives each request, if any."""
+    name = MLFLOW_HTTP_REQUEST_TIMEOUT.name
+    given = os.environ.get(name)
+    if given is None:
+        return SECONDS
+    if not given.isdecimal() or int(given) == 0:
+        raise UserError(name, f"is {given!r}", "give whole seconds, 1 or more")
+    return int(given)
 
 
 def _ask_file(path: Path, uri: str, writes: bool) -> bool:
@@ -167,7 +182,8 @@ def _ask_file(path: Path, uri: str, writes: bool) -> bool:
 
 
 def _ask_database(url: URL, uri: str) -> bool:
-    timed = {"connect_timeout": SECONDS} if url.get_backend_name() in TIMED_CONNECTIONS else {}
+    ours = url.get_backend_name() in TIMED_CONNECTIONS and "connect_timeout" not in url.query
+    timed = {"connect_timeout": SECONDS} if ours else {}
     try:
         with sqlalchemy.create_engine(url, connect_args=timed, poolclass=NullPool).connect() as connection:
             if not sqlalchemy.inspect(connection).has_table("alembic_version"):

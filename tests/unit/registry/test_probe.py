@@ -20,11 +20,13 @@ import pytest
 from botocore.exceptions import EndpointConnectionError
 from kit import says
 from mlflow import MlflowClient
+from mlflow.environment_variables import MLFLOW_HTTP_REQUEST_TIMEOUT
 from registered import PRODUCT, apart, listing, opened, store_in
 
 from hisac_lab.config.mlflow import MLflowConfig
 from hisac_lab.registry import probe
 from hisac_lab.registry.store import Registry
+from hisac_lab.registry.versions import quiet
 
 LIMIT = 8.0
 """Seconds within which a person is told."""
@@ -90,9 +92,24 @@ def test_a_server_that_is_gone_or_silent_is_told_in_seconds() -> None:
         look(uri)
     with (
         silent() as uri,
-        says(f"{uri}: does not answer within 3 seconds; start the server, or see mlflow.tracking_uri"),
+        says(
+            f"{uri}: does not answer within 3 seconds; start the server, see mlflow.tracking_uri", "or give it longer"
+        ),
     ):
         look(uri)
+
+
+def test_a_server_has_the_time_that_the_user_gives_a_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    quiet()
+    assert MLFLOW_HTTP_REQUEST_TIMEOUT.get() == 30
+    with silent() as uri:
+        monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "2")
+        with says(f"{uri}: does not answer within 2 seconds; ", "(MLFLOW_HTTP_REQUEST_TIMEOUT)"):
+            look(uri)
+        for wrong in ("soon", "0", "-1", "1.5", ""):
+            monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", wrong)
+            with says(f"MLFLOW_HTTP_REQUEST_TIMEOUT: is {wrong!r}; give whole seconds, 1 or more"):
+                look(uri)
 
 
 @pytest.mark.parametrize("status", [401, 403])
@@ -193,6 +210,15 @@ def test_a_database_server_that_cannot_be_reached_is_told_without_the_password()
     with says("postgresql://me:***@127.0.0.1:1/lab: ", "mlflow.tracking_uri in params.yaml") as told:
         look("postgresql://me:sesame@127.0.0.1:1/lab")
     assert "sesame" not in str(told.value)
+
+
+def test_a_database_server_has_the_time_that_its_address_gives() -> None:
+    with silent() as uri, says("timeout expired"):
+        start = time.monotonic()
+        try:
+            look(f"postgresql{uri.removeprefix('http')}/lab?connect_timeout=5")
+        finally:
+            assert time.monotonic() - start > probe.SECONDS + 1
 
 
 def test_a_new_store_is_its_owners_alone(tmp_path: Path) -> None:
