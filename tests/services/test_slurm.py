@@ -43,8 +43,8 @@ def test_a_run_through_many_disturbances_ends_in_the_bytes_of_an_undisturbed_one
 
 def test_a_training_whose_time_is_up_goes_on_from_its_checkpoint_in_the_next_job(away: Disturbed) -> None:
     first, *others = away.ends()[LIMITED]
-    assert first == "timeout"
-    assert others[-1] == "completed"
+    assert first.startswith("timeout"), "perhaps after a requeue"
+    assert others[-1].startswith("completed")
     for stage, steps in away.steps.items():
         assert steps == sorted(steps), f"{stage} went back"
     assert max(away.steps[LIMITED]) > MET
@@ -60,7 +60,7 @@ def test_the_page_has_a_row_for_each_disturbance(away: Disturbed, finished: Lab)
     text = page(away, len(finished.hashes()))
     for stage, what in away.rows:
         assert f"| `{stage}` | {what} | " in text
-    assert "timeout, completed" in text
+    assert f"| `{LIMITED}` | stands still until its time limit | timeout" in text
 
 
 def test_jobs_beyond_the_cards_wait_for_one_of_their_own(nodes: Cluster, tmp_path: Path) -> None:
