@@ -78,7 +78,7 @@ class Disturbed:
             "codebook": ("scontrol requeue", self._requeue),
             "sweep@hisac": ("its node goes down", self._down),
             LIMITED: ("stands still until its time limit", self._stand_still),
-            "train@din_50-0": ("preempted by a job of an urgent partition", self._preempt),
+            "train@din_50-0": ("scancel of the job", self._cancel),
             "train@mean-0": ("kill -9 of the driver; started again", self._kill_driver),
             "evaluate": ("kill -9 of the job, then of the driver", self._kill_both),
             "abtest": ("scancel of the job, then kill -9 of the driver", self._cancel_both),

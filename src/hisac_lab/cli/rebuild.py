@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from mlflow.entities.model_registry import ModelVersion
 
 from hisac_lab.base.artifacts import sha256_file, sha256_tree, write_file
 from hisac_lab.base.errors import UserError
@@ -23,7 +22,7 @@ from hisac_lab.config.base import PARAMS_FILE, load_yaml
 from hisac_lab.registry.origin import Change, Origin
 from hisac_lab.registry.promotion import Promoter
 from hisac_lab.registry.records import Registered
-from hisac_lab.registry.versions import MODEL
+from hisac_lab.registry.versions import MODEL, Version
 
 ACQUIRED = ("path", "items_path", "users_path", "vectors_path")
 PATHS = (*(("acquire", key) for key in ACQUIRED), ("embed", "model_path"))
@@ -31,7 +30,7 @@ PATHS = (*(("acquire", key) for key in ACQUIRED), ("embed", "model_path"))
 CHAMPIONS = "models.champion.digest"
 
 
-def rebuild(promoter: Promoter, version: ModelVersion, into: Path | None, data: str | None) -> None:
+def rebuild(promoter: Promoter, version: Version, into: Path | None, data: str | None) -> None:
     """Makes a version again in a clean folder, and compares its bundle.
 
     Args:

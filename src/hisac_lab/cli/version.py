@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import yaml
-from mlflow.entities.model_registry import ModelVersion
 
 from hisac_lab.config.promotion import PromotionConfig
 from hisac_lab.evaluation.records import SLATE
@@ -17,14 +16,14 @@ from hisac_lab.registry.gates import check_gates
 from hisac_lab.registry.origin import Change, Origin
 from hisac_lab.registry.promotion import Promoter
 from hisac_lab.registry.records import ABEvidence, Evidence
-from hisac_lab.registry.versions import BUNDLE, CHAMPION, MODEL
+from hisac_lab.registry.versions import BUNDLE, CHAMPION, MODEL, Version
 
 WIDTH, HEAD = 80, 13
 NOWHERE = "nobody recorded it; `hisac-lab sync` does, of the outputs that are here"
 LEFT_OUT = "left out"
 
 
-def facts(promoter: Promoter, version: ModelVersion, config: PromotionConfig) -> dict[str, Any]:
+def facts(promoter: Promoter, version: Version, config: PromotionConfig) -> dict[str, Any]:
     """All of it, as JSON has it.
 
     Args:
@@ -79,7 +78,7 @@ def told(known: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _aliases(promoter: Promoter, version: ModelVersion) -> Iterator[str]:
+def _aliases(promoter: Promoter, version: Version) -> Iterator[str]:
     for one in promoter.list():
         if one.version == str(version.version):
             yield from one.aliases

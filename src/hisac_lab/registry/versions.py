@@ -9,6 +9,7 @@ import time
 from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
+from typing import TypeAlias
 
 import mlflow
 from mlflow import MlflowClient
@@ -41,6 +42,8 @@ LONGEST, CUT = 5000, "\n\nThe rest does not fit here; the bundle's `card.json` h
 """Characters of a description, and what stands at the end of one that was cut."""
 NOTES = "docs/papers/"
 """Where the notes on papers stand."""
+Version: TypeAlias = ModelVersion
+"""A version as MLflow has it."""
 MEND = "delete this version in MLflow, then `hisac-lab sync`"
 
 

@@ -116,7 +116,7 @@ def test_what_is_wrong_is_one_line(home: Path, monkeypatch: pytest.MonkeyPatch) 
     with says("artifacts: is there already; name a folder that is not"):
         add(out="artifacts")
     Path("nameless.csv").write_text("text\nsome words\n")
-    with says("nameless.csv: item: columns are missing: item, genres, decade (there are: text); add them; ", "catalog.json"):
+    with says("nameless.csv: item: columns are missing: item, genres, decade (there are: text); add", "catalog.json"):
         add(table="nameless.csv")
     frame = pd.read_csv("new.csv")
     field = frame.columns[-1]
