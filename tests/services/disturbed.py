@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,8 @@ STARTS = 8
 """How often the driver may be started in all."""
 MET = 30
 """Steps of a training after which it is met."""
+FEW = ("ingest", "shard@1", "prepare", "tokenize", "codebook", "sweep@hisac", LIMITED, "evaluate")
+"""Stages that are met in the test: a disturbance of each kind."""
 CARDS = {"instances", "sweep@hisac", "train@din_50-0", "train@mean-0", "train@hisac-0", "evaluate", "abtest"}
 """Stages of this graph that ask for a GPU."""
 
@@ -66,8 +68,12 @@ class Disturbed:
     starts: int = 0
     _driver: subprocess.Popen[bytes] | None = None
 
-    def run(self) -> None:
-        """Starts the driver until it ends well, and meets each stage of the plan once, at its work."""
+    def run(self, stages: Collection[str] = ()) -> None:
+        """Starts the driver until it ends well, and meets each stage of the plan once, at its work.
+
+        Args:
+            stages: To be met; none: all of the plan.
+        """
         plan: dict[str, tuple[str, Callable[[str], None]]] = {
             "ingest": ("kill -9 of the driver; started again", self._kill_driver),
             "shard@0": ("scancel of the job", self._cancel),
@@ -84,6 +90,7 @@ class Disturbed:
             "abtest": ("scancel of the job, then kill -9 of the driver", self._cancel_both),
             "report": ("kill -9 of all that the job runs", self._kill),
         }
+        plan = {stage: disturbance for stage, disturbance in plan.items() if not stages or stage in stages}
         with (self.lab.path / "driver.log").open("ab") as log:
             while (code := self._start(log).poll()) != 0:
                 if code is not None:
@@ -99,12 +106,12 @@ class Disturbed:
         assert not plan, f"never met at work: {', '.join(plan)}"
 
     def ends(self) -> dict[str, list[str]]:
-        """Rule to how each of its jobs ended, oldest first."""
+        """Stage to how each of its jobs ended, oldest first, as Slurm tells it."""
         ends: dict[str, list[str]] = defaultdict(list)
         lines = self.cluster.ask("scontrol", "--oneliner", "show", "job").splitlines()
         every = [dict(part.split("=", 1) for part in line.split() if "=" in part) for line in lines]
         for facts in sorted(every, key=lambda facts: int(facts["JobId"])):
-            if (stage := self.jobs.get(facts["JobId"])) is not None:
+            if (stage := _stage_of(facts.get("Comment", ""))) is not None:
                 again = int(facts["Restarts"])
                 ends[stage].append(facts["JobState"].lower() + (f" after {again} requeue" if again else ""))
         return ends

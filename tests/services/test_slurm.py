@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from disturbed import CARDS, LIMITED, MET, Disturbed, page
+from disturbed import CARDS, FEW, LIMITED, MET, Disturbed, page
 from lab import Lab
 from slurm import Cluster, cluster
 
@@ -27,23 +27,22 @@ def executor() -> None:
 
 @pytest.fixture(scope="session")
 def away(executor: None, nodes: Cluster, begun: Lab, finished: Lab) -> Disturbed:
-    """A run through all disturbances, after the local one."""
+    """A run through disturbances, after the local one."""
     run = Disturbed(nodes, begun.copy(begun.path.with_name("away")))
-    run.run()
+    run.run(FEW)
     return run
 
 
 def test_a_run_through_many_disturbances_ends_in_the_bytes_of_an_undisturbed_one(
     away: Disturbed, finished: Lab
 ) -> None:
-    assert len(away.rows) >= 10
+    assert sorted(stage for stage, _ in away.rows) == sorted(FEW)
     assert away.lab.hashes() == finished.hashes()
     assert away.lab.both_idle()
 
 
 def test_a_training_whose_time_is_up_goes_on_from_its_checkpoint_in_the_next_job(away: Disturbed) -> None:
-    ends = away.ends()[LIMITED]  # as far as Slurm still knows them, and jobs were seen running
-    assert any(end.startswith(("timeout", "completed")) for end in ends)
+    assert [end.split()[0] for end in away.ends()[LIMITED]] == ["timeout", "completed"]
     for stage, steps in away.steps.items():
         assert steps == sorted(steps), f"{stage} went back"
     assert max(away.steps[LIMITED]) > MET

@@ -205,6 +205,7 @@ def test_pushes_at_once_through_a_killed_s3_server_lose_no_byte(
         assert push.returncode in (1, 255)
     assert "ERROR: " in labs[0].run("dvc", "push").text
     shared.bucket.start()
+    monkeypatch.delenv("AWS_MAX_ATTEMPTS")
     at_once(labs, "dvc", "push", "--quiet")
     for lab in labs:
         made = lab.path / "made"
@@ -218,7 +219,7 @@ def test_pushes_at_once_through_a_killed_s3_server_lose_no_byte(
 def test_the_graph_of_two_clones_goes_on_while_mlflow_and_the_bucket_are_away_and_they_meet_later(
     shared: Team, published: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")  # while it is away
     clones = [published.clone(tmp_path / name) for name in ("one", "two")]
     at_once(clones, "dvc", "pull", "--quiet")
     before = trees(shared, "graph")
@@ -242,6 +243,7 @@ def test_the_graph_of_two_clones_goes_on_while_mlflow_and_the_bucket_are_away_an
         clone.commit("another seed")
     shared.bucket.start()
     shared.tracking.start()
+    monkeypatch.delenv("AWS_MAX_ATTEMPTS")
     assert all(": mirrored" in said for said in at_once(clones, "hisac-lab", "sync"))
     assert trees(shared, "graph") == (3, 3 * before[1])
     at_once(clones, "dvc", "push", "--quiet")
