@@ -23,6 +23,26 @@ NASTY = "<b>Bold</b> & co | `tick"
 Built = tuple[str, str, dict[str, float], dict[str, str]]
 """Page, twin, headline numbers, figures by name."""
 
+READINGS: dict[str, Any] = {
+    "user": 1,
+    "time": 86_400,
+    "begin": 1,
+    "end": 6,
+    "items": [1, 2],
+    "positive": [True, False],
+    "models": {
+        "new": [
+            {
+                "probability": 0.7,
+                "agents": [{"path": [1], "weight": 0.9}],
+                "votes": {"level 1": [3.0, 2.0]},
+            },
+            {"probability": 0.25, "agents": [{"path": [1], "votes": 3, "weight": 1.0}]},
+        ]
+    },
+}
+"""What two candidates read of the user bert, by the model `new`."""
+
 TRIALS = "agents,depth,number,state,fixed,cut,auc,error,standard_error,seeds,request_macs,state_bytes,on_front,reason\n"
 
 
@@ -231,6 +251,7 @@ def make(root: Path) -> Artifacts:
     popularity = {name: {"difference": 0.02, "interval": [0.012, 0.028]} for name in models}
     write_json(made.evaluate / "metrics.json", {"models": models, "slices": bins, "popularity": popularity})
     write_manifest(made.evaluate, **EVALUATED)
+    write_json(made.evaluate / "readings.json", READINGS)
     tests = {"new": ab_result(0.012, "better")}
     write_json(
         made.abtest / "abtest.json",

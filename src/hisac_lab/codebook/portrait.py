@@ -14,6 +14,8 @@ from hisac_lab.codebook.counting import Election, count_agents, levels_of
 from hisac_lab.codebook.tree import Codebook
 
 WORD = re.compile(r"[^\W\d_]{3,}")
+TELLING = 2.0
+"""How much likelier a word is inside a group at least, to tell it from those around it."""
 
 
 @dataclass(frozen=True)
@@ -100,6 +102,8 @@ def portray(
 def words_of(texts: Sequence[str], group: Array, around: Array, count: int) -> list[str]:
     """Words that tell a group of items from those around it: share inside times the log of how much likelier inside.
 
+    Words that are hardly likelier, such as articles, tell nothing.
+
     Args:
         texts: Text of every item.
         group: Rows of the group.
@@ -111,7 +115,8 @@ def words_of(texts: Sequence[str], group: Array, around: Array, count: int) -> l
 
     def weight(word: str) -> float:
         share = inside[word] / len(group)
-        return share * (1.0 if alike else float(np.log(share / (outside[word] / len(around)))))
+        likelier = share / (outside[word] / len(around))
+        return share if alike else share * float(np.log(likelier)) * (likelier >= TELLING)
 
     ranked = sorted(inside, key=lambda word: (-weight(word), word))
     return [word for word in ranked if weight(word) > 0][:count]

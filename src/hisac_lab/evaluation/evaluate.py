@@ -21,6 +21,7 @@ from hisac_lab.config.evaluate import EvaluateConfig
 from hisac_lab.config.model import ExperimentConfig
 from hisac_lab.evaluation import metrics
 from hisac_lab.evaluation.evaluator import TASK, EvaluationTask, Evaluator, RunScores, score_or_recall, score_run
+from hisac_lab.evaluation.reading import read
 from hisac_lab.evaluation.records import (
     Estimate,
     Evaluated,
@@ -130,6 +131,8 @@ def evaluate(
         test_users=evaluator.resamples.shape[1],
         **({} if config.interval_over == "users" else {"seeds_drawn": True}),
     ).save(out)
+    served = {name: paths[_served(scored[name])] for name, paths in runs.items()}
+    read(evaluator.store, evaluator.samples, served, instances).save(out)
     # The workers have ended: none of them disturbs the clock.
     seconds = {name: evaluator.time(paths[0]) for name, paths in track(runs.items(), len(runs), "time", "models")}
     timings.parent.mkdir(parents=True, exist_ok=True)
@@ -167,6 +170,12 @@ def best_seed(valid_aucs: Mapping[int, float]) -> int:
         valid_aucs: Of each seed's run; one at least.
     """
     return highest(valid_aucs, valid_aucs.__getitem__, int)
+
+
+def _served(scored: list[RunScores]) -> int:
+    """Place of the run with the best seed."""
+    aucs = {scores.run.seed: scores.run.valid_auc for scores in scored}
+    return list(aucs).index(best_seed(aucs))
 
 
 def _means(name: str, scored: list[RunScores], config: EvaluateConfig) -> dict[str, Array]:
@@ -209,7 +218,7 @@ def _model_scores(
         metrics=overall,
         slices=slices,
         seeds={scores.run.seed: _seed_scores(scores) for scores in scored},
-        best_seed=best_seed({scores.run.seed: scores.run.valid_auc for scores in scored}),
+        best_seed=scored[_served(scored)].run.seed,
         cost=first.cost,
         parameters=first.run.parameters,
         settings=first.run.settings,

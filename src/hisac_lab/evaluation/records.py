@@ -194,3 +194,53 @@ class Timings(Record):
 
     fingerprint: str
     models: dict[str, Seconds]
+
+
+class AgentRead(Record):
+    """An interest-agent that a candidate read.
+
+    Attributes:
+        path: Numbers of its nodes, from the first level down to its leaf.
+        weight: Its share of what the candidate read, the mean over the heads.
+    """
+
+    path: list[int]
+    weight: float
+
+
+class CandidateRead(Record):
+    """What a model read of a user for one candidate.
+
+    Attributes:
+        probability: Its answer.
+        agents: Those with most weight, most first; empty where the model has none.
+        votes: By partition, votes of the candidate's own node and days since the newest; those with votes alone.
+    """
+
+    probability: float
+    agents: list[AgentRead] = Field(default_factory=list)
+    votes: dict[str, tuple[float, float]] = Field(default_factory=dict)
+
+
+class Readings(Stored):
+    """One user's first request of the test period, and what models read of the user for its candidates.
+
+    Attributes:
+        user: Number of the user: of those in the test period the one whose history was the longest by then.
+        time: Of the request, seconds.
+        begin: First event of the history in the store.
+        end: One past its last event.
+        items: The first different items that the user met in the test period.
+        positive: Whether each was a positive.
+        models: Of each model that keeps agents or votes, by the run with the best validation AUC, the candidates.
+    """
+
+    FILE: ClassVar[str] = "readings.json"
+
+    user: int
+    time: int
+    begin: int
+    end: int
+    items: list[int]
+    positive: list[bool]
+    models: dict[str, list[CandidateRead]] = Field(default_factory=dict)

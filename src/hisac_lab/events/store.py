@@ -151,17 +151,18 @@ class EventStore:
         end = samples["end"]
         return np.maximum(self.offsets[samples["user"]], end - self.limit), end
 
-    def voters(self, user: int, votes_from: VotesFrom) -> tuple[Array, int]:
+    def voters(self, user: int, votes_from: VotesFrom, until: int | None = None) -> tuple[Array, int]:
         """Where in the store the events of a user's history are that vote, and how many known negatives do not.
 
         Args:
             user: Number of the user.
             votes_from: Which events vote.
+            until: Place in the store at which the history ends; None: after the user's last event.
 
         Returns:
             Places, oldest first; (n,) int64; the newest events up to the limit are looked at.
         """
-        begin, end = int(self.offsets[user]), int(self.offsets[user + 1])
+        begin, end = int(self.offsets[user]), int(self.offsets[user + 1]) if until is None else until
         places = np.arange(max(begin, end - self.limit), end)
         if self.feedback is None:
             return places, 0

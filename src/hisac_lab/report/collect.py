@@ -12,12 +12,12 @@ from hisac_lab.base.stages import SHOWN, Artifacts
 from hisac_lab.codebook.counting import Election
 from hisac_lab.codebook.records import CodebookFacts
 from hisac_lab.config.promotion import PromotionConfig
-from hisac_lab.evaluation.records import Evaluated, Scores
+from hisac_lab.evaluation.records import Evaluated, Readings, Scores
 from hisac_lab.events.feedback import VotesFrom
 from hisac_lab.events.records import Prepared
 from hisac_lab.inference.records import CARD, CURVE, Claim, Point, Trained
 from hisac_lab.registry.records import Evidence, Registered
-from hisac_lab.report.facts import Facts, Run, Sweep
+from hisac_lab.report.facts import Facts, Run, Sweep, ranked
 from hisac_lab.report.token_collect import CodebookReader
 from hisac_lab.sources.records import Acquired
 from hisac_lab.sweep.records import ABLATION, Ablated, Best, Swept, Trial
@@ -40,7 +40,7 @@ def collect(artifacts: Artifacts, promotion: PromotionConfig) -> Facts:
     book = CodebookFacts.open(artifacts.codebook)
     sweeps = _sweeps(artifacts)
     reader = CodebookReader(prepared=artifacts.prepare, embedded=artifacts.embed, codebook=artifacts.codebook)
-    scores = Scores.open(artifacts.evaluate)
+    scores, readings = Scores.open(artifacts.evaluate), Readings.open(artifacts.evaluate)
     runs = {
         f"train {name}, seed {seed}": artifacts.run(name, seed)
         for name, model in sorted(scores.models.items())
@@ -54,7 +54,7 @@ def collect(artifacts: Artifacts, promotion: PromotionConfig) -> Facts:
         tokenized=Tokenized.open(artifacts.tokenize),
         book=book,
         tiles=reader.tiles(),
-        portrait=reader.portrait(*_election(sweeps)),
+        portrait=reader.portrait(*_election(sweeps), readings, _told(readings, ranked(scores))),
         sweeps=sweeps,
         runs=tuple(_run(path) for path in runs.values()),
         evaluated=Evaluated.open(artifacts.evaluate),
@@ -101,6 +101,16 @@ def _swept(place: int, path: Path) -> Sweep:
     """One sweep, and its table of ablations where it is one."""
     rows = Ablated.read_list(path / ABLATION) if (path / ABLATION).exists() else ()
     return Sweep(place, Swept.open(path), Trial.read_table(path), Best.open(path), rows)
+
+
+def _told(readings: Readings, ranking: list[str]) -> list[str]:
+    """The best model that has agents and the best that keeps votes of nodes; they may be one."""
+    read = [(name, candidates) for name in ranking if (candidates := readings.models.get(name))]
+    having = {
+        "agents": [name for name, candidates in read if any(one.agents for one in candidates)],
+        "votes": [name for name, candidates in read if any(one.votes for one in candidates)],
+    }
+    return list(dict.fromkeys(names[0] for names in having.values() if names))
 
 
 def _outputs(artifacts: Artifacts, runs: dict[str, Path], swept: list[str]) -> dict[str, Path]:

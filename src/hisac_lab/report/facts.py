@@ -73,11 +73,46 @@ class Event:
 
 
 @dataclass(frozen=True)
+class Share:
+    """An agent in what a candidate read.
+
+    Attributes:
+        path: Its codes.
+        name: What it means: words, or a title.
+        weight: Its share of what was read.
+    """
+
+    path: str
+    name: str
+    weight: float
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A candidate that one user was asked about, and what a model read of the user for it.
+
+    Attributes:
+        title: Of the item.
+        positive: Whether the user took it.
+        probability: The model's answer.
+        agents: Those with most weight, most first; empty where the model has none.
+        votes: By partition, votes of its own node and days since the newest.
+    """
+
+    title: str
+    positive: bool
+    probability: float
+    agents: tuple[Share, ...]
+    votes: dict[str, tuple[float, float]]
+
+
+@dataclass(frozen=True)
 class UserPortrait:
-    """One user's votes.
+    """One user's votes, as they stand at the user's first request of the test period.
 
     Attributes:
         user: The user's own id.
+        day: UTC date of that request.
         behaviors: Events of the history.
         voting: Those that vote: not known to be negative, and of an item with a semantic ID.
         covered: Share of the votes that the agents hold.
@@ -85,9 +120,11 @@ class UserPortrait:
         cut: The pruned nodes with most votes.
         cut_by_level: Number and votes of all pruned nodes, by level.
         events: The newest of those that vote, newest first.
+        asked: Of the best model that has agents and of the best that keeps votes of nodes, by name, the candidates.
     """
 
     user: str
+    day: str
     behaviors: int
     voting: int
     covered: float
@@ -95,6 +132,7 @@ class UserPortrait:
     cut: tuple[Bar, ...]
     cut_by_level: tuple[tuple[int, int], ...]
     events: tuple[Event, ...]
+    asked: dict[str, tuple[Asked, ...]]
 
 
 class Run(Trained):
@@ -137,7 +175,7 @@ class Facts:
 
     Attributes:
         tiles: The first-level nodes of the codebook, those with most items first.
-        portrait: The votes of the user with the longest history.
+        portrait: The votes of the user with the longest history, and what candidates read of them.
         sweeps: Of each swept model, by its name.
         runs: By model, then seed.
         cards: Fidelity cards by model; empty before the stage `register` has run.
@@ -174,8 +212,7 @@ class Facts:
     @property
     def ranking(self) -> list[str]:
         """Models by AUC as it is shown, best first; equals by name."""
-        shown = {name: rounded(model.auc.value) for name, model in self.scores.models.items()}
-        return sorted(shown, key=lambda name: (-shown[name], name))
+        return ranked(self.scores)
 
     @property
     def gaps(self) -> dict[tuple[str, str], tuple[float, float]]:
@@ -183,3 +220,9 @@ class Facts:
         pairs = self.scores.pairs
         there = {(pair.one, pair.other): (pair.difference, pair.p) for pair in pairs}
         return there | {(pair.other, pair.one): (-pair.difference, pair.p) for pair in pairs}
+
+
+def ranked(scores: Scores) -> list[str]:
+    """See `Facts.ranking`."""
+    shown = {name: rounded(model.auc.value) for name, model in scores.models.items()}
+    return sorted(shown, key=lambda name: (-shown[name], name))

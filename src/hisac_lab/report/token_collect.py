@@ -1,7 +1,8 @@
-"""Reads what the report shows of the codebook: its first-level nodes and one user's votes."""
+"""Reads what the report shows of the codebook: first-level nodes, one user's votes, what candidates read of them."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +12,11 @@ from hisac_lab.base.errors import explain_os_error
 from hisac_lab.codebook.counting import Election
 from hisac_lab.codebook.portrait import Voted, portray, typical, words_of
 from hisac_lab.codebook.tree import Codebook
+from hisac_lab.evaluation.records import AgentRead, CandidateRead, Readings
 from hisac_lab.events.feedback import VotesFrom
 from hisac_lab.events.store import EventStore
-from hisac_lab.report.facts import Bar, Event, Tile, UserPortrait
+from hisac_lab.report.facts import Asked, Bar, Event, Share, Tile, UserPortrait
+from hisac_lab.report.words import day
 
 TITLES, WORDS, CUT, EVENTS = 5, 3, 8, 12
 
@@ -63,20 +66,24 @@ class CodebookReader:
             )
         return tuple(tiles)
 
-    def portrait(self, election: Election, votes_from: VotesFrom) -> UserPortrait:
-        """Votes of the user with the longest history; of equals the first.
+    def portrait(
+        self, election: Election, votes_from: VotesFrom, readings: Readings, models: Sequence[str]
+    ) -> UserPortrait:
+        """Votes of one user, and what candidates read of them.
 
         Args:
             election: Which leaves become agents, with a k for each level in use.
             votes_from: Which events vote.
+            readings: The user, the request, and what models read for its candidates.
+            models: Which of them to tell of.
         """
         book = self.book.cut(len(election.budgets))
-        number = int(np.diff(self.store.offsets).argmax())
-        places, silent = self.store.voters(number, votes_from)
+        places, silent = self.store.voters(readings.user, votes_from, readings.end)
         portrait = portray(book, np.asarray(self.store.items[places]), election)
         levels = [[node for node in portrait.cut if node.level == level] for level in range(book.depth)]
         return UserPortrait(
-            user=str(self.store.user_ids[number]),
+            user=str(self.store.user_ids[readings.user]),
+            day=day(readings.time),
             behaviors=portrait.behaviors + silent,
             voting=portrait.voting,
             covered=portrait.covered,
@@ -84,7 +91,25 @@ class CodebookReader:
             cut=tuple(self._bar(node, kept=False) for node in portrait.cut[:CUT]),
             cut_by_level=tuple((len(nodes), sum(node.votes for node in nodes)) for nodes in levels),
             events=self._events(places, book, {agent.node for agent in portrait.agents}),
+            asked={name: self._asked(readings, readings.models[name]) for name in models},
         )
+
+    def _asked(self, readings: Readings, found: Sequence[CandidateRead]) -> tuple[Asked, ...]:
+        """What one model read for each candidate."""
+        return tuple(
+            Asked(
+                self.titles[item],
+                positive,
+                candidate.probability,
+                tuple(self._share(agent) for agent in candidate.agents),
+                candidate.votes,
+            )
+            for item, positive, candidate in zip(readings.items, readings.positive, found, strict=True)
+        )
+
+    def _share(self, agent: AgentRead) -> Share:
+        bar = self._bar(Voted(len(agent.path) - 1, agent.path[-1], votes=0, last=0), kept=True)
+        return Share(bar.path, bar.name, agent.weight)
 
     def _events(self, voting: Array, book: Codebook, agents: set[int]) -> tuple[Event, ...]:
         """The newest of the events that vote, newest first; agents are leaves of the codebook as it is cut."""
@@ -94,8 +119,7 @@ class CodebookReader:
             leaf = int(book.item_nodes[item, -1])
             vote = "none" if leaf < 0 else "agent" if leaf in agents else "pruned"
             path = "–" if leaf < 0 else "-".join(map(str, book.path(leaf, book.depth - 1)))
-            when = str(np.datetime64(int(self.store.times[place]), "s"))[:10]
-            events.append(Event(when, self.titles[item], path, vote))
+            events.append(Event(day(int(self.store.times[place])), self.titles[item], path, vote))
         return tuple(events)
 
     def _bar(self, voted: Voted, kept: bool) -> Bar:

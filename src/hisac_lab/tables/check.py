@@ -191,14 +191,15 @@ def own_source(checked: Check) -> dict[str, str | None]:
 
 def _open(checked: Check) -> None:
     """Finds the files and guesses how the log is written; in a folder of an official layout, the log is looked for."""
+    beside = {"user": checked.users_path, "item": checked.items_path}
     if not checked.path.is_dir():
-        checked.files, checked.log = [checked.path], guess_log(checked.path)
+        checked.files, checked.log = [checked.path], guess_log(checked.path, beside)
         return
     there = [file for file in checked.path.rglob("*") if file.is_file()]
     files = sorted({*logs_in(there), *(file for file in there if official_name(file))})
     if not files:
         raise UserError(checked.path, "holds no tables", "put .csv, .tsv, .jsonl or .parquet files there")
-    guesses = [guess_log(file) for file in files[:FILES_TRIED]]
+    guesses = [guess_log(file, beside) for file in files[:FILES_TRIED]]
     official = [guess for guess in guesses if guess.official is not None]
     checked.log = max(official, key=lambda guess: len(guess.roles)) if official else guesses[0]
     checked.files = [file for file in files if not official or official_name(file) or _same_columns(file, checked.log)]

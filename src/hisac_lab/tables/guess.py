@@ -6,7 +6,7 @@ Names lead (`userId`, `movie_id`, `timestamp_ms`, `is_click`, ...); values decid
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
@@ -36,21 +36,23 @@ SAMPLE_ROWS = 2_000
 NAMES: dict[str, tuple[str, ...]] = {
     "user": tuple(
         "user userid uid userno userhash visitor visitorid customer customerid member memberid reviewer reviewerid "
-        "account accountid player playerid client clientid device deviceid person personid who sessionid".split()
+        "listener listenerid viewer viewerid reader readerid subscriber subscriberid shopper shopperid buyer buyerid "
+        "account accountid player playerid client clientid deviceid person personid who sessionid".split()
     ),
     "item": tuple(
         "item itemid iid movie movieid video videoid photoid parentasin asin product productid sku article articleid "
-        "news newsid track trackid song songid book bookid isbn business businessid adid ad poi poiid venueid artist "
-        "artistid content contentid listing listingid anime animeid recipe recipeid game gameid app appid goodsid "
-        "jokeid docid document what".split()
+        "news newsid track trackid song songid book bookid isbn business businessid adid ad poi poiid venueid episode "
+        "episodeid podcast podcastid film filmid show showid course courseid post postid artist artistid content "
+        "contentid listing listingid anime animeid recipe recipeid game gameid app appid goodsid jokeid docid document "
+        "what".split()
     ),
     "time": tuple(
         "timestamp timestampms timestampus ts time timems timesec unixtime unixtimestamp epoch eventtime "
         "datetime clicktime requesttime reviewtime unixreviewtime createdat created when date day t".split()
     ),
     "label": tuple(
-        "label click isclick clicked rating ratings ratingvalue stars score overall vote feedback like islike liked "
-        "longview purchase purchased buy target y".split()
+        "label click isclick clicked rating ratings ratingvalue stars score overall vote thumb thumbs reaction "
+        "feedback like islike liked longview purchase purchased buy target y".split()
     ),
 }
 TEXT_NAMES = (
@@ -121,8 +123,12 @@ class Guess:
         return layout.separator.join(of.get(name, name.replace(" ", "")) for name in layout.names or ())
 
 
-def guess_log(path: Path) -> Guess:
+def guess_log(path: Path, beside: Mapping[str, Path | None] | None = None) -> Guess:
     """Guesses how a table of events is written.
+
+    Args:
+        path: The file.
+        beside: Tables of the roles user and item, where there are: each shares its key with the log.
 
     Raises:
         UserError: The file cannot be read.
@@ -133,11 +139,17 @@ def guess_log(path: Path) -> Guess:
     for columns, data_set in OFFICIAL_COLUMNS.items():
         official = data_set if set(columns) <= set(names) else official
     roles = {role: name for role in NAMES if (name := _named(sample, role))}
+    roles |= {
+        role: key for role, table in (beside or {}).items() if table and (key := _shared(table, names, roles.get(role)))
+    }
     by_value = []
     free = [name for name in names if name not in roles.values()]
     fits = _fits(guess.has_header) if official is None or not guess.has_header else {}
     for role, fit in fits.items():
-        taken = next((name for name in free if role not in roles and fit(sample[name])), None)
+        fitting = [name for name in free if role not in roles and fit(sample[name])]
+        if role in ("user", "item"):  # who and what are many: a column of few values is rather a device or an answer
+            fitting.sort(key=lambda name: sample[name].nunique() <= feedback.FEW)
+        taken = next(iter(fitting), None)
         if taken is not None:
             roles[role] = taken
             by_value.append(role)
@@ -263,6 +275,13 @@ def _separator(path: Path) -> str:
 
 def _key(name: str) -> str:
     return re.sub(r"[^a-z0-9]", "", name.lower().split(":")[0])
+
+
+def _shared(table: Path, names: Sequence[str], named: str | None) -> str | None:
+    """The key of a table beside the log: `named` if it has it, else its first column of different ids in `names`."""
+    _, rows = _open(table)
+    keys = [name for name in rows.columns if name in names and rows[name].is_unique and is_id(rows[name])]
+    return named if named in rows.columns else next(iter(keys), None)
 
 
 def _named(sample: pd.DataFrame, role: str) -> str | None:

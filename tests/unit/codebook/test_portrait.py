@@ -47,6 +47,8 @@ def test_words_tell_a_group_from_what_is_around_it() -> None:
     assert words_of(texts, np.array([0, 1]), everything, 2) == ["war", "drama"]
     assert words_of(texts, np.array([2, 3]), everything, 1) == ["love"]
     assert words_of(texts, everything, everything, 2) == ["film", "love"]  # nothing to be told from
+    articles = ["the war", "the army", "the love", "romance"]
+    assert words_of(articles, np.array([0, 1]), everything, 3) == ["army", "war"], "'the' is in half of the others"
     assert words_of(["", ""], np.array([0]), np.array([0, 1]), 3) == []
 
 

@@ -18,7 +18,7 @@ def needed_files() -> Iterator[str]:
         yield f"{stage}/manifest.json"
     yield from ("prepare/items.parquet", "embed/embeddings.npy", "codebook/item_nodes.npy", "codebook/vectors_0.npy")
     yield from ("sweep/new/trials.csv", "sweep/new/best.json", "train/new-0/manifest.json", "train/new-0/curve.jsonl")
-    yield from ("evaluate/metrics.json", "abtest/abtest.json")
+    yield from ("evaluate/metrics.json", "evaluate/readings.json", "abtest/abtest.json")
 
 
 @pytest.mark.parametrize("name", list(needed_files()))

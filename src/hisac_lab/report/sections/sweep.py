@@ -309,7 +309,7 @@ def _importance(sweep: Sweep, shares: dict[str, float]) -> Figure:
 
     top = names[-1]
     said = (
-        f"{top} explains most of the differences in AUC, {percent(shares[top])}."
+        f"{top} explains more of the differences in AUC than any other: {percent(shares[top])}."
         if shares[top] > 0
         else "No dimension explains more of the differences in AUC than chance would."
     )

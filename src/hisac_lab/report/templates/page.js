@@ -21,11 +21,14 @@ for (const box of document.querySelectorAll(".board")) {
   const said = document.createElement("label"), field = document.createElement("input");
   field.type = "search";
   said.className = "filter";
-  said.append("Filter by model ", field);
+  const count = document.createElement("output");
+  said.append(`Filter by ${table.tHead.rows[0].cells[0].textContent} `, field, " ", count);
   box.querySelector(".scroll").before(said);
   field.addEventListener("input", () => {
     const wanted = field.value.trim().toLowerCase();
     for (const row of body.rows) row.hidden = !row.cells[0].textContent.toLowerCase().includes(wanted);
+    const shown = [...body.rows].filter((row) => !row.hidden).length;
+    count.value = wanted ? `${shown} of ${body.rows.length}` : "";
   });
   [...table.tHead.rows[0].cells].forEach((head, place) => {
     const button = document.createElement("button");
@@ -42,4 +45,12 @@ for (const box of document.querySelectorAll(".board")) {
     });
   });
 }
+// Only what scrolls is a stop of the Tab key.
+const stops = () => document.querySelectorAll(".scroll, .wide figure").forEach((box) => {
+  const scrolls = box.scrollWidth > box.clientWidth || box.scrollHeight > box.clientHeight;
+  if (scrolls) box.tabIndex = 0; else box.removeAttribute("tabindex");
+});
+addEventListener("resize", stops);
+document.addEventListener("toggle", stops, true);
+stops();
 addEventListener("beforeprint", () => document.querySelectorAll("details").forEach((each) => { each.open = true; }));

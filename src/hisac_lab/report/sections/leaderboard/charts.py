@@ -267,13 +267,12 @@ def _calibration_seen(facts: Facts) -> str:
     served = {name: facts.scores.models[name].served.calibration for name in facts.ranking}
     order = sorted(served, key=lambda name: (rounded(served[name].error), name))
     best, worst = served[order[0]], served[order[-1]]
-    way = "high" if worst.ratio >= 1 else "low"
+    sums = f"and predicts {'more' if worst.ratio >= 1 else 'fewer'} positives than there are"
     if len(order) == 1:
-        return f"`{order[0]}` errs by {fixed(best.error)} on average, and is {way} in sum."
+        return f"`{order[0]}` errs by {fixed(best.error)} on average, {sums}."
     return (
         f"`{order[0]}` errs least, by {fixed(best.error)} on average; `{order[-1]}` most, by {fixed(worst.error)}, "
-        "and is "
-        f"{way} in sum."
+        f"{sums}."
     )
 
 

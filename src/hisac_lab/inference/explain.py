@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -12,16 +12,25 @@ from hisac_lab.base.artifacts import Array
 from hisac_lab.codebook.votes import Agents
 from hisac_lab.models.backbone import Ranker
 from hisac_lab.models.contract import History, LongBranch, UserState
-from hisac_lab.models.routing import RoutedBranch
 
 Explanation: TypeAlias = dict[str, Any]
+
 ITEMS = 3
 """Items that are named of each agent, those with most weight in it."""
 DIGITS = 6
 
 
+@runtime_checkable
+class OnTree(Protocol):
+    """A branch whose agents are leaves of the codebook."""
+
+    @property
+    def parents(self) -> list[Tensor]:
+        """Of each node its parent's number, one tensor per level."""
+
+
 def explain(
-    model: Ranker, history: History, state: UserState, candidates: Tensor, names: Sequence[str], count: int
+    model: Ranker, history: History, state: UserState, candidates: Tensor, names: Sequence[str | int], count: int
 ) -> Explanation:
     """Explains the scores of one request.
 
@@ -54,23 +63,24 @@ def explain(
 
 
 def _add_agents(
-    found: Explanation, long: LongBranch, history: History, weights: Tensor, names: Sequence[str], count: int
+    found: Explanation, long: LongBranch, history: History, weights: Tensor, names: Sequence[str | int], count: int
 ) -> None:
     shown = long.shown(history)
     agents = long.agents(shown) if history.agents is None else history.agents
     assert agents is not None, f"{type(long).__name__} weighs agents and counts none"
     there = agents.nodes[0] >= 0
-    best = weights[:, there].topk(min(count, int(there.sum())), dim=1)
-    for one, places, shares in zip(found["candidates"], best.indices.tolist(), best.values.tolist(), strict=True):
-        pairs = zip(places, shares, strict=True)
-        one["agents"] = [{"agent": place, "weight": round(share, DIGITS)} for place, share in pairs]
-    found["agents"] = _described(long, shown, agents, sorted({*best.indices.flatten().tolist()}), names)
+    named = set[int]()
+    for one, shares in zip(found["candidates"], weights[:, there].double().numpy().round(DIGITS).tolist(), strict=True):
+        most = sorted(range(len(shares)), key=lambda place: (-shares[place], place))[:count]
+        one["agents"] = [{"agent": place, "weight": shares[place]} for place in most]
+        named.update(most)
+    found["agents"] = _described(long, shown, agents, sorted(named), names)
     if agents.coverage is not None:
         found["votes_kept"] = round(float(agents.coverage[0]), DIGITS)
 
 
 def _described(
-    long: LongBranch, history: History, agents: Agents, places: Sequence[int], names: Sequence[str]
+    long: LongBranch, history: History, agents: Agents, places: Sequence[int], names: Sequence[str | int]
 ) -> list[Explanation]:
     """Agents by their place: nodes from the first level down to their leaf, votes, and the items they mostly hold."""
     share, routes = agents.weights()[0].tolist(), long.route(history, agents)
@@ -78,7 +88,7 @@ def _described(
     described = []
     for place in places:
         one: Explanation = {"agent": place, "votes": int(agents.votes[0, place]), "share": round(share[place], DIGITS)}
-        if isinstance(long, RoutedBranch):
+        if isinstance(long, OnTree):
             one["path"] = _path([level.numpy() for level in long.parents], int(agents.nodes[0, place]))
         if place in held:
             one["items"] = held[place]
@@ -87,7 +97,7 @@ def _described(
 
 
 def _held(
-    history: History, routes: Tensor, places: Sequence[int], names: Sequence[str]
+    history: History, routes: Tensor, places: Sequence[int], names: Sequence[str | int]
 ) -> dict[int, list[Explanation]]:
     """Items with most weight in each agent, (K, L), with how many events they are and how old the newest is."""
     real = history.mask[0]
