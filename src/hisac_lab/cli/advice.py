@@ -16,6 +16,8 @@ import numpy as np
 from hisac_lab.base.errors import UserError
 from hisac_lab.cli import settings
 from hisac_lab.cli.params import inline
+from hisac_lab.config.acquire import AcquireConfig
+from hisac_lab.config.base import load_section
 
 STEPS = 300
 """Steps that an epoch should have at least."""
@@ -67,15 +69,15 @@ class Advice(NamedTuple):
     reason: str
 
 
-def profile_of(path: Path) -> Profile:
-    """Looks at a log as `hisac-lab data check` does.
+def profile_of(path: Path, items: Path | None = None, users: Path | None = None) -> Profile:
+    """Looks at a log, with the tables beside it, as `hisac-lab data check` does.
 
     Raises:
         UserError: A run would stop at it.
     """
     from hisac_lab.tables.check import check
 
-    checked = check(path)
+    checked = check(path, items, users=users)
     survey = checked.survey
     if checked.stops or not survey.rows:
         raise UserError(path, "a run would stop at it", f"see `hisac-lab data check {path}`", "--log")
@@ -171,22 +173,34 @@ def _power_below(number: float) -> int:
     return 1 << max(0, int(number).bit_length() - 1)
 
 
+def _own() -> list[Path | None]:
+    """The own log of params.yaml with its tables of items and users; None where there is none."""
+    acquire = load_section("acquire", AcquireConfig)
+    paths = (acquire.path, acquire.items_path, acquire.users_path) if acquire.dataset == "own" else (None,)
+    return [None if path is None else Path(path) for path in paths]
+
+
 def propose(like: str | None, path: Path | None, *, write: bool) -> str:
     """The settings for a typical log or an own one, a line each with its reason.
 
     Args:
         like: Name of a typical log.
-        path: An own log, in place of a typical one.
+        path: An own log, in place of a typical one. Neither: the own log of params.yaml.
         write: Whether they go into params.yaml.
 
     Raises:
-        UserError: Neither or both are named, there is no such log, or params.yaml would not be right with them.
+        UserError: Both are named, or none and params.yaml has no own log; there is no such log; or params.yaml would
+            not be right with the settings.
     """
+    beside = list[Path | None]()
+    if like is None and path is None:
+        path, *beside = _own()
     if (like is None) == (path is None):
-        raise UserError("hisac-lab init", "wants one of --like and --log", f"--like {', '.join(LIKE)}; --log PATH")
+        hint = f"--like {', '.join(LIKE)}; --log PATH; or neither, when params.yaml has an own log"
+        raise UserError("hisac-lab init", "wants one of --like and --log", hint)
     if like is not None and like not in LIKE:
         raise UserError("hisac-lab init", f"there is no log like {like!r}", f"name one of {', '.join(LIKE)}", "--like")
-    log = LIKE[str(like)] if path is None else profile_of(path)
+    log = LIKE[str(like)] if path is None else profile_of(path, *beside)
     advices = list(advise(log))
     if write:
         settings.changes({one.key: one.value for one in advices})

@@ -17,19 +17,20 @@ from hisac_lab.base.errors import UserError, explain_os_error
 from hisac_lab.cli import ab, bulk, data, items, job, models, stages, states, understand
 from hisac_lab.cli.user import name_the_user
 
-app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
+BEGIN, RUN, LOOK, SHIP = "Begin", "Run", "Look", "Ship"
+"""Panels of the help."""
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 params_app = typer.Typer(no_args_is_help=True, help="Look at, check and generate params.yaml.")
-app.add_typer(params_app, name="params")
-app.add_typer(data.app, name="data")
-app.add_typer(ab.app, name="ab")
-app.add_typer(understand.sid, name="sid")
-app.add_typer(understand.agents, name="agents")
-app.add_typer(job.app, name="job")
-app.add_typer(states.app, name="states")
-app.add_typer(items.app, name="items")
-app.add_typer(models.app, name="models")
-app.add_typer(bulk.export, name="export")
-app.command()(bulk.score)
+app.add_typer(params_app, name="params", rich_help_panel=BEGIN)
+app.add_typer(data.app, name="data", rich_help_panel=BEGIN)
+app.add_typer(ab.app, name="ab", rich_help_panel=LOOK)
+app.add_typer(understand.sid, name="sid", rich_help_panel=LOOK)
+app.add_typer(understand.agents, name="agents", rich_help_panel=LOOK)
+app.add_typer(job.app, name="job", rich_help_panel=RUN)
+app.add_typer(states.app, name="states", rich_help_panel=SHIP)
+app.add_typer(items.app, name="items", rich_help_panel=SHIP)
+app.add_typer(models.app, name="models", rich_help_panel=SHIP)
+app.add_typer(bulk.export, name="export", rich_help_panel=SHIP)
 
 EXTRAS = {
     "dvc": "graph",
@@ -66,10 +67,36 @@ def _options(
         bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_say_version)
     ] = False,
 ) -> None:
-    """The command `hisac-lab`."""
+    """From a raw log of user histories to a promoted model.
+
+    Begin with `hisac-lab doctor` and `hisac-lab data check LOG`, run the graph with `snakemake --cores all`, then
+    `hisac-lab summary`.
+    """
 
 
-@app.command()
+@app.command(rich_help_panel=BEGIN)
+def init(
+    like: Annotated[str | None, typer.Option(help="A typical log: short, long (histories) or votes.")] = None,
+    log: Annotated[
+        Path | None, typer.Option(help="Your own log, a file or a folder; by default the one in params.yaml.")
+    ] = None,
+    write: Annotated[bool, typer.Option("--write", help="Put the settings into params.yaml.")] = False,
+) -> None:
+    """Propose settings for a log like yours, a reason per line."""
+    from hisac_lab.cli import advice
+
+    print(advice.propose(like, log, write=write), end="")
+
+
+@app.command(rich_help_panel=BEGIN)
+def explain(key: Annotated[str, typer.Argument(help="A key of params.yaml, dotted, or a section.")]) -> None:
+    """Say what a setting does, what it takes, its value and default, and which stages it reaches."""
+    from hisac_lab.cli import settings
+
+    print(settings.explain(key), end="")
+
+
+@app.command(rich_help_panel=RUN)
 def stage(
     name: Annotated[str, typer.Argument(help=f"One of: {', '.join(STAGES)}.")],
     model: Annotated[str | None, typer.Option(help="train and sweep only: name in the section models.")] = None,
@@ -152,26 +179,6 @@ def params_set(
     print(settings.change(key, value))
 
 
-@app.command()
-def init(
-    like: Annotated[str | None, typer.Option(help="A typical log: short, long (histories) or votes.")] = None,
-    log: Annotated[Path | None, typer.Option(help="Your own log, a file or a folder: its own numbers.")] = None,
-    write: Annotated[bool, typer.Option("--write", help="Put the settings into params.yaml.")] = False,
-) -> None:
-    """Propose settings for a log like yours, a reason per line."""
-    from hisac_lab.cli import advice
-
-    print(advice.propose(like, log, write=write), end="")
-
-
-@app.command()
-def explain(key: Annotated[str, typer.Argument(help="A key of params.yaml, dotted, or a section.")]) -> None:
-    """Say what a setting does, what it takes, its value and default, and which stages it reaches."""
-    from hisac_lab.cli import settings
-
-    print(settings.explain(key), end="")
-
-
 @params_app.command("schema")
 def params_schema() -> None:
     """Print the JSON schema of params.yaml."""
@@ -180,7 +187,7 @@ def params_schema() -> None:
     print(schema(), end="")
 
 
-@app.command()
+@app.command(rich_help_panel=RUN)
 def sync() -> None:
     """Mirror the present outputs into MLflow and let aliases follow the ledger; does nothing twice."""
     from hisac_lab.cli import registry
@@ -188,7 +195,7 @@ def sync() -> None:
     registry.sync()
 
 
-@app.command("sweep")
+@app.command("sweep", rich_help_panel=RUN)
 def help_sweep(model: Annotated[str, typer.Argument(help="Name in the section models.")]) -> None:
     """Run trials of the study that machines share (sweep.storage) until none is left; writes no output."""
     from hisac_lab.cli import door
@@ -203,7 +210,7 @@ def help_sweep(model: Annotated[str, typer.Argument(help="Name in the section mo
     print(f"all {sweep.help_out(model)} trials are told")
 
 
-@app.command()
+@app.command(rich_help_panel=SHIP)
 def promote(
     model: Annotated[
         str | None, typer.Argument(help="A model of the board: its newest version. By default the challenger.")
@@ -218,7 +225,7 @@ def promote(
     registry.promote(model, version, force=force, reason=reason)
 
 
-@app.command()
+@app.command(rich_help_panel=SHIP)
 def rollback() -> None:
     """Restore the champion before the present one."""
     from hisac_lab.cli import registry
@@ -226,7 +233,7 @@ def rollback() -> None:
     registry.rollback()
 
 
-@app.command()
+@app.command(rich_help_panel=LOOK)
 def ui(port: Annotated[int, typer.Option(help="Port on this machine.")] = 5000) -> None:
     """Bring MLflow up to date and open its UI on this machine."""
     from hisac_lab.cli import registry
@@ -234,7 +241,7 @@ def ui(port: Annotated[int, typer.Option(help="Port on this machine.")] = 5000) 
     registry.ui(port)
 
 
-@app.command()
+@app.command(rich_help_panel=SHIP)
 def serve(
     bundle: Annotated[
         Path | None, typer.Option(help="A folder with a bundle, in place of the version that serve.alias names.")
@@ -247,7 +254,7 @@ def serve(
     command.serve(bundle, port)
 
 
-@app.command()
+@app.command(rich_help_panel=RUN)
 def day(
     cores: Annotated[int | None, typer.Option(min=1, help="For Snakemake; by default all of this machine.")] = None,
 ) -> None:
@@ -257,7 +264,7 @@ def day(
     command.run(cores)
 
 
-@app.command()
+@app.command(rich_help_panel=LOOK)
 def summary() -> None:
     """Say in a few lines what the last run made and what to do with it."""
     from hisac_lab.cli import summary as lines
@@ -265,7 +272,7 @@ def summary() -> None:
     lines.show()
 
 
-@app.command()
+@app.command(rich_help_panel=LOOK)
 def report(
     against: Annotated[
         Path | None, typer.Option(help="Another run beside this one: a project's folder, or its artifacts.")
@@ -277,7 +284,7 @@ def report(
     print(command.here() if against is None else command.against(against))
 
 
-@app.command()
+@app.command(rich_help_panel=BEGIN)
 def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
     """Look at what this machine and folder have and say how to mend it; exit with 1 where a run would stop."""
     from hisac_lab.cli import doctor as command
@@ -286,7 +293,7 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] 
         raise typer.Exit(1)
 
 
-@app.command("graph")
+@app.command("graph", rich_help_panel=RUN)
 def write_graph() -> None:
     """Write into dvc.yaml which code each stage runs; to be called after imports have changed."""
     from hisac_lab.cli import graph
@@ -294,7 +301,7 @@ def write_graph() -> None:
     print("dvc.yaml is written anew" if graph.write() else "dvc.yaml is right as it is")
 
 
-@app.command()
+@app.command(rich_help_panel=RUN)
 def verify(
     stage: Annotated[str | None, typer.Argument(help="As DVC names it, train@hisac-0; by default all.")] = None,
     repair: Annotated[bool, typer.Option("--repair", help="Remove what is damaged; the next run computes it.")] = False,
@@ -309,7 +316,7 @@ def verify(
         raise typer.Exit(1)
 
 
-@app.command()
+@app.command(rich_help_panel=RUN)
 def reproduce(
     this: Annotated[str, typer.Argument(help="A dvc.lock, or a git revision that has one.")] = "dvc.lock",
     that: Annotated[str, typer.Argument(help="Another one.")] = "HEAD",
@@ -320,6 +327,9 @@ def reproduce(
 
     if not command.reproduce(this, that, as_json):
         raise typer.Exit(1)
+
+
+app.command(rich_help_panel=SHIP)(bulk.score)
 
 
 def main() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import tempfile
 import time
@@ -359,7 +360,8 @@ def _numbers(evidence: Evidence) -> dict[str, float]:
 
 
 def quiet() -> None:
-    """No telemetry, no progress bars of MLflow's own, no minutes of silence for a server that has gone."""
+    """No telemetry, no progress bars and news of MLflow's own, no minutes of silence for a server that has gone."""
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")

@@ -278,8 +278,14 @@ def _key(name: str) -> str:
 
 
 def _shared(table: Path, names: Sequence[str], named: str | None) -> str | None:
-    """The key of a table beside the log: `named` if it has it, else its first column of different ids in `names`."""
-    _, rows = _open(table)
+    """The key of a table beside the log: `named` if it has it, else its first column of different ids in `names`.
+
+    A table that cannot be read has none; what is wrong with it is told where it is looked at.
+    """
+    try:
+        _, rows = _open(table)
+    except UserError:
+        return None
     keys = [name for name in rows.columns if name in names and rows[name].is_unique and is_id(rows[name])]
     return named if named in rows.columns else next(iter(keys), None)
 

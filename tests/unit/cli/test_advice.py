@@ -129,3 +129,16 @@ def test_what_cannot_be_proposed_is_told(project: Path) -> None:
     with says("torn.csv: --log: a run would stop at it; see `hisac-lab data check torn.csv`"):
         invoke("--log", "torn.csv")
     assert PARAMS_FILE.read_text() == defaults()
+
+
+def test_without_an_option_the_own_log_of_the_settings_is_looked_at_with_its_tables(project: Path) -> None:
+    """Only the table beside it says that `b` is the item: by itself the first column of ids is taken for the user."""
+    log = made(users=90, events=20, days=30, items=700, labels=[0, 1])
+    log = log.rename(columns={"item_id": "b", "user_id": "a"}).assign(b=lambda table: "i" + table["b"].astype(str))
+    log[["b", "a", "timestamp", "rating"]].to_csv("log.csv", index=False)
+    pd.DataFrame({"b": log["b"].unique()}).assign(title="one").to_csv("items.csv", index=False)
+    for key, value in {"dataset": "own", "path": "log.csv", "items_path": "items.csv"}.items():
+        assert CliRunner().invoke(app, ["params", "set", f"acquire.{key}", value]).exit_code == 0
+    told, alone = (CliRunner().invoke(app, ["init", *options]).output for options in ([], ["--log", "log.csv"]))
+    assert "the median user has 20 events" in told
+    assert "the median user has 20 events" not in alone
