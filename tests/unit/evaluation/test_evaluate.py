@@ -173,7 +173,7 @@ def test_times_are_kept_beside_the_output_and_the_output_is_the_same_from_two_wo
 ) -> None:
     timings = Timings.read(judged.parent / "logs" / "timings.json")
     assert set(timings.models) == set(EXPERIMENT.models)
-    assert sorted(path.name for path in judged.iterdir()) == ["manifest.json", "metrics.json"]
+    assert sorted(path.name for path in judged.iterdir()) == ["manifest.json", "metrics.json", "readings.json"]
     compute, times = ComputeConfig(device="cpu"), tmp_path / "timings.json"
     (tmp_path / "out").mkdir()
     evaluate(
