@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -22,7 +23,7 @@ from hisac_lab.config.model import BackboneConfig, ExperimentConfig, InstancesCo
 from hisac_lab.config.promotion import PromotionConfig
 from hisac_lab.config.serve import ServeConfig
 from hisac_lab.config.sweep import SweepConfig
-from hisac_lab.config.tokens import EmbedConfig, TokenizeConfig
+from hisac_lab.config.tokens import EmbedConfig, TokenizeConfig, flat_names
 from hisac_lab.config.train import TrainConfig
 from hisac_lab.models.catalog import AnyModel
 from hisac_lab.models.din import DINConfig
@@ -32,6 +33,7 @@ from hisac_lab.sweep.space import Base, check
 
 SCHEMA_FILE = Path("workflow/params.schema.json")
 WIDE = 100_000
+FLAT = re.compile(r'"(flat_\d+(?:_\d+)?)"')
 Note: TypeAlias = Callable[[str, str], str]
 
 
@@ -78,6 +80,7 @@ class Params(Section):
                 raise ValueError(f"backbone.tasks names {name!r}, which is not in prepare.tasks: name its column there")
         for name in self.experiment.models:
             self._instances_fit(name, self.models[name])
+            self._codebooks_are_there(name, self.models[name])
         return self
 
     def check_sweeps(self) -> Params:
@@ -89,6 +92,15 @@ class Params(Section):
         for name in self.sweep.models:
             check(self.sweep, name, Base(self.models[name], self.backbone, self.train, self.tokenize))
         return self
+
+    def _codebooks_are_there(self, name: str, model: ModelConfig) -> None:
+        """Each flat codebook that a model's settings name is one of `tokenize.flat`."""
+        there = flat_names(self.tokenize.flat)
+        for wanted in FLAT.findall(model.model_dump_json()):
+            if wanted not in there:
+                width = wanted.split("_")[1]
+                rule = f"models.{name} names the codebook {wanted}, but tokenize.flat is {list(self.tokenize.flat)}"
+                raise ValueError(f"{rule}: add {width} there")
 
     def _instances_fit(self, name: str, model: ModelConfig) -> None:
         if not isinstance(model, IATConfig):

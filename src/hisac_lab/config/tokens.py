@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
 from pydantic import Field, model_validator
 
 from hisac_lab.base import plugins
 from hisac_lab.config.base import Section
+
+
+def flat_names(widths: Sequence[int]) -> list[str]:
+    """flat_WIDTH; the second of a width is flat_WIDTH_2."""
+    repeats = [list(widths[: place + 1]).count(width) for place, width in enumerate(widths)]
+    return [
+        f"flat_{width}" + (f"_{repeat}" if repeat > 1 else "") for width, repeat in zip(widths, repeats, strict=True)
+    ]
+
 
 VectorSource = Literal["text", "supplied", "sentence_transformers", "cooccurrence"]
 

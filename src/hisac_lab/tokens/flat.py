@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from hisac_lab.base.artifacts import Array, load_array
 from hisac_lab.base.progress import track
-from hisac_lab.config.tokens import TokenizeConfig
+from hisac_lab.config.tokens import TokenizeConfig, flat_names
 from hisac_lab.tokens.kmeans import kmeans, mini_batch_kmeans
 from hisac_lab.tokens.methods import draw_rows
 
 APART = 1 << 16  # from the seeds of the levels
-
-
-def flat_names(widths: Sequence[int]) -> list[str]:
-    """flat_WIDTH; the second of a width is flat_WIDTH_2."""
-    repeats = [list(widths[: place + 1]).count(width) for place, width in enumerate(widths)]
-    return [
-        f"flat_{width}" + (f"_{repeat}" if repeat > 1 else "") for width, repeat in zip(widths, repeats, strict=True)
-    ]
 
 
 def fit_flat(config: TokenizeConfig, vectors: Array, fresh: float = 1.0) -> dict[str, Array]:

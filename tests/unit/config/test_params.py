@@ -237,6 +237,14 @@ def test_a_model_that_reads_instances_needs_a_store_that_fits(
     assert load_params(_edit(tmp_path, changes | both)).instances.order == "both"
 
 
+def test_a_flat_codebook_that_a_model_names_is_one_of_the_tokenizer(tmp_path: Path) -> None:
+    entry = "softmax\n  votes:\n    kind: votes\n    books: [residual, flat_64_2]\n"
+    changes = {"experiment.models": "[din_50, votes]", "models.din_50.weights": entry}
+    with says("params.yaml", "models.votes names the codebook flat_64_2", "tokenize.flat is [64]", "add 64 there"):
+        load_params(_edit(tmp_path, changes | {"tokenize.flat": "[64]"}))
+    assert load_params(_edit(tmp_path, changes | {"tokenize.flat": "[64, 64]"})).tokenize.flat == (64, 64)
+
+
 def test_the_schema_knows_every_section_and_refuses_unknown_keys() -> None:
     known = yaml.safe_load(schema())
     assert set(known["properties"]) == set(Params.model_fields)

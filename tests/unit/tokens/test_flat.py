@@ -16,8 +16,8 @@ from tokenizing import OPEN, tokenize_vectors, unit_vectors
 from hisac_lab.base.artifacts import load_array, read_manifest
 from hisac_lab.codebook.build import build_codebook
 from hisac_lab.codebook.tree import Codebook
-from hisac_lab.config.tokens import TokenizeConfig
-from hisac_lab.tokens.flat import fit_flat, flat_names
+from hisac_lab.config.tokens import TokenizeConfig, flat_names
+from hisac_lab.tokens.flat import fit_flat
 
 
 def _config(**changes: Any) -> TokenizeConfig:
