@@ -44,7 +44,7 @@ def test_the_report_has_no_accessibility_error(browser: ModuleType, tmp_path: Pa
     assert violations(browser, (tmp_path / "report.html").as_uri(), width, dark) == []
 
 
-@pytest.mark.parametrize("name", ["index.html", "howto/report/index.html"])
+@pytest.mark.parametrize("name", ["index.html", "tutorials/own_log/index.html", "howto/report/index.html"])
 def test_the_documentation_has_no_accessibility_error(browser: ModuleType, name: str) -> None:
     page = ROOT / "site" / name
     if not page.exists():
@@ -64,9 +64,37 @@ def test_the_page_filters_sorts_and_changes_its_colors(browser: ModuleType, tmp_
         assert page.run(rows) == ["base", "new"]
         page.run("f = document.querySelector('.filter input'); f.value = 'ne'; f.dispatchEvent(new Event('input'))")
         assert page.run(rows) == ["new"]
+        assert page.run("document.querySelector('.filter output').value") == "1 of 2"
         paper = "getComputedStyle(document.body).backgroundColor"
         light = page.run(paper)
         page.run("document.getElementById('theme').click()")
         assert page.run(paper) != light
         page.open((tmp_path / "report.html").as_uri(), 390, 800)
         assert page.run("document.documentElement.scrollWidth") == 390
+
+
+def test_only_what_scrolls_is_a_stop_of_the_tab_key_and_the_first_skips_to_the_verdict(
+    browser: ModuleType, tmp_path: Path
+) -> None:
+    build(make(tmp_path / "artifacts"), tmp_path)
+    with browser.started() as page:
+        for width in (1280, 390):
+            page.open((tmp_path / "report.html").as_uri(), width, 900)
+            page.run("document.querySelectorAll('details').forEach(each => { each.open = true; })")
+            page.run("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+            wrong = (
+                "[...document.querySelectorAll('.scroll')].filter(box => (box.tabIndex === 0) !== scrolls(box)).length"
+            )
+            scrolls = "box => box.scrollWidth > box.clientWidth || box.scrollHeight > box.clientHeight"
+            assert page.run(f"scrolls = {scrolls}; {wrong}") == 0
+            assert page.run("document.documentElement.scrollWidth") == width
+        first = page.run("[...document.querySelectorAll('a, button')].find(one => one.tabIndex === 0).hash")
+        assert first == "#verdict"
+
+
+def test_paper_cuts_no_table(browser: ModuleType, tmp_path: Path) -> None:
+    build(make(tmp_path / "artifacts"), tmp_path)
+    with browser.started() as page:
+        page.open((tmp_path / "report.html").as_uri(), 703, 1017, media="print")
+        ends = "[...document.querySelectorAll('table')].map(table => table.getBoundingClientRect().right)"
+        assert page.run(f"Math.max(...{ends})") <= 703, "an A4 page less its margins"
