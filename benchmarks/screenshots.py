@@ -48,7 +48,7 @@ SHOTS = (
     Shot("report-history", REPORT, (1280, 900), "#history"),
     Shot("report-cost", REPORT, (1280, 900), "#cost"),
     Shot("report-codebook", REPORT, (1280, 820), "[aria-label^='The first-level nodes']"),
-    Shot("report-user", REPORT, (1280, 1100), "#user"),
+    Shot("report-user", REPORT, (1280, 1860), "#user"),
     Shot("report-sweep", REPORT, (1280, 1000), "#sweep"),
     Shot("docs-start", f"{SITE}/index.html", (1280, 900)),
     Shot("docs-tutorial", f"{SITE}/tutorials/own_log/index.html", (1280, 900)),
