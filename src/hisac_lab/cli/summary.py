@@ -35,12 +35,17 @@ def show() -> None:
             ("sweep", f"{one.model}: {one.trials} trials, {len(one.front)} on the front, chosen: trial {one.chosen}")
             for one in sweeps
         ),
-        *((name, _result(entry, tests.get(name), seconds.get(name))) for name, entry in models.items()),
+        *(
+            (head, text)
+            for name, entry in models.items()
+            for head, text in zip((name, ""), _result(entry, tests.get(name), seconds.get(name)), strict=True)
+            if text
+        ),
     ]
     steps = [
         ("report", f"{REPORTS / 'report.html'} (twin: {REPORTS / 'report.md'})"),
-        ("MLflow", "source .venv/bin/activate && hisac-lab ui    then open http://127.0.0.1:5000"),
-        ("promote", "source .venv/bin/activate && hisac-lab promote    then each gate says yes or no"),
+        ("MLflow", "source .venv/bin/activate && hisac-lab ui    at http://127.0.0.1:5000"),
+        ("promote", "source .venv/bin/activate && hisac-lab promote    each gate answers"),
     ]
     width = max(len(head) for head, _ in results + steps) + 2
     for head, text in results:
@@ -55,12 +60,14 @@ def show() -> None:
 
 
 def show_machines(records: Mapping[str, MachineRecord | None]) -> None:
-    """One line a stage, its instances together; outputs of unknown machines are named below."""
+    """One line a stage, its instances together; what is the same for all, and outputs of unknown machines, below."""
     by_stage: dict[str, list[MachineRecord]] = {}
     for name, record in records.items():
         if record:
             by_stage.setdefault(name.partition("@")[0], []).append(record)
-    table = Table("stage", "started (UTC)", "seconds", "CPU seconds", "peak MB", "arithmetic", "processor")
+    made = [(record.arithmetic, record.processor.model) for record in records.values() if record]
+    differ = len(set(made)) > 1
+    table = Table("stage", "started (UTC)", "seconds", "CPU seconds", "peak MB", *(["made by"] if differ else []))
     table.box, table.pad_edge = None, False
     for column in table.columns[2:5]:
         column.justify = "right"
@@ -71,24 +78,24 @@ def show_machines(records: Mapping[str, MachineRecord | None]) -> None:
             f"{sum(record.seconds for record in each):,.1f}",
             f"{sum(record.cpu_seconds for record in each):,.1f}",
             f"{max(record.peak_mb for record in each):,}",
-            ", ".join(sorted({record.arithmetic for record in each})),
-            ", ".join(sorted({record.processor.model for record in each})),
+            *(["; ".join(sorted({f"{one.arithmetic}, {one.processor.model}" for one in each}))] if differ else []),
         )
     if by_stage:
         Console(width=None if sys.stdout.isatty() else 160).print(table)
+        print("" if differ else f"all in {made[0][0]} arithmetic, by {made[0][1]}\n", end="")
     if unknown := [name for name, record in records.items() if record is None]:
         print(f"{machine.UNKNOWN}: {', '.join(unknown)}")
 
 
-def _result(scores: ModelScores, test: ABTest | None, seconds: Seconds | None) -> str:
+def _result(scores: ModelScores, test: ABTest | None, seconds: Seconds | None) -> tuple[str, str]:
+    """A model in two lines: quality and state; the A/B test and the time on this machine."""
     auc = scores.auc
     low, high = auc.interval
-    figures = [f"AUC {auc.value:.4f} [{low:.4f}, {high:.4f}]", f"{scores.cost.state_bytes:,.0f} bytes a user"]
-    if seconds:
-        figures.append(f"{seconds.score_us_per_candidate:.1f} us a candidate here")
+    quality = f"AUC {auc.value:.4f} [{low:.4f}, {high:.4f}], {scores.cost.state_bytes:,.0f} bytes a user"
+    said = [] if seconds is None else [f"{seconds.score_us_per_candidate:.1f} us a candidate here"]
     if test is None:
-        return ", ".join(figures) + "; control of the A/B test"
+        return f"{quality}; control of the A/B test", ", ".join(said)
     if test.verdict == NO_VERDICT:
-        return ", ".join(figures) + f"; A/B {NO_VERDICT}"
+        return quality, ", ".join([f"A/B {NO_VERDICT}", *said])
     lift = test.lift
-    return ", ".join(figures) + f"; A/B {test.verdict}: {lift.low:+.2%} to {lift.high:+.2%}"
+    return quality, ", ".join([f"A/B {test.verdict}: {lift.low:+.2%} to {lift.high:+.2%}", *said])

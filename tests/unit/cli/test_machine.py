@@ -95,5 +95,11 @@ def test_the_summary_adds_up_the_instances_of_a_stage(capsys: pytest.CaptureFixt
     other = machine_record(processor="Processor Two", peak_mb=900, started="2026-01-01T03:04:05+00:00")
     summary.show_machines({"shard@0": one, "shard@1": other, "prepare": None})
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
-    assert lines[1] == "shard (2) 2026-01-01 03:04:05 3.0 2,001.0 1,200 portable Processor One, Processor Two".split()
+    assert lines[1] == (
+        "shard (2) 2026-01-01 03:04:05 3.0 2,001.0 1,200 portable, Processor One; portable, Processor Two".split()
+    )
     assert " ".join(lines[2]) == f"{machine.UNKNOWN}: prepare"
+    summary.show_machines({"shard@0": one, "shard@1": one})
+    wide = capsys.readouterr().out.splitlines()
+    assert wide[-1] == "all in portable arithmetic, by Processor One"
+    assert max(map(len, wide)) <= 80

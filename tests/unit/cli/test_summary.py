@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -23,7 +24,7 @@ def artifacts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Artifacts:
 def shown(capsys: pytest.CaptureFixture[str]) -> dict[str, str]:
     """What the summary says, by the word in front."""
     summary.show()
-    lines = capsys.readouterr().out.splitlines()
+    lines = re.sub(r"\n {2,}", "; ", capsys.readouterr().out).splitlines()
     return {line.split()[0]: line.split(maxsplit=1)[1] for line in lines if line}
 
 
@@ -46,7 +47,7 @@ def test_what_was_timed_on_this_machine_is_told_of_that_model(
     times = {"device": "cpu", "encode_us_per_request": 90.0, "score_us_per_candidate": 1.25}
     write_json(Path("logs/timings.json"), {"fingerprint": "f", "models": {"new": times}})
     said = shown(capsys)
-    assert "bytes a user, 1.2 us a candidate here; A/B better" in said["new"]
+    assert "bytes a user; A/B better: +0.80% to +1.60%, 1.2 us a candidate here" in said["new"]
     assert "here" not in said["base"]
 
 
@@ -58,5 +59,5 @@ def test_the_challenger_is_proposed_and_each_verdict_told(
     models = {name: scores(0.7, 0.0) for name in ("base", *tests)}
     edit(artifacts.evaluate / "metrics.json", models=models)
     said = shown(capsys)
-    assert said["promote"].endswith("hisac-lab promote    then each gate says yes or no")
+    assert said["promote"].endswith("hisac-lab promote    each gate answers")
     assert "A/B worse: -10.40% to -9.60%" in said["low"]
