@@ -98,5 +98,5 @@ def test_every_model_explains_or_says_that_it_does_not(name: str, tmp_path: Path
 def test_a_wrong_wish_gets_one_line(ask: Client, value: object) -> None:
     answer = ask().post("/score", json={**HISTORY, "candidates": ["i1"], "explain": value})
     assert answer.status_code == 400
-    assert "explain" in answer.json()["error"]
+    assert answer.json()["error"].startswith("model input: explain: input should be ")
     assert "\n" not in answer.json()["error"]
