@@ -13,14 +13,12 @@ import numpy as np
 from hisac_lab.base import arithmetic
 from hisac_lab.base.errors import UserError
 from hisac_lab.base.progress import say
+from hisac_lab.inference.explain import EXPLAINED, Explanation
 from hisac_lab.inference.request import MODEL_INPUT, NO_EVENT, Answer, Asked, Scores, answer_names, note_on, nothing
 from hisac_lab.serving.engine import Engine
-from hisac_lab.serving.explain import Explanation
 from hisac_lab.serving.kept import KeptState, told_of
 from hisac_lab.serving.states import StateStore, StoreError, UserHistory
 
-EXPLAINED = 3
-"""Agents of each candidate that an explanation names unless told otherwise."""
 Read: TypeAlias = Literal["history", "state", "stored", "nothing"]
 NO_USER = "no event of the user is known: rank by popularity"
 
@@ -36,7 +34,7 @@ class Reply:
         version: Of the product that answered.
         read: What was read of the user: the request's history, a state, a stored history, or nothing.
         state_time: What the ages in a state count to, seconds; None: no state answered.
-        explanation: What was read of the user for each candidate, where that was asked (see `serving.explain`).
+        explanation: What was read of the user for each candidate, where that was asked (see `inference.explain`).
         further: Probabilities of the further answers that the version has learned, as `scores_NAME`.
     """
 

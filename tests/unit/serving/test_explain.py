@@ -4,14 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import pandas as pd
 import pytest
 from bundles import SPACE, bundle
 from fastapi.testclient import TestClient
 from kit import EVERY, MODELS
+from mlflow.exceptions import MlflowException
+from mlflow.models.utils import _enforce_params_schema
 
+from hisac_lab.inference.explain import EXPLAINED
 from hisac_lab.models.hisac import HiSACBranch
+from hisac_lab.registry.served import ServedRanker
+from hisac_lab.registry.signature import signature
 from hisac_lab.serving.engine import Engine
 from hisac_lab.serving.service import Reply, Service
 
@@ -92,6 +99,22 @@ def test_every_model_explains_or_says_that_it_does_not(name: str, tmp_path: Path
     if kind not in ("hisac", "votes"):
         assert set(found) == {"note"}
         assert found["note"].endswith("explains nothing: it keeps neither agents nor votes of nodes")
+
+
+@pytest.mark.parametrize("name", ["hisac", "votes", "din-whole"])
+def test_a_registered_version_explains_on_request_as_the_server_does(name: str, tmp_path: Path) -> None:
+    home = bundle(tmp_path / "bundle", name)
+    served, engine, schema = ServedRanker(), Engine(home, "1"), signature(home).params
+    served.load_context(SimpleNamespace(artifacts={"bundle": str(home)}))
+    request = {**HISTORY, "candidates": CANDIDATES}
+    frame = pd.DataFrame([request, request | {"history_items": ["nowhere"], "history_times": [1]}])
+    plain = served.predict(None, frame, _enforce_params_schema(None, schema))
+    assert "explanation" not in plain.columns
+    told = served.predict(None, frame, _enforce_params_schema({"explain": True}, schema))
+    assert told[list(plain.columns)].equals(plain)
+    assert told["explanation"].tolist() == [engine.explain(engine.read(0, request), EXPLAINED)[1], None]
+    with pytest.raises(MlflowException, match="explain"):
+        _enforce_params_schema({"explain": "yes"}, schema)
 
 
 @pytest.mark.parametrize("value", ["yes", 0, 1_001, 1.5, [1]])
