@@ -48,7 +48,7 @@ def test_a_server_says_where_it_answers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(command.arithmetic, "choose", lambda *_: None)
+    monkeypatch.setattr("hisac_lab.base.arithmetic.choose", lambda *_: None)
     monkeypatch.setenv(command.BUNDLE, str(bundle(tmp_path / "made", "hisac")))
     monkeypatch.setenv(command.PORT, "8123")
     _settings(tmp_path)
