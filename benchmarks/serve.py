@@ -175,6 +175,8 @@ async def run(session: aiohttp.ClientSession, instances: Sequence[Instance], loa
                         return
             except aiohttp.ClientConnectionError:
                 continue
+            except (aiohttp.ClientError, TimeoutError):
+                break
         failed += 1
 
     await asyncio.gather(*(one(number) for number in range(int(load.rate * load.seconds))))
@@ -275,7 +277,8 @@ async def measure(home: Path, seconds: float) -> tuple[list[tuple[Load, Times]],
             loads.append((load, await run(session, two[:1], load)))
         worst = await skew(session, two[0], long, first)
     async with serving(two) as session:
-        load = Load("state, 500 candidates; alias and both instances change", 20, bodies(long, SLATE, True, 1), 60)
+        known, while_changing = bodies(long, SLATE, True, 1), 3 * seconds
+        load = Load("state, 500 candidates; alias and both instances change", 20, known, while_changing)
         loads.append((load, await under_change(session, two, load, client)))
     extended, anew = extend_us(home / "votes", long)
     beside = {
@@ -322,7 +325,7 @@ def page(loads: list[tuple[Load, Times]], beside: dict[str, float], command: str
 def main() -> None:
     """Measures, and prints the page and one line of JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seconds", type=float, default=20, help="of each load")
+    parser.add_argument("--seconds", type=float, default=20, help="of each load; three times as many under change")
     parser.add_argument("--write", action="store_true")
     options = parser.parse_args()
     (ROOT / ".work").mkdir(exist_ok=True)

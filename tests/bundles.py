@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
@@ -18,6 +19,8 @@ from hisac_lab.inference.records import VocabularyFile
 from hisac_lab.models.backbone import Backbone, Ranker
 from hisac_lab.models.catalog import build
 from hisac_lab.models.contract import ItemSpace
+from hisac_lab.registry.context import save_snapshots
+from hisac_lab.serving.service import Reply, Service
 from hisac_lab.training.loop import standardize
 
 SPACE = make_items()
@@ -52,6 +55,15 @@ def bundle_of(home: Path, name: str, stages: Stages, items: ItemSpace) -> Path:
     return home
 
 
+def bundle_of_log(home: Path, model: Ranker, name: str, items: ItemSpace, store: EventStore) -> Path:
+    """A bundle of a model on a prepared log, as the stage `register` makes it; its settings are those of `name`."""
+    home.mkdir()
+    save_model(home, model, EVERY[name], items)
+    VocabularyFile(items=store.item_table["item"].tolist(), history_limit=store.limit).save(home)
+    save_snapshots(home, model, store)
+    return home
+
+
 def new_rows(stages: Stages, titles: list[str]) -> pd.DataFrame:
     """A table of new items n0, n1, and so on; their fields are those of the first item of the run."""
     table = EventStore.open(stages.prepare).item_table
@@ -66,3 +78,10 @@ def reader_of_all(items: ItemSpace, training: Requests) -> Ranker:
     standardize(made, Loader.of(made, training, CPU), 64)
     torch.nn.init.normal_(made.tower[0].weight)  # type: ignore[arg-type]
     return made.eval()
+
+
+def reply_of(service: Service, **request: Any) -> Reply:
+    """The answer to one request that is right."""
+    (reply,) = service.replies([request])
+    assert isinstance(reply, Reply), reply
+    return reply

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
+import sys
 import tempfile
 from pathlib import Path
 
@@ -22,7 +24,8 @@ from hisac_lab.serving.service import Service
 from hisac_lab.serving.source import Alias, Folder, Source
 from hisac_lab.serving.states import open_states
 
-BUNDLE = "HISAC_LAB_SERVE_BUNDLE"
+BUNDLE, PORT = "HISAC_LAB_SERVE_BUNDLE", "HISAC_LAB_SERVE_PORT"
+"""Environment variables: what the command line asked for, for the processes that it starts."""
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
@@ -41,9 +44,11 @@ def serve(bundle: Path | None, port: int | None) -> None:
     check_port(where)
     if bundle is not None:
         os.environ[BUNDLE] = str(bundle.absolute())
+    os.environ[PORT] = str(where)
     WORK.mkdir(exist_ok=True)
     shared = tempfile.mkdtemp(prefix="metrics-", dir=WORK)
     os.environ[SHARED] = str(Path(shared).resolve())
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # uvicorn raises it anew when all requests are answered
     try:
         uvicorn.run(
             "hisac_lab.cli.serve:app",
@@ -68,7 +73,8 @@ def app() -> FastAPI:
     source = _source(params)
     engine = _first(source)
     service = Service(engine, open_states(params.serve.states), params.serve.refresh_seconds, params.serve.max_history)
-    print(f"version {engine.version} answers at http://{params.serve.host}: POST /score, GET /schema", flush=True)
+    address = f"http://{params.serve.host}:{os.environ.get(PORT, params.serve.port)}"
+    print(f"version {engine.version} answers at {address}: POST /score, GET /schema", flush=True)
     return make_app(params.serve, service, source)
 
 

@@ -164,6 +164,19 @@ class RequestReader:
         told = {side: self._told(row, side, request) for side in self.told}
         return Asked(nothing, nothing, nothing, int(time), candidates, 0, None, context, told)
 
+    def check_events(self, times: Sequence[int], feedback: Sequence[Any]) -> None:
+        """Checks events that a history is about to take in, in any order.
+
+        Args:
+            times: Seconds.
+            feedback: Value of each as in the log, None where it is unknown.
+
+        Raises:
+            UserError: A time or a value is none.
+        """
+        self._check_times(0, "history_times", np.sort(self._integers(0, "history_times", times)), LATEST)
+        self._feedback(0, feedback, len(times))
+
     def slate(self, asked: Asked, items: Ids, times: Ids, feedback: Ids) -> tuple[Tensor, Tensor | None]:
         """Candidates of one request, and what the model reads of them, given the events of its user.
 

@@ -19,6 +19,7 @@ from mlflow.pyfunc.model import PythonModel
 from hisac_lab.base import arithmetic
 from hisac_lab.base.errors import UserError
 from hisac_lab.inference.bundle import load_model
+from hisac_lab.inference.explain import EXPLAIN, Explanation, answer_explained
 from hisac_lab.inference.records import VocabularyFile
 from hisac_lab.inference.request import (
     MODEL_INPUT,
@@ -43,8 +44,9 @@ class ServedRanker(PythonModel):
     Input, one row per request: `history_items` (item ids, oldest first), `history_times` (seconds), `time` (seconds),
     `candidates` (item ids). Output, one row per request: `scores`, click probabilities in the order of the candidates,
     null for an item that the model does not know, and `scores_NAME` for each further answer that it has learned;
-    `unknown_events`, how many events of the history were left out for
-    that reason; `note`, why a score is null, or empty.
+    `unknown_events`, how many events of the history were left out for that reason; `note`, why a score is null, or
+    empty. With the parameter `explain` there is also `explanation`, what was read of the user for each candidate (see
+    `inference.explain`), null where nothing was.
 
     A model that learned from a log with feedback has one column more, which may be left out: `history_feedback`, for
     each event the value as it stands in the log, null where there is none yet.
@@ -75,7 +77,8 @@ class ServedRanker(PythonModel):
             check_code(home.parents[1], digest, AGAIN)
         self.model, _ = load_model(home)
         vocabulary = VocabularyFile.open(home)
-        self.reader = RequestReader(self.model, vocabulary.items, vocabulary.history_limit, snapshots(home, self.model))
+        self.items = vocabulary.items
+        self.reader = RequestReader(self.model, self.items, vocabulary.history_limit, snapshots(home, self.model))
 
     @arithmetic.one_thread()
     @torch.inference_mode()
@@ -105,7 +108,13 @@ class ServedRanker(PythonModel):
             note_on(answer) if len(one.items) else NO_EVENT
             for one, answer in zip(asked, answers[names[0]], strict=True)
         ]
+        if params and params.get(EXPLAIN):
+            answers["explanation"] = [self._explanation(one) for one in asked]
         return pd.DataFrame(answers, index=model_input.index)
+
+    def _explanation(self, asked: Asked) -> Explanation | None:
+        """What was read of the user of one request; None where nothing was."""
+        return answer_explained(self.model, self.reader, asked, self.items)[1] if len(asked.items) else None
 
     def _read(self, model_input: pd.DataFrame) -> list[Asked]:
         names = [column.name for column in self.reader.columns if column.required]

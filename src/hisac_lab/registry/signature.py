@@ -7,13 +7,14 @@ from typing import Any
 
 import pandas as pd
 from mlflow.models import ModelSignature
-from mlflow.types import ColSpec, DataType, Schema, TensorSpec
+from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema, TensorSpec
 from mlflow.types.schema import AnyType, Array
 
 from hisac_lab.events.context import ContextColumns
 from hisac_lab.events.feedback import Levels
 from hisac_lab.events.records import ContextFacts
 from hisac_lab.inference.bundle import load_model
+from hisac_lab.inference.explain import EXPLAIN
 from hisac_lab.inference.records import ModelFile, VocabularyFile
 from hisac_lab.inference.request import FEEDBACK, Column, answer_names, columns
 from hisac_lab.models.features import UserFeatures
@@ -78,4 +79,5 @@ def signature(bundle: Path) -> ModelSignature:
         ColSpec(DataType.long, "unknown_events"),
         ColSpec(DataType.string, "note"),
     ]
-    return ModelSignature(inputs=Schema(inputs), outputs=Schema(outputs))
+    params = ParamSchema([ParamSpec(EXPLAIN, DataType.boolean, False)])
+    return ModelSignature(inputs=Schema(inputs), outputs=Schema(outputs), params=params)

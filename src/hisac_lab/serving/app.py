@@ -25,10 +25,12 @@ from hisac_lab.serving.meters import Meters
 from hisac_lab.serving.questions import Added, added, form_of
 from hisac_lab.serving.service import Reply, Service
 from hisac_lab.serving.source import Source
+from hisac_lab.serving.states import StoreError
 
 OPEN = ("/healthz", "/readyz")
 """Routes that ask for no token: a supervisor has none."""
 MEGABYTE = 1 << 20
+ONE_OBJECT = "send one JSON object, with the header Content-Type: application/json"
 Body = Annotated[dict[str, Any], body_of()]
 Next = Callable[[Request], Awaitable[Response]]
 
@@ -132,15 +134,18 @@ def _answer_errors(app: FastAPI) -> None:
 
     @app.exception_handler(UserError)
     async def _wrong(_: Request, error: UserError) -> JSONResponse:
-        return _said(400, str(error))
+        return _said(503 if isinstance(error, StoreError) else 400, str(error))
 
     @app.exception_handler(RequestValidationError)
     async def _unread(_: Request, error: RequestValidationError) -> JSONResponse:
-        return _said(400, f"body: {error.errors()[0]['msg']}")
+        first = error.errors()[0]
+        why = first.get("ctx", {}).get("error", first["msg"])
+        return _said(400, f"body: {str(why).lower()}; {ONE_OBJECT}")
 
     @app.exception_handler(HTTPException)
     async def _other(_: Request, error: HTTPException) -> JSONResponse:
-        return _said(error.status_code, str(error.detail))
+        what = f"body: is no JSON; {ONE_OBJECT}" if error.status_code == 400 else str(error.detail)
+        return _said(error.status_code, what)
 
     @app.exception_handler(Exception)
     async def _broken(_: Request, error: Exception) -> JSONResponse:
@@ -166,7 +171,7 @@ def _route_work(app: FastAPI, config: ServeConfig, queue: Queue, meters: Meters)
     @app.post("/events")
     async def events(body: Body) -> dict[str, int]:
         """Adds events to a user's history."""
-        user, new = added(body, config)
+        user, new = added(body, service.engine, config)
         return {"events": await queue.run(partial(service.append, user, new))}
 
     @app.get("/schema")

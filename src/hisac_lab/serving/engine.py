@@ -12,7 +12,7 @@ from torch import Tensor
 from hisac_lab.base.artifacts import sha256_tree
 from hisac_lab.base.errors import UserError
 from hisac_lab.inference.bundle import load_model
-from hisac_lab.inference.explain import Explanation, explain
+from hisac_lab.inference.explain import Explanation, answer_explained
 from hisac_lab.inference.records import VocabularyFile
 from hisac_lab.inference.request import MODEL_INPUT, Answer, Asked, RequestReader, answer_of
 from hisac_lab.models.contract import UserState
@@ -62,18 +62,9 @@ class Engine:
         logits = self.model.answer(self.model.encode(history), candidates, context)
         return [self._answer(one, row) for one, row in zip(asked, logits, strict=True)]
 
-    @torch.inference_mode()
     def explain(self, asked: Asked, count: int) -> tuple[Answer, Explanation]:
         """Scores of a request that brings its history, and what was read of it: see `inference.explain`."""
-        history, candidates, context = self.reader.batch([asked])
-        state = self.model.encode(history)
-        answer = self._answer(asked, self.model.answer(state, candidates, context)[0])
-        known = torch.from_numpy(asked.candidates >= 0)
-        told = explain(self.model, history, state, candidates[:, known], self.items, count)
-        if "candidates" in told:
-            rest = iter(told["candidates"])
-            told["candidates"] = [next(rest) if there else {} for there in known.tolist()]
-        return answer, told
+        return answer_explained(self.model, self.reader, asked, self.items, count)
 
     @torch.inference_mode()
     def encode(self, asked: Sequence[Asked], columns: Sequence[Mapping[str, Any]] = ()) -> list[KeptState]:

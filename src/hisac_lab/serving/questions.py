@@ -14,9 +14,10 @@ from hisac_lab.serving.engine import Engine
 from hisac_lab.serving.states import UserHistory
 
 Id = StrictStr | StrictInt
-Integer = StrictInt
-Seconds = Annotated[StrictInt, Field(ge=0)]
-Explain = StrictBool | Annotated[StrictInt, Field(ge=1, le=1_000)]
+User = Annotated[StrictStr, Field(max_length=1_000)] | StrictInt
+Integer = Annotated[StrictInt, Field(ge=-(1 << 63), lt=1 << 63)]
+Seconds = Annotated[Integer, Field(ge=0)]
+Explain = Annotated[StrictInt, Field(ge=1, le=1_000)] | StrictBool
 """Whether an answer tells what was read of the user, or how many agents of each candidate it names."""
 KINDS: dict[tuple[str, bool], Any] = {
     ("id", True): list[Id],
@@ -38,7 +39,7 @@ class _Closed(BaseModel):
 class Added(_Closed):
     """Events of a user, in any order."""
 
-    user: Id = Field(description="whose")
+    user: User = Field(description="whose")
     items: list[Id] = Field(min_length=1, description="items, as in the log")
     times: list[Seconds] = Field(description="seconds")
     feedback: list[Any] | None = Field(None, description="value of each as in the log, null where it is unknown")
@@ -53,7 +54,7 @@ class Form:
 
     def __init__(self, columns: tuple[Column, ...]) -> None:
         self.columns = columns
-        fields: dict[str, Any] = {"user": (Id | None, None), "explain": (Explain | None, None)}
+        fields: dict[str, Any] = {"user": (User | None, None), "explain": (Explain | None, None)}
         for column in columns:
             kind = KINDS[column.kind, column.many]
             fields[column.name] = (kind, ...) if column.name == "candidates" else (kind | None, None)
@@ -85,11 +86,11 @@ class Form:
         return schema
 
 
-def added(body: Any, limits: ServeConfig) -> tuple[str, UserHistory]:
+def added(body: Any, engine: Engine, limits: ServeConfig) -> tuple[str, UserHistory]:
     """Checks a body that adds events: whose, and which, in any order.
 
     Raises:
-        UserError: It holds something else, or too much.
+        UserError: It holds something else, or too much, or what the version could not read of a history.
     """
     new = _parsed(Added, body)
     _at_most(new.items, limits.max_history, "items", "serve.max_history")
@@ -97,6 +98,11 @@ def added(body: Any, limits: ServeConfig) -> tuple[str, UserHistory]:
     if not len(new.items) == len(new.times) == len(feedback):
         what = f"{len(new.items)} items, {len(new.times)} times and {len(feedback)} values do not fit"
         raise UserError(MODEL_INPUT, what, "give one of each per event", "times")
+    try:
+        engine.reader.check_events(new.times, feedback)
+    except UserError as error:
+        field = (error.field or "").removeprefix("row 0: history_")
+        raise UserError(error.where, error.what, error.hint, field) from error
     return str(new.user), UserHistory([str(item) for item in new.items], new.times, feedback)
 
 
@@ -122,7 +128,7 @@ def _parsed(model: type[Body], body: Any) -> Body:
         return model.model_validate(body)
     except ValidationError as error:
         first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"][:2] if not str(part).startswith(("list[", "constrained")))
+        place = ".".join(str(part) for at, part in enumerate(first["loc"]) if at == 0 or isinstance(part, int))
         value = repr(first["input"])
         what = f"{first['msg'][0].lower()}{first['msg'][1:]} ({value if len(value) < 60 else value[:57] + '...'})"
         raise UserError(MODEL_INPUT, what, "GET /schema says what a request holds", place) from error

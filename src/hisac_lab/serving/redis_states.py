@@ -8,8 +8,7 @@ from typing import Any
 
 import redis
 
-from hisac_lab.base.errors import UserError
-from hisac_lab.serving.states import SECONDS, UserHistory
+from hisac_lab.serving.states import SECONDS, StoreError, UserHistory
 
 USER, STATE = "hisac:user:", "hisac:state:"
 AT_ONCE = 500
@@ -22,7 +21,7 @@ class RedisStates:
         address: As redis://HOST:PORT/N.
 
     Raises:
-        UserError: It does not answer.
+        StoreError: It does not answer.
     """
 
     def __init__(self, address: str) -> None:
@@ -89,7 +88,7 @@ class RedisStates:
             yield
         except redis.RedisError as error:
             what = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise UserError(self.address, what, "see that it runs", "serve.states") from error
+            raise StoreError(self.address, what, "see that it runs", "serve.states") from error
 
 
 def _put(pipe: Any, user: str, history: UserHistory) -> None:

@@ -13,14 +13,12 @@ import numpy as np
 from hisac_lab.base import arithmetic
 from hisac_lab.base.errors import UserError
 from hisac_lab.base.progress import say
-from hisac_lab.inference.explain import Explanation
+from hisac_lab.inference.explain import EXPLAINED, Explanation
 from hisac_lab.inference.request import MODEL_INPUT, NO_EVENT, Answer, Asked, Scores, answer_names, note_on, nothing
 from hisac_lab.serving.engine import Engine
 from hisac_lab.serving.kept import KeptState, told_of
-from hisac_lab.serving.states import StateStore, UserHistory
+from hisac_lab.serving.states import StateStore, StoreError, UserHistory
 
-EXPLAINED = 3
-"""Agents of each candidate that an explanation names unless told otherwise."""
 Read: TypeAlias = Literal["history", "state", "stored", "nothing"]
 NO_USER = "no event of the user is known: rank by popularity"
 
@@ -157,8 +155,15 @@ class Service:
             return None
         (kept,) = engine.encode([asked], [history.columns])
         if len(past) == len(history):
-            self.states.keep(user, engine.digest, revision, kept.pack(engine.digest, user))
+            self._keep(engine, user, revision, kept)
         return kept
+
+    def _keep(self, engine: Engine, user: str, revision: int, kept: KeptState) -> None:
+        """Keeps a state for later requests; this one is answered all the same."""
+        try:
+            self.states.keep(user, engine.digest, revision, kept.pack(engine.digest, user))
+        except StoreError as error:
+            say(f"{error}")
 
     def append(self, user: str, new: UserHistory) -> int:
         """Adds events to a user's history.
@@ -168,6 +173,9 @@ class Service:
 
         Returns:
             Events that the history has now.
+
+        Raises:
+            StoreError: They are not kept.
         """
         engine = self.engine
         known = self.states.history(user) if engine.stores and engine.model.extends else None
@@ -188,8 +196,7 @@ class Service:
         asked = engine.reader.read(0, whole.request() | told)
         new = len(engine.reader.read(0, whole.part(slice(len(before), None)).request() | told).items)
         if new > 0 and len(asked.items) < engine.reader.limit and np.array_equal(kept.told, told_of(asked)):
-            later = engine.extend(kept, asked, new)
-            self.states.keep(user, engine.digest, now, later.pack(engine.digest, user))
+            self._keep(engine, user, now, engine.extend(kept, asked, new))
 
 
 def _nothing(engine: Engine, asked: Asked, note: str) -> Reply:

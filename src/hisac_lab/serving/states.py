@@ -34,6 +34,10 @@ SECONDS = 5
 """How long a store may be locked by another process."""
 
 
+class StoreError(UserError):
+    """The store cannot be read or written: nothing is wrong with what was asked."""
+
+
 @dataclass(frozen=True)
 class UserHistory:
     """A user's events, oldest first.
@@ -94,7 +98,8 @@ class UserHistory:
 class StateStore(Protocol):
     """Where histories and states are; safe in several processes at once.
 
-    A revision counts the changes of a user's history: a state belongs to one revision and to one bundle.
+    A revision counts the changes of a user's history: a state belongs to one revision and to one bundle. Each method
+    raises a `StoreError` where the store does not answer, or is full.
     """
 
     def history(self, user: str) -> tuple[UserHistory, int] | None:
@@ -143,7 +148,8 @@ class SQLiteStates:
 
     def history(self, user: str) -> tuple[UserHistory, int] | None:
         """See `StateStore`."""
-        row = self.base.execute("SELECT history, revision FROM users WHERE user = ?", (user,)).fetchone()
+        with self._told():
+            row = self.base.execute("SELECT history, revision FROM users WHERE user = ?", (user,)).fetchone()
         return None if row is None else (UserHistory.unpack(row[0], user), row[1])
 
     def append(self, user: str, new: UserHistory, limit: int) -> int:
@@ -165,9 +171,9 @@ class SQLiteStates:
 
     def state(self, user: str, digest: str) -> bytes | None:
         """See `StateStore`."""
-        row = self.base.execute(
-            "SELECT state FROM states JOIN users USING (user, revision) WHERE user = ? AND digest = ?", (user, digest)
-        ).fetchone()
+        asked = "SELECT state FROM states JOIN users USING (user, revision) WHERE user = ? AND digest = ?"
+        with self._told():
+            row = self.base.execute(asked, (user, digest)).fetchone()
         return None if row is None else row[0]
 
     def keep(self, user: str, digest: str, revision: int, state: bytes) -> None:
@@ -186,9 +192,17 @@ class SQLiteStates:
     @contextmanager
     def _writing(self) -> Iterator[None]:
         """One transaction, begun before anything is read in it."""
-        with self.base:
+        with self._told(), self.base:
             self.base.execute("BEGIN IMMEDIATE")
             yield
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            hint = "see the space on its disk, and who else writes to it"
+            raise StoreError(self.path, str(error), hint, "serve.states") from error
 
 
 def open_states(address: str) -> StateStore:

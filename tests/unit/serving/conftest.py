@@ -6,10 +6,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from bundles import bundle
+from bundles import bundle, reader_of_all
 from fastapi.testclient import TestClient
 
 from hisac_lab.config.serve import ServeConfig
+from hisac_lab.events.batches import Requests
+from hisac_lab.models.backbone import Ranker
+from hisac_lab.models.contract import ItemSpace
 from hisac_lab.serving.app import make_app
 from hisac_lab.serving.engine import Engine
 from hisac_lab.serving.service import Service
@@ -20,6 +23,12 @@ from hisac_lab.serving.states import SQLiteStates
 def hisac(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Bundle of HiSAC."""
     return bundle(tmp_path_factory.mktemp("bundles") / "hisac", "hisac")
+
+
+@pytest.fixture(scope="session")
+def model(items: ItemSpace, rows: dict[str, Requests]) -> Ranker:
+    """A model that reads all features, those of items, pairs, users and feedback, on the log of `store`."""
+    return reader_of_all(items, rows["train"])
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -16,9 +17,11 @@ from hisac_lab.config.serve import ServeConfig
 from hisac_lab.serving.app import Queue, _follow, make_app
 from hisac_lab.serving.engine import Engine
 from hisac_lab.serving.service import Reply, Service
+from hisac_lab.serving.states import SQLiteStates
 
 Client = Callable[..., TestClient]
 NOW = 1_000_000
+JSON = {"Content-Type": "application/json"}
 HISTORY: dict[str, Any] = {"history_items": ["i1", "i2"], "history_times": [10, 20], "time": NOW}
 
 
@@ -40,6 +43,7 @@ def test_a_history_and_a_known_user_are_answered_alike(ask: Client) -> None:
         ({**HISTORY}, ("candidates", "required")),
         ({**HISTORY, "candidates": ["i1"], "colour": 1}, ("colour", "not permitted")),
         ({**HISTORY, "candidates": ["i1"], "time": "now"}, ("time", "valid integer", "'now'")),
+        ({**HISTORY, "candidates": ["i1"], "time": 1 << 63}, ("time: input should be less than",)),
         ({**HISTORY, "candidates": ["i1"], "time": 1.5}, ("time", "valid integer", "1.5")),
         ({**HISTORY, "candidates": [1.5]}, ("candidates", "1.5")),
         ({**HISTORY, "candidates": ["i1"], "history_times": [20, 10]}, ("history_times", "oldest first")),
@@ -65,13 +69,18 @@ def test_bad_requests_get_one_line(ask: Client, body: dict[str, Any], words: tup
         ({"user": "u", "items": [], "times": []}, ("items", "at least 1")),
         ({"items": ["i1"], "times": [1]}, ("user", "required")),
         ({"user": "u", "items": ["i1"], "times": [-1]}, ("times", "-1")),
+        ({"user": "u", "items": ["i1"], "times": [9_000_000_000_000]}, ("times: value 9000000000000 is beyond",)),
+        ({"user": "u", "items": ["i1"], "times": [1], "feedback": ["bad"]}, ("input: feedback: value 'bad' is no",)),
     ],
 )
 def test_bad_events_get_one_line(ask: Client, body: dict[str, Any], words: tuple[str, ...]) -> None:
-    answer = ask().post("/events", json=body)
+    client = ask()
+    answer = client.post("/events", json=body)
     assert answer.status_code == 400
     for word in words:
         assert word in answer.json()["error"]
+    reply = client.post("/score", json={"user": "u", "candidates": ["i1"]}).json()
+    assert reply["read"] == "nothing", "what is refused is not kept"
 
 
 def test_bodies_that_are_too_large_or_of_no_length_are_turned_away(ask: Client) -> None:
@@ -80,9 +89,38 @@ def test_bodies_that_are_too_large_or_of_no_length_are_turned_away(ask: Client) 
     assert (large.status_code, "serve.max_body_mb" in large.json()["error"]) == (413, True)
     endless = client.post("/score", content=(part for part in [b"{}"]))
     assert endless.status_code == 411
-    assert client.post("/score", content=b"{").status_code == 400
-    assert client.post("/score", content=b"[1]").status_code == 400
+    for content in (b"{", b"[1]", b"", b'{"user": "\xff"}', b"[" * 900):
+        answer = client.post("/score", content=content, headers=JSON)
+        assert answer.status_code == 400
+        assert "body: " in (said := answer.json()["error"])
+        assert "send one JSON object" in said
     assert client.get("/elsewhere").status_code == 404
+
+
+def test_the_id_of_a_user_is_whole_text_and_not_long(ask: Client) -> None:
+    client = ask()
+    for user in ('"\\ud800"', f'"{"u" * 1_001}"'):
+        for route, rest in (("/score", '"candidates": ["i1"]'), ("/events", '"items": ["i1"], "times": [1]')):
+            answer = client.post(route, content=f'{{"user": {user}, {rest}}}', headers=JSON)
+            assert (answer.status_code, answer.json()["error"][:19]) == (400, "model input: user: ")
+
+
+def test_a_full_store_keeps_no_events_and_says_so_and_scores_all_the_same(
+    ask: Client, states: SQLiteStates, capsys: pytest.CaptureFixture[str]
+) -> None:
+    client, about = ask(), {"user": "u", "candidates": ["i5"]}
+    large = {"user": "u", "items": ["i1", Random(0).randbytes(9_000).hex()], "times": [10, 20]}
+    client.post("/events", json={"user": "u", "items": ["i2"], "times": [5]})
+    (pages,) = states.base.execute("PRAGMA page_count").fetchone()
+    states.base.execute(f"PRAGMA max_page_count = {pages}")
+    answer = client.post("/events", json=large)
+    assert (answer.status_code, "serve.states: database or disk is full; see" in answer.json()["error"]) == (503, True)
+    reply = client.post("/score", json=about)
+    assert (reply.status_code, reply.json()["read"]) == (200, "stored")
+    assert "serve.states: database or disk is full; see" in capsys.readouterr().err
+    states.base.execute(f"PRAGMA max_page_count = {pages + 100}")
+    assert client.post("/events", json=large).json() == {"events": 3}
+    assert [client.post("/score", json=about).json()["read"] for _ in range(2)] == ["stored", "state"]
 
 
 def test_a_token_guards_all_but_the_supervisors_routes(ask: Client, monkeypatch: pytest.MonkeyPatch) -> None:

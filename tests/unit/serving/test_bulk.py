@@ -8,19 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from bundles import bundle, reader_of_all
-from kit import CPU, MODELS, says
+from bundles import bundle, bundle_of_log
+from kit import CPU, says
 
 from hisac_lab.base.artifacts import Array
 from hisac_lab.events.batches import Requests
 from hisac_lab.events.store import EventStore
-from hisac_lab.inference.bundle import save_model
 from hisac_lab.inference.loader import Loader, score
-from hisac_lab.inference.records import VocabularyFile
 from hisac_lab.inference.request import Asked
 from hisac_lab.models.backbone import Ranker
 from hisac_lab.models.contract import ItemSpace
-from hisac_lab.registry.context import save_snapshots
 from hisac_lab.serving import bulk
 from hisac_lab.serving.engine import Engine
 from hisac_lab.serving.fill import histories
@@ -28,21 +25,10 @@ from hisac_lab.serving.fill import histories
 TOP = 5
 
 
-@pytest.fixture(scope="module")
-def model(items: ItemSpace, rows: dict[str, Requests]) -> Ranker:
-    """A model that reads all features, those of items, pairs, users and feedback."""
-    return reader_of_all(items, rows["train"])
-
-
 @pytest.fixture
 def engine(model: Ranker, items: ItemSpace, store: EventStore, tmp_path: Path) -> Engine:
     """Its bundle in memory."""
-    home = tmp_path / "bundle"
-    home.mkdir()
-    save_model(home, model, MODELS["hisac"], items)
-    VocabularyFile(items=store.item_table["item"].tolist(), history_limit=store.limit).save(home)
-    save_snapshots(home, model, store)
-    return Engine(home, "1")
+    return Engine(bundle_of_log(tmp_path / "bundle", model, "hisac", items, store), "1")
 
 
 @pytest.fixture(autouse=True)

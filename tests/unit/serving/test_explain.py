@@ -4,14 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import pandas as pd
 import pytest
 from bundles import SPACE, bundle
 from fastapi.testclient import TestClient
 from kit import EVERY, MODELS
+from mlflow.exceptions import MlflowException
+from mlflow.models.utils import _enforce_params_schema
 
+from hisac_lab.inference.explain import EXPLAINED
 from hisac_lab.models.hisac import HiSACBranch
+from hisac_lab.registry.served import ServedRanker
+from hisac_lab.registry.signature import signature
 from hisac_lab.serving.engine import Engine
 from hisac_lab.serving.service import Reply, Service
 
@@ -94,9 +101,25 @@ def test_every_model_explains_or_says_that_it_does_not(name: str, tmp_path: Path
         assert found["note"].endswith("explains nothing: it keeps neither agents nor votes of nodes")
 
 
+@pytest.mark.parametrize("name", ["hisac", "votes", "din-whole"])
+def test_a_registered_version_explains_on_request_as_the_server_does(name: str, tmp_path: Path) -> None:
+    home = bundle(tmp_path / "bundle", name)
+    served, engine, schema = ServedRanker(), Engine(home, "1"), signature(home).params
+    served.load_context(SimpleNamespace(artifacts={"bundle": str(home)}))
+    request = {**HISTORY, "candidates": CANDIDATES}
+    frame = pd.DataFrame([request, request | {"history_items": ["nowhere"], "history_times": [1]}])
+    plain = served.predict(None, frame, _enforce_params_schema(None, schema))
+    assert "explanation" not in plain.columns
+    told = served.predict(None, frame, _enforce_params_schema({"explain": True}, schema))
+    assert told[list(plain.columns)].equals(plain)
+    assert told["explanation"].tolist() == [engine.explain(engine.read(0, request), EXPLAINED)[1], None]
+    with pytest.raises(MlflowException, match="explain"):
+        _enforce_params_schema({"explain": "yes"}, schema)
+
+
 @pytest.mark.parametrize("value", ["yes", 0, 1_001, 1.5, [1]])
 def test_a_wrong_wish_gets_one_line(ask: Client, value: object) -> None:
     answer = ask().post("/score", json={**HISTORY, "candidates": ["i1"], "explain": value})
     assert answer.status_code == 400
-    assert "explain" in answer.json()["error"]
+    assert answer.json()["error"].startswith("model input: explain: input should be ")
     assert "\n" not in answer.json()["error"]

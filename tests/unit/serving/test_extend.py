@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from bundles import bundle
+from bundles import bundle, reply_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from kit import EVERY, ITEMS, lively, make_items
@@ -84,9 +84,7 @@ def server(engine: Engine, states: SQLiteStates, limit: int = 1_000) -> Service:
 
 def ask(service: Service, **request: Any) -> Reply:
     """The answer to one request."""
-    (reply,) = service.replies([{"candidates": CANDIDATES} | request])
-    assert isinstance(reply, Reply), reply
-    return reply
+    return reply_of(service, **{"candidates": CANDIDATES} | request)
 
 
 FIRST = UserHistory(["i1", "i2", "i5"], [10, 20, 30], [None, 5, 1])

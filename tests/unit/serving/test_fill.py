@@ -8,19 +8,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from bundles import reader_of_all
+from bundles import bundle_of_log
 from fastapi.testclient import TestClient
-from kit import CPU, MODELS
+from kit import CPU
 
 from hisac_lab.config.serve import ServeConfig
 from hisac_lab.events.batches import Requests
 from hisac_lab.events.store import EventStore
-from hisac_lab.inference.bundle import save_model
 from hisac_lab.inference.loader import Loader, score
-from hisac_lab.inference.records import VocabularyFile
 from hisac_lab.models.backbone import Ranker
 from hisac_lab.models.contract import ItemSpace
-from hisac_lab.registry.context import save_snapshots
 from hisac_lab.serving.app import make_app
 from hisac_lab.serving.engine import Engine
 from hisac_lab.serving.fill import encode_all, histories
@@ -31,20 +28,10 @@ from hisac_lab.serving.states import SQLiteStates
 WAIT = 3_600
 
 
-@pytest.fixture(scope="module")
-def model(items: ItemSpace, rows: dict[str, Requests]) -> Ranker:
-    """A model that reads all features, those of items, pairs, users and feedback."""
-    return reader_of_all(items, rows["train"])
-
-
 @pytest.fixture
 def filled(model: Ranker, items: ItemSpace, store: EventStore, tmp_path: Path) -> Service:
     """A server of it, which knows all users of the log."""
-    home = tmp_path / "bundle"
-    home.mkdir()
-    save_model(home, model, MODELS["hisac"], items)
-    VocabularyFile(items=store.item_table["item"].tolist(), history_limit=store.limit).save(home)
-    save_snapshots(home, model, store)
+    home = bundle_of_log(tmp_path / "bundle", model, "hisac", items, store)
     states = SQLiteStates(tmp_path / "states.db")
     assert states.fill(histories(store)) == len(store.user_ids)
     return Service(Engine(home, "1"), states, WAIT, store.limit)

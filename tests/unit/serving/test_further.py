@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bundles import bundle_with_tasks
+from bundles import bundle_with_tasks, reply_of
 
 from hisac_lab.serving.engine import Engine
-from hisac_lab.serving.service import Reply, Service
+from hisac_lab.serving.service import Service
 from hisac_lab.serving.states import SQLiteStates, UserHistory
 
 NOW = 1_000_000
@@ -18,9 +18,7 @@ NAMES = ["scores_bought", "scores_liked"]
 
 
 def _facts(service: Service, **request: Any) -> dict[str, Any]:
-    (reply,) = service.replies([request | {"candidates": ["i5", "nowhere", "i7"]}])
-    assert isinstance(reply, Reply), reply
-    return reply.facts()
+    return reply_of(service, **request, candidates=["i5", "nowhere", "i7"]).facts()
 
 
 def test_each_answer_has_its_scores_whatever_is_read_of_the_user(tmp_path: Path, states: SQLiteStates) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from bundles import bundle
+from bundles import bundle, reply_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from kit import make_book, says
@@ -24,20 +24,13 @@ from hisac_lab.models.contract import ItemSpace
 from hisac_lab.models.hisac import HiSACConfig
 from hisac_lab.serving.engine import Engine
 from hisac_lab.serving.kept import KeptState
-from hisac_lab.serving.service import Reply, Service
+from hisac_lab.serving.service import Service
 from hisac_lab.serving.states import SQLiteStates, UserHistory
 
 NOW = 1_000_000
 EVENTS = UserHistory(["i1", "i2", "i5"], [10, 20, 30], [None] * 3, {"user_city": "Rome"})
 REQUEST: dict[str, Any] = {**EVENTS.request(), "time": NOW, "candidates": ["i5", "i6"]}
 KIB = 1024
-
-
-def one(service: Service, **request: Any) -> Reply:
-    """The answer to one request."""
-    (reply,) = service.replies([request])
-    assert isinstance(reply, Reply), reply
-    return reply
 
 
 def packed(service: Service, user: str = "u") -> bytes:
@@ -89,9 +82,9 @@ def test_the_server_reads_no_tampered_state_and_answers_from_the_history(
 ) -> None:
     for user, events in (("u", EVENTS), ("v", UserHistory(["i9"], [5], [None]))):
         service.append(user, events)
-        one(service, user=user, candidates=["i5", "i6"])
-    wanted = one(service, **REQUEST).scores
-    assert one(service, user="u", candidates=["i5", "i6"]).read == "state"
+        reply_of(service, user=user, candidates=["i5", "i6"])
+    wanted = reply_of(service, **REQUEST).scores
+    assert reply_of(service, user="u", candidates=["i5", "i6"]).read == "state"
     first = service.engine
     if change == "flipped":
         found = bytearray(states.state("u", first.digest) or b"")
@@ -101,17 +94,17 @@ def test_the_server_reads_no_tampered_state_and_answers_from_the_history(
         states.base.execute("UPDATE states SET state = (SELECT state FROM states WHERE user = 'v') WHERE user = 'u'")
     else:
         service.engine = Engine(bundle(tmp_path / "next", "hisac", seed=1), "2")
-        wanted = one(service, **REQUEST).scores
+        wanted = reply_of(service, **REQUEST).scores
         states.base.execute("UPDATE states SET digest = ?", (service.engine.digest,))
     states.base.commit()
-    reply = one(service, user="u", candidates=["i5", "i6"])
+    reply = reply_of(service, user="u", candidates=["i5", "i6"])
     assert reply.read == "stored"
     assert reply.scores == pytest.approx(wanted, abs=1e-6)
     (line,) = capsys.readouterr().err.splitlines()
     assert re.search(
         r"states: state of user 'u': is (damaged, or of another user|of bundle \w{12}, here \w{12});", line
     )
-    assert one(service, user="u", candidates=["i5", "i6"]).read == "state"
+    assert reply_of(service, user="u", candidates=["i5", "i6"]).read == "state"
 
 
 def test_a_damaged_history_is_told_in_a_line(service: Service, states: SQLiteStates) -> None:

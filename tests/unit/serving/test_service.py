@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from bundles import SPACE, bundle
+from bundles import SPACE, bundle, reply_of
 from kit import BACKBONE, ITEMS, MODELS, says
 
 from hisac_lab.base.errors import UserError
@@ -34,12 +34,6 @@ EVENTS = UserHistory(["i1", "i2", "i5"], [10, 20, 30], [None] * 3)
 REQUEST: dict[str, Any] = {**EVENTS.request(), "time": NOW, "candidates": CANDIDATES}
 
 
-def _one(service: Service, **request: Any) -> Reply:
-    (reply,) = service.replies([request])
-    assert isinstance(reply, Reply), reply
-    return reply
-
-
 def _close(one: list[float | None], other: list[float | None]) -> bool:
     assert [score is None for score in one] == [score is None for score in other]
     return np.allclose([score or 0 for score in one], [score or 0 for score in other], rtol=0, atol=1e-6)
@@ -52,9 +46,9 @@ def test_every_model_answers_alike_from_history_state_and_as_a_registered_versio
     home = bundle(tmp_path / "bundle", name)
     service = Service(Engine(home, "1"), states, 300, 100, now=lambda: float(NOW))
     service.append("u", EVENTS)
-    told = _one(service, **REQUEST)
-    stored = _one(service, user="u", candidates=CANDIDATES)
-    kept = _one(service, user="u", candidates=CANDIDATES)
+    told = reply_of(service, **REQUEST)
+    stored = reply_of(service, user="u", candidates=CANDIDATES)
+    kept = reply_of(service, user="u", candidates=CANDIDATES)
     assert [told.read, stored.read, kept.read] == ["history", "stored", "state"]
     registered = ServedRanker()
     registered.load_context(SimpleNamespace(artifacts={"bundle": str(home)}))
@@ -71,7 +65,7 @@ def test_requests_of_other_lengths_in_one_pass_are_answered_as_alone(service: Se
         {**REQUEST, "history_items": ["i1"] * n, "history_times": list(range(n)), "history_feedback": None}
         for n in (1, 40, 7)
     ]
-    alone = [_one(service, **request).scores for request in requests]
+    alone = [reply_of(service, **request).scores for request in requests]
     together = service.replies(requests)
     assert all(_close(reply.scores, one) for reply, one in zip(together, alone, strict=True))  # type: ignore[union-attr]
 
@@ -87,50 +81,50 @@ def test_what_is_wrong_with_one_request_leaves_the_others_alone(service: Service
 
 
 def test_a_history_of_unknown_items_gets_no_scores(service: Service) -> None:
-    reply = _one(service, history_items=["?"], history_times=[1], time=NOW, candidates=["i1"])
+    reply = reply_of(service, history_items=["?"], history_times=[1], time=NOW, candidates=["i1"])
     assert (reply.scores, reply.unknown_events, reply.note) == ([None], 1, NO_EVENT)
 
 
 def test_a_state_answers_as_long_as_it_is_fresh_and_then_is_made_anew(service: Service) -> None:
     service.append("u", EVENTS)
-    first = _one(service, user="u", time=NOW, candidates=CANDIDATES)
-    fresh = _one(service, user="u", time=NOW + 300, candidates=CANDIDATES)
-    old = _one(service, user="u", time=NOW + 301, candidates=CANDIDATES)
+    first = reply_of(service, user="u", time=NOW, candidates=CANDIDATES)
+    fresh = reply_of(service, user="u", time=NOW + 300, candidates=CANDIDATES)
+    old = reply_of(service, user="u", time=NOW + 301, candidates=CANDIDATES)
     assert [(reply.read, reply.state_time) for reply in (first, fresh, old)] == [
         ("stored", NOW),
         ("state", NOW),
         ("stored", NOW + 301),
     ]
-    assert _close(old.scores, _one(service, **REQUEST | {"time": NOW + 301}).scores)
+    assert _close(old.scores, reply_of(service, **REQUEST | {"time": NOW + 301}).scores)
 
 
 def test_new_events_are_seen_by_the_next_request(service: Service) -> None:
     service.append("u", EVENTS)
-    before = _one(service, user="u", candidates=CANDIDATES)
+    before = reply_of(service, user="u", candidates=CANDIDATES)
     assert service.append("u", UserHistory(["i9"], [NOW - 5], [None])) == 4
-    after = _one(service, user="u", candidates=CANDIDATES)
+    after = reply_of(service, user="u", candidates=CANDIDATES)
     items, times = [*EVENTS.items, "i9"], [*EVENTS.times, NOW - 5]
-    whole = _one(service, history_items=items, history_times=times, time=NOW, candidates=CANDIDATES)
+    whole = reply_of(service, history_items=items, history_times=times, time=NOW, candidates=CANDIDATES)
     assert _close(after.scores, whole.scores)
     assert not _close(after.scores, before.scores)
 
 
 def test_a_request_of_the_past_sees_no_event_after_it_and_leaves_no_state(service: Service) -> None:
     service.append("u", EVENTS)
-    past = _one(service, user="u", time=25, candidates=CANDIDATES)
-    told = _one(service, history_items=["i1", "i2"], history_times=[10, 20], time=25, candidates=CANDIDATES)
+    past = reply_of(service, user="u", time=25, candidates=CANDIDATES)
+    told = reply_of(service, history_items=["i1", "i2"], history_times=[10, 20], time=25, candidates=CANDIDATES)
     assert _close(past.scores, told.scores)
     assert service.states.state("u", service.engine.digest) is None
-    assert _one(service, user="u", time=10, candidates=CANDIDATES).note == NO_USER
+    assert reply_of(service, user="u", time=10, candidates=CANDIDATES).note == NO_USER
 
 
 def test_a_state_of_another_version_is_not_read(service: Service, tmp_path: Path) -> None:
     service.append("u", EVENTS)
-    _one(service, user="u", candidates=CANDIDATES)
+    reply_of(service, user="u", candidates=CANDIDATES)
     service.engine = Engine(bundle(tmp_path / "next", "hisac", seed=1), "2")
-    reply = _one(service, user="u", candidates=CANDIDATES)
+    reply = reply_of(service, user="u", candidates=CANDIDATES)
     assert (reply.version, reply.read) == ("2", "stored")
-    assert _close(reply.scores, _one(service, **REQUEST).scores)
+    assert _close(reply.scores, reply_of(service, **REQUEST).scores)
 
 
 def test_a_state_answers_requests_of_its_own_columns_alone(tmp_path: Path, states: SQLiteStates) -> None:
@@ -143,10 +137,12 @@ def test_a_state_answers_requests_of_its_own_columns_alone(tmp_path: Path, state
     VocabularyFile(items=[f"i{item}" for item in range(ITEMS)], history_limit=50).save(home)
     service = Service(Engine(home, "1"), states, 300, 100, now=lambda: float(NOW))
     service.append("u", EVENTS)
-    told = [_one(service, user="u", candidates=CANDIDATES, request_device=device) for device in ("tv", "tv", "phone")]
+    told = [
+        reply_of(service, user="u", candidates=CANDIDATES, request_device=device) for device in ("tv", "tv", "phone")
+    ]
     assert [reply.read for reply in told] == ["stored", "state", "stored"]
     for reply, device in zip(told, ("tv", "tv", "phone"), strict=True):
-        assert _close(reply.scores, _one(service, **REQUEST, request_device=device).scores)
+        assert _close(reply.scores, reply_of(service, **REQUEST, request_device=device).scores)
     assert not _close(told[0].scores, told[2].scores)
     question = form_of(service.engine).ask({"user": "u", "candidates": ["i1"], "request_device": "tv"}, ServeConfig())
     assert question["request_device"] == "tv"

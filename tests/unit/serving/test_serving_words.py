@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from bundles import reply_of
 from kit import BACKBONE, MODELS, make_items, prepare_log, raw_log
 
 from hisac_lab.config.events import ColumnsConfig, PrepareConfig
@@ -97,9 +98,7 @@ def test_a_known_user_is_answered_with_the_columns_of_the_log_unless_the_request
     about = {"time": 5_000, "candidates": ["1", "2"]}
 
     def ask(**request: Any) -> Reply:
-        (reply,) = service.replies([about | request])
-        assert isinstance(reply, Reply), reply
-        return reply
+        return reply_of(service, **about | request)
 
     plain, brought = ask(user="0"), ask(user="0", request_device="phone", user_city=None)
     assert plain.read == ("state" if encoded else "stored")

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from bundles import reader_of_all
-from kit import BACKBONE, EVERY, MODELS, Stages, lively, says
+from bundles import bundle_of_log
+from kit import BACKBONE, MODELS, Stages, lively, says
 
 from hisac_lab.config.compute import ComputeConfig
 from hisac_lab.config.model import InstancesConfig
@@ -24,29 +24,16 @@ from hisac_lab.models.backbone import Ranker
 from hisac_lab.models.catalog import build
 from hisac_lab.models.contract import ItemSpace
 from hisac_lab.models.iat import IATConfig
-from hisac_lab.registry.context import save_snapshots
 from hisac_lab.serving.skew import Skew, replay
 from hisac_lab.training.instances import make_instances
 
 CONFIG = PromotionConfig()
 
 
-def bundle_of(home: Path, model: Ranker, name: str, items: ItemSpace, store: EventStore) -> Path:
-    """A bundle as the stage `register` makes it."""
-    home.mkdir()
-    save_model(home, model, EVERY[name], items)
-    VocabularyFile(items=store.item_table["item"].tolist(), history_limit=store.limit).save(home)
-    save_snapshots(home, model, store)
-    return home
-
-
 @pytest.fixture(scope="module")
-def whole(
-    items: ItemSpace, store: EventStore, rows: dict[str, Requests], tmp_path_factory: pytest.TempPathFactory
-) -> Path:
-    """A model that reads all features, those of items, pairs and feedback."""
-    home = tmp_path_factory.mktemp("skew") / "bundle"
-    return bundle_of(home, reader_of_all(items, rows["train"]), "hisac", items, store)
+def whole(model: Ranker, items: ItemSpace, store: EventStore, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Its bundle."""
+    return bundle_of_log(tmp_path_factory.mktemp("skew") / "bundle", model, "hisac", items, store)
 
 
 def test_a_model_of_all_features_gets_the_evaluations_scores_from_histories_and_states(
@@ -66,7 +53,7 @@ def test_a_model_of_all_features_gets_the_evaluations_scores_from_histories_and_
 
 @pytest.mark.parametrize("name", ["votes-beside-exposures", "din-short-only", "hisac-beside-counts"])
 def test_other_models_too(name: str, items: ItemSpace, store: EventStore, tmp_path: Path) -> None:
-    home = bundle_of(tmp_path / "bundle", lively(name, items), name, items, store)
+    home = bundle_of_log(tmp_path / "bundle", lively(name, items), name, items, store)
     assert replay(home, store, 8).gate(CONFIG).holds
 
 
@@ -101,7 +88,7 @@ def test_a_model_of_another_log_is_told_in_a_line(store: EventStore, items: Item
     known = SideColumns(fields=(Category(name="city", values=("Oslo",)),))
     space = replace(items, context=ContextFacts(user=known))
     features = BACKBONE.model_copy(update={"features": ("length", "user")})
-    home = bundle_of(tmp_path / "bundle", build(MODELS["hisac"], features, space, 0), "hisac", space, store)
+    home = bundle_of_log(tmp_path / "bundle", build(MODELS["hisac"], features, space, 0), "hisac", space, store)
     with says("context.user", "has user columns none, the model learned city"):
         replay(home, store, 2)
 
