@@ -286,7 +286,7 @@ def _shared(table: Path, names: Sequence[str], named: str | None) -> str | None:
         _, rows = _open(table)
     except UserError:
         return None
-    keys = [name for name in rows.columns if name in names and rows[name].is_unique and is_id(rows[name])]
+    keys = [name for name in rows.columns if name in names and rows[name].astype(str).is_unique and is_id(rows[name])]
     return named if named in rows.columns else next(iter(keys), None)
 
 

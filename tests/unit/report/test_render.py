@@ -35,6 +35,7 @@ FIGURES = {
     "train_loss",
     "use_of_the_codes",
     "validation_auc",
+    "read",
 }
 SVG = "{http://www.w3.org/2000/svg}svg"
 
