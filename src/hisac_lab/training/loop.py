@@ -125,6 +125,7 @@ def train(
     per_epoch = len(epoch_order(requests.lengths, config.batch_requests, seed, 0))
     checks = min(config.checks_per_epoch, per_epoch)
     first, total, batches = progress.step, per_epoch * config.epochs, list[Array]()
+    costs = requests.lengths + model.backbone.short_window if config.share_by == "events" else None
     meter = ThroughputMeter(requests)
     steps: Iterable[int] = range(first, total)
     if group.is_main:
@@ -137,10 +138,11 @@ def train(
         if at == 0 or not batches:
             batches = epoch_order(requests.lengths, config.batch_requests, seed, epoch)
         set_rates(optimizers, config, step, total)
+        shares = group.shares(batches[at], None if costs is None else costs[batches[at]])
         with step_explained(requests, batches[at], config.accumulate):
-            loss = _step(model, train_loader, batches[at], optimizers, config.accumulate, group, (seed, step))
-        for rank in range(group.world_size):
-            meter.add(np.array_split(group.shard(batches[at], rank), config.accumulate))
+            loss = _step(model, train_loader, shares, optimizers, config.accumulate, group, (seed, step))
+        for share in shares:
+            meter.add(np.array_split(share, config.accumulate))
         progress.step = step + 1
         progress.loss_sum += loss
         progress.loss_count += 1
@@ -191,17 +193,17 @@ def standardize(model: Ranker, loader: Loader, batch_requests: int) -> None:
 def _step(
     model: Ranker,
     loader: Loader,
-    index: Array,
+    shares: list[Array],
     optimizers: list[torch.optim.Optimizer],
     accumulate: int,
     group: ProcessGroup,
     seed: tuple[int, int],
 ) -> float:
-    """One step of the process group on the requests at `index`, in parts; the mean loss over all real candidates."""
-    total = loader.requests.weight_of(index)
+    """One step of the process group on the requests of all shares, in parts; the mean loss of all real candidates."""
+    total = loader.requests.weight_of(np.concatenate(shares))
     loss = 0.0
     with update(model, optimizers):
-        for piece, rows in enumerate(np.array_split(group.shard(index), accumulate)):
+        for piece, rows in enumerate(np.array_split(shares[group.rank], accumulate)):
             if len(rows):
                 # The first part of the first process has the seed of an undivided step.
                 seed_dropout(*seed, group.rank * accumulate + piece)

@@ -4,6 +4,7 @@
 
 Each process takes its share of the rows of every batch, and gradients are summed, so a run is the same as in one
 process but for rounding, and but for dropout: each process draws its own masks. Batch normalization sees the share.
+Shares have as many rows each, or cost as much each (`train.share_by`).
 The first process (the main process) alone shows progress and writes; all must see the same files.
 """
 
@@ -50,9 +51,17 @@ class ProcessGroup:
         """Whether this process shows progress and writes."""
         return self.rank == 0
 
-    def shard(self, index: Array, rank: int | None = None) -> Array:
-        """The part of a batch that falls to this process, or to another; histories are of like length in each."""
-        return index[self.rank if rank is None else rank :: self.world_size]
+    def shares(self, index: Array, costs: Array | None = None) -> list[Array]:
+        """What falls to each process of a batch.
+
+        Args:
+            index: The batch, rising in the length of its histories; (R,).
+            costs: Of each of these rows, if it stood alone; (R,) int. None: each process takes every n-th row, so that
+                histories are of like length in all shares.
+        """
+        if costs is None:
+            return [index[rank :: self.world_size] for rank in range(self.world_size)]
+        return [index[places] for places in deal(costs, self.world_size)]
 
     def align(self, model: nn.Module, step: int) -> None:
         """Gives all processes the main process's weights.
@@ -131,6 +140,38 @@ class ProcessGroup:
 
 
 ALONE = ProcessGroup()
+
+
+def deal(costs: Array, parts: int) -> list[Array]:
+    """Deals rows so that the dearest part costs as little as it can while near costs lie together.
+
+    A part costs its rows times its dearest row, for shorter histories are padded to the longest.
+
+    Args:
+        costs: Of each row, positive; (R,) int.
+        parts: How many.
+
+    Returns:
+        Places of the rows of each part, rising in cost; none in parts beyond the number of rows.
+    """
+    order = np.argsort(costs, kind="stable")
+    rising = costs[order].astype(np.int64)
+    low, high = 0, int(rising[-1]) * len(rising)  # no bound below: too little; above: enough
+    while high - low > 1:
+        middle = (low + high) // 2
+        enough = _cuts(rising, parts, middle)[-1] == len(rising)
+        low, high = (low, middle) if enough else (middle, high)
+    return np.split(order, _cuts(rising, parts, high)[:-1])
+
+
+def _cuts(rising: Array, parts: int, most: int) -> list[int]:
+    """Where parts end that take rows in turn, each until it would cost more than `most`."""
+    ends, begin = [], 0
+    for _ in range(parts):
+        rest = rising[begin:]
+        begin += int(np.searchsorted(rest * np.arange(1, len(rest) + 1), most, side="right"))
+        ends.append(begin)
+    return ends
 
 
 @contextmanager
