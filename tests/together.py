@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import multiprocessing
 import os
 import signal
+import socket
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,10 +18,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from kit import Stages
 
 from hisac_lab.base.errors import UserError
 from hisac_lab.config.compute import ComputeConfig
-from hisac_lab.config.model import BackboneConfig
+from hisac_lab.config.model import BackboneConfig, ModelConfig
 from hisac_lab.config.train import TrainConfig
 from hisac_lab.inference.bundle import load_model
 from hisac_lab.inference.items import load_items
@@ -63,6 +66,25 @@ class Job:
         """What each process runs, behind the name of the interpreter or of its launcher."""
         return [__file__, json.dumps(dataclasses.asdict(self))]
 
+    def in_processes(self, count: int = 2) -> list[int | None]:
+        """Runs it in copies of this process, as `torchrun` starts them but sooner; the exit code of each."""
+        fork = multiprocessing.get_context("fork")
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        processes = [fork.Process(target=self._run_as, args=(rank, count, port)) for rank in range(count)]
+        for process in processes:
+            process.start()
+        for process in processes:
+            process.join()
+        return [process.exitcode for process in processes]
+
+    def _run_as(self, rank: int, count: int, port: int) -> None:
+        place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": count, "MASTER_PORT": port, "MASTER_ADDR": "127.0.0.1"}
+        os.environ.update({name: str(value) for name, value in place.items()})
+        os.environ.update(TORCHELASTIC_RUN_ID="forked", TORCHELASTIC_RESTART_COUNT="0")
+        self.run()
+
     def run(self) -> None:
         """Trains, as the stage does."""
         prepared, embedded, codebook = map(Path, self.folders)
@@ -93,6 +115,21 @@ class Job:
         if self.steps is not None and os.environ.get("RANK", "0") == "0":
             with Path(self.steps).open("a") as file:
                 file.write(f"{step}\n")
+
+
+def job_of(
+    stages: Stages,
+    home: Path,
+    backbone: BackboneConfig,
+    model: ModelConfig,
+    train: TrainConfig,
+    trouble: str | None = None,
+) -> Job:
+    """A job on the made-up log, below `home`; tables of 16 rows are large."""
+    home.mkdir(parents=True, exist_ok=True)
+    folders = [str(path) for path in (stages.prepare, stages.embed, stages.codebook)]
+    settings = (part.model_dump(mode="json") for part in (backbone, model, train))
+    return Job(folders, str(home / "out"), str(home / "work"), *settings, 16, trouble, str(home / "steps"))
 
 
 def alike(one: Path, two: Path) -> None:

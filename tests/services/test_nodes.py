@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from kit import BACKBONE, MODELS, Stages
-from together import Job, alike
+from together import Job, alike, job_of
 
 from hisac_lab.base.artifacts import sha256_tree
 from hisac_lab.config.train import TrainConfig
@@ -52,24 +52,21 @@ def nodes() -> Iterator[list[str]]:
 
 
 def job(stages: Stages, home: Path, trouble: str | None = None) -> Job:
-    folders = [str(path) for path in (stages.prepare, stages.embed, stages.codebook)]
-    backbone, model, train = (part.model_dump(mode="json") for part in (BACKBONE, MODELS["hisac"], CONFIG))
-    places = (str(home / name) for name in ("out", "work"))
-    return Job(folders, *places, backbone, model, train, 16, trouble, str(home / "steps"))
+    return job_of(stages, home, BACKBONE, MODELS["hisac"], CONFIG, trouble)
 
 
 def run(nodes: list[str], work: Job, home: Path) -> list[int]:
     """Runs it on both nodes, one process each, replaced when it is lost; the steps that the main process has made."""
-    home.mkdir()
     launcher = [sys.executable, "-m", "torch.distributed.run", "--nnodes", "2", "--nproc-per-node", "1"]
     launcher += ["--max-restarts", "2", "--rdzv-backend", "c10d", "--rdzv-endpoint", f"{ADDRESSES[0]}:29511"]
     settings = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": CARD}
     started = []
     with ExitStack() as stack:
-        for name, address in zip(nodes, ADDRESSES, strict=True):
+        for place, (name, address) in enumerate(zip(nodes, ADDRESSES, strict=True)):
             inside = [str(shutil.which("ip", path=PLACES)), "netns", "exec", name]
             log = stack.enter_context((home / f"{name}.log").open("w"))
-            command = [*inside, *launcher, "--local-addr", address, *work.command]
+            own = ["--rdzv-conf", f"is_host={int(place == 0)}", "--local-addr", address]
+            command = [*inside, *launcher, *own, *work.command]
             started.append(subprocess.Popen(command, env=settings, stdout=log, stderr=log))
             stack.callback(started[-1].kill)
         for process, name in zip(started, nodes, strict=True):

@@ -26,8 +26,9 @@ from hisac_lab.models.backbone import Ranker
 from hisac_lab.models.fitted import Fitted
 from hisac_lab.ops.auc import auc
 from hisac_lab.ops.choice import higher
-from hisac_lab.training.checkpoint import Checkpoint, Progress
+from hisac_lab.training.checkpoint import Checkpoint, Progress, ShardedCheckpoint
 from hisac_lab.training.errors import scoring_explained, step_explained
+from hisac_lab.training.exchange import Exchange
 from hisac_lab.training.optimizers import make_optimizers, set_rates
 from hisac_lab.training.parallel import ALONE, ProcessGroup
 from hisac_lab.training.throughput import ThroughputMeter
@@ -113,7 +114,10 @@ def train(
     if isinstance(model, Fitted):
         return _fit(model, train_loader, valid_loader, seed, what, group)
     optimizers = make_optimizers(model, config)
-    checkpoint = Checkpoint(work / "checkpoint.pt") if work else None
+    exchange = Exchange(model, group)
+    checkpoint: Checkpoint | ShardedCheckpoint | None = Checkpoint(work / "checkpoint.pt") if work else None
+    if work and exchange.tables:
+        checkpoint = ShardedCheckpoint(work, group)
     progress = (checkpoint and checkpoint.resume(model, optimizers)) or Progress()
     group.align(model, progress.step)
     with scoring_explained():
@@ -140,7 +144,7 @@ def train(
         set_rates(optimizers, config, step, total)
         shares = group.shares(batches[at], None if costs is None else costs[batches[at]])
         with step_explained(requests, batches[at], config.accumulate):
-            loss = _step(model, train_loader, shares, optimizers, config.accumulate, group, (seed, step))
+            loss = _step(model, train_loader, shares, optimizers, config.accumulate, exchange, (seed, step))
         for share in shares:
             meter.add(np.array_split(share, config.accumulate))
         progress.step = step + 1
@@ -149,8 +153,8 @@ def train(
         if not np.isfinite(loss):
             raise UserError(SETTINGS, f"the loss is {loss} at step {step}", HINT, RATE)
         if (at + 1) * checks // per_epoch > at * checks // per_epoch:
-            _validate(model, valid_loader, progress, group)
-        if checkpoint and group.is_main and progress.step % config.checkpoint_every == 0:
+            _validate(model, valid_loader, progress, exchange)
+        if checkpoint and (group.is_main or exchange.tables) and progress.step % config.checkpoint_every == 0:
             checkpoint.save(progress, model, optimizers)
         if on_step is not None and on_step(step, loss):
             return progress
@@ -172,7 +176,7 @@ def _fit(
         batches = (train_loader.batch(part) for part in shown)
         loss = model.fit(batches, seed)
     progress.loss_sum, progress.loss_count = loss, 1
-    _validate(model, valid_loader, progress, group)
+    _validate(model, valid_loader, progress, Exchange(model, group))
     return progress
 
 
@@ -196,27 +200,31 @@ def _step(
     shares: list[Array],
     optimizers: list[torch.optim.Optimizer],
     accumulate: int,
-    group: ProcessGroup,
+    exchange: Exchange,
     seed: tuple[int, int],
 ) -> float:
     """One step of the process group on the requests of all shares, in parts; the mean loss of all real candidates."""
     total = loader.requests.weight_of(np.concatenate(shares))
-    loss = 0.0
+    loss, group = 0.0, exchange.group
     with update(model, optimizers):
         for piece, rows in enumerate(np.array_split(shares[group.rank], accumulate)):
             if len(rows):
                 # The first part of the first process has the seed of an undivided step.
                 seed_dropout(*seed, group.rank * accumulate + piece)
-                loss += _backward(model, loader, rows, total)
+                loss += _backward(model, loader, rows, total, exchange)
+            else:
+                exchange.fetch(None)
+            exchange.give_back()
         return group.sum_gradients(model, loss)
 
 
-def _backward(model: Ranker, loader: Loader, index: Array, total: float) -> float:
+def _backward(model: Ranker, loader: Loader, index: Array, total: float, exchange: Exchange) -> float:
     """Scores the requests at `index` and adds their gradients; gives their share in the loss of the label.
 
     The loss of a further answer is a mean over the same candidates, to which one that is not known adds nothing.
     """
     batch = loader.batch(index)
+    exchange.fetch(batch)
     if batch.answers is None:
         with loader.runtime.autocast():
             logits = model(batch.history, batch.candidates, batch.context)
@@ -233,9 +241,10 @@ def _backward(model: Ranker, loader: Loader, index: Array, total: float) -> floa
     return float(loss.detach())
 
 
-def _validate(model: Ranker, loader: Loader, progress: Progress, group: ProcessGroup) -> None:
+def _validate(model: Ranker, loader: Loader, progress: Progress, exchange: Exchange) -> None:
+    group = exchange.group
     with scoring_explained():
-        scored = score(model, loader, (group.rank, group.world_size))
+        scored = score(model, loader, (group.rank, group.world_size), exchange.fetch)
     requests = loader.requests
     logits = group.sum(scored)[requests.mask].astype(np.float64)
     labels = requests.labels[requests.mask]
