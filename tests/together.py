@@ -128,8 +128,9 @@ def job_of(
     """A job on the made-up log, below `home`; tables of 16 rows are large."""
     home.mkdir(parents=True, exist_ok=True)
     folders = [str(path) for path in (stages.prepare, stages.embed, stages.codebook)]
-    settings = (part.model_dump(mode="json") for part in (backbone, model, train))
-    return Job(folders, str(home / "out"), str(home / "work"), *settings, 16, trouble, str(home / "steps"))
+    shared, own, training = (part.model_dump(mode="json") for part in (backbone, model, train))
+    out, work, steps = (str(home / name) for name in ("out", "work", "steps"))
+    return Job(folders, out, work, shared, own, training, 16, trouble, steps)
 
 
 def alike(one: Path, two: Path) -> None:

@@ -58,7 +58,7 @@ def job(stages: Stages, home: Path, trouble: str | None = None) -> Job:
 def run(nodes: list[str], work: Job, home: Path) -> list[int]:
     """Runs it on both nodes, one process each, replaced when it is lost; the steps that the main process has made."""
     launcher = [sys.executable, "-m", "torch.distributed.run", "--nnodes", "2", "--nproc-per-node", "1"]
-    launcher += ["--max-restarts", "2", "--rdzv-backend", "c10d", "--rdzv-endpoint", f"{ADDRESSES[0]}:29511"]
+    launcher += ["--max-restarts", "5", "--rdzv-backend", "c10d", "--rdzv-endpoint", f"{ADDRESSES[0]}:29511"]
     settings = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": CARD}
     started = []
     with ExitStack() as stack:
