@@ -20,7 +20,7 @@ from hisac_lab.base.artifacts import Array
 from hisac_lab.base.errors import SETTINGS, UserError
 from hisac_lab.base.progress import say, track
 from hisac_lab.config.train import TrainConfig
-from hisac_lab.events.batches import epoch_order, in_order
+from hisac_lab.events.batches import Requests, epoch_order, in_order
 from hisac_lab.inference.loader import Loader, score
 from hisac_lab.models.backbone import Ranker
 from hisac_lab.models.fitted import Fitted
@@ -113,11 +113,8 @@ def train(
     model.to(train_loader.runtime.device)
     if isinstance(model, Fitted):
         return _fit(model, train_loader, valid_loader, seed, what, group)
-    optimizers = make_optimizers(model, config)
-    exchange = Exchange(model, group)
-    checkpoint: Checkpoint | ShardedCheckpoint | None = Checkpoint(work / "checkpoint.pt") if work else None
-    if work and exchange.tables:
-        checkpoint = ShardedCheckpoint(work, group)
+    optimizers, exchange = make_optimizers(model, config), Exchange(model, group)
+    checkpoint = _checkpoint(work, exchange)
     progress = (checkpoint and checkpoint.resume(model, optimizers)) or Progress()
     group.align(model, progress.step)
     with scoring_explained():
@@ -129,7 +126,6 @@ def train(
     per_epoch = len(epoch_order(requests.lengths, config.batch_requests, seed, 0))
     checks = min(config.checks_per_epoch, per_epoch)
     first, total, batches = progress.step, per_epoch * config.epochs, list[Array]()
-    costs = requests.lengths + model.backbone.short_window if config.share_by == "events" else None
     meter = ThroughputMeter(requests)
     steps: Iterable[int] = range(first, total)
     if group.is_main:
@@ -142,11 +138,10 @@ def train(
         if at == 0 or not batches:
             batches = epoch_order(requests.lengths, config.batch_requests, seed, epoch)
         set_rates(optimizers, config, step, total)
-        shares = group.shares(batches[at], None if costs is None else costs[batches[at]])
+        shares = group.shares(batches[at], _costs(model, requests, batches[at], config))
         with step_explained(requests, batches[at], config.accumulate):
             loss = _step(model, train_loader, shares, optimizers, config.accumulate, exchange, (seed, step))
-        for share in shares:
-            meter.add(np.array_split(share, config.accumulate))
+        meter.add(part for share in shares for part in np.array_split(share, config.accumulate))
         progress.step = step + 1
         progress.loss_sum += loss
         progress.loss_count += 1
@@ -162,6 +157,20 @@ def train(
         say(f"{what}: stopped after {progress.step:,} batches, {progress.stale} validations without a better AUC")
     model.load_state_dict(progress.best)
     return progress
+
+
+def _checkpoint(work: Path | None, exchange: Exchange) -> Checkpoint | ShardedCheckpoint | None:
+    if work is None:
+        return None
+    return ShardedCheckpoint(work, exchange.group) if exchange.tables else Checkpoint(work / "checkpoint.pt")
+
+
+def _costs(model: Ranker, requests: Requests, index: Array, config: TrainConfig) -> Array | None:
+    """What each request costs, in events, where processes share by it: its history, and what the short branch reads."""
+    if config.share_by == "rows":
+        return None
+    costs: Array = requests.lengths[index] + model.backbone.short_window
+    return costs
 
 
 def _fit(
