@@ -22,6 +22,16 @@ class TrainConfig(Section):
     accumulate: int = Field(
         1, ge=1, description="parts a step is computed in, one after another: less memory, the same gradient"
     )
+    share_by: Literal["rows", "events"] = Field(
+        "rows",
+        description="how processes of one training (torchrun) share a batch; rows: as many each; events: near lengths "
+        "together, as many padded events each",
+    )
+    item_table: Literal["whole", "sharded"] = Field(
+        "whole",
+        description="of processes of one training; whole: each has all of it; sharded: each holds a part of the rows, "
+        "and asks the others for those of its batch",
+    )
     max_candidates: int = Field(4, ge=1, description="a request with more candidates becomes several rows")
     learning_rate: float = Field(0.002, gt=0, le=MOST_RATE, description="Adam, dense parameters")
     embedding_learning_rate: float = Field(0.02, gt=0, le=MOST_RATE, description="Adagrad, embedding tables")

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save
-from torch import Tensor
+from safetensors.torch import load_file
+from torch import Tensor, nn
 
 from hisac_lab.base import plugins
-from hisac_lab.base.artifacts import digest_of, sha256_file, write_file
+from hisac_lab.base.artifacts import digest_of, sha256_file
 from hisac_lab.base.errors import UserError, explain_os_error
 from hisac_lab.base.records import Digested
 from hisac_lab.config.base import parse
 from hisac_lab.config.model import BackboneConfig, ModelConfig
 from hisac_lab.inference.records import ModelFile
+from hisac_lab.inference.weights import Streamed, write_weights
 from hisac_lab.models.backbone import Ranker
 from hisac_lab.models.catalog import KINDS, build, config_of
 from hisac_lab.models.contract import ItemSpace
+from hisac_lab.models.tables import Embedding
 
 WEIGHTS, MODEL = "weights.safetensors", ModelFile.FILE
 MODEL_FILES = (WEIGHTS, MODEL)
@@ -26,7 +31,14 @@ MODEL_FILES = (WEIGHTS, MODEL)
 RESTORE = "restore it with `dvc checkout`, or train it again"
 
 
-def save_model(out: Path, model: Ranker, config: ModelConfig, items: ItemSpace, instances: str | None = None) -> None:
+def save_model(
+    out: Path,
+    model: Ranker,
+    config: ModelConfig,
+    items: ItemSpace,
+    instances: str | None = None,
+    streamed: Mapping[str, Streamed] = MappingProxyType({}),
+) -> None:
     """Writes weights and everything needed to build the model again; no pickles.
 
     Args:
@@ -35,10 +47,12 @@ def save_model(out: Path, model: Ranker, config: ModelConfig, items: ItemSpace, 
         config: Its settings.
         items: What it knows of the items.
         instances: Digest of the instance store it was trained with, for a model that reads one.
+        streamed: Tables that are too large for this process, by the names of their weights.
     """
-    tensors = {name: part.detach().cpu().clone().contiguous() for name, part in model.state_dict().items()}
+    held = {name: part for name, part in model.state_dict().items() if name not in streamed}
+    tensors = {name: part.detach().cpu().clone().contiguous() for name, part in held.items()}
     twins = _tied({name: tensors[name] for name, _ in model.named_buffers(remove_duplicate=False) if name in tensors})
-    write_file(out / WEIGHTS, save({name: part for name, part in tensors.items() if name not in twins}))
+    write_weights(out / WEIGHTS, {name: part for name, part in tensors.items() if name not in twins}, streamed)
     facts = {
         "model": config.model_dump(mode="json"),
         "backbone": model.backbone.model_dump(mode="json"),
@@ -85,12 +99,16 @@ def load_model(path: Path, codebook: Path | None = None, instances: Path | None 
     backbone = parse(BackboneConfig, facts.backbone, path / MODEL, "backbone")
     try:
         config = config_of(facts.model)
-        model = build(config, backbone, ItemSpace.blank(**facts.items), seed=0)
+        model = build(config, backbone, replace(ItemSpace.blank(**facts.items), blanked=True), seed=0)
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(path / MODEL, f"is damaged ({_last_line(error)})", RESTORE) from error
     try:
         tensors = load_file(str(path / WEIGHTS))
-        model.load_state_dict(tensors | {name: tensors[kept] for name, kept in facts.tied.items()})
+        mapped = _map_tables(model, tensors)
+        state = tensors | {name: tensors[kept] for name, kept in facts.tied.items()}
+        lacking, unknown = model.load_state_dict({k: v for k, v in state.items() if k not in mapped}, strict=False)
+        if unknown or set(lacking) != mapped:
+            raise KeyError(", ".join([*unknown, *sorted(set(lacking) - mapped)]))
     except OSError as error:
         raise explain_os_error(error, path / WEIGHTS) from error
     except (SafetensorError, KeyError, RuntimeError) as error:
@@ -98,6 +116,19 @@ def load_model(path: Path, codebook: Path | None = None, instances: Path | None 
         raise UserError(path / WEIGHTS, what, RESTORE) from error
     model.eval()
     return model, config
+
+
+def _map_tables(model: nn.Module, tensors: Mapping[str, Tensor]) -> set[str]:
+    """Gives large tables the file's own numbers, of which the rows that are asked for are read, and no others."""
+    mapped = set()
+    for path, table in model.named_modules():
+        if isinstance(table, Embedding) and table.sparse:
+            name = f"{path}.weight"
+            if tensors[name].shape != table.weight.shape:
+                raise KeyError(f"{name} has another shape")
+            table.weight = nn.Parameter(tensors[name])
+            mapped.add(name)
+    return mapped
 
 
 def _last_line(error: Exception) -> str:

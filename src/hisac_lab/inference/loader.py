@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -49,6 +49,10 @@ class Batch:
     context: Tensor | None = None
     answers: Tensor | None = None
     weights: Tensor | None = None
+
+
+Fetch: TypeAlias = Callable[[Batch | None], None]
+"""Brings the rows of tables that are not here; without a batch it serves other processes."""
 
 
 @dataclass(frozen=True)
@@ -136,27 +140,34 @@ class Loader:
         return Batch(history, candidates, labels, mask, context, answers, weights)
 
 
-def score(model: Ranker, loader: Loader, share: tuple[int, int] = (0, 1)) -> Array:
+def score(model: Ranker, loader: Loader, share: tuple[int, int] = (0, 1), fetch: Fetch | None = None) -> Array:
     """Logits of all candidates; (N, C) float32.
 
     Args:
         model: Put into evaluation mode.
         loader: N requests with at most C candidates.
         share: (k, n): scores every n-th batch from the k-th on, and leaves zeros elsewhere.
+        fetch: Told each batch before it is scored; None after the last where another share has one more.
     """
-    logits: Array = score_tasks(model, loader, share)[..., 0]
+    logits: Array = score_tasks(model, loader, share, fetch)[..., 0]
     return logits
 
 
 @arithmetic.one_thread()
 @torch.inference_mode()
-def score_tasks(model: Ranker, loader: Loader, share: tuple[int, int] = (0, 1)) -> Array:
+def score_tasks(model: Ranker, loader: Loader, share: tuple[int, int] = (0, 1), fetch: Fetch | None = None) -> Array:
     """The same for the label and each further answer that the model has learned; (N, C, 1 + T) float32."""
     model.eval()
     logits = np.zeros((*loader.requests.candidates.shape, 1 + len(model.tasks)), np.float32)
-    for index in itertools.islice(in_order(loader.requests), share[0], None, share[1]):
+    first, shares = share
+    batches = list(in_order(loader.requests))
+    for index in batches[first::shares]:
         batch = loader.batch(index)
+        if fetch is not None:
+            fetch(batch)
         with loader.runtime.autocast():
             scored = model.answer(model.encode(batch.history), batch.candidates, batch.context)
         logits[index] = scored.float().cpu().numpy()
+    if fetch is not None and first >= (len(batches) - 1) % shares + 1:
+        fetch(None)
     return logits

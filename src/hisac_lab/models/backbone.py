@@ -17,7 +17,7 @@ from hisac_lab.models.contract import Candidates, CardLine, History, ItemSpace, 
 from hisac_lab.models.din import TargetAttention
 from hisac_lab.models.features import PERIODS, UserFeatures, moments
 from hisac_lab.models.packing import pack, unpack
-from hisac_lab.models.tables import Embedding, draw, every, item_table
+from hisac_lab.models.tables import Embedding, ShardedTable, draw, every, item_table
 from hisac_lab.ops.buckets import AGE_BUCKETS, age_bucket
 from hisac_lab.ops.select import take_rows
 
@@ -54,10 +54,10 @@ class ItemEncoder(nn.Module):
 
     def __init__(self, items: ItemSpace, dim: int, table_mb: float | None = None) -> None:
         super().__init__()
-        self.ids = item_table(len(items.semantic), dim, table_mb)
+        self.ids = item_table(len(items.semantic), dim, table_mb, items.held, items.blanked)
         self.tables = nn.ModuleList(Embedding(size, dim) for size in items.field_sizes)
         self.project = nn.Linear(items.semantic.shape[1], dim)
-        for table in (self.ids, *self.tables):
+        for table in (*(() if items.blanked else (self.ids,)), *self.tables):
             draw(table)
         self.register_buffer("semantic", items.semantic)
         self.register_buffer("fields", items.fields)
@@ -71,9 +71,11 @@ class ItemEncoder(nn.Module):
     def forward(self, items: Tensor) -> Tensor:
         """Item numbers of any shape to (..., D); each distinct item is computed once.
 
-        A catalog's worth of numbers is looked up in the whole catalog, unless its gradient had to be sparse.
+        A catalog's worth of numbers is looked up in the whole catalog, unless its gradient had to be sparse, or not all
+        of it is here.
         """
-        if items.numel() >= len(self.semantic) and not (self.ids.sparse and torch.is_grad_enabled()):
+        partial = isinstance(self.ids, ShardedTable) or (self.ids.sparse and torch.is_grad_enabled())
+        if items.numel() >= len(self.semantic) and not partial:
             return take_rows(self._encode(slice(None)), items)
         distinct, place = torch.unique(items, return_inverse=True)
         return take_rows(self._encode(distinct), place)

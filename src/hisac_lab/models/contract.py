@@ -78,14 +78,8 @@ class History:
 
     def last(self, count: int) -> History:
         """The most recent `count` events of each history."""
-        return replace(
-            self,
-            items=self.items[:, -count:],
-            ages=self.ages[:, -count:],
-            mask=self.mask[:, -count:],
-            feedback=self.feedback[:, -count:],
-            agents=None,
-        )
+        newest = {name: getattr(self, name)[:, -count:] for name in ("items", "ages", "mask", "feedback")}
+        return replace(self, **newest, agents=None)
 
 
 @dataclass(frozen=True)
@@ -154,6 +148,8 @@ class ItemSpace:
         feedback: Levels of the log's feedback; None where it has none.
         context: What the log gives for the context of a request.
         numbers: Their numeric columns, standardized; (items, N') float32. None: they have none.
+        held: First item whose row of the item table this process holds, and one past its last; None: all.
+        blanked: A state dict fills the model, so that no large table is drawn.
     """
 
     semantic: Tensor
@@ -163,6 +159,8 @@ class ItemSpace:
     feedback: Levels | None = None
     context: ContextFacts = field(default_factory=ContextFacts)
     numbers: Tensor | None = None
+    held: tuple[int, int] | None = None
+    blanked: bool = False
 
     @property
     def routed(self) -> Tensor:

@@ -1,5 +1,7 @@
 """Embedding tables: plain where they fit, two shared rows an item where they must not grow with the catalog.
 
+A table that is larger than the memory of one process is spread over those that train together (`ShardedTable`).
+
 Large tables get sparse gradients, so that a step costs what its batch touches and not what the catalog holds:
 the numbers are those of a dense step but for rounding.
 """
@@ -20,6 +22,8 @@ MEGABYTE = 10**6
 COPIES = 2  # float32 numbers held per weight: itself and Adagrad's running sum
 SPARSE_ROWS = 1 << 17  # rows from which gradients are sparse; below, a dense step is about as fast or faster
 STD = 0.02
+BLOCK = 1 << 16
+"""Rows drawn at once where only some are kept; with sixteen numbers or more they are those of one draw of all."""
 
 
 class Embedding(nn.Embedding):
@@ -28,10 +32,11 @@ class Embedding(nn.Embedding):
     Args:
         rows: N.
         dim: D.
+        blank: Its numbers are left as memory has them, to be loaded.
     """
 
-    def __init__(self, rows: int, dim: int) -> None:
-        super().__init__(rows, dim, sparse=rows >= SPARSE_ROWS)
+    def __init__(self, rows: int, dim: int, blank: bool = False) -> None:
+        super().__init__(rows, dim, sparse=rows >= SPARSE_ROWS, _weight=torch.empty(rows, dim) if blank else None)
 
     def forward(self, input: Tensor) -> Tensor:
         """Rows of the table: (...) int64 to (..., D)."""
@@ -75,12 +80,69 @@ class SharedTable(nn.Module):
         return vectors
 
 
+class ShardedTable(nn.Embedding):
+    """Some rows of a table whose others are with other processes; each batch's are fetched before it is scored.
+
+    `training.exchange` fetches them, and gives their gradients back to those that hold them.
+
+    Args:
+        items: Rows of the whole table.
+        dim: D.
+        held: The first of them that this process holds, and one past its last.
+
+    Attributes:
+        weight: The rows held here; (H, D).
+        known: Items whose rows are here for the batch in hand, rising; (n,) int64.
+        fetched: Their rows, (n, D); gradients are gathered there.
+    """
+
+    def __init__(self, items: int, dim: int, held: tuple[int, int]) -> None:
+        rows = held[1] - held[0]
+        super().__init__(rows, dim, sparse=True, _weight=torch.empty(rows, dim))
+        self.items, self.held = items, held
+        self.known, self.fetched = torch.zeros(0, dtype=torch.int64), torch.zeros(0, dim)
+        self._draw(1.0)  # as `nn.Embedding` does: whoever draws next goes on from there
+
+    @property
+    def elsewhere(self) -> int:
+        """Numbers of the table that other processes hold."""
+        return self.items * self.embedding_dim - self.weight.numel()
+
+    @torch.no_grad()
+    def _draw(self, std: float) -> None:
+        """Draws the whole table, a block at a time, and keeps the rows held here."""
+        first, last = self.held
+        at = 0
+        while at < self.items:
+            left = self.items - at
+            block = torch.empty(left if left < 2 * BLOCK else BLOCK, self.embedding_dim).normal_(std=std)
+            end = at + len(block)
+            if max(at, first) < min(end, last):
+                begin, stop = max(at, first), min(end, last)
+                self.weight[begin - first : stop - first] = block[begin - at : stop - at]
+            at = end
+
+    def forward(self, items: Tensor) -> Tensor:
+        """Rows that were fetched: (...) int64 to (..., D).
+
+        Raises:
+            UserError: The model asks for an item that its batch does not name.
+        """
+        places = torch.searchsorted(self.known, items.contiguous()).clamp_(max=max(0, len(self.known) - 1))
+        if not len(self.known) or not bool((self.known[places] == items).all()):
+            what = "is sharded, and the model reads items that its requests do not name"
+            raise UserError(SETTINGS, what, "set whole", "train.item_table")
+        return take_rows(self.fetched, places)
+
+
 Table: TypeAlias = nn.Embedding | SharedTable
 
 
 def draw(table: Table) -> None:
     """Draws new vectors, each number with a deviation of 0.02."""
-    if isinstance(table, nn.Embedding):
+    if isinstance(table, ShardedTable):
+        table._draw(STD)
+    elif isinstance(table, nn.Embedding):
         nn.init.normal_(table.weight, std=STD)
     else:
         nn.init.normal_(table.rows.weight, std=STD / math.sqrt(2))  # the sum of two varies like one plain row
@@ -94,24 +156,33 @@ def least_rows(items: int) -> int:
     return 2 * modulus - 1
 
 
-def item_table(items: int, dim: int, megabytes: float | None) -> Table:
+def item_table(
+    items: int, dim: int, megabytes: float | None, held: tuple[int, int] | None = None, blank: bool = False
+) -> Table:
     """The table of the items' own vectors.
 
     Args:
         items: How many items there are.
         dim: D.
         megabytes: What weights and Adagrad's state may take together, in 10^6 bytes; None: what they need.
+        held: First item whose row this process holds, and one past its last; None: all.
+        blank: The numbers of a plain table are loaded and not drawn.
 
     Returns:
         A plain table when it fits, else one with shared rows that fills the budget.
 
     Raises:
-        UserError: The budget is too small to tell the items apart.
+        UserError: The budget is too small to tell the items apart, or is given to a table that is sharded.
     """
+    if held is not None:
+        if megabytes is not None:
+            what = "bounds a table that train.item_table spreads over processes"
+            raise UserError(SETTINGS, what, "set null, or train.item_table: whole", "backbone.table_mb")
+        return ShardedTable(items, dim, held)
     row = COPIES * dim * torch.float32.itemsize
     rows = items if megabytes is None else int(megabytes * MEGABYTE) // row
     if rows >= items:
-        return Embedding(items, dim)
+        return Embedding(items, dim, blank)
     least = least_rows(items)
     if rows < least:
         what = f"{megabytes:g} MB hold {rows:,} rows of width {dim}, too few to tell {items:,} items apart"

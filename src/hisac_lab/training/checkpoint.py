@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from hisac_lab.base.artifacts import write_file
 from hisac_lab.base.errors import UserError, explain_os_error
+from hisac_lab.training.parallel import ProcessGroup
 
 MARK, SIZE = b"sha256:", 32
 REMOVE = "remove it, and the run begins anew"
@@ -97,3 +98,44 @@ class Checkpoint:
         if hashlib.sha256(content).digest() != digest:
             raise UserError(self.path, "is damaged: it does not have the SHA-256 written at its end", REMOVE)
         return content
+
+
+class ShardedCheckpoint:
+    """A file for each process, which holds some rows of a table, and for each of the last two checkpoints.
+
+    A kill may fall between two of the files, so a run goes on from the newest step that all processes have.
+
+    Args:
+        folder: Where the files are.
+        group: The processes.
+    """
+
+    def __init__(self, folder: Path, group: ProcessGroup) -> None:
+        self.folder, self.group = folder, group
+        self.name = f"shard-{group.rank}-of-{group.world_size}-"
+
+    def save(self, progress: Progress, model: nn.Module, optimizers: list[torch.optim.Optimizer]) -> None:
+        """Writes the state of this process, atomically; removes that of the checkpoint before the last."""
+        Checkpoint(self._path(progress.step)).save(progress, model, optimizers)
+        for step in self._steps()[:-2]:
+            self._path(step).unlink()
+
+    def resume(self, model: nn.Module, optimizers: list[torch.optim.Optimizer]) -> Progress | None:
+        """Puts the last state that all processes have into model and optimizers; None at a fresh start.
+
+        Raises:
+            UserError: The file is damaged, of another model or of another number of processes.
+        """
+        sizes = {int(path.name.split("-")[3]) for path in self.folder.glob("shard-*.pt")} - {self.group.world_size}
+        if sizes:
+            what = f"holds checkpoints of {max(sizes)} processes, and {self.group.world_size} are training"
+            raise UserError(self.folder, what, f"start {max(sizes)}, or {REMOVE}")
+        steps = self.group.common(self._steps())
+        return Checkpoint(self._path(steps[-1])).resume(model, optimizers) if steps else None
+
+    def _path(self, step: int) -> Path:
+        return self.folder / f"{self.name}{step}.pt"
+
+    def _steps(self) -> list[int]:
+        """Steps at which this process has a checkpoint, rising."""
+        return sorted(int(path.stem.rpartition("-")[2]) for path in self.folder.glob(f"{self.name}*.pt"))

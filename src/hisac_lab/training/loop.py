@@ -20,14 +20,15 @@ from hisac_lab.base.artifacts import Array
 from hisac_lab.base.errors import SETTINGS, UserError
 from hisac_lab.base.progress import say, track
 from hisac_lab.config.train import TrainConfig
-from hisac_lab.events.batches import epoch_order, in_order
+from hisac_lab.events.batches import Requests, epoch_order, in_order
 from hisac_lab.inference.loader import Loader, score
 from hisac_lab.models.backbone import Ranker
 from hisac_lab.models.fitted import Fitted
 from hisac_lab.ops.auc import auc
 from hisac_lab.ops.choice import higher
-from hisac_lab.training.checkpoint import Checkpoint, Progress
+from hisac_lab.training.checkpoint import Checkpoint, Progress, ShardedCheckpoint
 from hisac_lab.training.errors import scoring_explained, step_explained
+from hisac_lab.training.exchange import Exchange
 from hisac_lab.training.optimizers import make_optimizers, set_rates
 from hisac_lab.training.parallel import ALONE, ProcessGroup
 from hisac_lab.training.throughput import ThroughputMeter
@@ -112,8 +113,8 @@ def train(
     model.to(train_loader.runtime.device)
     if isinstance(model, Fitted):
         return _fit(model, train_loader, valid_loader, seed, what, group)
-    optimizers = make_optimizers(model, config)
-    checkpoint = Checkpoint(work / "checkpoint.pt") if work else None
+    optimizers, exchange = make_optimizers(model, config), Exchange(model, group)
+    checkpoint = _checkpoint(work, exchange)
     progress = (checkpoint and checkpoint.resume(model, optimizers)) or Progress()
     group.align(model, progress.step)
     with scoring_explained():
@@ -137,18 +138,18 @@ def train(
         if at == 0 or not batches:
             batches = epoch_order(requests.lengths, config.batch_requests, seed, epoch)
         set_rates(optimizers, config, step, total)
+        shares = group.shares(batches[at], _costs(model, requests, batches[at], config))
         with step_explained(requests, batches[at], config.accumulate):
-            loss = _step(model, train_loader, batches[at], optimizers, config.accumulate, group, (seed, step))
-        for rank in range(group.world_size):
-            meter.add(np.array_split(group.shard(batches[at], rank), config.accumulate))
+            loss = _step(model, train_loader, shares, optimizers, config.accumulate, exchange, (seed, step))
+        meter.add(part for share in shares for part in np.array_split(share, config.accumulate))
         progress.step = step + 1
         progress.loss_sum += loss
         progress.loss_count += 1
         if not np.isfinite(loss):
             raise UserError(SETTINGS, f"the loss is {loss} at step {step}", HINT, RATE)
         if (at + 1) * checks // per_epoch > at * checks // per_epoch:
-            _validate(model, valid_loader, progress, group)
-        if checkpoint and group.is_main and progress.step % config.checkpoint_every == 0:
+            _validate(model, valid_loader, progress, exchange)
+        if checkpoint and (group.is_main or exchange.tables) and progress.step % config.checkpoint_every == 0:
             checkpoint.save(progress, model, optimizers)
         if on_step is not None and on_step(step, loss):
             return progress
@@ -156,6 +157,20 @@ def train(
         say(f"{what}: stopped after {progress.step:,} batches, {progress.stale} validations without a better AUC")
     model.load_state_dict(progress.best)
     return progress
+
+
+def _checkpoint(work: Path | None, exchange: Exchange) -> Checkpoint | ShardedCheckpoint | None:
+    if work is None:
+        return None
+    return ShardedCheckpoint(work, exchange.group) if exchange.tables else Checkpoint(work / "checkpoint.pt")
+
+
+def _costs(model: Ranker, requests: Requests, index: Array, config: TrainConfig) -> Array | None:
+    """What each request costs, in events, where processes share by it: its history, and what the short branch reads."""
+    if config.share_by == "rows":
+        return None
+    costs: Array = requests.lengths[index] + model.backbone.short_window
+    return costs
 
 
 def _fit(
@@ -170,7 +185,7 @@ def _fit(
         batches = (train_loader.batch(part) for part in shown)
         loss = model.fit(batches, seed)
     progress.loss_sum, progress.loss_count = loss, 1
-    _validate(model, valid_loader, progress, group)
+    _validate(model, valid_loader, progress, Exchange(model, group))
     return progress
 
 
@@ -191,30 +206,34 @@ def standardize(model: Ranker, loader: Loader, batch_requests: int) -> None:
 def _step(
     model: Ranker,
     loader: Loader,
-    index: Array,
+    shares: list[Array],
     optimizers: list[torch.optim.Optimizer],
     accumulate: int,
-    group: ProcessGroup,
+    exchange: Exchange,
     seed: tuple[int, int],
 ) -> float:
-    """One step of the process group on the requests at `index`, in parts; the mean loss over all real candidates."""
-    total = loader.requests.weight_of(index)
-    loss = 0.0
+    """One step of the process group on the requests of all shares, in parts; the mean loss of all real candidates."""
+    total = loader.requests.weight_of(np.concatenate(shares))
+    loss, group = 0.0, exchange.group
     with update(model, optimizers):
-        for piece, rows in enumerate(np.array_split(group.shard(index), accumulate)):
+        for piece, rows in enumerate(np.array_split(shares[group.rank], accumulate)):
             if len(rows):
                 # The first part of the first process has the seed of an undivided step.
                 seed_dropout(*seed, group.rank * accumulate + piece)
-                loss += _backward(model, loader, rows, total)
+                loss += _backward(model, loader, rows, total, exchange)
+            else:
+                exchange.fetch(None)
+            exchange.give_back()
         return group.sum_gradients(model, loss)
 
 
-def _backward(model: Ranker, loader: Loader, index: Array, total: float) -> float:
+def _backward(model: Ranker, loader: Loader, index: Array, total: float, exchange: Exchange) -> float:
     """Scores the requests at `index` and adds their gradients; gives their share in the loss of the label.
 
     The loss of a further answer is a mean over the same candidates, to which one that is not known adds nothing.
     """
     batch = loader.batch(index)
+    exchange.fetch(batch)
     if batch.answers is None:
         with loader.runtime.autocast():
             logits = model(batch.history, batch.candidates, batch.context)
@@ -231,9 +250,10 @@ def _backward(model: Ranker, loader: Loader, index: Array, total: float) -> floa
     return float(loss.detach())
 
 
-def _validate(model: Ranker, loader: Loader, progress: Progress, group: ProcessGroup) -> None:
+def _validate(model: Ranker, loader: Loader, progress: Progress, exchange: Exchange) -> None:
+    group = exchange.group
     with scoring_explained():
-        scored = score(model, loader, (group.rank, group.world_size))
+        scored = score(model, loader, (group.rank, group.world_size), exchange.fetch)
     requests = loader.requests
     logits = group.sum(scored)[requests.mask].astype(np.float64)
     labels = requests.labels[requests.mask]

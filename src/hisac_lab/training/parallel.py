@@ -4,6 +4,7 @@
 
 Each process takes its share of the rows of every batch, and gradients are summed, so a run is the same as in one
 process but for rounding, and but for dropout: each process draws its own masks. Batch normalization sees the share.
+Shares have as many rows each, or cost as much each (`train.share_by`).
 The first process (the main process) alone shows progress and writes; all must see the same files.
 """
 
@@ -27,8 +28,11 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from hisac_lab.base.artifacts import Array, stage_output
 from hisac_lab.base.errors import UserError
+from hisac_lab.models.tables import ShardedTable
 
 PLACE = "torchrun"
+BLOCK = 1 << 16
+"""Rows of a table that travel to the main process at once."""
 
 
 @dataclass(frozen=True)
@@ -50,9 +54,17 @@ class ProcessGroup:
         """Whether this process shows progress and writes."""
         return self.rank == 0
 
-    def shard(self, index: Array, rank: int | None = None) -> Array:
-        """The part of a batch that falls to this process, or to another; histories are of like length in each."""
-        return index[self.rank if rank is None else rank :: self.world_size]
+    def shares(self, index: Array, costs: Array | None = None) -> list[Array]:
+        """What falls to each process of a batch.
+
+        Args:
+            index: The batch, rising in the length of its histories; (R,).
+            costs: Of each of these rows, if it stood alone; (R,) int. None: each process takes every n-th row, so that
+                histories are of like length in all shares.
+        """
+        if costs is None:
+            return [index[rank :: self.world_size] for rank in range(self.world_size)]
+        return [index[places] for places in deal(costs, self.world_size)]
 
     def align(self, model: nn.Module, step: int) -> None:
         """Gives all processes the main process's weights.
@@ -67,8 +79,10 @@ class ProcessGroup:
             if len(set(steps)) > 1:
                 what = f"the processes would resume at different steps ({', '.join(map(str, steps))})"
                 raise UserError(PLACE, what, "start them in the same folder, on a disk that all of them share")
+            own = {id(part.weight) for part in model.modules() if isinstance(part, ShardedTable)}
             for parameter in model.parameters():
-                dist.broadcast(parameter.data, 0)
+                if id(parameter) not in own:
+                    dist.broadcast(parameter.data, 0)
 
     def sum_gradients(self, model: nn.Module, loss: float) -> float:
         """Sums the gradients of all processes in place, and the loss; statistics of batch normalization are averaged.
@@ -77,7 +91,8 @@ class ProcessGroup:
         """
         if self.world_size == 1:
             return loss
-        sparse = {id(m.weight): m.weight for m in model.modules() if isinstance(m, nn.Embedding) and m.sparse}
+        tables = [m for m in model.modules() if isinstance(m, nn.Embedding) and m.sparse]
+        sparse = {id(table.weight) for table in tables}
         dense: list[Tensor] = [tensor for tensor in model.parameters() if id(tensor) not in sparse]
         norms = [m for m in model.modules() if isinstance(m, _BatchNorm)]
         moving = [tensor for m in norms for tensor in (m.running_mean, m.running_var) if tensor is not None]
@@ -94,8 +109,9 @@ class ProcessGroup:
                 parameter.grad = total.view_as(parameter) if has else None
             for parameter, mean in zip(moving, sums[len(dense) :], strict=True):
                 parameter.copy_(mean)
-            for table in sparse.values():
-                self._sum_sparse(table)
+            for table in tables:
+                if not isinstance(table, ShardedTable):  # whose gradients are with the holders of its rows
+                    self._sum_sparse(table.weight)
         return float(facts[0])
 
     def sum(self, numbers: Array) -> Array:
@@ -107,6 +123,55 @@ class ProcessGroup:
             dist.all_reduce(total)
         summed: Array = np.asarray(total.cpu().numpy())
         return summed
+
+    def exchange(self, rows: Tensor, counts: list[int]) -> tuple[Tensor, list[int]]:
+        """Sends every process its rows, and takes what all send to this one.
+
+        Args:
+            rows: Those of the first process, of the second, and so on; (n, ...).
+            counts: How many each process gets.
+
+        Returns:
+            What came, from the first process, the second, and so on; (m, ...); and how many from each.
+        """
+        sent = torch.tensor(counts, device=self.device)
+        came = torch.empty_like(sent)
+        with _all_there():
+            dist.all_to_all_single(came, sent)
+            sizes: list[int] = came.tolist()
+            taken = rows.new_empty((sum(sizes), *rows.shape[1:]))
+            dist.all_to_all_single(taken, rows.contiguous(), sizes, counts)
+        return taken, sizes
+
+    def common(self, numbers: list[int]) -> list[int]:
+        """Those that every process has, rising; no process has one twice."""
+        with _all_there():
+            every = self._gather(torch.tensor(numbers, dtype=torch.int64, device=self.device))
+        found, times = torch.unique(every, return_counts=True)
+        common: list[int] = found[times == self.world_size].tolist()
+        return common
+
+    def gather(self, rows: Tensor) -> Iterator[Tensor]:
+        """The rows of one process after another, some at a time, for the main process; the others send, and get none.
+
+        Args:
+            rows: Of this process; (n, ...).
+        """
+        rows = rows.detach()
+        counts = self._gather(torch.tensor([len(rows)], device=self.device)).tolist()
+        for rank, count in enumerate(counts):
+            for at in range(0, count, BLOCK):
+                size = min(BLOCK, count - at)
+                with _all_there():
+                    if rank == self.rank == 0:
+                        part = rows[at : at + size]
+                    elif self.is_main:
+                        part = rows.new_empty((size, *rows.shape[1:]))
+                        dist.recv(part, rank)
+                    elif rank == self.rank:
+                        dist.send(rows[at : at + size].contiguous(), 0)
+                if self.is_main:
+                    yield part.cpu()
 
     def _sum_sparse(self, table: Tensor) -> None:
         """Puts the rows that any process has touched into `table.grad`; (rows, D)."""
@@ -131,6 +196,38 @@ class ProcessGroup:
 
 
 ALONE = ProcessGroup()
+
+
+def deal(costs: Array, parts: int) -> list[Array]:
+    """Deals rows so that the dearest part costs as little as it can while near costs lie together.
+
+    A part costs its rows times its dearest row, for shorter histories are padded to the longest.
+
+    Args:
+        costs: Of each row, positive; (R,) int.
+        parts: How many.
+
+    Returns:
+        Places of the rows of each part, rising in cost; none in parts beyond the number of rows.
+    """
+    order = np.argsort(costs, kind="stable")
+    rising = costs[order].astype(np.int64)
+    low, high = 0, int(rising[-1]) * len(rising)  # no bound below: too little; above: enough
+    while high - low > 1:
+        middle = (low + high) // 2
+        enough = _cuts(rising, parts, middle)[-1] == len(rising)
+        low, high = (low, middle) if enough else (middle, high)
+    return np.split(order, _cuts(rising, parts, high)[:-1])
+
+
+def _cuts(rising: Array, parts: int, most: int) -> list[int]:
+    """Where parts end that take rows in turn, each until it would cost more than `most`."""
+    ends, begin = [], 0
+    for _ in range(parts):
+        rest = rising[begin:]
+        begin += int(np.searchsorted(rest * np.arange(1, len(rest) + 1), most, side="right"))
+        ends.append(begin)
+    return ends
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from hisac_lab.base.artifacts import sha256_tree, write_json, write_manifest
 from hisac_lab.codebook.build import grow
 from hisac_lab.config.tokens import RQVAEConfig
 from hisac_lab.inference.bundle import load_model, save_model
+from hisac_lab.models import tables
 from hisac_lab.models.catalog import build
 from hisac_lab.models.hisac import HiSACBranch, HiSACConfig
 from hisac_lab.tokens.rqvae import fit_rqvae
@@ -47,6 +48,20 @@ def test_a_bundle_is_two_files_without_pickles(tmp_path: Path) -> None:
     facts = json.loads((tmp_path / "model.json").read_text())
     assert set(facts) == {"model", "backbone", "items", "codebook", "tied"}
     assert facts["items"] == SPACE.shape()
+
+
+def test_of_a_large_table_the_file_is_the_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process reads the rows that it asks for; the file's others stay there."""
+    monkeypatch.setattr(tables, "SPARSE_ROWS", ITEMS)
+    model = _save("din-whole", tmp_path)
+    again = load_model(tmp_path)[0]
+    for one, two in zip(model.state_dict().values(), again.state_dict().values(), strict=True):
+        assert torch.equal(one, two)
+    lines = Path("/proc/self/maps").read_text().splitlines()
+    ranges = [line.split()[0].split("-") for line in lines if line.endswith(str(tmp_path / "weights.safetensors"))]
+    places = {name: part.data_ptr() for name, part in again.state_dict().items()}
+    mapped = [name for name, at in places.items() if any(int(a, 16) <= at < int(b, 16) for a, b in ranges)]
+    assert mapped == ["encoder.ids.weight"]
 
 
 def test_what_is_frozen_is_stored_once(tmp_path: Path) -> None:

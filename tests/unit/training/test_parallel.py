@@ -2,61 +2,64 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
+import itertools
 import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from kit import BACKBONE, MODELS, Stages, as_backbone, says
-from together import Job
+from together import Job, alike, job_of
 
 from hisac_lab.config.train import TrainConfig
 from hisac_lab.inference.bundle import load_model
 from hisac_lab.models import tables
-from hisac_lab.training.parallel import ALONE, ProcessGroup, _all_there, join, main_output
+from hisac_lab.training.parallel import ALONE, ProcessGroup, _all_there, deal, join, main_output
 
 CONFIG = TrainConfig(epochs=2, batch_requests=96, accumulate=2, checkpoint_every=3)
-WORKER = Path(__file__).with_name("together.py")
 
 
-def _job(stages: Stages, home: Path, trouble: str | None = None) -> Job:
-    folders = [str(path) for path in (stages.prepare, stages.embed, stages.codebook)]
-    backbone, model, train = (part.model_dump(mode="json") for part in (BACKBONE, MODELS["hisac"], CONFIG))
-    return Job(folders, str(home / "out"), str(home / "work"), backbone, model, train, 16, trouble)
+def _job(stages: Stages, home: Path, trouble: str | None = None, **train_settings: Any) -> Job:
+    return job_of(stages, home, BACKBONE, MODELS["hisac"], CONFIG.model_copy(update=train_settings), trouble)
 
 
 def _torchrun(job: Job) -> subprocess.CompletedProcess[str]:
     start = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     settings = {**os.environ, "OMP_NUM_THREADS": "1"}
-    command = [*start, str(WORKER), json.dumps(dataclasses.asdict(job))]
-    return subprocess.run(command, env=settings, capture_output=True, text=True, timeout=120)
+    return subprocess.run([*start, *job.command], env=settings, capture_output=True, text=True, timeout=900)
 
 
-def test_two_processes_train_like_one(stages: Stages, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(scope="module")
+def alone(stages: Stages, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What one process makes of the job, its table with sparse gradients."""
+    home = tmp_path_factory.mktemp("alone")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tables, "SPARSE_ROWS", 16)
+        _job(stages, home).run()
+    return home / "out"
+
+
+def test_two_processes_train_like_one(
+    stages: Stages, tmp_path: Path, alone: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
     """Also with parts of a step, and with a table whose gradient is sparse."""
     monkeypatch.setattr(tables, "SPARSE_ROWS", 16)
-    one, two = tmp_path / "one", tmp_path / "two"
-    _job(stages, one).run()
-    done = _torchrun(_job(stages, two))
-    assert done.returncode == 0, done.stderr
-    assert done.stderr.count("batches done") == 1, "only the main process shows progress"
-    files = [sorted(path.name for path in (home / "out").iterdir()) for home in (one, two)]
-    assert files[0] == files[1]
-    assert not (two / "work").exists()
-    curves = [[json.loads(line) for line in (home / "out/curve.jsonl").open()] for home in (one, two)]
-    assert [point["step"] for point in curves[0]] == [point["step"] for point in curves[1]]
-    for name, tolerance in (("train_loss", 1e-5), ("valid_log_loss", 1e-4), ("valid_auc", 1e-3)):
-        one_alone, two_together = ([point[name] for point in curve] for curve in curves)
-        np.testing.assert_allclose(one_alone, two_together, atol=tolerance)
-    weights = [load_model(home / "out")[0] for home in (one, two)]
-    assert as_backbone(weights[0]).encoder.ids.sparse
-    for part, other in zip(*(model.parameters() for model in weights), strict=True):
-        torch.testing.assert_close(part, other, atol=2e-3, rtol=1e-2)
+    assert _job(stages, tmp_path).in_processes() == [0, 0]
+    assert capfd.readouterr().err.count("batches done") == 1, "only the main process shows progress"
+    assert not (tmp_path / "work").exists()
+    assert as_backbone(load_model(alone)[0]).encoder.ids.sparse
+    alike(alone, tmp_path / "out")
+
+
+def test_shares_of_like_cost_train_like_one_process(stages: Stages, tmp_path: Path, alone: Path) -> None:
+    assert _job(stages, tmp_path, share_by="events").in_processes() == [0, 0]
+    alike(alone, tmp_path / "out")
 
 
 def test_a_process_that_fails_ends_the_run_with_one_line_and_no_output(stages: Stages, tmp_path: Path) -> None:
@@ -65,7 +68,7 @@ def test_a_process_that_fails_ends_the_run_with_one_line_and_no_output(stages: S
     errors = [text for text in done.stderr.splitlines() if text.startswith("hisac-lab: error: ")]
     assert len(errors) == 1, done.stderr
     assert "settings: train.batch_requests: out of memory in a step of 96 requests" in errors[0]
-    assert [path.name for path in tmp_path.iterdir()] in ([], ["work"])
+    assert {path.name for path in tmp_path.iterdir()} <= {"work", "steps"}
 
 
 def test_the_loss_of_another_process_is_one_line() -> None:
@@ -76,11 +79,29 @@ def test_the_loss_of_another_process_is_one_line() -> None:
 def test_every_row_of_a_batch_falls_to_one_process() -> None:
     index = np.arange(100, 111)
     group = ProcessGroup(rank=1, world_size=3)
-    shares = [group.shard(index, rank) for rank in range(3)]
-    assert sorted(np.concatenate(shares)) == sorted(index)
-    assert max(map(len, shares)) - min(map(len, shares)) <= 1
-    np.testing.assert_array_equal(group.shard(index), shares[1])
-    np.testing.assert_array_equal(ALONE.shard(index), index)
+    by_rows, by_cost = group.shares(index), group.shares(index, np.arange(1, 12) ** 2)
+    for shares in (by_rows, by_cost):
+        assert sorted(np.concatenate(shares)) == sorted(index)
+    assert max(map(len, by_rows)) - min(map(len, by_rows)) <= 1
+    assert [len(share) for share in by_cost] == [6, 3, 2]
+    for costs in (None, np.ones(11, int)):
+        (alone,) = ALONE.shares(index, costs)
+        np.testing.assert_array_equal(alone, index)
+
+
+@given(st.lists(st.integers(1, 60), min_size=1, max_size=9), st.integers(1, 3))
+def test_no_other_cut_of_a_batch_has_a_cheaper_dearest_share(costs: list[int], parts: int) -> None:
+    rising = sorted(costs)
+    every = itertools.combinations_with_replacement(range(len(costs) + 1), parts - 1)
+    best = min(max(map(padded, cut)) for cut in (np.split(np.array(rising), ends) for ends in every))
+    dealt = deal(np.array(costs), parts)
+    assert sorted(np.concatenate(dealt)) == list(range(len(costs)))
+    assert len(dealt) == parts
+    assert max(padded(np.array(costs)[places]) for places in dealt) == best
+
+
+def padded(costs: np.ndarray) -> int:
+    return len(costs) * int(costs.max(initial=0))
 
 
 def test_without_torchrun_a_process_is_alone_and_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

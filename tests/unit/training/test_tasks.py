@@ -16,7 +16,9 @@ from hisac_lab.inference.loader import Loader, score, score_tasks
 from hisac_lab.models.backbone import Backbone
 from hisac_lab.models.catalog import build
 from hisac_lab.ops.auc import auc
+from hisac_lab.training.exchange import Exchange
 from hisac_lab.training.loop import _backward, train
+from hisac_lab.training.parallel import ALONE
 
 SPACE = make_items()
 WITH = BACKBONE.model_copy(update={"tasks": {"bought": 0.5, "liked": 2.0}, "features": ("length", "recency")})
@@ -42,7 +44,7 @@ def test_the_loss_is_the_weighted_mean_of_all_answers_that_are_known() -> None:
     requests, index = _requests(), np.arange(9)
     model, again = _model().eval(), _model().eval()
     total = requests.weight_of(index)
-    shown = _backward(model, Loader(requests, CPU), index, total)
+    shown = _backward(model, Loader(requests, CPU), index, total, Exchange(model, ALONE))
 
     batch = Loader(requests, CPU).batch(index)
     assert batch.answers is not None
@@ -70,9 +72,9 @@ def test_an_event_of_weight_two_counts_as_two_events_of_weight_one() -> None:
     heavy[sample[3:6].ravel()] = 2
     weighted = dataclasses.replace(once, sample=sample, weights=heavy)
     one, other = _model(WITHOUT).eval(), _model(WITHOUT).eval()
-    _backward(one, Loader(weighted, CPU), index, weighted.weight_of(index))
+    _backward(one, Loader(weighted, CPU), index, weighted.weight_of(index), Exchange(one, ALONE))
     twice = np.r_[index, 3:6]
-    _backward(other, Loader(once, CPU), twice, once.weight_of(twice))
+    _backward(other, Loader(once, CPU), twice, once.weight_of(twice), Exchange(other, ALONE))
     for left, right in zip(one.parameters(), other.parameters(), strict=True):
         if right.grad is not None:
             torch.testing.assert_close(left.grad, right.grad, atol=1e-6, rtol=1e-4)
