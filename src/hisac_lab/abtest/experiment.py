@@ -17,7 +17,7 @@ from hisac_lab.abtest.hindsight import Exposures, World, fit_world, support
 from hisac_lab.abtest.logged import LoggedTests
 from hisac_lab.abtest.people import RARELY, Log, Population, choose_pools, habits, population
 from hisac_lab.abtest.policies import most_popular, slates
-from hisac_lab.abtest.records import ABTested, ABTests, Check, Difference, Hindsight, Setup
+from hisac_lab.abtest.records import ABTested, ABTests, Check, Difference, Hindsight, NothingToJudge, Setup
 from hisac_lab.abtest.replay import Slates, click_model, liked_by
 from hisac_lab.abtest.simulated import Crowd, shown_chances
 from hisac_lab.abtest.statistics import difference
@@ -107,7 +107,7 @@ def abtest(
         instances: Output of the stage `instances`, for models that read it: real users' instances before the test.
 
     Raises:
-        UserError: No user can be in the test, or nobody clicks.
+        UserError: The log cannot give the evidence that is asked for, or an input is broken.
     """
     runtime = Runtime.start(compute)
     store = EventStore.open(prepared)
@@ -116,31 +116,30 @@ def abtest(
     kind = _kind(config, simulated)
     log = Log.of(store)
     runs = {name: [trained / f"{name}-{seed}" for seed in experiment.seeds] for name in experiment.models}
-    world = None
-    if kind == "replay":
-        slates = Slates.of(store, config, None if simulated is None else truth.rebuild(simulated))
-        liked = liked_by(click_model(log, config), slates)
-        chance = {name: learns(model.settings) for name, model in scores.models.items()}
-        asked = (slates, liked, store, runtime, evaluation.confidence, chance, codebook, instances)
-        found = LoggedTests(config, experiment, *asked).compare(runs)
-        people, pool, without_met = slates.users, config.pool, False
-    else:
-        without_met = log.repeated < RARELY
-        everybody, pools, later = _asked(store, log, config, without_met)
-        if simulated is not None and kind == "truth":
-            ground = _known(simulated, store, everybody, pools, later, config)
+    people, pool, without_met, world = 0, config.pool, kind != "replay" and log.repeated < RARELY, None
+    try:
+        if kind == "replay":
+            slates = Slates.of(store, config, None if simulated is None else truth.rebuild(simulated))
+            liked = liked_by(click_model(log, config), slates)
+            chance = {name: learns(model.settings) for name, model in scores.models.items()}
+            asked = (slates, liked, store, runtime, evaluation.confidence, chance, codebook, instances)
+            found, people = LoggedTests(config, experiment, *asked).compare(runs), slates.users
         else:
-            ground = _fitted(log, everybody, pools, config, scores)
-        policies = Policies(store, everybody, pools, config, runtime, scores, instances)
-        names = [config.control, *(name for name in experiment.models if name != config.control)]
-        arms = {
-            name: policies.arm(name, runs.get(name, []), ground)
-            for name in track(names, len(names), "abtest", "models")
-        }
-        found = Tests(
-            config, experiment, ground, arms, evaluation.confidence, everybody, pools, log, codebook
-        ).compare()
-        people, pool, world = len(everybody.user), pools.shape[2], ground.world
+            everybody, pools, later = _asked(store, log, config, without_met)
+            if simulated is not None and kind == "truth":
+                ground = _known(simulated, store, everybody, pools, later, config)
+            else:
+                ground = _fitted(log, everybody, pools, config, scores)
+            policies = Policies(store, everybody, pools, config, runtime, scores, instances)
+            names = [config.control, *(name for name in experiment.models if name != config.control)]
+            arms = {
+                name: policies.arm(name, runs.get(name, []), ground)
+                for name in track(names, len(names), "abtest", "models")
+            }
+            tests = Tests(config, experiment, ground, arms, evaluation.confidence, everybody, pools, log, codebook)
+            found, people, pool, world = tests.compare(), len(everybody.user), pools.shape[2], ground.world
+    except NothingToJudge as nothing:
+        found = _untested(config, experiment, kind, nothing)
     found.save(out)
     fingerprint = {"evaluation": evaluation.fingerprint, "abtest": config.model_dump(mode="json")}
     ABTested(
@@ -151,6 +150,22 @@ def abtest(
         world=world,
         confidence=evaluation.confidence,
     ).save(out)
+
+
+def _untested(
+    config: ABTestConfig, experiment: ExperimentConfig, kind: EvidenceKind, nothing: NothingToJudge
+) -> ABTests:
+    """No test and no verdict, with the reason."""
+    return ABTests(
+        control=config.control,
+        evidence=kind,
+        checks=(Check(name="data", holds=False, says=nothing.what),),
+        tests={},
+        aa=None,
+        seeds=dict.fromkeys(experiment.models, experiment.seeds),
+        margin=config.margin,
+        caveat=CAVEATS[kind],
+    )
 
 
 def _kind(config: ABTestConfig, simulated: Path | None) -> EvidenceKind:
@@ -176,7 +191,7 @@ def _asked(store: EventStore, log: Log, config: ABTestConfig, without_met: bool)
     everybody = population(store.samples("test"))
     if len(everybody.user) < 2:
         what = "no two test users have exposures at two times"
-        raise UserError(store.path, what, "give a longer test period", "test")
+        raise NothingToJudge(store.path, what, "give a longer test period", "test")
     people, pools = choose_pools(log, everybody, config, without_met)
     pools, later = np.split(pools, [2 * config.visits], axis=1)
     return people, pools, later

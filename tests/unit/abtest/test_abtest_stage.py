@@ -178,7 +178,7 @@ def test_several_days_in_a_fitted_world_are_refused(stages: Stages, trained: Pat
         _run(tmp_path, stages, trained, CONFIG.model_copy(update={"days": 3}))
 
 
-def test_one_test_user_is_refused(
+def test_one_test_user_gives_no_verdict(
     stages: Stages, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     everybody = EventStore.samples
@@ -188,8 +188,10 @@ def test_one_test_user_is_refused(
         return samples[samples["user"] == samples["user"][0]] if split == "test" else samples
 
     monkeypatch.setattr(EventStore, "samples", of_one)
-    with says("no two test users"):
-        _run(tmp_path, stages, trained)
+    out = _run(tmp_path, stages, trained)
+    found = ABTests.open(out)
+    assert (found.tests, found.aa, ABTested.open(out).setup.real_users) == ({}, None, 0)
+    assert found.reasons == ["no two test users have exposures at two times"]
 
 
 def test_scores_that_are_not_numbers_are_refused(
