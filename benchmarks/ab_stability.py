@@ -25,6 +25,7 @@ from pages import table
 
 from hisac_lab.abtest import experiment
 from hisac_lab.abtest.experiment import SIMULATED, abtest
+from hisac_lab.abtest.hindsight import Exposures, Factors, World, fit_world
 from hisac_lab.abtest.people import choose_pools
 from hisac_lab.abtest.records import NO_VERDICT, ABTest, ABTests, Verdict
 from hisac_lab.abtest.replay import Slates
@@ -58,12 +59,14 @@ def stability(folders: Sequence[Path]) -> tuple[list[str], float]:
     rows: list[list[str]] = []
     same = given = 0
     for folder in folders:
-        for kind, control in product(_kinds(folder), _controls(folder)):
-            for name, tests in _repeated(folder, kind, control).items():
-                agree, of = _commonest(tests)
-                rows.append([folder.resolve().name, kind, f"{name} over {control}", *_cells(tests), f"{agree} of {of}"])
-                same, given = same + agree, given + of
-                say(f"bench-ab: {', '.join(rows[-1])}")
+        with _kept_worlds():
+            for kind, control in product(_kinds(folder), _controls(folder)):
+                for name, tests in _repeated(folder, kind, control).items():
+                    agree, of = _commonest(tests)
+                    lift = f"{name} over {control}"
+                    rows.append([folder.resolve().name, kind, lift, *_cells(tests), f"{agree} of {of}"])
+                    same, given = same + agree, given + of
+                    say(f"bench-ab: {', '.join(rows[-1])}")
     if not given:
         raise UserError("--stability", "no repetition has a verdict", "give a project whose A/B test has some")
     lines = [
@@ -106,6 +109,27 @@ def _repeated(folder: Path, kind: EvidenceKind, control: str) -> dict[str, list[
             for name, test in _tested(folder, config.model_copy(update=changes)).tests.items():
                 found.setdefault(name, []).append(test)
     return found
+
+
+@contextmanager
+def _kept_worlds() -> Iterator[None]:
+    """Worlds of one log are fitted once for each seed: nothing else that is repeated changes them."""
+    fits: dict[int, World] = {}
+    refits: dict[int, list[Factors]] = {}
+    own = World.refits
+
+    def fitted(exposures: Exposures, dim: int, penalties: tuple[float, ...], seed: int) -> World:
+        if seed not in fits:
+            fits[seed] = fit_world(exposures, dim, penalties, seed)
+        return fits[seed]
+
+    def refitted(world: World, count: int, seed: int) -> list[Factors]:
+        if seed not in refits:
+            refits[seed] = own(world, count, seed)
+        return refits[seed]
+
+    with mock.patch.object(experiment, "fit_world", fitted), mock.patch.object(World, "refits", refitted):
+        yield
 
 
 @contextmanager
