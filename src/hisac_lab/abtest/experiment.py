@@ -16,7 +16,7 @@ from hisac_lab.abtest.evidence import CAVEATS, instrument_checks, looked_at, rig
 from hisac_lab.abtest.hindsight import Exposures, World, fit_world, support
 from hisac_lab.abtest.logged import LoggedTests
 from hisac_lab.abtest.people import RARELY, Log, Population, choose_pools, habits, population
-from hisac_lab.abtest.policies import most_popular, slates
+from hisac_lab.abtest.policies import foreseen, most_popular, slates
 from hisac_lab.abtest.records import ABTested, ABTests, Check, Difference, Hindsight, NothingToJudge, Setup
 from hisac_lab.abtest.replay import Slates, click_model, liked_by
 from hisac_lab.abtest.simulated import Crowd, shown_chances
@@ -116,14 +116,15 @@ def abtest(
     kind = _kind(config, simulated)
     log = Log.of(store)
     runs = {name: [trained / f"{name}-{seed}" for seed in experiment.seeds] for name in experiment.models}
-    people, pool, without_met, world = 0, config.pool, kind != "replay" and log.repeated < RARELY, None
+    people, pool, without_met = 0, config.pool, kind != "replay" and log.repeated < RARELY
+    world: Hindsight | None = None
     try:
         if kind == "replay":
             slates = Slates.of(store, config, None if simulated is None else truth.rebuild(simulated))
             liked = liked_by(click_model(log, config), slates)
             chance = {name: learns(model.settings) for name, model in scores.models.items()}
-            asked = (slates, liked, store, runtime, evaluation.confidence, chance, codebook, instances)
-            found, people = LoggedTests(config, experiment, *asked).compare(runs), slates.users
+            given = (slates, liked, store, runtime, evaluation.confidence, chance, codebook, instances)
+            found, people = LoggedTests(config, experiment, *given).compare(runs), slates.users
         else:
             everybody, pools, later = _asked(store, log, config, without_met)
             if simulated is not None and kind == "truth":
@@ -136,8 +137,10 @@ def abtest(
                 name: policies.arm(name, runs.get(name, []), ground)
                 for name in track(names, len(names), "abtest", "models")
             }
-            tests = Tests(config, experiment, ground, arms, evaluation.confidence, everybody, pools, log, codebook)
-            found, people, pool, world = tests.compare(), len(everybody.user), pools.shape[2], ground.world
+            expected = policies.foreseen([each[0] for each in runs.values()], arms[config.control], ground)
+            asked = (ground, arms, evaluation.confidence, everybody, pools, log, expected, codebook)
+            found, people, pool = Tests(config, experiment, *asked).compare(), len(everybody.user), pools.shape[2]
+            world = ground.world
     except NothingToJudge as nothing:
         found = _untested(config, experiment, kind, nothing)
     found.save(out)
@@ -232,6 +235,12 @@ class Policies:
         drawn = bool(runs) and learns(self.scores.models[name].settings)
         return Arm(now, places[:, :, visits:], _clicks(ground.chances[:, :visits], now, ground), daily, drawn)
 
+    def foreseen(self, runs: Sequence[Path], control: Arm, ground: Ground) -> Array:
+        """Clicks of the control's slates as models expect them; (T,)."""
+        pools = self.pools[:, : self.config.visits]
+        shown = np.stack([np.take_along_axis(pools, run, axis=2) for run in control.places], axis=1)
+        return foreseen(runs, self.store, self.people, shown, ground.examined, self.runtime, self.instances)
+
     def _policy(self, run: Path) -> Policy:
         """What one trained run shows by the histories it is given."""
 
@@ -281,6 +290,7 @@ class Tests:
         people: T users.
         pools: What the arms chose from; (T, 2 * visits, pool).
         log: All exposures.
+        expected: Clicks of the control's slates, as the models expect them; (T,).
         codebook: Output of the stage `codebook`; None: diversity is not measured.
     """
 
@@ -292,6 +302,7 @@ class Tests:
     people: Population
     pools: Array
     log: Log
+    expected: Array
     codebook: Path | None
 
     def compare(self) -> ABTests:
@@ -346,7 +357,7 @@ class Tests:
     def _crowd(self) -> Crowd:
         past = self.ground.chances[:, self.config.visits :]
         before = shown_chances(past, self.arms[self.config.control].before, self.ground.examined)
-        known = habits(self.log.user, self.log.time, self.log.label, self.people)
+        known = np.c_[habits(self.log.user, self.log.time, self.log.label, self.people), self.expected]
         return Crowd(self.config.users, self.confidence, before, self.config.seed, known)
 
     def _chances(self, arm: Arm) -> Array:

@@ -71,7 +71,7 @@ def test_other_pools_are_drawn_for_the_stage_alone(script: ModuleType, store: Ev
     log, people = Log.of(store), population(store.samples("test"))
 
     def pools() -> Any:
-        return experiment.choose_pools(log, people, CONFIG, True)[1]
+        return vars(experiment)["choose_pools"](log, people, CONFIG, True)[1]
 
     own = pools()
     for seed, same in ((None, True), (CONFIG.seed, True), (100, False)):

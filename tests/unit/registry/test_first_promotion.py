@@ -17,7 +17,7 @@ from hisac_lab.config.promotion import PromotionConfig
 
 DAY = 86_400
 VOTES = PrepareConfig(positive_from=1.0, columns=ColumnsConfig(text=("title",), fields=("topic",)))
-TOUCHES = PrepareConfig(time_unit="day", columns=ColumnsConfig(text=("title",), fields=("topic",)))
+TOUCHES = PrepareConfig(time_unit="day", columns=ColumnsConfig(label=None, text=("title",), fields=("topic",)))
 TOPICS = 6
 
 
