@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy import stats
+from scipy import special, stats
 
 from hisac_lab.abtest import metrics
 from hisac_lab.abtest.daily import cumulative
@@ -21,7 +21,7 @@ from hisac_lab.abtest.hindsight import Exposures, fit_world
 from hisac_lab.abtest.people import Population
 from hisac_lab.abtest.policies import best_places
 from hisac_lab.abtest.simulated import Crowd, shown_chances
-from hisac_lab.abtest.statistics import assign, cuped, relative_lift
+from hisac_lab.abtest.statistics import assign, relative_lift
 from hisac_lab.abtest.truth import examined
 from hisac_lab.base.artifacts import Array
 from hisac_lab.config.world import WorldConfig, resolve
@@ -38,8 +38,6 @@ NAMES = [f"error {error}" for error in ERRORS]
 CONTROL, OTHER = NAMES[0], NAMES[5]
 CROWD, DAYS = 2_000, 14
 VERDICT = "lift in expected clicks (the verdict)"
-BEFORE = 3
-"""How many times as long as the test the time before it is, for a second look at CUPED."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +52,8 @@ class Tables:
         clicks: Expected clicks of a slate, by policy; (RUNS, T, POOLS).
         logs: What the world logged of each user.
         moments: When each user is tested; (T,).
+        before: Chance of a click on each thing that the control showed before the test; (RUNS, T, k).
+        expected: Clicks of the control's slates as the policy `OTHER` would have them; (T,).
     """
 
     chances: Array
@@ -63,28 +63,26 @@ class Tables:
     clicks: dict[str, Array]
     logs: list[dict[str, Array]]
     moments: Array
+    before: Array
+    expected: Array
 
     @classmethod
     def draw(cls, users: int) -> Tables:
         """The world `small` with so many users."""
         world = Simulator(resolve(WorldConfig(preset="small", users=users)))
-        random, catalog = np.random.default_rng(1), world.catalog
         logs = [world.user(number) for number in range(users)]
         moments = np.array([int(np.quantile(log["time"], 0.9, method="nearest")) for log in logs])
-        waits = random.exponential(size=(users, POOLS, len(catalog.weight))) / catalog.weight
-        pools: Array = catalog.number[np.argsort(waits, axis=2, kind="stable")[:, :, :POOL]]
-        chances = np.empty(pools.shape)
-        for number in range(users):
-            found = world.chances(number, int(moments[number]), pools[number].ravel())
-            chances[number] = found.reshape(POOLS, POOL)
+        pools, chances = _pools(world, moments, 1)
         looked = examined(world, SLATE)
-        places = {
-            name: _shown(chances, pools, error, at) for at, (name, error) in enumerate(zip(NAMES, ERRORS, strict=True))
-        }
+        places = {name: _shown(chances, pools, policy) for policy, name in enumerate(NAMES)}
         clicks = {
             name: np.stack([expected_clicks(chances, run, looked) for run in shown]) for name, shown in places.items()
         }
-        return cls(chances, pools, places, looked, clicks, logs, moments)
+        others, earlier = _pools(world, moments, 7)
+        before = shown_chances(earlier, _shown(earlier, others, NAMES.index(CONTROL)), looked)
+        liked = special.expit(_scored(chances, pools, NAMES.index(OTHER), RUNS))
+        expected = np.mean([expected_clicks(liked, run, looked) for run in places[CONTROL]], axis=(0, 2))
+        return cls(chances, pools, places, looked, clicks, logs, moments, before, expected)
 
     def sample(self, random: np.random.Generator) -> dict[str, Array]:
         """Some users, pools and runs of each policy, and runs of the control once more as `itself`."""
@@ -94,15 +92,26 @@ class Tables:
         return {name: arm[random.integers(RUNS, size=SEEDS)][:, users, pools] for name, arm in arms.items()}
 
 
-def _shown(chances: Array, pools: Array, error: float, seed: int) -> Array:
-    """What each run of a policy shows: the best by the truth and an error; (RUNS, T, POOLS, SLATE)."""
-    shown = []
-    for run in range(RUNS):
-        random = np.random.default_rng([seed, run])
-        wrong = random.normal(0, RUN_ERROR, int(pools.max()) + 1)[pools]
-        logits = np.log(chances / (1 - chances)) + wrong + random.normal(0, error, chances.shape)
-        shown.append(best_places(logits, SLATE))
-    return np.stack(shown)
+def _pools(world: Simulator, moments: Array, seed: int) -> tuple[Array, Array]:
+    """Items of every user's pools, drawn by popularity, and the chance of a click on each; two (T, POOLS, POOL)."""
+    random, catalog = np.random.default_rng(seed), world.catalog
+    waits = random.exponential(size=(len(moments), POOLS, len(catalog.weight))) / catalog.weight
+    pools: Array = catalog.number[np.argsort(waits, axis=2, kind="stable")[:, :, :POOL]]
+    chances = [world.chances(user, int(moment), pools[user].ravel()) for user, moment in enumerate(moments)]
+    return pools, np.stack(chances).reshape(pools.shape)
+
+
+def _scored(chances: Array, pools: Array, policy: int, run: int) -> Array:
+    """Logits of one run of a policy, by its number: the truth and an error; (T, POOLS, POOL)."""
+    random = np.random.default_rng([policy, run])
+    wrong = random.normal(0, RUN_ERROR, int(pools.max()) + 1)[pools]
+    logits: Array = np.log(chances / (1 - chances)) + wrong + random.normal(0, ERRORS[policy], chances.shape)
+    return logits
+
+
+def _shown(chances: Array, pools: Array, policy: int) -> Array:
+    """What each run of a policy shows: the items that it scores best; (RUNS, T, POOLS, SLATE)."""
+    return np.stack([best_places(_scored(chances, pools, policy, run), SLATE) for run in range(RUNS)])
 
 
 @dataclass(frozen=True)
@@ -193,22 +202,21 @@ def covered(tables: Tables, tests: int) -> dict[str, float]:
 def sharpened(tables: Tables) -> dict[str, float]:
     """What CUPED and the paired mode take off the variance, and how many user-days of a table policy fit a minute."""
     control, other = (shown_chances(tables.chances, tables.places[name], tables.looked) for name in (CONTROL, OTHER))
-    crowd = Crowd(CROWD, 0.95, control, 0)
+    crowd = Crowd(CROWD, 0.95, tables.before, 0, tables.expected[:, None])
     crowd.test(control, other, "warm")
     begin = time.process_time()
     draws = [crowd.test(control, other, f"test-{number}") for number in range(100)]
     seconds = time.process_time() - begin
-    random, paired, removed = np.random.default_rng(4), [], []
+    blind = replace(crowd, habits=None)
+    removed = [blind.test(control, other, f"test-{number}").cuped_variance_removed for number in range(100)]
+    random, paired = np.random.default_rng(4), []
     for _ in range(300):
         users = random.integers(len(tables.chances), size=CROWD)
         one, two = (tables.clicks[name].mean(axis=(0, 2))[users] for name in (CONTROL, OTHER))
         paired.append(float(two.mean() / one.mean() - 1))
-        rate = random.binomial(POOLS * SLATE, one / SLATE) / (POOLS * SLATE)
-        before = random.binomial(BEFORE * POOLS * SLATE, one / SLATE)
-        removed.append(cuped(rate, before)[1])
     return {
         "cuped_reduction": float(np.mean([draw.cuped_variance_removed for draw in draws])),
-        "cuped_reduction_long": float(np.mean(removed)),
+        "cuped_reduction_by_clicks": float(np.mean(removed)),
         "paired_reduction": float(np.var([draw.lift.value for draw in draws], ddof=1) / np.var(paired, ddof=1)),
         "user_days_per_minute": 100 * CROWD * POOLS / seconds * 60,
     }

@@ -16,8 +16,8 @@ from hisac_lab.abtest.evidence import CAVEATS, instrument_checks, looked_at, rig
 from hisac_lab.abtest.hindsight import Exposures, World, fit_world, support
 from hisac_lab.abtest.logged import LoggedTests
 from hisac_lab.abtest.people import RARELY, Log, Population, choose_pools, habits, population
-from hisac_lab.abtest.policies import most_popular, slates
-from hisac_lab.abtest.records import ABTested, ABTests, Check, Difference, Hindsight, Setup
+from hisac_lab.abtest.policies import foreseen, most_popular, slates
+from hisac_lab.abtest.records import ABTested, ABTests, Check, Difference, Hindsight, NothingToJudge, Setup
 from hisac_lab.abtest.replay import Slates, click_model, liked_by
 from hisac_lab.abtest.simulated import Crowd, shown_chances
 from hisac_lab.abtest.statistics import difference
@@ -107,7 +107,7 @@ def abtest(
         instances: Output of the stage `instances`, for models that read it: real users' instances before the test.
 
     Raises:
-        UserError: No user can be in the test, or nobody clicks.
+        UserError: The log cannot give the evidence that is asked for, or an input is broken.
     """
     runtime = Runtime.start(compute)
     store = EventStore.open(prepared)
@@ -116,31 +116,33 @@ def abtest(
     kind = _kind(config, simulated)
     log = Log.of(store)
     runs = {name: [trained / f"{name}-{seed}" for seed in experiment.seeds] for name in experiment.models}
-    world = None
-    if kind == "replay":
-        slates = Slates.of(store, config, None if simulated is None else truth.rebuild(simulated))
-        liked = liked_by(click_model(log, config), slates)
-        chance = {name: learns(model.settings) for name, model in scores.models.items()}
-        asked = (slates, liked, store, runtime, evaluation.confidence, chance, codebook, instances)
-        found = LoggedTests(config, experiment, *asked).compare(runs)
-        people, pool, without_met = slates.users, config.pool, False
-    else:
-        without_met = log.repeated < RARELY
-        everybody, pools, later = _asked(store, log, config, without_met)
-        if simulated is not None and kind == "truth":
-            ground = _known(simulated, store, everybody, pools, later, config)
+    people, pool, without_met = 0, config.pool, kind != "replay" and log.repeated < RARELY
+    world: Hindsight | None = None
+    try:
+        if kind == "replay":
+            slates = Slates.of(store, config, None if simulated is None else truth.rebuild(simulated))
+            liked = liked_by(click_model(log, config), slates)
+            chance = {name: learns(model.settings) for name, model in scores.models.items()}
+            given = (slates, liked, store, runtime, evaluation.confidence, chance, codebook, instances)
+            found, people = LoggedTests(config, experiment, *given).compare(runs), slates.users
         else:
-            ground = _fitted(log, everybody, pools, config, scores)
-        policies = Policies(store, everybody, pools, config, runtime, scores, instances)
-        names = [config.control, *(name for name in experiment.models if name != config.control)]
-        arms = {
-            name: policies.arm(name, runs.get(name, []), ground)
-            for name in track(names, len(names), "abtest", "models")
-        }
-        found = Tests(
-            config, experiment, ground, arms, evaluation.confidence, everybody, pools, log, codebook
-        ).compare()
-        people, pool, world = len(everybody.user), pools.shape[2], ground.world
+            everybody, pools, later = _asked(store, log, config, without_met)
+            if simulated is not None and kind == "truth":
+                ground = _known(simulated, store, everybody, pools, later, config)
+            else:
+                ground = _fitted(log, everybody, pools, config, scores)
+            policies = Policies(store, everybody, pools, config, runtime, scores, instances)
+            names = [config.control, *(name for name in experiment.models if name != config.control)]
+            arms = {
+                name: policies.arm(name, runs.get(name, []), ground)
+                for name in track(names, len(names), "abtest", "models")
+            }
+            expected = policies.foreseen([each[0] for each in runs.values()], arms[config.control], ground)
+            asked = (ground, arms, evaluation.confidence, everybody, pools, log, expected, codebook)
+            found, people, pool = Tests(config, experiment, *asked).compare(), len(everybody.user), pools.shape[2]
+            world = ground.world
+    except NothingToJudge as nothing:
+        found = _untested(config, experiment, kind, nothing)
     found.save(out)
     fingerprint = {"evaluation": evaluation.fingerprint, "abtest": config.model_dump(mode="json")}
     ABTested(
@@ -151,6 +153,22 @@ def abtest(
         world=world,
         confidence=evaluation.confidence,
     ).save(out)
+
+
+def _untested(
+    config: ABTestConfig, experiment: ExperimentConfig, kind: EvidenceKind, nothing: NothingToJudge
+) -> ABTests:
+    """No test and no verdict, with the reason."""
+    return ABTests(
+        control=config.control,
+        evidence=kind,
+        checks=(Check(name="data", holds=False, says=nothing.what),),
+        tests={},
+        aa=None,
+        seeds=dict.fromkeys(experiment.models, experiment.seeds),
+        margin=config.margin,
+        caveat=CAVEATS[kind],
+    )
 
 
 def _kind(config: ABTestConfig, simulated: Path | None) -> EvidenceKind:
@@ -176,7 +194,7 @@ def _asked(store: EventStore, log: Log, config: ABTestConfig, without_met: bool)
     everybody = population(store.samples("test"))
     if len(everybody.user) < 2:
         what = "no two test users have exposures at two times"
-        raise UserError(store.path, what, "give a longer test period", "test")
+        raise NothingToJudge(store.path, what, "give a longer test period", "test")
     people, pools = choose_pools(log, everybody, config, without_met)
     pools, later = np.split(pools, [2 * config.visits], axis=1)
     return people, pools, later
@@ -216,6 +234,12 @@ class Policies:
         daily = None if ground.live is None else np.mean([ground.live.run(policy, new) for policy in policies], axis=0)
         drawn = bool(runs) and learns(self.scores.models[name].settings)
         return Arm(now, places[:, :, visits:], _clicks(ground.chances[:, :visits], now, ground), daily, drawn)
+
+    def foreseen(self, runs: Sequence[Path], control: Arm, ground: Ground) -> Array:
+        """Clicks of the control's slates as models expect them; (T,)."""
+        pools = self.pools[:, : self.config.visits]
+        shown = np.stack([np.take_along_axis(pools, run, axis=2) for run in control.places], axis=1)
+        return foreseen(runs, self.store, self.people, shown, ground.examined, self.runtime, self.instances)
 
     def _policy(self, run: Path) -> Policy:
         """What one trained run shows by the histories it is given."""
@@ -266,6 +290,7 @@ class Tests:
         people: T users.
         pools: What the arms chose from; (T, 2 * visits, pool).
         log: All exposures.
+        expected: Clicks of the control's slates, as the models expect them; (T,).
         codebook: Output of the stage `codebook`; None: diversity is not measured.
     """
 
@@ -277,6 +302,7 @@ class Tests:
     people: Population
     pools: Array
     log: Log
+    expected: Array
     codebook: Path | None
 
     def compare(self) -> ABTests:
@@ -331,7 +357,7 @@ class Tests:
     def _crowd(self) -> Crowd:
         past = self.ground.chances[:, self.config.visits :]
         before = shown_chances(past, self.arms[self.config.control].before, self.ground.examined)
-        known = habits(self.log.user, self.log.time, self.log.label, self.people)
+        known = np.c_[habits(self.log.user, self.log.time, self.log.label, self.people), self.expected]
         return Crowd(self.config.users, self.confidence, before, self.config.seed, known)
 
     def _chances(self, arm: Arm) -> Array:

@@ -13,18 +13,18 @@ from hisac_lab.abtest.estimate import Estimate, Spread, estimate, seed_spread
 from hisac_lab.abtest.evidence import CAVEATS, instrument_checks
 from hisac_lab.abtest.offpolicy import JUDGE, Rounds, halves, values, weights_hold
 from hisac_lab.abtest.policies import scores_of
-from hisac_lab.abtest.records import ABTests, Check, Lift, Replayed
+from hisac_lab.abtest.records import ABTests, Check, Lift, NothingToJudge, Replayed
 from hisac_lab.abtest.replay import Slates
 from hisac_lab.abtest.statistics import difference
 from hisac_lab.abtest.verdicts import verdicts
 from hisac_lab.base.artifacts import Array, load_array
-from hisac_lab.base.errors import SETTINGS, UserError
 from hisac_lab.base.progress import track
 from hisac_lab.config.abtest import ABTestConfig
 from hisac_lab.config.model import ExperimentConfig
 from hisac_lab.events.positives import popularity
 from hisac_lab.events.store import EventStore
 from hisac_lab.inference.runtime import Runtime
+from hisac_lab.ops.choice import rounded
 
 
 @dataclass(frozen=True)
@@ -79,20 +79,21 @@ class LoggedTests:
             runs: Folders of the trained runs of each model.
 
         Raises:
-            UserError: The logged exposures say too little of a policy.
+            NothingToJudge: By the logged exposures nobody would click on what the control shows.
         """
         config = self.config
         names = [config.control, *(name for name in self.experiment.models if name != config.control)]
         arms = {name: self.replay(name, runs.get(name, [])) for name in track(names, len(names), "abtest", "models")}
-        self._supported(arms)
+        weighed = (self._supported(arms), self._weights(arms))
         control = arms.pop(config.control)
+        if float(control.clicks[JUDGE].mean()) <= 0:
+            what = f"by the logged exposures nobody would click on what the control {config.control} shows"
+            raise NothingToJudge(self.store.path, what, "give a longer test period", "test")
         drawn = [arm.clicks[JUDGE] for arm in (control, *arms.values()) if arm.drawn]
         spread = seed_spread(drawn, float(control.clicks[JUDGE].mean()))
         found = {name: self._estimate(control, arm, JUDGE, spread) for name, arm in arms.items()}
-        aa = halves(
-            control.clicks[JUDGE].mean(axis=(0, 2)), config.aa_tests, f"{config.split_salt}/aa", self.confidence
-        )
-        checks = (*self._weights({config.control: control} | arms), *instrument_checks(aa, {}))
+        aa = halves(control.clicks[JUDGE].mean(axis=(0, 2)), config.aa_tests, f"{config.split_salt}/aa")
+        checks = (*weighed, *instrument_checks(aa, {}))
         beside = {
             name: {
                 "metrics": {"reranked": difference(arm.reranked, control.reranked, self.confidence)},
@@ -131,21 +132,21 @@ class LoggedTests:
             return None
         return np.asarray(load_array(self.codebook, "item_nodes"))[:, 0]
 
-    def _supported(self, arms: Mapping[str, Replay]) -> None:
-        """Raises a UserError where the exposures say too little of a policy."""
-        least, effective = self.config.replay_least, {name: arm.rounds.effective for name, arm in arms.items()}
+    def _supported(self, arms: Mapping[str, Replay]) -> Check:
+        """Whether the exposures say enough of every policy."""
+        effective = {name: rounded(arm.rounds.effective) for name, arm in arms.items()}
         worst = min(effective, key=lambda name: (effective[name], name))
-        if effective[worst] < least:
-            what = (
-                f"the logged exposures have an effective sample size of {effective[worst]:.1f} for {worst}, "
-                f"{least} is the least: no lift is given"
-            )
-            raise UserError(SETTINGS, what, "give a longer test period, or another kind of evidence", "abtest.evidence")
+        least = self.config.replay_least
+        says = (
+            f"the logged exposures have an effective sample size of {effective[worst]:.1f} for {worst}, "
+            f"{least} is the least"
+        )
+        return Check(name="support", holds=effective[worst] >= least, says=says)
 
-    def _weights(self, arms: Mapping[str, Replay]) -> list[Check]:
+    def _weights(self, arms: Mapping[str, Replay]) -> Check:
         """The check of the weights that is worst."""
         checks = [weights_hold(arm.rounds, name) for name, arm in sorted(arms.items())]
-        return [min(checks, key=lambda check: check.holds)]
+        return min(checks, key=lambda check: check.holds)
 
     def _estimate(self, control: Replay, arm: Replay, kind: str, spread: Spread | None) -> Estimate:
         drawn = control.drawn, arm.drawn

@@ -22,7 +22,6 @@ from scipy import stats
 
 from hisac_lab.abtest.records import Check, Instrument
 from hisac_lab.abtest.simulated import LEVELS
-from hisac_lab.abtest.statistics import assign, relative_lift
 from hisac_lab.base.artifacts import Array
 from hisac_lab.base.errors import UserError
 from hisac_lab.ops.choice import rounded
@@ -139,22 +138,19 @@ def weights_hold(rounds: Rounds, name: str) -> Check:
     return Check(name="weights", holds=rounded(p_value) >= BROKEN, says=says)
 
 
-def halves(clicks: Array, tests: int, salt: str, confidence: float) -> Instrument:
-    """The control against itself: users split in halves by a hash, again and again.
+def halves(clicks: Array, tests: int, salt: str) -> Instrument:
+    """The control against itself: users split in equal halves at random, again and again, read by Welch's t.
 
     Args:
-        clicks: What every user adds to the control's value; (T,).
+        clicks: What every user adds to the control's value; (T,), four users or more.
         tests: How many.
         salt: Of the splits.
-        confidence: Level of the intervals.
-
-    Raises:
-        UserError: A half has fewer than two users.
     """
     p_values = []
     for number in range(tests):
-        treated = assign([str(user) for user in range(len(clicks))], f"{salt}/{number}")
-        p_values.append(relative_lift(clicks[treated], clicks[~treated], confidence).p_value)
+        one, other = np.array_split(np.random.default_rng([number, *salt.encode()]).permutation(clicks), 2)
+        flat = one.var() + other.var() == 0
+        p_values.append(float(flat or stats.ttest_ind(one, other, equal_var=False).pvalue))
     return Instrument(
         tests=tests,
         rates={f"{level:g}": round(float(np.mean(np.array(p_values) < level)), 6) for level in LEVELS},

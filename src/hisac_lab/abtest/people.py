@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from hisac_lab.abtest.records import NothingToJudge
 from hisac_lab.base.artifacts import Array
 from hisac_lab.base.errors import SETTINGS, UserError
 from hisac_lab.config.abtest import ABTestConfig
@@ -188,7 +189,8 @@ def choose_pools(log: Log, people: Population, config: ABTestConfig, without_met
         one for each day of a test that has several.
 
     Raises:
-        UserError: A slate is larger than what most users can choose from, or there are no two such users.
+        UserError: A slate is larger than what most users can choose from.
+        NothingToJudge: Most users have nothing to choose from.
     """
     weight = np.bincount(log.item[log.judged], minlength=log.items).astype(float)
     choices = []
@@ -199,6 +201,9 @@ def choose_pools(log: Log, people: Population, config: ABTestConfig, without_met
         choices.append(np.flatnonzero(alive))
     sizes = np.array([len(choice) for choice in choices])
     size = min(config.pool, int(np.quantile(sizes, SHORT, method="lower"))) if len(sizes) else 0
+    if size < 2:
+        what = "most users can choose from fewer than two items that were alive when they were asked"
+        raise NothingToJudge("test period", what, "give a longer test period")
     if size < config.slate:
         what = f"{config.slate} is more than the {size} items that most users can choose from"
         raise UserError(SETTINGS, what, "lower it", "abtest.slate")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from scipy import special
 
 from hisac_lab.abtest.people import Population
 from hisac_lab.base.artifacts import Array
@@ -79,6 +81,36 @@ def scores_of(
         broken = int((~np.isfinite(scores)).sum())
         raise UserError(run, f"{broken:,} of {scores.size:,} scores are not numbers", "train it again, at a lower rate")
     return scores
+
+
+def foreseen(
+    runs: Sequence[Path],
+    store: EventStore,
+    people: Population,
+    shown: Array,
+    examined: Array,
+    runtime: Runtime,
+    instances: Path | None = None,
+) -> Array:
+    """Clicks that models expect of slates: what CUPED may know of a user, for it is the same in both arms.
+
+    Args:
+        runs: Folders of training runs.
+        store: The events.
+        people: T users and their moments.
+        shown: Items on the control's slates; (T, ..., slate).
+        examined: Chance that each place is looked at; (slate,).
+        runtime: Device and number format.
+        instances: Output of the stage `instances`, for models that read it.
+
+    Returns:
+        Of a slate, mean over models and slates; (T,).
+    """
+    items = shown.reshape(len(shown), -1)
+    scores = [scores_of(run, store, people, items, runtime, instances).astype(float) for run in runs]
+    liked = np.mean([special.expit(each) for each in scores], axis=0).reshape(shown.shape)
+    clicks: Array = (liked * examined).sum(axis=-1).reshape(len(shown), -1).mean(axis=1)
+    return clicks
 
 
 def most_popular(store: EventStore, people: Population, pools: Array, slate: int) -> Array:

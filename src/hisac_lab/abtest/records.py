@@ -6,11 +6,16 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
+from hisac_lab.base.errors import UserError
 from hisac_lab.base.records import Output, Record, Stored
 from hisac_lab.config.abtest import EvidenceKind
 
 Verdict = Literal["better", "worse", "equivalent", "undecided", "no verdict"]
 NO_VERDICT: Verdict = "no verdict"
+
+
+class NothingToJudge(UserError):
+    """The log says too little to compare policies by: the stage gives no verdict, with this as the reason."""
 
 
 class Users(Record):
@@ -194,7 +199,8 @@ class ABTests(Stored):
         evidence: What stands behind the verdicts: the log's own known click probabilities, logged exposures, or a
             fitted world.
         checks: The right to judge; where one does not hold, every verdict is "no verdict".
-        aa: The control against itself.
+        tests: By treatment; empty where the log has nothing to compare policies by.
+        aa: The control against itself; None where there is no test.
         seeds: The runs of each model that took part.
         margin: Lifts within it, either way, are as good as none.
         caveat: What this kind of evidence cannot show.
@@ -206,7 +212,7 @@ class ABTests(Stored):
     evidence: EvidenceKind
     checks: tuple[Check, ...]
     tests: dict[str, ABTest]
-    aa: Instrument
+    aa: Instrument | None
     seeds: dict[str, tuple[int, ...]]
     margin: float
     caveat: str

@@ -18,6 +18,7 @@ from hisac_lab.abtest.evidence import looked_at
 from hisac_lab.abtest.hindsight import Exposures, World, fit_world
 from hisac_lab.abtest.offpolicy import PROPENSITY, Rounds, checked_propensities
 from hisac_lab.abtest.people import Log, Population
+from hisac_lab.abtest.records import NothingToJudge
 from hisac_lab.abtest.truth import examined
 from hisac_lab.base.artifacts import Array
 from hisac_lab.base.errors import SETTINGS, UserError
@@ -81,8 +82,8 @@ class Slates:
                 and a click is taken to say the same at every place.
 
         Raises:
-            UserError: No propensities stand in the log and nothing was shown at random; or they are no chances; or
-                there are no two users.
+            UserError: No propensities stand in the log and nothing was shown at random; or they are no chances.
+            NothingToJudge: There are no four users, whom an A/A test needs.
         """
         logged = PROPENSITY in store.manifest.logged
         part = "test" if logged else RANDOM
@@ -96,8 +97,9 @@ class Slates:
             raise UserError(SETTINGS, what, "log them, or set it to fitted", "abtest.evidence")
         kept = kept[_drawn(samples[kept], config)]
         samples, columns = samples[kept], columns[kept]
-        if len(np.unique(samples["user"])) < 2:
-            raise UserError(store.path, "no two users have exposures to replay", "give a longer test period", part)
+        if (users := len(np.unique(samples["user"]))) < 4:
+            what = f"of the four users that a test needs, {users} have exposures to replay"
+            raise NothingToJudge(store.path, what, "give a longer test period", part)
         random_items = np.unique(store.samples(RANDOM)["item"])
         if logged:
             chance = checked_propensities(columns[:, list(store.manifest.logged).index(PROPENSITY)], f"{store.path}")

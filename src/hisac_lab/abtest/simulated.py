@@ -29,7 +29,7 @@ class Crowd:
         confidence: Level of the intervals.
         before: Chance of a click on each thing shown to a real user before the test, one run each; (S, T, k).
         seed: Of users and clicks.
-        habits: What the log says of each real user before the test; (T, h). None: nothing.
+        habits: What log and models say of each real user before the test; (T, h). None: nothing.
     """
 
     users: int

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from rich.console import Console
 from rich.table import Table
 
-from hisac_lab.abtest.records import NO_VERDICT, ABTest, ABTests
+from hisac_lab.abtest.records import NO_VERDICT, ABTests
 from hisac_lab.base.machines import MachineRecord
 from hisac_lab.cli import machine, origin
 from hisac_lab.cli.paths import ARTIFACTS, REPORTS, TIMINGS
@@ -22,7 +22,7 @@ def show() -> None:
     """Prints the results, which machine made them, and what to do next."""
     data, tokens = Prepared.open(ARTIFACTS.prepare), Tokenized.open(ARTIFACTS.tokenize)
     sweeps = [Swept.open(path) for path in ARTIFACTS.sweeps()]
-    models, tests = Scores.open(ARTIFACTS.evaluate).models, ABTests.open(ARTIFACTS.abtest).tests
+    models, tests = Scores.open(ARTIFACTS.evaluate).models, ABTests.open(ARTIFACTS.abtest)
     seconds = Timings.read(TIMINGS).models if TIMINGS.exists() else {}
     quality = tokens.quality
     results = [
@@ -38,8 +38,7 @@ def show() -> None:
         *(
             (head, text)
             for name, entry in models.items()
-            for head, text in zip((name, ""), _result(entry, tests.get(name), seconds.get(name)), strict=True)
-            if text
+            for head, text in zip((name, ""), _result(entry, _tested(name, tests), seconds.get(name)), strict=True)
         ),
     ]
     steps = [
@@ -87,15 +86,19 @@ def show_machines(records: Mapping[str, MachineRecord | None]) -> None:
         print(f"{machine.UNKNOWN}: {', '.join(unknown)}")
 
 
-def _result(scores: ModelScores, test: ABTest | None, seconds: Seconds | None) -> tuple[str, str]:
+def _tested(name: str, tests: ABTests) -> str:
+    """The verdict on a model, with its lift where there is one."""
+    if name == tests.control:
+        return "control of the A/B test"
+    test = tests.tests.get(name)
+    if test is None or test.verdict == NO_VERDICT:
+        return f"A/B {NO_VERDICT}"
+    return f"A/B {test.verdict}: {test.lift.low:+.2%} to {test.lift.high:+.2%}"
+
+
+def _result(scores: ModelScores, tested: str, seconds: Seconds | None) -> tuple[str, str]:
     """A model in two lines: quality and state; the A/B test and the time on this machine."""
-    auc = scores.auc
-    low, high = auc.interval
-    quality = f"AUC {auc.value:.4f} [{low:.4f}, {high:.4f}], {scores.cost.state_bytes:,.0f} bytes a user"
+    low, high = scores.auc.interval
+    quality = f"AUC {scores.auc.value:.4f} [{low:.4f}, {high:.4f}], {scores.cost.state_bytes:,.0f} bytes a user"
     said = [] if seconds is None else [f"{seconds.score_us_per_candidate:.1f} us a candidate here"]
-    if test is None:
-        return f"{quality}; control of the A/B test", ", ".join(said)
-    if test.verdict == NO_VERDICT:
-        return quality, ", ".join([f"A/B {NO_VERDICT}", *said])
-    lift = test.lift
-    return quality, ", ".join([f"A/B {test.verdict}: {lift.low:+.2%} to {lift.high:+.2%}", *said])
+    return quality, ", ".join([tested, *said])

@@ -61,7 +61,7 @@ class ABTestConfig(Section):
     )
     replay_requests: int = Field(20, ge=1, description="logged requests of each user that are replayed, at most")
     replay_least: int = Field(
-        100, ge=2, description="effective sample size below which logged exposures give no lift of a policy"
+        100, ge=2, description="effective sample size of a policy below which logged exposures give no verdict"
     )
     replay_clip: float = Field(
         10.0, gt=0, description="limit of clipped weights, in multiples of the mean weight; verdicts use unclipped ones"

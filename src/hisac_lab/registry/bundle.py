@@ -107,17 +107,18 @@ CHANCE = 0.001
 
 def _ab_evidence(name: str, tests: ABTests, tested: ABTested) -> ABEvidence | None:
     """The test of a model; None for the control. All that the registry reads of `abtest` passes here."""
-    test = tests.tests.get(name)
-    if test is None:
+    if name == tests.control:
         return None
+    test = tests.tests.get(name)
+    verdict = NO_VERDICT if test is None else test.verdict
     return ABEvidence(
         kind=tests.evidence,
-        verdict=test.verdict,
+        verdict=verdict,
         reason="; ".join(tests.reasons),
         control=tests.control,
-        lift=None if test.verdict == NO_VERDICT else test.corrected,
-        sample_ratio_holds=test.draw is None or test.draw.sample_ratio_p >= CHANCE,
-        aa_holds=tests.aa.ks_p >= CHANCE,
+        lift=None if test is None or verdict == NO_VERDICT else test.corrected,
+        sample_ratio_holds=test is None or test.draw is None or test.draw.sample_ratio_p >= CHANCE,
+        aa_holds=tests.aa is None or tests.aa.ks_p >= CHANCE,
         fingerprint=tested.fingerprint,
         test_fingerprint=tested.test_fingerprint,
     )

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hisac_lab.abtest.records import ABTests
+from hisac_lab.abtest.records import NO_VERDICT, ABTests
 from hisac_lab.base.records import Output
 from hisac_lab.evaluation.records import Metric, Scores, Seconds, SeedScores
 from hisac_lab.inference.records import CURVE, Point
@@ -97,11 +97,7 @@ def leaderboard(scores: Scores, tests: ABTests) -> Table:
                 "model": name,
                 "AUC": _estimate(auc.value, auc.interval),
                 "AUC less reference": _estimate(auc.difference, auc.difference_interval, "+.4f"),
-                "A/B test": "control"
-                if test is None and name == tests.control
-                else ""
-                if test is None
-                else test.verdict,
+                "A/B test": "control" if name == tests.control else NO_VERDICT if test is None else test.verdict,
                 "lift": "" if test is None else _estimate(test.lift.value, test.lift.interval, "+.2%"),
                 "state bytes": f"{entry.cost.state_bytes:,.0f}",
                 "multiply-adds of a request": f"{entry.cost.request_macs:,.0f}",
@@ -149,7 +145,7 @@ def costs(found: Scores, times: Mapping[str, Seconds]) -> Table:
 
 
 def tests(found: ABTests) -> Table:
-    """A row per treatment; the last one is the control against itself."""
+    """A row per treatment; the last one is the control against itself, where there was a test."""
     rows: list[dict[str, Any]] = [
         {
             "model": name,
@@ -163,9 +159,9 @@ def tests(found: ABTests) -> Table:
         }
         for name, test in found.tests.items()
     ]
-    return _rows(
-        [*rows, {"model": f"{found.control} against itself", "verdict": f"uniform p-values: {found.aa.ks_p:.2f}"}]
-    )
+    if found.aa is not None:
+        rows.append({"model": f"{found.control} against itself", "verdict": f"uniform p-values: {found.aa.ks_p:.2f}"})
+    return _rows(rows)
 
 
 def _estimate(value: float, interval: tuple[float, float], form: str = ".4f") -> str:

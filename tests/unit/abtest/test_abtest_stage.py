@@ -17,7 +17,7 @@ from hisac_lab.abtest import experiment, policies
 from hisac_lab.abtest.evidence import instrument_checks
 from hisac_lab.abtest.experiment import abtest
 from hisac_lab.abtest.people import Log, Population, choose_pools, population
-from hisac_lab.abtest.policies import best_places, most_popular, slates
+from hisac_lab.abtest.policies import best_places, foreseen, most_popular, scores_of, slates
 from hisac_lab.abtest.records import ABTested, ABTests, Instrument
 from hisac_lab.abtest.truth import examined, rebuild, true_chances
 from hisac_lab.base.artifacts import Array, sha256_tree, stage_output
@@ -178,7 +178,7 @@ def test_several_days_in_a_fitted_world_are_refused(stages: Stages, trained: Pat
         _run(tmp_path, stages, trained, CONFIG.model_copy(update={"days": 3}))
 
 
-def test_one_test_user_is_refused(
+def test_one_test_user_gives_no_verdict(
     stages: Stages, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     everybody = EventStore.samples
@@ -188,8 +188,10 @@ def test_one_test_user_is_refused(
         return samples[samples["user"] == samples["user"][0]] if split == "test" else samples
 
     monkeypatch.setattr(EventStore, "samples", of_one)
-    with says("no two test users"):
-        _run(tmp_path, stages, trained)
+    out = _run(tmp_path, stages, trained)
+    found = ABTests.open(out)
+    assert (found.tests, found.aa, ABTested.open(out).setup.real_users) == ({}, None, 0)
+    assert found.reasons == ["no two test users have exposures at two times"]
 
 
 def test_scores_that_are_not_numbers_are_refused(
@@ -239,6 +241,18 @@ def test_slates_are_the_best_of_the_pools(store: EventStore, trained: Path) -> N
     assert not np.array_equal(few, slates(trained / "din_50-0", store, people, pools, 3, CPU))
 
 
+def test_what_models_expect_of_slates_are_clicks_by_their_own_scores(store: EventStore, trained: Path) -> None:
+    """Of each user the mean over runs and slates, places looked at as the world has it."""
+    people, pools = _asked(store)
+    runs, shown, looked = [trained / "hisac-0", trained / "din_50-1"], pools[:, :2, :3], np.array([1.0, 0.5, 0.25])
+    found = foreseen(runs, store, people, shown, looked, CPU)
+    scores = np.stack([scores_of(run, store, people, pools[:, 1, :3], CPU) for run in runs])
+    first, second = (foreseen(runs, store, people, shown[:, at : at + 1], looked, CPU) for at in (0, 1))
+    np.testing.assert_allclose(second, (looked / (1 + np.exp(-scores))).sum(axis=2).mean(axis=0), rtol=1e-5)
+    np.testing.assert_allclose(found, (first + second) / 2, rtol=1e-5)
+    assert len(np.unique(found)) > len(found) / 2
+
+
 def test_a_policy_reads_the_feedback_of_the_histories(store: EventStore, trained: Path) -> None:
     people, pools = _asked(store)
     assert store.feedback is not None
@@ -269,11 +283,23 @@ def test_in_the_simulated_world_the_evidence_is_its_own_truth(
         rates[run.name] = float((shown * examined(simulator, slate)).sum(axis=2).mean())
         return places
 
+    def known(runs: list[Path], store: EventStore, people: Population, shown: Array, *rest: object) -> Array:
+        assert [run.name for run in runs] == ["din_50-0", "hisac-0"]
+        clicks: Array = true_chances(rebuild(tmp_path / "acquire"), store, people, shown).mean(axis=(1, 2, 3))
+        return clicks
+
+    def nothing(runs: object, store: object, people: object, shown: Array, *rest: object) -> Array:
+        return np.zeros(len(shown))
+
     monkeypatch.setattr(experiment, "slates", told)
+    removed: list[float] = []
     given: dict[str, Any] = {"prepared": tmp_path / "prepare", "acquired": tmp_path / "acquire", "codebook": None}
     long = CONFIG.model_copy(update={"days": 3})
-    for name, config in (("several", long), ("run", CONFIG)):
+    for expected, name, config in ((nothing, "several", long), (known, "run", CONFIG)):
+        monkeypatch.setattr(experiment, "foreseen", expected)
         out = _run(tmp_path / name, stages, tmp_path / "train", config, auc=0.99, **given)
+        removed += [test.draw.cuped_variance_removed for test in ABTests.open(out).tests.values() if test.draw]
+    assert removed[0] < removed[1]
     several = ABTests.open(tmp_path / "several" / "out").tests["hisac"]
     assert [day.day for day in several.days] == [1, 2, 3]
     assert several.days[-1].lift > 0.5

@@ -75,7 +75,7 @@ def test_replay_in_the_simulated_world_finds_what_is_truly_better(
     found, manifest = ABTests.open(out), ABTested.open(out)
     assert (found.evidence, manifest.world) == ("replay", None)
     assert "cannot show" in found.caveat
-    assert {check.name: check.holds for check in found.checks} == {"weights": True, "aa": True}
+    assert {check.name: check.holds for check in found.checks} == {"support": True, "weights": True, "aa": True}
     test = found.tests["hisac"]
     assert test.verdict == "better"
     assert test.draw is None
@@ -87,14 +87,59 @@ def test_replay_in_the_simulated_world_finds_what_is_truly_better(
     assert test.parts["pools"].error is None
 
 
-def test_too_few_exposures_that_a_policy_would_show_give_no_lift(
+def test_too_few_exposures_that_a_policy_would_show_give_no_verdict(
     world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(logged, "scores_of", _by_truth(world))
     config = CONFIG.model_copy(update={"replay_least": 100_000})
-    with says("settings", "abtest.evidence", "an effective sample size of", "100000 is the least: no lift is given"):
-        _run(tmp_path, config, prepared=world / "prepare", acquired=world / "acquire")
-    assert not list((tmp_path / "out").iterdir())
+    found = ABTests.open(_run(tmp_path, config, prepared=world / "prepare", acquired=world / "acquire"))
+    assert found.tests["hisac"].verdict == "no verdict"
+    assert len(found.reasons) == 1
+    assert "an effective sample size of" in found.reasons[0]
+    assert "100000 is the least" in found.reasons[0]
+
+
+def test_too_few_users_to_replay_give_no_verdict(world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    everybody, columns = EventStore.samples, EventStore.logged
+
+    def first(store: EventStore, users: int) -> Array:
+        own = everybody(store, "test")["user"]
+        return np.isin(own, np.unique(own)[:users])
+
+    for users in (1, 3):
+
+        def few(store: EventStore, split: str, users: int = users) -> Array:
+            samples = everybody(store, split)
+            return samples[first(store, users)] if split == "test" else samples
+
+        def beside(store: EventStore, split: str, users: int = users) -> Array:
+            found = columns(store, split)
+            return found[first(store, users)] if split == "test" else found
+
+        monkeypatch.setattr(EventStore, "samples", few)
+        monkeypatch.setattr(EventStore, "logged", beside)
+        (home := tmp_path / f"{users}").mkdir()
+        found = ABTests.open(_run(home, prepared=world / "prepare", acquired=world / "acquire"))
+        assert (found.tests, found.aa) == ({}, None)
+        assert found.reasons == [f"of the four users that a test needs, {users} have exposures to replay"]
+
+
+def test_a_control_that_no_logged_exposure_speaks_for_gives_no_verdict(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing was clicked, and there is no click model."""
+    everybody = EventStore.samples
+
+    def refused(store: EventStore, split: str) -> Array:
+        samples = np.array(everybody(store, split))
+        samples["label"] = 0
+        return samples
+
+    monkeypatch.setattr(EventStore, "samples", refused)
+    monkeypatch.setattr(logged, "scores_of", lambda run, store, people, items, *rest: -1.0 * items)
+    found = ABTests.open(_run(tmp_path, prepared=world / "prepare", acquired=world / "acquire"))
+    assert found.tests == {}
+    assert found.reasons == ["by the logged exposures nobody would click on what the control popularity shows"]
 
 
 def test_propensities_of_zero_are_refused(world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

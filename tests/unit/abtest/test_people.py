@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from kit import says
 
 from hisac_lab.abtest.people import DAY, PRIOR, Log, Population, choose_pools, habits, population
+from hisac_lab.abtest.records import NothingToJudge
 from hisac_lab.config.abtest import ABTestConfig
 from hisac_lab.events.store import SAMPLE, SPLITS, EventStore
 
@@ -152,6 +153,14 @@ def test_a_user_with_too_few_items_is_left_out_and_a_slate_too_large_is_refused(
     assert pools.shape[2] == 12
     with says("settings", "abtest.slate", "60 is more than the"):
         choose_pools(log, moments, CONFIG.model_copy(update={"slate": 60, "pool": 100}), True)
+
+
+def test_users_with_nothing_left_to_choose_from_have_nothing_to_judge() -> None:
+    """Everybody has met all items of the test period but one."""
+    log = _log([0, 0, 1, 1], [0, 1, 0, 1], [0, 5, 0, 5])
+    moments = Population(np.arange(2), np.full(2, 5), np.zeros(2, int), np.ones(2, int))
+    with pytest.raises(NothingToJudge, match="most users can choose from fewer than two items"):
+        choose_pools(log, moments, CONFIG, without_met=True)
 
 
 def test_habits_are_what_a_user_did_before_the_moment() -> None:

@@ -214,7 +214,8 @@ def test_real_slates_are_read_in_the_policys_order() -> None:
 
 def test_halves_of_one_arm_differ_by_chance_alone() -> None:
     clicks = np.random.default_rng(0).gamma(2, 1, 400)
-    found = halves(clicks, 200, "aa", 0.95)
+    found = halves(clicks, 200, "aa")
     assert found.tests == 200
     assert found.ks_p > 0.001
-    assert halves(clicks, 200, "aa", 0.95) == found
+    assert halves(clicks, 200, "aa") == found
+    assert halves(np.zeros(4), 20, "aa").rates["0.05"] == 0

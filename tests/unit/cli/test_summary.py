@@ -51,6 +51,14 @@ def test_what_was_timed_on_this_machine_is_told_of_that_model(
     assert "here" not in said["base"]
 
 
+def test_without_a_test_each_model_has_no_verdict(artifacts: Artifacts, capsys: pytest.CaptureFixture[str]) -> None:
+    checks = [{"name": "data", "holds": False, "says": "no two test users"}]
+    edit(artifacts.abtest / "abtest.json", checks=checks, tests={}, aa=None)
+    said = shown(capsys)
+    assert said["new"].endswith("; A/B no verdict")
+    assert said["base"].endswith("; control of the A/B test")
+
+
 def test_the_challenger_is_proposed_and_each_verdict_told(
     artifacts: Artifacts, capsys: pytest.CaptureFixture[str]
 ) -> None:

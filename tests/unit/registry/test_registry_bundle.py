@@ -99,6 +99,17 @@ def test_arms_of_a_wrong_size_and_a_control_unlike_itself_are_told(run: Artifact
         assert (found.sample_ratio_holds, found.aa_holds) == (holds, holds)
 
 
+def test_a_model_of_a_log_with_nothing_to_compare_by_has_no_verdict_and_may_challenge(run: Artifacts) -> None:
+    checks = [{"name": "data", "holds": False, "says": "no two test users"}]
+    edit(run.abtest / "abtest.json", checks=checks, tests={}, aa=None)
+    register(run)
+    base, new = (Evidence.open(run.bundle(name)) for name in ("base", "new"))
+    assert base.abtest is None
+    assert new.abtest is not None
+    assert (new.abtest.verdict, new.abtest.reason, new.abtest.lift) == ("no verdict", "no two test users", None)
+    assert new.may_challenge
+
+
 def test_a_pair_is_told_from_both_sides_with_the_weights_of_the_other(run: Artifacts) -> None:
     base, new = (Evidence.open(run.bundle(name)) for name in ("base", "new"))
     assert base.weights != new.weights

@@ -58,7 +58,7 @@ def test_the_loss_is_the_weighted_mean_of_all_answers_that_are_known() -> None:
         chance, answer = torch.sigmoid(logits[..., place].double())[known], truth[known]
         loss = -(answer * chance.log() + (1 - answer) * (1 - chance).log())
         terms.append(weight * (loss * batch.weights[known]).sum() / batch.weights.sum())
-    torch.stack(terms).sum().backward()  # type: ignore[no-untyped-call]
+    torch.stack(terms).sum().backward()
     assert shown == pytest.approx(terms[0].item(), abs=1e-6)
     for (name, one), other in zip(model.named_parameters(), again.parameters(), strict=True):
         if other.grad is not None:

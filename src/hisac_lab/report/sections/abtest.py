@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import combinations
 
-from hisac_lab.abtest.records import ABTest, ABTests, Part
+from hisac_lab.abtest.records import ABTest, ABTests, Instrument, Part
 from hisac_lab.report.document import Cell, Counts, Figure, Figures, Note, Row, Section, Table, table
 from hisac_lab.report.drawing import (
     INK,
@@ -99,11 +99,7 @@ def abtest(facts: Facts) -> Section:
                 ],
                 ("check", "holds", "what it says"),
             ),
-            Note(
-                f"A/A, {tests.aa.tests} tests of the control against itself: "
-                + ", ".join(f"{percent(rate)} below {tier}" for tier, rate in sorted(tests.aa.rates.items()))
-                + f"; the p-values are uniform with p {fixed(tests.aa.ks_p, 3)}."
-            ),
+            *_against_itself(tests.aa),
             Counts(
                 (
                     ("real users", integer(setup.real_users)),
@@ -115,6 +111,14 @@ def abtest(facts: Facts) -> Section:
             ),
         ),
     )
+
+
+def _against_itself(aa: Instrument | None) -> tuple[Note, ...]:
+    if aa is None:
+        return ()
+    rates = ", ".join(f"{percent(rate)} below {tier}" for tier, rate in sorted(aa.rates.items()))
+    said = f"A/A, {aa.tests} tests of the control against itself: {rates}; the p-values are uniform with p "
+    return (Note(f"{said}{fixed(aa.ks_p, 3)}."),)
 
 
 def _runs(seeds: int) -> str:

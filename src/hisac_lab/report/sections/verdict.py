@@ -200,10 +200,11 @@ def _how_sure(facts: Facts) -> str:
         f"{counted} seed{'s' * (seeds[-1] > 1)} of each model, {integer(evaluated.test_users)} test users, "
         f"{confidence(evaluated.confidence)} intervals over {drawn}, paired."
     ]
-    if not tests.tests:
+    if not tests.tests and not tests.reasons:
         return " ".join([*said, f"There is no model beside the control `{tests.control}`."])
-    rates = ", ".join(f"{percent(rate)} below {tier}" for tier, rate in sorted(tests.aa.rates.items()))
-    said.append(f"A/A: of {integer(tests.aa.tests)} tests of `{tests.control}` against itself {rates}.")
+    if tests.aa is not None:
+        rates = ", ".join(f"{percent(rate)} below {tier}" for tier, rate in sorted(tests.aa.rates.items()))
+        said.append(f"A/A: of {integer(tests.aa.tests)} tests of `{tests.control}` against itself {rates}.")
     if tests.reasons:
         return " ".join(
             [*said, f"No verdict on any model against the control `{tests.control}`: {'; '.join(tests.reasons)}."]

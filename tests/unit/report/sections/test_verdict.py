@@ -12,8 +12,9 @@ from finished import NAMES, edit, make, make_crowd, pairs_of, scores
 from hisac_lab.base.stages import Artifacts
 from hisac_lab.config.promotion import PromotionConfig
 from hisac_lab.report.collect import collect
-from hisac_lab.report.document import Points, Table
+from hisac_lab.report.document import Note, Points, Table
 from hisac_lab.report.facts import Facts
+from hisac_lab.report.sections.abtest import abtest
 from hisac_lab.report.sections.limits import limits
 from hisac_lab.report.sections.standing import standings
 from hisac_lab.report.sections.verdict import next_step, question, sentence, verdict
@@ -124,6 +125,16 @@ def test_without_the_right_to_judge_the_screen_says_why(inputs: Artifacts) -> No
     said = "No verdict on any model against the control `base`: the world knows too little."
     assert said in _point(facts, "How sure")
     assert "Any A/B verdict: the world knows too little." in limits(facts)
+
+
+def test_a_log_with_nothing_to_compare_by_says_why(inputs: Artifacts) -> None:
+    checks = [{"name": "data", "holds": False, "says": "no two test users"}]
+    edit(inputs.abtest / "abtest.json", checks=checks, tests={}, aa=None)
+    facts = _facts(inputs)
+    assert "intervals over users, paired. No verdict on any model against" in _point(facts, "How sure")
+    notes = [block.text for block in abtest(facts).blocks if isinstance(block, Note)]
+    assert "No verdict: no two test users." in notes
+    assert not any("A/A" in text for text in notes)
 
 
 def test_many_models_show_the_first_and_fold_the_rest(tmp_path: Path) -> None:
