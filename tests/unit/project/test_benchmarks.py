@@ -139,6 +139,35 @@ def test_growth_is_told_from_start_up(growth: float, holds: bool, monkeypatch: p
     assert ("**NO**" in "\n".join(lines)) is not holds
 
 
+def test_memory_per_item_is_told_from_start_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    scale, usage = load("scale_items", monkeypatch), load("usage", monkeypatch)
+
+    def run(items: int) -> Any:
+        own = {name: 200 * scale.MIB + place * items for place, name in enumerate(scale.STAGES)}
+        used = {name: usage.Usage(1.0, 1.0, 2 * size, "", size) for name, size in own.items()}
+        return scale.Run(items, used)
+
+    least = scale.outcome(run(scale.SMALLEST), {})
+    large = scale.outcome(run(1_000_000), least["numbers"])
+    assert [row[-1] for row in least["rows"]] == [""] * len(scale.STAGES)
+    assert [float(row[-1]) for row in large["rows"]] == pytest.approx(
+        [place * 1e6 / scale.MIB for place in range(len(scale.STAGES))], abs=0.5
+    )
+
+
+def test_a_made_up_catalog_has_what_its_events_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    catalog = load("catalog", monkeypatch)
+    monkeypatch.setattr(catalog, "BLOCK", 64)
+    monkeypatch.setattr(catalog, "EVENTS", 300)
+    catalog.write_log(tmp_path, 150, seed=0)
+    events, items = pd.read_parquet(tmp_path / "events.parquet"), pd.read_parquet(tmp_path / "items.parquet")
+    assert len(events) == 300
+    assert (np.diff(events["timestamp"]) >= 0).all()
+    assert items["item_id"].is_unique
+    assert set(events["item_id"].astype(str)) <= set(items["item_id"])
+    assert np.load(tmp_path / "vectors.npy").shape == (150, catalog.WIDTH)
+
+
 HISAC = {"kind": "hisac", "route_by": "items", "agents": 8}
 
 
