@@ -23,6 +23,7 @@ MODULES = (
     "prepare",
     "scale",
     "scale_items",
+    "scale_plan",
     "serving",
     "synthetic",
     "transfer",

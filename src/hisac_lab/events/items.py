@@ -38,7 +38,7 @@ def write_items(
 
     Args:
         log: The log.
-        table: Its item table, whose rows lead `items`, emptied on the way; None: there is none.
+        table: Its item table, whose rows lead `items`; None: there is none.
         items: Ids of all items, as they were first met.
         out: The stage's output.
 
@@ -55,9 +55,7 @@ def write_items(
         names = texts.slice(described).to_pandas().astype(str)
         more = pd.DataFrame({"item": names, "text": ""} | dict.fromkeys(log.fields, UNKNOWN))
         table = pd.concat([table, more], ignore_index=True)
-    columns = table.columns
-    full = pd.DataFrame({name: table.pop(name).take(order).reset_index(drop=True) for name in columns})
-    full.columns = columns
+    full = table.iloc[order].reset_index(drop=True)
     full.to_parquet(out / "items.parquet", index=False)
     fields = {name: pd.factorize(full[name], sort=True) for name in log.fields}
     codes = np.stack([code for code, _ in fields.values()], axis=1) if fields else np.zeros((len(full), 0))
@@ -73,7 +71,7 @@ def write_items(
 
 def _write_vectors(vectors_of_ids: Vectors, items: Vocabulary, place: Array, path: Path) -> None:
     """Writes the vectors at the `place` of their items into a mapped file; zeros for an item without one."""
-    table: Array | None = None
+    table: np.memmap[Any, np.dtype[np.float32]] | None = None
     for ids, vectors in vectors_of_ids:
         if table is None:
             table = np.lib.format.open_memmap(path, "w+", np.float32, (len(place), vectors.shape[1]))

@@ -168,6 +168,22 @@ def test_a_made_up_catalog_has_what_its_events_name(tmp_path: Path, monkeypatch:
     assert np.load(tmp_path / "vectors.npy").shape == (150, catalog.WIDTH)
 
 
+def test_costs_on_paper_are_those_between_the_smallest_and_the_largest_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = load("scale_plan", monkeypatch)
+    rows = [f"| {size:,} | ingest | 9 | {1 + size / 1e6} | {100 + size / 1e5:,.0f} |" for size in (1_000, 10**6, 10**7)]
+    page = tmp_path / "scale.md"
+    page.write_text("\n".join(["| events | step | wall s | CPU s | peak MiB |", "|---|---|---|---|---|", *rows]))
+    found = plan.read(page, "events|step", (0, 1, 3, 4))
+    told = plan.Cost.of(found["ingest"]).at(1e9)
+    assert (told.cpu, told.memory) == pytest.approx((1_001, 10_100), rel=1e-3)
+    assert "| 2.0 / 2.0 " in plan.check("events", found, memory=False)[2]
+    page.write_text("\n".join(page.read_text().splitlines()[:-1]))
+    with pytest.raises(UserError, match="has 2 sizes of the stage 'ingest': three are the least"):
+        plan.read(page, "events|step", (0, 1, 3, 4))
+
+
 HISAC = {"kind": "hisac", "route_by": "items", "agents": 8}
 
 
