@@ -5,7 +5,7 @@
 Each revision is cloned, with its own dvc.lock, and its stage `code` is run as Snakemake runs it: the smallest stage, as
 it reads files of the project alone. CPU seconds of all processes, the least of several runs. DVC's part is the job less
 the stage; Snakemake's is a run of one job that has nothing to do, less that job. Imports are those of a stage's entry,
-without its work. With --write the tables go to reports/job-cost.md.
+without its work; torch alone stands beside. With --write the tables go to reports/job-cost.md.
 """
 
 from __future__ import annotations
@@ -80,6 +80,7 @@ def measure(folder: Path, repeats: int) -> tuple[dict[str, float], dict[str, flo
     scheduled = least(*snakemake)
     seconds = (stage, job - stage, scheduled - idle, job + scheduled - idle)
     imports = {name: least(PYTHON, "-c", f"import hisac_lab.cli.main, hisac_lab.cli.stages.{name}") for name in IMPORTS}
+    imports["`import torch` alone"] = least(PYTHON, "-c", "import torch")
     return dict(zip(PARTS, seconds, strict=True)), imports
 
 

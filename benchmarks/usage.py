@@ -29,12 +29,15 @@ class Usage:
         peak: Largest resident memory of any one of its processes, bytes; mapped file pages count, and so does the
             memory of the process that measured, of which every child starts as a copy: keep that one small.
         output: What it printed.
+        own: Largest memory of the command's first process that no file stands behind, bytes, of all looks; 0 where the
+            system does not say. Pages of mapped files beyond it are given back when memory is wanted elsewhere.
     """
 
     wall: float
     cpu: float
     peak: int
     output: str
+    own: int = 0
 
 
 def run(command: Sequence[str | Path], folder: Path, environment: Mapping[str, str] | None = None) -> Usage:
@@ -54,6 +57,7 @@ def run(command: Sequence[str | Path], folder: Path, environment: Mapping[str, s
     """
     words = [str(word) for word in command]
     seen: dict[tuple[int, float], float] = {}
+    own = 0
     with tempfile.TemporaryFile() as output:
         begin = time.perf_counter()
         child = subprocess.Popen(
@@ -65,6 +69,7 @@ def run(command: Sequence[str | Path], folder: Path, environment: Mapping[str, s
                 if ended:
                     break
                 _look(child.pid, seen)
+                own = max(own, _own(child.pid))
                 time.sleep(LOOK_EVERY)
             wall = time.perf_counter() - begin
             child.returncode = os.waitstatus_to_exitcode(status)
@@ -80,7 +85,7 @@ def run(command: Sequence[str | Path], folder: Path, environment: Mapping[str, s
         raise UserError(name, f"ended with {child.returncode} ({last})", "fix that and run again")
     unit = 1 if sys.platform == "darwin" else 1024
     cpu = max(used.ru_utime + used.ru_stime, sum(seen.values()))
-    return Usage(wall, cpu, used.ru_maxrss * unit, text)
+    return Usage(wall, cpu, used.ru_maxrss * unit, text, own)
 
 
 def tree_seconds(process: psutil.Process) -> dict[tuple[int, float], float]:
@@ -96,6 +101,14 @@ def tree_seconds(process: psutil.Process) -> dict[tuple[int, float], float]:
 def _look(number: int, seen: dict[tuple[int, float], float]) -> None:
     with contextlib.suppress(psutil.Error):
         seen.update(tree_seconds(psutil.Process(number)))
+
+
+def _own(number: int) -> int:
+    with contextlib.suppress(OSError):
+        for line in Path(f"/proc/{number}/status").read_text().splitlines():
+            if line.startswith("RssAnon:"):
+                return int(line.split()[1]) << 10
+    return 0
 
 
 def _kill(number: int) -> None:

@@ -11,6 +11,7 @@ import pytest
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 MODULES = (
     "browser",
+    "catalog",
     "costs",
     "leaderboard",
     "long_run",
@@ -21,6 +22,8 @@ MODULES = (
     "peer",
     "prepare",
     "scale",
+    "scale_items",
+    "scale_plan",
     "serving",
     "synthetic",
     "transfer",

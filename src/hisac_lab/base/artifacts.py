@@ -158,7 +158,7 @@ def save_blocks(directory: Path, name: str, rows: int, blocks: Iterable[Array]) 
                 shape = (rows, *block.shape[1:])
                 descr = np.lib.format.dtype_to_descr(block.dtype)
                 np.lib.format.write_array_header_1_0(file, {"descr": descr, "fortran_order": False, "shape": shape})
-            file.write(np.ascontiguousarray(block).tobytes())
+            file.write(np.ascontiguousarray(block).data)
             written += len(block)
     if written != rows:
         raise ValueError(f"{name} has {written} rows, not {rows}")

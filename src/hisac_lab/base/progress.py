@@ -5,31 +5,13 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    Task,
-    TextColumn,
-    TimeRemainingColumn,
-)
-from rich.text import Text
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 Item = TypeVar("Item")
 PLAIN_EVERY_SECONDS = 10.0
-
-
-class _Rate(ProgressColumn):
-    def __init__(self, unit: str) -> None:
-        super().__init__()
-        self.unit = unit
-
-    def render(self, task: Task) -> Text:
-        return Text(f"{task.speed or 0:,.1f} {self.unit}/s")
 
 
 def say(message: str) -> None:
@@ -50,17 +32,8 @@ def track(
         done: How many were finished before a resume.
         note: What else to show, asked for whenever something is shown.
     """
-    console = Console(stderr=True)
-    if console.is_terminal:
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            _Rate(unit),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}"),
-        )
-        with Progress(*columns, console=console, transient=True) as bar:
+    if sys.stderr.isatty():
+        with _bar(unit) as bar:
             task = bar.add_task(what, total=total, completed=done, note="")
             for item in items:
                 yield item
@@ -76,3 +49,32 @@ def track(
                 more = f", {note()}" if note else ""
                 say(f"{what}: {done + count:,} of {total:,} {unit}, {rate:,.1f} {unit}/s, {left:,.0f} s left{more}")
     say(f"{what}: {total:,} {unit} done" + (f", {note()}" if note and total > done else ""))
+
+
+def _bar(unit: str) -> Progress:
+    """An empty bar; only a terminal needs rich, which is slow to import."""
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        ProgressColumn,
+        Task,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+    from rich.text import Text
+
+    class Rate(ProgressColumn):
+        def render(self, task: Task) -> Text:
+            return Text(f"{task.speed or 0:,.1f} {unit}/s")
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        Rate(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+    )
+    return Progress(*columns, console=Console(stderr=True), transient=True)

@@ -17,9 +17,12 @@ from hisac_lab.base.errors import UserError
 from hisac_lab.codebook.flat import FlatBook
 from hisac_lab.codebook.records import CodebookFacts
 from hisac_lab.codebook.tree import ITEM_VECTORS, Codebook
+from hisac_lab.ops.ranks import grouped
 from hisac_lab.tokens.prefixes import prefixes
 from hisac_lab.tokens.quantizer import ResidualQuantizer
 from hisac_lab.tokens.records import LATENTS, Fitted
+
+BLOCK = 1 << 16  # semantic IDs that are Python objects at once
 
 
 def grow(
@@ -107,9 +110,13 @@ def build_codebook(*, tokenized: Path, out: Path) -> None:
 
 def _both_ways(book: Codebook, codes: Array, tokenized: Path) -> pa.Table:
     leaf = book.item_nodes[:, -1]
-    order = np.lexsort((np.arange(len(leaf)), np.where(leaf < 0, np.iinfo(np.int64).max, leaf)))
+    order = grouped(np.where(leaf < 0, len(book.parents[-1]), leaf))
     names = pq.read_table(tokenized / "ids.parquet", columns=["item"]).column("item").take(order)
-    rows = codes[order]
-    texts = ["-".join(map(str, row)) if row[0] >= 0 else None for row in rows.tolist()]
+    rows, texts = codes[order], [pa.array([], pa.string())]
+    for start in range(0, len(rows), BLOCK):
+        block = rows[start : start + BLOCK].tolist()
+        texts.append(pa.array(["-".join(map(str, row)) if row[0] >= 0 else None for row in block], pa.string()))
     columns = {f"code_{level + 1}": rows[:, level] for level in range(book.depth)}
-    return pa.table({"item": names, "number": order, "semantic_id": texts, "leaf": leaf[order], **columns})
+    return pa.table(
+        {"item": names, "number": order, "semantic_id": pa.concat_arrays(texts), "leaf": leaf[order], **columns}
+    )

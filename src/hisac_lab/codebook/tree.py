@@ -88,7 +88,7 @@ class Codebook:
         flat = (part for book in self.flat.values() for part in (book.vectors, book.item_nodes))
         for array in (*self.parents, *self.codes, *self.vectors, self.item_nodes, *flat):
             digest.update(str((array.dtype.str, array.shape)).encode())
-            digest.update(np.ascontiguousarray(array).tobytes())
+            digest.update(np.ascontiguousarray(array).data)
         return digest.hexdigest()[:16]
 
     @classmethod

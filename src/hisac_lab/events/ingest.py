@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from hisac_lab.base.artifacts import Array, save_arrays
@@ -77,12 +78,14 @@ def ingest(config: PrepareConfig, *, raw: Path, out: Path) -> None:
         pass_.add(block)
     pass_.close()
     _check_something_is_left(pass_, items, raw)
-    hashes = hash_ids(users.ids)
-    order = np.lexsort((np.asarray(users.ids), hashes))
+    hashes, names = pass_.hashes(), users.texts
+    by_hash = [("hash", "ascending"), ("user", "ascending")]
+    order = pc.sort_indices(pa.table({"hash": hashes, "user": names}), sort_keys=by_hash).to_numpy()
+    names = names.take(pa.array(order)).to_pandas().astype(str)
     user_codes = np.empty(len(order), np.int32)
     user_codes[order] = np.arange(len(order), dtype=np.int32)
-    pd.DataFrame({"user": np.asarray(users.ids, object)[order]}).to_parquet(out / "users.parquet", index=False)
-    item_order, fields, rows = write_items(log, table, items.ids, out)
+    pd.DataFrame({"user": names}).to_parquet(out / "users.parquet", index=False)
+    item_order, fields, rows = write_items(log, table, items, out)
     item_codes = np.empty(len(item_order), np.int32)
     item_codes[item_order] = np.arange(len(item_order), dtype=np.int32)
     births = pass_.births(len(items))[item_order]
@@ -90,7 +93,7 @@ def ingest(config: PrepareConfig, *, raw: Path, out: Path) -> None:
         out, {"user_codes": user_codes, "user_hashes": hashes[order], "item_codes": item_codes, "births": births}
     )
     cuts = _cuts(pass_, config, out)
-    user = write_users(log, np.asarray(users.ids, object)[order].tolist(), out)
+    user = write_users(log, names, out)
     logged, request = _logged(pass_, config, cuts[0], out)
     labeled, threshold = pass_.labels is not None, _threshold(pass_, log, config, raw)
     if not labeled and config.negatives_by != "uniform":
@@ -138,13 +141,13 @@ def _check_something_is_left(pass_: _Pass, items: Vocabulary, raw: Path) -> None
         hint = "fix prepare.since and prepare.until, or prepare.items_without_text"
         raise UserError(raw, "no event lies inside the bounds", hint, "time")
     if len(items) < 2:
-        what = f"the log has one item ({items.ids[0]!r}): there is nothing to rank"
+        what = f"the log has one item ({items.since(0)[0]!r}): there is nothing to rank"
         raise UserError(raw, what, "give a log of more items", "item")
 
 
 def _described_items(table: pd.DataFrame | None, raw: Path) -> Vocabulary:
     """The items of the item table, in its order."""
-    items = Vocabulary(None if table is None else table["item"].tolist())
+    items = Vocabulary(() if table is None else table["item"])
     if table is not None and len(items) < len(table):
         twice = table["item"][table["item"].duplicated()].iloc[0]
         raise UserError(raw, f"item {twice!r} has two rows in the item table", "keep one of them", "item")
@@ -180,7 +183,7 @@ class _Pass:
         self.published_test: int | None = None
         self.bins = np.zeros(((1 << 32) >> BIN_BITS) - FIRST_BIN, np.int64)
         self._births = np.full(1024, NEVER)
-        self._shards = np.zeros(0, np.int64)
+        self._hashes = np.zeros(0, np.uint64)
         self.schema = pa.schema([])
         self._stack = ExitStack()
         self._writers: list[pq.ParquetWriter] = []
@@ -254,9 +257,6 @@ class _Pass:
 
     def _write(self, columns: dict[str, Any]) -> None:
         """Appends each user's rows to the file of the user's shard."""
-        if len(self._shards) < len(self.users):
-            new = self.users.since(len(self._shards))
-            self._shards = np.concatenate([self._shards, shard_of(hash_ids(new), len(self.config.shards))])
         table = pa.table({role: pa.array(values) for role, values in columns.items()})
         if not self._writers:
             self.schema = table.schema
@@ -266,11 +266,17 @@ class _Pass:
                     path, self.schema, compression="zstd", compression_level=1, use_dictionary=False
                 )
                 self._writers.append(self._stack.enter_context(writer))
-        shard = self._shards[columns["user"]]
+        shard = shard_of(self.hashes()[columns["user"]], len(self.config.shards))
         for index, writer in enumerate(self._writers):
             chosen = np.flatnonzero(shard == index)
             if len(chosen):
                 writer.write_table(table if len(chosen) == len(shard) else table.take(pa.array(chosen)))
+
+    def hashes(self) -> Array:
+        """Hash of each user so far, by first-met number; (users,) uint64."""
+        if len(self._hashes) < len(self.users):
+            self._hashes = np.concatenate([self._hashes, hash_ids(self.users.since(len(self._hashes)))])
+        return self._hashes
 
     def births(self, count: int) -> Array:
         """Time of each item's first event, by first-met number; (count,) int64."""
@@ -302,13 +308,15 @@ def _threshold(pass_: _Pass, log: RawLog, config: PrepareConfig, raw: Path) -> f
 
 def _levels(pass_: _Pass, config: PrepareConfig, threshold: float, cut: int, out: Path) -> Levels:
     """Levels of the feedback: its values before `cut`, or, where they are many, shares of a sample of those events."""
-    values, sample, step = np.zeros(0), list[Array](), 1 + pass_.rows // SAMPLED
-    for time, label, row in _stream(out, config, "time", "label", "row"):
-        known = (time < cut) & ~np.isnan(label)
-        if len(values) <= MOST:
-            values = np.union1d(values, label[known])
-        sample.append(label[known & (row % step == 0)])
-    return Levels.cut(values if len(values) <= MOST else np.concatenate(sample), threshold, config.columns.label_values)
+    values, step = np.zeros(0), 1 + pass_.rows // SAMPLED
+    for time, label in _stream(out, config, "time", "label"):
+        values = np.union1d(values, label[(time < cut) & ~np.isnan(label)])
+        if len(values) > MOST:
+            rows = _stream(out, config, "time", "label", "row")
+            sample = [label[(time < cut) & ~np.isnan(label) & (row % step == 0)] for time, label, row in rows]
+            values = np.concatenate(sample)
+            break
+    return Levels.cut(values, threshold, config.columns.label_values)
 
 
 def _cuts(pass_: _Pass, config: PrepareConfig, out: Path) -> tuple[int, int]:

@@ -7,46 +7,55 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from hisac_lab.base.artifacts import Array, save_arrays
 from hisac_lab.base.errors import UserError
 from hisac_lab.tables.layouts.contract import RawLog, Vectors
+from hisac_lab.tables.vocabulary import Vocabulary
 
+BLOCK = 1 << 16  # ids that are Python objects at once
 UNKNOWN = "unknown"
 
 
-def natural_order(ids: list[str]) -> Array:
+def natural_order(ids: pa.Array) -> Array:
     """The order people expect: by number when all ids are integers, else by text; (n,) int64."""
+    keys = np.empty(len(ids), np.int64)
     try:
-        keys = np.asarray([int(name) for name in ids], np.int64)
+        for start in range(0, len(ids), BLOCK):
+            keys[start : start + BLOCK] = [int(name) for name in ids.slice(start, BLOCK).to_pylist()]
     except (ValueError, OverflowError):
-        return np.argsort(np.asarray(ids, str), kind="stable")
+        by_text: Array = pc.array_sort_indices(ids).to_numpy()
+        return by_text.astype(np.int64)
     return np.argsort(keys, kind="stable")
 
 
 def write_items(
-    log: RawLog, table: pd.DataFrame | None, ids: list[str], out: Path
+    log: RawLog, table: pd.DataFrame | None, items: Vocabulary, out: Path
 ) -> tuple[Array, list[dict[str, Any]], int]:
     """Writes `items.parquet`, `item_fields.npy` and, when the log brings them, `item_numbers.npy` and `vectors.npy`.
 
     Args:
         log: The log.
-        table: Its item table, whose rows lead `ids`; None: there is none.
-        ids: Ids of all items, as they were first met.
+        table: Its item table, whose rows lead `items`; None: there is none.
+        items: Ids of all items, as they were first met.
         out: The stage's output.
 
     Returns:
-        The final order as positions in `ids`, (n,) int64; name and size of each field; items the table describes.
+        The final order as positions in `items`, (n,) int64; name and size of each field; items the table describes.
     """
-    order = natural_order(ids)
+    texts = items.texts
+    order = natural_order(texts)
     described = 0 if table is None else len(table)
-    names = pd.Series(ids, dtype=str)
     if table is None:
-        full = pd.DataFrame({"item": names, "text": names})
-    else:
-        more = pd.DataFrame({"item": names.iloc[described:], "text": ""} | dict.fromkeys(log.fields, UNKNOWN))
-        full = pd.concat([table, more], ignore_index=True) if len(more) else table
-    full = full.iloc[order].reset_index(drop=True)
+        names = texts.to_pandas().astype(str)
+        table = pd.DataFrame({"item": names, "text": names})
+    elif described < len(items):
+        names = texts.slice(described).to_pandas().astype(str)
+        more = pd.DataFrame({"item": names, "text": ""} | dict.fromkeys(log.fields, UNKNOWN))
+        table = pd.concat([table, more], ignore_index=True)
+    full = table.iloc[order].reset_index(drop=True)
     full.to_parquet(out / "items.parquet", index=False)
     fields = {name: pd.factorize(full[name], sort=True) for name in log.fields}
     codes = np.stack([code for code, _ in fields.values()], axis=1) if fields else np.zeros((len(full), 0))
@@ -54,17 +63,18 @@ def write_items(
     if log.numbers:
         save_arrays(out, {"item_numbers": full[list(log.numbers)].to_numpy(np.float64)})
     if log.vectors is not None:
-        position = pd.Series(np.arange(len(full)), index=full["item"])
-        save_arrays(out, {"vectors": _vectors(log.vectors(), position)})
+        place = np.empty(len(order), np.int64)
+        place[order] = np.arange(len(order))
+        _write_vectors(log.vectors(), items, place, out / "vectors.npy")
     return order, [{"name": name, "size": len(levels)} for name, (_, levels) in fields.items()], described
 
 
-def _vectors(vectors_of_ids: Vectors, position: pd.Series[int]) -> Array:
-    """Vectors in the order of the items; an item without one has zeros."""
-    table: Array | None = None
+def _write_vectors(vectors_of_ids: Vectors, items: Vocabulary, place: Array, path: Path) -> None:
+    """Writes the vectors at the `place` of their items into a mapped file; zeros for an item without one."""
+    table: np.memmap[Any, np.dtype[np.float32]] | None = None
     for ids, vectors in vectors_of_ids:
         if table is None:
-            table = np.zeros((len(position), vectors.shape[1]), np.float32)
+            table = np.lib.format.open_memmap(path, "w+", np.float32, (len(place), vectors.shape[1]))
         finite = np.isfinite(vectors).all(axis=1)
         if not finite.all():
             name = ids[int(np.argmin(finite))]
@@ -72,9 +82,8 @@ def _vectors(vectors_of_ids: Vectors, position: pd.Series[int]) -> Array:
         if vectors.shape[1] != table.shape[1]:
             what = f"has {vectors.shape[1]} numbers, the ones before have {table.shape[1]}"
             raise UserError("item vectors", what, "give all vectors one width", f"item {ids[0]!r}")
-        rows = position.reindex(ids).to_numpy()
-        present = ~np.isnan(rows)
-        table[rows[present].astype(np.int64)] = vectors[present]
+        codes = items.find(ids)
+        table[place[codes[codes >= 0]]] = vectors[codes >= 0]
     if table is None:
         raise UserError("item vectors", "the file has no rows", "give vectors or none of them")
-    return table
+    table.flush()

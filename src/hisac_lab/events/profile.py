@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -89,7 +90,7 @@ def _runs(values: Array) -> int:
 
 def add_up(shards: list[ShardCounts]) -> ShardCounts:
     """The counts of all shards together."""
-    arrays = {name: np.sum([shard.arrays[name] for shard in shards], axis=0) for name in shards[0].arrays}
+    arrays = {name: reduce(np.add, (shard.arrays[name] for shard in shards)) for name in shards[0].arrays}
     months: dict[str, dict[str, int]] = {}
     for shard in shards:
         for month, row in shard.months.items():

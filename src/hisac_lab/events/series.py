@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from pathlib import Path
 from typing import Protocol
 
@@ -167,10 +168,12 @@ def fading_sums(keys: Array, half_lives: Sequence[float]) -> Array:
     number = np.arange(len(keys))
     rank = number - np.maximum.accumulate(np.where(fresh, number, 0))
     seconds = np.asarray(half_lives, np.float64) * DAY
-    return _scan(keys, rank, np.ones((len(keys), len(seconds))), seconds)
+    sums = np.ones((len(seconds), len(keys)))
+    _scan(keys, rank, sums, seconds)
+    return np.ascontiguousarray(sums.T)
 
 
-def _scan(keys: Array, rank: Array, sums: Array, seconds: Array) -> Array:
+def _scan(keys: Array, rank: Array, sums: Array, seconds: Array) -> None:
     """Adds to each amount the fading sum of those before it of its item; in place.
 
     In a chunk, a sum over the last 2d events is one over the last d and, faded, one over the d before them. The sums
@@ -180,21 +183,24 @@ def _scan(keys: Array, rank: Array, sums: Array, seconds: Array) -> Array:
     Args:
         keys: Rising; (n,) int64.
         rank: Place of each among those of its item; (n,) int64.
-        sums: Amounts; (n, H) float64.
+        sums: Amounts, a row for each half-life; (H, n) float64.
         seconds: Half-lives; (H,).
     """
+
+    def carry(here: Array, gap: Array, rows: Array, before: Array) -> None:
+        for row, source, half in zip(sums, rows, seconds, strict=True):
+            row[here] += np.exp2(gap / half) * source[before]
+
     within, step = rank % CHUNK, 1
     while step < CHUNK and len(here := np.flatnonzero(within >= step)):
-        gap = (keys[here] - keys[here - step])[:, None]
-        sums[here] += np.exp2(-gap / seconds) * sums[here - step]
+        carry(here, keys[here - step] - keys[here], sums, here - step)
         step *= 2
     if len(ends := np.flatnonzero(within == CHUNK - 1)):
-        carried = _scan(keys[ends], rank[ends] // CHUNK, sums[ends], seconds)
+        carried = sums[:, ends]
+        _scan(keys[ends], rank[ends] // CHUNK, carried, seconds)
         here = np.flatnonzero(rank >= CHUNK)
         before = here - within[here] - 1
-        gap = (keys[here] - keys[before])[:, None]
-        sums[here] += np.exp2(-gap / seconds) * carried[np.searchsorted(ends, before)]
-    return sums
+        carry(here, keys[before] - keys[here], carried, np.searchsorted(ends, before))
 
 
 def _counts(count: Array, sums: Array, age: Array, half_lives: Sequence[float]) -> ItemCounts:
@@ -229,7 +235,7 @@ def join_events(shards: Sequence[Path], name: str, half_lives: Sequence[float], 
     """
     begins = [load_array(path, f"{name}_offsets") for path in shards]
     parts = [load_array(path, f"{name}_keys") for path in shards]
-    offsets = np.sum(begins, axis=0)
+    offsets = reduce(np.add, begins)
     save_arrays(out, {f"{name}_offsets": offsets})
 
     def blocks() -> Iterator[Array]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,7 @@ from hisac_lab.events.side_columns import Category, Number, SideColumns, categor
 from hisac_lab.tables.layouts.contract import RawLog
 
 
-def write_users(log: RawLog, users: Sequence[str], out: Path) -> SideColumns:
+def write_users(log: RawLog, users: pd.Series[str], out: Path) -> SideColumns:
     """Writes `user_columns.npy`, (users, F) float32, where the log has columns of its users.
 
     Args:
@@ -24,7 +23,7 @@ def write_users(log: RawLog, users: Sequence[str], out: Path) -> SideColumns:
     if log.users is None or not log.user_fields + log.user_numbers:
         return SideColumns()
     table = log.users().set_index("user")
-    place = pd.Series(np.arange(len(table)), index=table.index).reindex(list(users)).to_numpy()
+    place = pd.Series(np.arange(len(table)), index=table.index).reindex(users).to_numpy()
     known = ~np.isnan(place)
     there = table.iloc[place[known].astype(np.int64)]
     fields, columns = list[Category](), list[Array]()

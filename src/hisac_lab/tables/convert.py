@@ -18,14 +18,25 @@ NO_ID = ("", "nan", "none", "null", "<na>")
 TRUTH = {"true": "1", "false": "0"}
 
 
-def convert(values: pa.ChunkedArray, column: Column) -> tuple[Any, list[Fault]]:
+Ticks = dict[tuple[str, str, str], Array]
+"""What times leave of each second, by what a column says of them: its name, format and decimal sign."""
+
+
+def convert(values: pa.ChunkedArray, column: Column, ticks: Ticks | None = None) -> tuple[Any, list[Fault]]:
     """Converts the values of one column.
+
+    Args:
+        values: As they are read.
+        column: Which it is.
+        ticks: Takes those of a time, for the tick of the same column that is asked for next.
 
     Returns:
         A dictionary array of text for an id, an array of text for a text, else a NumPy array; and the faults. Rows at
         fault hold arbitrary values. A tick has none: they are those of the time beside it.
     """
-    kind = values.type
+    kind, clockwork = values.type, (column.name, column.time_format, column.decimal)
+    if ticks is not None and column.kind == "tick" and clockwork in ticks:
+        return ticks.pop(clockwork), []
     if pa.types.is_dictionary(kind):
         values, kind = values.cast(kind.value_type), kind.value_type
     array = values.combine_chunks()
@@ -47,6 +58,8 @@ def convert(values: pa.ChunkedArray, column: Column) -> tuple[Any, list[Fault]]:
         whole, tick = seconds(_numbers(array, finder), finder)
     else:
         whole, tick = formatted(array, finder)
+    if ticks is not None and column.kind == "time":
+        ticks[clockwork] = tick
     return (tick, []) if column.kind == "tick" else (whole, finder.faults)
 
 

@@ -21,7 +21,7 @@ from hisac_lab.base.errors import UserError
 from hisac_lab.tables import jsonlines
 from hisac_lab.tables.columns import Column as Column  # noqa: PLC0414 - layouts import it from here
 from hisac_lab.tables.columns import Fault
-from hisac_lab.tables.convert import convert
+from hisac_lab.tables.convert import Ticks, convert
 from hisac_lab.tables.files import COMPRESSION as COMPRESSION  # noqa: PLC0414
 from hisac_lab.tables.files import (
     JSON_LINES,
@@ -111,8 +111,9 @@ def read(
         values: dict[str, Any] = {}
         block = Block(path, layout, rows, values, names, skipped)
         faults: list[Fault] = []
+        ticks: Ticks = {}
         for role, column in columns.items():
-            values[role], found = convert(table.column(column.name), column)
+            values[role], found = convert(table.column(column.name), column, ticks)
             faults += found
         stopping = [fault for fault in faults if fault.stops]
         if stopping and report is None:

@@ -8,6 +8,9 @@ import numpy as np
 
 from hisac_lab.base.artifacts import Array
 
+ROOMY = 4
+"""Times as many as the numbers: so large may they be to be counted by a table, which takes no sort."""
+
 
 @dataclass(frozen=True)
 class Prefixes:
@@ -33,7 +36,18 @@ def prefixes(codes: Array) -> list[Prefixes]:
     for level in range(codes.shape[1]):
         width = int(codes[:, level].max(initial=0)) + 1
         number = above * width + codes[:, level]
-        key, _, node, count = np.unique(number, return_index=True, return_inverse=True, return_counts=True)
-        above = node.ravel().astype(np.int64)
-        levels.append(Prefixes(above, key // width, key % width, count.astype(np.int64)))
+        key, above, count = _distinct(number)
+        levels.append(Prefixes(above, key // width, key % width, count))
     return levels
+
+
+def _distinct(numbers: Array) -> tuple[Array, Array, Array]:
+    """Distinct numbers from 0 on, rising, the place of each number among them and how often each occurs; all int64."""
+    if numbers.max(initial=0) < ROOMY * len(numbers):
+        tally = np.bincount(numbers)
+        key = np.flatnonzero(tally)
+        count = tally[key]
+        tally[key] = np.arange(len(key))
+        return key, tally[numbers], count
+    key, place, count = np.unique(numbers, return_inverse=True, return_counts=True)
+    return key, place.astype(np.int64), count.astype(np.int64)

@@ -57,6 +57,7 @@ def measure(
         With categories `purity_by_chance` and `purity_lift` (first level over chance).
     """
     tree = prefixes(codes)
+    other = None if other_codes is None else prefixes(other_codes)
     variance, errors, cosine = _reconstruction(vectors, codes, quantizer)
     levels = []
     for level, (width, nodes) in enumerate(zip(quantizer.widths, tree, strict=True)):
@@ -75,8 +76,8 @@ def measure(
         }
         if categories is not None:
             facts["purity"] = purity(nodes.node, categories)
-        if other_codes is not None:
-            facts["seed_agreement"] = agreement(nodes.node, prefixes(other_codes[:, : level + 1])[-1].node)
+        if other is not None:
+            facts["seed_agreement"] = agreement(nodes.node, other[level].node)
         levels.append(facts)
     buckets, distinct = tree[-1].count, distinct_rows(vectors)
     quality: dict[str, Any] = {

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from hisac_lab.base import arithmetic, plugins
@@ -44,11 +45,11 @@ def tokenize(config: TokenizeConfig, *, prepared: Path, embedded: Path, out: Pat
         UserError: The embeddings cannot carry so many codes, an earlier fit does not match, or the quality gate closes.
     """
     vectors = load_array(embedded, "embeddings")
-    names = pq.read_table(prepared / "items.parquet", columns=["item"]).column("item").to_pylist()
+    names = pq.read_table(prepared / "items.parquet", columns=["item"]).column("item").cast(pa.string())
     _check(vectors, len(names), config, embedded / "embeddings.npy")
     with_vector = np.flatnonzero(_lengths(vectors) > 0)
     rows = vectors if len(with_vector) == len(vectors) else _gather(vectors, with_vector, out / "known.npy")
-    quantizer, refit = _fit(config, rows, [names[row] for row in with_vector])
+    quantizer, refit = _fit(config, rows, names.take(with_vector))
     codes = np.full((len(vectors), quantizer.depth), -1, np.int32)
     codes[with_vector] = quantizer.encode(rows)
     other = None
@@ -71,7 +72,7 @@ def tokenize(config: TokenizeConfig, *, prepared: Path, embedded: Path, out: Pat
     quantizer.save(out)
     save_arrays(out, {"codes": codes})
     columns = {f"code_{level + 1}": codes[:, level] for level in range(quantizer.depth)}
-    pq.write_table(pa.table({"item": names, **columns}), out / IDS)
+    pq.write_table(pa.table({"item": names.combine_chunks(), **columns}), out / IDS)
     if refit:
         refit |= changes(out / IDS, Path(str(config.previous)) / IDS)
     Tokenized(
@@ -102,8 +103,8 @@ def changes(now: Path, then: Path) -> dict[str, Any]:
         codes changed).
     """
     tables = [pq.read_table(path) for path in (now, then)]
-    place = {name: row for row, name in enumerate(tables[1].column("item").to_pylist())}
-    rows = np.array([place.get(name, -1) for name in tables[0].column("item").to_pylist()])
+    place = pc.index_in(tables[0].column("item"), value_set=tables[1].column("item"))
+    rows = pc.fill_null(place, -1).to_numpy()
     after, before = (np.column_stack([column.to_numpy() for column in table.columns[1:]]) for table in tables)
     both = (rows >= 0) & (after[:, 0] >= 0) & (before[rows, 0] >= 0)
     moved = np.logical_or.accumulate(after[both] != before[rows[both]], axis=1)
@@ -111,15 +112,15 @@ def changes(now: Path, then: Path) -> dict[str, Any]:
     return {"old_items": int(both.sum()), "changed_ids": shares[-1], "changed_by_level": shares}
 
 
-def _fit(config: TokenizeConfig, rows: Array, names: list[str]) -> tuple[ResidualQuantizer, dict[str, Any]]:
+def _fit(config: TokenizeConfig, rows: Array, names: pa.ChunkedArray) -> tuple[ResidualQuantizer, dict[str, Any]]:
     """The quantizer and, where it starts from an earlier one, how many items are new."""
     if config.previous is None:
         return fit_quantizer(config, rows, config.seed), {}
     path = Path(config.previous)
     previous = open_previous(path, config, rows.shape[1])
     seen = pq.read_table(path / IDS, columns=["item", "code_1"])
-    old = {name for name, code in zip(*(column.to_pylist() for column in seen.columns), strict=True) if code >= 0}
-    fresh = sum(name not in old for name in names)
+    old = seen.filter(pc.greater_equal(seen.column("code_1"), 0)).column("item")
+    fresh = len(names) - pc.sum(pc.is_in(names, value_set=old), min_count=0).as_py()
     return refit_quantizer(previous, config, rows, _moved(config, fresh / len(names))), {"new_items": fresh}
 
 

@@ -139,6 +139,51 @@ def test_growth_is_told_from_start_up(growth: float, holds: bool, monkeypatch: p
     assert ("**NO**" in "\n".join(lines)) is not holds
 
 
+def test_memory_per_item_is_told_from_start_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    scale, usage = load("scale_items", monkeypatch), load("usage", monkeypatch)
+
+    def run(items: int) -> Any:
+        own = {name: 200 * scale.MIB + place * items for place, name in enumerate(scale.STAGES)}
+        used = {name: usage.Usage(1.0, 1.0, 2 * size, "", size) for name, size in own.items()}
+        return scale.Run(items, used)
+
+    least = scale.outcome(run(scale.SMALLEST), {})
+    large = scale.outcome(run(1_000_000), least["numbers"])
+    assert [row[-1] for row in least["rows"]] == [""] * len(scale.STAGES)
+    assert [float(row[-1]) for row in large["rows"]] == pytest.approx(
+        [place * 1e6 / scale.MIB for place in range(len(scale.STAGES))], abs=0.5
+    )
+
+
+def test_a_made_up_catalog_has_what_its_events_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    catalog = load("catalog", monkeypatch)
+    monkeypatch.setattr(catalog, "BLOCK", 64)
+    monkeypatch.setattr(catalog, "EVENTS", 300)
+    catalog.write_log(tmp_path, 150, seed=0)
+    events, items = pd.read_parquet(tmp_path / "events.parquet"), pd.read_parquet(tmp_path / "items.parquet")
+    assert len(events) == 300
+    assert (np.diff(events["timestamp"]) >= 0).all()
+    assert items["item_id"].is_unique
+    assert set(events["item_id"].astype(str)) <= set(items["item_id"])
+    assert np.load(tmp_path / "vectors.npy").shape == (150, catalog.WIDTH)
+
+
+def test_costs_on_paper_are_those_between_the_smallest_and_the_largest_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = load("scale_plan", monkeypatch)
+    rows = [f"| {size:,} | ingest | 9 | {1 + size / 1e6} | {100 + size / 1e5:,.0f} |" for size in (1_000, 10**6, 10**7)]
+    page = tmp_path / "scale.md"
+    page.write_text("\n".join(["| events | step | wall s | CPU s | peak MiB |", "|---|---|---|---|---|", *rows]))
+    found = plan.read(page, "events|step", (0, 1, 3, 4))
+    told = plan.Cost.of(found["ingest"]).at(1e9)
+    assert (told.cpu, told.memory) == pytest.approx((1_001, 10_100), rel=1e-3)
+    assert "| 2.0 / 2.0 " in plan.check("events", found, memory=False)[2]
+    page.write_text("\n".join(page.read_text().splitlines()[:-1]))
+    with pytest.raises(UserError, match="has 2 sizes of the stage 'ingest': three are the least"):
+        plan.read(page, "events|step", (0, 1, 3, 4))
+
+
 HISAC = {"kind": "hisac", "route_by": "items", "agents": 8}
 
 

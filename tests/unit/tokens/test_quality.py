@@ -249,3 +249,18 @@ def test_the_mend_for_uneven_codes_is_a_setting_that_can_be_made() -> None:
     for settings_ in ({"fit": "mini_batch"}, {"method": "rqvae"}):
         with pytest.raises(ValueError, match="balanced"):
             TokenizeConfig(balanced=True, **settings_)  # type: ignore[arg-type]
+
+
+@given(seed=st.integers(0, 100), width=st.integers(1, 40))
+@settings(max_examples=20)
+def test_prefixes_are_the_same_counted_by_a_table_and_by_a_sort(seed: int, width: int) -> None:
+    codes = np.random.default_rng(seed).integers(width, size=(60, 3))
+    found = []
+    for roomy in (0, 1 << 20):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("hisac_lab.tokens.prefixes.ROOMY", roomy)
+            found.append(prefixes(codes))
+    for one, other in zip(*found, strict=True):
+        for name in ("node", "parent", "code", "count"):
+            np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
+            assert getattr(one, name).dtype == getattr(other, name).dtype == np.int64

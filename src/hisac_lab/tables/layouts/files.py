@@ -19,6 +19,7 @@ from hisac_lab.tables.convert import convert
 from hisac_lab.tables.files import COMPRESSION, open_parquet, place
 from hisac_lab.tables.read import Block, Column, Layout, header
 from hisac_lab.tables.roles import task_role
+from hisac_lab.tables.vocabulary import Vocabulary
 
 
 def find(folder: Path, name: str) -> Path | None:
@@ -156,13 +157,9 @@ def frame_of(blocks: Iterator[Block]) -> pd.DataFrame:
 
 def first_rows(frames: Iterator[pd.DataFrame]) -> pd.DataFrame:
     """The first row of each item, in the order they are met."""
-    seen: set[str] = set()
-    kept = []
-    for frame in frames:
-        fresh = np.zeros(len(frame), bool)
-        for position, item in enumerate(frame["item"].tolist()):
-            if item not in seen:
-                seen.add(item)
-                fresh[position] = True
-        kept.append(frame[fresh])
-    return pd.concat(kept, ignore_index=True)
+    seen = Vocabulary()
+
+    def fresh(frame: pd.DataFrame) -> pd.DataFrame:
+        return frame[seen.first_met(pa.array(frame["item"].tolist(), pa.string()).dictionary_encode())]
+
+    return pd.concat([fresh(frame) for frame in frames], ignore_index=True)

@@ -14,8 +14,9 @@ from hisac_lab.tables.columns import logged_role
 from hisac_lab.tables.layouts.contract import LogColumn, RawLog, Vectors
 from hisac_lab.tables.read import Block, Column, layout_of, read
 from hisac_lab.tables.roles import WEIGHT, task_role
+from hisac_lab.tables.vocabulary import Vocabulary
 
-VECTOR_ROWS = 1 << 16
+ROWS = 1 << 16  # of a table or of vectors at once
 
 
 def own(folder: Path, config: PrepareConfig) -> RawLog:
@@ -51,7 +52,7 @@ def own(folder: Path, config: PrepareConfig) -> RawLog:
         fields=names.fields if tables else (),
         numbers=names.numbers if tables else (),
         extras=tuple(answers),
-        vectors=(lambda: read_vectors(vectors, item_table(tables[0], names)["item"])) if vectors.exists() else None,
+        vectors=(lambda: read_vectors(vectors, item_ids(tables[0], names))) if vectors.exists() else None,
         complete=True,
     )
 
@@ -97,14 +98,26 @@ def user_table(path: Path, names: ColumnsConfig) -> pd.DataFrame:
 def item_table(path: Path, names: ColumnsConfig) -> pd.DataFrame:
     """The item table with the columns item, text, the fields and the numbers."""
     table = _keyed(path, "item", names.item, (*names.text, *names.fields), names.numbers, names)
-    parts = table[list(names.text)].to_numpy()
-    said = [". ".join(part for part in row if part.strip()) for row in parts]
-    items = pd.DataFrame({"item": table["item"], "text": said})
+    items = pd.DataFrame({"item": table["item"], "text": _joined(table[list(names.text)])})
     for name in names.fields:
         items[name] = table[name]
     for name in names.numbers:
         items[name] = table[_number_role(name)]
     return items
+
+
+def item_ids(path: Path, names: ColumnsConfig) -> pd.Series[str]:
+    """The ids of the item table alone."""
+    return _keyed(path, "item", names.item, (), (), names)["item"]
+
+
+def _joined(texts: pd.DataFrame) -> pd.Series[str]:
+    """The texts of each row as one, empty ones left out."""
+    blocks = [pd.Series(dtype=str)]
+    for start in range(0, len(texts), ROWS):
+        rows = texts.iloc[start : start + ROWS].to_numpy()
+        blocks.append(pd.Series([". ".join(part for part in row if part.strip()) for row in rows], dtype=str))
+    return pd.concat(blocks, ignore_index=True)
 
 
 def _number_role(name: str) -> str:
@@ -119,16 +132,15 @@ def _keyed(
     wanted = {name: Column(name, "text", optional=True) for name in texts}
     for name in numbers:
         wanted[_number_role(name)] = Column(name, "number", optional=True, decimal=names.decimal)
-    numeric, frames, seen = {_number_role(name) for name in numbers}, list[pd.DataFrame](), set[str]()
+    numeric, frames, seen = {_number_role(name) for name in numbers}, list[pd.DataFrame](), Vocabulary()
     for block in read(path, {key: Column(column, "id", clean=True), **wanted}, layout_of(path, names.separator)):
         words = {role: values.to_pandas().astype(str) for role, values in block.columns.items() if role not in numeric}
         frame = pd.DataFrame(words | {role: block.columns[role] for role in numeric})
-        twice = frame[key].duplicated() | frame[key].isin(seen)
-        if twice.any():
-            first = int(twice.to_numpy().argmax())
+        once = seen.first_met(block.columns[key])
+        if not once.all():
+            first = int(once.argmin())
             what = f"{key} {frame[key][first]!r} has two rows in the {key} table"
             raise block.refuse(first, key, what, "keep one of them")
-        seen.update(frame[key])
         frames.append(frame)
     return pd.concat(frames, ignore_index=True)
 
@@ -154,11 +166,11 @@ def read_vectors(path: Path, ids: pd.Series[str]) -> Vectors:
     if len(vectors) != len(ids):
         what = f"has {len(vectors)} rows, the item table has {len(ids)}"
         raise UserError(path, what, "give one vector per row of the item table", "rows")
-    for begin in range(0, len(vectors), VECTOR_ROWS):
-        block = np.asarray(vectors[begin : begin + VECTOR_ROWS], np.float32)
+    for begin in range(0, len(vectors), ROWS):
+        block = np.asarray(vectors[begin : begin + ROWS], np.float32)
         finite = np.isfinite(block)
         if not finite.all():
             row, column = np.argwhere(~finite)[0]
             what = f"item {ids.iloc[begin + row]!r} has the value {block[row, column]}"
             raise UserError(path, what, "fix the vector of that item", f"row {begin + row}, column {column}")
-        yield ids.iloc[begin : begin + VECTOR_ROWS].tolist(), block
+        yield ids.iloc[begin : begin + ROWS].tolist(), block
