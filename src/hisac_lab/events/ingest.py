@@ -268,9 +268,9 @@ class _Pass:
                 self._writers.append(self._stack.enter_context(writer))
         shard = shard_of(self.hashes()[columns["user"]], len(self.config.shards))
         for index, writer in enumerate(self._writers):
-            chosen = np.flatnonzero(shard == index)
-            if len(chosen):
-                writer.write_table(table if len(chosen) == len(shard) else table.take(pa.array(chosen)))
+            rows = np.flatnonzero(shard == index)
+            if len(rows):
+                writer.write_table(table if len(rows) == len(shard) else table.take(pa.array(rows)))
 
     def hashes(self) -> Array:
         """Hash of each user so far, by first-met number; (users,) uint64."""

@@ -10,15 +10,10 @@ from torch import Tensor
 
 from hisac_lab.base.artifacts import Array
 from hisac_lab.codebook.votes import Agents
-from hisac_lab.inference.request import Answer, Asked, RequestReader, answer_of
 from hisac_lab.models.backbone import Ranker
 from hisac_lab.models.contract import History, LongBranch, UserState
 
 Explanation: TypeAlias = dict[str, Any]
-EXPLAIN = "explain"
-"""What asks for an explanation: of a request to the server, and a parameter of a registered version."""
-EXPLAINED = 3
-"""Agents of each candidate that an explanation names unless told otherwise."""
 ITEMS = 3
 """Items that are named of each agent, those with most weight in it."""
 DIGITS = 6
@@ -31,30 +26,6 @@ class OnTree(Protocol):
     @property
     def parents(self) -> list[Tensor]:
         """Of each node its parent's number, one tensor per level."""
-
-
-@torch.inference_mode()
-def answer_explained(
-    model: Ranker, reader: RequestReader, asked: Asked, names: Sequence[str], count: int = EXPLAINED
-) -> tuple[Answer, Explanation]:
-    """Scores of one request that brings its history, and what was read of it; nothing of an unknown candidate.
-
-    Args:
-        model: What scores.
-        reader: What reads its requests.
-        asked: The request.
-        names: Ids of items by number.
-        count: See `explain`.
-    """
-    history, candidates, context = reader.batch([asked])
-    state = model.encode(history)
-    answer = answer_of(asked, torch.sigmoid(model.answer(state, candidates, context)[0]), model.tasks)
-    known = torch.from_numpy(asked.candidates >= 0)
-    told = explain(model, history, state, candidates[:, known], names, count)
-    if "candidates" in told:
-        rest = iter(told["candidates"])
-        told["candidates"] = [next(rest) if there else {} for there in known.tolist()]
-    return answer, told
 
 
 def explain(

@@ -19,7 +19,8 @@ from mlflow.pyfunc.model import PythonModel
 from hisac_lab.base import arithmetic
 from hisac_lab.base.errors import UserError
 from hisac_lab.inference.bundle import load_model
-from hisac_lab.inference.explain import EXPLAIN, Explanation, answer_explained
+from hisac_lab.inference.explain import Explanation
+from hisac_lab.inference.explained import EXPLAIN, answer_explained
 from hisac_lab.inference.records import VocabularyFile
 from hisac_lab.inference.request import (
     MODEL_INPUT,

@@ -14,7 +14,7 @@ from hisac_lab.events.context import ContextColumns
 from hisac_lab.events.feedback import Levels
 from hisac_lab.events.records import ContextFacts
 from hisac_lab.inference.bundle import load_model
-from hisac_lab.inference.explain import EXPLAIN
+from hisac_lab.inference.explained import EXPLAIN
 from hisac_lab.inference.records import ModelFile, VocabularyFile
 from hisac_lab.inference.request import FEEDBACK, Column, answer_names, columns
 from hisac_lab.models.features import UserFeatures

@@ -12,7 +12,8 @@ from torch import Tensor
 from hisac_lab.base.artifacts import sha256_tree
 from hisac_lab.base.errors import UserError
 from hisac_lab.inference.bundle import load_model
-from hisac_lab.inference.explain import Explanation, answer_explained
+from hisac_lab.inference.explain import Explanation
+from hisac_lab.inference.explained import answer_explained
 from hisac_lab.inference.records import VocabularyFile
 from hisac_lab.inference.request import MODEL_INPUT, Answer, Asked, RequestReader, answer_of
 from hisac_lab.models.contract import UserState

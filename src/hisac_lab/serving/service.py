@@ -13,7 +13,8 @@ import numpy as np
 from hisac_lab.base import arithmetic
 from hisac_lab.base.errors import UserError
 from hisac_lab.base.progress import say
-from hisac_lab.inference.explain import EXPLAINED, Explanation
+from hisac_lab.inference.explain import Explanation
+from hisac_lab.inference.explained import EXPLAINED
 from hisac_lab.inference.request import MODEL_INPUT, NO_EVENT, Answer, Asked, Scores, answer_names, note_on, nothing
 from hisac_lab.serving.engine import Engine
 from hisac_lab.serving.kept import KeptState, told_of

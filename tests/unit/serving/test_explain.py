@@ -15,7 +15,7 @@ from kit import EVERY, MODELS
 from mlflow.exceptions import MlflowException
 from mlflow.models.utils import _enforce_params_schema
 
-from hisac_lab.inference.explain import EXPLAINED
+from hisac_lab.inference.explained import EXPLAINED
 from hisac_lab.models.hisac import HiSACBranch
 from hisac_lab.registry.served import ServedRanker
 from hisac_lab.registry.signature import signature
