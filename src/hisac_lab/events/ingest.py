@@ -260,8 +260,8 @@ class _Pass:
         table = pa.table({role: pa.array(values) for role, values in columns.items()})
         if not self._writers:
             self.schema = table.schema
-            for shard in self.config.shards:
-                path = self.out / f"events-{shard}.parquet"
+            for number in self.config.shards:
+                path = self.out / f"events-{number}.parquet"
                 writer = pq.ParquetWriter(
                     path, self.schema, compression="zstd", compression_level=1, use_dictionary=False
                 )
