@@ -66,7 +66,7 @@ def test_users_of_the_log_get_over_http_the_scores_of_the_evaluation(
         users = [str(user) for user in store.user_ids]
         assert sum(encode_all(filled.engine, filled.states, users, int(requests.time[0]))) == len(users)
     wanted = torch.sigmoid(torch.from_numpy(score(model, Loader.of(model, requests, CPU)))).numpy()
-    with TestClient(make_app(ServeConfig(), filled)) as client:
+    with TestClient(make_app(ServeConfig(budget_ms=60_000), filled)) as client:
         replies = [client.post("/score", json=question).json() for question in questions(requests)]
     assert {reply["read"] for reply in replies} == {"state" if encoded else "stored"}
     np.testing.assert_allclose([reply["scores"] for reply in replies], wanted, atol=1e-6)
