@@ -266,11 +266,11 @@ class _Pass:
                     path, self.schema, compression="zstd", compression_level=1, use_dictionary=False
                 )
                 self._writers.append(self._stack.enter_context(writer))
-        shard = shard_of(self.hashes()[columns["user"]], len(self.config.shards))
+        place = shard_of(self.hashes()[columns["user"]], len(self.config.shards))
         for index, writer in enumerate(self._writers):
-            chosen = np.flatnonzero(shard == index)
+            chosen = np.flatnonzero(place == index)
             if len(chosen):
-                writer.write_table(table if len(chosen) == len(shard) else table.take(pa.array(chosen)))
+                writer.write_table(table if len(chosen) == len(place) else table.take(pa.array(chosen)))
 
     def hashes(self) -> Array:
         """Hash of each user so far, by first-met number; (users,) uint64."""
