@@ -260,17 +260,17 @@ class _Pass:
         table = pa.table({role: pa.array(values) for role, values in columns.items()})
         if not self._writers:
             self.schema = table.schema
-            for number in self.config.shards:
-                path = self.out / f"events-{number}.parquet"
+            for shard in self.config.shards:
+                path = self.out / f"events-{shard}.parquet"
                 writer = pq.ParquetWriter(
                     path, self.schema, compression="zstd", compression_level=1, use_dictionary=False
                 )
                 self._writers.append(self._stack.enter_context(writer))
-        shard = shard_of(self.hashes()[columns["user"]], len(self.config.shards))
+        place = shard_of(self.hashes()[columns["user"]], len(self.config.shards))
         for index, writer in enumerate(self._writers):
-            rows = np.flatnonzero(shard == index)
-            if len(rows):
-                writer.write_table(table if len(rows) == len(shard) else table.take(pa.array(rows)))
+            chosen = np.flatnonzero(place == index)
+            if len(chosen):
+                writer.write_table(table if len(chosen) == len(place) else table.take(pa.array(chosen)))
 
     def hashes(self) -> Array:
         """Hash of each user so far, by first-met number; (users,) uint64."""
