@@ -105,9 +105,9 @@ def told_apart(differences: Sequence[tuple[str, Interval]], than: str) -> str:
     return f"{told[0].upper()}{told[1:]}."
 
 
-def times(value: float, base: float) -> str:
-    """How many times the base, 1.3 or 0.08; "as" where there is no base to compare with."""
-    return f"{value / base:.2g} times" if base else "not comparable with"
+def times(value: float, base: float, whose: str) -> str:
+    """How many times the base: "1.3 times its", say; both numbers where the base is zero."""
+    return f"{value / base:.2g} times {whose}" if base else f"{value:,.0f} against 0"
 
 
 def metric_names(facts: Facts) -> dict[str, str]:

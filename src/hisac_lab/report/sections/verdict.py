@@ -92,8 +92,8 @@ def _better(facts: Facts) -> str:
     auc, cost, base = models[best].auc, models[best].cost, models[reference].cost
     gap = f"{signed(auc.difference)} {between(auc.difference_interval, signed)}"
     paid = (
-        f"at {times(cost.request_macs, base.request_macs)} its multiply-adds and "
-        f"{times(cost.state_bytes, base.state_bytes)} its state"
+        f"at {times(cost.request_macs, base.request_macs, 'its')} multiply-adds and "
+        f"{times(cost.state_bytes, base.state_bytes, 'its')} bytes of state"
     )
     winners = [name for name in asked if models[name].auc.difference > 0 and sure(facts, name)]
     if best in winners:

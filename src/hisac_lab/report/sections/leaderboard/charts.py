@@ -282,6 +282,6 @@ def _cost_seen(facts: Facts, costs: Mapping[str, float]) -> str:
         return f"`{best}` is both the cheapest and the one with the highest AUC."
     gain = facts.scores.models[best].auc.value - facts.scores.models[cheapest].auc.value
     return (
-        f"`{best}` takes {times(costs[best], costs[cheapest])} the multiply-adds of `{cheapest}`, the cheapest, for "
+        f"`{best}` takes {times(costs[best], costs[cheapest], 'the')} multiply-adds of `{cheapest}`, the cheapest, for "
         f"{signed(gain)} in AUC."
     )
