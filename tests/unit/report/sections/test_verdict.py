@@ -47,7 +47,8 @@ def test_the_question_is_made_from_the_settings(inputs: Artifacts, tmp_path: Pat
 
 def test_the_answer_tells_gain_cost_and_what_may_ship(inputs: Artifacts) -> None:
     assert _said(_facts(inputs)) == (
-        "`new` beats `base` by +0.0100 [+0.0070, +0.0130] in AUC, at 1 times its multiply-adds and 1 times its bytes of state; "
+        "`new` beats `base` by +0.0100 [+0.0070, +0.0130] in AUC, at 1 times its multiply-adds and "
+        "1 times its bytes of state; "
         "`new` may ship: all gates hold."
     )
 
