@@ -18,6 +18,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import catalog
 import ours
@@ -30,7 +31,8 @@ from hisac_lab.base.progress import say
 ROOT = Path(__file__).parents[1]
 REPORT = ROOT / "reports" / "scale-items.md"
 SMALLEST = 20_000
-STAGES = ("ingest", "shard", "prepare", "embed", "tokenize", "codebook")
+CODES = ("embed", "tokenize", "codebook")
+"""Stages that make the codes of the items of what was prepared."""
 MILLION, MIB = 1_000_000, 1 << 20
 TITLE = "Stage by stage"
 NOTES = (
@@ -66,19 +68,21 @@ def measure(items: int, home: Path, by: str, seed: int) -> Run:
         say(f"{items:,} items: the log")
         catalog.write_log(folder / "log", items, seed)
         log = {"path": "log/events.parquet", "items_path": "log/items.parquet", "vectors_path": "log/vectors.npy"}
-        width = min(256, max(16, items // 5_000))
+        codes: dict[str, Any] = {
+            "embed": {"method": by},
+            "tokenize": {"widths": [min(256, max(16, items // 5_000))] * 3},
+        }
         ours.write_params(
             folder,
             acquire={"dataset": "own", **log},
             prepare={"shards": [0], "history": "all", "columns": {"text": ["title"], "fields": ["category"]}},
-            embed={"method": by},
-            tokenize={"widths": [width] * 3},
+            **codes,
         )
         ours.stage(folder, "acquire")
         shutil.rmtree(folder / "log")
         say(f"{items:,} items: ingest, shard, prepare")
         stages = {name.split()[0]: used for name, used in ours.prepare(folder, (0,)).items()}
-        for name in STAGES[3:]:
+        for name in CODES:
             say(f"{items:,} items: {name}")
             stages[name] = ours.stage(folder, name)
         return Run(items, stages)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import functools
 import io
 import itertools
 import time
 
 import pytest
-from rich.console import Console
 
 from hisac_lab.base import progress
 
@@ -47,8 +45,10 @@ def test_nothing_is_noted_of_what_was_done_before(capsys: pytest.CaptureFixture[
 
 def test_a_terminal_shows_the_note_beside_the_bar(monkeypatch: pytest.MonkeyPatch) -> None:
     screen = io.StringIO()
-    wide = functools.partial(Console, file=screen, force_terminal=True, width=200)
-    monkeypatch.setattr(progress, "Console", lambda stderr: wide())
+    monkeypatch.setattr(screen, "isatty", lambda: True)
+    monkeypatch.setattr("sys.stderr", screen)
+    for name, value in (("TERM", "xterm"), ("COLUMNS", "200")):
+        monkeypatch.setenv(name, value)
     assert list(progress.track(range(3), 3, "count", "sheep", note=lambda: "much wool")) == [0, 1, 2]
     assert "3/3" in screen.getvalue()
     assert "much wool" in screen.getvalue()

@@ -143,15 +143,15 @@ def test_memory_per_item_is_told_from_start_up(monkeypatch: pytest.MonkeyPatch) 
     scale, usage = load("scale_items", monkeypatch), load("usage", monkeypatch)
 
     def run(items: int) -> Any:
-        own = {name: 200 * scale.MIB + place * items for place, name in enumerate(scale.STAGES)}
+        own = {name: 200 * scale.MIB + place * items for place, name in enumerate(scale.CODES)}
         used = {name: usage.Usage(1.0, 1.0, 2 * size, "", size) for name, size in own.items()}
         return scale.Run(items, used)
 
     least = scale.outcome(run(scale.SMALLEST), {})
     large = scale.outcome(run(1_000_000), least["numbers"])
-    assert [row[-1] for row in least["rows"]] == [""] * len(scale.STAGES)
+    assert [row[-1] for row in least["rows"]] == [""] * len(scale.CODES)
     assert [float(row[-1]) for row in large["rows"]] == pytest.approx(
-        [place * 1e6 / scale.MIB for place in range(len(scale.STAGES))], abs=0.5
+        [place * 1e6 / scale.MIB for place in range(len(scale.CODES))], abs=0.5
     )
 
 
@@ -180,7 +180,7 @@ def test_costs_on_paper_are_those_between_the_smallest_and_the_largest_run(
     assert (told.cpu, told.memory) == pytest.approx((1_001, 10_100), rel=1e-3)
     assert "| 2.0 / 2.0 " in plan.check("events", found, memory=False)[2]
     page.write_text("\n".join(page.read_text().splitlines()[:-1]))
-    with pytest.raises(UserError, match="has 2 sizes of the stage 'ingest': three are the least"):
+    with pytest.raises(UserError, match="has 2 sizes of the stage 'ingest'; three are the least"):
         plan.read(page, "events|step", (0, 1, 3, 4))
 
 
