@@ -156,11 +156,16 @@ class Cluster:
                 time.sleep(0.5)
         for name in (*NODES, "slurmctld", "munge/pid"):
             _end(self.folder / (name if "/" in name else f"{name}.pid"), signal.SIGTERM)
-        for process in Path("/proc").glob("[0-9]*"):  # what a node that went down has left
+        self.signal(signal.SIGKILL)  # what a node that went down has left
+
+    def signal(self, how: signal.Signals, job: str = "") -> None:
+        """Signals all processes of a job, or of every job; unlike `scancel` it reaches those below a job's steps."""
+        mark = f"SLURM_JOB_ID={job}\0" if job else "SLURM_JOB_ID="
+        for process in Path("/proc").glob("[0-9]*"):
             try:
                 environment = (process / "environ").read_bytes()
-                if f"{self.bin}:".encode() in environment and b"SLURM_JOB_ID=" in environment:
-                    os.kill(int(process.name), signal.SIGKILL)
+                if f"{self.bin}:".encode() in environment and mark.encode() in environment:
+                    os.kill(int(process.name), how)
             except OSError:  # it has ended, or is another's
                 pass
 

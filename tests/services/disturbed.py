@@ -207,7 +207,7 @@ class Disturbed:
         self.cluster.start_controller()
 
     def _stand_still(self, job: str) -> None:
-        self.cluster.ask("scancel", "--signal=STOP", "--full", job)
+        self.cluster.signal(signal.SIGSTOP, job)
 
 
 def prepare(path: Path) -> Lab:

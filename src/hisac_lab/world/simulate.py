@@ -186,6 +186,10 @@ class Simulator:
         asked = self._place[items]
         again = np.isin(asked, slates[:logged])[None] | shown
         plain = truth.logits(catalog, self.world, asked[None], np.array([time]), again)
+        if life.guided is not None:
+            plain = plain + truth.guided(catalog, life, np.broadcast_to(asked, (len(times), len(asked))))[request]
+        if self.world.scene:
+            plain = plain + scene.tastes(self.world, number)[scene.of_times(np.array(time))]
         chances: Array = truth.sigmoid(plain + truth.interest(catalog, life, asked[None], np.array([request]))[0])[0]
         return chances
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,23 +21,29 @@ from hisac_lab.sources.acquire import acquire
 from hisac_lab.world.simulate import Simulator
 
 
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A world of twelve users, acquired and prepared."""
-    home = tmp_path_factory.mktemp("world")
+def made(home: Path, config: WorldConfig) -> Path:
+    """A world, acquired and prepared."""
     with stage_output(home / "acquire") as out:
-        acquire(AcquireConfig(dataset="world", world=WorldConfig(users=12, seed=3)), out=out)
+        acquire(AcquireConfig(dataset="world", world=config), out=out)
     prepare_log(PrepareConfig(), home / "acquire", home / "prepare")
     return home
 
 
-def test_rebuilt_chances_are_those_of_the_log(world: Path) -> None:
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A world of twelve users."""
+    return made(tmp_path_factory.mktemp("world"), WorldConfig(users=12, seed=3))
+
+
+@pytest.mark.parametrize("further", [{}, {"scene": 2.0}, {"two_step": 8}, {"share_old": 0.5}])
+def test_rebuilt_chances_are_those_of_the_log(tmp_path: Path, further: dict[str, Any]) -> None:
     """For every exposure of the test period: the log's true probability without the position's share."""
-    store = EventStore.open(world / "prepare")
+    home = made(tmp_path, WorldConfig(users=12, seed=3, **further))
+    store = EventStore.open(home / "prepare")
     samples = store.samples("test")
     logged = store.extra("probability_anywhere", "test")
-    simulator = rebuild(world / "acquire")
-    for request in np.unique(samples["request"])[::7]:
+    simulator = rebuild(home / "acquire")
+    for request in np.unique(samples["request"])[::5]:
         own = np.flatnonzero(samples["request"] == request)
         head = samples[own[0]]
         people = Population(np.array([head["user"]]), np.array([head["time"]]), np.array([head["end"]]), np.ones(1))
