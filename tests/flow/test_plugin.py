@@ -90,7 +90,9 @@ def test_a_package_from_outside_goes_through_the_whole_graph(lab: Lab, tmp_path:
 def test_the_laws_hold_for_what_it_brings(plugin: Path, tmp_path: Path) -> None:
     shutil.copytree(PLUGIN / "tests", tmp_path / "tests")
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(plugin), os.environ.get("PYTHONPATH", "")])}
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests"]
+    # a folder of its own: else it clears away what earlier runs left, which takes a minute, and may be the outer run's
+    home = f"--basetemp={tmp_path / 'home'}"
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", home, "tests"]
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-3000:]
     for law in ("TestPeak", "TestBrief", "TestShop"):

@@ -56,7 +56,8 @@ def _hashes(lab: Lab) -> dict[str, str]:
 
 
 def _golden(processor: Processor, home: Path, native: bool = False) -> str:
-    options = ("-q", "-p", "no:cacheprovider", "-p", "no:xdist", "tests/golden/test_losses.py")
+    options = ("-q", "-p", "no:cacheprovider", "-p", "no:xdist", f"--basetemp={home / 'golden'}")
+    options += ("tests/golden/test_losses.py",)
     return _run(processor, ROOT, home, "-m", "pytest", *options, native=native)
 
 
