@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from hisac_lab.api.data import Data
 from hisac_lab.api.settings import settings
 from hisac_lab.api.workspace import Workspace
-from hisac_lab.base.artifacts import sha256_file
+from hisac_lab.base.artifacts import files_below, sha256_file
 from hisac_lab.base.errors import UserError
 from hisac_lab.config.acquire import AcquireConfig
 from hisac_lab.config.events import ColumnsConfig, PrepareConfig
@@ -146,5 +146,5 @@ def _file(workspace: Workspace, name: str, table: str | Path | pd.DataFrame) -> 
 def _contents(path: Path) -> Any:
     """What a key holds of a file or folder; nothing of what is not there."""
     if path.is_dir():
-        return {str(file.relative_to(path)): sha256_file(file) for file in sorted(path.rglob("*")) if file.is_file()}
+        return {str(file.relative_to(path)): sha256_file(file) for file in files_below(path)}
     return sha256_file(path) if path.is_file() else None

@@ -22,6 +22,8 @@ from hisac_lab.base import arithmetic
 from hisac_lab.base.errors import UserError, explain_os_error
 
 MANIFEST = "manifest.json"
+MARK = ".snakemake_timestamp"
+"""What Snakemake leaves in folders that it has seen."""
 
 Array = npt.NDArray[Any]
 
@@ -173,12 +175,27 @@ def sha256_file(path: Path) -> str:
     return digest.hexdigest()
 
 
+def files_below(directory: Path) -> list[Path]:
+    """All files of content below `directory`, sorted: neither Snakemake's marks nor compiled modules."""
+    files = (path for path in Path(directory).rglob("*") if path.is_file())
+    return sorted(path for path in files if path.suffix != ".pyc" and path.name != MARK)
+
+
+def copy_tree(source: Path, target: Path, *leave: str) -> None:
+    """Copies the content of a folder into `target`, which may be there.
+
+    Args:
+        source: Such as a stage's output, which one of the two engines marks.
+        target: Where to.
+        leave: Patterns of names that are left out.
+    """
+    shutil.copytree(source, target, ignore=shutil.ignore_patterns(MARK, *leave), dirs_exist_ok=True)
+
+
 def sha256_tree(directory: Path) -> str:
-    """SHA-256 over the relative names and contents of all files below `directory`."""
+    """SHA-256 over the relative names and contents of all files of content below `directory`."""
     digest = hashlib.sha256()
-    for path in sorted(p for p in Path(directory).rglob("*") if p.is_file() and p.suffix != ".pyc"):
-        if path.name == ".snakemake_timestamp":
-            continue
+    for path in files_below(directory):
         digest.update(path.relative_to(directory).as_posix().encode() + b"\0")
         digest.update(sha256_file(path).encode() + b"\0")
     return digest.hexdigest()

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from hisac_lab.base.artifacts import sha256_tree, stage_output
+from hisac_lab.base.artifacts import copy_tree, sha256_tree, stage_output
 from hisac_lab.base.errors import UserError
 from hisac_lab.cli import settings
 from hisac_lab.cli.params import Params, load_params
@@ -87,4 +87,4 @@ def _bundle(registry: Registry) -> Path | None:
 
 def _copy(bundle: Path) -> None:
     with stage_output(CHAMPION) as out:
-        shutil.copytree(bundle, out, dirs_exist_ok=True)
+        copy_tree(bundle, out)

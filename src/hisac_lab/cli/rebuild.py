@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from hisac_lab.base.artifacts import sha256_file, sha256_tree, write_file
+from hisac_lab.base.artifacts import copy_tree, files_below, sha256_file, sha256_tree, write_file
 from hisac_lab.base.errors import UserError
 from hisac_lab.base.progress import say
 from hisac_lab.base.stages import STAGES, Artifacts
@@ -68,9 +68,7 @@ def rebuild(promoter: Promoter, version: Version, into: Path | None, data: str |
 
 def differences(one: Path, other: Path) -> list[str]:
     """How the files of two folders differ, in words; nothing where they are equal to the byte."""
-    sides = [
-        {path.relative_to(side).as_posix(): path for path in side.rglob("*") if path.is_file()} for side in (one, other)
-    ]
+    sides = [{path.relative_to(side).as_posix(): path for path in files_below(side)} for side in (one, other)]
     told = []
     for name in sorted(sides[0].keys() | sides[1].keys()):
         there = [side.get(name) for side in sides]
@@ -121,7 +119,7 @@ def _settle(home: Path, origin: Origin, data: str | None, promoter: Promoter) ->
         if champion is None:
             what = f"was compared with the champion {digest[:12]}, which is not in the registry"
             raise UserError("registry", f"the version {what}", "bring that one back first")
-        shutil.copytree(promoter.versions.bundle(champion), home / CHAMPION)
+        copy_tree(promoter.versions.bundle(champion), home / CHAMPION)
 
 
 def with_changes(settings: dict[str, Any], changes: Mapping[str, Change]) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
@@ -14,7 +13,7 @@ import torch
 from torch import Tensor
 
 from hisac_lab.base import arithmetic
-from hisac_lab.base.artifacts import Array, load_array, save_arrays
+from hisac_lab.base.artifacts import Array, copy_tree, load_array, save_arrays
 from hisac_lab.base.errors import UserError
 from hisac_lab.codebook.build import grow_from
 from hisac_lab.events.items import UNKNOWN
@@ -44,8 +43,8 @@ def keep_encoder(out: Path, *, prepared: Path, embedded: Path, tokenized: Path) 
         tokenized: Output of the stage `tokenize`.
     """
     store = EventStore.open(prepared)
-    shutil.copytree(tokenized, out / TOKENS)
-    shutil.copytree(embedded, out / EMBED, ignore=shutil.ignore_patterns(EMBEDDINGS))
+    copy_tree(tokenized, out / TOKENS)
+    copy_tree(embedded, out / EMBED, EMBEDDINGS)
     describe_catalog(store).save(out)
     save_arrays(out, {FIELDS: store.item_fields.astype(np.int32)})
 
@@ -89,7 +88,7 @@ def append_items(
     codes, numbers = _codes(table, catalog, where), _numbers(table, catalog)
     embedded = _embedded(bundle / EMBED, table, vectors, where, model_path)
     append_ids(bundle / TOKENS, names, embedded, out / TOKENS)
-    shutil.copytree(bundle / EMBED, out / EMBED)
+    copy_tree(bundle / EMBED, out / EMBED)
     facts = ModelFile.open(bundle)
     blank = ItemSpace.blank(**facts.items)
     old_fields = np.asarray(load_array(bundle, FIELDS)).reshape(len(vocabulary.items), len(catalog.fields))

@@ -46,11 +46,13 @@ JSON_LINES = Layout("\x1e", ("line",), quoting=False)
 
 
 def named_by(path: Path) -> list[Path]:
-    """The files that a setting names: itself, all in a folder, or those that fit a pattern with stars; sorted."""
+    """The files that a setting names: itself, all in a folder but hidden ones, or those that fit a pattern; sorted."""
     star = next((place for place, part in enumerate(path.parts) if "*" in part), None)
     if star is not None:
         return sorted(Path(*path.parts[:star]).glob("/".join(path.parts[star:])))
-    return sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
+    if not path.is_dir():
+        return [path]
+    return sorted(file for file in path.rglob("*") if file.is_file() and not file.name.startswith("."))
 
 
 def refuse_pipe(path: Path, field: str | None = None) -> None:
@@ -85,8 +87,8 @@ def kind_of(path: Path) -> str:
 
 
 def logs_in(files: Iterable[Path]) -> list[Path]:
-    """Of the files of a folder, those that make up a log: RecBole's `.inter`, else all tables."""
-    tables = sorted(file for file in files if kind_of(file) in LOG_SUFFIXES)
+    """Of the files of a folder, those that make up a log: RecBole's `.inter`, else all tables; none that is hidden."""
+    tables = sorted(file for file in files if kind_of(file) in LOG_SUFFIXES and not file.name.startswith("."))
     return [file for file in tables if kind_of(file) == ".inter"] or tables
 
 

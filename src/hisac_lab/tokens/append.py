@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from hisac_lab.base import arithmetic
-from hisac_lab.base.artifacts import Array, load_array, save_arrays
+from hisac_lab.base.artifacts import Array, copy_tree, load_array, save_arrays
 from hisac_lab.base.errors import UserError
 from hisac_lab.tokens.kmeans import nearest
 from hisac_lab.tokens.methods import open_quantizer
@@ -37,7 +36,7 @@ def append_ids(tokens: Path, names: list[str], vectors: Array, out: Path) -> Non
         raise UserError(tokens, what, "embed them as those were embedded", "dim")
     quantizer, known = open_quantizer(tokens), np.flatnonzero(vectors.any(axis=1))
     rows = np.ascontiguousarray(vectors[known])
-    shutil.copytree(tokens, out)
+    copy_tree(tokens, out)
     codes = np.full((len(names), quantizer.depth), -1, np.int32)
     new: dict[str, Array] = {"codes": codes}
     if quantizer.moves:

@@ -202,6 +202,17 @@ def test_arrays_come_back_read_only_and_equal(tmp_path: Path) -> None:
         artifacts.load_array(tmp_path, "missing")
 
 
+def test_a_copy_has_the_content_and_no_marks_of_an_engine(tmp_path: Path) -> None:
+    one, two = tmp_path / "one", tmp_path / "two"
+    (one / "sub").mkdir(parents=True)
+    for name in ("a", "sub/b", "left", artifacts.MARK, f"sub/{artifacts.MARK}"):
+        (one / name).touch()
+    two.mkdir()
+    artifacts.copy_tree(one, two, "lef*")
+    assert sorted(path.relative_to(two).as_posix() for path in two.rglob("*") if path.is_file()) == ["a", "sub/b"]
+    assert artifacts.files_below(two) == [two / "a", two / "sub/b"]
+
+
 def test_a_tree_has_the_digest_of_its_names_and_contents_alone(tmp_path: Path) -> None:
     for folder in ("one", "two"):
         (tmp_path / folder / "sub").mkdir(parents=True)

@@ -8,6 +8,7 @@ import pytest
 import yaml
 from kit import says
 
+from hisac_lab.base.artifacts import MARK
 from hisac_lab.cli import lineage, models, registry
 from hisac_lab.cli.params import defaults, load_params, parsed
 from hisac_lab.cli.rebuild import differences, with_changes
@@ -48,7 +49,7 @@ def test_settings_are_those_that_the_lock_ran(tmp_path: Path, monkeypatch: pytes
 def test_folders_are_compared_file_by_file(tmp_path: Path) -> None:
     for side, files in (
         ("one", {"same": "1", "card": "1", "old": "1"}),
-        ("other", {"same": "1", "card": "2", "new": "1"}),
+        ("other", {"same": "1", "card": "2", "new": "1", MARK: ""}),
     ):
         (tmp_path / side).mkdir()
         for name, text in files.items():

@@ -13,7 +13,8 @@ import torch
 from bundles import bundle_of, new_rows
 from kit import BACKBONE, EVERY, Stages, make_history, says
 
-from hisac_lab.base.artifacts import load_array, sha256_tree
+from hisac_lab.base.artifacts import MARK, load_array, sha256_tree
+from hisac_lab.cli.rebuild import differences
 from hisac_lab.codebook.tree import Codebook
 from hisac_lab.events.store import EventStore
 from hisac_lab.inference.append import append_items, same_model
@@ -60,6 +61,18 @@ def test_older_items_score_as_before_to_the_byte_and_new_ones_are_scored(
         told = after(replace(history, items=mixed), asked, context)
         assert torch.isfinite(told).all()
     assert same_model(bundle, tmp_path / "after")
+
+
+def test_a_bundle_has_the_same_files_whichever_engine_ran_the_stages(
+    stages: Stages, items: ItemSpace, tmp_path: Path
+) -> None:
+    marked = replace(stages, embed=tmp_path / "embed", tokenize=tmp_path / "tokenize")
+    for old, new in ((stages.embed, marked.embed), (stages.tokenize, marked.tokenize)):
+        shutil.copytree(old, new)
+        (new / MARK).touch()
+    plain, other = (bundle_of(tmp_path / str(at), "hisac", one, items) for at, one in enumerate((stages, marked)))
+    assert differences(plain, other) == []
+    assert not list(other.rglob(MARK))
 
 
 def test_new_items_are_voted_for_and_routed_at_once(

@@ -115,6 +115,7 @@ def test_a_folder_gives_the_same_files_to_check_and_to_acquire(tmp_path: Path) -
     folder = tmp_path / "log"
     atomic(folder)
     (folder / "notes.txt").write_text("notes")
+    (folder / "._shop.inter").write_bytes(b"\0what a Mac leaves")
     assert logs_in(folder.iterdir()) == [folder / "shop.inter"]
     with stage_output(tmp_path / "out") as out:
         acquire(AcquireConfig(dataset="own", path=str(folder), items_path=str(folder / "shop.item")), out=out)
