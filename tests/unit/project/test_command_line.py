@@ -17,8 +17,10 @@ from hisac_lab.cli.params import defaults
 
 ROOT = Path(__file__).parents[3]
 PAGES = [*sorted((ROOT / "docs").rglob("*.md")), *(ROOT / name for name in ("README.md", "CONTRIBUTING.md"))]
-CALL = re.compile(r"hisac-lab (?=[a-z])[^`\n]*")
-"""A call of the command line in a page, in a block or between backticks."""
+BLOCK = re.compile(r"^ *```.*?^ *```", re.DOTALL | re.MULTILINE)
+INLINE = re.compile(r"`([^`]+)`")
+CALL = re.compile(r"hisac-lab (?=[a-z])[^`]*")
+
 # One line per command: arguments in capitals, an optional one in brackets; options by all their names.
 COMMANDS = """
 ab power --confidence --json --lift --power --spread --users
@@ -121,8 +123,11 @@ def test_a_shell_can_complete_commands() -> None:
 
 def calls(text: str) -> Iterator[list[str]]:
     """Words behind `hisac-lab` of every call in a page, up to a comment, a pipe or a redirection."""
-    for line in CALL.findall(text):
-        yield list(takewhile(lambda word: word not in ("|", ">", "&&"), shlex.split(line, comments=True)[1:]))
+    lines = [line for block in BLOCK.findall(text) for line in block.splitlines()]
+    inline = [code.replace("\n", " ") for code in INLINE.findall(BLOCK.sub("", text))]
+    for code in (*lines, *inline):
+        for call in CALL.findall(code):
+            yield list(takewhile(lambda word: word not in ("|", ">", "&&"), shlex.split(call, comments=True)[1:]))
 
 
 def parse(words: list[str]) -> str:

@@ -105,3 +105,9 @@ def test_the_package_knows_its_version() -> None:
 def test_the_project_says_who_where_and_what() -> None:
     assert {"authors", "keywords", "classifiers", "urls", "license", "readme"} <= set(PROJECT)
     assert {"Homepage", "Documentation", "Changelog", "Issues"} == set(PROJECT["urls"])
+
+
+def test_the_source_of_the_documentation_is_the_one_that_the_tests_run() -> None:
+    page = (ROOT / "docs/howto/add_source.md").read_text()
+    ((name, code),) = re.findall(r"```python\n# file: (\S+)\n(.*?)```", page, flags=re.DOTALL)
+    assert (ROOT / name).read_text() == code
