@@ -123,7 +123,8 @@ def test_a_shell_can_complete_commands() -> None:
 
 def calls(text: str) -> Iterator[list[str]]:
     """Words behind `hisac-lab` of every call in a page, up to a comment, a pipe or a redirection."""
-    lines = [line for block in BLOCK.findall(text) for line in block.splitlines()]
+    blocks = "\n".join(BLOCK.findall(text)).replace("\\\n", " ")
+    lines = [line for line in blocks.splitlines() if line.lstrip().startswith("$ ")]
     inline = [code.replace("\n", " ") for code in INLINE.findall(BLOCK.sub("", text))]
     for code in (*lines, *inline):
         for call in CALL.findall(code):
