@@ -59,7 +59,7 @@ bench-tokens: $(READY)  ## the tokenizer side by side with faiss and semantic-id
 bench-models: $(READY)  ## training and serving side by side with deepctr-torch and torch-rechub; minutes, the first time with PyPI
 	@$(BIN)/python benchmarks/models.py $(ARGS)
 
-bench-serve: $(READY)  ## the server under load: times of requests, a change of version, restarts, skew; three minutes
+bench-serve: $(READY)  ## the server under load: times of requests, a change of version, restarts, skew; four minutes
 	@$(BIN)/python benchmarks/serve.py $(ARGS)
 
 bench-sweep: $(READY)  ## the sweep's study: overhead, resumed and parallel runs, stability of the choice

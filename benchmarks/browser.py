@@ -103,7 +103,9 @@ class Browser:
         """Writes a PNG of a part of the page: left, top, width, height in CSS pixels of the page."""
         left, top, width, height = clip
         area = {"x": left, "y": top, "width": width, "height": height, "scale": 1}
-        shot = self.send("Page.captureScreenshot", format="png", clip=area, captureBeyondViewport=True)
+        # Beyond the window Chromium lays the page out anew, and charts that follow its size are caught empty.
+        beyond = bool(self.run(f"{left + width} > innerWidth || {top + height} > innerHeight"))
+        shot = self.send("Page.captureScreenshot", format="png", clip=area, captureBeyondViewport=beyond)
         path.write_bytes(base64.b64decode(shot["data"]))
 
     def paper(self, path: Path) -> None:

@@ -272,6 +272,8 @@ async def measure(home: Path, seconds: float) -> tuple[list[tuple[Load, Times]],
             Load("state, 2,048 candidates", 10, bodies(long, WIDE, True, 1), seconds),
             Load("history of 1,000, 500 candidates", 10, bodies(short, SLATE, False, 1), seconds),
             Load("history of 10,000, 500 candidates", 10, bodies(long, SLATE, False, 1), seconds),
+            Load("history of 1,000, 2,048 candidates", 5, bodies(short, WIDE, False, 1), seconds),
+            Load("history of 10,000, 2,048 candidates", 5, bodies(long, WIDE, False, 1), seconds),
         ):
             await run(session, two[:1], Load("warm", load.rate, load.bodies, 1))
             loads.append((load, await run(session, two[:1], load)))

@@ -139,6 +139,32 @@ def test_a_database_that_stops_is_told_and_nothing_is_lost(shared: Team, clones:
     assert trees(shared) == before
 
 
+def test_a_database_that_stops_in_the_middle_of_a_mirror_costs_a_line_and_no_run(
+    shared: Team, clones: tuple[Path, Path]
+) -> None:
+    whole, every = trees(shared)
+    made = Artifacts(clones[0] / "artifacts")
+    edit(made.evaluate / "metrics.json", pairs=[PAIRS[0] | {"p": 0.03}])
+    register(made)
+    cut = begin(clones[0], shared)
+    while trees(shared)[1] < every + 2:
+        assert cut.poll() is None, cut.communicate()
+        time.sleep(0.2)
+    shared.database.stop()
+    try:
+        _, errors = cut.communicate()
+    finally:
+        shared.database.start()
+    assert cut.returncode == 1
+    assert errors.strip().splitlines()[-1].startswith(f"error: {shared.tracking.address}: ")
+    assert "Traceback" not in errors
+    again = begin(clones[0], shared)
+    said, errors = again.communicate()
+    assert again.returncode == 0, errors
+    assert said.split()[-1] == "True"
+    assert trees(shared) == (whole + 1, every + every // whole)
+
+
 def test_a_wrong_password_and_a_missing_one_are_told(
     shared: Team, clones: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -23,7 +23,7 @@ from hisac_lab.config.mlflow import MLflowConfig
 
 LEAST_DISK_GB, LEAST_MEMORY_GB = 5, 4
 PORT = 5000
-EXTRAS = ("graph", "mlflow", "report", "sweep", "text", "trees")
+EXTRAS = ("graph", "mlflow", "report", "serve", "sweep", "text", "trees")
 ALL = "pip install -c constraints.txt -e '.[all]'"
 
 
@@ -63,7 +63,7 @@ def _python() -> Iterator[Finding]:
 
 def _packages() -> Iterator[Finding]:
     """Packages of the whole product: those missing, those of another version."""
-    missing, other = list[str](), list[str]()
+    missing, other = dict[str, None](), dict[str, None]()  # ordered; two extras may want one package
     for line in metadata.requires("hisac-lab") or ():
         requirement = Requirement(line)
         wanted = requirement.marker is None or any(requirement.marker.evaluate({"extra": name}) for name in EXTRAS)
@@ -72,10 +72,10 @@ def _packages() -> Iterator[Finding]:
         try:
             version = metadata.version(requirement.name)
         except metadata.PackageNotFoundError:
-            missing.append(requirement.name)
+            missing[requirement.name] = None
             continue
         if not requirement.specifier.contains(version, prereleases=True):
-            other.append(f"{requirement.name} {version} (wants {requirement.specifier})")
+            other[f"{requirement.name} {version} (wants {requirement.specifier})"] = None
     for what, names in (("missing", missing), ("of another version", other)):
         if names:
             yield Finding("warns", "packages", f"{what}: {', '.join(names)}; {ALL}")

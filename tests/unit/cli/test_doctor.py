@@ -56,14 +56,15 @@ def test_a_missing_package_and_another_version_come_with_the_mend(
     real = metadata.version
 
     def version(name: str) -> str:
-        if name == "optuna":
+        if name in ("optuna", "uvicorn"):
             raise metadata.PackageNotFoundError(name)
         return "2.9" if name == "mlflow" else real(name)
 
     monkeypatch.setattr(metadata, "version", version)
     says = [finding.says for finding in doctor._packages()]
-    assert says[0] == f"missing: optuna; {doctor.ALL}"
+    assert says[0] == f"missing: uvicorn, optuna; {doctor.ALL}"
     assert says[1].startswith("of another version: mlflow 2.9 (wants")
+    assert says[1].count("mlflow") == 1, "two extras want it"
 
 
 def test_a_port_in_use_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -98,3 +98,13 @@ def test_paper_cuts_no_table(browser: ModuleType, tmp_path: Path) -> None:
         page.open((tmp_path / "report.html").as_uri(), 703, 1017, media="print")
         ends = "[...document.querySelectorAll('table')].map(table => table.getBoundingClientRect().right)"
         assert page.run(f"Math.max(...{ends})") <= 703, "an A4 page less its margins"
+
+
+def test_a_picture_of_the_window_does_not_lay_the_page_out_anew(browser: ModuleType, tmp_path: Path) -> None:
+    """Charts that follow the size of the page would be caught empty."""
+    page_file = tmp_path / "page.html"
+    page_file.write_text("<body style='height: 3000px'><script>n = 0; addEventListener('resize', () => n++)</script>")
+    with browser.started() as page:
+        page.open(page_file.as_uri(), 800, 600)
+        page.picture(tmp_path / "window.png", (0, 0, 800, 600))
+        assert page.run("new Promise(done => setTimeout(() => done(n), 500))") == 0

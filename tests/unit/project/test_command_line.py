@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 import sys
 from collections.abc import Iterator
+from itertools import takewhile
 from pathlib import Path
 
 import pytest
@@ -11,6 +14,12 @@ import typer
 
 from hisac_lab.cli.main import app, main
 from hisac_lab.cli.params import defaults
+
+ROOT = Path(__file__).parents[3]
+PAGES = [*sorted((ROOT / "docs").rglob("*.md")), *(ROOT / name for name in ("README.md", "CONTRIBUTING.md"))]
+BLOCK = re.compile(r"^ *```.*?^ *```", re.DOTALL | re.MULTILINE)
+INLINE = re.compile(r"`([^`]+)`")
+CALL = re.compile(r"hisac-lab (?=[a-z])[^`]*")
 
 # One line per command: arguments in capitals, an optional one in brackets; options by all their names.
 COMMANDS = """
@@ -110,3 +119,50 @@ def test_the_exit_code_is_as_documented(
 def test_a_shell_can_complete_commands() -> None:
     names = {parameter.name for parameter in typer.main.get_command(app).params}
     assert {"install_completion", "show_completion"} <= names
+
+
+def calls(text: str) -> Iterator[list[str]]:
+    """Words behind `hisac-lab` of every call in a page, up to a comment, a pipe or a redirection."""
+    blocks = "\n".join(BLOCK.findall(text)).replace("\\\n", " ")
+    lines = [line for line in blocks.splitlines() if line.lstrip().startswith("$ ")]
+    inline = [code.replace("\n", " ") for code in INLINE.findall(BLOCK.sub("", text))]
+    for code in (*lines, *inline):
+        for call in CALL.findall(code):
+            yield list(takewhile(lambda word: word not in ("|", ">", "&&"), shlex.split(call, comments=True)[1:]))
+
+
+def parse(words: list[str]) -> str:
+    """The command that the words call, parsed as when it is called; nothing is run.
+
+    Raises:
+        Exception: There is no such command or option, or an argument is missing.
+    """
+    command, context, names = typer.main.get_command(app), None, list[str]()
+    while (children := getattr(command, "commands", None)) and words and not words[0].startswith("-"):
+        context = typer.Context(command, info_name=command.name, parent=context)
+        names.append(words[0])
+        command, words = children[words[0]], words[1:]
+    if not children or words:
+        command.make_context(names[-1], list(words), parent=context)
+    return " ".join(names)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_every_call_in_the_documentation_is_one_of_the_command_line(page: Path) -> None:
+    for words in calls(page.read_text()):
+        parse(words)
+
+
+def test_every_command_is_called_in_the_documentation() -> None:
+    called = {parse(words) for page in PAGES for words in calls(page.read_text())}
+    names = {re.sub(r" (\[?[A-Z]|--).*", "", line) for line in COMMANDS.strip().splitlines()}
+    assert names - called == set()
+
+
+@pytest.mark.parametrize(
+    "text", ["`hisac-lab promot`", "`hisac-lab promote --forse`", "`hisac-lab params set train.epochs`"]
+)
+def test_a_call_that_is_written_wrong_is_found(text: str) -> None:
+    (words,) = calls(text)
+    with pytest.raises(Exception, match=r"promot|--forse|value"):
+        parse(words)

@@ -56,10 +56,13 @@ def test_the_workflow_calls_targets_of_the_makefile() -> None:
     steps = commands(ROOT / ".github/workflows/ci.yml")
     called = [command for command in steps if command.startswith("make ")]
     assert [command for command in steps if command not in called] == [
-        "sudo apt-get update && sudo apt-get install -y postgresql"
+        "sudo apt-get update && sudo apt-get install -y redis-server",
+        "npm install --no-save axe-core@4",
+        "sudo apt-get update && sudo apt-get install -y postgresql",
     ]
-    assert {command.split()[1] for command in called} == {"check", "unit", "flow", "lowest", "test-services"}
-    assert {command.split()[1] for command in called} <= set(TARGETS)
+    targets = {word for command in called for word in command.split()[1:] if "=" not in word}
+    assert targets == {"check", "docs", "unit", "flow", "lowest", "test-services"}
+    assert targets <= set(TARGETS)
 
 
 def test_the_workflow_tests_the_versions_of_python_that_the_project_names() -> None:
@@ -102,3 +105,9 @@ def test_the_package_knows_its_version() -> None:
 def test_the_project_says_who_where_and_what() -> None:
     assert {"authors", "keywords", "classifiers", "urls", "license", "readme"} <= set(PROJECT)
     assert {"Homepage", "Documentation", "Changelog", "Issues"} == set(PROJECT["urls"])
+
+
+def test_the_source_of_the_documentation_is_the_one_that_the_tests_run() -> None:
+    page = (ROOT / "docs/howto/add_source.md").read_text()
+    ((name, code),) = re.findall(r"```python\n# file: (\S+)\n(.*?)```", page, flags=re.DOTALL)
+    assert (ROOT / name).read_text() == code
