@@ -16,7 +16,7 @@ from hisac_lab.cli.params import defaults
 COMMANDS = """
 ab power --confidence --json --lift --power --spread --users
 agents show USER --model --pruned
-data check PATH --items --users --vectors --write
+data check PATH --column --items --positive --users --vectors --write
 day --cores
 doctor --json
 explain KEY
