@@ -18,6 +18,7 @@ from hisac_lab.cli import settings
 from hisac_lab.cli.params import inline
 from hisac_lab.config.acquire import AcquireConfig
 from hisac_lab.config.base import load_section
+from hisac_lab.config.events import ColumnsConfig, PrepareConfig
 
 STEPS = 300
 """Steps that an epoch should have at least."""
@@ -69,20 +70,30 @@ class Advice(NamedTuple):
     reason: str
 
 
-def profile_of(path: Path, items: Path | None = None, users: Path | None = None) -> Profile:
+def profile_of(
+    path: Path, items: Path | None = None, users: Path | None = None, columns: ColumnsConfig | None = None
+) -> Profile:
     """Looks at a log, with the tables beside it, as `hisac-lab data check` does.
+
+    Args:
+        path: The log.
+        items: The table of items.
+        users: The table of users.
+        columns: What the log's columns are called, and what its words stand for; None: guessed.
 
     Raises:
         UserError: A run would stop at it.
     """
     from hisac_lab.tables.check import check
 
-    checked = check(path, items, users=users)
+    known = {} if columns is None else {role: getattr(columns, role) for role in ("user", "item", "time", "label")}
+    named = {role: name for role, name in known.items() if name is not None}
+    checked = check(path, items, users=users, named=named, numbers=columns.label_values if columns else None)
     survey = checked.survey
     if checked.stops or not survey.rows:
         raise UserError(path, "a run would stop at it", f"see `hisac-lab data check {path}`", "--log")
     lengths = np.sort(survey.lengths[survey.lengths > 0])
-    start = checked.positive_from
+    start = None if columns is not None and columns.label is None else checked.positive_from
     counts = survey.labels
     positives = 1.0 if start is None else sum(n for value, n in counts.items() if value >= start) / sum(counts.values())
     return Profile(
@@ -173,11 +184,14 @@ def _power_below(number: float) -> int:
     return 1 << max(0, int(number).bit_length() - 1)
 
 
-def _own() -> list[Path | None]:
-    """The own log of params.yaml with its tables of items and users; None where there is none."""
+def _own() -> Profile | None:
+    """What the own log of params.yaml is like, by the columns that stand there; None where there is no such log."""
     acquire = load_section("acquire", AcquireConfig)
-    paths = (acquire.path, acquire.items_path, acquire.users_path) if acquire.dataset == "own" else (None,)
-    return [None if path is None else Path(path) for path in paths]
+    if acquire.dataset != "own" or acquire.path is None:
+        return None
+    items, users = (None if path is None else Path(path) for path in (acquire.items_path, acquire.users_path))
+    columns = load_section("prepare", PrepareConfig).columns
+    return profile_of(Path(acquire.path), items, users, None if columns == ColumnsConfig() else columns)
 
 
 def propose(like: str | None, path: Path | None, *, write: bool) -> str:
@@ -192,15 +206,13 @@ def propose(like: str | None, path: Path | None, *, write: bool) -> str:
         UserError: Both are named, or none and params.yaml has no own log; there is no such log; or params.yaml would
             not be right with the settings.
     """
-    beside = list[Path | None]()
-    if like is None and path is None:
-        path, *beside = _own()
-    if (like is None) == (path is None):
+    own = _own() if like is None and path is None else None
+    if own is None and (like is None) == (path is None):
         hint = f"--like {', '.join(LIKE)}; --log PATH; or neither, when params.yaml has an own log"
         raise UserError("hisac-lab init", "wants one of --like and --log", hint)
     if like is not None and like not in LIKE:
         raise UserError("hisac-lab init", f"there is no log like {like!r}", f"name one of {', '.join(LIKE)}", "--like")
-    log = LIKE[str(like)] if path is None else profile_of(path, *beside)
+    log = own or (LIKE[str(like)] if path is None else profile_of(path))
     advices = list(advise(log))
     if write:
         settings.changes({one.key: one.value for one in advices})

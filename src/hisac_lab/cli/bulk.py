@@ -110,23 +110,22 @@ def items(out: Out = None, bundle: Bundle = None) -> None:
 
 @export.command()
 def ids(out: Out = None, bundle: Bundle = None) -> None:
-    """Semantic IDs of the items, by the codebook that the model was trained with."""
+    """Semantic IDs of all items that the model knows, as its bundle holds them."""
     import pyarrow as pa
+    import pyarrow.parquet as pq
 
-    from hisac_lab.codebook.tree import Codebook
-    from hisac_lab.events.store import EventStore
-    from hisac_lab.inference.bundle import check_codebook
+    from hisac_lab.cli.items import ids_of
+    from hisac_lab.inference.records import ModelFile
 
     folder, _ = _bundle(bundle)
-    check_codebook(folder, ARTIFACTS.codebook)
-    engine, book = _engine(bundle), Codebook.open(ARTIFACTS.codebook)
-    names = EventStore.open(ARTIFACTS.prepare).item_table["item"].astype(str).tolist()
-    codes = [list(book.path(int(path[-1]), book.depth - 1)) if path[0] >= 0 else None for path in book.item_nodes]
+    table, engine = pq.read_table(ids_of(folder)), _engine(bundle)
+    rows = zip(*(table[name].to_pylist() for name in table.column_names[1:]), strict=True)
+    codes = [row if row[0] >= 0 else None for row in rows]  # -1: without one
     schema = pa.schema([("item", pa.string()), ("semantic_id", pa.string()), ("codes", pa.list_(pa.int32()))])
     target = out or EXPORTS / "ids.parquet"
-    with _parquet(target, schema, engine, {"codebook": book.digest}) as write:
-        write(item=names, semantic_id=[code and "-".join(map(str, code)) for code in codes], codes=codes)
-    print(f"{target}: semantic IDs of {sum(code is not None for code in codes):,} of {len(names):,} items")
+    with _parquet(target, schema, engine, {"codebook": ModelFile.open(folder).codebook}) as write:
+        write(item=table["item"], semantic_id=[code and "-".join(map(str, code)) for code in codes], codes=codes)
+    print(f"{target}: semantic IDs of {sum(code is not None for code in codes):,} of {len(codes):,} items")
 
 
 @export.command()

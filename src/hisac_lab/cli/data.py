@@ -13,6 +13,9 @@ from hisac_lab.base.errors import UserError
 if TYPE_CHECKING:
     from hisac_lab.tables.check import Check
 
+ROLES = ("user", "item", "time", "label")
+COLUMN = f"ROLE=COLUMN, the role one of {', '.join(ROLES)}"
+
 app = typer.Typer(no_args_is_help=True, help="Look at an own log before anything runs.")
 
 
@@ -27,6 +30,8 @@ def data_check(
     items: Annotated[Path | None, typer.Option(help="The table of items.")] = None,
     vectors: Annotated[Path | None, typer.Option(help="Item vectors, .npy, one row per row of that table.")] = None,
     users: Annotated[Path | None, typer.Option(help="The table of users.")] = None,
+    column: Annotated[list[str] | None, typer.Option(help=f"{COLUMN}, as label=verdict.")] = None,
+    positive: Annotated[list[str] | None, typer.Option(help="A word of the feedback that is positive.")] = None,
     write: Annotated[bool, typer.Option("--write", help="Put the mapping into params.yaml, if no run stops.")] = False,
 ) -> None:
     """Say what a log holds and what is wrong with it, and print the mapping for params.yaml.
@@ -35,7 +40,8 @@ def data_check(
     """
     from hisac_lab.tables.check import check
 
-    checked = check(path, items, vectors, users)
+    named = dict(_column(text) for text in column or ())
+    checked = check(path, items, vectors, users, named=named, positive=positive or ())
     print(render(checked), end="")
     if checked.stops and write:
         hint = "mend it, or change params.yaml by hand"
@@ -44,6 +50,14 @@ def data_check(
         sys.exit(1)
     if write:
         print("\n".join(_write(checked)))
+
+
+def _column(text: str) -> tuple[str, str]:
+    """Role and column of `ROLE=COLUMN`."""
+    role, _, name = text.partition("=")
+    if role not in ROLES or not name:
+        raise UserError("hisac-lab data check", f"{text!r} names no column", f"write {COLUMN}", "--column")
+    return role, name
 
 
 def _write(checked: Check) -> list[str]:
@@ -121,7 +135,9 @@ def _feedback(checked: Check) -> str:
         names = ", ".join(checked.log.doubts)
         return f"none is read, though {names} may be: see the notes; as it stands every event is a positive"
     if not labels:
-        return "none: every event is a positive, negatives are drawn"
+        unread = checked.log is not None and checked.log.unread
+        hint = "; if a column that is not read tells it: --column label=COLUMN" if unread else ""
+        return f"none: every event is a positive, negatives are drawn{hint}"
     about = "" if checked.survey.labels_whole else "about "
     text = f"{min(labels):g} to {max(labels):g}, {about}{len(labels):,} levels"
     if threshold is None:

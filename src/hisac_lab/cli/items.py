@@ -70,7 +70,7 @@ def changes(
     from hisac_lab.cli.paths import ARTIFACTS
     from hisac_lab.tokens.changes import changed_ids
 
-    found = changed_ids(_ids(then), _ids(ARTIFACTS.tokenize if now is None else now))
+    found = changed_ids(ids_of(then), ids_of(ARTIFACTS.tokenize if now is None else now))
     rows = [
         {"item": item, "then": before, "now": after}
         for item, before, after in zip(found["item"], found["then"], found["now"], strict=True)
@@ -89,8 +89,12 @@ def changes(
         print(f"  and {len(rows) - LISTED:,} more, all in --json")
 
 
-def _ids(folder: Path) -> Path:
-    """The table of semantic IDs in a bundle, or in an output of `tokenize`."""
+def ids_of(folder: Path) -> Path:
+    """The table of semantic IDs in a bundle, or in an output of `tokenize`.
+
+    Raises:
+        UserError: There is none.
+    """
     from hisac_lab.inference.records import ModelFile
     from hisac_lab.tokens.tokenize import IDS
 
@@ -126,7 +130,9 @@ def _table(bundle: Path, file: Path) -> pd.DataFrame:
     from hisac_lab.tables.read import header, layout_of
 
     if not file.is_file() or kind_of(file) not in ITEM_SUFFIXES:
-        raise UserError(file, "is no table", "name a .csv, .tsv, .jsonl or .parquet file")
+        raise UserError(
+            file, "is no table" if file.exists() else "does not exist", "name a .csv, .tsv, .jsonl or .parquet file"
+        )
     catalog = CatalogFile.open(bundle)
     fields = tuple(field.name for field in catalog.fields)
     numbers = tuple(one.name for one in catalog.numbers)

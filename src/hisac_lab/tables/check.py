@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,7 +15,7 @@ from hisac_lab.base.artifacts import Array
 from hisac_lab.base.errors import UserError
 from hisac_lab.config.events import ColumnsConfig
 from hisac_lab.tables.columns import Column
-from hisac_lab.tables.feedback import rank, told
+from hisac_lab.tables.feedback import listed, rank, told
 from hisac_lab.tables.files import ITEM_SUFFIXES, JSON_LINES, LOG_SUFFIXES, is_parquet, kind_of, logs_in, refuse_pipe
 from hisac_lab.tables.guess import Guess, guess_items, guess_log, guess_users
 from hisac_lab.tables.layouts.own import event_columns, read_vectors, user_table
@@ -43,6 +43,9 @@ class Check:
         users: How the table of users seems to be written.
         survey: What the log holds.
         problems: What is wrong.
+        named: Columns by role that were named, not guessed.
+        numbers: Numbers that words of the feedback stand for, as they were named.
+        positive: Words of the feedback that were named as positive; all others are negative.
     """
 
     path: Path
@@ -55,6 +58,9 @@ class Check:
     users: Guess | None = None
     survey: Survey = field(default_factory=Survey)
     problems: list[Problem] = field(default_factory=list)
+    named: Mapping[str, str] = field(default_factory=dict)
+    numbers: Mapping[str, float] = field(default_factory=dict)
+    positive: Sequence[str] = ()
 
     @property
     def stops(self) -> bool:
@@ -89,7 +95,16 @@ class Check:
             self.problems.append(Problem([str(error)]))
 
 
-def check(path: Path, items: Path | None = None, vectors: Path | None = None, users: Path | None = None) -> Check:
+def check(
+    path: Path,
+    items: Path | None = None,
+    vectors: Path | None = None,
+    users: Path | None = None,
+    *,
+    named: Mapping[str, str] | None = None,
+    numbers: Mapping[str, float] | None = None,
+    positive: Sequence[str] = (),
+) -> Check:
     """Looks at a log.
 
     Args:
@@ -97,6 +112,9 @@ def check(path: Path, items: Path | None = None, vectors: Path | None = None, us
         items: The table of items.
         vectors: Item vectors, one row per row of that table.
         users: The table of users.
+        named: Columns of the roles user, item, time and label that are not to be guessed.
+        numbers: Numbers that the words of the feedback stand for.
+        positive: Words of the feedback that are positive, in place of `numbers`.
 
     Raises:
         UserError: One of them is a pipe.
@@ -104,14 +122,14 @@ def check(path: Path, items: Path | None = None, vectors: Path | None = None, us
     for given in (path, items, vectors, users):
         if given is not None:
             refuse_pipe(given)
-    checked = Check(path, items, vectors, users)
+    checked = Check(path, items, vectors, users, named=named or {}, numbers=numbers or {}, positive=positive)
     with checked.catching():
         _open(checked)
     if checked.log is None or not _readable(checked, checked.log):
         return checked
-    if checked.log.label_values:
+    if checked.log.label_values or checked.numbers or positive:
         with checked.catching():
-            checked.log = replace(checked.log, label_values=rank(_distinct(checked, checked.log)))
+            checked.log = replace(checked.log, label_values=_numbers(checked, checked.log))
     columns = event_columns(ColumnsConfig(label=None).model_copy(update=reading(checked.log)))
     surveyor = Surveyor({role: column for role, column in columns.items() if role != "tick"})
     checked.survey = surveyor.survey
@@ -125,7 +143,9 @@ def check(path: Path, items: Path | None = None, vectors: Path | None = None, us
         checked.say(vectors, "has no item table beside it", "name the table whose rows it follows with --items")
     if items is not None:
         with checked.catching():
-            checked.items = guess_items(items, checked.log.roles["item"])
+            checked.items = guess_items(items, checked.log.roles["item"], checked.survey.items.ids)
+            if checked.log.decimal != ".":  # the numbers that are found have a point
+                checked.items = replace(checked.items, numbers=(), notes=())
             ids = _check_items(checked, checked.log, checked.items)
             for _ in read_vectors(vectors, ids) if vectors is not None else ():
                 pass
@@ -153,7 +173,7 @@ def proposal(checked: Check) -> dict[str, Any]:
     scale = positive_from is not None and survey.labels_whole and len(levels) <= SCALE and not log.label_values
     columns["label_range"] = [levels[0], levels[-1]] if scale else None
     if items is not None:
-        columns |= {"text": list(items.text), "fields": list(items.fields)}
+        columns |= {"text": list(items.text), "fields": list(items.fields), "numbers": list(items.numbers)}
     if checked.users is not None:
         columns |= {"user_fields": list(checked.users.fields), "user_numbers": list(checked.users.numbers)}
     columns["separator"] = log.separator or (items.separator if items is not None else None)
@@ -193,13 +213,13 @@ def _open(checked: Check) -> None:
     """Finds the files and guesses how the log is written; in a folder of an official layout, the log is looked for."""
     beside = {"user": checked.users_path, "item": checked.items_path}
     if not checked.path.is_dir():
-        checked.files, checked.log = [checked.path], guess_log(checked.path, beside)
+        checked.files, checked.log = [checked.path], guess_log(checked.path, beside, checked.named)
         return
     there = [file for file in checked.path.rglob("*") if file.is_file()]
     files = sorted({*logs_in(there), *(file for file in there if official_name(file))})
     if not files:
         raise UserError(checked.path, "holds no tables", "put .csv, .tsv, .jsonl or .parquet files there")
-    guesses = [guess_log(file, beside) for file in files[:FILES_TRIED]]
+    guesses = [guess_log(file, beside, checked.named) for file in files[:FILES_TRIED]]
     official = [guess for guess in guesses if guess.official is not None]
     checked.log = max(official, key=lambda guess: len(guess.roles)) if official else guesses[0]
     checked.files = [file for file in files if not official or official_name(file) or _same_columns(file, checked.log)]
@@ -220,7 +240,7 @@ def _readable(checked: Check, log: Guess) -> bool:
         return whole
     for role in ("user", "item", "time"):
         if role not in log.roles:
-            hint = f"add such a column, or name it in prepare.columns.{role}"
+            hint = f"add such a column, or name it with --column {role}=COLUMN"
             checked.say(log.path, f"no column looks like the {role}", hint, "header")
     if not log.has_header:
         checked.say(log.path, "is no header", f"put a line before it, like {log.missing_header!r}", "line 1")
@@ -232,13 +252,34 @@ def _readable(checked: Check, log: Guess) -> bool:
         checked.say(log.path, what, "name another column in the mapping if it is not", log.roles[role], stops=False)
     for name, what, hint in log.notes:
         checked.say(log.path, what, hint, name, stops=False)
-    if log.label_values:
-        hint = "move the words or positive_from in the mapping where it is wrong"
+    words_named = bool(checked.numbers or checked.positive)
+    if log.label_values and not words_named:
+        hint = "name the words that are positive with --positive WORD where it is wrong"
         checked.say(log.path, told(log.label_values), hint, log.roles["label"], stops=False)
     for name, why in log.doubts.items():
-        hint = "name it in prepare.columns.label, its words in prepare.columns.label_values"
-        checked.say(log.path, f"looks like feedback and is not read: {why}", hint, name, stops=False)
+        if name != log.roles.get("label"):
+            hint = f"where it is, name it with --column label={name!r}, and with --positive each word that is positive"
+            checked.say(log.path, f"looks like feedback and is not read: {why}", hint, name, stops=False)
+        elif not words_named:
+            checked.say(log.path, why, "name each word that is, with --positive WORD", name)
+            whole = False
     return whole
+
+
+def _numbers(checked: Check, log: Guess) -> dict[str, float]:
+    """Numbers of the words of the feedback: as they were named, else by what the words say."""
+    if checked.numbers:
+        return dict(checked.numbers)
+    if checked.positive and "label" not in log.roles:
+        raise UserError(log.path, "no column is the feedback", "name it with --column label=COLUMN", "--positive")
+    words = _distinct(checked, log)
+    if not checked.positive:
+        return rank(words)
+    if strange := next((word for word in checked.positive if word not in words), None):
+        what = f"no event has the feedback {strange!r}"
+        raise UserError(log.path, what, f"name one of {listed(words)}", f"--positive {log.roles['label']}")
+    numbers = {word: float(word in checked.positive) for word in sorted(words) if word.strip()}
+    return dict(sorted(numbers.items(), key=lambda entry: entry[1]))
 
 
 def _distinct(checked: Check, log: Guess) -> list[str]:
@@ -285,10 +326,13 @@ def _check_items(checked: Check, log: Guess, items: Guess) -> pd.Series[str]:
         raise UserError(path, "no column looks like the item", f"call it {name!r}, as in the log", "header")
     if items.roles["item"] != name:
         what = f"the item is called so here and {name!r} in the log"
-        raise UserError(path, what, "give both columns one name", items.roles["item"])
+        raise UserError(path, what, f"call it {name!r} in the header of this table", items.roles["item"])
     _check_form(log, items, name)
+    for column, what, hint in items.notes:
+        checked.say(path, what, hint, column, stops=False)
     collector, ids = Collector(path, items.layout), pd.Series([], dtype=str)
     wanted = {column: Column(column, "text", optional=True) for column in (*items.text, *items.fields)}
+    wanted |= {column: Column(column, "number", optional=True) for column in items.numbers}
     for block in read(path, {"item": Column(name, "id", clean=True), **wanted}, items.layout, collector.report):
         new = block.columns["item"].to_pandas().astype(str)
         good = ~collector.take_bad(block)

@@ -89,7 +89,7 @@ class Guess:
         official: The data set whose official layout this is.
         text: Item tables only: columns that describe an item in words.
         fields: Item and user tables only: categorical columns.
-        numbers: User tables only: numeric columns.
+        numbers: Item and user tables only: numeric columns.
     """
 
     path: Path
@@ -123,18 +123,25 @@ class Guess:
         return layout.separator.join(of.get(name, name.replace(" ", "")) for name in layout.names or ())
 
 
-def guess_log(path: Path, beside: Mapping[str, Path | None] | None = None) -> Guess:
+def guess_log(
+    path: Path, beside: Mapping[str, Path | None] | None = None, named: Mapping[str, str] | None = None
+) -> Guess:
     """Guesses how a table of events is written.
 
     Args:
         path: The file.
         beside: Tables of the roles user and item, where there are: each shares its key with the log.
+        named: Columns by role that are known and not guessed.
 
     Raises:
-        UserError: The file cannot be read.
+        UserError: The file cannot be read, or has no such column.
     """
     guess, sample = _open(path)
-    names = list(sample.columns)
+    names, named = list(sample.columns), named or {}
+    for role, column in named.items():
+        if column not in names:
+            what = f"no column is called {column!r}, which is named as the {role}"
+            raise UserError(path, what, f"name one of {feedback.listed(names, 12)}", "header")
     official = official_name(path)
     for columns, data_set in OFFICIAL_COLUMNS.items():
         official = data_set if set(columns) <= set(names) else official
@@ -142,6 +149,7 @@ def guess_log(path: Path, beside: Mapping[str, Path | None] | None = None) -> Gu
     roles |= {
         role: key for role, table in (beside or {}).items() if table and (key := _shared(table, names, roles.get(role)))
     }
+    roles = {role: name for role, name in roles.items() if name not in named.values()} | dict(named)
     by_value = []
     free = [name for name in names if name not in roles.values()]
     fits = _fits(guess.has_header) if official is None or not guess.has_header else {}
@@ -154,8 +162,7 @@ def guess_log(path: Path, beside: Mapping[str, Path | None] | None = None) -> Gu
             roles[role] = taken
             by_value.append(role)
             free.remove(taken)
-    mapped = "label" in roles or official is not None  # a loader of its own knows its feedback
-    label_values, doubts = ({}, {}) if mapped else _words(sample, free)
+    label_values, doubts = _feedback(sample, roles.get("label"), free, "label" in named, official is not None)
     roles |= dict(zip(("label",), label_values, strict=False))
     forms = time_formats(sample[roles["time"]]) if "time" in roles else ["seconds"]
     notes: tuple[tuple[str, str, str], ...] = ()
@@ -177,6 +184,19 @@ def guess_log(path: Path, beside: Mapping[str, Path | None] | None = None) -> Gu
     )
 
 
+def _feedback(
+    sample: pd.DataFrame, label: str | None, free: list[str], named: bool, official: bool
+) -> tuple[dict[str, dict[str, float]], dict[str, str]]:
+    """What `_words` says, of the columns `free` or of the one that was named; nothing where it is numbers."""
+    if label is not None and named and not is_feedback(sample[label]):
+        words = [word for word in sample[label].astype(str).unique() if word.strip()]
+        numbers = feedback.rank(words)
+        return ({label: numbers}, {}) if numbers else ({}, {label: _unknown(words)})
+    if label is not None or official:  # a loader of its own knows its feedback
+        return {}, {}
+    return _words(sample, free)
+
+
 def _words(sample: pd.DataFrame, free: list[str]) -> tuple[dict[str, dict[str, float]], dict[str, str]]:
     """The column whose words are feedback, with their numbers; and columns that look so, with why they are not."""
     keys = {_key(name): name for name in reversed(free)}
@@ -185,7 +205,8 @@ def _words(sample: pd.DataFrame, free: list[str]) -> tuple[dict[str, dict[str, f
     for name in [*named, *(name for name in free if name not in named)]:
         words = [word for word in sample[name].astype(str).unique() if word.strip()]
         if name not in named:
-            if len(words) > 1 and (truth(sample[name]) or not feedback.unknown(words)):
+            known = len(words) - len(feedback.unknown(words))
+            if 1 < len(words) <= feedback.FEW and (truth(sample[name]) or 2 * known >= len(words)):
                 doubts[name] = "its values look like feedback, its name does not"
         elif len(words) > feedback.FEW:
             doubts[name] = "it has too many different words"
@@ -194,18 +215,27 @@ def _words(sample: pd.DataFrame, free: list[str]) -> tuple[dict[str, dict[str, f
         elif len(words) > 1:
             if numbers := feedback.rank(words):
                 return {name: numbers}, {}
-            doubts[name] = f"nobody knows which of {feedback.listed([repr(word) for word in words])} is positive"
+            doubts[name] = _unknown(words)
     return {}, doubts
 
 
-def guess_items(path: Path, item: str) -> Guess:
-    """Guesses how a table of items is written; `item` is what the log calls the item.
+def _unknown(words: Sequence[str]) -> str:
+    return f"nobody knows which of {feedback.listed([repr(word) for word in words])} is positive"
+
+
+def guess_items(path: Path, item: str, met: Sequence[str] = ()) -> Guess:
+    """Guesses how a table of items is written.
+
+    Args:
+        path: The file.
+        item: What the log calls the item.
+        met: Items of the log: where no column is called so, the one that holds most of them is the key.
 
     Raises:
         UserError: The file cannot be read.
     """
     guess, sample = _open(path)
-    key = item if item in sample.columns else _named(sample, "item")
+    key = item if item in sample.columns else _holding(sample, met) or _named(sample, "item")
     rest = [name for name in sample.columns if name != key]
     words = [name for name in rest if not numeric(sample[name])]
     text = [name for name in words if _key(name) in TEXT_NAMES]
@@ -214,9 +244,25 @@ def guess_items(path: Path, item: str) -> Guess:
         text = [max(words, key=lambda name: (sample[name].astype(str).str.contains(" ").mean() > 0.5, distinct[name]))]
     few = min(LEVELS, max(len(sample) // 4, 2))
     plain = [name for name in rest if name not in text and not re.search(r"id$|date|time", _key(name))]
-    fields = [name for name in plain if 1 < distinct[name] <= few and not fraction(sample[name])]
+    many = {name: distinct[name] for name in plain if numeric(sample[name]) and distinct[name] > feedback.FEW}
+    numbers = [name for name in plain if name in many or fraction(sample[name])]
+    fields = [name for name in plain if 1 < distinct[name] <= few and name not in numbers]
+    hint = "where they are codes, name it in prepare.columns.fields"
+    notes = [(name, f"its {many[name]:,} different numbers are taken for a quantity", hint) for name in numbers
+             if not fraction(sample[name])]  # fmt: skip
     roles = {"item": key} if key else {}
-    return replace(guess, roles=roles, text=tuple(text[:2]), fields=tuple(fields))
+    return replace(
+        guess, roles=roles, text=tuple(text[:2]), fields=tuple(fields), numbers=tuple(numbers), notes=tuple(notes)
+    )
+
+
+def _holding(sample: pd.DataFrame, met: Sequence[str]) -> str | None:
+    """The column more than half of whose different values are among `met`; None: no column."""
+    known = set(met)
+    ids = {str(name): sample[name].astype(str).drop_duplicates().str.strip() for name in sample.columns}
+    shares = {name: values.isin(known).mean() for name, values in ids.items()}
+    best = max(shares, key=lambda name: shares[name], default=None)
+    return best if best is not None and shares[best] > 0.5 else None
 
 
 def guess_users(path: Path, user: str) -> Guess:

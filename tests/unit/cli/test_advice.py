@@ -142,3 +142,24 @@ def test_without_an_option_the_own_log_of_the_settings_is_looked_at_with_its_tab
     told, alone = (CliRunner().invoke(app, ["init", *options]).output for options in ([], ["--log", "log.csv"]))
     assert "the median user has 20 events" in told
     assert "the median user has 20 events" not in alone
+
+
+def test_columns_of_the_settings_lead_and_not_the_guess(project: Path) -> None:
+    """The label is a word that nobody knows, so that the log alone looks like one without feedback."""
+    log = made(users=90, events=20, days=30, items=700, labels=[0, 1])
+    log["rating"] = log["rating"].map({0: "skipped", 1: "cooked"})
+    log.rename(columns={"rating": "verdict"}).to_csv("log.csv", index=False)
+    values = {
+        "acquire.dataset": "own",
+        "acquire.path": "log.csv",
+        "prepare.columns.label": "verdict",
+        "prepare.columns.label_values": "{skipped: 0, cooked: 1}",
+    }
+    for key, value in values.items():
+        assert CliRunner().invoke(app, ["params", "set", key, value]).exit_code == 0
+    named, guessed = (CliRunner().invoke(app, ["init", *options]).output for options in ([], ["--log", "log.csv"]))
+    assert "prepare.history: all" in named
+    assert "negatives_by" not in named
+    assert "negatives_by: matched" in guessed
+    assert CliRunner().invoke(app, ["params", "set", "prepare.columns.label", "null"]).exit_code == 0
+    assert "negatives_by: matched" in CliRunner().invoke(app, ["init"]).output

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 import safetensors.torch
@@ -21,6 +22,7 @@ from hisac_lab.models.backbone import Backbone
 from hisac_lab.models.contract import ItemSpace
 from hisac_lab.serving import bulk
 from hisac_lab.serving.engine import Engine
+from hisac_lab.tokens.tokenize import IDS
 
 
 @pytest.fixture
@@ -34,6 +36,7 @@ def home(stages: Stages, items: ItemSpace, store: EventStore, tmp_path: Path, mo
     bundle = tmp_path / "hisac"
     bundle.mkdir()
     save_model(bundle, lively("hisac", items), MODELS["hisac"], items)
+    (bundle / "tokens").symlink_to(stages.tokenize)
     VocabularyFile(items=store.item_table["item"].tolist(), history_limit=store.limit).save(bundle)
     return bundle
 
@@ -116,10 +119,17 @@ def test_exports_hold_what_the_model_and_its_codebook_hold(home: Path, store: Ev
     assert any(name.startswith("state.") for name in safetensors.torch.load(states["state"][0].as_py()))
 
 
-def test_semantic_ids_of_another_codebook_are_refused(home: Path) -> None:
-    facts = home / "model.json"
-    text = facts.read_text()
-    digest = text.split('"codebook": "')[1].split('"')[0]
-    facts.write_text(text.replace(digest, "0" * len(digest)))
-    with says("model.json: codebook: the model was trained with codebook 0000"):
-        command.ids(bundle=home)
+def test_semantic_ids_are_those_of_the_bundle_whatever_the_stages_hold(home: Path, stages: Stages) -> None:
+    """A bundle with items appended has a codebook of its own, and so has that of an earlier day."""
+    table = pd.read_parquet(home / "tokens" / IDS)
+    added = {"item": ["new-1", "new-2"], **{code: [7, -1] for code in table.columns[1:]}}
+    (home / "tokens").unlink()
+    (home / "tokens").mkdir()
+    pd.concat([table, pd.DataFrame(added)]).astype(table.dtypes).to_parquet(home / "tokens" / IDS, index=False)
+    Path("artifacts/codebook").unlink()
+    command.ids(bundle=home)
+    found = pq.read_table("exports/ids.parquet").to_pandas().set_index("item")
+    assert len(found) == len(table) + 2
+    assert list(found["codes"]["new-1"]) == [7] * (table.shape[1] - 1)
+    assert found["semantic_id"]["new-1"] == "-".join("7" * (table.shape[1] - 1))
+    assert found["codes"]["new-2"] is None

@@ -111,7 +111,7 @@ def test_what_is_wrong_is_one_line(home: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.chdir(home)
     with says("items add: --bundle and --out belong together"):
         add(out=None)
-    with says("no.csv: is no table; name a .csv"):
+    with says("no.csv: does not exist; name a .csv"):
         add(table="no.csv")
     with says("artifacts: is there already; name a folder that is not"):
         add(out="artifacts")

@@ -129,10 +129,12 @@ def test_items_and_vectors_are_mapped_too(tmp_path: Path) -> None:
     assert answer.exit_code == 0, answer.output
     sections = yaml.safe_load(answer.output)
     assert sections["prepare"]["columns"]["text"] == ["title"]
-    assert sections["prepare"]["columns"]["fields"] == ["genre"]
+    columns = sections["prepare"]["columns"]
+    assert (columns["fields"], columns["numbers"]) == (["genre"], ["year"])
+    assert "year: its 40 different numbers are taken for a quantity; where they are codes" in answer.output
     assert sections["embed"] == {"method": "supplied"}
     store = pasted(answer.output, tmp_path)
-    assert store.item_table.columns.tolist() == ["item", "text", "genre"]
+    assert store.item_table.columns.tolist() == ["item", "text", "genre", "year"]
     assert np.load(store.path / "vectors.npy").shape == (80, 3)
 
 
@@ -232,7 +234,7 @@ PROBLEMS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     "item with two rows": ({"log.csv": LINES, "items.csv": "item_id,title\na,Red\nb,Blue\na,Rot\n"},
                            ("items.csv: line 4: item_id: item 'a' has two rows",)),
     "item of another name": ({"log.csv": LINES, "items.csv": "movie,title\na,Red\nb,Blue\n"},
-                             ("items.csv: movie: the item is called so here and 'item_id' in the log; give both",)),
+                             ("items.csv: movie: the item is called so here and 'item_id' in the log; call it",)),
     "item table with another separator": ({"log.csv": LINES, "items.csv": "item_id|title\na|Red\nb|Blue\n"},
                                           ("items.csv: its separator is '|' and that of the log ','",)),
     "vectors with NaN": ({"log.csv": LINES, "items.csv": "item_id,title\na,Red\nb,Blue\n",
