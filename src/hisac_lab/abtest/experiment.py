@@ -9,25 +9,26 @@ from typing import Any
 
 import numpy as np
 
-from hisac_lab.abtest import metrics, truth
+from hisac_lab.abtest import truth
 from hisac_lab.abtest.daily import LiveTest, Policy, cumulative
-from hisac_lab.abtest.estimate import Estimate, Spread, estimate, expected_clicks, lift_of, seed_spread
+from hisac_lab.abtest.estimate import Estimate, estimate, expected_clicks, lift_of, seed_spread
 from hisac_lab.abtest.evidence import CAVEATS, instrument_checks, looked_at, right_to_judge
 from hisac_lab.abtest.hindsight import Exposures, World, fit_world, support
 from hisac_lab.abtest.logged import LoggedTests
+from hisac_lab.abtest.metrics import Catalog
 from hisac_lab.abtest.people import RARELY, Log, Population, choose_pools, habits, population
 from hisac_lab.abtest.policies import foreseen, most_popular, slates
-from hisac_lab.abtest.records import ABTested, ABTests, Check, Difference, Hindsight, NothingToJudge, Setup
+from hisac_lab.abtest.records import ABTested, ABTests, Check, Hindsight, NothingToJudge, Setup
 from hisac_lab.abtest.replay import Slates, click_model, liked_by
 from hisac_lab.abtest.simulated import Crowd, shown_chances
-from hisac_lab.abtest.statistics import difference
-from hisac_lab.abtest.verdicts import verdicts
+from hisac_lab.abtest.verdicts import beside_the_lift, by_slice, verdicts
 from hisac_lab.base.artifacts import Array, digest_of, load_array
 from hisac_lab.base.errors import SETTINGS, UserError
 from hisac_lab.base.progress import track
 from hisac_lab.config.abtest import ABTestConfig, EvidenceKind
 from hisac_lab.config.compute import ComputeConfig
 from hisac_lab.config.model import ExperimentConfig
+from hisac_lab.evaluation.metrics import quantile_bins
 from hisac_lab.evaluation.records import Evaluated, Scores
 from hisac_lab.events.store import EventStore
 from hisac_lab.inference.runtime import Runtime
@@ -138,7 +139,8 @@ def abtest(
                 for name in track(names, len(names), "abtest", "models")
             }
             expected = policies.foreseen([each[0] for each in runs.values()], arms[config.control], ground)
-            asked = (ground, arms, evaluation.confidence, everybody, pools, log, expected, codebook)
+            lengths = quantile_bins(everybody.end - store.offsets[everybody.user], config.strata)
+            asked = (ground, arms, evaluation.confidence, everybody, pools, log, expected, lengths, codebook)
             found, people, pool = Tests(config, experiment, *asked).compare(), len(everybody.user), pools.shape[2]
             world = ground.world
     except NothingToJudge as nothing:
@@ -291,6 +293,7 @@ class Tests:
         pools: What the arms chose from; (T, 2 * visits, pool).
         log: All exposures.
         expected: Clicks of the control's slates, as the models expect them; (T,).
+        lengths: Who has a history of which length, before its cut; (T,) bool each.
         codebook: Output of the stage `codebook`; None: diversity is not measured.
     """
 
@@ -303,15 +306,16 @@ class Tests:
     pools: Array
     log: Log
     expected: Array
+    lengths: Mapping[str, Array]
     codebook: Path | None
 
     def compare(self) -> ABTests:
         """Every treatment against the control; p-values are corrected for their number."""
-        config, control = self.config, self.arms[self.config.control]
+        config = self.config
         names = [name for name in self.experiment.models if name != config.control]
-        drawn = [arm.clicks for arm in self.arms.values() if arm.drawn]
-        spread = seed_spread(drawn, float(control.clicks.mean()))
-        found = {name: self._estimate(self.arms[name], spread) for name in names}
+        everybody = np.ones(len(self.people.user), bool)
+        found = {name: self._estimate(self.arms[name], everybody) for name in names}
+        sliced = by_slice({name: self._slices(self.arms[name]) for name in names}, self.confidence)
         chances = {name: self._chances(arm) for name, arm in self.arms.items()}
         crowd = self._crowd()
         draws = {
@@ -319,9 +323,12 @@ class Tests:
         }
         aa = crowd.against_itself(chances[config.control], config.aa_tests, f"{config.split_salt}/aa")
         checks = (*self.ground.checks, *instrument_checks(aa, draws))
+        read = self._metrics()
+        beside_it = beside_the_lift({name: read[name] for name in names}, read[config.control], self.confidence)
         beside = {
             name: {
-                "metrics": self._metrics(self.arms[name], control),
+                "metrics": beside_it[name],
+                "slices": sliced[name],
                 "draw": draws[name],
                 **self._days(self.arms[name]),
             }
@@ -338,14 +345,23 @@ class Tests:
             caveat=CAVEATS[self.ground.kind],
         )
 
-    def _estimate(self, arm: Arm, spread: Spread | None) -> Estimate:
+    def _estimate(self, arm: Arm, who: Array) -> Estimate:
+        """The lift of some users; (T,) bool."""
         control = self.arms[self.config.control]
+        base, other = control.clicks[:, who], arm.clicks[:, who]
+        drawn = [one.clicks[:, who] for one in self.arms.values() if one.drawn]
+        spread = seed_spread(drawn, float(base.mean()))
         refitted = [
-            lift_of(_clicks(chances, control.places, self.ground), _clicks(chances, arm.places, self.ground))
+            lift_of(*(_clicks(chances[who], one.places[:, who], self.ground) for one in (control, arm)))
             for chances in self.ground.refitted
         ]
-        drawn = control.drawn, arm.drawn
-        return estimate(control.clicks, arm.clicks, refitted, spread, self.confidence, drawn)
+        return estimate(base, other, refitted, spread, self.confidence, (control.drawn, arm.drawn))
+
+    def _slices(self, arm: Arm) -> dict[str, Estimate]:
+        """The lift by the length of histories, where two users have such and click on what the control shows."""
+        clicks = self.arms[self.config.control].clicks
+        told = {label: who for label, who in self.lengths.items() if who.sum() > 1 and clicks[:, who].any()}
+        return {label: self._estimate(arm, who) for label, who in told.items()}
 
     def _days(self, arm: Arm) -> dict[str, Any]:
         """The field `days`, where the test has several."""
@@ -358,27 +374,21 @@ class Tests:
         past = self.ground.chances[:, self.config.visits :]
         before = shown_chances(past, self.arms[self.config.control].before, self.ground.examined)
         known = np.c_[habits(self.log.user, self.log.time, self.log.label, self.people), self.expected]
-        return Crowd(self.config.users, self.confidence, before, self.config.seed, known)
+        strata = np.argmax(list(self.lengths.values()), axis=0)
+        return Crowd(self.config.users, self.confidence, before, self.config.seed, known, strata)
 
     def _chances(self, arm: Arm) -> Array:
         return shown_chances(self.ground.chances[:, : self.config.visits], arm.places, self.ground.examined)
 
-    def _metrics(self, treatment: Arm, control: Arm) -> dict[str, Difference]:
-        """Clicks of a user's requests in the test period, the tail's share and the diversity of what is shown."""
-        counts = np.bincount(self.log.item, minlength=self.log.items)
-        tail = metrics.in_tail(counts)
-        pools = self.pools[:, : self.config.visits]
-
-        def of(arm: Arm) -> dict[str, Array]:
-            shown = [np.take_along_axis(pools, run, axis=2) for run in arm.places]
-            values = {
-                "clicks_per_user": arm.clicks.mean(axis=(0, 2)) * self.people.requests,
-                "tail_share": np.mean([metrics.tail_share(tail, one) for one in shown], axis=0),
-            }
-            if self.codebook is not None:
-                nodes = np.asarray(load_array(self.codebook, "item_nodes"))
-                values["diversity"] = np.mean([metrics.diversity(nodes, one) for one in shown], axis=0)
-            return values
-
-        theirs, ours = of(control), of(treatment)
-        return {name: difference(ours[name], theirs[name], self.confidence) for name in ours}
+    def _metrics(self) -> dict[str, dict[str, Array]]:
+        """Of every arm, values of each user by metric; (T,)."""
+        nodes = None if self.codebook is None else np.asarray(load_array(self.codebook, "item_nodes"))
+        catalog, pools = Catalog.of(self.log, nodes), self.pools[:, : self.config.visits]
+        return {
+            name: catalog.read(
+                np.stack([np.take_along_axis(pools, run, axis=2) for run in arm.places]),
+                self._chances(arm).reshape(arm.places.shape),
+                self.people.requests,
+            )
+            for name, arm in self.arms.items()
+        }

@@ -61,6 +61,7 @@ class Log:
         since: When they first met, seconds; (M,).
         first: When each item was first met by anybody; (items,).
         last: And last; (items,).
+        weight: Of each exposure, by `prepare.weight`; (N,). None: all weigh the same.
     """
 
     user: Array
@@ -72,6 +73,7 @@ class Log:
     since: Array
     first: Array
     last: Array
+    weight: Array | None = None
 
     @classmethod
     def of(cls, store: EventStore) -> Log:
@@ -90,7 +92,9 @@ class Log:
         count = len(samples)
         judged = np.arange(count) >= count - len(parts[-1])
         label = samples["label"].astype(float)
-        return cls(user[:count], item[:count], time[:count], label, judged, pairs, since, first, last)
+        weights = [one for split in SPLITS if (one := store.weights(split)) is not None]
+        weight = np.concatenate(weights).astype(float) if weights else None
+        return cls(user[:count], item[:count], time[:count], label, judged, pairs, since, first, last, weight)
 
     @property
     def items(self) -> int:

@@ -50,6 +50,13 @@ class ABTestConfig(Section):
     )
     pool: int = Field(100, ge=2, description="items a policy chooses a slate from")
     slate: int = Field(10, ge=1, description="items on a slate")
+    strata: int = Field(
+        4,
+        ge=2,
+        le=20,
+        description="groups of users by length of history, of about equal size: lifts are told in each, and a "
+        "simulated test is also read post-stratified by them",
+    )
     margin: float = Field(0.005, gt=0, lt=1, description="lifts within it, either way, are as good as none")
     world_dim: int = Field(16, ge=1, description="factors of the fitted world")
     world_penalties: tuple[Annotated[float, Field(gt=0)], ...] = Field(

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import functools
 import io
-import itertools
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -196,18 +194,7 @@ def _slices(store: EventStore, samples: Array, bins: int) -> dict[str, dict[str,
     train = store.samples("train")
     popularity = np.bincount(train["item"], minlength=store.manifest.items)[samples["item"]]
     return {
-        "history length": _bins(end - store.offsets[samples["user"]], bins),  # before the cut at the history limit
-        "item popularity": _bins(popularity, bins),
+        # before the cut at the history limit
+        "history length": metrics.quantile_bins(end - store.offsets[samples["user"]], bins),
+        "item popularity": metrics.quantile_bins(popularity, bins),
     }
-
-
-def _bins(values: Array, bins: int) -> dict[str, Array]:
-    edges: Sequence[int] = np.unique(np.quantile(values, np.linspace(0, 1, bins + 1)).astype(int)).tolist()
-    if len(edges) < 2:
-        edges = [edges[0], edges[0] + 1]
-    masks = {}
-    for low, high in itertools.pairwise(edges):
-        last = high == edges[-1]
-        inside = (values >= low) & ((values <= high) if last else (values < high))
-        masks[f"{low} to {high if last else high - 1}"] = inside
-    return masks
