@@ -6,9 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hisac_lab.abtest.estimate import Estimate
-from hisac_lab.abtest.records import NO_VERDICT, ABTest, Check, Difference, Lift
+from hisac_lab.abtest.evidence import CAVEATS
+from hisac_lab.abtest.records import NO_VERDICT, ABTest, ABTests, Check, Difference, Lift, NothingToJudge
 from hisac_lab.abtest.statistics import decide, detectable, differences, power_of
 from hisac_lab.base.artifacts import Array
+from hisac_lab.config.abtest import ABTestConfig, EvidenceKind
+from hisac_lab.config.model import ExperimentConfig
 from hisac_lab.evaluation.metrics import holm
 
 
@@ -73,3 +76,19 @@ def by_slice(found: Mapping[str, Mapping[str, Estimate]], confidence: float) -> 
     p_holm = holm([one.lift.p_value for one in every.values()])
     lifts = {key: one.corrected(p, len(every), confidence) for (key, one), p in zip(every.items(), p_holm, strict=True)}
     return {name: {label: lifts[name, label] for label in slices} for name, slices in found.items()}
+
+
+def untested(
+    config: ABTestConfig, experiment: ExperimentConfig, kind: EvidenceKind, nothing: NothingToJudge
+) -> ABTests:
+    """No test and no verdict, with the reason."""
+    return ABTests(
+        control=config.control,
+        evidence=kind,
+        checks=(Check(name="data", holds=False, says=nothing.what),),
+        tests={},
+        aa=None,
+        seeds=dict.fromkeys(experiment.models, experiment.seeds),
+        margin=config.margin,
+        caveat=CAVEATS[kind],
+    )

@@ -233,8 +233,8 @@ def _metrics(shown: Shown, level: str) -> Table:
     count = sum(len(test.metrics) for _, test, _ in shown)
     caption = (
         "Beside the lift, which is primary and corrected over treatments alone: intervals over users that hold "
-        f"together at {level}, by Holm's correction over all {count} rows. Diversity: how far down semantic IDs on a slate "
-        "differ."
+        f"together at {level}, by Holm's correction over all {count} rows. Diversity: how far down semantic IDs on a "
+        "slate differ."
     )
     columns = ("treatment", "metric", "control", "treated", "difference", "p, Holm")
     return table(caption, columns, rows, ("treatment", "metric"))
