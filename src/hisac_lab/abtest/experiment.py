@@ -211,10 +211,11 @@ class Policies:
         visits, asked = self.config.visits, self.pools
         if new := name != self.config.control:
             asked = asked[:, :visits]
-        shown = [self._shown(run, self.store, self.people, asked) for run in runs or [None]]
+        each: Sequence[Path | None] = runs or [None]
+        shown = [self._shown(run, self.store, self.people, asked) for run in each]
         places, chances = (np.stack(part) for part in zip(*shown, strict=True))
         now, before = places[:, :, :visits], places[:, :, visits:]
-        days = None if ground.live is None else [ground.live.run(self._policy(run), new) for run in runs or [None]]
+        days = None if ground.live is None else [ground.live.run(self._policy(run), new) for run in each]
         daily = None if days is None else np.mean(days, axis=0)
         drawn = bool(runs) and learns(self.scores.models[name].settings)
         clicks = _clicks(ground.chances[:, :visits], now, ground)

@@ -15,6 +15,7 @@ import numpy as np
 from hisac_lab.abtest.offpolicy import Rounds
 from hisac_lab.abtest.policies import log_chances
 from hisac_lab.base.artifacts import Array, write_file
+from hisac_lab.base.errors import UserError
 
 FILE = "slates.parquet"
 
@@ -116,10 +117,23 @@ def save_slates(out: Path, shown: dict[str, list[ShownSlates]], items: Array) ->
 
 
 def open_slates(out: Path, policy: str, run: int) -> ShownSlates:
-    """What one run of a policy has shown; pools hold the items' own ids."""
+    """What one run of a policy has shown; pools hold the items' own ids.
+
+    Args:
+        out: Output of the stage `abtest`.
+        policy: A model of the board, or popularity.
+        run: Number of its trained run, from 0.
+
+    Raises:
+        UserError: No slates were kept, or none of this run.
+    """
     import pandas as pd
 
+    if not (out / FILE).exists():
+        raise UserError(out / FILE, "is not there", "set abtest.policy to softmax and run the graph")
     frame = pd.read_parquet(out / FILE, filters=[("policy", "==", policy), ("run", "==", run)])
+    if frame.empty:
+        raise UserError(out / FILE, f"holds no slate of run {run} of {policy}", "name a policy of the board", "policy")
     visits = int(frame["visit"].max()) + 1
 
     def grid(column: str) -> Array:

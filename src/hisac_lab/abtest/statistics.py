@@ -230,7 +230,7 @@ def differences(pairs: Mapping[Key, tuple[Array, Array]], confidence: float) -> 
 
     Args:
         pairs: Values of the treatment and of the control, of the same T users; two (T,).
-        confidence: That all intervals hold zero where there is no difference.
+        confidence: One less the chance that any interval leaves out zero where there is no difference.
     """
     read = {}
     for key, (treatment, control) in pairs.items():

@@ -58,7 +58,7 @@ def beside_the_lift(
     Args:
         read: Of each treatment, values of each user by metric; (T,).
         control: The same of the control.
-        confidence: Of all intervals together.
+        confidence: One less the chance of any false alarm.
     """
     pairs = {(name, metric): (ours, control[metric]) for name, one in read.items() for metric, ours in one.items()}
     found = differences(pairs, confidence)
@@ -70,7 +70,7 @@ def by_slice(found: Mapping[str, Mapping[str, Estimate]], confidence: float) -> 
 
     Args:
         found: Of each treatment, the lift in every slice.
-        confidence: Of all intervals together.
+        confidence: One less the chance of any false alarm.
     """
     every = {(name, label): one for name, slices in found.items() for label, one in slices.items()}
     p_holm = holm([one.lift.p_value for one in every.values()])

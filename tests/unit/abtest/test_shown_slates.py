@@ -13,7 +13,7 @@ import pytest
 from kit import prepare_log, says
 from outputs import model_scores, save_evaluated
 
-from hisac_lab.abtest import experiment
+from hisac_lab.abtest import experiment, policies
 from hisac_lab.abtest.estimate import estimate, expected_clicks
 from hisac_lab.abtest.experiment import abtest
 from hisac_lab.abtest.offpolicy import JUDGE, values, weights_hold
@@ -107,25 +107,25 @@ def test_over_every_slate_weighted_clicks_come_to_those_of_the_other_policy(temp
 
 def test_the_lift_of_one_policy_is_recovered_from_the_slates_of_another() -> None:
     """Of 60 draws of users, slates and clicks, 95 % of the intervals hold the lift of all users."""
-    random, looked, inside, rounds = np.random.default_rng(0), np.array([1.0, 0.7, 0.5]), 0, 60
+    random, looked, inside, rounds = np.random.default_rng(0), np.array([1.0, 0.7]), 0, 60
     taste = random.normal(-1, 1, (3000, 2, 12))
     liked = 1 / (1 + np.exp(-taste))
-    scores = taste + random.normal(0, 1.5, taste.shape)
-    slates = [drawn_places(each, 3, 2.0, (5,)) for each in (scores, taste)]
+    scores, better = random.normal(0, 0.5, taste.shape), taste / 1.5
+    slates = [drawn_places(each, 2, 1.0, (5,)) for each in (scores, better)]
     control, treatment = (expected_clicks(liked, places, looked).mean() for places in slates)
     for number in range(rounds):
         who = random.integers(len(taste), size=400)
-        places = drawn_places(scores[who], 3, 2.0, (7, number))
+        places = drawn_places(scores[who], 2, 1.0, (7, number))
         chance = np.take_along_axis(liked[who], places, axis=2) * looked
         click = random.random(chance.shape) < chance
-        shown = ShownSlates(who, np.zeros(taste[who].shape), places, propensities(scores[who], places, 2.0), click)
+        shown = ShownSlates(who, np.zeros(taste[who].shape), places, propensities(scores[who], places, 1.0), click)
         guess = np.full(taste[who].shape, 0.3)
-        one, two = (shown.rounds(of[who], 2.0, guess, looked) for of in (scores, taste))
-        assert weights_hold(two, "taste").holds
+        one, two = (shown.rounds(of[who], 1.0, guess, looked) for of in (scores, better))
+        assert weights_hold(two, "better").holds
         base, other = (values(each, 10.0)[JUDGE][None, :, None] for each in (one, two))
         low, high = estimate(base, other, [], None, 0.95).lift.interval
         inside += low <= treatment / control - 1 <= high
-    assert treatment / control > 1.05
+    assert treatment / control > 1.2
     assert abs(inside - 0.95 * rounds) < 4 * math.sqrt(rounds * 0.95 * 0.05)
 
 
@@ -161,7 +161,8 @@ def test_the_stage_keeps_slates_that_tell_the_lift_of_the_other_arm(
         asked[run.name] = np.log(chances / (1 - chances)) + (wrong if run.name.startswith("din") else 0)
         return asked[run.name]
 
-    monkeypatch.setattr(experiment, "scores_of", scored)
+    for module in (experiment, policies):
+        monkeypatch.setattr(module, "scores_of", scored)
     monkeypatch.setattr(experiment, "foreseen", lambda runs, store, people, shown, *rest: np.zeros(len(shown)))
     given = {"prepared": tmp_path / "prepare", "acquired": tmp_path / "acquire"}
     out = _run(tmp_path, CONFIG, **given)
@@ -181,7 +182,11 @@ def test_the_stage_keeps_slates_that_tell_the_lift_of_the_other_arm(
     assert weights_hold(rounds[1], "hisac").holds
     uniform = dataclasses.replace(shown, propensity=np.full(shown.places.shape, 1 / CONFIG.pool))
     assert not weights_hold(uniform.rounds(ours, 2.0, guess, looked), "hisac").holds
-    assert not (_run(tmp_path / "top", CONFIG.model_copy(update={"policy": "top"}), **given) / FILE).exists()
+    with says(FILE, "holds no slate of run 1 of din_50"):
+        open_slates(out, "din_50", 1)
+    top = _run(tmp_path / "top", CONFIG.model_copy(update={"policy": "top", "visits": 2}), **given)
+    with says(FILE, "is not there", "set abtest.policy to softmax"):
+        open_slates(top, "din_50", 0)
 
 
 def test_replay_of_a_softmax_policy_is_refused(tmp_path: Path) -> None:

@@ -63,6 +63,7 @@ def _log(label: list[int], weight: list[float] | None) -> Log:
 def test_a_click_weighs_as_those_on_its_item_do() -> None:
     """What was not clicked says nothing; an item with few clicks is near the mean of all."""
     found = click_weight(_log([1, 1, 1, 0, 0], [3, 5, 1, 99, 99]))
+    assert found is not None
     np.testing.assert_allclose(found, [(8 + PRIOR * 3) / (2 + PRIOR), (1 + PRIOR * 3) / (1 + PRIOR), 3, 3])
 
 

@@ -203,8 +203,8 @@ def _sliced(shown: Shown, control: str, level: str) -> tuple[Note | Table, ...]:
     ]
     count = sum(len(test.slices) for _, test, _ in shown)
     caption = (
-        f"Lift by events in the user's history, with intervals that hold together at {level}: Holm's correction over "
-        f"all {count} of them; bold where the interval excludes zero."
+        f"Lift by events in the user's history, with {level} intervals after Holm's correction over all {count} of "
+        "them: one leaves out zero, and is bold, where its corrected p-value is small enough."
     )
     return (
         Note(f"On the longest histories, {bins[-1]} events, by corrected intervals: {said}"),
@@ -232,9 +232,9 @@ def _metrics(shown: Shown, level: str) -> Table:
     ]
     count = sum(len(test.metrics) for _, test, _ in shown)
     caption = (
-        "Beside the lift, which is primary and corrected over treatments alone: intervals over users that hold "
-        f"together at {level}, by Holm's correction over all {count} rows. Diversity: how far down semantic IDs on a "
-        "slate differ."
+        "Beside the lift, which is primary and corrected over treatments alone. Intervals and p-values are over users, "
+        f"at {level} after Holm's correction over all {count} rows. Diversity: how far down semantic IDs on a slate "
+        "differ."
     )
     columns = ("treatment", "metric", "control", "treated", "difference", "p, Holm")
     return table(caption, columns, rows, ("treatment", "metric"))

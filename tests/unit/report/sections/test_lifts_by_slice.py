@@ -17,7 +17,7 @@ def test_lifts_stand_by_history_length_and_the_longest_is_told(inputs: Artifacts
     edit(inputs.abtest / "abtest.json", tests={"new": test | {"slices": slices}})
     _, twin, _, _ = build(inputs, tmp_path)
     assert "On the longest histories, 154 to 405 events, by corrected intervals: Better than the control `base`" in twin
-    assert "Holm's correction over all 2 of them" in twin
+    assert "after Holm's correction over all 2 of them" in twin
     assert "| treatment | 1 to 15 | 154 to 405 |" in twin
     assert "| new | +1.20 % [−1.00 %, +1.60 %] | **+1.20 %** [+0.80 %, +1.60 %] |" in twin
     edit(inputs.abtest / "abtest.json", tests={"new": test | {"slices": {}}})
@@ -26,7 +26,7 @@ def test_lifts_stand_by_history_length_and_the_longest_is_told(inputs: Artifacts
 
 def test_metrics_say_that_their_intervals_are_corrected(inputs: Artifacts, tmp_path: Path) -> None:
     _, twin, _, _ = build(inputs, tmp_path)
-    assert "by Holm's correction over all 1 rows" in twin
+    assert "after Holm's correction over all 1 rows" in twin
     assert "| new | share of the long tail | 0.070 | 0.080 | +0.0100 [+0.0040, +0.0160] | 0.030 |" in twin
 
 
