@@ -29,12 +29,12 @@ from hisac_lab.base.progress import track
 from hisac_lab.config.abtest import ABTestConfig, EvidenceKind
 from hisac_lab.config.compute import ComputeConfig
 from hisac_lab.config.model import ExperimentConfig
-from hisac_lab.evaluation.metrics import quantile_bins
 from hisac_lab.evaluation.records import Evaluated, Scores
 from hisac_lab.events.positives import popularity
 from hisac_lab.events.store import EventStore
 from hisac_lab.inference.runtime import Runtime
 from hisac_lab.models.catalog import learns
+from hisac_lab.ops.bins import quantile_bins
 
 SIMULATED = "world"
 """The data set whose truth is known."""

@@ -144,7 +144,7 @@ def drawn_places(scores: Array, slate: int, temperature: float, seed: tuple[int,
     """
     users, visits, pool = scores.shape
     luck = np.random.default_rng(seed).gumbel(size=(visits, users, pool)).transpose(1, 0, 2)
-    return best_places(scores / temperature + luck, slate)
+    return best_places(np.round(scores / temperature + luck, 6), slate)
 
 
 def propensities(scores: Array, places: Array, temperature: float) -> Array:

@@ -25,6 +25,7 @@ from hisac_lab.inference.records import Trained
 from hisac_lab.inference.runtime import Runtime
 from hisac_lab.models.backbone import Ranker
 from hisac_lab.ops.auc import weighted_auc
+from hisac_lab.ops.bins import quantile_bins
 from hisac_lab.ops.ranks import dense_rank
 
 ROW_CANDIDATES = 16
@@ -195,6 +196,6 @@ def _slices(store: EventStore, samples: Array, bins: int) -> dict[str, dict[str,
     popularity = np.bincount(train["item"], minlength=store.manifest.items)[samples["item"]]
     return {
         # before the cut at the history limit
-        "history length": metrics.quantile_bins(end - store.offsets[samples["user"]], bins),
-        "item popularity": metrics.quantile_bins(popularity, bins),
+        "history length": quantile_bins(end - store.offsets[samples["user"]], bins),
+        "item popularity": quantile_bins(popularity, bins),
     }

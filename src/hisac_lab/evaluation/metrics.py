@@ -150,19 +150,6 @@ def interval(values: Array, confidence: float) -> Interval:
     return round(float(low), 6), round(float(high), 6)
 
 
-def quantile_bins(values: Array, bins: int) -> dict[str, Array]:
-    """Bins of about equal size by their ends, such as "16 to 40", and which whole numbers lie in each; (n,) bool."""
-    edges: Sequence[int] = np.unique(np.quantile(values, np.linspace(0, 1, bins + 1)).astype(int)).tolist()
-    if len(edges) < 2:
-        edges = [edges[0], edges[0] + 1]
-    masks = {}
-    for low, high in itertools.pairwise(edges):
-        last = high == edges[-1]
-        inside = (values >= low) & ((values <= high) if last else (values < high))
-        masks[f"{low} to {high if last else high - 1}"] = inside
-    return masks
-
-
 def holm(p_values: Sequence[float]) -> list[float]:
     """Holm's correction (1979): p-values that keep the chance of any false alarm among all tests at the level."""
     order = np.argsort(p_values, kind="stable")

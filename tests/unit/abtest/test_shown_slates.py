@@ -158,16 +158,18 @@ def test_the_stage_keeps_slates_that_tell_the_lift_of_the_other_arm(
     def scored(run: Path, store: EventStore, people: Population, items: Array, *rest: object) -> Array:
         chances = true_chances(simulator, store, people, items)
         wrong = np.random.default_rng(0).normal(0, 1.5, store.manifest.items)[items]
-        asked[run.name] = np.log(chances / (1 - chances)) + (wrong if run.name.startswith("din") else 0)
-        return asked[run.name]
+        logits: Array = np.log(chances / (1 - chances)) + (wrong if run.name.startswith("din") else 0)
+        asked.setdefault(run.name, logits)  # of the pools; those of single days come later
+        return logits
 
     for module in (experiment, policies):
         monkeypatch.setattr(module, "scores_of", scored)
     monkeypatch.setattr(experiment, "foreseen", lambda runs, store, people, shown, *rest: np.zeros(len(shown)))
     given = {"prepared": tmp_path / "prepare", "acquired": tmp_path / "acquire"}
-    out = _run(tmp_path, CONFIG, **given)
+    out = _run(tmp_path, CONFIG.model_copy(update={"days": 2}), **given)
     test = ABTests.open(out).tests["hisac"]
     assert test.lift.low > 0
+    assert [day.lift > 0 for day in test.days] == [True, True]
     shown = open_slates(out, "din_50", 0)
     assert shown.places.shape == (len(shown.user), CONFIG.visits, CONFIG.slate)
     shape = shown.pools.shape

@@ -20,7 +20,7 @@ from hisac_lab.config.evaluate import EvaluateConfig
 from hisac_lab.evaluation import evaluator
 from hisac_lab.evaluation.evaluate import best_seed, evaluate, protocol_fingerprint, runs_of
 from hisac_lab.evaluation.evaluator import _slices
-from hisac_lab.evaluation.metrics import quantile_bins, seed_draws
+from hisac_lab.evaluation.metrics import seed_draws
 from hisac_lab.evaluation.records import ModelScores, Scores, Timings
 from hisac_lab.events.batches import Requests
 from hisac_lab.events.positives import popularity
@@ -30,6 +30,7 @@ from hisac_lab.inference.loader import Loader, score
 from hisac_lab.inference.records import Trained
 from hisac_lab.models.hisac import HiSACConfig
 from hisac_lab.ops.auc import auc
+from hisac_lab.ops.bins import quantile_bins
 
 
 def test_auc_of_every_run_is_that_of_its_scores(
