@@ -21,7 +21,24 @@ from pathlib import Path
 
 from ab_models import CONTROL, Judged, judge, ranks
 from ab_stability import stability
-from ab_tables import CROWD, DAYS, ERRORS, LEVELS, OTHER, POOLS, SEEDS, SLATE, USERS, VERDICT, VISITS, Uniform, measure
+from ab_tables import (
+    CROWD,
+    DAYS,
+    ERRORS,
+    HEAT,
+    LEVELS,
+    LOGS,
+    OTHER,
+    POOLS,
+    SEEDS,
+    SHORT,
+    SLATE,
+    USERS,
+    VERDICT,
+    VISITS,
+    Uniform,
+    measure,
+)
 from pages import table
 
 from hisac_lab.base.artifacts import write_file
@@ -161,7 +178,9 @@ def _order(numbers: Mapping[str, float], judged: Mapping[str, Judged]) -> list[s
         f"Rank correlation with the true lift: of the test's lift {by['rank_correlation']:.3f} (wanted: 0.9), of the",
         f"user-wise AUC {by['gauc_rank_correlation']:.3f}. Of the lifts of the table policies in a world that is",
         "fitted on the log with hindsight, which takes the truth's place on real logs:",
-        f"{numbers['fitted_rank_correlation']:.3f}.",
+        f"{numbers['fitted_rank_correlation']:.3f}. Of their lifts as softmax policies (slates of {SHORT}, temperature",
+        f"{HEAT:g}), read off logged slates of the control alone, doubly robust, the mean over {LOGS} logs:",
+        f"{numbers['off_policy_rank_correlation']:.3f}.",
         "",
     ]
 

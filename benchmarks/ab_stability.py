@@ -23,7 +23,7 @@ from unittest import mock
 import numpy as np
 from pages import table
 
-from hisac_lab.abtest import experiment
+from hisac_lab.abtest import experiment, people
 from hisac_lab.abtest.experiment import SIMULATED, abtest
 from hisac_lab.abtest.hindsight import Exposures, Factors, World, fit_world
 from hisac_lab.abtest.people import choose_pools
@@ -141,13 +141,13 @@ def _other_pools(seed: int | None) -> Iterator[None]:
     drawn = {"seed": seed}
     of = Slates.of
 
-    def chosen(log: Any, people: Any, config: ABTestConfig, without_met: bool) -> Any:
-        return choose_pools(log, people, config.model_copy(update=drawn), without_met)
+    def chosen(log: Any, everybody: Any, config: ABTestConfig, without_met: bool) -> Any:
+        return choose_pools(log, everybody, config.model_copy(update=drawn), without_met)
 
     def replayed(store: Any, config: ABTestConfig, simulator: Any) -> Slates:
         return of(store, config.model_copy(update=drawn), simulator)
 
-    with mock.patch.object(experiment, "choose_pools", chosen), mock.patch.object(Slates, "of", replayed):
+    with mock.patch.object(people, "choose_pools", chosen), mock.patch.object(Slates, "of", replayed):
         yield
 
 

@@ -18,8 +18,10 @@ from hisac_lab.abtest import metrics
 from hisac_lab.abtest.daily import cumulative
 from hisac_lab.abtest.estimate import estimate, expected_clicks, lift_of, seed_spread
 from hisac_lab.abtest.hindsight import Exposures, fit_world
+from hisac_lab.abtest.offpolicy import JUDGE, values
 from hisac_lab.abtest.people import Population
-from hisac_lab.abtest.policies import best_places
+from hisac_lab.abtest.policies import best_places, drawn_places, propensities
+from hisac_lab.abtest.shown import ShownSlates
 from hisac_lab.abtest.simulated import Crowd, shown_chances
 from hisac_lab.abtest.statistics import assign, relative_lift
 from hisac_lab.abtest.truth import examined
@@ -37,6 +39,8 @@ LEVELS = (0.01, 0.05, 0.1)
 NAMES = [f"error {error}" for error in ERRORS]
 CONTROL, OTHER = NAMES[0], NAMES[5]
 CROWD, DAYS = 2_000, 14
+SHORT, HEAT, LOGS, DRAWS = 3, 2.0, 20, 40
+"""Places, temperature, logs and draws of the truth where lifts are read off logged slates."""
 VERDICT = "lift in expected clicks (the verdict)"
 
 
@@ -264,8 +268,41 @@ def fitted(tables: Tables) -> float:
     return float(stats.spearmanr(*lifts).statistic)
 
 
+def off_policy(tables: Tables, logs: int = LOGS) -> float:
+    """Spearman's correlation of lifts that are read off the control's logged slates with the true ones; mean over logs.
+
+    The policies are softmaxes over the scores of one run each. Nothing is known of the others but their scores, and of
+    users but what they clicked.
+    """
+    scores = [_scored(tables.chances, tables.pools, policy, 0) for policy in range(len(NAMES))]
+    looked, random = tables.looked[:SHORT], np.random.default_rng(8)
+
+    def drawn(policy: int, number: int) -> tuple[Array, Array]:
+        places = drawn_places(scores[policy], SHORT, HEAT, (8, number))
+        return places, np.take_along_axis(tables.chances, places, axis=2) * looked
+
+    def lifts(clicks: list[float]) -> Array:
+        return np.array(clicks[1:]) / clicks[0] - 1
+
+    many = range(logs, logs + DRAWS)
+    each = [[drawn(policy, one)[1].sum(axis=2).mean() for one in many] for policy in range(len(NAMES))]
+    true = lifts(np.mean(each, axis=1).tolist())
+    ranks = []
+    for number in range(logs):
+        places, chance = drawn(NAMES.index(CONTROL), number)
+        click = random.random(chance.shape) < chance
+        log = ShownSlates(
+            np.arange(len(places)), tables.pools, places, propensities(scores[0], places, HEAT), click.astype(float)
+        )
+        guess = np.full(tables.chances.shape, float((click / looked).mean()))
+        read = [float(values(log.rounds(one, HEAT, guess, looked), 10.0)[JUDGE].mean()) for one in scores]
+        ranks.append(stats.spearmanr(lifts(read), true).statistic)
+    return float(np.mean(ranks))
+
+
 def measure(users: int, tests: int, aa: int) -> tuple[dict[str, float], Mapping[str, Uniform]]:
     """All numbers, and A/A by metric."""
     tables = Tables.draw(users)
     numbers = covered(tables, tests) | sharpened(tables) | looked_at_daily(tables, tests)
-    return numbers | {"fitted_rank_correlation": fitted(tables)}, against_itself(tables, aa)
+    numbers |= {"fitted_rank_correlation": fitted(tables), "off_policy_rank_correlation": off_policy(tables)}
+    return numbers, against_itself(tables, aa)

@@ -83,14 +83,24 @@ def ab_result(value: float, verdict: str) -> dict[str, Any]:
         "detectable": 0.006,
         "power": 0.71,
         "metrics": {
-            "tail_share": {"control": 0.07, "treatment": 0.08, "value": 0.01, "low": 0.004, "high": 0.016},
+            "tail_share": {
+                "control": 0.07,
+                "treatment": 0.08,
+                "value": 0.01,
+                "low": 0.004,
+                "high": 0.016,
+                "p_holm": 0.03,
+            },
         },
+        "slices": {"16 to 40": lift, "1 to 15": lift | {"low": -0.01}},
         "draw": {
             "users": {"control": 1000, "treatment": 1010},
             "ctr": {"control": 0.29, "treatment": 0.3},
             "lift": lift,
             "lift_cuped": lift,
+            "lift_stratified": lift,
             "cuped_variance_removed": 0.34,
+            "stratified_variance_removed": 0.12,
             "sample_ratio_p": 0.5,
         },
         "verdict": verdict,
@@ -133,7 +143,7 @@ def evidence(name: str, scored: dict[str, Any], control: str) -> dict[str, Any]:
     }
 
 
-AA = {"tests": 100, "rates": {"0.05": 0.06}, "ks_p": 0.8}
+AA = {"tests": 100, "rates": {"0.05": 0.06}, "ks_p": 0.8, "tenths": [0.12, *[0.1] * 8, 0.08]}
 KNOWS = {"name": "knows", "holds": True, "says": "the world's AUC is 0.7800, the best model's 0.7100"}
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from scipy import stats
 
 from hisac_lab.abtest.records import Lift, Part
-from hisac_lab.abtest.statistics import combine, not_within, two_sided
+from hisac_lab.abtest.statistics import combine, error_level, not_within, two_sided
 from hisac_lab.base.artifacts import Array
 from hisac_lab.base.errors import SETTINGS, UserError
 
@@ -56,16 +56,13 @@ class Estimate:
     def corrected(self, p_holm: float, tests: int, confidence: float) -> Lift:
         """The lift as one of several: its interval leaves out zero where the corrected p-value is small enough.
 
-        The correction multiplied the p-value by 1 to the number of tests, so the chance of a false alarm that the
-        interval allows is divided by as much.
-
         Args:
             p_holm: The corrected p-value.
             tests: How many.
             confidence: Level of an interval of one test.
         """
-        times = min(max(p_holm / self.lift.p_value, 1.0), tests) if self.lift.p_value else tests
-        reach = float(stats.t.ppf(1 - (1 - confidence) / 2 / times, self.degrees)) * self.error
+        level = error_level(p_holm, self.lift.p_value, tests, confidence)
+        reach = float(stats.t.isf(level / 2, self.degrees)) * self.error
         return Lift(
             value=self.lift.value,
             low=round(self.lift.value - reach, 6),

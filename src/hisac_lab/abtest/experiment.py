@@ -9,19 +9,20 @@ from typing import Any
 
 import numpy as np
 
-from hisac_lab.abtest import metrics, truth
+from hisac_lab.abtest import truth
 from hisac_lab.abtest.daily import LiveTest, Policy, cumulative
-from hisac_lab.abtest.estimate import Estimate, Spread, estimate, expected_clicks, lift_of, seed_spread
+from hisac_lab.abtest.estimate import Estimate, estimate, expected_clicks, lift_of, seed_spread
 from hisac_lab.abtest.evidence import CAVEATS, instrument_checks, looked_at, right_to_judge
 from hisac_lab.abtest.hindsight import Exposures, World, fit_world, support
 from hisac_lab.abtest.logged import LoggedTests
-from hisac_lab.abtest.people import RARELY, Log, Population, choose_pools, habits, population
-from hisac_lab.abtest.policies import foreseen, most_popular, slates
-from hisac_lab.abtest.records import ABTested, ABTests, Check, Difference, Hindsight, NothingToJudge, Setup
+from hisac_lab.abtest.metrics import Catalog
+from hisac_lab.abtest.people import RARELY, Log, Population, asked_about, habits
+from hisac_lab.abtest.policies import drawn_places, foreseen, most_popular, propensities, scores_of, slates
+from hisac_lab.abtest.records import ABTested, ABTests, Check, Hindsight, NothingToJudge, Setup
 from hisac_lab.abtest.replay import Slates, click_model, liked_by
+from hisac_lab.abtest.shown import ShownSlates, as_logged, save_slates
 from hisac_lab.abtest.simulated import Crowd, shown_chances
-from hisac_lab.abtest.statistics import difference
-from hisac_lab.abtest.verdicts import verdicts
+from hisac_lab.abtest.verdicts import beside_the_lift, by_slice, untested, verdicts
 from hisac_lab.base.artifacts import Array, digest_of, load_array
 from hisac_lab.base.errors import SETTINGS, UserError
 from hisac_lab.base.progress import track
@@ -29,9 +30,11 @@ from hisac_lab.config.abtest import ABTestConfig, EvidenceKind
 from hisac_lab.config.compute import ComputeConfig
 from hisac_lab.config.model import ExperimentConfig
 from hisac_lab.evaluation.records import Evaluated, Scores
+from hisac_lab.events.positives import popularity
 from hisac_lab.events.store import EventStore
 from hisac_lab.inference.runtime import Runtime
 from hisac_lab.models.catalog import learns
+from hisac_lab.ops.bins import quantile_bins
 
 SIMULATED = "world"
 """The data set whose truth is known."""
@@ -66,6 +69,7 @@ class Arm:
 
     Attributes:
         places: What they show, by place in the pool; (S, T, visits, slate).
+        propensity: Chance of each, given what stands above it; 1 where it could not be another; (S, T, visits, slate).
         before: The same before the test, of the control; no visits of others.
         clicks: Expected clicks of each slate; (S, T, visits).
         daily: Expected clicks on each day of the test of several days, means over runs; (T, days). None: there is none.
@@ -73,6 +77,7 @@ class Arm:
     """
 
     places: Array
+    propensity: Array
     before: Array
     clicks: Array
     daily: Array | None
@@ -126,7 +131,7 @@ def abtest(
             given = (slates, liked, store, runtime, evaluation.confidence, chance, codebook, instances)
             found, people = LoggedTests(config, experiment, *given).compare(runs), slates.users
         else:
-            everybody, pools, later = _asked(store, log, config, without_met)
+            everybody, pools, later = asked_about(store, log, config, without_met)
             if simulated is not None and kind == "truth":
                 ground = _known(simulated, store, everybody, pools, later, config)
             else:
@@ -138,11 +143,14 @@ def abtest(
                 for name in track(names, len(names), "abtest", "models")
             }
             expected = policies.foreseen([each[0] for each in runs.values()], arms[config.control], ground)
-            asked = (ground, arms, evaluation.confidence, everybody, pools, log, expected, codebook)
-            found, people, pool = Tests(config, experiment, *asked).compare(), len(everybody.user), pools.shape[2]
-            world = ground.world
+            lengths = quantile_bins(everybody.end - store.offsets[everybody.user], config.strata)
+            asked = (ground, arms, evaluation.confidence, everybody, pools, log, expected, lengths, codebook)
+            tests = Tests(config, experiment, *asked)
+            found, people, pool, world = tests.compare(), len(everybody.user), pools.shape[2], ground.world
+            if config.policy == "softmax":
+                save_slates(out, tests.slates(store.user_ids[everybody.user]), store.item_table["item"].to_numpy())
     except NothingToJudge as nothing:
-        found = _untested(config, experiment, kind, nothing)
+        found = untested(config, experiment, kind, nothing)
     found.save(out)
     fingerprint = {"evaluation": evaluation.fingerprint, "abtest": config.model_dump(mode="json")}
     ABTested(
@@ -153,22 +161,6 @@ def abtest(
         world=world,
         confidence=evaluation.confidence,
     ).save(out)
-
-
-def _untested(
-    config: ABTestConfig, experiment: ExperimentConfig, kind: EvidenceKind, nothing: NothingToJudge
-) -> ABTests:
-    """No test and no verdict, with the reason."""
-    return ABTests(
-        control=config.control,
-        evidence=kind,
-        checks=(Check(name="data", holds=False, says=nothing.what),),
-        tests={},
-        aa=None,
-        seeds=dict.fromkeys(experiment.models, experiment.seeds),
-        margin=config.margin,
-        caveat=CAVEATS[kind],
-    )
 
 
 def _kind(config: ABTestConfig, simulated: Path | None) -> EvidenceKind:
@@ -186,18 +178,10 @@ def _kind(config: ABTestConfig, simulated: Path | None) -> EvidenceKind:
     if config.days > 1 and kind != "truth":
         what = f"{config.days} days need a simulated world: no log says what showing an item changes"
         raise UserError(SETTINGS, what, "set it to 1", "abtest.days")
+    if config.policy != "top" and kind == "replay":
+        what = "replay reads off logged exposures what policies are worth that show the highest scores"
+        raise UserError(SETTINGS, what, "set it to top", "abtest.policy")
     return kind
-
-
-def _asked(store: EventStore, log: Log, config: ABTestConfig, without_met: bool) -> tuple[Population, Array, Array]:
-    """T users at their moments, what they choose from, (T, 2 * visits, pool), and on later days, (T, days, pool)."""
-    everybody = population(store.samples("test"))
-    if len(everybody.user) < 2:
-        what = "no two test users have exposures at two times"
-        raise NothingToJudge(store.path, what, "give a longer test period", "test")
-    people, pools = choose_pools(log, everybody, config, without_met)
-    pools, later = np.split(pools, [2 * config.visits], axis=1)
-    return people, pools, later
 
 
 @dataclass(frozen=True)
@@ -224,16 +208,18 @@ class Policies:
 
     def arm(self, name: str, runs: Sequence[Path], ground: Ground) -> Arm:
         """All trained runs of one model, popularity where there are none; the control also before the test."""
-        visits, slate = self.config.visits, self.config.slate
-        asked = self.pools if name == self.config.control else self.pools[:, :visits]
-        shown = [slates(run, self.store, self.people, asked, slate, self.runtime, self.instances) for run in runs]
-        places = np.stack(shown or [most_popular(self.store, self.people, asked, slate)])
-        now = places[:, :, :visits]
-        policies = [self._policy(run) for run in runs] or [self._by_popularity]
-        new = name != self.config.control
-        daily = None if ground.live is None else np.mean([ground.live.run(policy, new) for policy in policies], axis=0)
+        visits, asked = self.config.visits, self.pools
+        if new := name != self.config.control:
+            asked = asked[:, :visits]
+        each: Sequence[Path | None] = runs or [None]
+        shown = [self._shown(run, self.store, self.people, asked) for run in each]
+        places, chances = (np.stack(part) for part in zip(*shown, strict=True))
+        now, before = places[:, :, :visits], places[:, :, visits:]
+        days = None if ground.live is None else [ground.live.run(self._policy(run), new) for run in each]
+        daily = None if days is None else np.mean(days, axis=0)
         drawn = bool(runs) and learns(self.scores.models[name].settings)
-        return Arm(now, places[:, :, visits:], _clicks(ground.chances[:, :visits], now, ground), daily, drawn)
+        clicks = _clicks(ground.chances[:, :visits], now, ground)
+        return Arm(now, chances[:, :, :visits], before, clicks, daily, drawn)
 
     def foreseen(self, runs: Sequence[Path], control: Arm, ground: Ground) -> Array:
         """Clicks of the control's slates as models expect them; (T,)."""
@@ -241,17 +227,24 @@ class Policies:
         shown = np.stack([np.take_along_axis(pools, run, axis=2) for run in control.places], axis=1)
         return foreseen(runs, self.store, self.people, shown, ground.examined, self.runtime, self.instances)
 
-    def _policy(self, run: Path) -> Policy:
-        """What one trained run shows by the histories it is given."""
+    def _policy(self, run: Path | None) -> Policy:
+        """What one trained run, or popularity, shows by the histories it is given."""
+        return lambda store, people, pools: self._shown(run, store, people, pools)[0]
 
-        def show(store: EventStore, people: Population, pools: Array) -> Array:
-            return slates(run, store, people, pools, self.config.slate, self.runtime, self.instances)
-
-        return show
-
-    def _by_popularity(self, store: EventStore, people: Population, pools: Array) -> Array:
-        """What popularity shows."""
-        return most_popular(store, people, pools, self.config.slate)
+    def _shown(self, run: Path | None, store: EventStore, people: Population, pools: Array) -> tuple[Array, Array]:
+        """Places of the slates of one trained run, or popularity, and their chances; two (T, visits, slate)."""
+        config, given = self.config, (self.runtime, self.instances)
+        if config.policy == "top":
+            asked = (store, people, pools, config.slate)
+            places = most_popular(*asked) if run is None else slates(run, *asked, *given)
+            return places, np.ones(places.shape)
+        if run is None:
+            scores = np.log1p(popularity(store, pools, people.time[:, None, None]))
+        else:
+            scores = scores_of(run, store, people, pools.reshape(len(pools), -1), *given).reshape(pools.shape)
+        luck = config.seed, 9, int(people.time[0]) % 2**63  # another one each day; no seed is negative
+        places = drawn_places(scores, config.slate, config.temperature, luck)
+        return places, propensities(scores, places, config.temperature)
 
 
 def _clicks(chances: Array, places: Array, ground: Ground) -> Array:
@@ -291,6 +284,7 @@ class Tests:
         pools: What the arms chose from; (T, 2 * visits, pool).
         log: All exposures.
         expected: Clicks of the control's slates, as the models expect them; (T,).
+        lengths: Who has a history of which length, before its cut; (T,) bool each.
         codebook: Output of the stage `codebook`; None: diversity is not measured.
     """
 
@@ -303,15 +297,16 @@ class Tests:
     pools: Array
     log: Log
     expected: Array
+    lengths: Mapping[str, Array]
     codebook: Path | None
 
     def compare(self) -> ABTests:
         """Every treatment against the control; p-values are corrected for their number."""
-        config, control = self.config, self.arms[self.config.control]
+        config = self.config
         names = [name for name in self.experiment.models if name != config.control]
-        drawn = [arm.clicks for arm in self.arms.values() if arm.drawn]
-        spread = seed_spread(drawn, float(control.clicks.mean()))
-        found = {name: self._estimate(self.arms[name], spread) for name in names}
+        everybody = np.ones(len(self.people.user), bool)
+        found = {name: self._estimate(self.arms[name], everybody) for name in names}
+        slices = by_slice({name: self._slices(self.arms[name]) for name in names}, self.confidence)
         chances = {name: self._chances(arm) for name, arm in self.arms.items()}
         crowd = self._crowd()
         draws = {
@@ -319,9 +314,12 @@ class Tests:
         }
         aa = crowd.against_itself(chances[config.control], config.aa_tests, f"{config.split_salt}/aa")
         checks = (*self.ground.checks, *instrument_checks(aa, draws))
+        read = self._metrics()
+        metrics = beside_the_lift({name: read[name] for name in names}, read[config.control], self.confidence)
         beside = {
             name: {
-                "metrics": self._metrics(self.arms[name], control),
+                "metrics": metrics[name],
+                "slices": slices[name],
                 "draw": draws[name],
                 **self._days(self.arms[name]),
             }
@@ -338,14 +336,23 @@ class Tests:
             caveat=CAVEATS[self.ground.kind],
         )
 
-    def _estimate(self, arm: Arm, spread: Spread | None) -> Estimate:
+    def _estimate(self, arm: Arm, who: Array) -> Estimate:
+        """The lift of some users; (T,) bool."""
         control = self.arms[self.config.control]
+        base, other = control.clicks[:, who], arm.clicks[:, who]
+        drawn = [one.clicks[:, who] for one in self.arms.values() if one.drawn]
+        spread = seed_spread(drawn, float(base.mean()))
         refitted = [
-            lift_of(_clicks(chances, control.places, self.ground), _clicks(chances, arm.places, self.ground))
+            lift_of(*(_clicks(chances[who], one.places[:, who], self.ground) for one in (control, arm)))
             for chances in self.ground.refitted
         ]
-        drawn = control.drawn, arm.drawn
-        return estimate(control.clicks, arm.clicks, refitted, spread, self.confidence, drawn)
+        return estimate(base, other, refitted, spread, self.confidence, (control.drawn, arm.drawn))
+
+    def _slices(self, arm: Arm) -> dict[str, Estimate]:
+        """The lift by the length of histories, where two users have such and click on what the control shows."""
+        clicks = self.arms[self.config.control].clicks
+        told = {label: who for label, who in self.lengths.items() if who.sum() > 1 and clicks[:, who].any()}
+        return {label: self._estimate(arm, who) for label, who in told.items()}
 
     def _days(self, arm: Arm) -> dict[str, Any]:
         """The field `days`, where the test has several."""
@@ -358,27 +365,29 @@ class Tests:
         past = self.ground.chances[:, self.config.visits :]
         before = shown_chances(past, self.arms[self.config.control].before, self.ground.examined)
         known = np.c_[habits(self.log.user, self.log.time, self.log.label, self.people), self.expected]
-        return Crowd(self.config.users, self.confidence, before, self.config.seed, known)
+        strata = np.argmax(list(self.lengths.values()), axis=0)
+        return Crowd(self.config.users, self.confidence, before, self.config.seed, known, strata)
+
+    def slates(self, users: Array) -> dict[str, list[ShownSlates]]:
+        """What every run of each arm has shown, as it would be logged; ids of the users, (T,)."""
+        pools, seed = self.pools[:, : self.config.visits], self.config.seed
+        return {
+            name: as_logged(users, pools, arm.places, arm.propensity, self._chances(arm), (seed, 10, *name.encode()))
+            for name, arm in self.arms.items()
+        }
 
     def _chances(self, arm: Arm) -> Array:
         return shown_chances(self.ground.chances[:, : self.config.visits], arm.places, self.ground.examined)
 
-    def _metrics(self, treatment: Arm, control: Arm) -> dict[str, Difference]:
-        """Clicks of a user's requests in the test period, the tail's share and the diversity of what is shown."""
-        counts = np.bincount(self.log.item, minlength=self.log.items)
-        tail = metrics.in_tail(counts)
-        pools = self.pools[:, : self.config.visits]
-
-        def of(arm: Arm) -> dict[str, Array]:
-            shown = [np.take_along_axis(pools, run, axis=2) for run in arm.places]
-            values = {
-                "clicks_per_user": arm.clicks.mean(axis=(0, 2)) * self.people.requests,
-                "tail_share": np.mean([metrics.tail_share(tail, one) for one in shown], axis=0),
-            }
-            if self.codebook is not None:
-                nodes = np.asarray(load_array(self.codebook, "item_nodes"))
-                values["diversity"] = np.mean([metrics.diversity(nodes, one) for one in shown], axis=0)
-            return values
-
-        theirs, ours = of(control), of(treatment)
-        return {name: difference(ours[name], theirs[name], self.confidence) for name in ours}
+    def _metrics(self) -> dict[str, dict[str, Array]]:
+        """Of every arm, values of each user by metric; (T,)."""
+        nodes = None if self.codebook is None else np.asarray(load_array(self.codebook, "item_nodes"))
+        catalog, pools = Catalog.of(self.log, nodes), self.pools[:, : self.config.visits]
+        return {
+            name: catalog.read(
+                np.stack([np.take_along_axis(pools, run, axis=2) for run in arm.places]),
+                self._chances(arm).reshape(arm.places.shape),
+                self.people.requests,
+            )
+            for name, arm in self.arms.items()
+        }

@@ -15,8 +15,7 @@ from hisac_lab.abtest.offpolicy import JUDGE, Rounds, halves, values, weights_ho
 from hisac_lab.abtest.policies import scores_of
 from hisac_lab.abtest.records import ABTests, Check, Lift, NothingToJudge, Replayed
 from hisac_lab.abtest.replay import Slates
-from hisac_lab.abtest.statistics import difference
-from hisac_lab.abtest.verdicts import verdicts
+from hisac_lab.abtest.verdicts import beside_the_lift, verdicts
 from hisac_lab.base.artifacts import Array, load_array
 from hisac_lab.base.progress import track
 from hisac_lab.config.abtest import ABTestConfig
@@ -94,13 +93,9 @@ class LoggedTests:
         found = {name: self._estimate(control, arm, JUDGE, spread) for name, arm in arms.items()}
         aa = halves(control.clicks[JUDGE].mean(axis=(0, 2)), config.aa_tests, f"{config.split_salt}/aa")
         checks = (*weighed, *instrument_checks(aa, {}))
-        beside = {
-            name: {
-                "metrics": {"reranked": difference(arm.reranked, control.reranked, self.confidence)},
-                "replay": self._replayed(control, arm),
-            }
-            for name, arm in arms.items()
-        }
+        reranked = {name: {"reranked": arm.reranked} for name, arm in arms.items()}
+        read = beside_the_lift(reranked, {"reranked": control.reranked}, self.confidence)
+        beside = {name: {"metrics": read[name], "replay": self._replayed(control, arm)} for name, arm in arms.items()}
         return ABTests(
             control=config.control,
             evidence="replay",

@@ -21,7 +21,7 @@ import numpy as np
 from scipy import stats
 
 from hisac_lab.abtest.records import Check, Instrument
-from hisac_lab.abtest.simulated import LEVELS
+from hisac_lab.abtest.simulated import instrument
 from hisac_lab.base.artifacts import Array
 from hisac_lab.base.errors import UserError
 from hisac_lab.ops.choice import rounded
@@ -151,8 +151,4 @@ def halves(clicks: Array, tests: int, salt: str) -> Instrument:
         one, other = np.array_split(np.random.default_rng([number, *salt.encode()]).permutation(clicks), 2)
         flat = one.var() + other.var() == 0
         p_values.append(float(flat or stats.ttest_ind(one, other, equal_var=False).pvalue))
-    return Instrument(
-        tests=tests,
-        rates={f"{level:g}": round(float(np.mean(np.array(p_values) < level)), 6) for level in LEVELS},
-        ks_p=round(float(stats.kstest(p_values, "uniform").pvalue), 6),
-    )
+    return instrument(np.array(p_values))

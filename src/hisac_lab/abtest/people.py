@@ -61,6 +61,7 @@ class Log:
         since: When they first met, seconds; (M,).
         first: When each item was first met by anybody; (items,).
         last: And last; (items,).
+        weight: Of each exposure, by `prepare.weight`; (N,). None: all weigh the same.
     """
 
     user: Array
@@ -72,6 +73,7 @@ class Log:
     since: Array
     first: Array
     last: Array
+    weight: Array | None = None
 
     @classmethod
     def of(cls, store: EventStore) -> Log:
@@ -90,7 +92,9 @@ class Log:
         count = len(samples)
         judged = np.arange(count) >= count - len(parts[-1])
         label = samples["label"].astype(float)
-        return cls(user[:count], item[:count], time[:count], label, judged, pairs, since, first, last)
+        weights = [one for split in SPLITS if (one := store.weights(split)) is not None]
+        weight = np.concatenate(weights).astype(float) if weights else None
+        return cls(user[:count], item[:count], time[:count], label, judged, pairs, since, first, last, weight)
 
     @property
     def items(self) -> int:
@@ -217,3 +221,21 @@ def choose_pools(log: Log, people: Population, config: ABTestConfig, without_met
         waits = random.exponential(size=(count, len(choice))) / weight[choice]
         pools[row] = choice[np.sort(np.argsort(waits, axis=1, kind="stable")[:, :size], axis=1)]
     return people.take(kept), pools
+
+
+def asked_about(
+    store: EventStore, log: Log, config: ABTestConfig, without_met: bool
+) -> tuple[Population, Array, Array]:
+    """T users at their moments, what they choose from, (T, 2 * visits, pool), and on later days, (T, days, pool).
+
+    Raises:
+        UserError: A slate is larger than what most users can choose from.
+        NothingToJudge: There are no two users to ask, or they have nothing to choose from.
+    """
+    everybody = population(store.samples("test"))
+    if len(everybody.user) < 2:
+        what = "no two test users have exposures at two times"
+        raise NothingToJudge(store.path, what, "give a longer test period", "test")
+    people, pools = choose_pools(log, everybody, config, without_met)
+    pools, later = np.split(pools, [2 * config.visits], axis=1)
+    return people, pools, later

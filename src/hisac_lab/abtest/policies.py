@@ -128,6 +128,52 @@ def most_popular(store: EventStore, people: Population, pools: Array, slate: int
     return best_places(popularity(store, pools, people.time[:, None, None]), slate)
 
 
+def drawn_places(scores: Array, slate: int, temperature: float, seed: tuple[int, ...]) -> Array:
+    """Places drawn one after the other by softmax over what is left (by Gumbel top-k; Kool et al., ICML 2019).
+
+    Policies that are asked about the same pools with one seed meet the same luck; so does the first of several pools.
+
+    Args:
+        scores: Logits; (T, visits, pool).
+        slate: Items to show.
+        temperature: What scores are divided by.
+        seed: Of the luck.
+
+    Returns:
+        (T, visits, slate).
+    """
+    users, visits, pool = scores.shape
+    luck = np.random.default_rng(seed).gumbel(size=(visits, users, pool)).transpose(1, 0, 2)
+    return best_places(np.round(scores / temperature + luck, 6), slate)
+
+
+def propensities(scores: Array, places: Array, temperature: float) -> Array:
+    """Chance of every item on slates of a softmax policy, given what stands above it.
+
+    Args:
+        scores: Logits; (T, visits, pool).
+        places: Of the slates; (T, visits, slate).
+        temperature: What scores are divided by.
+
+    Returns:
+        (T, visits, slate).
+    """
+    left, found = np.ones(scores.shape, bool), np.empty(places.shape)
+    for place in range(places.shape[2]):
+        at = places[:, :, place, None]
+        chance = np.exp(log_chances(scores, left, temperature))
+        found[:, :, place] = np.take_along_axis(chance, at, axis=2)[:, :, 0]
+        np.put_along_axis(left, at, False, axis=2)
+    return found
+
+
+def log_chances(scores: Array, left: Array, temperature: float) -> Array:
+    """Logs of the softmax over what is left of a pool; two (T, visits, pool) to the same."""
+    logits = np.where(left, scores / temperature, -np.inf)
+    chances: Array = logits - special.logsumexp(logits, axis=2, keepdims=True)
+    return chances
+
+
 def best_places(scores: Array, slate: int) -> Array:
     """Places of the highest scores, in order; of equals the earlier; (T, visits, pool) to (T, visits, slate)."""
     places: Array = np.argsort(-scores, axis=2, kind="stable")[:, :, :slate]

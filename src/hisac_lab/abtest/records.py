@@ -65,13 +65,20 @@ class Part(Record):
 
 
 class Difference(Record):
-    """A metric of both arms, their difference and its interval over users."""
+    """A metric of both arms, their difference and its interval over users.
+
+    Attributes:
+        low: Lower end of the interval, corrected by Holm as one of all metrics beside the lift of all treatments.
+        high: Upper end.
+        p_holm: p-value of no difference, corrected the same way.
+    """
 
     control: float
     treatment: float
     value: float
     low: float
     high: float
+    p_holm: float
 
     @property
     def interval(self) -> tuple[float, float]:
@@ -84,13 +91,19 @@ class Draw(Record):
 
     Attributes:
         lift_cuped: After what the same users did before the test is taken out.
+        lift_stratified: Post-stratified by the length of histories.
+        cuped_variance_removed: Share of the variance over users that CUPED removes.
+        stratified_variance_removed: Share of the variance of the difference that post-stratification removes; below
+            zero where the strata explain less than they cost.
     """
 
     users: Users
     ctr: Rates
     lift: Lift
     lift_cuped: Lift
+    lift_stratified: Lift
     cuped_variance_removed: float
+    stratified_variance_removed: float
     sample_ratio_p: float
 
 
@@ -150,7 +163,10 @@ class ABTest(Record):
         p_equivalence: That the lift is not within the margin, Holm-corrected over treatments.
         detectable: The least lift that is found with a power of 80 %.
         power: Chance to find a lift as large as the margin.
-        metrics: Beside the lift: clicks per user, share of the long tail, diversity of a slate.
+        metrics: Beside the lift: clicks per user, slates with a click, weighted clicks, share of the long tail,
+            diversity of a slate.
+        slices: The lift of users by the length of their history, such as "16 to 40"; intervals and p-values are
+            corrected by Holm over all slices of all treatments.
         draw: A simulated test of the same two policies; None: logged exposures stand behind it.
         days: The same test day by day, where it has several.
         replay: Off-policy estimates; None: click probabilities stand behind it.
@@ -164,6 +180,7 @@ class ABTest(Record):
     detectable: float
     power: float
     metrics: dict[str, Difference]
+    slices: dict[str, Lift] = Field(default_factory=dict)
     draw: Draw | None = None
     verdict: Verdict
     days: tuple[Day, ...] = ()
@@ -185,11 +202,13 @@ class Instrument(Record):
         tests: How many.
         rates: Level to the share of tests with a p-value below it.
         ks_p: That the p-values are uniform (Kolmogorov-Smirnov).
+        tenths: Share of the tests with a p-value in each tenth, from 0 on.
     """
 
     tests: int
     rates: dict[str, float]
     ks_p: float
+    tenths: tuple[float, ...]
 
 
 class ABTests(Stored):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Mapping
+from typing import TypeVar
 
 import numpy as np
 from scipy import special, stats
@@ -12,9 +13,11 @@ from scipy import special, stats
 from hisac_lab.abtest.records import Difference, Lift, Part, Verdict
 from hisac_lab.base.artifacts import Array
 from hisac_lab.base.errors import SETTINGS, UserError
+from hisac_lab.evaluation.metrics import holm
 from hisac_lab.ops.choice import higher, rounded
 
 POWER = 0.8
+Key = TypeVar("Key")
 
 
 def assign(names: list[str], salt: str) -> Array:
@@ -40,14 +43,20 @@ def relative_lift(treatment: Array, control: Array, confidence: float) -> Lift:
         if not np.isfinite(values).all():
             what = f"{int((~np.isfinite(values)).sum()):,} of the values of the {arm} arm are not numbers"
             raise UserError("A/B test", what, "look at the clicks of these users")
-    mean_t, mean_c = float(treatment.mean()), float(control.mean())
-    if mean_c == 0:
+    means = float(treatment.mean()), float(control.mean())
+    if means[1] == 0:
         raise UserError(SETTINGS, "nobody in the control arm clicks: there is no lift", "raise it", "abtest.users")
-    var_t, var_c = treatment.var(ddof=1) / len(treatment), control.var(ddof=1) / len(control)
+    variances = float(treatment.var(ddof=1)) / len(treatment), float(control.var(ddof=1)) / len(control)
+    return _ratio(means, variances, confidence)
+
+
+def _ratio(means: tuple[float, float], variances: tuple[float, float], confidence: float) -> Lift:
+    """Lift of two independent means, of treatment and control, by their own variances (delta method)."""
+    (mean_t, mean_c), (var_t, var_c) = means, variances
     value = mean_t / mean_c - 1
     error = float(np.sqrt(var_t / mean_c**2 + var_c * mean_t**2 / mean_c**4))
     reach = float(stats.norm.ppf(0.5 + confidence / 2)) * error
-    spread = float(np.sqrt(var_t + var_c))
+    spread = math.sqrt(var_t + var_c)
     p_value = float(2 * stats.norm.sf(abs(mean_t - mean_c) / spread)) if spread else float(mean_t == mean_c)
     return Lift(
         value=round(value, 6),
@@ -79,6 +88,53 @@ def cuped(values: Array, before: Array) -> tuple[Array, float]:
     adjusted: Array = values - known @ theta
     removed = 1 - adjusted.var() / values.var() if values.var() > 0 else 0.0
     return adjusted, round(float(removed), 6)
+
+
+def post_stratified(values: Array, treated: Array, stratum: Array, confidence: float) -> tuple[Lift, float]:
+    """Lift of means over strata, each weighing as much as both arms together have users in it.
+
+    Miratrix, Sekhon and Yu (Journal of the Royal Statistical Society B, 2013). Strata of which an arm has fewer than
+    two users are joined with their neighbors.
+
+    Args:
+        values: One value per user, both arms; (n,).
+        treated: Whether a user is of the treatment arm; (n,) bool. Each arm has two users or more.
+        stratum: Number of each user's stratum, known before the test; neighbors are alike; (n,).
+        confidence: Level of the interval.
+
+    Returns:
+        The lift, and the share that the variance of the difference of the means has lost.
+
+    Raises:
+        UserError: As `relative_lift` does.
+    """
+    relative_lift(values[treated], values[~treated], confidence)
+    stratum = _whole_strata(stratum, treated)
+    share = np.bincount(stratum) / len(stratum)
+    means, variances, plain = [], [], 0.0
+    for arm in (treated, ~treated):
+        mine, group = values[arm], stratum[arm]
+        count = np.bincount(group, minlength=len(share))
+        mean = np.bincount(group, mine, len(share)) / count
+        variance = np.bincount(group, (mine - mean[group]) ** 2, len(share)) / (count - 1)
+        means.append(float((share * mean).sum()))
+        variances.append(float((share**2 * variance / count).sum()))
+        plain += float(mine.var(ddof=1)) / len(mine)
+    removed = 1 - sum(variances) / plain if plain else 0.0
+    return _ratio((means[0], means[1]), (variances[0], variances[1]), confidence), round(removed, 6)
+
+
+def _whole_strata(stratum: Array, treated: Array) -> Array:
+    """Numbers 0.. of strata of which each arm has two users: one that lacks them is one with the next; (n,)."""
+    numbers, found = np.unique(stratum, return_inverse=True)
+    arms = np.stack([np.bincount(found[arm], minlength=len(numbers)) for arm in (treated, ~treated)])
+    label, number, have = np.zeros(len(numbers), np.int64), 0, np.zeros(2, np.int64)
+    for at in range(len(numbers)):
+        label[at], have = number, have + arms[:, at]
+        if (have >= 2).all():
+            number, have = number + 1, np.zeros(2, np.int64)
+    whole: Array = np.minimum(label, max(0, number - 1))[found]
+    return whole
 
 
 def sample_ratio(treatment: int, control: int) -> float:
@@ -153,19 +209,49 @@ def level_of_look(confidence: float, looks: int) -> float:
     return float(confidence ** (1 / looks))
 
 
-def difference(treatment: Array, control: Array, confidence: float) -> Difference:
-    """Paired difference of a per-user mean with its interval over users, by Student's t; two (T,)."""
-    gap = treatment - control
-    error = float(gap.std(ddof=1)) / math.sqrt(len(gap))
-    reach = float(stats.t.ppf(0.5 + confidence / 2, len(gap) - 1)) * error
-    value = float(gap.mean())
-    return Difference(
-        control=round(float(control.mean()), 6),
-        treatment=round(float(treatment.mean()), 6),
-        value=round(value, 6),
-        low=round(value - reach, 6),
-        high=round(value + reach, 6),
-    )
+def error_level(p_holm: float, p_value: float, tests: int, confidence: float) -> float:
+    """How often the interval of one of several tests may err: it leaves out zero where the corrected p-value is small.
+
+    The correction multiplied the p-value by 1 to the number of tests, so the chance of a false alarm is divided by as
+    much.
+
+    Args:
+        p_holm: The corrected p-value.
+        p_value: As it was.
+        tests: How many.
+        confidence: Level of an interval of one test.
+    """
+    times = min(max(p_holm / p_value, 1.0), tests) if p_value else tests
+    return (1 - confidence) / times
+
+
+def differences(pairs: Mapping[Key, tuple[Array, Array]], confidence: float) -> dict[Key, Difference]:
+    """Paired differences of per-user means by Student's t, with Holm's correction over all of them.
+
+    Args:
+        pairs: Values of the treatment and of the control, of the same T users; two (T,).
+        confidence: One less the chance that any interval leaves out zero where there is no difference.
+    """
+    read = {}
+    for key, (treatment, control) in pairs.items():
+        gap = treatment - control
+        error = float(gap.std(ddof=1)) / math.sqrt(len(gap))
+        read[key] = float(gap.mean()), error, len(gap) - 1
+    p_values = [two_sided(*one) for one in read.values()]
+    found = {}
+    for (key, (value, error, degrees)), p_value, p_holm in zip(read.items(), p_values, holm(p_values), strict=True):
+        level = error_level(p_holm, p_value, len(pairs), confidence)
+        reach = float(stats.t.isf(level / 2, degrees)) * error
+        treatment, control = pairs[key]
+        found[key] = Difference(
+            control=round(float(control.mean()), 6),
+            treatment=round(float(treatment.mean()), 6),
+            value=round(value, 6),
+            low=round(value - reach, 6),
+            high=round(value + reach, 6),
+            p_holm=round(p_holm, 6),
+        )
+    return found
 
 
 def decide(value: float, p_holm: float, p_equivalence: float, confidence: float) -> Verdict:

@@ -6,8 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hisac_lab.abtest.estimate import Estimate
-from hisac_lab.abtest.records import NO_VERDICT, ABTest, Check
-from hisac_lab.abtest.statistics import decide, detectable, power_of
+from hisac_lab.abtest.evidence import CAVEATS
+from hisac_lab.abtest.records import NO_VERDICT, ABTest, ABTests, Check, Difference, Lift, NothingToJudge
+from hisac_lab.abtest.statistics import decide, detectable, differences, power_of
+from hisac_lab.base.artifacts import Array
+from hisac_lab.config.abtest import ABTestConfig, EvidenceKind
+from hisac_lab.config.model import ExperimentConfig
 from hisac_lab.evaluation.metrics import holm
 
 
@@ -44,3 +48,47 @@ def verdicts(
             **beside[name],
         )
     return tests
+
+
+def beside_the_lift(
+    read: Mapping[str, Mapping[str, Array]], control: Mapping[str, Array], confidence: float
+) -> dict[str, dict[str, Difference]]:
+    """Metrics of each treatment beside the lift, which is primary: these are corrected among themselves alone.
+
+    Args:
+        read: Of each treatment, values of each user by metric; (T,).
+        control: The same of the control.
+        confidence: One less the chance of any false alarm.
+    """
+    pairs = {(name, metric): (ours, control[metric]) for name, one in read.items() for metric, ours in one.items()}
+    found = differences(pairs, confidence)
+    return {name: {metric: found[name, metric] for metric in one} for name, one in read.items()}
+
+
+def by_slice(found: Mapping[str, Mapping[str, Estimate]], confidence: float) -> dict[str, dict[str, Lift]]:
+    """Lifts of each treatment in slices of the users, corrected over all slices of all treatments.
+
+    Args:
+        found: Of each treatment, the lift in every slice.
+        confidence: One less the chance of any false alarm.
+    """
+    every = {(name, label): one for name, slices in found.items() for label, one in slices.items()}
+    p_holm = holm([one.lift.p_value for one in every.values()])
+    lifts = {key: one.corrected(p, len(every), confidence) for (key, one), p in zip(every.items(), p_holm, strict=True)}
+    return {name: {label: lifts[name, label] for label in slices} for name, slices in found.items()}
+
+
+def untested(
+    config: ABTestConfig, experiment: ExperimentConfig, kind: EvidenceKind, nothing: NothingToJudge
+) -> ABTests:
+    """No test and no verdict, with the reason."""
+    return ABTests(
+        control=config.control,
+        evidence=kind,
+        checks=(Check(name="data", holds=False, says=nothing.what),),
+        tests={},
+        aa=None,
+        seeds=dict.fromkeys(experiment.models, experiment.seeds),
+        margin=config.margin,
+        caveat=CAVEATS[kind],
+    )

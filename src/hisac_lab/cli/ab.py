@@ -72,7 +72,7 @@ def _check(lift: float, spread: float | None, confidence: float, chance: float) 
 
 
 def _of_last_test() -> dict[str, float]:
-    """Spreads of the drawn test of the first treatment, as it is and after CUPED.
+    """Spreads of the drawn test of the first treatment, as it is, after CUPED and post-stratified.
 
     Raises:
         UserError: There is none.
@@ -90,5 +90,9 @@ def _of_last_test() -> dict[str, float]:
     name, test = next(iter(tests.tests.items()))
     if test.draw is None:
         raise UserError(HERE, "the last A/B test drew no clicks: it stands on logged exposures", "give it", "--spread")
-    read = {f"{name} over {tests.control}": test.draw.lift, "the same with CUPED": test.draw.lift_cuped}
+    read = {
+        f"{name} over {tests.control}": test.draw.lift,
+        "the same with CUPED": test.draw.lift_cuped,
+        "the same post-stratified": test.draw.lift_stratified,
+    }
     return {one: relative_spread(lift, test.draw.users, manifest.confidence) for one, lift in read.items()}

@@ -50,6 +50,19 @@ class ABTestConfig(Section):
     )
     pool: int = Field(100, ge=2, description="items a policy chooses a slate from")
     slate: int = Field(10, ge=1, description="items on a slate")
+    strata: int = Field(
+        4,
+        ge=2,
+        le=20,
+        description="groups of users by length of history, of about equal size: lifts are told in each, and a "
+        "simulated test is also read post-stratified by them",
+    )
+    policy: Literal["top", "softmax"] = Field(
+        "top",
+        description="what is shown of a pool: top: the items with the highest scores; softmax: items drawn one after "
+        "the other, whose chances are kept with every slate; popularity's logits are logs of 1 + positives",
+    )
+    temperature: float = Field(1.0, ge=0.01, le=100, description="softmax only: what scores, logits, are divided by")
     margin: float = Field(0.005, gt=0, lt=1, description="lifts within it, either way, are as good as none")
     world_dim: int = Field(16, ge=1, description="factors of the fitted world")
     world_penalties: tuple[Annotated[float, Field(gt=0)], ...] = Field(

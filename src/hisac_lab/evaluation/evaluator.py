@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import functools
 import io
-import itertools
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +25,7 @@ from hisac_lab.inference.records import Trained
 from hisac_lab.inference.runtime import Runtime
 from hisac_lab.models.backbone import Ranker
 from hisac_lab.ops.auc import weighted_auc
+from hisac_lab.ops.bins import quantile_bins
 from hisac_lab.ops.ranks import dense_rank
 
 ROW_CANDIDATES = 16
@@ -196,18 +195,7 @@ def _slices(store: EventStore, samples: Array, bins: int) -> dict[str, dict[str,
     train = store.samples("train")
     popularity = np.bincount(train["item"], minlength=store.manifest.items)[samples["item"]]
     return {
-        "history length": _bins(end - store.offsets[samples["user"]], bins),  # before the cut at the history limit
-        "item popularity": _bins(popularity, bins),
+        # before the cut at the history limit
+        "history length": quantile_bins(end - store.offsets[samples["user"]], bins),
+        "item popularity": quantile_bins(popularity, bins),
     }
-
-
-def _bins(values: Array, bins: int) -> dict[str, Array]:
-    edges: Sequence[int] = np.unique(np.quantile(values, np.linspace(0, 1, bins + 1)).astype(int)).tolist()
-    if len(edges) < 2:
-        edges = [edges[0], edges[0] + 1]
-    masks = {}
-    for low, high in itertools.pairwise(edges):
-        last = high == edges[-1]
-        inside = (values >= low) & ((values <= high) if last else (values < high))
-        masks[f"{low} to {high if last else high - 1}"] = inside
-    return masks

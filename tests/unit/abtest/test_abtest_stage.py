@@ -95,7 +95,14 @@ def test_the_stage_writes_a_test_per_challenger_of_all_its_seeds(out: Path) -> N
     assert all(part.error is not None for part in test.parts.values())
     assert 0 < test.detectable < 2
     assert 0 < test.power < 1
-    assert set(test.metrics) == {"clicks_per_user", "tail_share", "diversity"}
+    assert set(test.metrics) == {"clicks_per_user", "slates_clicked", "tail_share", "diversity"}
+    assert 1 < len(test.slices) <= CONFIG.strata
+    assert (
+        min(one.value for one in test.slices.values())
+        < test.lift.value
+        < max(one.value for one in test.slices.values())
+    )
+    assert test.draw.lift_stratified != test.draw.lift
     assert manifest.fingerprint == "abc"
     assert manifest.world is not None
     assert (manifest.world.dim, manifest.world.refits) == (4, 3)
@@ -262,7 +269,7 @@ def test_a_policy_reads_the_feedback_of_the_histories(store: EventStore, trained
 
 
 def test_an_instrument_that_is_fooled_by_the_control_against_itself_gives_no_verdict() -> None:
-    good, bad = (Instrument(tests=100, rates={"0.05": 0.05}, ks_p=p) for p in (0.001, 0.0009))
+    good, bad = (Instrument(tests=100, rates={"0.05": 0.05}, ks_p=p, tenths=()) for p in (0.001, 0.0009))
     assert [check.holds for one in (good, bad) for check in instrument_checks(one, {})] == [True, False]
 
 
@@ -313,4 +320,4 @@ def test_in_the_simulated_world_the_evidence_is_its_own_truth(
     assert test.parts["world"].error == 0
     assert test.verdict == several.verdict == "better"
     assert test.days == ()
-    assert set(test.metrics) == {"clicks_per_user", "tail_share"}
+    assert set(test.metrics) == {"clicks_per_user", "slates_clicked", "tail_share"}

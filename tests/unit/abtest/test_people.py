@@ -95,6 +95,14 @@ def test_a_log_knows_who_had_met_what_and_when_items_lived(store: EventStore) ->
     assert int(log.judged.sum()) == len(test)
 
 
+def test_a_log_has_the_weights_that_its_samples_have(store: EventStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert Log.of(store).weight is None
+    monkeypatch.setattr(EventStore, "weights", lambda store, split: store.samples(split)["item"].astype(np.float32))
+    log = Log.of(store)
+    assert log.weight is not None
+    np.testing.assert_array_equal(log.weight, log.item)
+
+
 def _log(user: list[int], item: list[int], time: list[int], items: int = 30) -> Log:
     """Exposures, all of the test period."""
     who, what, when = (np.array(column, np.int64) for column in (user, item, time))

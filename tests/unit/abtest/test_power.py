@@ -100,6 +100,7 @@ def test_the_command_takes_the_spread_of_the_last_test(here: Path) -> None:
     assert draw["lift"]["value"] == 0.012
     assert f"new over base: spread {error:.3f} of the mean" in said
     assert "the same with CUPED" in said
+    assert "the same post-stratified" in said
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from hisac_lab.config.compute import ComputeConfig
 from hisac_lab.config.evaluate import EvaluateConfig
 from hisac_lab.evaluation import evaluator
 from hisac_lab.evaluation.evaluate import best_seed, evaluate, protocol_fingerprint, runs_of
-from hisac_lab.evaluation.evaluator import _bins, _slices
+from hisac_lab.evaluation.evaluator import _slices
 from hisac_lab.evaluation.metrics import seed_draws
 from hisac_lab.evaluation.records import ModelScores, Scores, Timings
 from hisac_lab.events.batches import Requests
@@ -30,6 +30,7 @@ from hisac_lab.inference.loader import Loader, score
 from hisac_lab.inference.records import Trained
 from hisac_lab.models.hisac import HiSACConfig
 from hisac_lab.ops.auc import auc
+from hisac_lab.ops.bins import quantile_bins
 
 
 def test_auc_of_every_run_is_that_of_its_scores(
@@ -327,7 +328,7 @@ def test_a_missing_run_is_named_and_nothing_is_removed(runs: Callable[..., Path]
     ],
 )
 def test_bins_hold_every_value_once(values: list[int], labels: list[str]) -> None:
-    found = _bins(np.array(values), 3)
+    found = quantile_bins(np.array(values), 3)
     assert np.sum(list(found.values()), axis=0).tolist() == [1] * len(values)
     assert list(found) == labels
 
@@ -336,7 +337,7 @@ def test_slice_values_are_aucs_inside_the_slice(
     models: dict[str, ModelScores], trained: Path, store: EventStore, rows: dict[str, Requests]
 ) -> None:
     samples, test = store.samples("test"), rows["test"]
-    inside = _bins(samples["end"] - store.offsets[samples["user"]], CONFIG.slices)
+    inside = quantile_bins(samples["end"] - store.offsets[samples["user"]], CONFIG.slices)
     aucs: dict[str, list[float]] = {label: [] for label in inside}
     for seed in EXPERIMENT.seeds:
         logits = np.zeros(len(samples))

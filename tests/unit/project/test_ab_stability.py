@@ -13,8 +13,8 @@ from finished import AA, ab_result, make
 from kit import says
 from scripts import load
 
-from hisac_lab.abtest import experiment
-from hisac_lab.abtest.people import Log, population
+from hisac_lab.abtest import people
+from hisac_lab.abtest.people import Log
 from hisac_lab.abtest.records import ABTests
 from hisac_lab.config.abtest import ABTestConfig
 from hisac_lab.events.store import EventStore
@@ -68,10 +68,10 @@ def test_projects_without_any_verdict_have_no_share(
 
 
 def test_other_pools_are_drawn_for_the_stage_alone(script: ModuleType, store: EventStore) -> None:
-    log, people = Log.of(store), population(store.samples("test"))
+    log = Log.of(store)
 
     def pools() -> Any:
-        return vars(experiment)["choose_pools"](log, people, CONFIG, True)[1]
+        return people.asked_about(store, log, CONFIG, True)[1]
 
     own = pools()
     for seed, same in ((None, True), (CONFIG.seed, True), (100, False)):

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from itertools import combinations
 
-from hisac_lab.abtest.records import ABTest, ABTests, Instrument, Part
+from scipy import stats
+
+from hisac_lab.abtest.records import ABTest, ABTests, Lift, Part
+from hisac_lab.ops.choice import rounded
 from hisac_lab.report.document import Cell, Counts, Figure, Figures, Note, Row, Section, Table, table
 from hisac_lab.report.drawing import (
     INK,
@@ -23,7 +26,18 @@ from hisac_lab.report.drawing import (
 )
 from hisac_lab.report.facts import Facts
 from hisac_lab.report.sections.daily import daily
-from hisac_lab.report.words import between, confidence, fixed, integer, percent, signed, signed_percent, told_apart
+from hisac_lab.report.words import (
+    between,
+    confidence,
+    excludes_zero,
+    first_number,
+    fixed,
+    integer,
+    percent,
+    signed,
+    signed_percent,
+    told_apart,
+)
 
 BADGES = {"better": "good", "worse": "bad", "equivalent": "plain", "undecided": "plain", "no verdict": "bad"}
 BEHIND = {
@@ -40,6 +54,8 @@ PARTS = {
 }
 METRICS = {
     "clicks_per_user": "clicks per user",
+    "slates_clicked": "CTR per session: slates with a click",
+    "weighted_clicks": "clicks of a slate by their weight",
     "tail_share": "share of the long tail",
     "diversity": "diversity",
     "reranked": "discounted clicks of real slates, re-ranked",
@@ -51,6 +67,8 @@ ESTIMATORS = {
     "clipped": "clipped",
     "clusters": "semantic IDs as actions",
 }
+FEWEST = 3
+"""Models that a rank correlation takes at least."""
 Shown = list[tuple[str, ABTest, str]]
 
 
@@ -84,7 +102,8 @@ def abtest(facts: Facts) -> Section:
             _lifts(shown),
             *daily(shown, level),
             _parts(shown),
-            _metrics(shown),
+            *_sliced(shown, tests.control, level),
+            _metrics(shown, level),
             _replayed(shown) if tests.evidence == "replay" else _instrument(shown),
             table(
                 "What has to hold for a verdict.",
@@ -99,7 +118,7 @@ def abtest(facts: Facts) -> Section:
                 ],
                 ("check", "holds", "what it says"),
             ),
-            *_against_itself(tests.aa),
+            *_against_itself(tests),
             Counts(
                 (
                     ("real users", integer(setup.real_users)),
@@ -113,12 +132,16 @@ def abtest(facts: Facts) -> Section:
     )
 
 
-def _against_itself(aa: Instrument | None) -> tuple[Note, ...]:
-    if aa is None:
+def _against_itself(tests: ABTests) -> tuple[Note | Table, ...]:
+    """Rates and uniformity in words, and the p-values in tenths."""
+    if (aa := tests.aa) is None:
         return ()
     rates = ", ".join(f"{percent(rate)} below {tier}" for tier, rate in sorted(aa.rates.items()))
     said = f"A/A, {aa.tests} tests of the control against itself: {rates}; the p-values are uniform with p "
-    return (Note(f"{said}{fixed(aa.ks_p, 3)}."),)
+    ends = [f"{place / 10:.1f} to {(place + 1) / 10:.1f}" for place in range(len(aa.tenths))]
+    caption = "A/A: share of the tests with a p-value in each tenth; 10 % in each is what a sound instrument gives."
+    row: Row = (f"{tests.control} against itself", *(percent(share) for share in aa.tenths))
+    return Note(f"{said}{fixed(aa.ks_p, 3)}."), table(caption, ("p-value", *ends), [row], ("p-value",))
 
 
 def _runs(seeds: int) -> str:
@@ -167,7 +190,34 @@ def _error(part: Part | None) -> str:
     return "not measured" if part is None or part.error is None else percent(part.error, 3)
 
 
-def _metrics(shown: Shown) -> Table:
+def _sliced(shown: Shown, control: str, level: str) -> tuple[Note | Table, ...]:
+    """Lifts by the length of histories, and who is told apart where they are longest; nothing without slices."""
+    bins = sorted({label for _, test, _ in shown for label in test.slices}, key=first_number)
+    if not bins:
+        return ()
+    longest = [(name, test.slices[bins[-1]].interval) for name, test, _ in shown if bins[-1] in test.slices]
+    said = told_apart(longest, f"the control `{control}`")
+    rows: list[Row] = [
+        (Cell(name, color=tint), *(_lift_in(test.slices[label]) if label in test.slices else "–" for label in bins))
+        for name, test, tint in shown
+    ]
+    count = sum(len(test.slices) for _, test, _ in shown)
+    caption = (
+        f"Lift by events in the user's history, with {level} intervals after Holm's correction over all {count} of "
+        "them: one leaves out zero, and is bold, where its corrected p-value is small enough."
+    )
+    return (
+        Note(f"On the longest histories, {bins[-1]} events, by corrected intervals: {said}"),
+        table(caption, ("treatment", *bins), rows, ("treatment",)),
+    )
+
+
+def _lift_in(lift: Lift) -> Cell:
+    ends = between(lift.interval, signed_percent)
+    return Cell(signed_percent(lift.value), ends, strong=excludes_zero(lift.interval))
+
+
+def _metrics(shown: Shown, level: str) -> Table:
     rows: list[Row] = [
         (
             Cell(name, color=tint),
@@ -175,12 +225,18 @@ def _metrics(shown: Shown) -> Table:
             fixed(found.control, 3),
             fixed(found.treatment, 3),
             Cell(signed(found.value), between(found.interval, signed)),
+            fixed(found.p_holm, 3),
         )
         for name, test, tint in shown
         for metric, found in test.metrics.items()
     ]
-    caption = "Beside the lift: intervals over users. Diversity: how far down semantic IDs on a slate differ."
-    columns = ("treatment", "metric", "control", "treated", "difference")
+    count = sum(len(test.metrics) for _, test, _ in shown)
+    caption = (
+        "Beside the lift, which is primary and corrected over treatments alone. Intervals and p-values are over users, "
+        f"at {level} after Holm's correction over all {count} rows. Diversity: how far down semantic IDs on a slate "
+        "differ."
+    )
+    columns = ("treatment", "metric", "control", "treated", "difference", "p, Holm")
     return table(caption, columns, rows, ("treatment", "metric"))
 
 
@@ -195,6 +251,8 @@ def _instrument(shown: Shown) -> Table:
             percent(drawn.ctr.treatment, 2),
             Cell(signed_percent(drawn.lift_cuped.value), between(drawn.lift_cuped.interval, signed_percent)),
             percent(drawn.cuped_variance_removed),
+            Cell(signed_percent(drawn.lift_stratified.value), between(drawn.lift_stratified.interval, signed_percent)),
+            percent(drawn.stratified_variance_removed),
         )
         for name, test, tint in shown
         if (drawn := test.draw) is not None
@@ -208,8 +266,13 @@ def _instrument(shown: Shown) -> Table:
         "CTR, treatment",
         "CUPED lift",
         "variance removed by CUPED",
+        "post-stratified lift",
+        "variance removed by strata",
     )
-    caption = "The same as a test of simulated users would read it: split by a hash, clicks drawn. It has no vote."
+    caption = (
+        "The same as a test of simulated users would read it: split by a hash, clicks drawn. Strata: of users by the "
+        "length of their history. It has no vote, and its intervals are not corrected."
+    )
     return table(caption, columns, rows, ("treatment",))
 
 
@@ -270,7 +333,7 @@ def _agreement(facts: Facts, height: float) -> Figure:
         "offline_and_a_b",
         svg,
         "Offline and A/B",
-        _agreed(facts),
+        f"{_agreed(facts)} {_ranked(facts)}",
         "Where the two agree, marks rise from left to right; the line is the control's.",
     )
 
@@ -284,3 +347,17 @@ def _agreed(facts: Facts) -> str:
         return "Fewer than two models have a lift, so there is no order to compare."
     same = sum((aucs[one] - aucs[other]) * (lifts[one] - lifts[other]) > 0 for one, other in pairs)
     return f"By AUC and by lift, {same} of {len(pairs)} pairs of models stand in the same order."
+
+
+def _ranked(facts: Facts) -> str:
+    """Spearman's rank correlation of lift and user-wise AUC over the models, the control's lift being zero."""
+    lifts = {name: test.lift.value for name, test in facts.tests.tests.items()} | {facts.tests.control: 0.0}
+    found = [
+        (rounded(lifts[name]), rounded(gauc.value))
+        for name, model in sorted(facts.scores.models.items())
+        if name in lifts and (gauc := model.metrics.get("gauc")) is not None
+    ]
+    if len(found) < FEWEST or any(len(set(values)) == 1 for values in zip(*found, strict=True)):
+        return "Too few models differ in lift and in user-wise AUC for a rank correlation."
+    value = float(stats.spearmanr(*zip(*found, strict=True)).statistic)
+    return f"Spearman's rank correlation of lift and user-wise AUC over {len(found)} models is {signed(value, 2)}."
