@@ -230,6 +230,15 @@ def _telling(loader: Loader, model: Ranker, told: Mapping[str, Any]) -> Loader:
     return replace(loader, sides=(*sides, OneRequest(row)))
 
 
+def _refuse_stray(changes: Mapping[str, Any], kind: type[ModelConfig]) -> None:
+    """Refuses settings of another section among those of the model, and says where they belong."""
+    for section, config in (("train", TrainConfig), ("backbone", BackboneConfig)):
+        for name in changes:
+            if name in config.model_fields and name not in kind.model_fields:
+                hint = f"write {section}={{{name!r}: {changes[name]!r}}}"
+                raise UserError("fit()", f"is a setting of the section {section}, not of the model", hint, name)
+
+
 def fit(
     data: Data,
     model: str | ModelConfig,
@@ -249,8 +258,10 @@ def fit(
         kinds = {name: kind.Config for name, kind in KINDS.items() if kind.Config.configurable}
         if model not in kinds:
             raise UserError("fit()", f"there is no kind {model!r}", f"name one of {', '.join(sorted(kinds))}", "model")
+        _refuse_stray(changes, kinds[model])
         config = settings(kinds[model], {"kind": model, **changes}, "fit")
     else:
+        _refuse_stray(changes, type(model))
         config = settings(type(model), {**model.model_dump(mode="json"), **changes}, "fit")
     assert data.embedded is not None
     assert data.codebook is not None

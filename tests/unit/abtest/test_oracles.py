@@ -12,7 +12,6 @@ from hisac_lab.abtest.records import Part
 from hisac_lab.abtest.statistics import (
     combine,
     cuped,
-    difference,
     not_within,
     power_of,
     relative_lift,
@@ -94,12 +93,6 @@ def test_what_cuped_leaves_is_what_a_regression_leaves() -> None:
 def test_the_sample_ratio_is_the_chi_square_test_of_a_half() -> None:
     _, p_value, _ = sm.stats.proportions_chisquare(5_120, 10_000, value=0.5)
     assert sample_ratio(5_120, 4_880) == pytest.approx(p_value, abs=ROUNDED)
-
-
-def test_a_paired_difference_has_the_interval_of_a_mean(arms: tuple[Array, Array]) -> None:
-    one, other = arms[0][:45], arms[1]
-    wanted = sm.stats.DescrStatsW(one - other).tconfint_mean(alpha=1 - CONFIDENCE)
-    assert difference(one, other, CONFIDENCE).interval == pytest.approx(wanted, abs=ROUNDED)
 
 
 @pytest.mark.parametrize("covariate", [None, "before"])

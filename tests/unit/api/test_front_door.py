@@ -194,6 +194,8 @@ def test_iat_gets_its_instances(data: hl.Data) -> None:
         (lambda data: hl.load(3), ("load(): log", "is a int")),  # type: ignore[arg-type]
         (lambda data: hl.load("world", colums={}), ("load(): colums", "unknown key")),
         (lambda data: data.fit("hisac", agent=3), ("fit(): agent", "did you mean `agents`?")),
+        (lambda data: data.fit("hisac", epochs=1), ("fit(): epochs", "of the section train", "train={'epochs': 1}")),
+        (lambda data: data.fit("din", dim=8), ("fit(): dim", "of the section backbone", "backbone={'dim': 8}")),
         (lambda data: data.fit("hisca"), ("fit(): model", "there is no kind 'hisca'", "hisac")),
         (lambda data: data.fit("din", train={"epochs": 0}), ("fit(): train.epochs", "0")),
         (lambda data: data.tokenize(widths=[1000]), ("settings: tokenize.widths",)),
