@@ -164,7 +164,7 @@ def _explain(error: ValidationError, content: Any, where: Path | str, prefix: st
     field = ".".join([*([prefix] if prefix else []), *keys, *([last] if last else [])])
     if kind == "extra_forbidden" and last is not None:
         entry = value.get(last) if isinstance(value, dict) else None
-        close = difflib.get_close_matches(last, _known_keys(error.title), n=1)
+        close = difflib.get_close_matches(last, [key for key in _known_keys(error.title) if key != last], n=1)
         hint = f"did you mean `{close[0]}`?" if close else "remove it, or see `hisac-lab params default`"
         return UserError(where, f"unknown key (value {entry!r})", hint, field)
     if kind == "missing":

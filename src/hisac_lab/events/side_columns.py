@@ -122,6 +122,21 @@ class SideTable:
     columns: SideColumns
     values: Array
 
+    def as_learned(self, learned: SideColumns) -> SideTable:
+        """The same values as a model of another day learned them: its codes, 0 of what it never met, and its scales.
+
+        Args:
+            learned: Its columns; all are among these.
+        """
+        words = {field.name: field.values for field in self.columns.fields}
+        place = {name: at for at, name in enumerate(self.columns.names)}
+        columns = []
+        for field in learned.fields:
+            codes = np.concatenate([np.zeros(1, np.int32), field.codes(words[field.name])])
+            columns.append(codes[self.values[:, place[field.name]].astype(np.int64)])
+        columns += [self.values[:, place[number.name]] for number in learned.numbers]
+        return SideTable(learned, np.stack(columns, axis=1).astype(np.float32))
+
     def rows(self, index: Array) -> Array:
         """Columns of the rows at `index`, -1 where nothing is known; (k,) int to (k, W) float32."""
         known = np.asarray(index) >= 0

@@ -81,16 +81,19 @@ class KnownColumns(Side):
 
     @classmethod
     def open(cls, model: Ranker, store: EventStore, name: Literal["user", "request"]) -> KnownColumns:
-        """Opens those that a model reads.
+        """Opens those that a model reads; where it learned on an earlier day, as they were told then.
 
         Raises:
-            UserError: They are not those it learned with.
+            UserError: The log lacks one.
         """
-        there, wanted = (getattr(facts, name) for facts in (store.manifest.context, model.user_features.facts))
-        if there != wanted:
-            what = f"has {name} columns {', '.join(there.names) or 'none'}, the model learned {', '.join(wanted.names)}"
-            raise UserError(store.path, f"{what} or other values of them", "train it again", f"context.{name}")
-        return cls(name, store.side(name))
+        table, learned = store.side(name), model.user_features.own[name]
+        for kind in ("fields", "numbers"):
+            there = [column.name for column in getattr(table.columns, kind)]
+            wanted = [column.name for column in getattr(learned, kind)]
+            if lacks := [column for column in wanted if column not in there]:
+                what = f"has {name} {kind} {', '.join(there) or 'none'}, the model learned also {', '.join(lacks)}"
+                raise UserError(store.path, what, "name them in prepare.columns, or train it again", f"context.{name}")
+        return cls(name, table if table.columns == learned else table.as_learned(learned))
 
     def fetch(self, requests: Requests, index: Array, device: torch.device) -> Tensor:
         """Columns of the requests at `index`; (R, W) float32."""

@@ -92,6 +92,7 @@ class Champion(Kind, Ranker):
         self.inner = build(config_of(config.model), own, ItemSpace.blank(**config.items), seed=0)
         self.backbone, self.long, self.gate, self.feedback = backbone, None, None, None
         self.levels, self.asked = items.feedback, self.inner.asked
+        self.user_features = self.inner.user_features
         self.catalog, self.context_columns = len(items.semantic), self.inner.context_columns
         levels = 0 if items.feedback is None else len(items.feedback)
         self.register_buffer("place", torch.full((self.catalog,), -1, dtype=torch.int64))

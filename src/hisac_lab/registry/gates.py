@@ -130,8 +130,8 @@ def _calibration(evidence: Evidence, config: PromotionConfig) -> Gate:
     """An error that chance alone explains is nobody's fault: few samples give a large one."""
     error, chance = rounded(evidence.calibration_error), rounded(evidence.calibration_chance)
     limit = rounded(config.max_calibration_error + chance)
-    more = f" and {chance:.4f}, which chance alone gives" if chance else ""
-    says = f"calibration error is {error:.4f}, the limit is {config.max_calibration_error:.10g}{more}"
+    more = f" ({config.max_calibration_error:.10g}, and {chance:.4f} that chance alone gives)" if chance else ""
+    says = f"calibration error is {error:.4f}, the limit is {limit:.10g}{more}"
     return Gate("max_calibration_error", error <= limit, says)
 
 

@@ -94,7 +94,7 @@ def test_good_evidence_passes_every_gate_with_and_without_a_champion() -> None:
             "max_calibration_error",
             {"calibration_error": 0.08, "calibration_chance": 0.03},
             True,
-            "is 0.0800, the limit is 0.05 and 0.0300, which chance alone gives",
+            "is 0.0800, the limit is 0.08 (0.05, and 0.0300 that chance alone gives)",
         ),
         ("max_calibration_error", {"calibration_error": 0.0802, "calibration_chance": 0.03}, False, "is 0.0802, the"),
         ("max_request_cost", {"cost": cost(candidate_macs=2e6, encode_macs=0.4)}, True, "is 1,000,000,000, the limit"),

@@ -10,14 +10,16 @@ import pytest
 import torch
 from days import Day, enter, judge, learn, prepare_day
 from finished import edit
-from kit import CPU, says
+from kit import BACKBONE, CPU, says
 from registered import opened, with_evidence
 from tiny import make_log
 
 from hisac_lab.base.artifacts import sha256_tree
+from hisac_lab.config.events import ColumnsConfig, PrepareConfig
 from hisac_lab.config.promotion import PromotionConfig
 from hisac_lab.evaluation.records import Scores
 from hisac_lab.events.batches import Requests
+from hisac_lab.events.store import EventStore
 from hisac_lab.inference.bundle import load_model
 from hisac_lab.inference.loader import Loader, score
 from hisac_lab.inference.records import Trained
@@ -175,3 +177,37 @@ def test_a_folder_with_another_model_is_refused(days: tuple[Day, Day], tmp_path:
     with says(f"{stored}: instances: reads stored instances: a later day has others; leave it off the board"):
         enter(made, stored, sha256_tree(stored))
     assert sha256_tree(made.run("champion", 0))
+
+
+COLUMNS = ColumnsConfig(text=("title",), request_fields=("device",), request_numbers=("hour",))
+TOLD = BACKBONE.model_copy(update={"features": ("length", "request")})
+
+
+def test_the_champion_is_told_the_columns_of_requests_as_it_learned_them(tmp_path: Path) -> None:
+    """On the second day a new device takes the code of an old one, and the hours have other moments."""
+    events, table = make_log(users=30, items=60)
+    random, late = np.random.default_rng(0), events["time"].quantile(0.6)
+    early = (events["time"] < late).to_numpy()
+    events["device"] = np.where(random.random(len(events)) < 0.5, "phone", np.where(early, "tv", "car"))
+    events["hour"] = events["time"] // 3600 % 24 * np.where(early, 1, 9)
+    config = PrepareConfig(history="positives", positive_from=4.0, columns=COLUMNS)
+    one = prepare_day(tmp_path / "first", events[early], table, config)
+    learn(one, "quick", epochs=1, batch=64, backbone=TOLD)
+    first = judge(one, "popularity", "quick")
+    two = prepare_day(tmp_path / "second", events, table, config)
+    enter(two, one.bundle("quick"), first.digest("quick"))
+    run, _ = load_model(two.run("champion", 0))
+    assert isinstance(run, Champion)
+    stores = [EventStore.open(made.prepare) for made in (one, two)]
+    then, now = (store.manifest.context.request for store in stores)
+    assert (then.fields[0].values, now.fields[0].values) == (("phone", "tv"), ("car", "phone", "tv"))
+    assert then.numbers != now.numbers
+    requests = Requests.of(stores[1], stores[1].samples("test"), 4)
+    told = Loader.of(run, requests, CPU).batch(np.arange(len(requests))).history.request
+    assert told is not None
+    raw = stores[1].side("request").values[requests.request]
+    for row, (code, hour) in zip(told, raw.tolist(), strict=True):
+        device = ("", *now.fields[0].values)[int(code)]
+        assert row.tolist() == then.row({"device": device, "hour": hour})[0].tolist()
+    assert {int(code) for code in raw[:, 0]} >= {1, 2}, "both a device that it knows and one that it does not"
+    assert np.isfinite(score(run, Loader.of(run, requests, CPU))[requests.mask]).all()

@@ -25,6 +25,7 @@ from hisac_lab.report.words import (
     signed_percent,
     times,
 )
+from hisac_lab.sources.records import Acquired
 
 MOST_ROWS, MOST_ASKED = 6, 3
 PARTS = {
@@ -37,12 +38,20 @@ PARTS = {
 
 def question(facts: Facts) -> str:
     """What this run was made to answer, from its settings."""
-    asked, reference, dataset = contenders(facts), facts.evaluated.reference, facts.acquired.dataset
-    rest = f"on {dataset}, at what cost, and may it ship?"
+    asked, reference = contenders(facts), facts.evaluated.reference
+    rest = f"on {_log(facts.acquired)}, at what cost, and may it ship?"
     if not asked:
         return f"How good is `{reference}` {rest}"
     who = " or ".join(f"`{name}`" for name in asked) if len(asked) <= MOST_ASKED else f"one of {len(asked)} models"
     return f"Does {who} beat `{reference}` {rest}"
+
+
+def _log(acquired: Acquired) -> str:
+    """The data set, or the file of a log of one's own."""
+    files = sorted(name.removeprefix("events/") for name in acquired.files if name.startswith("events/"))
+    if acquired.dataset != "own" or not files:
+        return acquired.dataset
+    return f"`{files[0]}`" + (f" and {len(files) - 1} more" if files[1:] else "")
 
 
 def verdict(facts: Facts) -> Section:
