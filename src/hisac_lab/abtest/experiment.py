@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from hisac_lab.abtest import metrics, truth
-from hisac_lab.abtest.daily import LiveTest, Policy, cumulative
+from hisac_lab.abtest.daily import Policy, cumulative
 from hisac_lab.abtest.estimate import Estimate, Spread, estimate, expected_clicks, lift_of, seed_spread
-from hisac_lab.abtest.evidence import CAVEATS, instrument_checks, looked_at, right_to_judge
-from hisac_lab.abtest.hindsight import Exposures, World, fit_world, support
+from hisac_lab.abtest.evidence import CAVEATS, instrument_checks
+from hisac_lab.abtest.ground import Ground, fitted, known
 from hisac_lab.abtest.logged import LoggedTests
 from hisac_lab.abtest.people import RARELY, Log, Population, choose_pools, habits, population
 from hisac_lab.abtest.policies import foreseen, most_popular, slates
-from hisac_lab.abtest.records import ABTested, ABTests, Check, Difference, Hindsight, NothingToJudge, Setup
+from hisac_lab.abtest.records import ABTest, ABTested, ABTests, Check, Difference, Hindsight, NothingToJudge, Setup
 from hisac_lab.abtest.replay import Slates, click_model, liked_by
 from hisac_lab.abtest.simulated import Crowd, shown_chances
 from hisac_lab.abtest.statistics import difference
-from hisac_lab.abtest.verdicts import verdicts
+from hisac_lab.abtest.verdicts import agreed, verdicts
 from hisac_lab.base.artifacts import Array, digest_of, load_array
 from hisac_lab.base.errors import SETTINGS, UserError
 from hisac_lab.base.progress import track
@@ -35,29 +35,6 @@ from hisac_lab.models.catalog import learns
 
 SIMULATED = "world"
 """The data set whose truth is known."""
-
-
-@dataclass(frozen=True)
-class Ground:
-    """What the tests stand on.
-
-    Attributes:
-        kind: Of evidence.
-        chances: Of a click by each user on each item of their pools, if looked at; (T, 2 * visits, pool).
-        refitted: The same in refitted worlds, of the first half; none where the truth is known.
-        examined: Chance that each place of a slate is looked at; (slate,).
-        checks: Whether it may judge.
-        world: Facts of the fit; None where the truth is known.
-        live: The test of several days; None: there is one day.
-    """
-
-    kind: EvidenceKind
-    chances: Array
-    refitted: tuple[Array, ...]
-    examined: Array
-    checks: tuple[Check, ...]
-    world: Hindsight | None
-    live: LiveTest | None = None
 
 
 @dataclass(frozen=True)
@@ -117,7 +94,7 @@ def abtest(
     log = Log.of(store)
     runs = {name: [trained / f"{name}-{seed}" for seed in experiment.seeds] for name in experiment.models}
     people, pool, without_met = 0, config.pool, kind != "replay" and log.repeated < RARELY
-    world: Hindsight | None = None
+    worlds: tuple[Hindsight, ...] = ()
     try:
         if kind == "replay":
             slates = Slates.of(store, config, None if simulated is None else truth.rebuild(simulated))
@@ -128,9 +105,9 @@ def abtest(
         else:
             everybody, pools, later = _asked(store, log, config, without_met)
             if simulated is not None and kind == "truth":
-                ground = _known(simulated, store, everybody, pools, later, config)
+                ground = known(simulated, store, everybody, pools, later, config)
             else:
-                ground = _fitted(log, everybody, pools, config, scores)
+                ground = fitted(log, everybody, pools, config, scores, codebook)
             policies = Policies(store, everybody, pools, config, runtime, scores, instances)
             names = [config.control, *(name for name in experiment.models if name != config.control)]
             arms = {
@@ -140,7 +117,7 @@ def abtest(
             expected = policies.foreseen([each[0] for each in runs.values()], arms[config.control], ground)
             asked = (ground, arms, evaluation.confidence, everybody, pools, log, expected, codebook)
             found, people, pool = Tests(config, experiment, *asked).compare(), len(everybody.user), pools.shape[2]
-            world = ground.world
+            worlds = ground.worlds
     except NothingToJudge as nothing:
         found = _untested(config, experiment, kind, nothing)
     found.save(out)
@@ -150,7 +127,7 @@ def abtest(
         fingerprint=evaluation.fingerprint,
         test_fingerprint=digest_of(fingerprint),
         setup=Setup(real_users=people, pool=pool, repeated=round(log.repeated, 6), without_met=without_met),
-        world=world,
+        worlds=worlds,
         confidence=evaluation.confidence,
     ).save(out)
 
@@ -258,25 +235,6 @@ def _clicks(chances: Array, places: Array, ground: Ground) -> Array:
     return np.stack([expected_clicks(chances, run, ground.examined) for run in places])
 
 
-def _known(
-    acquired: Path, store: EventStore, people: Population, pools: Array, later: Array, config: ABTestConfig
-) -> Ground:
-    """The simulated world's own click probabilities; `later` are the pools of the days, (T, days, pool), or none."""
-    simulator = truth.rebuild(acquired)
-    chances = truth.true_chances(simulator, store, people, pools)
-    live = LiveTest.of(simulator, store, people, later, config) if later.shape[1] else None
-    return Ground("truth", chances, (), truth.examined(simulator, config.slate), (), None, live)
-
-
-def _fitted(log: Log, people: Population, pools: Array, config: ABTestConfig, scores: Scores) -> Ground:
-    """A world fitted with hindsight, and whether it may judge these models."""
-    world: World = fit_world(Exposures.of(log, config.seed), config.world_dim, config.world_penalties, config.seed)
-    checks, facts = right_to_judge(world, support(log, pools), scores, config)
-    now = pools[:, : config.visits]
-    refitted = tuple(world.chances(people, now, factors) for factors in world.refits(config.world_refits, config.seed))
-    return Ground("fitted", world.chances(people, pools), refitted, looked_at(config.slate), checks, facts)
-
-
 @dataclass(frozen=True)
 class Tests:
     """All arms, and how they are compared.
@@ -309,9 +267,6 @@ class Tests:
         """Every treatment against the control; p-values are corrected for their number."""
         config, control = self.config, self.arms[self.config.control]
         names = [name for name in self.experiment.models if name != config.control]
-        drawn = [arm.clicks for arm in self.arms.values() if arm.drawn]
-        spread = seed_spread(drawn, float(control.clicks.mean()))
-        found = {name: self._estimate(self.arms[name], spread) for name in names}
         chances = {name: self._chances(arm) for name, arm in self.arms.items()}
         crowd = self._crowd()
         draws = {
@@ -331,21 +286,50 @@ class Tests:
             control=config.control,
             evidence=self.ground.kind,
             checks=checks,
-            tests=verdicts(found, beside, checks, config.margin, self.confidence),
+            tests=self._judged(names, beside, checks),
             aa=aa,
             seeds=dict.fromkeys(self.experiment.models, self.experiment.seeds),
             margin=config.margin,
             caveat=CAVEATS[self.ground.kind],
         )
 
-    def _estimate(self, arm: Arm, spread: Spread | None) -> Estimate:
+    def _judged(
+        self, names: Sequence[str], beside: Mapping[str, Mapping[str, Any]], checks: Sequence[Check]
+    ) -> dict[str, ABTest]:
+        """The tests with their verdicts; where worlds of several families judge, beside those of each alone."""
+        margin, level = self.config.margin, self.confidence
+        alone = self._estimates(names, {})
+        others = {family: self._within(ground)._estimates(names, {}) for family, ground in self.ground.others.items()}
+        elsewhere = {name: [of[name].lift.value for of in others.values()] for name in names}
+        tests = verdicts(self._estimates(names, elsewhere) if others else alone, beside, checks, margin, level)
+        judges = [world.family for world in self.ground.worlds if world.judges]
+        each = {
+            family: verdicts(of, beside, checks, margin, level)
+            for family, of in zip(judges, (alone, *others.values()), strict=False)
+        }
+        return agreed(tests, each) if each else tests
+
+    def _within(self, ground: Ground) -> Tests:
+        """The same arms in another world."""
+        now = ground.chances[:, : self.config.visits]
+        arms = {name: replace(arm, clicks=_clicks(now, arm.places, ground)) for name, arm in self.arms.items()}
+        return replace(self, ground=ground, arms=arms)
+
+    def _estimates(self, names: Sequence[str], elsewhere: Mapping[str, Sequence[float]]) -> dict[str, Estimate]:
+        """Lift of each treatment; `elsewhere` are those in other worlds."""
+        control = self.arms[self.config.control]
+        drawn = [arm.clicks for arm in self.arms.values() if arm.drawn]
+        spread = seed_spread(drawn, float(control.clicks.mean()))
+        return {name: self._estimate(self.arms[name], spread, elsewhere.get(name, ())) for name in names}
+
+    def _estimate(self, arm: Arm, spread: Spread | None, elsewhere: Sequence[float]) -> Estimate:
         control = self.arms[self.config.control]
         refitted = [
             lift_of(_clicks(chances, control.places, self.ground), _clicks(chances, arm.places, self.ground))
             for chances in self.ground.refitted
         ]
         drawn = control.drawn, arm.drawn
-        return estimate(control.clicks, arm.clicks, refitted, spread, self.confidence, drawn)
+        return estimate(control.clicks, arm.clicks, refitted, spread, self.confidence, drawn, elsewhere)
 
     def _days(self, arm: Arm) -> dict[str, Any]:
         """The field `days`, where the test has several."""

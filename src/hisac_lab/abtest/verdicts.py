@@ -8,6 +8,7 @@ from typing import Any
 from hisac_lab.abtest.estimate import Estimate
 from hisac_lab.abtest.records import NO_VERDICT, ABTest, Check
 from hisac_lab.abtest.statistics import decide, detectable, power_of
+from hisac_lab.config.abtest import Family
 from hisac_lab.evaluation.metrics import holm
 
 
@@ -44,3 +45,21 @@ def verdicts(
             **beside[name],
         )
     return tests
+
+
+def agreed(tests: Mapping[str, ABTest], worlds: Mapping[Family, Mapping[str, ABTest]]) -> dict[str, ABTest]:
+    """The tests beside those of each fitted world alone: no verdict where one says better and another worse.
+
+    Args:
+        tests: By treatment.
+        worlds: By family of the world, by treatment.
+    """
+    found = {}
+    for name, test in tests.items():
+        said = {family: alone[name].verdict for family, alone in worlds.items()}
+        update: dict[str, Any] = {"worlds": {family: alone[name].lift for family, alone in worlds.items()}}
+        if {"better", "worse"} <= set(said.values()):
+            told = ", ".join(f"{verdict} in the world of {family}" for family, verdict in said.items())
+            update |= {"contradiction": f"fitted worlds contradict each other on it: {told}", "verdict": NO_VERDICT}
+        found[name] = test.model_copy(update=update)
+    return found
