@@ -117,11 +117,11 @@ def _ahead(world: str, name: str, what: str, metric: str, value: float, scores: 
 
 
 def _alike(world: str, name: str, gap: float, own: float, limit: float) -> Check:
-    """Whether the world's clicks are as near to the log's as the limit says, or as one draw of them to the others."""
+    """Whether the world's clicks are as near to the log's as the limit says, or as one draw of them is to all."""
     bound = max(limit, own)
     says = (
         f"{STATISTICS[name]} in the world of {world} and in the log are {gap:.4f} apart, the limit is {bound:.4f}, "
-        + ("as set" if bound == limit else "as far as the world's own draws are from each other")
+        + ("as set" if bound == limit else "as far as one of the world's draws is from all")
     )
     return Check(name=f"{world}: {name}", holds=rounded(gap) <= rounded(bound), says=says)
 

@@ -26,12 +26,12 @@ def apart(label: Array, chance: Array, who: Array, code: Array | None, seed: int
         seed: Of the draws.
 
     Returns:
-        Kolmogorov-Smirnov distance of the log to the draws, and the largest of one draw to the others. `users`: of the
+        Kolmogorov-Smirnov distance of the log to all draws, and the largest of one draw to them. `users`: of the
         shares that users click. `sequence`: of the shares of users' consecutive clicks with a code in common; left out
         without codes, and where nobody clicks twice.
     """
-    drawn = np.random.default_rng([seed, 9]).random((DRAWS, len(chance))) < chance
-    clicks = [label > 0, *drawn]
+    random = np.random.default_rng([seed, 9])
+    clicks = [label > 0, *(random.random(len(chance)) < chance for _ in range(DRAWS))]
     shown = np.bincount(who)
     found = {"users": _gaps([np.bincount(who, one) / shown for one in clicks])}
     if code is not None:
@@ -52,15 +52,14 @@ def _alike(clicked: Array, who: Array, code: Array) -> Array:
 
 
 def _gaps(values: Sequence[Array]) -> tuple[float, float]:
-    """Distance of the first sample to the others together, and the largest of one of these to the rest of them."""
-    logged, *drawn = values
-    own = [_distance(one, [*drawn[:number], *drawn[number + 1 :]]) for number, one in enumerate(drawn)]
-    return _distance(logged, drawn), max(own)
+    """Distance of the first sample to the others together, and the largest of one of these."""
+    together = np.sort(np.concatenate(values[1:]))
+    first, *others = (_distance(np.sort(one), together) for one in values)
+    return first, max(others)
 
 
-def _distance(sample: Array, others: Sequence[Array]) -> float:
-    """Largest difference of two distribution functions (Kolmogorov-Smirnov)."""
-    one, many = np.sort(sample), np.sort(np.concatenate(others))
-    at = np.r_[one, many]
-    gaps = np.searchsorted(one, at, "right") / len(one) - np.searchsorted(many, at, "right") / len(many)
+def _distance(sample: Array, others: Array) -> float:
+    """Largest difference of two distribution functions (Kolmogorov-Smirnov), of sorted values."""
+    at = np.concatenate([sample, others])
+    gaps = np.searchsorted(sample, at, "right") / len(sample) - np.searchsorted(others, at, "right") / len(others)
     return float(np.abs(gaps).max())

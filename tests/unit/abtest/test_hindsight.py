@@ -22,6 +22,7 @@ from hisac_lab.ops.auc import auc
 
 CONFIG = ABTestConfig(world_dim=3, world_penalties=(4.0, 8.0), world_trees=30, world_refits=2)
 FAMILIES: tuple[Family, ...] = ("factors", "trees")
+LOW = Scores.of({"models": {"hisac": model_scores(0.4, 0.0, 1)}, "slices": {}}, ".")
 BLANK = np.zeros((1000, 0), int)
 
 
@@ -82,6 +83,19 @@ def test_on_tastes_that_no_code_tells_factors_may_judge_and_trees_may_not() -> N
 
 def test_on_phases_of_liking_codes_trees_may_judge_and_factors_may_not() -> None:
     assert _rights(*by_phase()) == {"factors": False, "trees": True}
+
+
+def test_a_world_that_clicks_unlike_people_may_not_judge() -> None:
+    """One that knows each click has the log's sequences; one that knows none clicks codes in no order."""
+    made, nodes = by_phase(users=200, each=30)
+    world = _judged("factors", made, nodes)
+    label = made.label[made.judged]
+    found = []
+    for logits in (np.where(label > 0, 6.0, -6.0), np.zeros(len(label))):
+        checks, facts = right_to_judge(dataclasses.replace(world, judged=logits), nodes, LOW, CONFIG)
+        assert set(facts.apart) == {"users", "sequence"}
+        found.append({check.name: check.holds for check in checks}["factors: sequence"])
+    assert found == [True, False]
 
 
 def _log(items: np.ndarray) -> Log:
