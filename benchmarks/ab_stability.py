@@ -23,16 +23,17 @@ from unittest import mock
 import numpy as np
 from pages import table
 
-from hisac_lab.abtest import experiment, people
+from hisac_lab.abtest import ground, people
 from hisac_lab.abtest.experiment import SIMULATED, abtest
-from hisac_lab.abtest.hindsight import Exposures, Factors, World, fit_world
+from hisac_lab.abtest.hindsight import Exposures, World
 from hisac_lab.abtest.people import choose_pools
 from hisac_lab.abtest.records import NO_VERDICT, ABTest, ABTests, Verdict
 from hisac_lab.abtest.replay import Slates
+from hisac_lab.base.artifacts import Array
 from hisac_lab.base.errors import UserError
 from hisac_lab.base.progress import say
 from hisac_lab.base.stages import Artifacts
-from hisac_lab.config.abtest import ABTestConfig, EvidenceKind
+from hisac_lab.config.abtest import ABTestConfig, EvidenceKind, Family
 from hisac_lab.config.base import load_section
 from hisac_lab.config.compute import ComputeConfig
 from hisac_lab.config.model import ExperimentConfig
@@ -114,21 +115,21 @@ def _repeated(folder: Path, kind: EvidenceKind, control: str) -> dict[str, list[
 @contextmanager
 def _kept_worlds() -> Iterator[None]:
     """Worlds of one log are fitted once for each seed: nothing else that is repeated changes them."""
-    fits: dict[int, World] = {}
-    refits: dict[int, list[Factors]] = {}
-    own = World.refits
+    fits: dict[tuple[Family, int], World] = {}
+    refits: dict[tuple[Family, int], Sequence[Any]] = {}
+    fit, own = ground.fit, World.refits
 
-    def fitted(exposures: Exposures, dim: int, penalties: tuple[float, ...], seed: int) -> World:
-        if seed not in fits:
-            fits[seed] = fit_world(exposures, dim, penalties, seed)
-        return fits[seed]
+    def fitted(family: Family, exposures: Exposures, nodes: Array, config: ABTestConfig) -> World:
+        if (family, config.seed) not in fits:
+            fits[family, config.seed] = fit(family, exposures, nodes, config)
+        return fits[family, config.seed]
 
-    def refitted(world: World, count: int, seed: int) -> list[Factors]:
-        if seed not in refits:
-            refits[seed] = own(world, count, seed)
-        return refits[seed]
+    def refitted(world: World, count: int, seed: int) -> Sequence[Any]:
+        if (world.family, seed) not in refits:
+            refits[world.family, seed] = own(world, count, seed)
+        return refits[world.family, seed]
 
-    with mock.patch.object(experiment, "fit_world", fitted), mock.patch.object(World, "refits", refitted):
+    with mock.patch.object(ground, "fit", fitted), mock.patch.object(World, "refits", refitted):
         yield
 
 

@@ -17,7 +17,8 @@ from scipy import special, stats
 from hisac_lab.abtest import metrics
 from hisac_lab.abtest.daily import cumulative
 from hisac_lab.abtest.estimate import estimate, expected_clicks, lift_of, seed_spread
-from hisac_lab.abtest.hindsight import Exposures, fit_world
+from hisac_lab.abtest.factors import fit_factor_world
+from hisac_lab.abtest.hindsight import Exposures
 from hisac_lab.abtest.offpolicy import JUDGE, values
 from hisac_lab.abtest.people import Population
 from hisac_lab.abtest.policies import best_places, drawn_places, propensities
@@ -259,7 +260,8 @@ def fitted(tables: Tables) -> float:
         int(max(columns["item"].max(), tables.pools.max())) + 1,
     )
     nobody = np.zeros(len(users), int)
-    found = fit_world(exposures, 16, (8.0,), 0).chances(Population(users, tables.moments, nobody, nobody), tables.pools)
+    people = Population(users, tables.moments, nobody, nobody)
+    found = fit_factor_world(exposures, 16, (8.0,), 0).chances(people, tables.pools)
     seen = {
         name: np.stack([expected_clicks(found, run, tables.looked) for run in shown])
         for name, shown in tables.places.items()

@@ -276,8 +276,8 @@ def make(root: Path) -> Artifacts:
             "caveat": "A world is not the world.",
         },
     )
-    world = {"exposures": 90, "judged": 40, "auc": 0.78, "gauc": 0.7, "calibration_error": 0.01}
-    world |= {"supported": 0.99, "dim": 8, "penalty": 4.0, "refits": 10}
+    world = {"family": "factors", "exposures": 90, "judged": 40, "auc": 0.78, "gauc": 0.7, "calibration_error": 0.01}
+    world |= {"apart": {"users": 0.04}, "size": {"factors": 8, "penalty": 4.0}, "refits": 10, "judges": True}
     write_manifest(
         made.abtest,
         control="base",
@@ -285,7 +285,7 @@ def make(root: Path) -> Artifacts:
         test_fingerprint="00ff00ff00ff00ff",
         confidence=0.95,
         setup={"real_users": 9, "pool": 4, "repeated": 0.0, "without_met": True},
-        world=world,
+        worlds=[world],
     )
     for name in ("base", "new"):
         line = {

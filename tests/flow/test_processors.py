@@ -57,8 +57,7 @@ def _hashes(lab: Lab) -> dict[str, str]:
 
 def _golden(processor: Processor, home: Path, native: bool = False) -> str:
     options = ("-q", "-p", "no:cacheprovider", "-p", "no:xdist", f"--basetemp={home / 'golden'}")
-    options += ("tests/golden/test_losses.py",)
-    return _run(processor, ROOT, home, "-m", "pytest", *options, native=native)
+    return _run(processor, ROOT, home, "-m", "pytest", *options, "tests/golden/test_losses.py", native=native)
 
 
 @pytest.mark.parametrize("processor", PROCESSORS, ids=lambda processor: processor.name)

@@ -2,7 +2,8 @@
 
 With known click probabilities no click has to be drawn: the mean number of clicks of each slate is a sum. What varies
 beside is stated part by part. Users and pools: the delta method over users as clusters, of which the spread between a
-user's pools is a share. World: the spread of the lift over worlds refitted on resampled users. Seeds: the spread of a
+user's pools is a share. World: the spread of the lift over worlds refitted on resampled users. Family: the distance of
+the lift from those in worlds of other families. Seeds: the spread of a
 model's runs beyond what users explain, pooled over models. The interval is Student's, with the degrees of freedom of
 Welch and Satterthwaite.
 """
@@ -126,6 +127,7 @@ def estimate(
     spread: Spread | None,
     confidence: float,
     drawn: tuple[bool, bool] = (True, True),
+    elsewhere: Sequence[float] = (),
 ) -> Estimate:
     """The lift of a treatment.
 
@@ -136,6 +138,7 @@ def estimate(
         spread: Over seeds; None: not measured.
         confidence: Level of the interval.
         drawn: Whether control and treatment are of seeds that could have been others.
+        elsewhere: The lift in worlds of other families, each as likely to be right as this one.
 
     Raises:
         UserError: The arms are not of the same two users or more, a chance is not a number, or the control is never
@@ -153,6 +156,11 @@ def estimate(
         parts["world"] = Part(error=round(float(np.std(refitted, ddof=1)), 8), degrees=len(refitted) - 1)
     else:
         parts["world"] = Part(error=0.0)
+    if len(elsewhere):
+        between = sum((value - other) ** 2 for other in elsewhere) / (1 + len(elsewhere))
+        parts["family"] = Part(error=round(math.sqrt(between), 8))
+    else:
+        parts["family"] = Part(error=None if len(refitted) else 0.0)
     if spread is None:
         parts["seeds"] = Part(error=None)
     else:

@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from hisac_lab.abtest import truth
-from hisac_lab.abtest.daily import LiveTest, Policy, cumulative
+from hisac_lab.abtest.daily import Policy, cumulative
 from hisac_lab.abtest.estimate import Estimate, estimate, expected_clicks, lift_of, seed_spread
-from hisac_lab.abtest.evidence import CAVEATS, instrument_checks, looked_at, right_to_judge
-from hisac_lab.abtest.hindsight import Exposures, World, fit_world, support
+from hisac_lab.abtest.evidence import CAVEATS, instrument_checks
+from hisac_lab.abtest.ground import Ground, fitted, known
 from hisac_lab.abtest.logged import LoggedTests
 from hisac_lab.abtest.metrics import Catalog
 from hisac_lab.abtest.people import RARELY, Log, Population, asked_about, habits
 from hisac_lab.abtest.policies import drawn_places, foreseen, most_popular, propensities, scores_of, slates
-from hisac_lab.abtest.records import ABTested, ABTests, Check, Hindsight, NothingToJudge, Setup
+from hisac_lab.abtest.records import ABTest, ABTested, ABTests, Check, Hindsight, NothingToJudge, Setup
 from hisac_lab.abtest.replay import Slates, click_model, liked_by
 from hisac_lab.abtest.shown import ShownSlates, as_logged, save_slates
 from hisac_lab.abtest.simulated import Crowd, shown_chances
-from hisac_lab.abtest.verdicts import beside_the_lift, by_slice, untested, verdicts
+from hisac_lab.abtest.verdicts import agreed, beside_the_lift, by_slice, untested, verdicts
 from hisac_lab.base.artifacts import Array, digest_of, load_array
 from hisac_lab.base.errors import SETTINGS, UserError
 from hisac_lab.base.progress import track
@@ -38,29 +38,6 @@ from hisac_lab.ops.bins import quantile_bins
 
 SIMULATED = "world"
 """The data set whose truth is known."""
-
-
-@dataclass(frozen=True)
-class Ground:
-    """What the tests stand on.
-
-    Attributes:
-        kind: Of evidence.
-        chances: Of a click by each user on each item of their pools, if looked at; (T, 2 * visits, pool).
-        refitted: The same in refitted worlds, of the first half; none where the truth is known.
-        examined: Chance that each place of a slate is looked at; (slate,).
-        checks: Whether it may judge.
-        world: Facts of the fit; None where the truth is known.
-        live: The test of several days; None: there is one day.
-    """
-
-    kind: EvidenceKind
-    chances: Array
-    refitted: tuple[Array, ...]
-    examined: Array
-    checks: tuple[Check, ...]
-    world: Hindsight | None
-    live: LiveTest | None = None
 
 
 @dataclass(frozen=True)
@@ -122,7 +99,7 @@ def abtest(
     log = Log.of(store)
     runs = {name: [trained / f"{name}-{seed}" for seed in experiment.seeds] for name in experiment.models}
     people, pool, without_met = 0, config.pool, kind != "replay" and log.repeated < RARELY
-    world: Hindsight | None = None
+    worlds: tuple[Hindsight, ...] = ()
     try:
         if kind == "replay":
             slates = Slates.of(store, config, None if simulated is None else truth.rebuild(simulated))
@@ -133,9 +110,9 @@ def abtest(
         else:
             everybody, pools, later = asked_about(store, log, config, without_met)
             if simulated is not None and kind == "truth":
-                ground = _known(simulated, store, everybody, pools, later, config)
+                ground = known(simulated, store, everybody, pools, later, config)
             else:
-                ground = _fitted(log, everybody, pools, config, scores)
+                ground = fitted(log, everybody, pools, config, scores, codebook)
             policies = Policies(store, everybody, pools, config, runtime, scores, instances)
             names = [config.control, *(name for name in experiment.models if name != config.control)]
             arms = {
@@ -146,7 +123,7 @@ def abtest(
             lengths = quantile_bins(everybody.end - store.offsets[everybody.user], config.strata)
             asked = (ground, arms, evaluation.confidence, everybody, pools, log, expected, lengths, codebook)
             tests = Tests(config, experiment, *asked)
-            found, people, pool, world = tests.compare(), len(everybody.user), pools.shape[2], ground.world
+            found, people, pool, worlds = tests.compare(), len(everybody.user), pools.shape[2], ground.worlds
             if config.policy == "softmax":
                 save_slates(out, tests.slates(store.user_ids[everybody.user]), store.item_table["item"].to_numpy())
     except NothingToJudge as nothing:
@@ -158,7 +135,7 @@ def abtest(
         fingerprint=evaluation.fingerprint,
         test_fingerprint=digest_of(fingerprint),
         setup=Setup(real_users=people, pool=pool, repeated=round(log.repeated, 6), without_met=without_met),
-        world=world,
+        worlds=worlds,
         confidence=evaluation.confidence,
     ).save(out)
 
@@ -251,25 +228,6 @@ def _clicks(chances: Array, places: Array, ground: Ground) -> Array:
     return np.stack([expected_clicks(chances, run, ground.examined) for run in places])
 
 
-def _known(
-    acquired: Path, store: EventStore, people: Population, pools: Array, later: Array, config: ABTestConfig
-) -> Ground:
-    """The simulated world's own click probabilities; `later` are the pools of the days, (T, days, pool), or none."""
-    simulator = truth.rebuild(acquired)
-    chances = truth.true_chances(simulator, store, people, pools)
-    live = LiveTest.of(simulator, store, people, later, config) if later.shape[1] else None
-    return Ground("truth", chances, (), truth.examined(simulator, config.slate), (), None, live)
-
-
-def _fitted(log: Log, people: Population, pools: Array, config: ABTestConfig, scores: Scores) -> Ground:
-    """A world fitted with hindsight, and whether it may judge these models."""
-    world: World = fit_world(Exposures.of(log, config.seed), config.world_dim, config.world_penalties, config.seed)
-    checks, facts = right_to_judge(world, support(log, pools), scores, config)
-    now = pools[:, : config.visits]
-    refitted = tuple(world.chances(people, now, factors) for factors in world.refits(config.world_refits, config.seed))
-    return Ground("fitted", world.chances(people, pools), refitted, looked_at(config.slate), checks, facts)
-
-
 @dataclass(frozen=True)
 class Tests:
     """All arms, and how they are compared.
@@ -304,8 +262,6 @@ class Tests:
         """Every treatment against the control; p-values are corrected for their number."""
         config = self.config
         names = [name for name in self.experiment.models if name != config.control]
-        everybody = np.ones(len(self.people.user), bool)
-        found = {name: self._estimate(self.arms[name], everybody) for name in names}
         slices = by_slice({name: self._slices(self.arms[name]) for name in names}, self.confidence)
         chances = {name: self._chances(arm) for name, arm in self.arms.items()}
         crowd = self._crowd()
@@ -329,14 +285,41 @@ class Tests:
             control=config.control,
             evidence=self.ground.kind,
             checks=checks,
-            tests=verdicts(found, beside, checks, config.margin, self.confidence),
+            tests=self._judged(names, beside, checks),
             aa=aa,
             seeds=dict.fromkeys(self.experiment.models, self.experiment.seeds),
             margin=config.margin,
             caveat=CAVEATS[self.ground.kind],
         )
 
-    def _estimate(self, arm: Arm, who: Array) -> Estimate:
+    def _judged(
+        self, names: Sequence[str], beside: Mapping[str, Mapping[str, Any]], checks: Sequence[Check]
+    ) -> dict[str, ABTest]:
+        """The tests with their verdicts; where worlds of several families judge, beside those of each alone."""
+        margin, level = self.config.margin, self.confidence
+        alone = self._estimates(names, {})
+        others = {family: self._within(ground)._estimates(names, {}) for family, ground in self.ground.others.items()}
+        elsewhere = {name: [of[name].lift.value for of in others.values()] for name in names}
+        tests = verdicts(self._estimates(names, elsewhere) if others else alone, beside, checks, margin, level)
+        judges = [world.family for world in self.ground.worlds if world.judges]
+        each = {
+            family: verdicts(of, beside, checks, margin, level)
+            for family, of in zip(judges, (alone, *others.values()), strict=False)
+        }
+        return agreed(tests, each) if each else tests
+
+    def _within(self, ground: Ground) -> Tests:
+        """The same arms in another world."""
+        now = ground.chances[:, : self.config.visits]
+        arms = {name: replace(arm, clicks=_clicks(now, arm.places, ground)) for name, arm in self.arms.items()}
+        return replace(self, ground=ground, arms=arms)
+
+    def _estimates(self, names: Sequence[str], elsewhere: Mapping[str, Sequence[float]]) -> dict[str, Estimate]:
+        """Lift of each treatment; `elsewhere` are those in other worlds."""
+        everybody = np.ones(len(self.people.user), bool)
+        return {name: self._estimate(self.arms[name], everybody, elsewhere.get(name, ())) for name in names}
+
+    def _estimate(self, arm: Arm, who: Array, elsewhere: Sequence[float] = ()) -> Estimate:
         """The lift of some users; (T,) bool."""
         control = self.arms[self.config.control]
         base, other = control.clicks[:, who], arm.clicks[:, who]
@@ -346,7 +329,7 @@ class Tests:
             lift_of(*(_clicks(chances[who], one.places[:, who], self.ground) for one in (control, arm)))
             for chances in self.ground.refitted
         ]
-        return estimate(base, other, refitted, spread, self.confidence, (control.drawn, arm.drawn))
+        return estimate(base, other, refitted, spread, self.confidence, (control.drawn, arm.drawn), elsewhere)
 
     def _slices(self, arm: Arm) -> dict[str, Estimate]:
         """The lift by the length of histories, where two users have such and click on what the control shows."""

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from hisac_lab.base.errors import UserError
 from hisac_lab.base.records import Output, Record, Stored
-from hisac_lab.config.abtest import EvidenceKind
+from hisac_lab.config.abtest import EvidenceKind, Family
 
 Verdict = Literal["better", "worse", "equivalent", "undecided", "no verdict"]
 NO_VERDICT: Verdict = "no verdict"
@@ -158,7 +158,7 @@ class ABTest(Record):
     Attributes:
         lift: In expected clicks per slate, on the same users and pools; the interval holds every part.
         corrected: The same as one of several treatments, by Holm: better and worse are told by whether it holds zero.
-        parts: Sources of chance: users, pools, world, seeds, clicks.
+        parts: Sources of chance: users, pools, world, family of the world, seeds, clicks.
         p_holm: p-value of no difference, Holm-corrected over treatments.
         p_equivalence: That the lift is not within the margin, Holm-corrected over treatments.
         detectable: The least lift that is found with a power of 80 %.
@@ -170,6 +170,8 @@ class ABTest(Record):
         draw: A simulated test of the same two policies; None: logged exposures stand behind it.
         days: The same test day by day, where it has several.
         replay: Off-policy estimates; None: click probabilities stand behind it.
+        worlds: Lift in each fitted world with the right to judge, by its parts alone; none without such worlds.
+        contradiction: Where one of these finds it better and another worse, which: then there is no verdict.
     """
 
     lift: Lift
@@ -185,6 +187,8 @@ class ABTest(Record):
     verdict: Verdict
     days: tuple[Day, ...] = ()
     replay: Replayed | None = None
+    worlds: dict[Family, Lift] = Field({})
+    contradiction: str = ""
 
 
 class Check(Record):
@@ -241,9 +245,14 @@ class ABTests(Stored):
         """Why there is no verdict; empty where there may be one."""
         return [check.says for check in self.checks if not check.holds]
 
+    def reasons_of(self, treatment: str) -> list[str]:
+        """Why there is no verdict on one treatment; empty where there may be one, and for the control."""
+        test = self.tests.get(treatment)
+        return [*self.reasons, *([test.contradiction] if test is not None and test.contradiction else [])]
+
 
 class Hindsight(Record):
-    """The world that was fitted on exposures from both sides of the moment.
+    """A world that was fitted on exposures from both sides of the moment.
 
     Attributes:
         exposures: It was fitted on.
@@ -251,21 +260,22 @@ class Hindsight(Record):
         auc: On these.
         gauc: The same inside each user; None where no user has both classes.
         calibration_error: Expected calibration error on these.
-        supported: Share of the pools' items with exposures enough.
-        dim: Factors.
-        penalty: Chosen by exposures before the test period.
+        apart: How far its clicks on these are from the log's, by statistic.
+        size: What it is made of, by name.
         refits: On resampled users.
+        judges: Whether it has the right to.
     """
 
+    family: Family
     exposures: int
     judged: int
     auc: float
     gauc: float | None
     calibration_error: float
-    supported: float
-    dim: int
-    penalty: float
+    apart: dict[str, float]
+    size: dict[str, float]
     refits: int
+    judges: bool
 
 
 class Setup(Record):
@@ -290,7 +300,7 @@ class ABTested(Output):
     Attributes:
         fingerprint: That of the evaluation.
         test_fingerprint: Digest of it and of the section `abtest`.
-        world: None where none was fitted.
+        worlds: Those that were fitted; the lifts are of the first.
         confidence: Level of the intervals.
     """
 
@@ -298,5 +308,5 @@ class ABTested(Output):
     fingerprint: str
     test_fingerprint: str
     setup: Setup
-    world: Hindsight | None = Field(None)
+    worlds: tuple[Hindsight, ...] = Field(())
     confidence: float

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from hisac_lab.abtest.evidence import looked_at
-from hisac_lab.abtest.hindsight import Exposures, World, fit_world
+from hisac_lab.abtest.factors import fit_factor_world
+from hisac_lab.abtest.hindsight import Exposures, World
 from hisac_lab.abtest.offpolicy import PROPENSITY, Rounds, checked_propensities
 from hisac_lab.abtest.people import Log, Population
 from hisac_lab.abtest.records import NothingToJudge
@@ -231,7 +232,7 @@ def click_model(log: Log, config: ABTestConfig) -> World | None:
     if len(np.unique(past["label"])) < 2:
         return None
     exposures = Exposures.of(dataclasses.replace(log, **past), config.seed)
-    return fit_world(exposures, config.world_dim, config.world_penalties, config.seed)
+    return fit_factor_world(exposures, config.world_dim, config.world_penalties, config.seed)
 
 
 def liked_by(world: World | None, slates: Slates) -> Array:

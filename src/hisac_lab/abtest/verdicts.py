@@ -10,7 +10,7 @@ from hisac_lab.abtest.evidence import CAVEATS
 from hisac_lab.abtest.records import NO_VERDICT, ABTest, ABTests, Check, Difference, Lift, NothingToJudge
 from hisac_lab.abtest.statistics import decide, detectable, differences, power_of
 from hisac_lab.base.artifacts import Array
-from hisac_lab.config.abtest import ABTestConfig, EvidenceKind
+from hisac_lab.config.abtest import ABTestConfig, EvidenceKind, Family
 from hisac_lab.config.model import ExperimentConfig
 from hisac_lab.evaluation.metrics import holm
 
@@ -92,3 +92,21 @@ def untested(
         margin=config.margin,
         caveat=CAVEATS[kind],
     )
+
+
+def agreed(tests: Mapping[str, ABTest], worlds: Mapping[Family, Mapping[str, ABTest]]) -> dict[str, ABTest]:
+    """The tests beside those of each fitted world alone: no verdict where one says better and another worse.
+
+    Args:
+        tests: By treatment.
+        worlds: By family of the world, by treatment.
+    """
+    found = {}
+    for name, test in tests.items():
+        said = {family: alone[name].verdict for family, alone in worlds.items()}
+        update: dict[str, Any] = {"worlds": {family: alone[name].lift for family, alone in worlds.items()}}
+        if {"better", "worse"} <= set(said.values()):
+            told = ", ".join(f"{verdict} in the world of {family}" for family, verdict in said.items())
+            update |= {"contradiction": f"fitted worlds contradict each other on it: {told}", "verdict": NO_VERDICT}
+        found[name] = test.model_copy(update=update)
+    return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from hisac_lab.config.base import Section
 
@@ -12,6 +12,9 @@ POPULARITY = "popularity"
 """The policy that shows what had most positives, whoever asks."""
 EvidenceKind = Literal["truth", "replay", "fitted"]
 """A simulated world's own click probabilities, logged exposures with their propensities, or a world fitted on a log."""
+
+Family = Literal["factors", "trees"]
+"""Of a fitted world: a factor model, or boosted trees on counts; both see what comes after the moment."""
 
 
 class ABTestConfig(Section):
@@ -64,13 +67,30 @@ class ABTestConfig(Section):
     )
     temperature: float = Field(1.0, ge=0.01, le=100, description="softmax only: what scores, logits, are divided by")
     margin: float = Field(0.005, gt=0, lt=1, description="lifts within it, either way, are as good as none")
-    world_dim: int = Field(16, ge=1, description="factors of the fitted world")
+    worlds: tuple[Family, ...] = Field(
+        ("factors", "trees"),
+        min_length=1,
+        description="families of fitted worlds: factors, or boosted trees on counts (extra trees); those with the "
+        "right to judge do, and a treatment on which they contradict each other has no verdict",
+    )
+    world_dim: int = Field(16, ge=1, description="factors of the world of factors")
     world_penalties: tuple[Annotated[float, Field(gt=0)], ...] = Field(
         (4.0, 8.0, 16.0), min_length=1, description="L2 penalties on its factors; exposures before the test choose one"
     )
-    world_refits: int = Field(10, ge=2, description="fits of the world on resampled users, for its part of the error")
+    world_trees: int = Field(80, ge=1, le=10_000, description="trees of the world of trees")
+    world_refits: int = Field(
+        10, ge=2, description="fits of the world of factors on resampled users, for its part of the error"
+    )
+    world_tree_refits: int = Field(3, ge=2, description="the same of the world of trees, whose fits take longer")
     world_lead: float = Field(
         0.005, ge=0, le=1, description="AUC and user-wise AUC by which it must be ahead of every model to judge them"
+    )
+    world_apart: float = Field(
+        0.1,
+        ge=0,
+        le=1,
+        description="Kolmogorov-Smirnov distance that a world's clicks on test exposures may have from the log's, in "
+        "the shares that users click and in those of consecutive clicks with a code in common",
     )
     replay_requests: int = Field(20, ge=1, description="logged requests of each user that are replayed, at most")
     replay_least: int = Field(
@@ -83,3 +103,10 @@ class ABTestConfig(Section):
     aa_tests: int = Field(100, ge=20, description="simulated tests of the control against itself")
     split_salt: str = Field("hisac-lab", description="salt of the user hash; a new experiment takes a new one")
     seed: int = Field(0, ge=0, description="seed of pools, fits and clicks")
+
+    @field_validator("worlds")
+    @classmethod
+    def _once(cls, worlds: tuple[Family, ...]) -> tuple[Family, ...]:
+        if len(set(worlds)) < len(worlds):
+            raise ValueError("a family is named twice: name each once")
+        return worlds

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from types import ModuleType
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from hisac_lab.base.errors import SETTINGS, UserError
 from hisac_lab.config.model import BackboneConfig
 from hisac_lab.models.contract import CardLine, ItemSpace, Kind
 from hisac_lab.models.fitted import Fitted, Labeled
 from hisac_lab.models.tabular import TabularConfig, TabularRanker
+from hisac_lab.ops.boosting import Growth, boosted
 from hisac_lab.ops.forest import Forest
 
 SOURCE = "docs/papers/baselines.md#boosted-trees"
@@ -98,39 +97,15 @@ class TreesRanker(TabularRanker, Fitted, Kind):
         Raises:
             UserError: LightGBM is not installed.
         """
-        lightgbm = _lightgbm()
+        config = self.config
         rows, clicked, weights = self.labeled(batches)
         weighted = None if (weights == 1).all() else weights.numpy()
-        data = lightgbm.Dataset(rows.numpy(), clicked.numpy(), weight=weighted)
-        booster = lightgbm.train(self._settings(seed), data, self.config.rounds)
-        for name, part in Forest.empty(self.config.rounds, self.config.leaves)._asdict().items():
+        growth = Growth(
+            config.rounds, config.leaves, config.depth, config.learning_rate, config.least, config.column_share
+        )
+        booster = boosted(rows.numpy(), clicked.numpy(), weighted, growth, seed)
+        for name, part in Forest.empty(config.rounds, config.leaves)._asdict().items():
             self.get_buffer(name).copy_(part)
         self.forest.plant(tree["tree_structure"] for tree in booster.dump_model()["tree_info"])
         logits = self.logits(rows.to(self.forest.value.device)).cpu()
         return float(nn.functional.binary_cross_entropy_with_logits(logits, clicked))
-
-    def _settings(self, seed: int) -> dict[str, Any]:
-        config = self.config
-        return {
-            "objective": "binary",
-            "num_leaves": config.leaves,
-            "max_depth": config.depth,
-            "learning_rate": config.learning_rate,
-            "min_data_in_leaf": config.least,
-            "feature_fraction": config.column_share,
-            "use_missing": False,
-            "seed": seed,
-            "deterministic": True,
-            "force_row_wise": True,
-            "num_threads": 1,
-            "verbosity": -1,
-        }
-
-
-def _lightgbm() -> ModuleType:
-    try:
-        import lightgbm
-    except ImportError as error:
-        hint = "pip install 'hisac-lab[trees]'"
-        raise UserError(SETTINGS, "a model of kind trees needs LightGBM, which is not installed", hint) from error
-    return lightgbm

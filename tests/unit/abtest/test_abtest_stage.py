@@ -13,15 +13,16 @@ from kit import BACKBONE, CPU, MODELS, Stages, as_backbone, prepare_log, says
 from outputs import model_scores, save_evaluated
 from torch import nn
 
-from hisac_lab.abtest import experiment, policies
+from hisac_lab.abtest import experiment, ground, policies
 from hisac_lab.abtest.evidence import instrument_checks
 from hisac_lab.abtest.experiment import abtest
+from hisac_lab.abtest.hindsight import Exposures, World
 from hisac_lab.abtest.people import Log, Population, choose_pools, population
 from hisac_lab.abtest.policies import best_places, foreseen, most_popular, scores_of, slates
 from hisac_lab.abtest.records import ABTested, ABTests, Instrument
 from hisac_lab.abtest.truth import examined, rebuild, true_chances
 from hisac_lab.base.artifacts import Array, sha256_tree, stage_output
-from hisac_lab.config.abtest import ABTestConfig
+from hisac_lab.config.abtest import ABTestConfig, Family
 from hisac_lab.config.acquire import AcquireConfig
 from hisac_lab.config.compute import ComputeConfig
 from hisac_lab.config.events import PrepareConfig
@@ -45,7 +46,9 @@ CONFIG = ABTestConfig(
     slate=5,
     world_dim=4,
     world_penalties=(2.0, 8.0),
+    world_trees=10,
     world_refits=3,
+    world_tree_refits=2,
     aa_tests=20,
 )
 EXPERIMENT = ExperimentConfig(models=("din_50", "hisac"), seeds=(0, 1))
@@ -91,8 +94,8 @@ def test_the_stage_writes_a_test_per_challenger_of_all_its_seeds(out: Path) -> N
     assert test.draw is not None
     assert test.draw.users.control + test.draw.users.treatment == CONFIG.users
     assert test.lift.low < test.lift.value < test.lift.high
-    assert set(test.parts) == {"users", "pools", "world", "seeds", "clicks"}
-    assert all(part.error is not None for part in test.parts.values())
+    assert set(test.parts) == {"users", "pools", "world", "family", "seeds", "clicks"}
+    assert all(part.error is not None for name, part in test.parts.items() if name != "family")
     assert 0 < test.detectable < 2
     assert 0 < test.power < 1
     assert set(test.metrics) == {"clicks_per_user", "slates_clicked", "tail_share", "diversity"}
@@ -104,8 +107,11 @@ def test_the_stage_writes_a_test_per_challenger_of_all_its_seeds(out: Path) -> N
     )
     assert test.draw.lift_stratified != test.draw.lift
     assert manifest.fingerprint == "abc"
-    assert manifest.world is not None
-    assert (manifest.world.dim, manifest.world.refits) == (4, 3)
+    made_of = {world.family: world.size for world in manifest.worlds}
+    assert set(made_of) == {"factors", "trees"}
+    assert made_of["factors"]["factors"] == 4
+    assert made_of["trees"]["trees"] == 10
+    assert {world.family: world.refits for world in manifest.worlds} == {"factors": 3, "trees": 2}
     assert manifest.setup.without_met == (manifest.setup.repeated < 0.01)
 
 
@@ -156,8 +162,12 @@ def test_a_world_that_knows_more_than_the_models_may_judge(out: Path) -> None:
     assert found.evidence == "fitted"
     assert "cannot show" in found.caveat
     knows = {check.name: check for check in found.checks}
-    assert {"knows", "support", "calibration", "aa", "sample_ratio"} <= set(knows)
-    assert knows["knows"].holds
+    judges = [world.family for world in ABTested.open(out).worlds if world.judges]
+    asked = judges or ["factors", "trees"]
+    assert {f"{family}: {name}" for family in asked for name in ("knows", "calibration", "users")} <= set(knows)
+    assert {"support", "aa", "sample_ratio"} <= set(knows)
+    assert set(found.tests["hisac"].worlds) == set(judges)
+    assert any(knows[f"{family}: knows"].holds for family in asked)
     if not found.reasons:
         assert found.tests["hisac"].verdict in ("better", "worse", "equivalent", "undecided")
 
@@ -166,6 +176,49 @@ def test_a_world_that_knows_less_than_a_model_gives_no_verdict(stages: Stages, t
     found = ABTests.open(_run(tmp_path, stages, trained, auc=0.99))
     assert found.tests["hisac"].verdict == "no verdict"
     assert any("the best model's (hisac) 0.9900" in reason for reason in found.reasons)
+
+
+def _surely(family: Family, exposures: Exposures, nodes: Array, config: ABTestConfig) -> World:
+    """A world that knows every label, and in which one family likes what the other does not."""
+
+    class Sure(World):
+        def chances(self, people: Population, items: Array, fit: Any = None) -> Array:
+            liked: Array = 0.2 + 0.6 * items / self.exposures.items
+            return liked if self.family == "factors" else 1 - liked
+
+        def refit(self, weight: Array) -> None:
+            return None
+
+    Sure.family = family
+    logits = np.where(exposures.label > 0, 6.0, -6.0)[exposures.judged]
+    return Sure(exposures, logits * (1 if family == "factors" else 0.9), {})
+
+
+def test_two_worlds_that_may_judge_and_contradict_each_other_give_no_verdict(
+    stages: Stages, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In one the treatment is better, in the other worse; each alone says so, and that is told of its family."""
+
+    def told(run: Path, store: object, people: object, pools: Array, slate: int, *rest: object) -> Array:
+        return best_places((1.0 if run.name.startswith("hisac") else -1.0) * pools, slate)
+
+    monkeypatch.setattr(experiment, "slates", told)
+    monkeypatch.setattr(ground, "fit", _surely)
+    both = _run(tmp_path / "both", stages, trained)
+    assert [world.judges for world in ABTested.open(both).worlds] == [True, True]
+    found = ABTests.open(both)
+    test = found.tests["hisac"]
+    assert found.reasons == []
+    assert test.verdict == "no verdict"
+    assert found.reasons_of("hisac") == [test.contradiction]
+    assert "better in the world of factors, worse in the world of trees" in test.contradiction
+    assert test.worlds["trees"].high < 0 < test.worlds["factors"].low
+    assert test.parts["family"].error == pytest.approx((test.lift.value - test.worlds["trees"].value) / 2**0.5)
+    for family, verdict in (("factors", "better"), ("trees", "worse")):
+        one = _run(tmp_path / family, stages, trained, CONFIG.model_copy(update={"worlds": (family,)}))
+        alone = ABTests.open(one).tests["hisac"]
+        assert (alone.verdict, alone.contradiction, alone.parts["family"].error) == (verdict, "", None)
+        assert alone.worlds == {family: alone.lift}
 
 
 def test_intervals_have_the_level_of_the_evaluation(out: Path, stages: Stages, trained: Path, tmp_path: Path) -> None:
@@ -311,7 +364,7 @@ def test_in_the_simulated_world_the_evidence_is_its_own_truth(
     assert [day.day for day in several.days] == [1, 2, 3]
     assert several.days[-1].lift > 0.5
     found, manifest = ABTests.open(out), ABTested.open(out)
-    assert (found.evidence, manifest.world) == ("truth", None)
+    assert (found.evidence, manifest.worlds) == ("truth", ())
     assert {check.name for check in found.checks} == {"aa", "sample_ratio"}
     assert not manifest.setup.without_met
     test = found.tests["hisac"]

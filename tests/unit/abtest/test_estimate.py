@@ -91,6 +91,20 @@ def test_an_interval_holds_every_part_that_was_measured() -> None:
     assert whole.lift.high - whole.lift.low > alone.lift.high - alone.lift.low
 
 
+def test_worlds_of_other_families_add_their_distance_as_a_part() -> None:
+    """As far as the truth is from the told lift, where each world is as likely to be right."""
+    control, treatment = np.random.default_rng(0).uniform(1, 2, (2, 2, 30, 4))
+    value = lift_of(control, treatment)
+    refits = [0.05, 0.06, 0.09]
+    for elsewhere in ([value + 0.04], [value + 0.04, value - 0.1]):
+        part = estimate(control, treatment, refits, None, 0.95, elsewhere=elsewhere).parts["family"]
+        squares = [0.0, *((value - other) ** 2 for other in elsewhere)]
+        assert part.error == pytest.approx(math.sqrt(np.mean(squares)), abs=1e-8)
+        assert part.degrees is None
+    assert estimate(control, treatment, refits, None, 0.95).parts["family"].error is None
+    assert estimate(control, treatment, [], None, 0.95).parts["family"].error == 0
+
+
 def test_an_arm_without_seeds_adds_none_of_their_spread() -> None:
     control, treatment = np.random.default_rng(0).uniform(1, 2, (2, 1, 30, 4))
     spread = Spread(0.01**2, 3)

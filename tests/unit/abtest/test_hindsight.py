@@ -1,139 +1,101 @@
-"""The fitted world: it knows tastes where there are some, and is judged on what it did not see."""
+"""What fitted worlds share: no label reaches its own judgment, and each family knows what the other does not."""
 
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 import numpy as np
 import pytest
-from scipy.optimize import check_grad
+import torch
+from clicking import by_phase, by_taste
+from outputs import model_scores
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-from hisac_lab.abtest import hindsight
-from hisac_lab.abtest.hindsight import WIDTH, Exposures, Factors, World, fit_factors, fit_world, support
+from hisac_lab.abtest.evidence import right_to_judge
+from hisac_lab.abtest.ground import fit
+from hisac_lab.abtest.hindsight import FOLDS, Exposures, World, folds_of, support
 from hisac_lab.abtest.people import Log, Population
+from hisac_lab.base.artifacts import Array
+from hisac_lab.config.abtest import ABTestConfig, Family
+from hisac_lab.evaluation.records import Scores
 from hisac_lab.ops.auc import auc
 
-USERS, ITEMS = 150, 40
+CONFIG = ABTestConfig(world_dim=3, world_penalties=(4.0, 8.0), world_trees=30, world_refits=2)
+FAMILIES: tuple[Family, ...] = ("factors", "trees")
+LOW = Scores.of({"models": {"hisac": model_scores(0.4, 0.0, 1)}, "slices": {}}, ".")
+BLANK = np.zeros((1000, 0), int)
 
 
-def exposures(taste: float, each: int = 40, users: int = USERS) -> tuple[Exposures, np.ndarray]:
-    """Users who click by true tastes of this strength, the last quarter judged, with their true logits."""
-    random = np.random.default_rng(0)
-    logits = taste * random.normal(size=(users, 2)) @ random.normal(size=(ITEMS, 2)).T
-    who = np.repeat(np.arange(users), each)
-    item = random.integers(0, ITEMS, len(who))
-    label = (random.random(len(who)) < 1 / (1 + np.exp(-logits[who, item]))).astype(float)
-    time = np.tile(np.arange(each) * 100, users)
-    return Exposures(who, item, time, label, time >= each * 75, np.arange(users) * 3, ITEMS), logits
+def _judged(family: Family, exposures: Exposures, nodes: Array) -> World:
+    return fit(family, exposures, nodes, CONFIG)
 
 
-def world_of(taste: float) -> tuple[World, np.ndarray]:
-    made, logits = exposures(taste)
-    return fit_world(made, 4, (2.0, 8.0), 0), logits
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_label_never_reaches_its_own_judgment_and_reaches_that_of_others(family: Family) -> None:
+    made, nodes = by_phase(each=20, users=40, phase=5)
+    first = _judged(family, made, nodes).judged
+    judged = np.flatnonzero(made.judged)
+    fold = folds_of(made, CONFIG.seed)[judged]
+    for number in range(FOLDS):
+        at = int(np.flatnonzero(fold == number)[number])
+        label = made.label.copy()
+        label[judged[at]] = 1 - label[judged[at]]
+        moved = _judged(family, dataclasses.replace(made, label=label), nodes).judged != first
+        assert not moved[at]
+        assert not moved[fold == number].any()
+        assert moved[fold != number].any()
 
 
-def test_the_world_beats_chance_where_there_is_taste_and_only_there() -> None:
-    world, truth = world_of(1.5)
-    label = world.exposures.label[world.exposures.judged]
-    assert auc(label, world.judged) > 0.72
-    found = world.factors.logits(np.arange(USERS), np.tile(np.arange(ITEMS), (USERS, 1)))
-    assert np.corrcoef(found.ravel(), truth.ravel())[0, 1] > 0.8
-    nothing, _ = world_of(0.0)
-    assert auc(nothing.exposures.label[nothing.exposures.judged], nothing.judged) == pytest.approx(0.5, abs=0.05)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_world_is_the_same_to_the_byte_on_one_and_two_threads(family: Family) -> None:
+    made, nodes = by_phase(each=20, users=60, phase=5)
+    people = Population(made.users[[3, 5]], np.array([1000, 1500]), np.zeros(2, int), np.ones(2, int))
+    items = np.tile(np.arange(40), (2, 1))
+    found = []
+    before = torch.get_num_threads()
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        with threadpool_limits(threads):
+            world = _judged(family, made, nodes)
+            refitted = world.chances(people, items, world.refits(1, 0)[0])
+            found.append((world.judged.tobytes(), world.chances(people, items).tobytes(), refitted.tobytes()))
+    torch.set_num_threads(before)
+    assert found[0] == found[1]
 
 
-def test_no_exposure_is_judged_by_a_fit_that_saw_it() -> None:
-    """On labels that are nothing but noise, a world of many factors remembers, and its judged logits do not."""
-    made, _ = exposures(0.0, each=20)
-    world = fit_world(made, 16, (0.01,), 0)
+def _rights(exposures: Exposures, nodes: Array) -> dict[Family, bool]:
+    """Which families may judge a model that knows half of what the two know beside each other."""
+    worlds = {family: _judged(family, exposures, nodes) for family in FAMILIES}
+    label = exposures.label[exposures.judged]
+    between = float(np.mean([auc(label, world.judged) for world in worlds.values()]))
+    scores = Scores.of({"models": {"hisac": model_scores(between, 0.0, 1)}, "slices": {}}, ".")
+    found = {}
+    for family, world in worlds.items():
+        checks, facts = right_to_judge(world, nodes, scores, CONFIG)
+        assert facts.family == family
+        found[family] = {check.name: check.holds for check in checks}[f"{family}: knows"]
+    return found
+
+
+def test_on_tastes_that_no_code_tells_factors_may_judge_and_trees_may_not() -> None:
+    assert _rights(by_taste(1.5)[0], BLANK[:40]) == {"factors": True, "trees": False}
+
+
+def test_on_phases_of_liking_codes_trees_may_judge_and_factors_may_not() -> None:
+    assert _rights(*by_phase()) == {"factors": False, "trees": True}
+
+
+def test_a_world_that_clicks_unlike_people_may_not_judge() -> None:
+    """One that knows each click has the log's sequences; one that knows none clicks codes in no order."""
+    made, nodes = by_phase(users=200, each=30)
+    world = _judged("factors", made, nodes)
     label = made.label[made.judged]
-    seen = world.factors.logits(made.who[made.judged], made.item[made.judged])
-    assert auc(label, seen) > 0.95
-    assert auc(label, world.judged) < 0.56
-
-
-def test_fits_are_deterministic_and_depend_on_their_seed() -> None:
-    made, _ = exposures(1.0, users=40)
-    one, two, other = (fit_factors(made, np.ones(len(made.label)), 3, 1.0, seed=seed) for seed in (0, 0, 1))
-    np.testing.assert_array_equal(one.vector, two.vector)
-    assert not np.array_equal(one.users, other.users)
-
-
-def test_a_stronger_penalty_gives_milder_tastes() -> None:
-    made, _ = exposures(1.0, users=40)
-    mild, wild = (
-        np.abs(fit_factors(made, np.ones(len(made.label)), 3, penalty).users[:, 1:]).sum() for penalty in (20.0, 0.5)
-    )
-    assert mild < 0.2 * wild
-
-
-def test_exposures_of_weight_zero_are_as_if_they_were_not_there() -> None:
-    made, _ = exposures(1.0, users=30)
-    use = np.random.default_rng(1).random(len(made.label)) < 0.7
-    parts = {name: getattr(made, name)[use] for name in ("who", "item", "time", "label", "judged")}
-    without = dataclasses.replace(made, **parts)
-    found = fit_factors(made, use * 1.0, 3, 1.0)
-    np.testing.assert_allclose(found.vector, fit_factors(without, np.ones(use.sum()), 3, 1.0).vector)
-
-
-def test_the_loss_has_the_gradient_that_the_fit_goes_down(monkeypatch: pytest.MonkeyPatch) -> None:
-    made, _ = exposures(1.0, each=6, users=8)
-    asked: dict[str, Any] = {}
-
-    def remember(loss, start, **rest):  # type: ignore[no-untyped-def]
-        asked.update(loss=loss, start=start)
-        raise StopIteration
-
-    monkeypatch.setattr(hindsight, "minimize", remember)
-    with pytest.raises(StopIteration):
-        fit_factors(made, np.linspace(0.5, 2, len(made.label)), 2, 1.5)
-    loss, start = asked["loss"], asked["start"]
-    assert check_grad(lambda v: loss(v)[0], lambda v: loss(v)[1], start) < 1e-4
-
-
-def test_logits_are_biases_and_the_product_of_user_and_item() -> None:
-    random = np.random.default_rng(0)
-    factors = Factors(0.3, random.normal(size=(5, 3)), random.normal(size=(7, 3)))
-    who, shown = np.array([4, 1]), np.array([[0, 6, 2], [3, 3, 5]])
-    found = factors.logits(who, shown)
-    for row in range(2):
-        mine = factors.users[who[row]]
-        for column in range(3):
-            theirs = factors.items[shown[row, column]]
-            assert found[row, column] == pytest.approx(0.3 + mine[0] + theirs[0] + mine[1:] @ theirs[1:])
-    np.testing.assert_allclose(factors.logits(who, shown[:, 0]), found[:, 0])
-
-
-def test_mood_and_fame_are_rates_of_the_other_exposures() -> None:
-    made, _ = exposures(1.0, users=12)
-    use = np.random.default_rng(2).random(len(made.label)) < 0.8
-    place = np.flatnonzero(~use)
-    mood = made.mood(use, *made.around(made.who[place], place, 1))
-    rate = made.label[use].mean()
-    for at, found in list(zip(place, mood, strict=True))[:40]:
-        near = np.arange(len(use))
-        near = near[(made.who == made.who[at]) & (abs(near - at) <= WIDTH) & use]
-        chance = (made.label[near].sum() + 4 * rate) / (len(near) + 4)
-        assert found == pytest.approx(np.log(chance / (1 - chance)))
-    fame = made.fame(use)
-    for item in range(5):
-        mine = made.label[use & (made.item == item)]
-        chance = (mine.sum() + 4 * rate) / (len(mine) + 4)
-        assert fame[item] == pytest.approx(np.log(chance / (1 - chance)))
-
-
-def test_refits_differ_as_far_as_users_do() -> None:
-    world, _ = world_of(1.5)
-    people = Population(world.exposures.users[[3, 5]], np.array([1000, 1000]), np.zeros(2, int), np.ones(2, int))
-    items = np.tile(np.arange(ITEMS), (2, 1))
-    own = world.chances(people, items)
-    others = [world.chances(people, items, factors) for factors in world.refits(3, 0)]
-    assert ((own > 0) & (own < 1)).all()
-    for other in others:
-        assert 0.005 < np.abs(other - own).mean() < 0.2
-        assert np.corrcoef(own.ravel(), other.ravel())[0, 1] > 0.8
-    np.testing.assert_array_equal(others[0], world.chances(people, items, world.refits(1, 0)[0]))
+    found = []
+    for logits in (np.where(label > 0, 6.0, -6.0), np.zeros(len(label))):
+        checks, facts = right_to_judge(dataclasses.replace(world, judged=logits), nodes, LOW, CONFIG)
+        assert set(facts.apart) == {"users", "sequence"}
+        found.append({check.name: check.holds for check in checks}["factors: sequence"])
+    assert found == [True, False]
 
 
 def _log(items: np.ndarray) -> Log:

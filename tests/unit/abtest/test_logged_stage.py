@@ -73,7 +73,7 @@ def test_replay_in_the_simulated_world_finds_what_is_truly_better(
     monkeypatch.setattr(logged, "scores_of", _by_truth(world))
     out = _run(tmp_path, prepared=world / "prepare", acquired=world / "acquire")
     found, manifest = ABTests.open(out), ABTested.open(out)
-    assert (found.evidence, manifest.world) == ("replay", None)
+    assert (found.evidence, manifest.worlds) == ("replay", ())
     assert "cannot show" in found.caveat
     assert {check.name: check.holds for check in found.checks} == {"support": True, "weights": True, "aa": True}
     test = found.tests["hisac"]

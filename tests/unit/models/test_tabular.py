@@ -177,7 +177,7 @@ def test_a_bundle_needs_no_lightgbm(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 def test_without_lightgbm_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "lightgbm", None)
-    with says("needs LightGBM", "pip install 'hisac-lab[trees]'"):
+    with says("need LightGBM", "pip install 'hisac-lab[trees]'"):
         _trees().fit(_batches(), 0)
 
 

@@ -9,14 +9,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from clicking import by_phase
 from finished import AA, ab_result, make
 from kit import says
 from scripts import load
 
-from hisac_lab.abtest import people
+from hisac_lab.abtest import ground, people
 from hisac_lab.abtest.people import Log
 from hisac_lab.abtest.records import ABTests
-from hisac_lab.config.abtest import ABTestConfig
+from hisac_lab.config.abtest import ABTestConfig, Family
 from hisac_lab.events.store import EventStore
 
 CONFIG = ABTestConfig(visits=2, pool=20, slate=5)
@@ -78,3 +79,17 @@ def test_other_pools_are_drawn_for_the_stage_alone(script: ModuleType, store: Ev
         with script._other_pools(seed):
             assert np.array_equal(pools(), own) == same
     np.testing.assert_array_equal(pools(), own)
+
+
+def test_worlds_are_fitted_once_for_each_family_and_seed(script: ModuleType) -> None:
+    made, nodes = by_phase(each=15, users=20, phase=5)
+    small = CONFIG.model_copy(update={"world_dim": 2, "world_penalties": (8.0,), "world_trees": 2})
+    asked: list[tuple[Family, int]] = [("factors", 0), ("trees", 0), ("factors", 1), ("factors", 0), ("trees", 0)]
+    fit = ground.fit
+    with script._kept_worlds():
+        worlds = [ground.fit(family, made, nodes, small.model_copy(update={"seed": seed})) for family, seed in asked]
+        first, trees, other, again, more = worlds
+        assert (first is again, trees is more, first is other) == (True, True, False)
+        assert first.refits(1, 0) is again.refits(1, 0)
+        assert first.refits(1, 0) is not trees.refits(1, 0)
+    assert ground.fit is fit

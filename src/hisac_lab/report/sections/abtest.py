@@ -43,12 +43,13 @@ BADGES = {"better": "good", "worse": "bad", "equivalent": "plain", "undecided": 
 BEHIND = {
     "truth": "the simulated world's own click probabilities",
     "replay": "clicks on logged exposures, weighted by their propensities",
-    "fitted": "a world fitted with hindsight on logged exposures",
+    "fitted": "worlds fitted with hindsight on logged exposures",
 }
 PARTS = {
     "users": "users",
     "pools": "pools",
     "world": "refits of the world",
+    "family": "families of worlds",
     "seeds": "trained seeds",
     "clicks": "clicks",
 }
@@ -92,6 +93,11 @@ def abtest(facts: Facts) -> Section:
         (
             Note(tests.caveat, "callout"),
             *(Note(f"No verdict: {reason}.", "callout") for reason in tests.reasons),
+            *(
+                Note(f"No verdict on {name}: {test.contradiction}.", "callout")
+                for name, test, _ in shown
+                if test.contradiction
+            ),
             Note(
                 f"Each model, by {_runs(seeds)}, against the control `{tests.control}`: {_read(tests)}. "
                 f"Lifts are relative, with {level} intervals that hold every part below. "
@@ -101,6 +107,7 @@ def abtest(facts: Facts) -> Section:
             Figures(tuple(figures)),
             _lifts(shown),
             *daily(shown, level),
+            *_worlds(facts, shown),
             _parts(shown),
             *_sliced(shown, tests.control, level),
             _metrics(shown, level),
@@ -125,7 +132,6 @@ def abtest(facts: Facts) -> Section:
                     ("items in a pool", integer(setup.pool)),
                     ("exposures to items met before", percent(setup.repeated)),
                     ("pools without what the user has met", "yes" if setup.without_met else "no"),
-                    *_world(facts),
                 )
             ),
         ),
@@ -148,16 +154,65 @@ def _runs(seeds: int) -> str:
     return "its one trained seed, whose luck no interval holds" if seeds == 1 else f"all its {seeds} trained seeds"
 
 
-def _world(facts: Facts) -> list[tuple[str, str]]:
-    world = facts.abtested.world
-    if world is None:
-        return []
-    return [
-        ("exposures the world was fitted on", integer(world.exposures)),
-        ("its AUC on test exposures it did not see", fixed(world.auc)),
-        ("its factors", integer(world.dim)),
-        ("refits", integer(world.refits)),
+def _worlds(facts: Facts, shown: Shown) -> tuple[Table, ...]:
+    """Facts of the fitted worlds, and the lifts in those that judge."""
+    worlds = facts.abtested.worlds
+    if not worlds:
+        return ()
+    rows: list[Row] = [
+        (
+            world.family,
+            Cell("yes" if world.judges else "no", badge="good" if world.judges else "bad"),
+            fixed(world.auc),
+            "" if world.gauc is None else fixed(world.gauc),
+            fixed(world.calibration_error),
+            *("" if name not in world.apart else fixed(world.apart[name]) for name in ("users", "sequence")),
+            ", ".join(f"{value:g} {what}" for what, value in sorted(world.size.items())),
+            integer(world.exposures),
+            integer(world.refits),
+        )
+        for world in worlds
     ]
+    columns = (
+        "world of",
+        "judges",
+        "AUC",
+        "user-wise AUC",
+        "calibration error",
+        "users apart",
+        "sequences apart",
+        "made of",
+        "exposures",
+        "refits",
+    )
+    caption = (
+        "The fitted worlds, on test exposures that they did not see; the lifts above are those of the first. Apart: "
+        "how far its clicks are from the log's (Kolmogorov-Smirnov), in the shares that users click and in those of "
+        "consecutive clicks with a code in common."
+    )
+    lifts: list[Row] = [
+        (
+            Cell(name, color=tint),
+            family,
+            Cell(signed_percent(lift.value), between(lift.interval, signed_percent)),
+        )
+        for name, test, tint in shown
+        for family, lift in sorted(test.worlds.items())
+    ]
+    facts_of = table(caption, columns, rows, ("world of", "judges", "made of"))
+    if not lifts:
+        return (facts_of,)
+    caption = (
+        "Lift in each world that judges, with the interval of its own parts. Where one says better and another worse, "
+        "there is no verdict."
+    )
+    beside = table(
+        caption,
+        ("treatment", "world of", "lift"),
+        lifts,
+        ("treatment", "world of"),
+    )
+    return facts_of, beside
 
 
 def _lifts(shown: Shown) -> Table:

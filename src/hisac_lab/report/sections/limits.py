@@ -25,7 +25,7 @@ def limits(facts: Facts) -> list[str]:
     if facts.scores.oracles:
         said.append("Claims about people: the log is simulated.")
     if facts.tests.tests and facts.tests.evidence == "fitted":
-        said.append("A forecast of a live lift: the A/B test is simulated in a world fitted on this log.")
+        said.append("A forecast of a live lift: the A/B test is simulated in worlds fitted on this log.")
     if facts.tests.reasons:
         said.append(f"Any A/B verdict: {'; '.join(facts.tests.reasons)}.")
     seeds = min(len(model.seeds) for model in facts.scores.models.values())

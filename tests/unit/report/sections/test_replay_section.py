@@ -17,7 +17,7 @@ def test_replay_has_its_estimates_and_nothing_of_a_simulated_test(inputs: Artifa
     replay |= {"lifts": {"ips": lift, "doubly_robust": test["lift"], "clusters": lift}}
     changes = {"new": test | {"draw": None, "replay": replay}}
     edit(inputs.abtest / "abtest.json", tests=changes, evidence="replay", checks=[])
-    edit(inputs.abtest / "manifest.json", world=None)
+    edit(inputs.abtest / "manifest.json", worlds=[])
     _, twin, _, _ = build(inputs, tmp_path)
     assert "| new | doubly robust | +1.20 % [+0.80 %, +1.60 %] | 1,234 | 210.5 | 300.0 | 25.0 % |" in twin
     assert "| new | semantic IDs as actions | +2.00 %" in twin
