@@ -304,8 +304,7 @@ class Tests:
         """Every treatment against the control; p-values are corrected for their number."""
         config = self.config
         names = [name for name in self.experiment.models if name != config.control]
-        everybody = np.ones(len(self.people.user), bool)
-        found = {name: self._estimate(self.arms[name], everybody) for name in names}
+        found = {name: self._estimate(self.arms[name]) for name in names}
         slices = by_slice({name: self._slices(self.arms[name]) for name in names}, self.confidence)
         chances = {name: self._chances(arm) for name, arm in self.arms.items()}
         crowd = self._crowd()
@@ -336,8 +335,8 @@ class Tests:
             caveat=CAVEATS[self.ground.kind],
         )
 
-    def _estimate(self, arm: Arm, who: Array) -> Estimate:
-        """The lift of some users; (T,) bool."""
+    def _estimate(self, arm: Arm, who: Array | slice = slice(None)) -> Estimate:
+        """The lift, of all users or of some; (T,) bool."""
         control = self.arms[self.config.control]
         base, other = control.clicks[:, who], arm.clicks[:, who]
         drawn = [one.clicks[:, who] for one in self.arms.values() if one.drawn]
