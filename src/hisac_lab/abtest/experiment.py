@@ -316,11 +316,10 @@ class Tests:
 
     def _estimates(self, names: Sequence[str], elsewhere: Mapping[str, Sequence[float]]) -> dict[str, Estimate]:
         """Lift of each treatment; `elsewhere` are those in other worlds."""
-        everybody = np.ones(len(self.people.user), bool)
-        return {name: self._estimate(self.arms[name], everybody, elsewhere.get(name, ())) for name in names}
+        return {name: self._estimate(self.arms[name], elsewhere.get(name, ())) for name in names}
 
-    def _estimate(self, arm: Arm, who: Array, elsewhere: Sequence[float] = ()) -> Estimate:
-        """The lift of some users; (T,) bool."""
+    def _estimate(self, arm: Arm, elsewhere: Sequence[float] = (), who: Array | slice = slice(None)) -> Estimate:
+        """The lift, of all users or of some; (T,) bool."""
         control = self.arms[self.config.control]
         base, other = control.clicks[:, who], arm.clicks[:, who]
         drawn = [one.clicks[:, who] for one in self.arms.values() if one.drawn]
@@ -335,7 +334,7 @@ class Tests:
         """The lift by the length of histories, where two users have such and click on what the control shows."""
         clicks = self.arms[self.config.control].clicks
         told = {label: who for label, who in self.lengths.items() if who.sum() > 1 and clicks[:, who].any()}
-        return {label: self._estimate(arm, who) for label, who in told.items()}
+        return {label: self._estimate(arm, (), who) for label, who in told.items()}
 
     def _days(self, arm: Arm) -> dict[str, Any]:
         """The field `days`, where the test has several."""

@@ -58,7 +58,7 @@ def click_weight(log: Log) -> Array | None:
     None where the log has no weights, or all clicks weigh the same: weighted clicks would say what clicks say.
     """
     clicked = log.label > 0
-    if log.weight is None or not np.ptp(log.weight[clicked]):
+    if log.weight is None or len(np.unique(log.weight[clicked])) < 2:
         return None
     item, weight = log.item[clicked], log.weight[clicked]
     total, count = np.bincount(item, weight, log.items), np.bincount(item, minlength=log.items)

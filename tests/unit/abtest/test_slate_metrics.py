@@ -70,3 +70,4 @@ def test_a_click_weighs_as_those_on_its_item_do() -> None:
 @pytest.mark.parametrize("weight", [None, [2, 2, 2, 7, 9]])
 def test_clicks_that_all_weigh_the_same_have_no_weight(weight: list[float] | None) -> None:
     assert click_weight(_log([1, 1, 1, 0, 0], weight)) is None
+    assert click_weight(_log([0, 0, 0, 0, 0], weight)) is None
