@@ -21,8 +21,9 @@ from hisac_lab.cli.paths import ARTIFACTS, CHAMPION, RECORDS, WORK
 from hisac_lab.config.base import PARAMS_FILE, load_yaml
 from hisac_lab.registry.origin import Change, Origin
 from hisac_lab.registry.promotion import Promoter
-from hisac_lab.registry.records import Registered
+from hisac_lab.registry.records import Evidence, Registered
 from hisac_lab.registry.versions import MODEL, Version
+from hisac_lab.sources.records import Acquired
 
 ACQUIRED = ("path", "items_path", "users_path", "vectors_path")
 PATHS = (*(("acquire", key) for key in ACQUIRED), ("embed", "model_path"))
@@ -44,6 +45,9 @@ def rebuild(promoter: Promoter, version: Version, into: Path | None, data: str |
     """
     name, model = f"{promoter.versions.product} version {version.version}", version.tags[MODEL]
     wanted, origin = promoter.versions.bundle(version), promoter.origin(version)
+    if Evidence.open(wanted).appended:
+        what = "it has items that were appended after its training, which no run makes"
+        raise UserError(name, what, "rebuild the version that they were appended to")
     if origin is None:
         raise UserError(name, "nobody recorded its commit", "`hisac-lab sync` does, of the outputs that are here")
     if not origin.whole:
@@ -53,10 +57,12 @@ def rebuild(promoter: Promoter, version: Version, into: Path | None, data: str |
     home = _checkout(origin.commit, folder)
     _settle(home, origin, data, promoter)
     say(f"{name}: the graph of commit {origin.commit[:12]} runs in {home}, for the log see {home / 'logs'}")
-    command = [sys.executable, "-m", "snakemake", "--cores", "all", str(ARTIFACTS.register)]
-    if subprocess.run(command, cwd=home, env=_environment(home), stdout=sys.stderr, check=False).returncode:
-        raise UserError(home, "its graph did not run to the end", "see its output above; the folder stays")
     made = Artifacts(home / ARTIFACTS.root)
+    _run(home, ARTIFACTS.acquire)
+    if other := changes(origin.source.files, Acquired.open(made.acquire).files):
+        what = f"raw files are not those of then: {', '.join(other)}"
+        raise UserError(name, what, "name a folder with those of then by --data, see `hisac-lab models show`")
+    _run(home, ARTIFACTS.register)
     if differing := differences(wanted, made.bundle(model)):
         parted = _parted(origin, Registered.open(made.register))
         raise UserError(name, f"not rebuilt: {', '.join(differing)}; {parted}", _clue(origin, home))
@@ -68,15 +74,28 @@ def rebuild(promoter: Promoter, version: Version, into: Path | None, data: str |
 
 def differences(one: Path, other: Path) -> list[str]:
     """How the files of two folders differ, in words; nothing where they are equal to the byte."""
-    sides = [{path.relative_to(side).as_posix(): path for path in files_below(side)} for side in (one, other)]
+    digests = (
+        {path.relative_to(side).as_posix(): sha256_file(path) for path in files_below(side)} for side in (one, other)
+    )
+    return changes(*digests)
+
+
+def changes(then: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    """What has become of files, in words; digests by name."""
     told = []
-    for name in sorted(sides[0].keys() | sides[1].keys()):
-        there = [side.get(name) for side in sides]
-        if there[0] is None or there[1] is None:
-            told.append(f"{name} is {'new' if there[0] is None else 'missing'}")
-        elif sha256_file(there[0]) != sha256_file(there[1]):
+    for name in sorted(then.keys() | now.keys()):
+        if name not in then or name not in now:
+            told.append(f"{name} is {'missing' if name in then else 'new'}")
+        elif then[name] != now[name]:
             told.append(f"{name} differs")
     return told
+
+
+def _run(home: Path, target: Path) -> None:
+    """Runs the clone's graph up to an output."""
+    command = [sys.executable, "-m", "snakemake", "--cores", "all", str(target)]
+    if subprocess.run(command, cwd=home, env=_environment(home), stdout=sys.stderr, check=False).returncode:
+        raise UserError(home, "its graph did not run to the end", "see its output above; the folder stays")
 
 
 def _checkout(commit: str, folder: Path) -> Path:
