@@ -86,14 +86,16 @@ class KnownColumns(Side):
         Raises:
             UserError: The log lacks one.
         """
-        table, learned = store.side(name), model.user_features.own[name]
+        there, learned = getattr(store.manifest.context, name), model.user_features.own[name]
+        if there == learned:
+            return cls(name, store.side(name))
         for kind in ("fields", "numbers"):
-            there = [column.name for column in getattr(table.columns, kind)]
-            wanted = [column.name for column in getattr(learned, kind)]
-            if lacks := [column for column in wanted if column not in there]:
-                what = f"has {name} {kind} {', '.join(there) or 'none'}, the model learned also {', '.join(lacks)}"
-                raise UserError(store.path, what, "name them in prepare.columns, or train it again", f"context.{name}")
-        return cls(name, table if table.columns == learned else table.as_learned(learned))
+            found, wanted = ({column.name for column in getattr(columns, kind)} for columns in (there, learned))
+            if lacks := sorted(wanted - found):
+                names = ", ".join(there.names) or "none"
+                what = f"has {name} columns {names}, the model learned {', '.join(lacks)} as {kind}"
+                raise UserError(store.path, what, "name it in prepare.columns, or train again", f"context.{name}")
+        return cls(name, store.side(name).as_learned(learned))
 
     def fetch(self, requests: Requests, index: Array, device: torch.device) -> Tensor:
         """Columns of the requests at `index`; (R, W) float32."""

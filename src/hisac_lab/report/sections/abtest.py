@@ -77,12 +77,7 @@ def abtest(facts: Facts) -> Section:
         "A/B test",
         (
             Note(tests.caveat, "callout"),
-            *(Note(f"No verdict: {reason}.", "callout") for reason in tests.reasons),
-            *(
-                Note(f"No verdict on {name}: {test.contradiction}.", "callout")
-                for name, test, _ in shown
-                if test.contradiction
-            ),
+            *_silence(tests, shown),
             Note(
                 f"Each model, by {_runs(seeds)}, against the control `{tests.control}`: {_read(tests)}. "
                 f"Lifts are relative, with {level} intervals that hold every part below. "
@@ -121,6 +116,13 @@ def abtest(facts: Facts) -> Section:
             ),
         ),
     )
+
+
+def _silence(tests: ABTests, shown: Shown) -> tuple[Note, ...]:
+    """Why there is no verdict, on any treatment or on one."""
+    contradicted = ((f" on {name}", test.contradiction) for name, test, _ in shown if test.contradiction)
+    every = (*(("", reason) for reason in tests.reasons), *contradicted)
+    return tuple(Note(f"No verdict{on}: {reason}.", "callout") for on, reason in every)
 
 
 def _against_itself(tests: ABTests) -> tuple[Note | Table, ...]:
