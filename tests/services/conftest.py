@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import pytest
-from disturbed import FEWER, prepare
+from disturbed import prepare
 from lab import Lab
 
 
 @pytest.fixture(scope="session")
 def begun(tmp_path_factory: pytest.TempPathFactory) -> Lab:
     """Nothing of it has run."""
-    return prepare(tmp_path_factory.mktemp("project") / "begun", FEWER)
+    return prepare(tmp_path_factory.mktemp("project") / "begun")
 
 
 @pytest.fixture(scope="session")
