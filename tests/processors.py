@@ -76,7 +76,7 @@ NARROW = Processor(
         "HISAC_LAB_GOLDEN_STEPS": "8",
     },
 )
-SLOW = {"HISAC_LAB_THREADS": "1", "HISAC_LAB_GOLDEN_STEPS": "8"}
+SLOW = {"HISAC_LAB_THREADS": "1", "HISAC_LAB_GOLDEN_STEPS": "3"}
 INTEL = Processor("an Intel Haswell: AVX2, no AVX-512", SLOW, "Haswell-v4")
 AMD = Processor("an AMD Rome: AVX2, no AVX-512", SLOW, "EPYC-Rome")
 OTHER = AMD if cpuinfo().get("vendor_id") == "GenuineIntel" else INTEL
