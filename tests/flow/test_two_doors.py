@@ -62,7 +62,7 @@ def test_t4_code_reruns_below_and_a_comment_stops_where_bytes_are_equal(lab: Lab
         test, "CAVEATS: dict[EvidenceKind, str] = {", "CAVEATS: dict[EvidenceKind, str] = {  # the report shows one"
     )
     assert lab.snakemake() == ["abtest"]
-    lab.edit(test, "These lifts are those of a world", "These are lifts of a world")
+    lab.edit(test, "These lifts are those of worlds", "These are lifts of a world")
     assert lab.repro() == BELOW_ABTEST
     assert lab.both_idle()
 
