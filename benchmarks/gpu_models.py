@@ -132,6 +132,8 @@ def score(lab: Lab, name: str, length: int) -> Outcome:
 def run_tests(lab: Lab, target: str = "tests/gpu") -> Outcome:
     """The project's GPU tests in a process of their own, ended with the time of this section.
 
+    A rehearsal runs them on the processor, so that it is known beforehand which of them do not run at all.
+
     All that pytest printed is kept in .work/gpu/tests.log.
 
     Raises:
@@ -144,6 +146,8 @@ def run_tests(lab: Lab, target: str = "tests/gpu") -> Outcome:
                "-p", "no:cacheprovider", target]  # fmt: skip
     paths = [str(ROOT / "src"), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "PYTHONUNBUFFERED": "1"}
+    if lab.small:
+        environment["HISAC_LAB_TESTS_WITHOUT_GPU"] = "run"
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(
             command, cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
