@@ -32,7 +32,7 @@ flow: $(READY)  ## the real graph on a tiny configuration
 	$(BIN)/pytest -n 2 --dist worksteal -m "not emulator" tests/flow
 
 test-services: $(READY)  ## against real servers that the tests start (Debian's postgresql, Slurm); 20 minutes at most
-	timeout 1200 $(BIN)/pytest -n 2 --dist loadfile tests/services
+	timeout 1200 $(BIN)/pytest -n 3 --dist loadfile tests/services
 
 docs: $(READY)  ## the documentation site, in site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
@@ -42,7 +42,7 @@ screenshots: $(READY)  ## pictures of report, site and MLflow for the documentat
 	$(BIN)/python benchmarks/screenshots_mlflow.py
 
 emulate: $(READY)  ## the tiny graph on an emulated processor (Debian's qemu-user), to the same bytes; minutes
-	$(BIN)/pytest -n 2 -m emulator tests/flow
+	$(BIN)/pytest -n 2 --dist worksteal -m emulator tests/flow
 
 lowest:  ## unit tests with the lowest versions that pyproject.toml allows, in an environment of their own
 	test -x $(LOWEST)/bin/python || $(PYTHON) -m venv $(LOWEST)

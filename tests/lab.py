@@ -37,6 +37,7 @@ TINY: dict[str, Any] = {
     "backbone.tower": [16],
     "sweep.trials": 2,
     "sweep.round_size": 2,
+    "sweep.epochs": 1,
     "sweep.finalist_seeds": 1,
     "sweep.space.hisac.agents": [2, 4],
     "sweep.space.hisac.depth": [1, 2],
