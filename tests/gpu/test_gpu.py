@@ -23,7 +23,7 @@ from hisac_lab.models.contract import ItemSpace
 from hisac_lab.training import loop
 
 STAND_IN = os.environ.get("HISAC_LAB_TESTS_WITHOUT_GPU") == "run"
-"""Whether the tests' own lines are tried on a processor where there is no card; `make gpu ARGS=--rehearse` asks for it."""
+"""Whether the tests run on a processor where there is no card, as `make gpu ARGS=--rehearse` asks."""
 CARD = torch.device("cpu" if STAND_IN and not torch.cuda.is_available() else "cuda")
 cuda_only = pytest.mark.skipif(CARD.type == "cpu", reason="torch sees no CUDA device on this machine")
 pytestmark = [

@@ -1,4 +1,4 @@
-"""workflow/repro.py: the record of a stage in dvc.lock, in the bytes that DVC itself would write."""
+"""workflow/repro.py: the record of a stage in dvc.lock, as DVC reads it, in the bytes that it would write."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from dvc.utils.serialize import dumps_yaml, modify_yaml
+from dvc.utils.serialize import dumps_yaml, modify_yaml, parse_yaml
 
 ROOT = Path(__file__).parents[3]
 sys.path.insert(0, str(ROOT / "workflow"))
-from repro import put_record  # noqa: E402
+from repro import only, put_record  # noqa: E402
 
 
 def record(md5: str) -> dict[str, object]:
@@ -43,3 +43,17 @@ def test_a_record_is_put_where_dvc_puts_it_to_the_byte(name: str, tmp_path: Path
 )
 def test_a_file_that_holds_more_than_records_is_left_to_dvc(text: str) -> None:
     assert put_record(text, {"report": record("1b")}) is None
+    assert only(text, "report") is None
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_a_record_is_read_alone_as_in_the_whole_file(name: str) -> None:
+    text = only(WHOLE, name)
+    assert text is not None
+    whole = parse_yaml(WHOLE, "dvc.lock")
+    assert parse_yaml(text, "dvc.lock") == {**whole, "stages": {name: whole["stages"][name]}}
+
+
+@pytest.mark.parametrize("name", ["new", "train@din_50", "123", "code --force"])
+def test_a_stage_without_a_record_is_left_to_dvc(name: str) -> None:
+    assert only(WHOLE, name) is None
