@@ -97,6 +97,10 @@ def report(found: dict[str, tuple[dict[str, float], dict[str, float]]], command:
         names = found[revisions[0]][which]
         return [[name, *(f"{found[revision][which][name]:.2f}" for revision in revisions)] for name in names]
 
+    def around(name: str) -> list[str]:
+        seconds = [found[revision][0]["DVC"] + found[revision][1][name] for revision in revisions]
+        return [f"`{name}`", *(f"{one:.2f} ({one / seconds[0]:.0%})" for one in seconds)]
+
     return [
         "# What a job costs before and after its work",
         "",
@@ -106,6 +110,8 @@ def report(found: dict[str, tuple[dict[str, float], dict[str, float]]], command:
         *table(["a job of the stage `code`", *revisions], rows(0)),
         "",
         *table(["imports of a stage", *revisions], rows(1)),
+        "",
+        *table(["DVC and imports of a job of", *revisions], [around(name) for name in IMPORTS]),
         "",
         "DVC's part is the job less the stage; Snakemake's is a run of one job that has nothing to do, less that job,",
         "and so holds the start of Snakemake, once for all jobs of a run.",
