@@ -172,11 +172,12 @@ def params_diff() -> None:
 def params_set(
     key: Annotated[str, typer.Argument(help="Dotted, as in `train.epochs`.")],
     value: Annotated[str, typer.Argument(help="As in YAML: 5, null, '[0, 1]'.")],
+    more: Annotated[list[str] | None, typer.Argument(metavar="KEY VALUE", help="More keys and values.")] = None,
 ) -> None:
-    """Change one value in params.yaml if the whole is right with it; all else in the file stays."""
+    """Change values in params.yaml if the whole is right with them; all else in the file stays."""
     from hisac_lab.cli import settings
 
-    print(settings.change(key, value))
+    print(settings.change(key, value, *(more or ())))
 
 
 @params_app.command("schema")

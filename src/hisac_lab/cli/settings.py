@@ -80,13 +80,26 @@ def diff() -> str:
     return "".join(f"{key}: {told(one.value)}  # default {told(one.default)}\n" for key, one in changed.items())
 
 
-def change(key: str, text: str) -> str:
-    """Gives `key` the value that `text` means as YAML, in the file and nowhere else; gives the line to print.
+def change(*words: str) -> str:
+    """Gives keys the values that the words behind them mean as YAML, in the file and nowhere else.
+
+    Args:
+        words: A key, its value, the next key, its value.
+
+    Returns:
+        A line to print for each key.
 
     Raises:
-        UserError: The file would not be right with it, or cannot be changed there; nothing is written.
+        UserError: A key has no value or comes twice; or the file would not be right with all of them, or cannot be
+            changed there. Nothing is written then.
     """
-    return changes({key: _value(key, text)})[0]
+    command = "hisac-lab params set"
+    keys, texts = words[::2], words[1::2]
+    if len(keys) > len(texts):
+        raise UserError(command, "has no value", "write KEY VALUE, and the next KEY VALUE behind it", keys[-1])
+    if twice := [key for key in keys if keys.count(key) > 1]:
+        raise UserError(command, "is there twice", "give each key one value", twice[0])
+    return "\n".join(changes({key: _value(key, text) for key, text in zip(keys, texts, strict=True)}))
 
 
 def changes(values: Mapping[str, Any]) -> list[str]:

@@ -56,6 +56,31 @@ def test_set_changes_the_value_and_no_other_byte(key: str, value: str, changed: 
     load_params()
 
 
+def test_many_keys_are_set_at_once_though_none_alone_would_be_right() -> None:
+    with says("sweep", "trials must be a multiple of round_size"):
+        settings.change("sweep.trials", "2")
+    assert settings.change("sweep.trials", "2", "sweep.round_size", "2").splitlines() == [
+        "sweep.trials: 2  # was 8",
+        "sweep.round_size: 2  # was 4",
+    ]
+    assert len(lines_changed(PLAIN)) == 4
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("train.epochs",), ("train.epochs", "has no value", "KEY VALUE")),
+        (("train.epochs", "3", "train.patience"), ("train.patience", "has no value")),
+        (("train.epochs", "4", "train.epochs", "5"), ("train.epochs", "twice")),
+        (("train.epochs", "4", "train.patience", "x"), ("train.patience", "'x'")),
+    ],
+)
+def test_of_many_keys_one_that_is_wrong_keeps_all_out(words: tuple[str, ...], said: tuple[str, ...]) -> None:
+    with says(*said):
+        settings.change(*words)
+    assert PARAMS_FILE.read_text() == PLAIN
+
+
 def test_setting_a_value_and_its_default_again_gives_the_file_back() -> None:
     for key, value in {
         "train.patience": "3",

@@ -46,7 +46,7 @@ params check
 params default
 params diff
 params schema
-params set KEY VALUE
+params set KEY VALUE [MORE]
 params show
 promote [MODEL] --force --reason --version
 report --against
