@@ -42,6 +42,7 @@ from ab_tables import (
 from pages import table
 
 from hisac_lab.base.artifacts import write_file
+from hisac_lab.base.errors import UserError
 
 REPORT = Path(__file__).parents[1] / "reports" / "bench-ab.md"
 STABILITY = REPORT.with_name("bench-ab-stability.md")
@@ -61,7 +62,10 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help="write the page")
     options = parser.parse_args()
     if options.stability:
-        lines, share = stability(options.stability)
+        try:
+            lines, share = stability(options.stability)
+        except UserError as error:
+            raise SystemExit(f"bench-ab: error: {error}") from error
         if options.write:
             write_file(STABILITY, "\n".join(lines) + "\n")
         print(json.dumps({"verdicts_same": round(share, 4)}))

@@ -59,9 +59,10 @@ def stability(folders: Sequence[Path]) -> tuple[list[str], float]:
     """
     rows: list[list[str]] = []
     same = given = 0
-    for folder in folders:
+    tested = [(folder, [*product(_kinds(folder), _controls(folder))]) for folder in folders]  # all are looked at first
+    for folder, kinds in tested:
         with _kept_worlds():
-            for kind, control in product(_kinds(folder), _controls(folder)):
+            for kind, control in kinds:
                 for name, tests in _repeated(folder, kind, control).items():
                     agree, of = _commonest(tests)
                     lift = f"{name} over {control}"

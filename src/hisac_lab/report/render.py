@@ -13,6 +13,7 @@ from hisac_lab.report.document import Figures, Section
 from hisac_lab.report.drawing import DARK, plain, strip, themed
 
 _CODE = re.compile(r"`([^`]*)`")
+_LONG_NAME = re.compile(r"\w{16,}")
 _MARKUP = re.compile(r"[\\*|]|~~|\](?=[(\[:])|(?<!\w)_|_(?!\w)")
 """What Markdown would take for markup."""
 _NAMESPACES = 'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
@@ -63,7 +64,8 @@ def _environment(escaped: bool) -> Environment:
 
 def _prose(text: str) -> Markup:
     """Plain text with `code` as HTML; long names may break after an underscore."""
-    return Markup(_CODE.sub(r"<code>\1</code>", str(escape(text))).replace("_", "_<wbr>"))
+    broken = _LONG_NAME.sub(lambda name: name[0].replace("_", "_<wbr>"), str(escape(text)))
+    return Markup(_CODE.sub(r"<code>\1</code>", broken))
 
 
 def _markdown(text: str) -> str:

@@ -249,7 +249,8 @@ def _readable(checked: Check, log: Guess) -> bool:
         checked.say(log.path, f"has the suffix {log.path.suffix!r}", hint)
     for role in log.by_value:
         what = f"is taken for the {role} because of its values"
-        checked.say(log.path, what, "name another column in the mapping if it is not", log.roles[role], stops=False)
+        hint = f"if it is not, name another column with --column {role}=COLUMN"
+        checked.say(log.path, what, hint, log.roles[role], stops=False)
     for name, what, hint in log.notes:
         checked.say(log.path, what, hint, name, stops=False)
     words_named = bool(checked.numbers or checked.positive)
@@ -258,7 +259,7 @@ def _readable(checked: Check, log: Guess) -> bool:
         checked.say(log.path, told(log.label_values), hint, log.roles["label"], stops=False)
     for name, why in log.doubts.items():
         if name != log.roles.get("label"):
-            hint = f"where it is, name it with --column label={name!r}, and with --positive each word that is positive"
+            hint = f"where it is, name it with --column label={name!r}; --positive WORD where words are read wrong"
             checked.say(log.path, f"looks like feedback and is not read: {why}", hint, name, stops=False)
         elif not words_named:
             checked.say(log.path, why, "name each word that is, with --positive WORD", name)

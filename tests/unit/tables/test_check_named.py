@@ -28,7 +28,7 @@ def log(tmp_path: Path) -> Path:
 def test_words_of_which_half_are_known_are_not_passed_over_and_the_line_says_what_to_type(log: Path) -> None:
     answer = run(log)
     assert "feedback  none is read, though what_happened may be: see the notes" in answer.output
-    assert "where it is, name it with --column label='what_happened', and with --positive each word" in answer.output
+    assert "where it is, name it with --column label='what_happened'; --positive WORD" in answer.output
 
 
 def test_a_column_and_its_positive_words_that_are_named_make_the_mapping(log: Path, tmp_path: Path) -> None:

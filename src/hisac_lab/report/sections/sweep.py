@@ -200,7 +200,8 @@ def _quality_and_cost(sweep: Sweep, done: list[Trial]) -> Figure:
     )
     said = (
         f"{seen} Costs differ by a factor of {factor}, AUCs by {fixed(max(aucs) - min(aucs))}.",
-        "The axis of the AUC is cut: it does not begin at 0. No trial is both better and cheaper than one on the line.",
+        "The axis of the AUC is cut: it does not begin at 0. The front is that of the first seed, AUCs rounded to 3 "
+        "decimals; a finalist stands at the mean of its seeds, so that another may stand above it.",
     )
     return _figure(sweep, "quality_and_cost", "Quality and cost of the trials", said, paint)
 
