@@ -237,7 +237,16 @@ def next_step(facts: Facts, stands: Sequence[Standing]) -> str:
         return f"`hisac-lab promote` makes `{first.name}`, the model with the best validation AUC, the champion."
     if free:
         best = min(free, key=lambda one: facts.ranking.index(one.name))
-        return f"`hisac-lab promote {best.name}` makes it the champion."
+        held = [one for one in stands if one.failed and controls.surely_ahead(facts, one.name, best.name)]
+        if not held:
+            return f"`hisac-lab promote {best.name}` makes it the champion."
+        ahead = min(held, key=lambda one: facts.ranking.index(one.name))
+        gates = " and ".join(f"`{gate.name}`" for gate in ahead.failed)
+        return (
+            f"See why `{ahead.name}` fails at {gates} (below): it is surely ahead of `{best.name}`, the best that may "
+            f"ship, by {signed(facts.gaps[ahead.name, best.name][0])} in AUC. `hisac-lab promote {best.name}` would "
+            "make that one the champion."
+        )
     fewest = min(len(model.seeds) for model in facts.scores.models.values())
     if fewest < 5:
         return (

@@ -95,6 +95,23 @@ def test_the_next_command_is_exact(inputs: Artifacts) -> None:
     assert "snakemake --cores all" in next_step(bare, standings(bare))
 
 
+def test_a_model_that_others_surely_beat_is_not_simply_recommended(tmp_path: Path) -> None:
+    inputs = make_crowd(tmp_path)
+    best, *_, worst = sorted(NAMES, reverse=True)
+    for name in NAMES:
+        if name != worst:
+            edit(inputs.register / name / "evidence.json", calibration_error=0.2, valid_auc=0.8)
+    models = json.loads((inputs.evaluate / "metrics.json").read_text())["models"]
+    edit(inputs.evaluate / "metrics.json", pairs=pairs_of(models, 0.001))
+    facts = _facts(inputs)
+    said = next_step(facts, standings(facts))
+    assert said.startswith(f"See why `{best}` fails at `max_calibration_error`")
+    assert f"ahead of `{worst}`, the best that may ship, by +0.1100" in said
+    edit(inputs.evaluate / "metrics.json", pairs=pairs_of(models, 0.9))
+    facts = _facts(inputs)
+    assert next_step(facts, standings(facts)) == f"`hisac-lab promote {worst}` makes it the champion."
+
+
 @pytest.mark.parametrize(
     ("changes", "claim"),
     [

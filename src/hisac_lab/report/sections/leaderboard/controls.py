@@ -46,14 +46,15 @@ def verdicts(facts: Facts) -> list[Verdict]:
         if best is not None:
             shown = rounded(models[best].auc.value)
             leads = all(rounded(models[name].auc.value) <= shown for name in both)
-            ahead = tuple(name for name in both if _surely_ahead(facts, name, best))
+            ahead = tuple(name for name in both if surely_ahead(facts, name, best))
             rest = tuple(name for name in both if name not in ahead)
             ruled.append(Verdict(side, best, leads, ahead, rest))
     return ruled
 
 
-def _surely_ahead(facts: Facts, name: str, control: str) -> bool:
-    difference, p = facts.gaps.get((name, control), (0.0, 1.0))
+def surely_ahead(facts: Facts, name: str, other: str) -> bool:
+    """Whether a model's AUC is above another's after the correction over all pairs of the board."""
+    difference, p = facts.gaps.get((name, other), (0.0, 1.0))
     return difference > 0 and is_sure(difference, p, 1 - facts.evaluated.confidence)
 
 
