@@ -193,8 +193,8 @@ def choose_pools(log: Log, people: Population, config: ABTestConfig, without_met
         one for each day of a test that has several.
 
     Raises:
-        UserError: A slate is larger than what most users can choose from.
-        NothingToJudge: Most users have nothing to choose from.
+        UserError: A slate is larger than all that the test period shows.
+        NothingToJudge: Most users have less than a slate, or nothing, to choose from.
     """
     weight = np.bincount(log.item[log.judged], minlength=log.items).astype(float)
     choices = []
@@ -208,9 +208,12 @@ def choose_pools(log: Log, people: Population, config: ABTestConfig, without_met
     if size < 2:
         what = "most users can choose from fewer than two items that were alive when they were asked"
         raise NothingToJudge("test period", what, "give a longer test period")
-    if size < config.slate:
-        what = f"{config.slate} is more than the {size} items that most users can choose from"
+    if config.slate > (shown := np.count_nonzero(weight)):
+        what = f"{config.slate} is more than the {shown} items that the test period shows"
         raise UserError(SETTINGS, what, "lower it", "abtest.slate")
+    if size < config.slate:
+        what = f"a slate of {config.slate} is more than the {size} items that most users can choose from"
+        raise NothingToJudge("test period", f"{what} (lower abtest.slate)", "lower it", "abtest.slate")
     random = np.random.default_rng([config.seed, 1])
     kept = np.flatnonzero(sizes >= size)
     count = 2 * config.visits + (config.days if config.days > 1 else 0)
@@ -229,8 +232,8 @@ def asked_about(
     """T users at their moments, what they choose from, (T, 2 * visits, pool), and on later days, (T, days, pool).
 
     Raises:
-        UserError: A slate is larger than what most users can choose from.
-        NothingToJudge: There are no two users to ask, or they have nothing to choose from.
+        UserError: A slate is larger than all that the test period shows.
+        NothingToJudge: There are no two users to ask, or they have less than a slate to choose from.
     """
     everybody = population(store.samples("test"))
     if len(everybody.user) < 2:

@@ -159,8 +159,15 @@ def test_a_user_with_too_few_items_is_left_out_and_a_slate_too_large_is_refused(
     people, pools = choose_pools(log, moments, CONFIG, without_met=True)
     assert people.user.tolist() == list(range(1, 12))
     assert pools.shape[2] == 12
-    with says("settings", "abtest.slate", "60 is more than the"):
+    with says("settings", "abtest.slate", "60 is more than the 26 items that the test period shows"):
         choose_pools(log, moments, CONFIG.model_copy(update={"slate": 60, "pool": 100}), True)
+
+
+def test_users_with_less_than_a_slate_to_choose_from_have_nothing_to_judge() -> None:
+    """Of 24 items half are gone at everybody's moment: no fault of the settings, so the graph goes on."""
+    log = _log([0] * 24, [*range(24)], [0] * 12 + [9 * DAY] * 12)
+    with pytest.raises(NothingToJudge, match=r"a slate of 20 is more than the 12 items .*lower abtest.slate"):
+        choose_pools(log, _people(9 * DAY), CONFIG.model_copy(update={"slate": 20, "pool": 24}), without_met=False)
 
 
 def test_users_with_nothing_left_to_choose_from_have_nothing_to_judge() -> None:
