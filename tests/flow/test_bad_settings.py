@@ -9,7 +9,7 @@ from lab import Lab
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [
-        ("epochs: 1", "epochs: one", ("train.epochs", "'one'")),
+        ("\n  learning_rate: 0.002", "\n  learning_rate: one", ("train.learning_rate", "'one'")),
         ("bootstrap: 20", "bootstrapp: 20", ("evaluate.bootstrapp", "did you mean `bootstrap`")),
         ("reference: din_50", "reference: din", ("evaluate.reference", "'din'")),
     ],
