@@ -32,7 +32,7 @@ flow: $(READY)  ## the real graph on a tiny configuration
 	$(BIN)/pytest -n 2 --dist worksteal -m "not emulator" tests/flow
 
 test-services: $(READY)  ## against real servers that the tests start (Debian's postgresql, Slurm); 20 minutes at most
-	timeout 1200 $(BIN)/pytest -n 3 --dist loadfile tests/services
+	timeout 1200 $(BIN)/pytest -n 2 --dist loadfile tests/services
 
 docs: $(READY)  ## the documentation site, in site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
