@@ -168,12 +168,15 @@ def floor_ratio(log: synthetic.Log, mine: Ours, users: int, seed: int, home: Pat
         home: Where the larger log is made.
 
     Raises:
-        UserError: The larger log is not larger.
+        UserError: The larger log is not larger, or took no more.
     """
     if users <= log.users:
         raise UserError("--floor-users", f"{users} are no more than the {log.users} of --users", "give more")
     larger = synthetic.make_log(users, len(log) // log.users, log.limit, seed)
     more = run_ours(larger, home / "larger").cpu - mine.cpu
+    if more <= 0:
+        what = f"took no more CPU for {users} users than for {log.users}: other work disturbs it"
+        raise UserError("this machine", what, "run it alone")
     return (run_floor(larger, home / "larger") - run_floor(log, home / "ours")) / more
 
 

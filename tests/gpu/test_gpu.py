@@ -95,8 +95,10 @@ def test_a_ranker_over_columns_learns_nearly_the_same_on_both_devices(
         loop.train(model, train_loader, valid_loader, TRAIN, 0, "gpu")
         found.append(score(model.to(CPU.device), _loader(model, rows["test"], CPU)))
     assert np.ptp(found[0]) > 0.1
+    if MODELS[name].kind == "linear":
+        np.testing.assert_allclose(found[1], found[0], atol=1e-3)
     assert np.corrcoef(found[0].ravel(), found[1].ravel())[0, 1] > 0.99
-    np.testing.assert_allclose(np.median(np.abs(found[1] - found[0])), 0, atol=0.02)
+    assert np.median(np.abs(found[1] - found[0])) < 0.02
 
 
 @pytest.mark.parametrize("name", ["din-whole", "hisac"])

@@ -68,6 +68,16 @@ def test_projects_without_any_verdict_have_no_share(
         script.stability([tmp_path])
 
 
+def test_all_folders_are_looked_at_before_the_first_test(
+    script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = make(tmp_path / "made").root.parent
+    asked = told(script, made, monkeypatch, "better")
+    with says("manifest.json", "does not exist"):
+        script.stability([made, tmp_path / "absent"])
+    assert not asked
+
+
 def test_other_pools_are_drawn_for_the_stage_alone(script: ModuleType, store: EventStore) -> None:
     log = Log.of(store)
 

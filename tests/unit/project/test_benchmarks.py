@@ -76,6 +76,19 @@ def test_other_items_in_a_batch_are_found(tmp_path: Path, monkeypatch: pytest.Mo
             prepare.check_same(mine, tmp_path)
 
 
+def test_a_floor_that_other_work_has_disturbed_is_not_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    prepare, synthetic = load("prepare", monkeypatch), load("synthetic", monkeypatch)
+    log, few = synthetic.make_log(2, 1_300, LIMIT, 0), np.zeros(0)
+    took = {log.users: 3.0, 4: 7.0}
+    monkeypatch.setattr(prepare, "run_ours", lambda one, _: prepare.Ours(took[one.users], 0, 0.0, few))
+    monkeypatch.setattr(prepare, "run_floor", lambda one, _: one.users / 2)
+    mine = prepare.run_ours(log, tmp_path)
+    assert prepare.floor_ratio(log, mine, 4, 0, tmp_path) == pytest.approx(1.0 / 4.0)
+    took[4] = 3.0
+    with pytest.raises(UserError, match="no more CPU for 4 users than for 2: other work disturbs it; run it alone"):
+        prepare.floor_ratio(log, mine, 4, 0, tmp_path)
+
+
 BUSY = "import time\nwhile time.process_time() < 1.0: pass\n"
 DAEMON = f"""
 import os, subprocess, sys, time
