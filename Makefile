@@ -16,7 +16,7 @@ demo: $(READY)  ## from raw data to a promotable model
 	@echo
 	@$(BIN)/hisac-lab summary
 
-test: check unit flow  ## everything that CI runs
+test: check unit flow  ## what every change has to pass
 
 check: $(READY) docs  ## format, lint, types, layers, documentation
 	$(BIN)/ruff format --check src workflow tests benchmarks docs/site.py

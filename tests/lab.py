@@ -6,8 +6,11 @@ import compileall
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from py_compile import PycInvalidationMode
@@ -49,6 +52,22 @@ TINY: dict[str, Any] = {
     "abtest.slate": 5,
     "mlflow.mirror": False,
 }
+STARTED: list[subprocess.Popen[str]] = []
+"""What `Lab.start` has begun."""
+
+
+@contextmanager
+def nothing_left() -> Iterator[None]:
+    """Kills what was started inside and still runs: a test that failed waits for nothing."""
+    before = len(STARTED)
+    try:
+        yield
+    finally:
+        for started in STARTED[before:]:
+            if started.poll() is None:
+                with suppress(ProcessLookupError):  # it ends just now
+                    os.killpg(started.pid, signal.SIGKILL)
+        del STARTED[before:]
 
 
 @dataclass(frozen=True)
@@ -133,7 +152,7 @@ class Lab:
 
     def start(self, *command: str) -> subprocess.Popen[str]:
         """Starts a command as the leader of a process group of its own, to be killed: nothing of it is a fork."""
-        return subprocess.Popen(
+        started = subprocess.Popen(
             command,
             cwd=self.path,
             env=self.environment | {"PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"},
@@ -142,6 +161,8 @@ class Lab:
             text=True,
             start_new_session=True,
         )
+        STARTED.append(started)
+        return started
 
     def snakemake(self, *options: str) -> list[str]:
         """Runs Snakemake to a good end; gives the stages that were really computed, sorted."""

@@ -10,9 +10,18 @@ from pathlib import Path
 
 import pytest
 from forkserver import forkserver
-from lab import ROOT, Lab
+from lab import ROOT, Lab, nothing_left
 
-LONG = ("t8_killed", "simulated_world", "t2_", "package_from_outside", "t12_", "whole_graph", "model_of_the_readme")
+LONG = (
+    "a_day_computes",
+    "t8_killed",
+    "simulated_world",
+    "t2_",
+    "package_from_outside",
+    "t12_",
+    "whole_graph",
+    "model_of_the_readme",
+)
 """Tests of a minute or more, which begin first: at the end no worker waits for the other."""
 
 
@@ -36,6 +45,12 @@ def _commands_fork() -> Iterator[None]:
     home = tempfile.TemporaryDirectory()  # not pytest's: the path of a socket is short
     with home, forkserver(Path(home.name) / "bin", sources) as commands, pytest.MonkeyPatch.context() as patch:
         patch.setattr(Lab, "commands", commands)
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _nothing_left() -> Iterator[None]:
+    with nothing_left():
         yield
 
 

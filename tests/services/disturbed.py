@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,8 +26,9 @@ import torch
 from lab import BIN, ROOT, TINY, Lab
 from slurm import Cluster, cluster
 
-SETTINGS: dict[str, Any] = TINY | {"train.epochs": 6, "train.batch_requests": 8, "train.checkpoint_every": 10}
-"""Trainings of some hundred steps, which can be met half-way."""
+SETTINGS: dict[str, Any] = TINY | {"train.batch_requests": 8, "train.checkpoint_every": 10}
+EPOCHS, FEWER = 6, 2
+"""Trainings of 800 steps, each of which can be met half-way; of the test, where one is, 280."""
 LIMITED = "train@hisac-0"
 DRIVER = (
     *("snakemake", "--profile", "profiles/slurm", "--slurm-status-command", "squeue"),
@@ -92,18 +94,25 @@ class Disturbed:
         }
         plan = {stage: disturbance for stage, disturbance in plan.items() if not stages or stage in stages}
         with (self.lab.path / "driver.log").open("ab") as log:
-            while (code := self._start(log).poll()) != 0:
-                if code is not None:
-                    self._driver = None
-                    continue
-                running = self._look()
-                for job, stage in running.items():
-                    if stage in plan and self._at_work(stage):
-                        what, disturb = plan.pop(stage)
-                        disturb(job)
-                        self.rows.append((stage, what))
-                time.sleep(0.2)
+            try:
+                self._follow(plan, log)
+            finally:
+                self._kill_driver("")
         assert not plan, f"never met at work: {', '.join(plan)}"
+
+    def _follow(self, plan: dict[str, tuple[str, Callable[[str], None]]], log: io.BufferedWriter) -> None:
+        """Takes from the plan what it has done."""
+        while (code := self._start(log).poll()) != 0:
+            if code is not None:
+                self._driver = None
+                continue
+            running = self._look()
+            for job, stage in running.items():
+                if stage in plan and self._at_work(stage):
+                    what, disturb = plan.pop(stage)
+                    disturb(job)
+                    self.rows.append((stage, what))
+            time.sleep(0.2)
 
     def ends(self) -> dict[str, list[str]]:
         """Stage to how each of its jobs ended, oldest first, as Slurm tells it."""
@@ -162,10 +171,11 @@ class Disturbed:
         return self.cluster.ask("squeue", "-h", "-j", job, "-o", "%N").strip()
 
     def _kill_driver(self, _job: str) -> None:
-        assert self._driver is not None
-        os.killpg(self._driver.pid, signal.SIGKILL)
-        self._driver.wait()
-        self._driver = None
+        if self._driver is not None:
+            with suppress(ProcessLookupError):  # it has ended, and so have its children
+                os.killpg(self._driver.pid, signal.SIGKILL)
+            self._driver.wait()
+            self._driver = None
 
     def _cancel(self, job: str) -> None:
         self.cluster.ask("scancel", job)
@@ -210,10 +220,10 @@ class Disturbed:
         self.cluster.signal(signal.SIGSTOP, job)
 
 
-def prepare(path: Path) -> Lab:
+def prepare(path: Path, epochs: int = EPOCHS) -> Lab:
     """A project whose trainings last long enough to be met."""
     lab = Lab.found(path)
-    lab.set(**SETTINGS)
+    lab.set(**SETTINGS, **{"train.epochs": epochs})
     lab.one_process("sweep")
     lab.commit("trainings of some hundred steps")
     return lab
