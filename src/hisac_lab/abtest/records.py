@@ -241,14 +241,16 @@ class ABTests(Stored):
     caveat: str
 
     @property
-    def reasons(self) -> list[str]:
-        """Why there is no verdict; empty where there may be one."""
-        return [check.says for check in self.checks if not check.holds]
+    def reason(self) -> str:
+        """Why there is no verdict, by the first check that does not hold; empty where there may be one."""
+        failed = [check.says for check in self.checks if not check.holds]
+        more = len(failed) - 1
+        return "".join(failed[:1]) + (f", and {more} more check{'s' * (more > 1)} do not hold" if more > 0 else "")
 
-    def reasons_of(self, treatment: str) -> list[str]:
+    def reason_of(self, treatment: str) -> str:
         """Why there is no verdict on one treatment; empty where there may be one, and for the control."""
         test = self.tests.get(treatment)
-        return [*self.reasons, *([test.contradiction] if test is not None and test.contradiction else [])]
+        return self.reason or ("" if test is None else test.contradiction)
 
 
 class Hindsight(Record):

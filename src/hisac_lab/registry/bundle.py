@@ -114,7 +114,7 @@ def _ab_evidence(name: str, tests: ABTests, tested: ABTested) -> ABEvidence | No
     return ABEvidence(
         kind=tests.evidence,
         verdict=verdict,
-        reason="; ".join(tests.reasons_of(name)),
+        reason=tests.reason_of(name),
         control=tests.control,
         lift=None if test is None or verdict == NO_VERDICT else test.corrected,
         sample_ratio_holds=test is None or test.draw is None or test.draw.sample_ratio_p >= CHANCE,

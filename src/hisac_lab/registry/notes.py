@@ -123,7 +123,7 @@ def abtest(tests: ABTests) -> str:
         f"- **{name}**: {test.verdict}, lift {test.lift.value:+.2%} [{test.lift.low:+.2%}, {test.lift.high:+.2%}]"
         for name, test in tests.tests.items()
     ]
-    why = [f"No verdict: {'; '.join(tests.reasons)}.", ""] if tests.reasons else []
+    why = [f"No verdict: {tests.reason}.", ""] if tests.reason else []
     return "\n".join(
         [f"Against **{tests.control}**, by {tests.evidence} evidence:", "", *lines, "", *why, tests.caveat]
     )
@@ -180,7 +180,7 @@ def version(evidence: Evidence, gates: list[Gate], ships: str, card: str, run: s
             f"- Protocol `{evidence.fingerprint}`, negatives: {evidence.negatives}",
             f"- [The report]({run}/artifacts/report.html)",
             "",
-            "| gate | | |",
+            "| gate | today | what it says |",
             "|---|---|---|",
             *rows,
             "",

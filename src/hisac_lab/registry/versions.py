@@ -375,7 +375,7 @@ def card(bundle: Path) -> str:
     lines = [
         f"**{ModelFile.open(bundle).model['kind']}**: what is stated by the paper, inferred, and left out.",
         "",
-        "| | claim | source |",
+        "| status | claim | source |",
         "|---|---|---|",
     ]
     claims = Claim.read_list(bundle / CARD)

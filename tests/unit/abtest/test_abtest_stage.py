@@ -168,14 +168,21 @@ def test_a_world_that_knows_more_than_the_models_may_judge(out: Path) -> None:
     assert {"support", "aa", "sample_ratio"} <= set(knows)
     assert set(found.tests["hisac"].worlds) == set(judges)
     assert any(knows[f"{family}: knows"].holds for family in asked)
-    if not found.reasons:
+    if not found.reason:
         assert found.tests["hisac"].verdict in ("better", "worse", "equivalent", "undecided")
 
 
 def test_a_world_that_knows_less_than_a_model_gives_no_verdict(stages: Stages, trained: Path, tmp_path: Path) -> None:
     found = ABTests.open(_run(tmp_path, stages, trained, auc=0.99))
     assert found.tests["hisac"].verdict == "no verdict"
-    assert any("the best model's (hisac) 0.9900" in reason for reason in found.reasons)
+    failed = [check.says for check in found.checks if not check.holds]
+    assert any("the best model's (hisac) 0.9900" in said for said in failed)
+    assert len(failed) > 1
+    assert found.reason == found.reason_of("hisac") == f"{failed[0]}, and {_more(len(failed) - 1)} do not hold"
+
+
+def _more(checks: int) -> str:
+    return f"{checks} more check{'s' * (checks > 1)}"
 
 
 def _surely(family: Family, exposures: Exposures, nodes: Array, config: ABTestConfig) -> World:
@@ -208,9 +215,9 @@ def test_two_worlds_that_may_judge_and_contradict_each_other_give_no_verdict(
     assert [world.judges for world in ABTested.open(both).worlds] == [True, True]
     found = ABTests.open(both)
     test = found.tests["hisac"]
-    assert found.reasons == []
+    assert found.reason == ""
     assert test.verdict == "no verdict"
-    assert found.reasons_of("hisac") == [test.contradiction]
+    assert found.reason_of("hisac") == test.contradiction
     assert "better in the world of factors, worse in the world of trees" in test.contradiction
     assert test.worlds["trees"].high < 0 < test.worlds["factors"].low
     assert test.parts["family"].error == pytest.approx((test.lift.value - test.worlds["trees"].value) / 2**0.5)
@@ -251,7 +258,7 @@ def test_one_test_user_gives_no_verdict(
     out = _run(tmp_path, stages, trained)
     found = ABTests.open(out)
     assert (found.tests, found.aa, ABTested.open(out).setup.real_users) == ({}, None, 0)
-    assert found.reasons == ["no two test users have exposures at two times"]
+    assert found.reason == "no two test users have exposures at two times"
 
 
 def test_scores_that_are_not_numbers_are_refused(

@@ -94,9 +94,9 @@ def test_too_few_exposures_that_a_policy_would_show_give_no_verdict(
     config = CONFIG.model_copy(update={"replay_least": 100_000})
     found = ABTests.open(_run(tmp_path, config, prepared=world / "prepare", acquired=world / "acquire"))
     assert found.tests["hisac"].verdict == "no verdict"
-    assert len(found.reasons) == 1
-    assert "an effective sample size of" in found.reasons[0]
-    assert "100000 is the least" in found.reasons[0]
+    assert [check.name for check in found.checks if not check.holds] == ["support"]
+    assert "an effective sample size of" in found.reason
+    assert "100000 is the least" in found.reason
 
 
 def test_too_few_users_to_replay_give_no_verdict(world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -121,7 +121,7 @@ def test_too_few_users_to_replay_give_no_verdict(world: Path, tmp_path: Path, mo
         (home := tmp_path / f"{users}").mkdir()
         found = ABTests.open(_run(home, prepared=world / "prepare", acquired=world / "acquire"))
         assert (found.tests, found.aa) == ({}, None)
-        assert found.reasons == [f"of the four users that a test needs, {users} have exposures to replay"]
+        assert found.reason == f"of the four users that a test needs, {users} have exposures to replay"
 
 
 def test_a_control_that_no_logged_exposure_speaks_for_gives_no_verdict(
@@ -139,7 +139,7 @@ def test_a_control_that_no_logged_exposure_speaks_for_gives_no_verdict(
     monkeypatch.setattr(logged, "scores_of", lambda run, store, people, items, *rest: -1.0 * items)
     found = ABTests.open(_run(tmp_path, prepared=world / "prepare", acquired=world / "acquire"))
     assert found.tests == {}
-    assert found.reasons == ["by the logged exposures nobody would click on what the control popularity shows"]
+    assert found.reason == "by the logged exposures nobody would click on what the control popularity shows"
 
 
 def test_propensities_of_zero_are_refused(world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

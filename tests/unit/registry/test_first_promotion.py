@@ -92,7 +92,7 @@ def test_the_test_judges_or_says_why_not(day: Day) -> None:
     found = ABTests.open(day.made.abtest)
     assert found.evidence == "fitted"
     for test in found.tests.values():
-        assert (test.verdict == NO_VERDICT) == bool(found.reasons)
+        assert (test.verdict == NO_VERDICT) == bool(found.reason)
 
 
 def test_the_first_is_promoted_and_the_second_refused_in_a_line_for_each_gate(

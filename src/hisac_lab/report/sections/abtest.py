@@ -120,9 +120,11 @@ def abtest(facts: Facts) -> Section:
 
 def _silence(tests: ABTests, shown: Shown) -> tuple[Note, ...]:
     """Why there is no verdict, on any treatment or on one."""
-    contradicted = ((f" on {name}", test.contradiction) for name, test, _ in shown if test.contradiction)
-    every = (*(("", reason) for reason in tests.reasons), *contradicted)
-    return tuple(Note(f"No verdict{on}: {reason}.", "callout") for on, reason in every)
+    if tests.reason:
+        return (Note(f"No verdict: {tests.reason}. The table of what has to hold, below, has each.", "callout"),)
+    return tuple(
+        Note(f"No verdict on {name}: {test.contradiction}.", "callout") for name, test, _ in shown if test.contradiction
+    )
 
 
 def _against_itself(tests: ABTests) -> tuple[Note | Table, ...]:

@@ -26,8 +26,8 @@ def limits(facts: Facts) -> list[str]:
         said.append("Claims about people: the log is simulated.")
     if facts.tests.tests and facts.tests.evidence == "fitted":
         said.append("A forecast of a live lift: the A/B test is simulated in worlds fitted on this log.")
-    if facts.tests.reasons:
-        said.append(f"Any A/B verdict: {'; '.join(facts.tests.reasons)}.")
+    if facts.tests.reason:
+        said.append("Any A/B verdict: there is none.")
     seeds = min(len(model.seeds) for model in facts.scores.models.values())
     if seeds < FEW_SEEDS:
         said.append(

@@ -209,15 +209,13 @@ def _how_sure(facts: Facts) -> str:
         f"{counted} seed{'s' * (seeds[-1] > 1)} of each model, {integer(evaluated.test_users)} test users, "
         f"{confidence(evaluated.confidence)} intervals over {drawn}, paired."
     ]
-    if not tests.tests and not tests.reasons:
+    if not tests.tests and not tests.reason:
         return " ".join([*said, f"There is no model beside the control `{tests.control}`."])
     if tests.aa is not None:
         rates = ", ".join(f"{percent(rate)} below {tier}" for tier, rate in sorted(tests.aa.rates.items()))
         said.append(f"A/A: of {integer(tests.aa.tests)} tests of `{tests.control}` against itself {rates}.")
-    if tests.reasons:
-        return " ".join(
-            [*said, f"No verdict on any model against the control `{tests.control}`: {'; '.join(tests.reasons)}."]
-        )
+    if tests.reason:
+        return " ".join([*said, f"No verdict on any model against the control `{tests.control}`: {tests.reason}."])
     how = "It judges" if tests.evidence == "replay" else "The A/B test is simulated"
     least = percent(min(test.detectable for test in tests.tests.values()), 2)
     said.append(
