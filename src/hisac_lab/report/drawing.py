@@ -123,10 +123,10 @@ def note(axes: Axes, text: str, x: float, y: float, above: float = 4, side: str 
     axes.annotate(text, (x, y), (0, above), textcoords="offset points", ha=side, color=INK, fontsize=11.5)
 
 
-def ticks(*axes: Axis, most: int = 5) -> None:
-    """At most so many round ticks."""
+def ticks(*axes: Axis, most: int = 5, whole: bool = False) -> None:
+    """At most so many round ticks, of whole numbers where they count something."""
     for axis in axes:
-        axis.set_major_locator(MaxNLocator(most, steps=[1, 2, 2.5, 5, 10]))
+        axis.set_major_locator(MaxNLocator(most, steps=[1, 2, 2.5, 5, 10], integer=whole))
 
 
 def cut(axes: Axes) -> None:

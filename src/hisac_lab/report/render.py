@@ -13,6 +13,7 @@ from hisac_lab.report.document import Figures, Section
 from hisac_lab.report.drawing import DARK, plain, strip, themed
 
 _CODE = re.compile(r"`([^`]*)`")
+_SHARE = re.compile(r"(\d) %")
 _LONG_NAME = re.compile(r"\w{16,}")
 _MARKUP = re.compile(r"[\\*|]|~~|\](?=[(\[:])|(?<!\w)_|_(?!\w)")
 """What Markdown would take for markup."""
@@ -64,7 +65,8 @@ def _environment(escaped: bool) -> Environment:
 
 def _prose(text: str) -> Markup:
     """Plain text with `code` as HTML; long names may break after an underscore."""
-    broken = _LONG_NAME.sub(lambda name: name[0].replace("_", "_<wbr>"), str(escape(text)))
+    joined = _SHARE.sub("\\1\u00a0%", str(escape(text)))
+    broken = _LONG_NAME.sub(lambda name: name[0].replace("_", "_<wbr>"), joined)
     return Markup(_CODE.sub(r"<code>\1</code>", broken))
 
 

@@ -79,11 +79,8 @@ def _said(sweep: Sweep) -> str:
         + f". The rule: {swept.rule}. It takes trial {swept.chosen} with AUC {fixed(swept.auc)} ({difference}), "
         f"{integer(swept.request_macs)} multiply-adds a request, {integer(swept.state_bytes)} bytes of state{budgets}."
     ]
-    complete = swept.states.get("complete", 0)
-    if complete > 1 and len(swept.near) == complete:
-        said.append("As far as users can tell, there is nothing to choose between but the cost.")
-    elif complete > 1:
-        said.append(f"{len(swept.near)} of {complete} cannot be told from the best.")
+    if swept.states.get("complete", 0) > 1:
+        said.append(f"{_told_apart(sweep)}.")
     if swept.exhausted:
         said.append("The search space has no other points.")
     if swept.epochs_saved:
@@ -100,6 +97,17 @@ def _said(sweep: Sweep) -> str:
         )
     said.append("Trials see a share of the training period, so their AUC is not comparable with the sections below.")
     return " ".join(said)
+
+
+def _told_apart(sweep: Sweep) -> str:
+    """How many trials users can tell from the best, which is not counted itself."""
+    near = len(set(sweep.swept.near) - {sweep.swept.best})
+    others = sweep.swept.states.get("complete", 0) - 1
+    if near == others:
+        return "As far as users can tell, there is nothing to choose between but the cost"
+    if near == 0:
+        return "Users can tell the best trial from every other"
+    return f"Of the {others} other trials {near} cannot be told from the best"
 
 
 def _table(sweep: Sweep) -> Block:
@@ -192,14 +200,8 @@ def _quality_and_cost(sweep: Sweep, done: list[Trial]) -> Figure:
         legend(sheet)
 
     factor = fixed(max(costs) / max(1, min(costs)), 1)
-    told = len(sweep.swept.near)
-    seen = (
-        f"Nothing to choose between but the cost: none of {len(done)} trials can be told from the best."
-        if told == len(done)
-        else f"{told} of {len(done)} trials cannot be told from the best, {fixed(max(aucs))}."
-    )
     said = (
-        f"{seen} Costs differ by a factor of {factor}, AUCs by {fixed(max(aucs) - min(aucs))}.",
+        f"{_told_apart(sweep)}. Costs differ by a factor of {factor}, AUCs by {fixed(max(aucs) - min(aucs))}.",
         "The axis of the AUC is cut: it does not begin at 0. The front is that of the first seed, AUCs rounded to 3 "
         "decimals; a finalist stands at the mean of its seeds, so that another may stand above it.",
     )
@@ -223,7 +225,8 @@ def _by_agents(sweep: Sweep, done: list[Trial]) -> Figure:
         cut(axes)
         axes.set_title("Validation AUC")
         axes.set_xlabel("Agents asked for")
-        ticks(axes.xaxis, axes.yaxis)
+        ticks(axes.xaxis, whole=True)
+        ticks(axes.yaxis)
         legend(sheet)
 
     return _figure(sweep, "quality_by_agents", "Quality by agents", _agents_said(series), paint)
@@ -290,7 +293,7 @@ def _by_setting(sweep: Sweep, done: list[Trial]) -> Figure:
     spans = {name: np.ptp([np.mean(aucs) for aucs in groups_of(done)[name].values()]) for name in names}
     widest = max(sorted(spans), key=lambda name: round(float(spans[name]), 6))
     said = (
-        f"The means of {widest} differ most, by {fixed(float(spans[widest]))}.",
+        f"The means of `{widest}` differ most, by {fixed(float(spans[widest]))}.",
         "The axis is cut. Each trial is a dot in every panel, the bar is the mean of a value; few trials prove little.",
     )
     return _figure(sweep, "quality_by_setting", "Quality by setting", said, paint, 100 + 200 * rows)
@@ -310,9 +313,9 @@ def _importance(sweep: Sweep, shares: dict[str, float]) -> Figure:
 
     top = names[-1]
     said = (
-        f"{top} explains more of the differences in AUC than any other: {percent(shares[top])}."
+        f"Of all settings `{top}` explains most of the differences in AUC: {percent(shares[top])}."
         if shares[top] > 0
-        else "No dimension explains more of the differences in AUC than chance would."
+        else "No setting explains more of the differences in AUC than chance would."
     )
     return _figure(
         sweep,
@@ -343,7 +346,8 @@ def _history(sweep: Sweep) -> Figure:
         axes.margins(0.08, 0.16)
         axes.set_title("Validation AUC")
         axes.set_xlabel("Trial")
-        ticks(axes.xaxis, axes.yaxis)
+        ticks(axes.xaxis, whole=True)
+        ticks(axes.yaxis)
         legend(sheet)
 
     first = max(with_auc, key=lambda trial: (round(trial.auc or 0.0, 3), -trial.number)).number

@@ -51,7 +51,10 @@ def test_the_sweep_s_choice_is_explained(built: Built, inputs: Artifacts, tmp_pa
     edit(inputs.swept("new") / "best.json", tokenize={"widths": [4]})
     again = build(inputs, tmp_path)[1]
     assert "with AUC 0.6900 (the best of all)" in again
-    assert "128 bytes of state. 1 of 2 cannot be told from the best. The search space has no other points." in again
+    assert (
+        "128 bytes of state. Users can tell the best trial from every other. The search space has no other points."
+        in again
+    )
     assert "Pruning saved 3 epochs." in again
     assert "until it is set (`tokenize.widths`: [4]), training takes those of trial 0." in again
 
