@@ -88,6 +88,9 @@ def promote(model: str | None, version: str | None, *, force: bool = False, reas
             f"not promoted, {len(done.failed)} of {len(done.gates)} gates failed ({', '.join(done.failed)})",
             "fix the model, or the gates in params.yaml: promotion",
         )
+    if done.ahead:
+        better = ", ".join(f"{other} by {gap:.4f}" for other, gap in done.ahead.items())
+        print(f"on its board these are ahead of it in AUC by the whole interval: {better}")
     if done.failed:
         print(f"forced past {', '.join(done.failed)}; the ledger keeps the reason")
     print(f"{name} is champion: load it with models:/{product}@champion")

@@ -69,6 +69,15 @@ def check_gates(evidence: Evidence, champion: Evidence | None, config: Promotion
     ]
 
 
+def ahead_of(evidence: Evidence) -> dict[str, float]:
+    """Models of its board whose AUC is above a candidate's by the whole interval, and by how much, the furthest first.
+
+    No gate: such a model may fail at a gate itself. Who promotes should know.
+    """
+    found = {name: -gap.difference for name, gap in evidence.comparisons.items() if rounded(gap.interval[1]) < 0}
+    return dict(sorted(found.items(), key=lambda pair: (-rounded(pair[1]), pair[0])))
+
+
 def appended_to(evidence: Evidence, champion: Evidence | None) -> int | None:
     """How many items a candidate has that the champion, which it says to be otherwise, lacks; None: it is another."""
     known = [part.weights for part in evidence.appended]
@@ -113,9 +122,9 @@ def _ab(evidence: Evidence, champion: Evidence | None, rival: Rival, config: Pro
 
 
 def _told(test: ABEvidence) -> str:
-    reason = f" ({test.reason})" if test.reason else ""
+    reason = f": {test.reason}" if test.reason else ""
     lift = "" if test.lift is None else f", lift {rounded(test.lift.low):+.2%} to {rounded(test.lift.high):+.2%}"
-    return f"{test.verdict}{reason} by {test.kind} evidence{lift}, against {test.control}"
+    return f"{test.verdict} by {test.kind} evidence{lift}, against {test.control}{reason}"
 
 
 def _instrument(test: ABEvidence | None) -> Gate:

@@ -14,7 +14,7 @@ from hisac_lab.base.progress import say
 from hisac_lab.config.promotion import PromotionConfig
 from hisac_lab.ops.choice import highest
 from hisac_lab.registry import notes
-from hisac_lab.registry.gates import Gate, appended_to, check_gates, rival_of
+from hisac_lab.registry.gates import Gate, ahead_of, appended_to, check_gates, rival_of
 from hisac_lab.registry.ledger import Ledger
 from hisac_lab.registry.origin import Origin
 from hisac_lab.registry.records import Evidence
@@ -60,12 +60,14 @@ class Decision:
         version: Its number.
         gates: What each gate said.
         promoted: Whether it is champion now.
+        ahead: Models of its board that are ahead of it by the interval of the difference in AUC, and by how much.
     """
 
     model: str
     version: str
     gates: list[Gate]
     promoted: bool
+    ahead: dict[str, float]
 
     @property
     def failed(self) -> list[str]:
@@ -138,7 +140,8 @@ class Promoter:
                 self.versions.set_champion(chosen, entry["hash"])
             if overruled:
                 self.versions.mark_forced(chosen, overruled["forced"])
-            return Decision(chosen.tags[MODEL], str(chosen.version), gates, passed or bool(overruled))
+            promoted = passed or bool(overruled)
+            return Decision(chosen.tags[MODEL], str(chosen.version), gates, promoted, ahead_of(evidence))
 
     def _appended(
         self, evidence: Evidence, champion: Evidence | None, chosen: ModelVersion, present: ModelVersion

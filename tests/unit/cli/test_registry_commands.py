@@ -118,6 +118,14 @@ def test_a_refusal_says_every_gate_and_names_those_that_failed(
     assert [entry["action"] for entry in ledger(project)] == ["refuse"]
 
 
+def test_who_promotes_is_told_which_models_of_the_board_are_ahead(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    registry.promote("base", None, force=True, reason="it is known")
+    said = capsys.readouterr().out
+    assert "on its board these are ahead of it in AUC by the whole interval: new by 0.0100\n" in said
+
+
 def test_a_forced_promotion_needs_a_reason_and_says_what_it_went_past(
     project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from hisac_lab.config.promotion import PromotionConfig
-from hisac_lab.registry.gates import Gate, check_gates
+from hisac_lab.registry.gates import Gate, ahead_of, check_gates
 from hisac_lab.registry.records import Evidence
 
 CONFIG = PromotionConfig()
@@ -192,4 +192,15 @@ def test_a_test_against_another_than_the_champion_does_not_speak_for_it(verdict:
 def test_no_verdict_says_its_reason_and_has_no_lift() -> None:
     test = with_verdict("no verdict", reason="the world knows less than din_50", lift=None)
     said = asked("abtest", abtest=test).says
-    assert said.startswith("no verdict (the world knows less than din_50) by fitted evidence, against din_50; AUC is")
+    assert said.startswith("no verdict by fitted evidence, against din_50: the world knows less than din_50; AUC is")
+
+
+def test_models_that_are_ahead_by_the_whole_interval_are_told_the_furthest_first() -> None:
+    gaps = {
+        "near": against(-0.02, 0.001),
+        "ahead": against(-0.02, -0.01),
+        "behind": against(0.01, 0.02),
+        "far_ahead": against(-0.08, -0.04),
+    }
+    assert ahead_of(evidence(comparisons=gaps)) == pytest.approx({"far_ahead": 0.06, "ahead": 0.015})
+    assert list(ahead_of(evidence(comparisons=gaps))) == ["far_ahead", "ahead"]
