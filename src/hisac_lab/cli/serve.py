@@ -74,7 +74,7 @@ def app() -> FastAPI:
     engine = _first(source)
     service = Service(engine, open_states(params.serve.states), params.serve.refresh_seconds, params.serve.max_history)
     address = f"http://{params.serve.host}:{os.environ.get(PORT, params.serve.port)}"
-    print(f"version {engine.version} answers at {address}: POST /score, GET /schema", flush=True)
+    print(f"version {engine.version} is loaded for {address}: POST /score, GET /schema", flush=True)
     return make_app(params.serve, service, source)
 
 

@@ -53,7 +53,7 @@ def test_a_server_says_where_it_answers(
     monkeypatch.setenv(command.PORT, "8123")
     _settings(tmp_path)
     command.app()
-    assert "version made answers at http://127.0.0.1:8123: POST /score" in capsys.readouterr().out
+    assert "version made is loaded for http://127.0.0.1:8123: POST /score" in capsys.readouterr().out
 
 
 def test_a_server_that_is_told_to_end_answers_and_leaves_nothing_behind(tmp_path: Path) -> None:
@@ -65,7 +65,7 @@ def test_a_server_that_is_told_to_end_answers_and_leaves_nothing_behind(tmp_path
     command += ["--bundle", str(bundle(tmp_path / "made", "hisac"))]
     with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout is not None
-        assert server.stdout.readline().startswith(f"version made answers at http://127.0.0.1:{port}:")
+        assert server.stdout.readline().startswith(f"version made is loaded for http://127.0.0.1:{port}:")
         while True:
             try:
                 with urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
