@@ -15,6 +15,9 @@ from hisac_lab.sweep.records import TrialSpan, times_beside
 from hisac_lab.sweep.space import label, labels
 from hisac_lab.sweep.study import TrialResult
 
+METRICS = ["validation AUC", "multiply-adds of a request"]
+"""What the tools call the objectives."""
+
 
 def export(trials: Sequence[TrialResult], space: Space, path: Path) -> None:
     """Writes the study as a journal that `optuna-dashboard` opens, and the times of its trials beside it.
@@ -30,6 +33,7 @@ def export(trials: Sequence[TrialResult], space: Space, path: Path) -> None:
     study = optuna.create_study(
         storage=storage, directions=["maximize", "minimize"], study_name=path.stem.removeprefix("sweep-")
     )
+    study.set_metric_names(METRICS)
     kinds = optuna.trial.TrialState
     states = {"complete": kinds.COMPLETE, "pruned": kinds.PRUNED, "over": kinds.FAIL, "failed": kinds.FAIL}
     distributions = {key: _distribution(dimension) for key, dimension in space.items()}

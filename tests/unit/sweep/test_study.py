@@ -291,6 +291,7 @@ def test_a_study_file_is_opened_by_optuna(tmp_path: Path) -> None:
     assert [trial.params for trial in study.trials] == [trial.point for trial in trials]
     states = {"complete": "COMPLETE", "pruned": "PRUNED", "failed": "FAIL"}
     assert [trial.state.name for trial in study.trials] == [states[trial.state] for trial in trials]
+    assert study.metric_names == ["validation AUC", "multiply-adds of a request"]
     assert len(study.best_trials) >= sum(trial.on_front for trial in trials) > 0
 
 
