@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -134,14 +135,37 @@ def fitted(model: ModelConfig, nodes: list[int]) -> tuple[ModelConfig, dict[str,
 
 
 def identity(model: ModelConfig, nodes: list[int]) -> dict[str, Any]:
-    """Settings as far as they make a difference: agents as they are split, the depth in use."""
+    """Settings as far as they make a difference: equal for two that are one model.
+
+    Where the leaves with most votes of all are taken, as at depth 1, a tree's budgets tell no more than how many these
+    are; what another switch leaves unread tells nothing.
+    """
     settings = model.model_dump(mode="json")
-    if isinstance(model, HiSACConfig):
-        depth = model.depth or len(nodes)
-        budgets = model.budgets or split_budget(model.agents, depth, model.breadth)
-        wanted = model.wanted if model.fill else None
-        settings |= {"depth": depth, "budgets": list(budgets), "agents": wanted, "breadth": None}
-    return settings
+    if not isinstance(model, HiSACConfig):
+        return settings
+    depth = model.depth or len(nodes)
+    budgets = model.budgets or split_budget(model.agents, depth, model.breadth)
+    places = model.wanted if model.fill else math.prod(budgets)
+    if model.every_leaf:
+        places = nodes[depth - 1]
+    flat = model.vote == "flat" or depth == 1 or model.every_leaf
+    unread = {
+        "breadth": True,
+        "budgets": flat,
+        "fill": flat,
+        "every_leaf": True,
+        "keep_votes": model.every_leaf,
+        "temperature": model.routing == "hard",
+        "softmax_over": model.routing == "hard",
+        "weight_temperature": model.weight == "none",
+        "half_lives": not model.facts and not model.sums,
+    }
+    vote = "flat" if flat else "tree"
+    return (
+        settings
+        | {"depth": depth, "agents": places, "vote": vote, "budgets": list(budgets)}
+        | {name: None for name, idle in unread.items() if idle}
+    )
 
 
 def run_trial(task: TrialTask, job: Job) -> Outcome:

@@ -101,6 +101,18 @@ def test_agents_are_cut_to_the_leaves_of_the_depth_and_that_is_told() -> None:
         (HiSACConfig(agents=16, breadth=0.2), HiSACConfig(agents=16, breadth=0.9), False),
         (HiSACConfig(agents=7), HiSACConfig(agents=8), False),
         (HiSACConfig(temperature=0.1), HiSACConfig(temperature=0.2), False),
+        (HiSACConfig(depth=1, vote="flat"), HiSACConfig(depth=1, vote="tree"), True),
+        (HiSACConfig(depth=2, vote="flat"), HiSACConfig(depth=2, vote="tree"), False),
+        (HiSACConfig(vote="flat", breadth=0.2), HiSACConfig(vote="flat", breadth=0.9, fill=False), True),
+        (HiSACConfig(vote="flat", agents=7), HiSACConfig(vote="flat", agents=8), False),
+        (HiSACConfig(fill=False), HiSACConfig(fill=True), False),
+        (HiSACConfig(every_leaf=True, keep_votes=0.5), HiSACConfig(every_leaf=True, agents=8), True),
+        (HiSACConfig(every_leaf=True), HiSACConfig(vote="flat"), True),  # as many agents as leaves
+        (HiSACConfig(keep_votes=0.5), HiSACConfig(), False),
+        (HiSACConfig(routing="hard", temperature=0.1), HiSACConfig(routing="hard", temperature=0.2), True),
+        (HiSACConfig(weight="none", weight_temperature=2.0), HiSACConfig(weight="none"), True),
+        (HiSACConfig(facts=False, half_lives=()), HiSACConfig(facts=False), True),
+        (HiSACConfig(facts=False, sums=True, half_lives=()), HiSACConfig(facts=False, sums=True), False),
     ],
 )
 def test_points_that_are_one_model_are_known_as_one(one: ModelConfig, other: ModelConfig, same: bool) -> None:
