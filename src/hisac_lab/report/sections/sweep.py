@@ -6,7 +6,6 @@ from collections.abc import Callable
 
 import numpy as np
 
-from hisac_lab.ops.choice import higher
 from hisac_lab.report.document import Block, Cell, Figure, Figures, Note, Row, Section, table
 from hisac_lab.report.drawing import (
     ACCENT,
@@ -175,9 +174,9 @@ def _quality_and_cost(sweep: Sweep, done: list[Trial]) -> Figure:
         chosen = next(trial for trial in done if trial.number == sweep.swept.chosen)
         axes.grid(axis="x")
         for trial, cost, auc in zip(done, costs, aucs, strict=True):
-            label = "trial, ± its error" if trial is done[0] else None
+            label = "trial, ± error to the best" if trial is done[0] else None
             marks = axes.errorbar(
-                cost, auc, trial.error or 0.0, fmt="o", color=GRAY, markersize=6, elinewidth=0.8, label=label
+                cost, auc, trial.standard_error or 0.0, fmt="o", color=GRAY, markersize=6, elinewidth=0.8, label=label
             )
             hover(marks.get_children(), _hovered(trial))
         axes.step(*zip(*front, strict=True), where="post", color=ACCENT, zorder=3)
@@ -202,14 +201,15 @@ def _quality_and_cost(sweep: Sweep, done: list[Trial]) -> Figure:
     factor = fixed(max(costs) / max(1, min(costs)), 1)
     said = (
         f"{_told_apart(sweep)}. Costs differ by a factor of {factor}, AUCs by {fixed(max(aucs) - min(aucs))}.",
-        "The axis of the AUC is cut: it does not begin at 0. The front is that of the first seed, AUCs rounded to 3 "
-        "decimals; a finalist stands at the mean of its seeds, so that another may stand above it.",
+        "The axis of the AUC is cut: it does not begin at 0. Errors are those of the difference to the best, on the "
+        "same users. The front is that of the first seed, AUCs rounded to 3 decimals; a finalist stands at the mean of "
+        "its seeds, so that another may stand above it.",
     )
     return _figure(sweep, "quality_and_cost", "Quality and cost of the trials", said, paint)
 
 
 def _by_agents(sweep: Sweep, done: list[Trial]) -> Figure:
-    """Validation AUC by agents, a line for each depth; the band is one standard error."""
+    """Validation AUC by agents, a line for each depth; the band is one standard error of the difference to the best."""
     series: dict[str, list[Trial]] = {}
     for trial in done:
         if "agents" in trial.settings:
@@ -229,17 +229,25 @@ def _by_agents(sweep: Sweep, done: list[Trial]) -> Figure:
         ticks(axes.yaxis)
         legend(sheet)
 
-    return _figure(sweep, "quality_by_agents", "Quality by agents", _agents_said(series), paint)
+    band = (
+        "The axis is cut. Means of trials with so many agents; bands are one standard error of the difference to the "
+        "best trial, on the same users (and seeds)."
+    )
+    return _figure(sweep, "quality_by_agents", "Quality by agents", (_knee(sweep, done), band), paint)
 
 
 def _means(trials: list[Trial]) -> tuple[list[float], list[float], list[float]]:
-    """Mean AUC and error for each number of agents."""
+    """Mean AUC, and error of the difference to the best trial, for each number of agents."""
     groups: dict[float, list[Trial]] = {}
     for trial in trials:
         groups.setdefault(float(trial.settings["agents"]), []).append(trial)
     agents = sorted(groups)
     aucs = [float(np.mean([trial.auc or 0.0 for trial in groups[number]])) for number in agents]
-    return agents, aucs, [float(np.mean([trial.error or 0.0 for trial in groups[number]])) for number in agents]
+    return (
+        agents,
+        aucs,
+        [float(np.mean([trial.standard_error or 0.0 for trial in groups[number]])) for number in agents],
+    )
 
 
 def _hovered(trial: Trial) -> str:
@@ -249,21 +257,35 @@ def _hovered(trial: Trial) -> str:
     )
 
 
-def _agents_said(series: dict[str, list[Trial]]) -> tuple[str, str]:
-    """The gain of the most agents over the fewest, where a depth has both, beside what can be told."""
-    gains = []
-    for depth in sorted(series):
-        agents, aucs, errors = _means(series[depth])
-        if len(agents) > 1:
-            gain, sure = aucs[-1] - aucs[0], float(np.hypot(errors[0], errors[-1]))
-            where = f" at depth {depth}" if depth else ""
-            told = "" if higher(abs(gain), 2 * sure) else ", within two standard errors of nothing"
-            gains.append(
-                f"{integer(agents[-1])} agents in place of {integer(agents[0])} give {signed(gain)}{where}{told}"
-            )
-    band = "The axis is cut. Means of trials with so many agents; bands are one standard error over users (and seeds)."
-    alone = "Each depth was tried with one number of agents, so nothing is to be seen of them."
-    return f"{'; '.join(gains)}." if gains else alone, band
+def _knee(sweep: Sweep, done: list[Trial]) -> str:
+    """The fewest agents that users cannot tell from the best, what fewer lose, and whether more bring anything."""
+    tried = [trial for trial in done if "agents" in trial.settings]
+    best = next(trial for trial in done if trial.number == sweep.swept.best)
+    near = [trial for trial in tried if trial.number in {*sweep.swept.near, best.number}]
+    if not near or len({_agents_of(trial) for trial in tried}) == 1:
+        return "All trials have as many agents, or none, so nothing is to be seen of their number."
+    knee, fewest, most = (min(map(_agents_of, near)), *(end(map(_agents_of, tried)) for end in (min, max)))
+    if knee == fewest:
+        said = f"Already the fewest, {_counted(knee)}, cannot be told from the best"
+    else:
+        under = max((trial for trial in tried if _agents_of(trial) < knee), key=lambda trial: trial.auc or 0.0)
+        lost = fixed((best.auc or 0.0) - (under.auc or 0.0))
+        error = _or_dash(under.standard_error)
+        said = (
+            f"{_counted(knee)} are the fewest that users cannot tell from the best; the best with fewer, "
+            f"{_agents_of(under)}, loses {lost}, with a standard error of {error}"
+        )
+    if best in tried and _agents_of(best) < most:
+        return f"{said}. More than {_counted(_agents_of(best))} bring no more."
+    return f"{said}."
+
+
+def _agents_of(trial: Trial) -> int:
+    return int(float(trial.settings["agents"]))
+
+
+def _counted(agents: int) -> str:
+    return f"{integer(agents)} agent{'s' * (agents > 1)}"
 
 
 def _by_setting(sweep: Sweep, done: list[Trial]) -> Figure:

@@ -113,8 +113,15 @@ def test_one_trial_needs_no_chart(crowd: Built, tmp_path: Path) -> None:
         assert title in few
 
 
-def test_agents_are_told_by_their_gain_and_what_can_be_told(built: Built) -> None:
-    assert "8 agents in place of 4 give +0.0100 at depth 1, within two standard errors of nothing." in built[0]
+def test_the_knee_is_the_fewest_agents_that_users_cannot_tell_from_the_best(
+    built: Built, inputs: Artifacts, tmp_path: Path
+) -> None:
+    assert "Already the fewest, 4 agents, cannot be told from the best." in built[0]
+    edit(inputs.swept("new") / "manifest.json", near=[1])
+    knee = "8 agents are the fewest that users cannot tell from the best; the best with fewer, 4, loses 0.0100"
+    assert f"{knee}, with a standard error of 0.0123." in build(inputs, tmp_path)[0]
+    edit(inputs.swept("new") / "manifest.json", best=0, near=[0, 1])
+    assert "cannot be told from the best. More than 4 agents bring no more." in build(inputs, tmp_path)[0]
 
 
 def test_values_of_a_list_are_groups_and_those_of_a_long_range_bins() -> None:
