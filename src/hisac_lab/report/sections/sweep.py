@@ -258,26 +258,22 @@ def _hovered(trial: Trial) -> str:
 
 
 def _knee(sweep: Sweep, done: list[Trial]) -> str:
-    """The fewest agents that users cannot tell from the best, what fewer lose, and whether more bring anything."""
+    """The fewest agents that users cannot tell from the best, and what fewer lose."""
     tried = [trial for trial in done if "agents" in trial.settings]
     best = next(trial for trial in done if trial.number == sweep.swept.best)
     near = [trial for trial in tried if trial.number in {*sweep.swept.near, best.number}]
     if not near or len({_agents_of(trial) for trial in tried}) == 1:
         return "All trials have as many agents, or none, so nothing is to be seen of their number."
-    knee, fewest, most = (min(map(_agents_of, near)), *(end(map(_agents_of, tried)) for end in (min, max)))
+    knee, fewest = min(map(_agents_of, near)), min(map(_agents_of, tried))
     if knee == fewest:
-        said = f"Already the fewest, {_counted(knee)}, cannot be told from the best"
-    else:
-        under = max((trial for trial in tried if _agents_of(trial) < knee), key=lambda trial: trial.auc or 0.0)
-        lost = fixed((best.auc or 0.0) - (under.auc or 0.0))
-        error = _or_dash(under.standard_error)
-        said = (
-            f"{_counted(knee)} are the fewest that users cannot tell from the best; the best with fewer, "
-            f"{_agents_of(under)}, loses {lost}, with a standard error of {error}"
-        )
-    if best in tried and _agents_of(best) < most:
-        return f"{said}. More than {_counted(_agents_of(best))} bring no more."
-    return f"{said}."
+        return f"Already the fewest, {_counted(knee)}, cannot be told from the best."
+    under = max((trial for trial in tried if _agents_of(trial) < knee), key=lambda trial: trial.auc or 0.0)
+    lost, error = fixed((best.auc or 0.0) - (under.auc or 0.0)), _or_dash(under.standard_error)
+    has = f", which has {integer(_agents_of(best))}" if best in tried else ""
+    return (
+        f"{_counted(knee)} are the fewest that users cannot tell from the best{has}; the best with fewer, "
+        f"{integer(_agents_of(under))}, loses {lost}, with a standard error of {error}."
+    )
 
 
 def _agents_of(trial: Trial) -> int:
