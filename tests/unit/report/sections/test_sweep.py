@@ -118,8 +118,8 @@ def test_the_knee_is_the_fewest_agents_that_users_cannot_tell_from_the_best(
 ) -> None:
     assert "Already the fewest, 4 agents, cannot be told from the best." in built[0]
     edit(inputs.swept("new") / "manifest.json", near=[1])
-    knee = "8 agents are the fewest that users cannot tell from the best, which has 8; the best with fewer, 4, loses 0.0100"
-    assert f"{knee}, with a standard error of 0.0123." in build(inputs, tmp_path)[0]
+    knee = "8 agents are the fewest that users cannot tell from the best, which has 8; the best with fewer, 4, loses"
+    assert f"{knee} 0.0100, with a standard error of 0.0123." in build(inputs, tmp_path)[0]
 
 
 def test_values_of_a_list_are_groups_and_those_of_a_long_range_bins() -> None:
