@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
@@ -33,7 +34,9 @@ def export(trials: Sequence[TrialResult], space: Space, path: Path) -> None:
     study = optuna.create_study(
         storage=storage, directions=["maximize", "minimize"], study_name=path.stem.removeprefix("sweep-")
     )
-    study.set_metric_names(METRICS)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        study.set_metric_names(METRICS)
     kinds = optuna.trial.TrialState
     states = {"complete": kinds.COMPLETE, "pruned": kinds.PRUNED, "over": kinds.FAIL, "failed": kinds.FAIL}
     distributions = {key: _distribution(dimension) for key, dimension in space.items()}

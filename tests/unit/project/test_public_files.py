@@ -58,10 +58,11 @@ def test_the_workflow_calls_targets_of_the_makefile() -> None:
     assert [command for command in steps if command not in called] == [
         "sudo apt-get update && sudo apt-get install -y redis-server",
         "npm install --no-save axe-core@4",
+        "sudo apt-get update && sudo apt-get install -y qemu-user",
         "sudo apt-get update && sudo apt-get install -y postgresql",
     ]
     targets = {word for command in called for word in command.split()[1:] if "=" not in word}
-    assert targets == {"check", "docs", "unit", "flow", "lowest", "test-services"}
+    assert targets == {"check", "docs", "unit", "flow", "emulate", "gpu", "lowest", "test-services"}
     assert targets <= set(TARGETS)
 
 
