@@ -223,7 +223,7 @@ class Disturbed:
 def prepare(path: Path, epochs: int = EPOCHS) -> Lab:
     """A project whose trainings last long enough to be met."""
     lab = Lab.found(path)
-    lab.set(**SETTINGS, **{"train.epochs": epochs})
+    lab.set(**SETTINGS | {"train.epochs": epochs})
     lab.one_process("sweep")
     lab.commit("trainings of some hundred steps")
     return lab
