@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from disturbed import FEWER, prepare
+from disturbed import prepare
 from lab import Lab, nothing_left
 
 LIMIT = 18 * 60
@@ -56,7 +56,7 @@ def _nothing_left() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def begun(tmp_path_factory: pytest.TempPathFactory) -> Lab:
     """Nothing of it has run."""
-    return prepare(tmp_path_factory.mktemp("project") / "begun", FEWER)
+    return prepare(tmp_path_factory.mktemp("project") / "begun")
 
 
 @pytest.fixture(scope="session")

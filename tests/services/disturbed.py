@@ -26,9 +26,8 @@ import torch
 from lab import BIN, ROOT, TINY, Lab
 from slurm import Cluster, cluster
 
-SETTINGS: dict[str, Any] = TINY | {"train.batch_requests": 8, "train.checkpoint_every": 10}
-EPOCHS, FEWER = 6, 2
-"""Trainings of 800 steps, each of which can be met half-way; of the test, where one is, 280."""
+SETTINGS: dict[str, Any] = TINY | {"train.epochs": 6, "train.batch_requests": 8, "train.checkpoint_every": 10}
+"""Trainings of some hundred steps, which can be met half-way."""
 LIMITED = "train@hisac-0"
 DRIVER = (
     *("snakemake", "--profile", "profiles/slurm", "--slurm-status-command", "squeue"),
@@ -220,10 +219,10 @@ class Disturbed:
         self.cluster.signal(signal.SIGSTOP, job)
 
 
-def prepare(path: Path, epochs: int = EPOCHS) -> Lab:
+def prepare(path: Path) -> Lab:
     """A project whose trainings last long enough to be met."""
     lab = Lab.found(path)
-    lab.set(**SETTINGS | {"train.epochs": epochs})
+    lab.set(**SETTINGS)
     lab.one_process("sweep")
     lab.commit("trainings of some hundred steps")
     return lab
