@@ -245,7 +245,8 @@ class ABTests(Stored):
         """Why there is no verdict, by the first check that does not hold; empty where there may be one."""
         failed = [check.says for check in self.checks if not check.holds]
         more = len(failed) - 1
-        return "".join(failed[:1]) + (f", and {more} more check{'s' * (more > 1)} do not hold" if more > 0 else "")
+        rest = "1 more check does not hold" if more == 1 else f"{more} more checks do not hold"
+        return "".join(failed[:1]) + (f", and {rest}" if more > 0 else "")
 
     def reason_of(self, treatment: str) -> str:
         """Why there is no verdict on one treatment; empty where there may be one, and for the control."""

@@ -12,9 +12,11 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -33,6 +35,10 @@ from hisac_lab.models.tables import ShardedTable
 PLACE = "torchrun"
 BLOCK = 1 << 16
 """Rows of a table that travel to the main process at once."""
+ANSWER = timedelta(seconds=5)
+"""How long a store that lives may take to answer."""
+PATIENCE = 300
+"""Seconds that a process waits for the main one of its start."""
 
 
 @dataclass(frozen=True)
@@ -242,9 +248,11 @@ def join(device: torch.device) -> Iterator[ProcessGroup]:
     if "TORCHELASTIC_RUN_ID" not in os.environ:
         yield ALONE
         return
-    store, rank, size = next(rendezvous("env://"))
+    shared, rank, size = next(rendezvous("env://"))
     backend = "nccl" if device.type == "cuda" else "gloo"
-    dist.init_process_group(backend, store=store, rank=rank, world_size=size)
+    with _all_there():
+        store = _store_of_this_start(shared, rank)
+        dist.init_process_group(backend, store=store, rank=rank, world_size=size)
     before = signal.signal(signal.SIGTERM, _told_to_end)
     try:
         yield ProcessGroup(rank, size, device)
@@ -252,7 +260,7 @@ def join(device: torch.device) -> Iterator[ProcessGroup]:
             dist.barrier()
     except BaseException:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it is ending, and may have something to say first
-        if not _first_to_fail(store):
+        if not _first_to_fail(shared, store.port):
             raise SystemExit(1) from None
         raise
     else:
@@ -270,9 +278,32 @@ def main_output(path: Path) -> Iterator[Path]:
             yield draft
 
 
-def _first_to_fail(store: Any) -> bool:
+def _store_of_this_start(shared: Any, rank: int) -> dist.TCPStore:
+    """A store that only processes started together share; the main process keeps it.
+
+    `torchrun` keeps one store over all its restarts (torch 2.13), with the addresses of processes that are gone: who reads
+    such an address before it is replaced waits for half an hour. Here a store that is gone does not answer, and its port is
+    asked for again.
+    """
+    host, patience = os.environ["MASTER_ADDR"], time.monotonic() + PATIENCE
+    if rank == 0:
+        store = dist.TCPStore(host, 0, is_master=True, wait_for_workers=False)
+        shared.set("port", str(store.port))
+        return store
+    while True:
+        try:
+            store = dist.TCPStore(host, int(shared.get("port")), wait_for_workers=False, timeout=ANSWER)
+        except dist.DistError:
+            if time.monotonic() > patience:
+                raise
+        else:
+            store.set_timeout(shared.timeout)
+            return store
+
+
+def _first_to_fail(shared: Any, start: int) -> bool:
     try:
-        return bool(store.add("failures", 1) == 1)
+        return bool(shared.add(f"failures {start}", 1) == 1)
     except RuntimeError:  # torchrun itself is gone, and the store with it
         return True
 

@@ -178,11 +178,11 @@ def test_a_world_that_knows_less_than_a_model_gives_no_verdict(stages: Stages, t
     failed = [check.says for check in found.checks if not check.holds]
     assert any("the best model's (hisac) 0.9900" in said for said in failed)
     assert len(failed) > 1
-    assert found.reason == found.reason_of("hisac") == f"{failed[0]}, and {_more(len(failed) - 1)} do not hold"
-
-
-def _more(checks: int) -> str:
-    return f"{checks} more check{'s' * (checks > 1)}"
+    assert found.reason == found.reason_of("hisac")
+    failing = [check for check in found.checks if not check.holds]
+    for count, rest in ((0, None), (1, ""), (2, ", and 1 more check does not hold"), (3, ", and 2 more checks do not hold")):
+        shown = found.model_copy(update={"checks": (failing * 3)[:count]})
+        assert shown.reason == ("" if rest is None else failed[0] + rest)
 
 
 def _surely(family: Family, exposures: Exposures, nodes: Array, config: ABTestConfig) -> World:

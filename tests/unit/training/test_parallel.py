@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import itertools
+import multiprocessing
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+import torch.distributed as dist
 from hypothesis import given
 from hypothesis import strategies as st
 from kit import BACKBONE, MODELS, Stages, as_backbone, says
@@ -74,6 +77,32 @@ def test_a_process_that_fails_ends_the_run_with_one_line_and_no_output(stages: S
 def test_the_loss_of_another_process_is_one_line() -> None:
     with says("torchrun", "another process of the run is gone", "start it again"), _all_there():
         raise RuntimeError("Connection closed by peer")
+
+
+@pytest.mark.parametrize("late", [0, 1])
+def test_a_process_that_is_started_again_does_not_ask_for_one_that_is_gone(late: int) -> None:
+    """`torchrun`'s store outlives the processes, and holds where the lost ones were."""
+    kept = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    fork = multiprocessing.get_context("fork")
+    for start in range(2):
+        wait = [0.5 * start * (rank == late) for rank in (0, 1)]
+        started = [fork.Process(target=_meet, args=(rank, kept.port, wait[rank])) for rank in (0, 1)]
+        for process in started:
+            process.start()
+        for process in started:
+            process.join(60)
+            process.kill()
+        assert [process.exitcode for process in started] == [7, 7]
+
+
+def _meet(rank: int, port: int, wait: float) -> None:
+    """Joins the other, and is lost with exit code 7."""
+    time.sleep(wait)
+    place = {"RANK": rank, "WORLD_SIZE": 2, "MASTER_PORT": port, "MASTER_ADDR": "127.0.0.1"}
+    os.environ.update({name: str(value) for name, value in place.items()})
+    os.environ.update(TORCHELASTIC_RUN_ID="kept", TORCHELASTIC_USE_AGENT_STORE="True")
+    with join(torch.device("cpu")) as group:
+        os._exit(7 if group.sum(np.ones(1)).tolist() == [2.0] else 1)
 
 
 def test_every_row_of_a_batch_falls_to_one_process() -> None:
