@@ -25,6 +25,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed import TCPStore  # type: ignore[attr-defined]  # documented, and not in __all__
 from torch.distributed.rendezvous import rendezvous
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -278,21 +279,21 @@ def main_output(path: Path) -> Iterator[Path]:
             yield draft
 
 
-def _store_of_this_start(shared: Any, rank: int) -> dist.TCPStore:
+def _store_of_this_start(shared: Any, rank: int) -> TCPStore:
     """A store that only processes started together share; the main process keeps it.
 
-    `torchrun` keeps one store over all its restarts (torch 2.13), with the addresses of processes that are gone: who reads
-    such an address before it is replaced waits for half an hour. Here a store that is gone does not answer, and its port is
-    asked for again.
+    `torchrun` keeps one store over all its restarts (torch 2.13), with the addresses of processes that are gone: who
+    reads such an address before it is replaced waits for half an hour. Here a store that is gone does not answer, and
+    its port is asked for again.
     """
     host, patience = os.environ["MASTER_ADDR"], time.monotonic() + PATIENCE
     if rank == 0:
-        store = dist.TCPStore(host, 0, is_master=True, wait_for_workers=False)
+        store = TCPStore(host, 0, is_master=True, wait_for_workers=False)
         shared.set("port", str(store.port))
         return store
     while True:
         try:
-            store = dist.TCPStore(host, int(shared.get("port")), wait_for_workers=False, timeout=ANSWER)
+            store = TCPStore(host, int(shared.get("port")), wait_for_workers=False, timeout=ANSWER)
         except dist.DistError:
             if time.monotonic() > patience:
                 raise

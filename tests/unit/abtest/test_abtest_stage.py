@@ -180,7 +180,7 @@ def test_a_world_that_knows_less_than_a_model_gives_no_verdict(stages: Stages, t
     assert len(failed) > 1
     assert found.reason == found.reason_of("hisac")
     failing = [check for check in found.checks if not check.holds]
-    for count, rest in ((0, None), (1, ""), (2, ", and 1 more check does not hold"), (3, ", and 2 more checks do not hold")):
+    for count, rest in enumerate([None, "", ", and 1 more check does not hold", ", and 2 more checks do not hold"]):
         shown = found.model_copy(update={"checks": (failing * 3)[:count]})
         assert shown.reason == ("" if rest is None else failed[0] + rest)
 

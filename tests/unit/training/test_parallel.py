@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import torch.distributed as dist
 from hypothesis import given
 from hypothesis import strategies as st
 from kit import BACKBONE, MODELS, Stages, as_backbone, says
 from together import Job, alike, job_of
+from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
 from hisac_lab.config.train import TrainConfig
 from hisac_lab.inference.bundle import load_model
@@ -82,7 +82,7 @@ def test_the_loss_of_another_process_is_one_line() -> None:
 @pytest.mark.parametrize("late", [0, 1])
 def test_a_process_that_is_started_again_does_not_ask_for_one_that_is_gone(late: int) -> None:
     """`torchrun`'s store outlives the processes, and holds where the lost ones were."""
-    kept = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    kept = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
     fork = multiprocessing.get_context("fork")
     for start in range(2):
         wait = [0.5 * start * (rank == late) for rank in (0, 1)]
