@@ -5,7 +5,8 @@
 Table policies of known skill stand for models in thousands of tests (ab_tables.py): false alarms, coverage, signs,
 daily looks, speed. Nine trained models show whether the test and offline metrics order them as the truth does
 (ab_models.py). The last line printed is JSON; with --write the page goes to reports/bench-ab.md. With --stability it
-repeats the tests of finished projects instead (ab_stability.py).
+repeats the tests of finished projects instead (ab_stability.py), with --known it draws tests of the trained models of a
+finished project whose world is known (ab_known.py).
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 
+from ab_known import known
 from ab_models import CONTROL, Judged, judge, ranks
 from ab_stability import stability
 from ab_tables import (
@@ -46,6 +48,7 @@ from hisac_lab.base.errors import UserError
 
 REPORT = Path(__file__).parents[1] / "reports" / "bench-ab.md"
 STABILITY = REPORT.with_name("bench-ab-stability.md")
+KNOWN = REPORT.with_name("bench-ab-known.md")
 BEST = "hisac_counts"
 """A model that is truly better than the control, to be found."""
 
@@ -59,16 +62,16 @@ def main() -> None:
     parser.add_argument("--users", type=int, default=300, help="users of the trained models' world")
     parser.add_argument("--keep", type=float, default=0.2, help="share of their requests that models are trained on")
     parser.add_argument("--stability", type=Path, nargs="+", metavar="FOLDER", help="projects whose tests are repeated")
+    parser.add_argument(
+        "--known", type=Path, metavar="FOLDER", help="project of the simulated world, tested by its truth"
+    )
     parser.add_argument("--write", action="store_true", help="write the page")
     options = parser.parse_args()
-    if options.stability:
+    if options.stability or options.known:
         try:
-            lines, share = stability(options.stability)
+            _of_projects(options)
         except UserError as error:
             raise SystemExit(f"bench-ab: error: {error}") from error
-        if options.write:
-            write_file(STABILITY, "\n".join(lines) + "\n")
-        print(json.dumps({"verdicts_same": round(share, 4)}))
         return
     numbers, aa = measure(options.table_users, options.tests, options.aa)
     judged = judge(options.users, options.keep)
@@ -81,6 +84,19 @@ def main() -> None:
     if options.write:
         write_file(REPORT, page(numbers, aa, judged, sys.argv[1:]))
     print(json.dumps(found))
+
+
+def _of_projects(options: argparse.Namespace) -> None:
+    """Measures in finished projects instead."""
+    if options.stability:
+        lines, share = stability(options.stability)
+        found, where = {"verdicts_same": share}, STABILITY
+    else:
+        lines, found = known(options.known, options.tests)
+        where = KNOWN
+    if options.write:
+        write_file(where, "\n".join(lines) + "\n")
+    print(json.dumps({name: round(value, 4) for name, value in found.items()}))
 
 
 def page(

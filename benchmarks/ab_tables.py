@@ -7,6 +7,7 @@ time, whose lift is known.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -91,10 +92,14 @@ class Tables:
 
     def sample(self, random: np.random.Generator) -> dict[str, Array]:
         """Some users, pools and runs of each policy, and runs of the control once more as `itself`."""
-        users = random.integers(len(self.chances), size=USERS)[:, None]
-        pools = random.integers(POOLS, size=(USERS, VISITS))
-        arms = {**self.clicks, "itself": self.clicks[CONTROL]}
-        return {name: arm[random.integers(RUNS, size=SEEDS)][:, users, pools] for name, arm in arms.items()}
+        return sample({**self.clicks, "itself": self.clicks[CONTROL]}, random)
+
+
+def sample(clicks: Mapping[str, Array], random: np.random.Generator) -> dict[str, Array]:
+    """A test's draw of users, their pools and each policy's runs; (runs, T, pools) to (SEEDS, USERS, VISITS)."""
+    _, everybody, pools = next(iter(clicks.values())).shape
+    users, asked = random.integers(everybody, size=USERS)[:, None], random.integers(pools, size=(USERS, VISITS))
+    return {name: arm[random.integers(len(arm), size=SEEDS)][:, users, asked] for name, arm in clicks.items()}
 
 
 def _pools(world: Simulator, moments: Array, seed: int) -> tuple[Array, Array]:
@@ -177,15 +182,21 @@ def against_itself(tables: Tables, tests: int) -> dict[str, Uniform]:
     return uniform
 
 
-def covered(tables: Tables, tests: int) -> dict[str, float]:
-    """How often intervals hold the true lift; of decided tests, how often the sign is wrong and by how much too far."""
-    true = {name: lift_of(tables.clicks[CONTROL], tables.clicks[name]) for name in NAMES[1:]}
+def covered(clicks: Mapping[str, Array], control: str, tests: int) -> dict[str, float]:
+    """How often intervals hold the true lift; of decided tests, how often the sign is wrong and by how much too far.
+
+    Args:
+        clicks: Expected clicks of a slate, by policy, of all there are; (runs, T, pools).
+        control: The policy that the others are compared with.
+        tests: How many are drawn.
+    """
+    true = {name: lift_of(clicks[control], arm) for name, arm in clicks.items() if name != control}
     random = np.random.default_rng(2)
     inside, wrong, decided, exaggerated, ranks = [], 0, 0, [], []
     for _ in range(tests):
-        drawn = tables.sample(random)
-        spread = seed_spread(drawn.values(), float(drawn[CONTROL].mean()))
-        found = {name: estimate(drawn[CONTROL], drawn[name], [], spread, 0.95).lift for name in true}
+        drawn = sample(clicks, random)
+        spread = seed_spread(drawn.values(), float(drawn[control].mean()))
+        found = {name: estimate(drawn[control], drawn[name], [], spread, 0.95).lift for name in true}
         for name, lift in found.items():
             inside.append(lift.low <= true[name] <= lift.high)
             if lift.p_value < 0.05:
@@ -196,7 +207,7 @@ def covered(tables: Tables, tests: int) -> dict[str, float]:
     return {
         "coverage": float(np.mean(inside)),
         "wrong_sign": wrong / max(1, decided),
-        "exaggeration": float(np.mean(exaggerated)),
+        "exaggeration": float(np.mean(exaggerated)) if exaggerated else math.nan,
         "decided": decided / len(inside),
         "table_rank_correlation": float(np.mean(ranks)),
         "least_lift": min(abs(lift) for lift in true.values()),
@@ -305,6 +316,6 @@ def off_policy(tables: Tables, logs: int = LOGS) -> float:
 def measure(users: int, tests: int, aa: int) -> tuple[dict[str, float], Mapping[str, Uniform]]:
     """All numbers, and A/A by metric."""
     tables = Tables.draw(users)
-    numbers = covered(tables, tests) | sharpened(tables) | looked_at_daily(tables, tests)
+    numbers = covered(tables.clicks, CONTROL, tests) | sharpened(tables) | looked_at_daily(tables, tests)
     numbers |= {"fitted_rank_correlation": fitted(tables), "off_policy_rank_correlation": off_policy(tables)}
     return numbers, against_itself(tables, aa)

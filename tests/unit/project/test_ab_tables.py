@@ -1,11 +1,17 @@
-"""The benchmark of the A/B instrument: lifts read off logged slates are ranked beside the truth."""
+"""The benchmark of the A/B instrument: coverage, lifts read off logged slates, and tests of trained models."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import numpy as np
 import pytest
+from finished import make
+from kit import says
 from scripts import load
 
 from hisac_lab.abtest.records import Lift
+from hisac_lab.base.artifacts import Array
 
 
 def test_lifts_read_off_logged_slates_are_ordered_as_the_true_ones(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -27,3 +33,41 @@ def test_the_page_tells_how_well_off_policy_estimates_order_policies(monkeypatch
     numbers = {"fitted_rank_correlation": 0.91, "off_policy_rank_correlation": 0.73}
     page = " ".join(script._order(numbers, judged))
     assert "of the control alone, doubly robust, the mean over 20 logs: 0.730." in page
+
+
+def shown(lift: float, runs: int = 5, users: int = 200, pools: int = 10) -> dict[str, Array]:
+    """Clicks of a control and of another policy, which users, pools and runs vary; (runs, users, pools)."""
+    random = np.random.default_rng(0)
+    users_and_pools = 2 + random.gamma(2, 0.5, (1, users, 1)) + random.normal(0, 0.2, (1, users, pools))
+    own = [random.normal(0, 0.03, (runs, 1, 1)) + random.normal(0, 0.2, (runs, users, pools)) for _ in range(2)]
+    return {"base": users_and_pools + own[0], "new": users_and_pools * (1 + lift) + own[1]}
+
+
+def test_intervals_hold_a_lift_that_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    script = load("ab_tables", monkeypatch)
+    found = script.covered(shown(0.1), "base", 300)
+    assert 0.9 <= found["coverage"] <= 0.99
+    assert found["wrong_sign"] == 0
+    assert found["decided"] > 0.9
+    biased = shown(0.1)
+    monkeypatch.setattr(script, "lift_of", lambda *_: 0.2)
+    assert script.covered(biased, "base", 30)["coverage"] < 0.1
+
+
+def test_tests_of_trained_models_make_a_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = load("ab_known", monkeypatch)
+    make(tmp_path / "artifacts")
+    monkeypatch.setattr(script, "_clicks", lambda *_: shown(0.1))
+    lines, numbers = script.known(tmp_path, 30)
+    assert numbers["gauc_rank_correlation"] == pytest.approx(1)
+    assert "5 runs of every model show 200 users what they like best of 10 pools each." in " ".join(lines)
+    monkeypatch.setattr(script, "_clicks", lambda *_: {"new": shown(0.1)["new"]})
+    with says(str(tmp_path), "'base' and another model of several seeds are wanted", "experiment.seeds"):
+        script.known(tmp_path, 30)
+
+
+def test_a_log_of_no_simulated_world_has_no_known_lift(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = load("ab_known", monkeypatch)
+    made = make(tmp_path / "artifacts")
+    with says(str(tmp_path), "its log is not of the simulated world", "another project"):
+        script._clicks(tmp_path, made)
