@@ -95,11 +95,11 @@ class Tables:
         return sample({**self.clicks, "itself": self.clicks[CONTROL]}, random)
 
 
-def sample(clicks: Mapping[str, Array], random: np.random.Generator) -> dict[str, Array]:
-    """A test's draw of users, their pools and each policy's runs; (runs, T, pools) to (SEEDS, USERS, VISITS)."""
+def sample(clicks: Mapping[str, Array], random: np.random.Generator, seeds: int = SEEDS) -> dict[str, Array]:
+    """A test's draw of users, their pools and each policy's runs; (runs, T, pools) to (seeds, USERS, VISITS)."""
     _, everybody, pools = next(iter(clicks.values())).shape
     users, asked = random.integers(everybody, size=USERS)[:, None], random.integers(pools, size=(USERS, VISITS))
-    return {name: arm[random.integers(len(arm), size=SEEDS)][:, users, asked] for name, arm in clicks.items()}
+    return {name: arm[random.integers(len(arm), size=seeds)][:, users, asked] for name, arm in clicks.items()}
 
 
 def _pools(world: Simulator, moments: Array, seed: int) -> tuple[Array, Array]:
@@ -182,23 +182,32 @@ def against_itself(tables: Tables, tests: int) -> dict[str, Uniform]:
     return uniform
 
 
-def covered(clicks: Mapping[str, Array], control: str, tests: int) -> dict[str, float]:
+def covered(clicks: Mapping[str, Array], control: str, tests: int, seeds: int = SEEDS) -> dict[str, float]:
     """How often intervals hold the true lift; of decided tests, how often the sign is wrong and by how much too far.
 
     Args:
-        clicks: Expected clicks of a slate, by policy, of all there are; (runs, T, pools).
+        clicks: Expected clicks of a slate, by policy, of all there are; (runs, T, pools). Runs of a policy that no seed
+            varies are alike.
         control: The policy that the others are compared with.
         tests: How many are drawn.
+        seeds: Runs of each policy in a test.
     """
     true = {name: lift_of(clicks[control], arm) for name, arm in clicks.items() if name != control}
+    varied = {name for name, arm in clicks.items() if np.ptp(arm.mean(axis=(1, 2)))}
     random = np.random.default_rng(2)
-    inside, wrong, decided, exaggerated, ranks = [], 0, 0, [], []
+    inside, wrong, decided, exaggerated, ranks, reaches = [], 0, 0, [], [], []
     for _ in range(tests):
-        drawn = sample(clicks, random)
-        spread = seed_spread(drawn.values(), float(drawn[control].mean()))
-        found = {name: estimate(drawn[control], drawn[name], [], spread, 0.95).lift for name in true}
+        drawn = sample(clicks, random, seeds)
+        spread = seed_spread((drawn[name] for name in drawn if name in varied), float(drawn[control].mean()))
+        found = {
+            name: estimate(
+                drawn[control], drawn[name], [], spread, 0.95, drawn=(control in varied, name in varied)
+            ).lift
+            for name in true
+        }
         for name, lift in found.items():
             inside.append(lift.low <= true[name] <= lift.high)
+            reaches.append((lift.high - lift.low) / 2)
             if lift.p_value < 0.05:
                 decided += 1
                 wrong += lift.value * true[name] < 0
@@ -209,6 +218,7 @@ def covered(clicks: Mapping[str, Array], control: str, tests: int) -> dict[str, 
         "wrong_sign": wrong / max(1, decided),
         "exaggeration": float(np.mean(exaggerated)) if exaggerated else math.nan,
         "decided": decided / len(inside),
+        "reach": float(np.mean(reaches)),
         "table_rank_correlation": float(np.mean(ranks)),
         "least_lift": min(abs(lift) for lift in true.values()),
         "largest_lift": max(abs(lift) for lift in true.values()),

@@ -49,6 +49,8 @@ def test_intervals_hold_a_lift_that_is_known(monkeypatch: pytest.MonkeyPatch) ->
     assert 0.9 <= found["coverage"] <= 0.99
     assert found["wrong_sign"] == 0
     assert found["decided"] > 0.9
+    alike = {name: np.repeat(arm[:1], 5, axis=0) for name, arm in shown(0.1).items()}
+    assert 0.9 <= script.covered(alike, "base", 300)["coverage"] <= 0.99, "a policy that no seed varies"
     biased = shown(0.1)
     monkeypatch.setattr(script, "lift_of", lambda *_: 0.2)
     assert script.covered(biased, "base", 30)["coverage"] < 0.1
@@ -62,7 +64,7 @@ def test_tests_of_trained_models_make_a_page(tmp_path: Path, monkeypatch: pytest
     assert numbers["gauc_rank_correlation"] == pytest.approx(1)
     assert "5 runs of every model show 200 users what they like best of 10 pools each." in " ".join(lines)
     monkeypatch.setattr(script, "_clicks", lambda *_: {"new": shown(0.1)["new"]})
-    with says(str(tmp_path), "'base' and another model of several seeds are wanted", "experiment.seeds"):
+    with says(str(tmp_path), "'base' and another model are wanted, there are: new", "finish its graph"):
         script.known(tmp_path, 30)
 
 
