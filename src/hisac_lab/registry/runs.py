@@ -120,8 +120,8 @@ def _machine(records: Sequence[MachineRecord | None]) -> tuple[dict[str, str], d
     }
     gpus = {record.gpu for record in known if record.gpu}
     metrics = {
-        "system/seconds": float(sum(record.seconds for record in known)),
-        "system/cpu_seconds": float(sum(record.cpu_seconds for record in known)),
+        "system/seconds": round(sum(record.seconds for record in known), 2),
+        "system/cpu_seconds": round(sum(record.cpu_seconds for record in known), 2),
         "system/peak_memory_megabytes": float(max(record.peak_mb for record in known)),
     }
     return {

@@ -27,8 +27,8 @@ from hisac_lab.sweep.records import TrialSpan
 PARAMS: dict[str, Any] = {f"train.setting_{place}": place for place in range(200)} | {"none": None, "long": "x" * 9000}
 TIMES = {"device": "cpu", "encode_us_per_request": 12.5, "score_us_per_candidate": 0.25}
 MACHINES = {
-    "ingest": machine_record("Processor One", started="2026-01-02T01:59:00+00:00", seconds=4.0),
-    "prepare": machine_record("Processor One", seconds=3.0, peak_mb=700),
+    "ingest": machine_record("Processor One", started="2026-01-02T01:59:00+00:00", seconds=4.1),
+    "prepare": machine_record("Processor One", seconds=3.1, peak_mb=700),
     "evaluate": None,
     "train@base-0": machine_record("Processor Two"),
     "sweep@new": machine_record(
@@ -249,14 +249,14 @@ def test_a_setting_of_a_trial_is_named_as_that_of_a_training() -> None:
 def test_a_run_tells_the_machine_of_its_output_and_the_top_run_those_of_all(written: Written) -> None:
     top, prepare = written.runs[pipeline(written)].data, written.runs["02 prepare"].data
     assert prepare.tags["machine.processor"] == "Processor One"
-    assert prepare.metrics["system/seconds"] == 7, "with the steps on the way to it"
+    assert prepare.metrics["system/seconds"] == 7.2, "with the steps on the way to it, to hundredths"
     assert written.runs["08 base-0"].data.tags["machine.processor"] == "Processor Two"
     for name in ("08 new-0", "09 evaluate"):
         assert written.runs[name].data.tags["machine.processor"] == "unknown"
         assert "system/seconds" not in written.runs[name].data.metrics
     assert "machine.processor" not in written.runs["trial 00 new"].data.tags
     assert top.tags["machine.processor"] == "Processor One, Processor Two, unknown"
-    assert (top.metrics["system/seconds"], top.metrics["system/peak_memory_megabytes"]) == (10, 1000)
+    assert (top.metrics["system/seconds"], top.metrics["system/peak_memory_megabytes"]) == (10.2, 1000)
     machines = json.loads(written.file(pipeline(written), "machines.json"))
     assert machines == {name: record and record.facts() for name, record in MACHINES.items()}
 
