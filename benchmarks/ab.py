@@ -39,6 +39,7 @@ from ab_tables import (
     VERDICT,
     VISITS,
     Uniform,
+    coverage_rows,
     measure,
 )
 from pages import table
@@ -139,13 +140,6 @@ def _aa(aa: Mapping[str, Uniform]) -> list[str]:
 
 
 def _coverage(numbers: Mapping[str, float]) -> list[str]:
-    rows = [
-        ["intervals of 95 % that hold the true lift", f"{numbers['coverage']:.2%}", "93.5 to 96.5 %"],
-        ["decided tests (p below 0.05)", f"{numbers['decided']:.1%}", ""],
-        ["decided tests with the wrong sign", f"{numbers['wrong_sign']:.2%}", "below 2.5 %"],
-        ["exaggeration: size of a decided lift over the true one, mean", f"{numbers['exaggeration']:.3f}", ""],
-        ["rank correlation of found and true lifts", f"{numbers['table_rank_correlation']:.3f}", ""],
-    ]
     return [
         "## Known lifts",
         "",
@@ -153,7 +147,7 @@ def _coverage(numbers: Mapping[str, float]) -> list[str]:
         f"drawn anew in every test. They show the best {SLATE} by the truth and an error of {ERRORS[-1]} to",
         f"{ERRORS[0]} logits: true lifts run from {numbers['least_lift']:.2%} to {numbers['largest_lift']:.1%}.",
         "",
-        *table(("", "found", "wanted"), rows),
+        *table(("", "found", "wanted"), coverage_rows(numbers)),
         "",
     ]
 

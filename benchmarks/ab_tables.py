@@ -225,6 +225,17 @@ def covered(clicks: Mapping[str, Array], control: str, tests: int, seeds: int = 
     }
 
 
+def coverage_rows(numbers: Mapping[str, float]) -> list[list[str]]:
+    """What `covered` found, beside what is wanted."""
+    return [
+        ["intervals of 95 % that hold the true lift", f"{numbers['coverage']:.2%}", "93.5 to 96.5 %"],
+        ["decided tests (p below 0.05)", f"{numbers['decided']:.1%}", ""],
+        ["decided tests with the wrong sign", f"{numbers['wrong_sign']:.2%}", "below 2.5 %"],
+        ["exaggeration: size of a decided lift over the true one, mean", f"{numbers['exaggeration']:.3f}", ""],
+        ["rank correlation of found and true lifts", f"{numbers['table_rank_correlation']:.3f}", "0.9"],
+    ]
+
+
 def sharpened(tables: Tables) -> dict[str, float]:
     """What CUPED and the paired mode take off the variance, and how many user-days of a table policy fit a minute."""
     control, other = (shown_chances(tables.chances, tables.places[name], tables.looked) for name in (CONTROL, OTHER))
