@@ -23,7 +23,7 @@ def main(log: str, folder: str) -> None:
     options = pa.csv.ConvertOptions(column_types=dict.fromkeys(IDS, word))
     table = pa.csv.read_csv(log, pa.csv.ReadOptions(use_threads=False), convert_options=options)
     columns, out = {}, Path(folder)
-    out.mkdir()
+    out.mkdir(exist_ok=True)
     for name in table.column_names:
         column = table.column(name)
         if name in IDS:

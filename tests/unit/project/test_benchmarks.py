@@ -76,17 +76,20 @@ def test_other_items_in_a_batch_are_found(tmp_path: Path, monkeypatch: pytest.Mo
             prepare.check_same(mine, tmp_path)
 
 
-def test_a_floor_that_other_work_has_disturbed_is_not_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_floor_is_compared_by_the_least_of_its_runs_and_not_told_when_disturbed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     prepare, synthetic = load("prepare", monkeypatch), load("synthetic", monkeypatch)
-    log, few = synthetic.make_log(2, 1_300, LIMIT, 0), np.zeros(0)
-    took = {log.users: 3.0, 4: 7.0}
-    monkeypatch.setattr(prepare, "run_ours", lambda one, _: prepare.Ours(took[one.users], 0, 0.0, few))
-    monkeypatch.setattr(prepare, "run_floor", lambda one, _: one.users / 2)
-    mine = prepare.run_ours(log, tmp_path)
-    assert prepare.floor_ratio(log, mine, 4, 0, tmp_path) == pytest.approx(1.0 / 4.0)
-    took[4] = 3.0
+    stages = {"ours": [3.0, 3.5, 9.0], "larger": [8.0, 7.0, 7.5]}
+    floors = {"ours": [1.0, 1.5, 2.0], "larger": [2.0, 3.0, 2.5]}
+    monkeypatch.setattr(prepare, "acquire", lambda log, folder: None)
+    monkeypatch.setattr(prepare, "run_stages", lambda folder: stages[folder.name].pop())
+    monkeypatch.setattr(prepare, "run_floor", lambda folder: floors[folder.name].pop())
+    log = synthetic.make_log(2, 1_300, LIMIT, 0)
+    assert prepare.floor_ratio(log, 4, 0, tmp_path) == pytest.approx(1.0 / 4.0)
+    stages.update(ours=[3.0] * 3, larger=[3.0, 8.0, 8.0])
     with pytest.raises(UserError, match="no more CPU for 4 users than for 2: other work disturbs it; run it alone"):
-        prepare.floor_ratio(log, mine, 4, 0, tmp_path)
+        prepare.floor_ratio(log, 4, 0, tmp_path)
 
 
 BUSY = "import time\nwhile time.process_time() < 1.0: pass\n"
