@@ -5,7 +5,8 @@
 Both peers and ours train on the same requests, five candidates each, history 1,000. The peers get a row per sample, its
 history joined; ours gets a row per request. Sides take turns, each in a process of its own with one thread; medians of
 the CPU seconds of single steps count. Serving is one user with 500 candidates at history 1,000 and 10,000, cold
-and from a cached state, the models in turn. Then a fixed small board of long histories is run (see long_run.py). The
+and from a cached state, the models in turn. All of it is in native arithmetic, in which the peers compute; two rows are
+of ours in portable arithmetic, the default. Then a fixed small board of long histories is run (see long_run.py). The
 last line printed is JSON; with --write the tables go to reports/bench-models.md.
 """
 
@@ -32,6 +33,7 @@ from serving import Serving, take_turns
 from usage import run
 from workload import CODES, ITEMS, SEMANTIC, Workload, ranker
 
+from hisac_lab.base import arithmetic
 from hisac_lab.base.artifacts import write_file
 from hisac_lab.base.errors import UserError
 from hisac_lab.base.progress import say
@@ -55,19 +57,22 @@ OURS: dict[str, dict[str, Any]] = {
     "hisac, 64 agents": HISAC | {"agents": 64},
     "din on the last 50": {"kind": "din", "whole_history": False},
 }
+PORTABLE = ("din", "hisac, frozen")
+"""Ours that are measured in portable arithmetic as well."""
 PACKAGES = {"deepctr": "deepctr-torch", "rechub": "torch-rechub"}
 LONGCTR = {"DIN": 324, "SIM": 1236, "ETA": 508, "SDIM": 946, "TWIN": 1018, "MIRRN": 695}
 """Samples per CPU-second at L = 1,000 that we once measured of LongCTR, elsewhere: width 16 x 2, with its loader."""
 
 
-def measure(side: str, python: str | Path, data: Path, steps: int) -> list[float]:
-    """CPU seconds of each training step of one side.
+def measure(side: str, python: str | Path, data: Path, steps: int, portable: bool = False) -> list[float]:
+    """CPU seconds of each training step of one side; `portable` says in which arithmetic ours computes.
 
     Raises:
         UserError: It ends with an error.
     """
     say(f"bench-models: {side}")
-    answer = run([python, SIDE, side, data, str(steps)], data.parent, ONE_THREAD)
+    mode = arithmetic.PORTABLE | {arithmetic.MODE: "portable"} if portable else {arithmetic.MODE: "native"}
+    answer = run([python, SIDE, side, data, str(steps)], data.parent, ONE_THREAD | mode)
     seconds: list[float] = json.loads(answer.output.strip().splitlines()[-1])["steps"]
     return seconds
 
@@ -85,6 +90,9 @@ def train_all(data: Path, rounds: int) -> dict[str, list[float]]:
             times.setdefault(peer, []).extend(measure(peer, python, data, STEPS[peer]))
         for name, settings in OURS.items():
             times.setdefault(name, []).extend(measure(json.dumps(settings), sys.executable, data, OUR_STEPS))
+        for name in PORTABLE:
+            taken = measure(json.dumps(OURS[name]), sys.executable, data, OUR_STEPS, portable=True)
+            times.setdefault(f"{name}, portable", []).extend(taken)
     return times
 
 
@@ -161,6 +169,8 @@ def report(
         "hisac by leaves": "ours: hisac, route_by leaves (approximate)",
         "hisac, 64 agents": "ours: hisac, 64 agents",
         "din on the last 50": "ours: din, last 50 events",
+        "din, portable": "ours: din, whole history, portable arithmetic",
+        "hisac, frozen, portable": "ours: hisac, frozen score, all facts, sums, portable arithmetic",
     }
     rows = [
         [names[name], f"{seconds * 1e3:.1f}", f"{samples / seconds:,.0f}", f"{seconds / spent['din']:.2f}"]
@@ -207,6 +217,8 @@ def report(
         " difference, which is linear",
         "  in the others. torch-rechub normalizes each layer over the batch and has Dice in its"
         " tower (fixed in its code).",
+        "- All in native arithmetic, each library's fastest code, but for the last two rows: portable arithmetic, the",
+        "  default here, gives the same bytes on every processor (`arithmetic.md` has its price in whole runs).",
         "- Optimizers: Adam in both peers, regularization off; AdamW and, for tables, Adagrad in ours.",
         "- HiSAC's votes are counted once per run, as the stage `train` does, and not in the step.",
         "",
@@ -270,7 +282,9 @@ def main() -> None:
         serving = serve(options.seed, options.repeats)
     except UserError as error:
         raise SystemExit(f"bench-models: error: {error}") from error
-    numbers = ratios(load.labels.size, steps, serving, count_in_time(options.seed, options.repeats)) | auc_long()
+    numbers = ratios(load.labels.size, steps, serving, count_in_time(options.seed, options.repeats))
+    arithmetic.choose("portable")  # what the graph below computes in
+    numbers |= auc_long()
     lines = report(options, load, steps, serving, numbers)
     print("\n".join(lines), end="\n\n")
     if options.write:
@@ -279,4 +293,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    if os.environ[arithmetic.MODE] != "native":  # torch is loaded: start again
+        arithmetic.choose("native")
+        os.execv(sys.executable, [sys.executable, *sys.argv])
     main()
