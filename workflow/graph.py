@@ -32,10 +32,10 @@ from repair import repair_lockfile, repair_rwlock
 
 from hisac_lab.base.errors import UserError, explain_os_error
 from hisac_lab.cli import code, door, origin
+from hisac_lab.cli.paths import RUNNING
 from hisac_lab.cli.user import name_the_user
 
 TRIGGER = Path(".snakemake/stale")  # newer than any output, never the same content
-LOCK = Path(".snakemake/hisac-lab.lock")
 FIRST = ("code", "plan")
 BUSY, TORN, NO_GIT = "is busy, it is being blocked by", "Unable to read RWLock-file", "not a git repository"
 
@@ -172,10 +172,10 @@ def hold_lock() -> IO[str]:
     (A `dvc repro` beside Snakemake is DVC's own affair: its locks make one wait for the other.)
     """
     try:
-        LOCK.parent.mkdir(exist_ok=True)
-        handle = LOCK.open("a+")
+        RUNNING.parent.mkdir(exist_ok=True)
+        handle = RUNNING.open("a+")
     except OSError as error:
-        _refuse(str(explain_os_error(error, LOCK)))
+        _refuse(str(explain_os_error(error, RUNNING)))
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:

@@ -91,7 +91,10 @@ def profile_of(
     checked = check(path, items, users=users, named=named, numbers=columns.label_values if columns else None)
     survey = checked.survey
     if checked.stops or not survey.rows:
-        raise UserError(path, "a run would stop at it", f"see `hisac-lab data check {path}`", "--log")
+        first = next(
+            (line for problem in checked.problems if problem.stops for line in problem.lines), "it has no rows"
+        )
+        raise UserError(path, f"a run would stop at it: {first}", f"see all of `hisac-lab data check {path}`")
     lengths = np.sort(survey.lengths[survey.lengths > 0])
     start = None if columns is not None and columns.label is None else checked.positive_from
     counts = survey.labels

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import subprocess
@@ -10,7 +11,7 @@ from pathlib import Path
 
 from hisac_lab.base.errors import UserError
 from hisac_lab.cli import origin
-from hisac_lab.cli.paths import ARTIFACTS
+from hisac_lab.cli.paths import ARTIFACTS, RUNNING
 from hisac_lab.sources.records import Acquired
 
 
@@ -21,8 +22,9 @@ def run(cores: int | None) -> None:
         cores: For Snakemake; None: all.
 
     Raises:
-        UserError: The log is no own one, a file of it was changed or is gone, or a command has failed.
+        UserError: A graph runs here, the log is no own one, a file of it has changed or is gone, or a command failed.
     """
+    _refuse_beside_a_run()
     new = origin.appended()
     if new and (ARTIFACTS.acquire / Acquired.FILE).is_file():
         _run("dvc", "repro", "--force", "--single-item", "acquire")
@@ -31,6 +33,22 @@ def run(cores: int | None) -> None:
     from hisac_lab.cli import registry
 
     print(registry.proposed())
+
+
+def _refuse_beside_a_run() -> None:
+    """A log that is taken while a graph runs here would change what its stages read.
+
+    Raises:
+        UserError: One runs.
+    """
+    if not RUNNING.is_file():
+        return
+    with RUNNING.open("r+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            what = f"another run (process {lock.read().strip()}) works here, so the log is not taken"
+            raise UserError(Path.cwd(), what, "wait for it or stop it, then `hisac-lab day` again") from error
 
 
 def _run(*command: str) -> None:

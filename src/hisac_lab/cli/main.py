@@ -333,6 +333,19 @@ def reproduce(
 app.command(rich_help_panel=SHIP)(bulk.score)
 
 
+def _at_a_prompt(error: UserError) -> UserError:
+    """The same, where a file is missing, with the mend of whoever has typed a command in some folder."""
+    from hisac_lab.config.base import PARAMS_FILE
+
+    if error.what != "does not exist" or sys.argv[1:2] == ["stage"]:
+        return error
+    if error.where == str(PARAMS_FILE):
+        return UserError(Path.cwd(), f"has no {PARAMS_FILE}, so it is no project", "go to a project's folder")
+    if Path(error.where).parts[:1] == ("artifacts",):
+        return UserError(error.where, "is not made yet", "run the graph: snakemake --cores all", error.field)
+    return error
+
+
 def main() -> None:
     """Runs the command; a `UserError` becomes one line and exit code 1."""
     # Bars and messages go to the terminal as they come.
@@ -343,7 +356,7 @@ def main() -> None:
     except UserError as error:
         from hisac_lab.config.base import PARAMS_FILE
 
-        print(f"hisac-lab: error: {error.told(PARAMS_FILE)}", file=sys.stderr)
+        print(f"hisac-lab: error: {_at_a_prompt(error).told(PARAMS_FILE)}", file=sys.stderr)
         sys.exit(1)
     except ModuleNotFoundError as error:
         extra = EXTRAS.get((error.name or "").partition(".")[0])

@@ -16,6 +16,9 @@ REPORTS = Path("reports")
 FIGURES = REPORTS / "figures"
 LEDGER = REPORTS / "ledger.jsonl"
 
+RUNNING = Path(".snakemake/hisac-lab.lock")
+"""Locked as long as a graph runs here; its text is the number of that process."""
+
 WORK = Path(".work")
 """What survives a kill (checkpoints, journals); never an output."""
 

@@ -212,6 +212,9 @@ def own_source(checked: Check) -> dict[str, str | None]:
 def _open(checked: Check) -> None:
     """Finds the files and guesses how the log is written; in a folder of an official layout, the log is looked for."""
     beside = {"user": checked.users_path, "item": checked.items_path}
+    for path in (checked.path, *beside.values(), checked.vectors_path):
+        if path is not None and not path.exists():
+            raise UserError(path, "does not exist", "name a file or a folder that is here")
     if not checked.path.is_dir():
         checked.files, checked.log = [checked.path], guess_log(checked.path, beside, checked.named)
         return

@@ -52,7 +52,8 @@ NAMES: dict[str, tuple[str, ...]] = {
     ),
     "label": tuple(
         "label click isclick clicked rating ratings ratingvalue stars score overall vote thumb thumbs reaction "
-        "feedback like islike liked longview purchase purchased buy target y".split()
+        "feedback like islike liked longview purchase purchased bought isbuy buy converted finished isfinished "
+        "completed iscompleted target y".split()
     ),
 }
 TEXT_NAMES = (
@@ -206,7 +207,8 @@ def _words(sample: pd.DataFrame, free: list[str]) -> tuple[dict[str, dict[str, f
         words = [word for word in sample[name].astype(str).unique() if word.strip()]
         if name not in named:
             known = len(words) - len(feedback.unknown(words))
-            if 1 < len(words) <= feedback.FEW and (truth(sample[name]) or 2 * known >= len(words)):
+            flag = truth(sample[name]) or set(words) == {"0", "1"}
+            if 1 < len(words) <= feedback.FEW and (flag or 2 * known >= len(words)):
                 doubts[name] = "its values look like feedback, its name does not"
         elif len(words) > feedback.FEW:
             doubts[name] = "it has too many different words"

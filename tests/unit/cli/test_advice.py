@@ -126,7 +126,7 @@ def test_what_cannot_be_proposed_is_told(project: Path) -> None:
     with says("--like: there is no log like 'huge'; name one of short, long, votes"):
         invoke("--like", "huge")
     Path("torn.csv").write_text("user_id,item_id,timestamp\n1,2\n")
-    with says("torn.csv: --log: a run would stop at it; see `hisac-lab data check torn.csv`"):
+    with says("torn.csv: a run would stop at it: torn.csv: line 2", "; see all of `hisac-lab data check torn.csv`"):
         invoke("--log", "torn.csv")
     assert PARAMS_FILE.read_text() == defaults()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from kit import says
 from hisac_lab.base.artifacts import stage_output
 from hisac_lab.cli import day, origin, registry
 from hisac_lab.cli.params import defaults
-from hisac_lab.cli.paths import ARTIFACTS
+from hisac_lab.cli.paths import ARTIFACTS, RUNNING
 from hisac_lab.config.acquire import AcquireConfig
 from hisac_lab.sources.acquire import acquire
 
@@ -79,6 +80,19 @@ def test_an_earlier_day_that_is_not_what_it_was_stops_it(change: str, ran: list[
     with says("days: 1.csv was read, and was changed since or is gone", "dvc repro --force --single-item acquire"):
         day.run(2)
     assert ran == []
+
+
+def test_no_day_is_taken_while_a_graph_runs_here(ran: list[list[str]]) -> None:
+    Path("days/2.csv").write_text(ROWS.replace("a", "c"))
+    RUNNING.parent.mkdir()
+    RUNNING.write_text("4711")
+    with RUNNING.open() as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with says("another run (process 4711) works here, so the log is not taken; wait for it or stop it"):
+            day.run(2)
+        assert ran == []
+    day.run(2)
+    assert ran == [TAKE, RUN]
 
 
 def test_only_a_log_of_ones_own_has_days(ran: list[list[str]]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from kit import says
 
 from hisac_lab.base import plugins
 from hisac_lab.cli import door, params
+from hisac_lab.cli.main import main
 
 DEFAULTS = params.defaults()
 
@@ -64,3 +66,24 @@ def test_a_folder_that_takes_no_note_is_checked_each_time(checks: list[Path]) ->
     door.check()
     door.check()
     assert len(checks) == 2
+
+
+@pytest.mark.parametrize(
+    ("is_project", "line"),
+    [
+        (False, "{here}: has no params.yaml, so it is no project; go to a project's folder"),
+        (True, "artifacts/register/manifest.json: is not made yet; run the graph: snakemake --cores all"),
+    ],
+    ids=["no project", "no run"],
+)
+def test_a_command_says_what_the_folder_lacks(
+    is_project: bool, line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    if is_project:
+        Path("params.yaml").write_text(DEFAULTS)
+        Path("dvc.yaml").write_text("stages: {}\n")
+    monkeypatch.setattr(sys, "argv", ["hisac-lab", "promote", "votes"])
+    with pytest.raises(SystemExit, match="1"):
+        main()
+    assert capsys.readouterr().err == f"hisac-lab: error: {line.format(here=tmp_path)}\n"

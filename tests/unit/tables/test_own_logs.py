@@ -112,7 +112,8 @@ UNREAD = {
     "words nobody knows": (
         rated(lambda stars: "modify" if stars > 3 else "add", "action"), "action", "nobody knows which"),
     "too many words": (LOG.assign(rating=[f"text {n}" for n in range(len(LOG))]), "rating", "it has too many"),
-    "another name": (rated(lambda stars: stars > 3, "converted"), "converted", "its values look like feedback"),
+    "another name": (rated(lambda stars: stars > 3, "engaged"), "engaged", "its values look like feedback"),
+    "0 and 1": (rated(lambda stars: int(stars > 3), "engaged"), "engaged", "its values look like feedback"),
     "codes": (rated(lambda stars: stars, "event_type"), "event_type", "its numbers may be codes"),
 }  # fmt: skip
 
@@ -125,6 +126,12 @@ def test_every_event_is_a_positive_is_never_said_over_what_looks_like_feedback(t
     assert f"{column}: looks like feedback and is not read: {why}" in answer.output
     assert f"not read  {column}\n" in answer.output
     assert yaml.safe_load(answer.output)["prepare"]["columns"]["label"] is None
+
+
+@pytest.mark.parametrize("name", ["finished", "is_completed", "converted", "bought"])
+def test_a_flag_with_an_everyday_name_is_the_feedback(tmp_path: Path, name: str) -> None:
+    answer = run(write(tmp_path / "log.csv", rated(lambda stars: int(stars > 3), name)))
+    assert yaml.safe_load(answer.output)["prepare"]["columns"]["label"] == name
 
 
 def test_words_are_ranked_only_where_they_say_a_difference() -> None:
