@@ -194,11 +194,8 @@ def proposal(checked: Check) -> dict[str, Any]:
 
 def reading(log: Guess) -> dict[str, Any]:
     """The settings of `prepare.columns` that read the events."""
-    return log.roles | {
-        "time_format": log.time_format,
-        "decimal": log.decimal,
-        "label_values": log.label_values or None,
-    }
+    forms = {"time_format": log.time_format, "decimal": log.decimal, "label_values": log.label_values or None}
+    return log.roles | forms
 
 
 def own_source(checked: Check) -> dict[str, str | None]:
