@@ -342,8 +342,11 @@ def _named(sample: pd.DataFrame, role: str) -> str | None:
     """The column whose name says the role; of several, the first that has such values."""
     keys = {_key(name): name for name in reversed(list(sample.columns))}
     named = [keys[key] for key in NAMES[role] if key in keys]
-    fits: Callable[[pd.Series[str]], bool] = {"time": is_time, "label": is_feedback}.get(role, lambda values: True)
-    good = [name for name in named if fits(sample[name])]
+    says: dict[str, Callable[[pd.Series[str]], bool]] = {
+        "time": is_time,
+        "label": lambda values: is_feedback(values) and not is_time(values, strictly=True),  # `completed` may be when
+    }
+    good = [name for name in named if role not in says or says[role](sample[name])]
     return next(iter(good or ([] if role == "label" else named)), None)
 
 

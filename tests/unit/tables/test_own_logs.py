@@ -134,6 +134,11 @@ def test_a_flag_with_an_everyday_name_is_the_feedback(tmp_path: Path, name: str)
     assert yaml.safe_load(answer.output)["prepare"]["columns"]["label"] == name
 
 
+def test_a_moment_is_no_feedback_whatever_its_name(tmp_path: Path) -> None:
+    log = LOG.drop(columns="rating").assign(completed=LOG["timestamp"].astype(int) + 60)
+    assert yaml.safe_load(run(write(tmp_path / "log.csv", log)).output)["prepare"]["columns"]["label"] is None
+
+
 def test_words_are_ranked_only_where_they_say_a_difference() -> None:
     assert feedback.rank(["purchase", "view", "remove_from_cart", "add-to-cart"]) == {
         "remove_from_cart": 0, "view": 1, "add-to-cart": 2, "purchase": 3}  # fmt: skip
