@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
@@ -41,6 +42,12 @@ settings.load_profile("repeatable")
 @pytest.fixture(autouse=True, scope="session")
 def _one_thread() -> None:
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _same_search_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    """MLflow puts the code of each model that it loads in front, where processes of later tests would find it."""
+    monkeypatch.setattr(sys, "path", sys.path.copy())
 
 
 @pytest.fixture(scope="session")
