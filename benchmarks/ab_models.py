@@ -92,7 +92,7 @@ def judge(users: int, keep: float) -> dict[str, Judged]:
     for name, score in scores.items():
         gauc = score.metrics["gauc"]
         assert gauc is not None
-        lift = estimate(stage[CONTROL], stage[name], [], None, 0.95).lift
+        lift = estimate(stage[CONTROL], stage[name], [], 0.95).lift
         found[name] = Judged(gauc.value, lift, lift_of(many[CONTROL], many[name]))
     return found
 

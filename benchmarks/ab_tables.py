@@ -17,7 +17,7 @@ from scipy import special, stats
 
 from hisac_lab.abtest import metrics
 from hisac_lab.abtest.daily import cumulative
-from hisac_lab.abtest.estimate import estimate, expected_clicks, lift_of, seed_spread
+from hisac_lab.abtest.estimate import estimate, expected_clicks, lift_of
 from hisac_lab.abtest.factors import fit_factor_world
 from hisac_lab.abtest.hindsight import Exposures
 from hisac_lab.abtest.offpolicy import JUDGE, values
@@ -146,13 +146,10 @@ class Uniform:
 def against_itself(tables: Tables, tests: int) -> dict[str, Uniform]:
     """A/A by type of metric: the verdict's lift, and what a test with drawn clicks would read."""
     random = np.random.default_rng(3)
-    lifts: dict[str, list[float]] = {VERDICT: [], "the same, spread over seeds of these two arms alone": []}
+    lifts = []
     for _ in range(tests):
         drawn = tables.sample(random)
-        both = {name: drawn[name] for name in (CONTROL, "itself")}
-        for found, arms in zip(lifts.values(), (drawn, both), strict=True):
-            spread = seed_spread(arms.values(), float(arms[CONTROL].mean()))
-            found.append(estimate(drawn[CONTROL], drawn["itself"], [], spread, 0.95).lift.p_value)
+        lifts.append(estimate(drawn[CONTROL], drawn["itself"], [], 0.95).lift.p_value)
     # Tail shares of two runs on the same users, and clicks of users who come as often as they please.
     popularity = np.bincount(tables.pools.ravel())
     tail = metrics.in_tail(popularity)
@@ -166,7 +163,7 @@ def against_itself(tables: Tables, tests: int) -> dict[str, Uniform]:
         "clicks a user, drawn": lambda who: random.poisson(rate[who] * visits[who]).astype(float),
         "share of the long tail": lambda who: np.where(random.random(len(who)) < 0.5, shares[0][who], shares[1][who]),
     }
-    uniform = {name: Uniform.of(np.array(found)) for name, found in lifts.items()}
+    uniform = {VERDICT: Uniform.of(np.array(lifts))}
     for name, read in readings.items():
         p_values = []
         for _ in range(tests):
@@ -198,11 +195,8 @@ def covered(clicks: Mapping[str, Array], control: str, tests: int, seeds: int = 
     inside, wrong, decided, exaggerated, ranks, reaches = [], 0, 0, [], [], []
     for _ in range(tests):
         drawn = sample(clicks, random, seeds)
-        spread = seed_spread((drawn[name] for name in drawn if name in varied), float(drawn[control].mean()))
         found = {
-            name: estimate(
-                drawn[control], drawn[name], [], spread, 0.95, drawn=(control in varied, name in varied)
-            ).lift
+            name: estimate(drawn[control], drawn[name], [], 0.95, (control in varied, name in varied)).lift
             for name in true
         }
         for name, lift in found.items():

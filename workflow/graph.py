@@ -146,8 +146,9 @@ def load(judge: bool) -> list[Step]:
             stale = {step.name for step in steps if step.stale}
             todo = [step.name for step in steps if step.name in FIRST and step.name in stale and not step.above & stale]
             if not judge or not set(todo) - done:
-                if judge and (said := origin.changed()):
-                    print(f"hisac-lab: {said}", file=sys.stderr, flush=True)
+                for said in (origin.changed(), door.idle()) if judge else ():
+                    if said:
+                        print(f"hisac-lab: {said}", file=sys.stderr, flush=True)
                 return steps
             for name in todo:
                 _run_first(name)

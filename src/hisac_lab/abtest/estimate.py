@@ -3,9 +3,8 @@
 With known click probabilities no click has to be drawn: the mean number of clicks of each slate is a sum. What varies
 beside is stated part by part. Users and pools: the delta method over users as clusters, of which the spread between a
 user's pools is a share. World: the spread of the lift over worlds refitted on resampled users. Family: the distance of
-the lift from those in worlds of other families. Seeds: the spread of a
-model's runs beyond what users explain, pooled over models. The interval is Student's, with the degrees of freedom of
-Welch and Satterthwaite.
+the lift from those in worlds of other families. Seeds: the spread of the two models' runs beyond what users explain.
+The interval is Student's, with the degrees of freedom of Welch and Satterthwaite.
 """
 
 from __future__ import annotations
@@ -30,12 +29,12 @@ class Spread:
     """Variance of a run's click rate among those of its model, relative to the control's rate.
 
     Attributes:
-        variance: Pooled over models.
+        variance: Pooled over the models that were asked.
         degrees: Of freedom behind it.
     """
 
     variance: float
-    degrees: float
+    degrees: int
 
 
 @dataclass(frozen=True)
@@ -106,10 +105,8 @@ def seed_spread(clicks: Iterable[Array], base: float) -> Spread | None:
     degrees = sum(len(arm) - 1 for arm in users)
     if not degrees:
         return None
-    total = sum(float(((arm.mean(axis=1) - arm.mean()) ** 2).sum()) for arm in users) / degrees
-    variance = max(0.0, total - sum(_interaction(arm) for arm in users) / degrees)
-    # Satterthwaite's rule for a difference of which the second term is all but known.
-    return Spread(variance, degrees * (variance / total) ** 2 if total else degrees)
+    squares = sum(float(((arm.mean(axis=1) - arm.mean()) ** 2).sum()) - _interaction(arm) for arm in users)
+    return Spread(max(0.0, squares / degrees), degrees)
 
 
 def _interaction(arm: Array) -> float:
@@ -124,7 +121,6 @@ def estimate(
     control: Array,
     treatment: Array,
     refitted: Sequence[float],
-    spread: Spread | None,
     confidence: float,
     drawn: tuple[bool, bool] = (True, True),
     elsewhere: Sequence[float] = (),
@@ -135,9 +131,9 @@ def estimate(
         control: Expected clicks of the control; (seeds, T, visits).
         treatment: Of the treatment, on the same users and pools; (seeds, T, visits).
         refitted: The lift in each refitted world; none where the truth is known.
-        spread: Over seeds; None: not measured.
         confidence: Level of the interval.
-        drawn: Whether control and treatment are of seeds that could have been others.
+        drawn: Whether control and treatment are of seeds that could have been others. Their spread is measured where
+            one of these has two runs.
         elsewhere: The lift in worlds of other families, each as likely to be right as this one.
 
     Raises:
@@ -161,11 +157,7 @@ def estimate(
         parts["family"] = Part(error=round(math.sqrt(between), 8))
     else:
         parts["family"] = Part(error=None if len(refitted) else 0.0)
-    if spread is None:
-        parts["seeds"] = Part(error=None)
-    else:
-        share = drawn[1] / len(treatment) + drawn[0] * (1 + value) ** 2 / len(control)
-        parts["seeds"] = Part(error=round(math.sqrt(spread.variance * share), 8), degrees=spread.degrees)
+    parts["seeds"] = _seeds(control, treatment, mean, value, drawn)
     parts["clicks"] = Part(error=0.0)
     error, degrees = combine(parts)
     reach = float(stats.t.ppf(0.5 + confidence / 2, degrees)) * error
@@ -176,6 +168,17 @@ def estimate(
         p_value=round(two_sided(value, error, degrees), 6),
     )
     return Estimate(lift, parts, error, degrees)
+
+
+def _seeds(control: Array, treatment: Array, base: float, lift: float, drawn: tuple[bool, bool]) -> Part:
+    """The part of the seeds: of the two models' own runs, since models differ in how much a seed changes them."""
+    if not any(drawn):
+        return Part(error=0.0)
+    spread = seed_spread((arm for arm, varies in zip((control, treatment), drawn, strict=True) if varies), base)
+    if spread is None:
+        return Part(error=None)
+    share = drawn[1] / len(treatment) + drawn[0] * (1 + lift) ** 2 / len(control)
+    return Part(error=round(math.sqrt(spread.variance * share), 8), degrees=spread.degrees)
 
 
 def _comparable(control: Array, treatment: Array) -> None:

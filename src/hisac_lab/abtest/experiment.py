@@ -11,7 +11,7 @@ import numpy as np
 
 from hisac_lab.abtest import truth
 from hisac_lab.abtest.daily import Policy, cumulative
-from hisac_lab.abtest.estimate import Estimate, estimate, expected_clicks, lift_of, seed_spread
+from hisac_lab.abtest.estimate import Estimate, estimate, expected_clicks, lift_of
 from hisac_lab.abtest.evidence import CAVEATS, instrument_checks
 from hisac_lab.abtest.ground import Ground, fitted, known
 from hisac_lab.abtest.logged import LoggedTests
@@ -322,13 +322,11 @@ class Tests:
         """The lift, of all users or of some; (T,) bool."""
         control = self.arms[self.config.control]
         base, other = control.clicks[:, who], arm.clicks[:, who]
-        drawn = [one.clicks[:, who] for one in self.arms.values() if one.drawn]
-        spread = seed_spread(drawn, float(base.mean()))
         refitted = [
             lift_of(*(_clicks(chances[who], one.places[:, who], self.ground) for one in (control, arm)))
             for chances in self.ground.refitted
         ]
-        return estimate(base, other, refitted, spread, self.confidence, (control.drawn, arm.drawn), elsewhere)
+        return estimate(base, other, refitted, self.confidence, (control.drawn, arm.drawn), elsewhere)
 
     def _slices(self, arm: Arm) -> dict[str, Estimate]:
         """The lift by the length of histories, where two users have such and click on what the control shows."""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hisac_lab.abtest.estimate import Estimate, Spread, estimate, seed_spread
+from hisac_lab.abtest.estimate import Estimate, estimate
 from hisac_lab.abtest.evidence import CAVEATS, instrument_checks
 from hisac_lab.abtest.offpolicy import JUDGE, Rounds, halves, values, weights_hold
 from hisac_lab.abtest.policies import scores_of
@@ -88,9 +88,7 @@ class LoggedTests:
         if float(control.clicks[JUDGE].mean()) <= 0:
             what = f"by the logged exposures nobody would click on what the control {config.control} shows"
             raise NothingToJudge(self.store.path, what, "give a longer test period", "test")
-        drawn = [arm.clicks[JUDGE] for arm in (control, *arms.values()) if arm.drawn]
-        spread = seed_spread(drawn, float(control.clicks[JUDGE].mean()))
-        found = {name: self._estimate(control, arm, JUDGE, spread) for name, arm in arms.items()}
+        found = {name: self._estimate(control, arm, JUDGE) for name, arm in arms.items()}
         aa = halves(control.clicks[JUDGE].mean(axis=(0, 2)), config.aa_tests, f"{config.split_salt}/aa")
         checks = (*weighed, *instrument_checks(aa, {}))
         reranked = {name: {"reranked": arm.reranked} for name, arm in arms.items()}
@@ -143,18 +141,16 @@ class LoggedTests:
         checks = [weights_hold(arm.rounds, name) for name, arm in sorted(arms.items())]
         return min(checks, key=lambda check: check.holds)
 
-    def _estimate(self, control: Replay, arm: Replay, kind: str, spread: Spread | None) -> Estimate:
+    def _estimate(self, control: Replay, arm: Replay, kind: str) -> Estimate:
         drawn = control.drawn, arm.drawn
-        return estimate(control.clicks[kind], arm.clicks[kind], [], spread, self.confidence, drawn)
+        return estimate(control.clicks[kind], arm.clicks[kind], [], self.confidence, drawn)
 
     def _replayed(self, control: Replay, arm: Replay) -> Replayed:
-        """The lift by every estimator, each with its own spread over these two arms' seeds."""
+        """The lift by every estimator."""
         lifts: dict[str, Lift] = {}
         for kind, clicks in arm.clicks.items():
-            drawn = [one.clicks[kind] for one in (control, arm) if one.drawn]
-            spread = seed_spread(drawn, float(control.clicks[kind].mean()))
             if control.clicks[kind].mean() > 0 and clicks.mean() > 0:
-                lifts[kind] = self._estimate(control, arm, kind, spread).lift
+                lifts[kind] = self._estimate(control, arm, kind).lift
         return Replayed(
             exposures=len(arm.rounds.reward),
             effective=round(arm.rounds.effective, 1),

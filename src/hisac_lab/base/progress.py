@@ -19,6 +19,11 @@ def say(message: str) -> None:
     print(message, file=sys.stderr, flush=True)
 
 
+def counted(number: int, what: str) -> str:
+    """So many of something: 1 trial, 1,200 trials."""
+    return f"{number:,} {what}{'s' * (number != 1)}"
+
+
 def track(
     items: Iterable[Item], total: int, what: str, unit: str, done: int = 0, note: Callable[[], str] | None = None
 ) -> Iterator[Item]:

@@ -15,7 +15,9 @@ from hisac_lab.base import plugins
 from hisac_lab.base.artifacts import digest_of, sha256_tree, write_file
 from hisac_lab.base.errors import UserError
 from hisac_lab.cli.paths import WORK
-from hisac_lab.config.base import PARAMS_FILE
+from hisac_lab.config.base import PARAMS_FILE, load_section
+from hisac_lab.config.model import ExperimentConfig
+from hisac_lab.config.sweep import SweepConfig
 
 NOTE = WORK / "checked"
 CATALOGS = ("hisac_lab.models.catalog", "hisac_lab.tables.layouts", "hisac_lab.tokens.methods")
@@ -41,6 +43,18 @@ def check() -> None:
             write_file(NOTE, key)
         except (UserError, OSError):  # a folder that cannot be written is checked each time
             return
+
+
+def idle() -> str | None:
+    """One line when a model is swept whose winner nothing trains; None when there is none, or it cannot be told."""
+    try:
+        swept, board = load_section("sweep", SweepConfig).models, load_section("experiment", ExperimentConfig).models
+    except UserError:  # whoever needs them says so
+        return None
+    if off := [name for name in swept if name not in board]:
+        what = f"sweep.models names {', '.join(off)}, which experiment.models does not: nothing trains what is found"
+        return f"params.yaml: {what} (add it there, or sweep a model of the board)"
+    return None
 
 
 def _key() -> str | None:

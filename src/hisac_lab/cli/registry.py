@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hisac_lab.base import arithmetic
-from hisac_lab.base.artifacts import sha256_tree
+from hisac_lab.base.artifacts import MANIFEST, sha256_tree
 from hisac_lab.base.errors import UserError
 from hisac_lab.base.progress import say
 from hisac_lab.cli import execution, paths
@@ -22,7 +22,7 @@ from hisac_lab.events.store import EventStore
 from hisac_lab.registry.gates import Gate
 from hisac_lab.registry.probe import address, quick_look
 from hisac_lab.registry.promotion import Replay
-from hisac_lab.registry.records import Evidence
+from hisac_lab.registry.records import Evidence, Registered
 from hisac_lab.registry.store import Registry
 from hisac_lab.registry.versions import CHALLENGER, CHAMPION, MODEL
 
@@ -45,8 +45,11 @@ def mirror_or_say(params: Params) -> str:
     """Brings MLflow up to date; a store that does not answer costs a line, not the stage.
 
     Returns:
-        Identifier of the experiment; empty: the store does not answer.
+        Identifier of the experiment; empty: the store does not answer, or nothing is made yet.
     """
+    if not (ARTIFACTS.register / MANIFEST).is_file():
+        say("MLflow has nothing to show of this project yet: run the graph (snakemake --cores all)")
+        return ""
     try:
         with _open(params) as registry:
             _mirror(registry, params)
@@ -205,6 +208,7 @@ def check_port(port: int) -> None:
 
 @contextmanager
 def _open(params: Params) -> Iterator[Registry]:
+    Registered.open(ARTIFACTS.register)  # nothing is begun, no ledger and no store, before there is something to keep
     with Registry.open(params.mlflow, params.promotion.product, LEDGER, WORK) as registry:
         yield registry
 

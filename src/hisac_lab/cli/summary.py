@@ -12,6 +12,7 @@ from hisac_lab.abtest.records import NO_VERDICT, ABTests
 from hisac_lab.base.machines import MachineRecord
 from hisac_lab.cli import machine, origin
 from hisac_lab.cli.paths import ARTIFACTS, REPORTS, TIMINGS
+from hisac_lab.base.progress import counted
 from hisac_lab.evaluation.records import ModelScores, Scores, Seconds, Timings
 from hisac_lab.events.records import Prepared
 from hisac_lab.sweep.records import Swept
@@ -32,7 +33,11 @@ def show() -> None:
             f"{quality.ids:,} semantic IDs in {tokens.depth} levels, {quality.collision_rate:.1%} of items share",
         ),
         *(
-            ("sweep", f"{one.model}: {one.trials} trials, {len(one.front)} on the front, chosen: trial {one.chosen}")
+            (
+                "sweep",
+                f"{one.model}: {counted(one.trials, 'trial')}, {len(one.front)} on the front, "
+                f"chosen: trial {one.chosen}",
+            )
             for one in sweeps
         ),
         *(

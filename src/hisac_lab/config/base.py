@@ -172,6 +172,8 @@ def _explain(error: ValidationError, content: Any, where: Path | str, prefix: st
     if kind == "value_error":  # a rule between fields: the message names them and their values
         rule, _, hint = str(first["ctx"]["error"]).partition(": ")
         return UserError(where, rule, hint or "change one of them", field or None)
+    if kind == "too_short":
+        return UserError(where, f"value {value!r} is too short", f"give at least {first['ctx']['min_length']}", field)
     message = first["msg"][0].lower() + first["msg"][1:]
     return UserError(where, f"value {value!r} is wrong", message, field)
 

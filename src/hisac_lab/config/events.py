@@ -99,6 +99,14 @@ class PrepareConfig(Section):
     duplicates: Literal["drop", "refuse"] = Field(
         "refuse", description="what to do with a second event of the same user, item and time"
     )
+    bad_rows: Literal["refuse", "drop"] = Field(
+        "refuse",
+        description="own only: what to do with rows that have a value that cannot be used, like an empty id, or "
+        "another number of values than the header; drop leaves them out and counts them by reason",
+    )
+    unknown_items: Literal["refuse", "drop"] = Field(
+        "refuse", description="what to do with events on items that have no row in the item table"
+    )
     since: int | None = Field(None, ge=EARLIEST, description="first second of the log; null: no bound")
     until: int | None = Field(None, ge=EARLIEST, description="end of the log in seconds; null: no bound")
     outside: Literal["refuse", "drop"] = Field("refuse", description="what to do with events outside these bounds")

@@ -8,7 +8,7 @@ putting them one after the other.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -28,7 +28,7 @@ from hisac_lab.events.feedback import MOST, Levels
 from hisac_lab.events.items import write_items
 from hisac_lab.events.records import Ingested, RawFile
 from hisac_lab.events.side_columns import Category, Number, SideColumns, category
-from hisac_lab.events.users import write_users
+from hisac_lab.events.users import hash_ids, shard_of, write_users
 from hisac_lab.sources.records import Acquired, Source
 from hisac_lab.tables.columns import MIN_SECONDS, TEST, UNIT_SECONDS, logged_role
 from hisac_lab.tables.layouts import LOADERS
@@ -40,20 +40,8 @@ from hisac_lab.tables.vocabulary import Vocabulary
 NEVER = np.iinfo(np.int64).max
 BIN_BITS = 16  # times are first counted in bins of 2^16 seconds
 FIRST_BIN = MIN_SECONDS >> BIN_BITS
+UNKNOWN = "item has no row in the item table"
 SAMPLED = 1 << 20  # events whose feedback says where levels begin, about
-
-
-def hash_ids(ids: list[str]) -> Array:
-    """A stable hash of each id; (n,) uint64."""
-    digests = b"".join(hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=8).digest() for name in ids)
-    hashes: Array = np.frombuffer(digests, "<u8")
-    return hashes
-
-
-def shard_of(hashes: Array, shards: int) -> Array:
-    """The shard of each user hash: equal ranges of hashes; (n,) int64."""
-    high: Array = ((hashes >> np.uint64(32)) * np.uint64(shards)) >> np.uint64(32)
-    return high.astype(np.int64)
 
 
 def ingest(config: PrepareConfig, *, raw: Path, out: Path) -> None:
@@ -118,7 +106,7 @@ def ingest(config: PrepareConfig, *, raw: Path, out: Path) -> None:
         cuts=[int(cut) for cut in cuts],
         shard_begins=[0, *np.cumsum(shard_users).tolist()],
         **({"untimed": True} if log.untimed else {}),
-        **({"events_without_text": pass_.without_text} if described is not None else {}),
+        **({"left_out": pass_.left_out} if pass_.left_out else {}),
     ).save(out)
     say(f"ingest: {pass_.rows} events of {len(users)} users on {len(items)} items")
 
@@ -135,11 +123,16 @@ def _check_answers(log: RawLog, config: PrepareConfig, layout: str) -> None:
 
 
 def _check_something_is_left(pass_: _Pass, items: Vocabulary, raw: Path) -> None:
-    if pass_.without_text:
-        say(f"ingest: {pass_.without_text:,} events on items without a text are left out")
+    for reason, count in pass_.left_out.items():
+        say(f"ingest: {count:,} rows are left out: {reason}")
+    bad, used = pass_.log.left_out, pass_.rows + pass_.outside + sum(pass_.left_out.values())
+    if 2 * sum(bad.values()) > used:
+        most = max(bad, key=lambda reason: (bad[reason], reason))
+        what = f"of {used:,} rows {sum(bad.values()):,} cannot be used, as {bad[most]:,} where {most}"
+        raise UserError(raw, what, "fix prepare.columns, or the log")
     if not pass_.rows:
-        hint = "fix prepare.since and prepare.until, or prepare.items_without_text"
-        raise UserError(raw, "no event lies inside the bounds", hint, "time")
+        hint = "fix prepare.since and prepare.until, or what leaves events out"
+        raise UserError(raw, "no event is left", hint, "time")
     if len(items) < 2:
         what = f"the log has one item ({items.since(0)[0]!r}): there is nothing to rank"
         raise UserError(raw, what, "give a log of more items", "item")
@@ -172,9 +165,9 @@ class _Pass:
         out: Path,
         described: Array | None,
     ) -> None:
-        self.described, self.without_text = described, 0
+        self.described, self._left_out = described, Counter[str]()
         self.config, self.log, self.users, self.items, self.out = config, log, users, items, out
-        self.known_items = len(items) if log.complete and log.items else None
+        self.closed = log.complete and log.items is not None
         self.files: list[RawFile] = []
         self.words = {name: Vocabulary() for name, column in log.logged.items() if column.codes is None}
         self.rows = self.outside = self._seen = 0
@@ -197,21 +190,17 @@ class _Pass:
         row = self.files[-1].first_row + block.positions(np.arange(len(block)))
         self._seen = int(row[-1]) + 1
         columns["row"] = row
-        user, item = self.users.encode(columns["user"]), self.items.encode(columns["item"])
-        if self.known_items is not None and len(self.items) > self.known_items:
-            bad = int(np.argmax(item >= self.known_items))
-            value = columns["item"][bad].as_py()
-            what = f"item {value!r} has no row in the item table, so it can have no embedding"
-            raise block.refuse(bad, "item", what, "add it there or remove its events")
+        user, item = self.users.encode(columns["user"]), self._numbered(block)
         inside = self._inside(block, columns["time"])
         columns |= {"user": user, "item": item}
         for name, words in self.words.items():
             columns[logged_role(name)] = words.encode(columns[logged_role(name)].dictionary_encode())
-        if not inside.all():
-            self.outside += int((~inside).sum())
+        self.outside += int((~inside).sum())
+        self._left_out[UNKNOWN] += int((inside & (item < 0)).sum())
+        inside &= item >= 0
         if self.described is not None:
             told = np.r_[self.described, False][np.minimum(item, len(self.described))]
-            self.without_text += int((inside & ~told).sum())
+            self._left_out["item has no text"] += int((inside & ~told).sum())
             inside &= told
         if not inside.all():
             columns = {role: values[inside] for role, values in columns.items()}
@@ -219,6 +208,23 @@ class _Pass:
             return
         self._count(columns)
         self._write(columns)
+
+    def _numbered(self, block: Block) -> Array:
+        """Numbers of a block's items; -1 for one that the item table had to have and that may be left out."""
+        items = block.columns["item"]
+        if not self.closed:
+            return self.items.encode(items)
+        numbers: Array = self.items.find(items.dictionary.to_pylist())[items.indices.to_numpy()]
+        if self.config.unknown_items == "refuse" and (numbers < 0).any():
+            bad = int(np.argmax(numbers < 0))
+            what = f"item {items[bad].as_py()!r} has no row in the item table, so it can have no embedding"
+            raise block.refuse(bad, "item", what, "add it there, or set prepare.unknown_items: drop")
+        return numbers
+
+    @property
+    def left_out(self) -> dict[str, int]:
+        """Rows that were left out so far because of what they hold, by reason."""
+        return dict(sorted((self._left_out + Counter(self.log.left_out)).items()))
 
     def _inside(self, block: Block, time: Array) -> Array:
         """Which events lie inside the bounds; those of the publisher drop, those of the user may refuse."""

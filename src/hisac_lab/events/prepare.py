@@ -30,6 +30,8 @@ from hisac_lab.tables.columns import UNIT_SECONDS
 
 LATER = {
     PrepareConfig: (
+        "bad_rows",
+        "unknown_items",
         "items_without_text",
         "negatives_window",
         "new_items",
@@ -89,6 +91,7 @@ def prepare(config: PrepareConfig, *, ingested: Path, shards: list[Path], out: P
         items_described=facts.items_described,
         events=sum(record.events for record in sharded),
         events_outside=facts.events_outside,
+        **({"left_out": facts.left_out} if facts.left_out else {}),
         events_out_of_order=sum(record.events_out_of_order for record in sharded),
         events_repeated=sum(record.events_repeated for record in sharded),
         history_events=int(offsets[-1]),

@@ -54,9 +54,8 @@ class Ingested(Output):
         roles: Columns of an event beside user, item and time.
         cuts: Begin of the validation and of the test period.
         shard_begins: First user of each shard, and the number of users.
-        events_without_text: int | None = None
-    untimed: Whether times are but places in an order.
-        events_without_text: Events left out because their items have no text; None where nobody asked for that.
+        untimed: Whether times are but places in an order.
+        left_out: Rows and events left out because of what they hold, by reason.
     """
 
     source: Source
@@ -79,6 +78,7 @@ class Ingested(Output):
     cuts: list[int]
     shard_begins: list[int]
     untimed: bool = False
+    left_out: dict[str, int] = Field(default_factory=dict)
 
     @property
     def series(self) -> tuple[str, ...]:
@@ -181,6 +181,7 @@ class Prepared(Output):
         negatives: Where negatives come from, in words.
         numbers: Numeric columns of the item table.
         logged: As `Ingested` has them.
+        left_out: As `Ingested` has them.
         exposures: Exposures beside the samples, by period; empty where `prepare.exposures` is kept.
         cuts: Begin of the periods `valid` and `test`.
         protocol: Digest of settings, raw files and cuts.
@@ -210,6 +211,7 @@ class Prepared(Output):
     extras: list[str]
     logged: dict[str, int] = Field(default_factory=dict)
     exposures: dict[str, int] = Field(default_factory=dict)
+    left_out: dict[str, int] = Field(default_factory=dict)
     cuts: dict[str, int]
     splits: dict[str, Split]
     leaks: Leaks

@@ -1,7 +1,8 @@
-"""The users of a log in their final order: the columns of its user table."""
+"""The users of a log: the shard of each, and in their final order the columns of its user table."""
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,19 @@ import pandas as pd
 from hisac_lab.base.artifacts import Array, save_arrays
 from hisac_lab.events.side_columns import Category, Number, SideColumns, category, stored
 from hisac_lab.tables.layouts.contract import RawLog
+
+
+def hash_ids(ids: list[str]) -> Array:
+    """A stable hash of each id; (n,) uint64."""
+    digests = b"".join(hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=8).digest() for name in ids)
+    hashes: Array = np.frombuffer(digests, "<u8")
+    return hashes
+
+
+def shard_of(hashes: Array, shards: int) -> Array:
+    """The shard of each user hash: equal ranges of hashes; (n,) int64."""
+    high: Array = ((hashes >> np.uint64(32)) * np.uint64(shards)) >> np.uint64(32)
+    return high.astype(np.int64)
 
 
 def write_users(log: RawLog, users: pd.Series[str], out: Path) -> SideColumns:

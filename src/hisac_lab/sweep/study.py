@@ -20,7 +20,7 @@ from hisac_lab.ops.choice import rounded
 from hisac_lab.sweep.draw import Asked, Asker, Resolved
 from hisac_lab.sweep.records import Outcome, State
 
-KILLED = "its process was killed, as by a lack of memory"
+KILLED = "its process ended without an answer, as one does that is out of memory"
 DIGITS = 3  # decimals of an AUC that the sampler, the front and the rule look at
 
 

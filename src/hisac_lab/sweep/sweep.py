@@ -14,7 +14,7 @@ from pathlib import Path
 import pandas as pd
 
 from hisac_lab.base.artifacts import digest_of
-from hisac_lab.base.progress import say
+from hisac_lab.base.progress import counted, say
 from hisac_lab.codebook.records import CodebookFacts
 from hisac_lab.codebook.votes import split_budget
 from hisac_lab.config.sweep import Point, SweepConfig
@@ -91,12 +91,14 @@ def sweep(config: SweepConfig, name: str, task: TrialTask, *, workers: int, out:
     Runtime.start(task.compute)  # the trials may compute in other processes; the manifest is written here
     study = study_of(config, name, task, workers, work)
     if config.storage is None:
-        say(f"sweep {name}: {config.trials} trials in rounds of {config.round_size}, {workers} at once")
+        say(
+            f"sweep {name}: {counted(config.trials, 'trial')} in rounds of {config.round_size}, {workers} at once"
+        )
         trials, exhausted = study.run()
     else:
         trials, exhausted = join(study, work)
     if exhausted:
-        say(f"sweep {name}: ended after {len(trials)} trials, for sweep.space.{name} has no other points")
+        say(f"sweep {name}: ended after {len(trials)} of {config.trials}, for sweep.space.{name} has no other points")
     trials = with_seeds(study, trials)
     choice = choose(complete(trials), config.standard_errors)
     _tell_savings(name, config, trials)
@@ -133,7 +135,9 @@ def join(study: Study, work: Path) -> tuple[list[TrialResult], bool]:
     asked = [settings["space"][study.model], settings["fixed"].get(study.model)]
     asked += [settings[key] for key in ("sampler", "trials", "seed")]
     name = f"{study.model}-{digest_of([work.name, asked])}"
-    say(f"sweep {study.model}: {study.config.trials} trials, shared as {name} at {study.config.storage}")
+    say(
+        f"sweep {study.model}: {counted(study.config.trials, 'trial')}, shared as {name} at {study.config.storage}"
+    )
     trials, exhausted = take_part(study, name)
     all_failed(study.model, trials)
     return trials, exhausted

@@ -75,6 +75,7 @@ class Fault:
         hint: What the user can do about it.
         told: In whole words what is to say of the first of them; empty: the value and `what`.
         stops: Whether the values cannot be used.
+        whole: Whether no value of the column can be; `rows` has the first that shows it.
     """
 
     field: str
@@ -84,6 +85,7 @@ class Fault:
     hint: str
     told: tuple[str, ...] = ()
     stops: bool = True
+    whole: bool = False
 
     def say(self, index: int) -> str:
         """What is wrong with one of `values`."""
@@ -142,7 +144,7 @@ class Finder:
         what = f"is of type {kind}, and {wanted.get(self.column.kind, 'a number is wanted')}"
         row = np.flatnonzero(first)
         shown = self.values[int(row[0])].as_py() if len(row) else None
-        self.faults.append(Fault(self.column.name, row, ("nan" if shown is None else shown,), what, hint))
+        self.faults.append(Fault(self.column.name, row, ("nan" if shown is None else shown,), what, hint, whole=True))
         self.good[:] = False
         empty = pa.array([""] * len(self.values), pa.string())
         if self.column.kind in ("id", "text"):

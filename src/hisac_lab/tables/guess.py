@@ -292,7 +292,8 @@ def _open(path: Path) -> tuple[Guess, pd.DataFrame]:
         return Guess(path, None, True), table.to_pandas()
     promised = layout_of(path) or Layout()
     if promised == JSON_LINES:
-        rows = next(jsonlines.tables(path, jsonlines.names(path), lambda fault: None, [], SAMPLE_ROWS), pa.table({}))
+        tables = jsonlines.tables(path, jsonlines.names(path), lambda fault: None, [], rows=SAMPLE_ROWS)
+        rows = next(tables, pa.table({}))
         return Guess(path, promised, True), rows.to_pandas().fillna("")
     layout = replace(promised, separator=_separator(path))
     rows = [row for _, row in islice(lines(path, layout), SAMPLE_ROWS)]

@@ -37,7 +37,12 @@ def names(path: Path) -> list[str]:
 
 
 def tables(
-    path: Path, wanted: list[str], report: Callable[[Fault], None] | None, skipped: list[int], rows: int = ROWS
+    path: Path,
+    wanted: list[str],
+    report: Callable[[Fault], None] | None,
+    skipped: list[int],
+    advice: str = "",
+    rows: int = ROWS,
 ) -> Iterator[pa.Table]:
     """The wanted values as text, a missing key as a missing value.
 
@@ -46,6 +51,7 @@ def tables(
         wanted: Keys.
         report: Takes what is no object instead of an error.
         skipped: Takes the rows that are left out then.
+        advice: What else an error may hint at.
         rows: Rows of a table.
 
     Raises:
@@ -61,7 +67,7 @@ def tables(
         if record is None or field:
             fault = Fault(field, np.asarray([number]), (value,), what, HINT)
             if report is None:
-                raise UserError(path, fault.say(0), HINT, f"line {line}: {field}" if field else f"line {line}")
+                raise UserError(path, fault.say(0), HINT + advice, f"line {line}: {field}" if field else f"line {line}")
             report(fault)
             skipped.append(number)
             continue

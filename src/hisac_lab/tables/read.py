@@ -81,7 +81,13 @@ class Block:
 
 
 def read(
-    path: Path, columns: Mapping[str, Column], layout: Layout | None, report: Report | None = None
+    path: Path,
+    columns: Mapping[str, Column],
+    layout: Layout | None,
+    report: Report | None = None,
+    *,
+    drop: bool = False,
+    advice: str = "",
 ) -> Iterator[Block]:
     """Reads the wanted columns of a file, block by block.
 
@@ -91,6 +97,8 @@ def read(
         layout: How the text is written; None: Parquet.
         report: Takes what is wrong with single rows instead of an error, rows counted from the file's first; rows of
             another number of values are then left out, other bad values are arbitrary in the blocks.
+        drop: With a report: rows with a bad value are left out as well. A column without a good one is an error.
+        advice: What else an error about single rows may hint at.
 
     Raises:
         UserError: One line that names the file, the line or row group, the field, the value and a hint.
@@ -102,9 +110,9 @@ def read(
         tables = _parquet(path, columns)
     elif layout == JSON_LINES:
         wanted = _present(path, header(path, layout), columns, None)
-        tables = jsonlines.tables(path, wanted, report, skipped)
+        tables = jsonlines.tables(path, wanted, report, skipped, advice)
     else:
-        tables = _text(path, columns, layout, report, skipped)
+        tables = _text(path, columns, layout, report, skipped, advice)
     for table in tables:
         if not table.num_rows:
             continue
@@ -116,16 +124,34 @@ def read(
             values[role], found = convert(table.column(column.name), column, ticks)
             faults += found
         stopping = [fault for fault in faults if fault.stops]
-        if stopping and report is None:
-            first = min(stopping, key=lambda fault: int(fault.rows[0]))
-            raise block.refuse(int(first.rows[0]), first.field, first.say(0), first.hint)
+        if stopping and (report is None or (drop and any(fault.whole for fault in stopping))):
+            first = min(stopping, key=lambda fault: (drop and not fault.whole, int(fault.rows[0])))
+            hint = first.hint if first.whole else first.hint + advice
+            raise block.refuse(int(first.rows[0]), first.field, first.say(0), hint)
         if report is not None:
             for fault in faults:
                 report(replace(fault, rows=block.positions(fault.rows)))
-        rows += table.num_rows
-        yield block
+        if drop and stopping:
+            block = _without(block, np.concatenate([fault.rows for fault in stopping]), skipped)
+        rows += len(block)
+        if len(block):
+            yield block
     if not rows and not skipped:
         raise UserError(path, "has no rows", "give a file with a header and rows")
+
+
+def _without(block: Block, bad: Array, skipped: list[int]) -> Block:
+    """The block without the rows at `bad`, which join those that are `skipped`."""
+    good = np.ones(len(block), bool)
+    good[bad] = False
+    skipped += block.positions(np.flatnonzero(~good)).tolist()
+    skipped.sort()
+    mask = pa.array(good)
+    columns = {
+        role: values.filter(mask) if isinstance(values, pa.Array) else values[good]
+        for role, values in block.columns.items()
+    }
+    return replace(block, columns=columns)
 
 
 def header(path: Path, layout: Layout | None) -> list[str]:
@@ -166,17 +192,25 @@ class _Quotes:
 
 
 def _text(
-    path: Path, columns: Mapping[str, Column], layout: Layout, report: Report | None, skipped: list[int]
+    path: Path,
+    columns: Mapping[str, Column],
+    layout: Layout,
+    report: Report | None,
+    skipped: list[int],
+    advice: str,
 ) -> Iterator[pa.Table]:
     names = header(path, layout)
     wanted = _present(path, names, columns, layout)
     if next(islice(lines(path, layout), layout.names is None, None), None) is None:
         return  # Arrow takes a header without a line end for no header
 
+    found = 0
+
     def ragged(row: Any) -> str:
-        if report is None or len(skipped) == SKIPPED_AT_MOST:
+        nonlocal found
+        if report is None or found == SKIPPED_AT_MOST:
             return "error"
-        number = row.number - 1 - (layout.names is None)
+        number, found = row.number - 1 - (layout.names is None), found + 1
         skipped.append(number)
         report(Fault("", np.asarray([number]), (row.text,), *_count_differs(row.actual_columns, len(names))))
         return "skip"
@@ -210,7 +244,7 @@ def _text(
     except OSError as error:
         raise broken(path, error) from error
     except (pa.ArrowInvalid, UnicodeDecodeError) as error:
-        raise _explain(path, layout, names, wanted, error) from error
+        raise _explain(path, layout, names, wanted, error, "" if found else advice) from error
 
 
 def _count_differs(actual: int, expected: int) -> tuple[str, str]:
@@ -218,7 +252,9 @@ def _count_differs(actual: int, expected: int) -> tuple[str, str]:
     return what, "fix that line, its quotes or the delimiter"
 
 
-def _explain(path: Path, layout: Layout, names: list[str], wanted: list[str], error: Exception) -> UserError:
+def _explain(
+    path: Path, layout: Layout, names: list[str], wanted: list[str], error: Exception, advice: str
+) -> UserError:
     """Finds the first row that is no row of this table."""
     first = None
     for position, (line, row) in enumerate(lines(path, layout)):  # to the end: an open quote explains more
@@ -226,7 +262,7 @@ def _explain(path: Path, layout: Layout, names: list[str], wanted: list[str], er
             continue
         if len(row) != len(names):
             what, hint = _count_differs(len(row), len(names))
-            first = UserError(path, f"{single(layout).join(row)[:40]!r} {what}", hint, f"line {line}")
+            first = UserError(path, f"{single(layout).join(row)[:40]!r} {what}", hint + advice, f"line {line}")
             continue
         for name, value in zip(names, row, strict=True):
             if name in wanted and any("\udc80" <= sign <= "\udcff" for sign in value):

@@ -46,8 +46,12 @@ class Vocabulary:
         return self._recent.after
 
     def encode(self, values: pa.DictionaryArray) -> Array:
-        """Numbers of a block's ids; (n,) int32."""
-        encoded: Array = self._number(values.dictionary.to_pylist())[values.indices.to_numpy()]
+        """Numbers of a block's ids; (n,) int32. Words of the dictionary that no row has stay without one."""
+        words, codes = values.dictionary.to_pylist(), values.indices.to_numpy()
+        used = np.bincount(codes, minlength=len(words)) > 0
+        numbers = np.zeros(len(words), np.int32)
+        numbers[used] = self._number(words if used.all() else [words[at] for at in np.flatnonzero(used).tolist()])
+        encoded: Array = numbers[codes]
         return encoded
 
     def first_met(self, values: pa.DictionaryArray) -> Array:

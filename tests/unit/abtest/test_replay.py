@@ -185,7 +185,7 @@ def test_estimates_are_unbiased_and_their_intervals_cover_the_lift_of_all_users(
         slates, taste, _ = drawn(random, 150)
         control, treatment = arms(slates, taste, 0.3)
         for kind, each in found.items():
-            each.append(estimate(control[kind][None, :, None], treatment[kind][None, :, None], [], None, 0.95).lift)
+            each.append(estimate(control[kind][None, :, None], treatment[kind][None, :, None], [], 0.95).lift)
     for kind, each in found.items():
         inside = sum(one.low <= lift <= one.high for one in each)
         assert abs(inside - 0.95 * rounds) < 4 * math.sqrt(rounds * 0.95 * 0.05), kind

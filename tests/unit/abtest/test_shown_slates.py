@@ -123,7 +123,7 @@ def test_the_lift_of_one_policy_is_recovered_from_the_slates_of_another() -> Non
         one, two = (shown.rounds(of[who], 1.0, guess, looked) for of in (scores, better))
         assert weights_hold(two, "better").holds
         base, other = (values(each, 10.0)[JUDGE][None, :, None] for each in (one, two))
-        low, high = estimate(base, other, [], None, 0.95).lift.interval
+        low, high = estimate(base, other, [], 0.95).lift.interval
         inside += low <= treatment / control - 1 <= high
     assert treatment / control > 1.2
     assert abs(inside - 0.95 * rounds) < 4 * math.sqrt(rounds * 0.95 * 0.05)
@@ -178,7 +178,7 @@ def test_the_stage_keeps_slates_that_tell_the_lift_of_the_other_arm(
     looked, guess = examined(simulator, CONFIG.slate), np.full(shape, 0.2)
     rounds = [shown.rounds(scores, 2.0, guess, looked) for scores in (theirs, ours)]
     arms = [values(one, 10.0)[JUDGE][None, :, None] for one in rounds]
-    found = estimate(arms[0], arms[1], [], None, 0.95).lift
+    found = estimate(arms[0], arms[1], [], 0.95).lift
     assert found.low <= test.lift.value <= found.high
     assert found.high - found.low < 0.5
     assert weights_hold(rounds[1], "hisac").holds

@@ -7,6 +7,7 @@ from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
+import yaml
 from kit import says
 
 from hisac_lab.base import plugins
@@ -87,3 +88,18 @@ def test_a_command_says_what_the_folder_lacks(
     with pytest.raises(SystemExit, match="1"):
         main()
     assert capsys.readouterr().err == f"hisac-lab: error: {line.format(here=tmp_path)}\n"
+    assert not Path("reports").exists()
+    assert not Path("mlflow.db").exists()
+
+
+def test_a_swept_model_that_nothing_trains_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert door.idle() is None
+    content = yaml.safe_load(DEFAULTS)
+    Path("params.yaml").write_text(DEFAULTS)
+    assert door.idle() is None
+    content["experiment"]["models"] = [name for name in content["experiment"]["models"] if name != "hisac"]
+    Path("params.yaml").write_text(yaml.safe_dump(content))
+    told = door.idle()
+    assert told is not None
+    assert "sweep.models names hisac" in told

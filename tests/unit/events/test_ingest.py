@@ -15,9 +15,10 @@ from kit import prepare_log, raw_log, says
 
 from hisac_lab.base.artifacts import load_array, read_manifest
 from hisac_lab.config.events import ColumnsConfig, PrepareConfig
-from hisac_lab.events.ingest import hash_ids, ingest, shard_of
+from hisac_lab.events.ingest import ingest
 from hisac_lab.events.items import natural_order
 from hisac_lab.events.store import SPLITS, EventStore
+from hisac_lab.events.users import hash_ids, shard_of
 from hisac_lab.tables import read as tables
 
 CLICKS = PrepareConfig(columns=ColumnsConfig(label=None))

@@ -29,6 +29,7 @@ def data(facts: Facts) -> Section:
         ("samples left out for lack of history", prepared.samples_without_history),
         ("samples not drawn by prepare.keep", prepared.samples_not_kept),
     )
+    counts += tuple((f"rows left out: {reason}", count) for reason, count in prepared.left_out.items())
     if prepared.positives_on_new_items is not None:
         counts += (("positives on items that nobody had touched before", prepared.positives_on_new_items),)
     profile = prepared.profile

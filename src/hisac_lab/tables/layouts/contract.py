@@ -64,6 +64,7 @@ class RawLog:
         window: First second and end of the period the publisher names; events outside are dropped and counted.
         untimed: Whether times are but places in an order, so that a second event of the same user, item and time is no
             fault: it is dropped whatever `prepare.duplicates` says.
+        left_out: Rows that the reader has left out, by reason, once all blocks are read.
         cuts: Begin of the validation and of the test period that the publisher names; `prepare.cuts` goes before them.
     """
 
@@ -82,6 +83,7 @@ class RawLog:
     window: tuple[int, int] | None = None
     untimed: bool = False
     cuts: tuple[int, int] | None = None
+    left_out: Mapping[str, int] = field(default_factory=dict)
 
 
 Loader: TypeAlias = Callable[[Path, PrepareConfig], RawLog]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -10,12 +11,13 @@ import pandas as pd
 
 from hisac_lab.base.errors import SETTINGS, UserError, explain_os_error
 from hisac_lab.config.events import ColumnsConfig, PrepareConfig
-from hisac_lab.tables.columns import logged_role
+from hisac_lab.tables.columns import Fault, logged_role
 from hisac_lab.tables.layouts.contract import LogColumn, RawLog, Vectors
 from hisac_lab.tables.read import Block, Column, layout_of, read
 from hisac_lab.tables.roles import WEIGHT, task_role
 from hisac_lab.tables.vocabulary import Vocabulary
 
+DROP = ", or set prepare.bad_rows: drop"
 ROWS = 1 << 16  # of a table or of vectors at once
 
 
@@ -28,9 +30,17 @@ def own(folder: Path, config: PrepareConfig) -> RawLog:
     vectors = folder / "vectors.npy"
     answers = answer_columns(config)
 
+    drop, left_out = config.bad_rows == "drop", Counter[str]()
+
+    def count(fault: Fault) -> None:
+        if fault.stops:
+            left_out[f"{fault.field} {fault.what}".lstrip()] += len(fault.rows)
+
     def blocks() -> Iterator[Block]:
+        left_out.clear()
         for path in paths:
-            yield from read(path, event_columns(names) | answers, layout_of(path, names.separator))
+            layout, columns = layout_of(path, names.separator), event_columns(names) | answers
+            yield from read(path, columns, layout, count if drop else None, drop=drop, advice=DROP)
 
     if not paths:
         raise UserError(home, "holds no files", "name the log in acquire.path")
@@ -54,6 +64,7 @@ def own(folder: Path, config: PrepareConfig) -> RawLog:
         extras=tuple(answers),
         vectors=(lambda: read_vectors(vectors, item_ids(tables[0], names))) if vectors.exists() else None,
         complete=True,
+        left_out=left_out,
     )
 
 
