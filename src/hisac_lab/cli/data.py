@@ -32,6 +32,9 @@ def data_check(
     users: Annotated[Path | None, typer.Option(help="The table of users.")] = None,
     column: Annotated[list[str] | None, typer.Option(help=f"{COLUMN}, as label=verdict.")] = None,
     positive: Annotated[list[str] | None, typer.Option(help="A word of the feedback that is positive.")] = None,
+    drop: Annotated[
+        bool, typer.Option("--drop", help="Leave out rows that cannot be used, and events on items without a row.")
+    ] = False,
     write: Annotated[bool, typer.Option("--write", help="Put the mapping into params.yaml, if no run stops.")] = False,
 ) -> None:
     """Say what a log holds and what is wrong with it, and print the mapping for params.yaml.
@@ -41,10 +44,11 @@ def data_check(
     from hisac_lab.tables.check import check
 
     named = dict(_column(text) for text in column or ())
-    checked = check(path, items, vectors, users, named=named, positive=positive or ())
+    checked = check(path, items, vectors, users, named=named, positive=positive or (), drop=drop)
     print(render(checked), end="")
     if checked.stops and write:
-        hint = "mend it, or change params.yaml by hand"
+        droppable = all(problem.setting for problem in checked.problems if problem.stops)
+        hint = "mend it, or leave it out with --drop" if droppable else "mend it, or change params.yaml by hand"
         raise UserError(path, "a run would stop at it, so nothing is written", hint, "--write")
     if checked.stops:
         sys.exit(1)

@@ -16,9 +16,12 @@ from packaging.requirements import Requirement
 
 from hisac_lab.base import arithmetic
 from hisac_lab.base.errors import UserError
+from hisac_lab.base.progress import counted
 from hisac_lab.cli import door
 from hisac_lab.cli.paths import GRAPH, LEDGER
+from hisac_lab.config.acquire import AcquireConfig
 from hisac_lab.config.base import PARAMS_FILE, load_section
+from hisac_lab.config.events import PrepareConfig
 from hisac_lab.config.mlflow import MLflowConfig
 
 LEAST_DISK_GB, LEAST_MEMORY_GB = 5, 4
@@ -127,6 +130,7 @@ def _project() -> Iterator[Finding]:
         yield Finding("warns", "project", f"no {PARAMS_FILE} in {Path.cwd()}; go to the project's folder")
         return
     yield _asked("settings", _settings)
+    yield _asked("log", _log)
     yield _asked("DVC", _graph)
     yield _asked("MLflow", _store)
 
@@ -134,6 +138,22 @@ def _project() -> Iterator[Finding]:
 def _settings() -> str:
     door.check()
     return f"{PARAMS_FILE} is right"
+
+
+def _log() -> str:
+    """Whether the own log that the settings name has the columns that they name."""
+    from hisac_lab.tables.files import logs_in, named_by
+    from hisac_lab.tables.layouts.own import first_rows
+
+    config, prepare = load_section("acquire", AcquireConfig), load_section("prepare", PrepareConfig)
+    if config.dataset != "own":
+        return f"{config.dataset}, which has a loader of its own"
+    path = Path(config.path or "")
+    files = logs_in(named_by(path)) if path.is_dir() else named_by(path)
+    if config.path is None or not all(file.is_file() for file in files) or not files:
+        raise UserError(PARAMS_FILE, f"{config.path!r} names no table", "name your log", "acquire.path")
+    first_rows(files, Path(config.items_path) if config.items_path else None, prepare)
+    return f"{config.path}: the first rows of {counted(len(files), 'file')} read as the settings say"
 
 
 def _graph() -> str:

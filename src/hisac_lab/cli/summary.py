@@ -10,9 +10,9 @@ from rich.table import Table
 
 from hisac_lab.abtest.records import NO_VERDICT, ABTests
 from hisac_lab.base.machines import MachineRecord
+from hisac_lab.base.progress import counted
 from hisac_lab.cli import machine, origin
 from hisac_lab.cli.paths import ARTIFACTS, REPORTS, TIMINGS
-from hisac_lab.base.progress import counted
 from hisac_lab.evaluation.records import ModelScores, Scores, Seconds, Timings
 from hisac_lab.events.records import Prepared
 from hisac_lab.sweep.records import Swept

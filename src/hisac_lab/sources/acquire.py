@@ -75,6 +75,7 @@ PUBLISHED: dict[str, tuple[str, ...]] = {
 }
 """Official files that the loaders read; text may also be compressed."""
 
+RELATIVE = "name one that is there; a relative path counts from the project's folder"
 COMPRESSED = ("", ".gz", ".zst", ".bz2")
 
 
@@ -143,7 +144,7 @@ def _local(config: AcquireConfig, draft: Path) -> Path:
         raise SourceUnavailable("acquire.path is null")
     path = Path(config.path)
     if not path.exists():
-        raise UserError(SETTINGS, f"{config.path!r} does not exist", "fix it or set null", "acquire.path")
+        raise UserError(SETTINGS, f"{config.path!r} does not exist", RELATIVE, "acquire.path")
     refuse_pipe(path, "acquire.path")
     return path
 
@@ -246,7 +247,7 @@ def _take_own(config: AcquireConfig, out: Path) -> Facts:
         vectors = Path(config.vectors_path)
         if not vectors.is_file() or vectors.suffix != ".npy":
             what = f"{config.vectors_path!r} is no .npy file"
-            raise UserError(SETTINGS, what, "name an existing file", "acquire.vectors_path")
+            raise UserError(SETTINGS, what, RELATIVE, "acquire.vectors_path")
         shutil.copyfile(vectors, out / "vectors.npy")
     return {"layout": "own"}
 
@@ -293,7 +294,7 @@ def _published(config: AcquireConfig, patterns: tuple[str, ...], out: Path) -> F
 
 def _table(path: Path, key: str, name: str) -> None:
     if not path.is_file():
-        raise UserError(SETTINGS, f"{name!r} is no file", "name an existing file", f"acquire.{key}")
+        raise UserError(SETTINGS, f"{name!r} is no file", RELATIVE, f"acquire.{key}")
     if not _suffix(path):
         hint = "rename it to .csv, .tsv, .jsonl or .parquet"
         raise UserError(SETTINGS, f"{name!r} has no suffix of a table", hint, f"acquire.{key}")

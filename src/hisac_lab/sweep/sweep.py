@@ -91,9 +91,7 @@ def sweep(config: SweepConfig, name: str, task: TrialTask, *, workers: int, out:
     Runtime.start(task.compute)  # the trials may compute in other processes; the manifest is written here
     study = study_of(config, name, task, workers, work)
     if config.storage is None:
-        say(
-            f"sweep {name}: {counted(config.trials, 'trial')} in rounds of {config.round_size}, {workers} at once"
-        )
+        say(f"sweep {name}: {counted(config.trials, 'trial')} in rounds of {config.round_size}, {workers} at once")
         trials, exhausted = study.run()
     else:
         trials, exhausted = join(study, work)
@@ -135,9 +133,7 @@ def join(study: Study, work: Path) -> tuple[list[TrialResult], bool]:
     asked = [settings["space"][study.model], settings["fixed"].get(study.model)]
     asked += [settings[key] for key in ("sampler", "trials", "seed")]
     name = f"{study.model}-{digest_of([work.name, asked])}"
-    say(
-        f"sweep {study.model}: {counted(study.config.trials, 'trial')}, shared as {name} at {study.config.storage}"
-    )
+    say(f"sweep {study.model}: {counted(study.config.trials, 'trial')}, shared as {name} at {study.config.storage}")
     trials, exhausted = take_part(study, name)
     all_failed(study.model, trials)
     return trials, exhausted

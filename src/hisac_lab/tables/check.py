@@ -9,20 +9,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
-from hisac_lab.base.artifacts import Array
 from hisac_lab.base.errors import UserError
 from hisac_lab.config.events import ColumnsConfig
+from hisac_lab.tables.beside import check_items, check_users
 from hisac_lab.tables.columns import Column
 from hisac_lab.tables.feedback import listed, rank, told
-from hisac_lab.tables.files import ITEM_SUFFIXES, JSON_LINES, LOG_SUFFIXES, is_parquet, kind_of, logs_in, refuse_pipe
+from hisac_lab.tables.files import LOG_SUFFIXES, is_parquet, kind_of, logs_in, refuse_pipe
 from hisac_lab.tables.guess import Guess, guess_items, guess_log, guess_users
-from hisac_lab.tables.layouts.own import event_columns, read_vectors, user_table
+from hisac_lab.tables.layouts.own import event_columns, read_vectors
 from hisac_lab.tables.looks import EARLY
 from hisac_lab.tables.official import missing, official_name
 from hisac_lab.tables.read import header, read
-from hisac_lab.tables.survey import LEVELS, SHOWN, Collector, Problem, Survey, Surveyor
+from hisac_lab.tables.survey import LEVELS, Problem, Survey, Surveyor
 
 SCALE = 21  # feedback with at most so many levels is a scale
 FILES_TRIED = 20  # files of a folder that are looked at for the layout
@@ -46,6 +45,7 @@ class Check:
         named: Columns by role that were named, not guessed.
         numbers: Numbers that words of the feedback stand for, as they were named.
         positive: Words of the feedback that were named as positive; all others are negative.
+        left_out: Keys of `prepare` that are to leave out what a run would stop at.
     """
 
     path: Path
@@ -61,6 +61,7 @@ class Check:
     named: Mapping[str, str] = field(default_factory=dict)
     numbers: Mapping[str, float] = field(default_factory=dict)
     positive: Sequence[str] = ()
+    left_out: set[str] = field(default_factory=set)
 
     @property
     def stops(self) -> bool:
@@ -86,6 +87,13 @@ class Check:
         """Adds a problem."""
         self.problems.append(Problem([str(UserError(where, what, hint, field))], stops=stops))
 
+    def leave_out(self) -> None:
+        """Makes notes of the problems that a setting can leave out, and asks for it."""
+        for problem in self.problems:
+            if problem.stops and problem.setting:
+                problem.stops = False
+                self.left_out.add(problem.setting)
+
     @contextmanager
     def catching(self) -> Iterator[None]:
         """Turns an error that ends the reading of a file into a problem."""
@@ -104,6 +112,7 @@ def check(
     named: Mapping[str, str] | None = None,
     numbers: Mapping[str, float] | None = None,
     positive: Sequence[str] = (),
+    drop: bool = False,
 ) -> Check:
     """Looks at a log.
 
@@ -115,6 +124,7 @@ def check(
         named: Columns of the roles user, item, time and label that are not to be guessed.
         numbers: Numbers that the words of the feedback stand for.
         positive: Words of the feedback that are positive, in place of `numbers`.
+        drop: Whether what can be left out is to be, instead of stopping a run.
 
     Raises:
         UserError: One of them is a pipe.
@@ -131,7 +141,9 @@ def check(
         with checked.catching():
             checked.log = replace(checked.log, label_values=_numbers(checked, checked.log))
     columns = event_columns(ColumnsConfig(label=None).model_copy(update=reading(checked.log)))
-    surveyor = Surveyor({role: column for role, column in columns.items() if role != "tick"})
+    surveyor = Surveyor(
+        {role: column for role, column in columns.items() if role != "tick"}, checked.log.official is None
+    )
     checked.survey = surveyor.survey
     for file in checked.files:
         with checked.catching():
@@ -146,13 +158,15 @@ def check(
             checked.items = guess_items(items, checked.log.roles["item"], checked.survey.items.ids)
             if checked.log.decimal != ".":  # the numbers that are found have a point
                 checked.items = replace(checked.items, numbers=(), notes=())
-            ids = _check_items(checked, checked.log, checked.items)
+            ids = check_items(checked, checked.log, checked.items)
             for _ in read_vectors(vectors, ids) if vectors is not None else ():
                 pass
     if users is not None:
         with checked.catching():
             checked.users = guess_users(users, checked.log.roles["user"])
-            _check_users(checked, checked.log, checked.users, surveyor.users.ids)
+            check_users(checked, checked.log, checked.users, surveyor.users.ids)
+    if drop:
+        checked.leave_out()
     return checked
 
 
@@ -184,6 +198,7 @@ def proposal(checked: Check) -> dict[str, Any]:
         "duplicates": "drop" if survey.repeated else "refuse",
         "time_unit": "day" if survey.daily else "second",
         "history": "auto",
+        **dict.fromkeys(sorted(checked.left_out), "drop"),
     }
     if log.official is None and checked.vectors_path is not None:
         sections["embed"] = {"method": "supplied"}
@@ -318,81 +333,3 @@ def _judge(checked: Check, log: Guess) -> None:
         checked.say(
             path, what, "write them as integers, or they will not match other tables", roles["item"], stops=False
         )
-
-
-def _check_items(checked: Check, log: Guess, items: Guess) -> pd.Series[str]:
-    """Checks the table of items against the log; its ids in their order."""
-    path, name = items.path, log.roles["item"]
-    if "item" not in items.roles:
-        raise UserError(path, "no column looks like the item", f"call it {name!r}, as in the log", "header")
-    if items.roles["item"] != name:
-        what = f"the item is called so here and {name!r} in the log"
-        raise UserError(path, what, f"call it {name!r} in the header of this table", items.roles["item"])
-    _check_form(log, items, name)
-    for column, what, hint in items.notes:
-        checked.say(path, what, hint, column, stops=False)
-    collector, ids = Collector(path, items.layout), pd.Series([], dtype=str)
-    wanted = {column: Column(column, "text", optional=True) for column in (*items.text, *items.fields)}
-    wanted |= {column: Column(column, "number", optional=True) for column in items.numbers}
-    for block in read(path, {"item": Column(name, "id", clean=True), **wanted}, items.layout, collector.report):
-        new = block.columns["item"].to_pandas().astype(str)
-        good = ~collector.take_bad(block)
-        ids = pd.concat([ids, new[good]], ignore_index=True)
-        twice = ids.duplicated().to_numpy()[len(ids) - int(good.sum()) :]
-        rows = block.positions(np.flatnonzero(good)[twice])
-        texts = [f"item {value!r} has two rows in the item table" for value in new[good][twice][:SHOWN]]
-        collector.add(rows, name, "has two rows in the item table", "keep one of them", texts)
-        if items.text:
-            words = [block.columns[column].to_pandas().astype(str).str.strip() for column in items.text]
-            silent = np.flatnonzero(good & (pd.concat(words, axis=1) == "").all(axis=1).to_numpy())
-            _tell_silent(collector, block.positions(silent), items.text, new[silent][:SHOWN])
-    checked.problems += collector.problems()
-    missing = sorted(set(checked.survey.items.ids) - set(ids))
-    if missing:
-        lines = [
-            str(
-                UserError(
-                    checked.path, f"item {value!r} has no row in {path}", "add it there or remove its events", name
-                )
-            )
-            for value in missing[:SHOWN]
-        ]
-        checked.problems.append(Problem(lines, len(missing)))
-    if not items.text:
-        checked.say(path, "no column describes an item in words", "name one in prepare.columns.text", "header")
-    return ids
-
-
-def _check_form(log: Guess, table: Guess, name: str) -> None:
-    """Checks that a table beside the log can be read with the log's settings; `name` is its key."""
-    path = table.path
-    if kind_of(path) not in ITEM_SUFFIXES:
-        hint = "rename it to .csv, .tsv or .jsonl, with .gz, .zst or .bz2 behind it when it is compressed"
-        raise UserError(path, f"has the suffix {path.suffix!r}", hint)
-    both = [guess.layout.separator for guess in (log, table) if guess.layout not in (None, JSON_LINES)]
-    if len(set(both)) > 1 and (log.separator or table.separator):
-        what = f"its separator is {both[1]!r} and that of the log {both[0]!r}"
-        raise UserError(path, what, "write both with one separator")
-    if not table.has_header:
-        raise UserError(path, "is no header", f"put a line before it that names {name!r} and the rest", "line 1")
-
-
-def _check_users(checked: Check, log: Guess, users: Guess, met: Sequence[str]) -> None:
-    """Checks the table of users against the log: users without a row are unknown, which stops no run."""
-    path, name = users.path, log.roles["user"]
-    if users.roles.get("user") != name:
-        raise UserError(path, f"no column is called {name!r}, as the user is in the log", "rename it", "header")
-    _check_form(log, users, name)
-    columns = {"user": name, "user_fields": users.fields, "user_numbers": users.numbers}
-    config = ColumnsConfig.model_validate(columns | {"separator": users.separator, "decimal": log.decimal})
-    ids = set(user_table(path, config)["user"])
-    missing = sum(user not in ids for user in met)
-    if missing:
-        checked.say(path, f"has no row for {missing:,} users of the log", "they are unknown to models", stops=False)
-
-
-def _tell_silent(collector: Collector, rows: Array, columns: Sequence[str], items: pd.Series[str]) -> None:
-    """Notes items without a text; `items` are the first of them."""
-    texts = [f"item {item!r} has no text" for item in items]
-    hint = "give it one; prepare.items_without_text and embed.without_text say what becomes of it"
-    collector.add(rows, ", ".join(columns), "item has no text", hint, texts, stops=False)

@@ -23,6 +23,7 @@ HISTORY, TRAIN, TEST = 0, 1, 2  # of an event in a published split: history only
 UNIT_SECONDS = {"second": 1, "day": 86_400}
 VALUES_SHOWN = 20  # values a fault carries along
 VALUE_WIDTH = 40  # characters of a value in a message
+DROP_ROWS = ", or set prepare.bad_rows: drop"  # to an own log's hints
 
 TimeFormat = str
 """A unit of `TIME_UNITS`, `iso`, or a format with percent signs as `strptime` has them."""

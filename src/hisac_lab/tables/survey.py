@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from hisac_lab.base.artifacts import Array
 from hisac_lab.base.errors import UserError
-from hisac_lab.tables.columns import MIN_SECONDS, Column, Fault
+from hisac_lab.tables.columns import DROP_ROWS, MIN_SECONDS, Column, Fault
 from hisac_lab.tables.files import places
 from hisac_lab.tables.read import Block, Layout, read
 from hisac_lab.tables.vocabulary import Vocabulary
@@ -34,11 +34,13 @@ class Problem:
         lines: The first of them, each in the words in which a run would stop.
         count: How many there are.
         stops: Whether a run with the proposed mapping would stop.
+        setting: The key of `prepare` that may leave such rows out; empty: there is none.
     """
 
     lines: list[str]
     count: int = 1
     stops: bool = True
+    setting: str = ""
 
 
 @dataclass
@@ -79,10 +81,16 @@ class Survey:
 
 
 class Collector:
-    """The problems of one file by kind: the first places of each, and how many there are."""
+    """The problems of one file by kind: the first places of each, and how many there are.
 
-    def __init__(self, path: Path, layout: Layout | None) -> None:
-        self.path, self.layout = path, layout
+    Args:
+        path: The file.
+        layout: How it is written.
+        advice: What else to hint at where a row cannot be used.
+    """
+
+    def __init__(self, path: Path, layout: Layout | None, advice: str = "") -> None:
+        self.path, self.layout, self.advice = path, layout, advice
         self.bad: list[Array] = []  # rows at fault since the last `take_bad`
         self._kinds: dict[tuple[str, str], Problem] = {}
         self._shown: dict[tuple[str, str], list[tuple[int, str, str]]] = {}
@@ -92,7 +100,10 @@ class Collector:
         if fault.stops:
             self.bad.append(fault.rows)
         texts = [fault.say(index) for index in range(min(SHOWN, len(fault.values)))]
-        self.add(fault.rows, fault.field, fault.what, fault.hint, texts, fault.stops)
+        advice = self.advice if fault.stops and not fault.whole else ""
+        self.add(fault.rows, fault.field, fault.what, fault.hint + advice, texts, fault.stops)
+        if advice:
+            self._kinds[fault.field, fault.what].setting = "bad_rows"
 
     def add(
         self, rows: Array, field: str, what: str, hint: str, texts: list[str] | None = None, stops: bool = True
@@ -133,15 +144,17 @@ class Surveyor:
 
     Args:
         columns: The columns of the roles user, item, time and perhaps label.
+        own: Whether it is an own log.
     """
 
-    def __init__(self, columns: dict[str, Column]) -> None:
+    def __init__(self, columns: dict[str, Column], own: bool) -> None:
         self.survey, self.users, self.columns = Survey(), Vocabulary(), columns
+        self._advice = DROP_ROWS if own else ""
         self._last = np.zeros(0, np.int64)  # time of each user's last event
 
     def read(self, path: Path, layout: Layout | None) -> list[Problem]:
         """Reads one file; what ends the reading is the last problem."""
-        collector, end = Collector(path, layout), []
+        collector, end = Collector(path, layout, self._advice), []
         try:
             for block in read(path, self.columns, layout, collector.report):
                 self._add(block, collector)

@@ -8,6 +8,7 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
+import yaml
 
 from hisac_lab.cli import doctor
 from hisac_lab.cli.params import defaults
@@ -48,6 +49,34 @@ def test_a_wrong_setting_and_a_torn_ledger_are_named(project: Path, capsys: pyte
     assert "epochs" in found["settings"][1]
     assert "line 1" in found["MLflow"][1]
     assert "restore it with git" in found["DVC"][1]
+
+
+def test_an_own_log_is_looked_at_with_the_columns_that_the_settings_name(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log = "user_id,episode,timestamp,rating\nu,e,1500000000,5\n,e,1500000001,5\n"
+    (project / "log.csv").write_text(log)
+    own = yaml.safe_load(defaults())
+    own["acquire"] |= {"dataset": "own", "path": "log.csv"}
+
+    def told(**columns: str) -> tuple[str, str]:
+        own["prepare"]["columns"] |= columns
+        (project / "params.yaml").write_text(yaml.safe_dump(own))
+        doctor.examine(as_json=True)
+        return states(capsys)["log"]
+
+    missing = "log.csv: item_id: column is missing (there are: user_id, episode, timestamp, rating)"
+    assert told() == ("fails", f"{missing}; set it in prepare.columns")
+    state, says = told(item="episode")
+    assert state == "fails"
+    assert says.startswith("log.csv: line 3: user_id: value '' is no id")
+    own["prepare"]["bad_rows"] = "drop"
+    assert told() == ("ok", "log.csv: the first rows of 1 file read as the settings say")
+    (project / "items.csv").write_text("episode,name\ne,E\n")
+    own["acquire"]["items_path"] = "items.csv"
+    assert told()[1].startswith("items.csv: title: column is missing")
+    own["acquire"]["path"] = "elsewhere.csv"
+    assert told()[1].startswith("params.yaml: acquire.path: 'elsewhere.csv' names no table")
 
 
 def test_a_missing_package_and_another_version_come_with_the_mend(

@@ -25,7 +25,7 @@ CALL = re.compile(r"hisac-lab (?=[a-z])[^`]*")
 COMMANDS = """
 ab power --confidence --json --lift --power --spread --users
 agents show USER --model --pruned
-data check PATH --column --items --positive --users --vectors --write
+data check PATH --column --drop --items --positive --users --vectors --write
 day --cores
 doctor --json
 explain KEY

@@ -211,7 +211,7 @@ BROKEN_TIMES = [
         GOOD + "u,a,5,1060\n", config=PrepareConfig(positive_from=4.0, until=1060)),
     Bad("before the begin", ("line 2: timestamp", "999 is before prepare.since 1000", "prepare.outside: drop"),
         log("u,a,5,999"), config=PrepareConfig(positive_from=4.0, since=1000)),
-    Bad("all outside", ("time", "no event lies inside", "fix prepare.since and prepare.until"),
+    Bad("all outside", ("time", "no event is left", "fix prepare.since and prepare.until"),
         config=PrepareConfig(positive_from=4.0, until=5, outside="drop")),
     Bad("out of order", ("events.csv: line 63: time", "1000 is earlier", "prepare.order: sort"),
         GOOD + "u0,i0,5,1070\nu0,i0,5,1000\n", config=PrepareConfig(positive_from=4.0, order="refuse")),

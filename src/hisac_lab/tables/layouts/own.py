@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,13 +11,12 @@ import pandas as pd
 
 from hisac_lab.base.errors import SETTINGS, UserError, explain_os_error
 from hisac_lab.config.events import ColumnsConfig, PrepareConfig
-from hisac_lab.tables.columns import Fault, logged_role
+from hisac_lab.tables.columns import DROP_ROWS, Fault, logged_role
 from hisac_lab.tables.layouts.contract import LogColumn, RawLog, Vectors
 from hisac_lab.tables.read import Block, Column, layout_of, read
 from hisac_lab.tables.roles import WEIGHT, task_role
 from hisac_lab.tables.vocabulary import Vocabulary
 
-DROP = ", or set prepare.bad_rows: drop"
 ROWS = 1 << 16  # of a table or of vectors at once
 
 
@@ -40,7 +39,7 @@ def own(folder: Path, config: PrepareConfig) -> RawLog:
         left_out.clear()
         for path in paths:
             layout, columns = layout_of(path, names.separator), event_columns(names) | answers
-            yield from read(path, columns, layout, count if drop else None, drop=drop, advice=DROP)
+            yield from read(path, columns, layout, count if drop else None, drop=drop, advice=DROP_ROWS)
 
     if not paths:
         raise UserError(home, "holds no files", "name the log in acquire.path")
@@ -66,6 +65,25 @@ def own(folder: Path, config: PrepareConfig) -> RawLog:
         complete=True,
         left_out=left_out,
     )
+
+
+def first_rows(paths: Iterable[Path], items: Path | None, config: PrepareConfig) -> None:
+    """Reads the first rows of each file of a log and of its item table, as a run would.
+
+    Raises:
+        UserError: A run would stop at it: a column that `prepare.columns` names is missing, or a value is bad.
+    """
+    names, drop = config.columns, config.bad_rows == "drop"
+    columns, report = event_columns(names) | answer_columns(config), (lambda fault: None) if drop else None
+    for path in paths:
+        next(read(path, columns, layout_of(path, names.separator), report, drop=drop, advice=DROP_ROWS), None)
+    if items is not None:
+        wanted = {name: Column(name, "text", optional=True) for name in (*names.text, *names.fields)}
+        wanted |= {
+            _number_role(name): Column(name, "number", optional=True, decimal=names.decimal) for name in names.numbers
+        }
+        wanted["item"] = Column(names.item, "id", clean=True)
+        next(read(items, wanted, layout_of(items, names.separator)), None)
 
 
 def event_columns(names: ColumnsConfig) -> dict[str, Column]:
