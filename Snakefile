@@ -51,6 +51,11 @@ def job(rule):
     return of
 
 
+onerror:
+    if workflow.is_main_process:
+        graph.tell_causes()
+
+
 for one in graph.rules(STEPS):
 
     rule:

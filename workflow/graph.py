@@ -31,12 +31,15 @@ from job import run
 from repair import repair_lockfile, repair_rwlock
 
 from hisac_lab.base.errors import UserError, explain_os_error
+from hisac_lab.base.progress import counted
 from hisac_lab.cli import code, door, origin
 from hisac_lab.cli.paths import RUNNING
 from hisac_lab.cli.user import name_the_user
 
 TRIGGER = Path(".snakemake/stale")  # newer than any output, never the same content
 FIRST = ("code", "plan")
+CAUSE = "hisac-lab: error:"
+STARTED = time.time()
 BUSY, TORN, NO_GIT = "is busy, it is being blocked by", "Unable to read RWLock-file", "not a git repository"
 
 
@@ -187,6 +190,15 @@ def hold_lock() -> IO[str]:
     handle.write(str(os.getpid()))
     handle.flush()
     return handle
+
+
+def tell_causes() -> None:
+    """Says in a line each what has stopped the jobs of this run that failed: Snakemake's own words on them are many."""
+    logs = [path for path in sorted(Path("logs").glob("*.log")) if path.stat().st_mtime >= STARTED]
+    lines = [(path.stem, line) for path in logs for line in path.read_text(errors="replace").splitlines()]
+    told = [f"{stage}: {line.removeprefix(CAUSE).strip()}" for stage, line in lines if line.startswith(CAUSE)]
+    if told:
+        print("\n  ".join([f"hisac-lab: {counted(len(told), 'job')} failed:", *told]), file=sys.stderr, flush=True)
 
 
 def memory_mb() -> int:

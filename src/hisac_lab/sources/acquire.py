@@ -75,7 +75,7 @@ PUBLISHED: dict[str, tuple[str, ...]] = {
 }
 """Official files that the loaders read; text may also be compressed."""
 
-RELATIVE = "name one that is there; a relative path counts from the project's folder"
+RELATIVE = "name an existing file (a relative path counts from the project's folder)"
 COMPRESSED = ("", ".gz", ".zst", ".bz2")
 
 

@@ -91,7 +91,7 @@ MISTAKES: list[tuple[str, str, str | None, tuple[str, ...]]] = [
     ("infinite", RATE, ".inf", (RATE, "inf", "finite")),
     ("too small", EPOCHS, "0", (EPOCHS, "value 0", "greater than or equal to 1")),
     ("inside a list", "tokenize.widths", "[32, 1]", ("tokenize.widths.1", "value 1", "greater than or equal to 2")),
-    ("empty list", "tokenize.widths", "[]", ("tokenize.widths", "[]", "at least 1 item")),
+    ("empty list", "tokenize.widths", "[]", ("tokenize.widths", "[]", "at least 1")),
     ("not one of the choices", "prepare.order", "random", ("prepare.order", "'random'", "'sort' or 'refuse'")),
     (
         "unknown kind of model",
