@@ -13,7 +13,6 @@ others are judged, also by `snakemake -n`, which therefore lists no model that a
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
 import shlex
@@ -32,8 +31,7 @@ from repair import repair_lockfile, repair_rwlock
 
 from hisac_lab.base.errors import UserError, explain_os_error
 from hisac_lab.base.progress import counted
-from hisac_lab.cli import code, door, origin
-from hisac_lab.cli.paths import RUNNING
+from hisac_lab.cli import code, door, origin, running
 from hisac_lab.cli.user import name_the_user
 
 TRIGGER = Path(".snakemake/stale")  # newer than any output, never the same content
@@ -170,26 +168,12 @@ def load(judge: bool) -> list[Step]:
 
 
 def hold_lock() -> IO[str]:
-    """Takes the lock of this folder until the process ends, however it ends.
-
-    Two Snakemake runs in one folder would only repeat each other's jobs; the second one is refused with one line.
-    (A `dvc repro` beside Snakemake is DVC's own affair: its locks make one wait for the other.)
-    """
+    """Takes the lock of this folder until the process ends; ends the program with one line where another has it."""
     try:
-        RUNNING.parent.mkdir(exist_ok=True)
-        handle = RUNNING.open("a+")
-    except OSError as error:
-        _refuse(str(explain_os_error(error, RUNNING)))
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        handle.seek(0)
-        _refuse(f"{Path.cwd()}: another run (process {handle.read().strip()}) works here; wait for it or stop it")
-    handle.seek(0)
-    handle.truncate()
-    handle.write(str(os.getpid()))
-    handle.flush()
-    return handle
+        return running.hold("", "wait for it or stop it")
+    except UserError as error:
+        _refuse(str(error))
+        raise
 
 
 def tell_causes() -> None:

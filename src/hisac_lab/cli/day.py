@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import subprocess
@@ -10,8 +9,8 @@ import sys
 from pathlib import Path
 
 from hisac_lab.base.errors import UserError
-from hisac_lab.cli import origin
-from hisac_lab.cli.paths import ARTIFACTS, RUNNING
+from hisac_lab.cli import origin, running
+from hisac_lab.cli.paths import ARTIFACTS
 from hisac_lab.sources.records import Acquired
 
 
@@ -24,31 +23,16 @@ def run(cores: int | None) -> None:
     Raises:
         UserError: A graph runs here, the log is no own one, a file of it has changed or is gone, or a command failed.
     """
-    _refuse_beside_a_run()
-    new = origin.appended()
-    if new and (ARTIFACTS.acquire / Acquired.FILE).is_file():
-        _run("dvc", "repro", "--force", "--single-item", "acquire")
+    # A log that is taken while a graph runs here would change what its stages read.
+    with running.hold(", so the log is not taken", "wait for it or stop it, then `hisac-lab day` again"):
+        new = origin.appended()
+        if new and (ARTIFACTS.acquire / Acquired.FILE).is_file():
+            _run("dvc", "repro", "--force", "--single-item", "acquire")
     print(f"new files of the log: {', '.join(path.name for path in new) or 'none'}", flush=True)
     _run("snakemake", "--cores", "all" if cores is None else str(cores), "all")
     from hisac_lab.cli import registry
 
     print(registry.proposed())
-
-
-def _refuse_beside_a_run() -> None:
-    """A log that is taken while a graph runs here would change what its stages read.
-
-    Raises:
-        UserError: One runs.
-    """
-    if not RUNNING.is_file():
-        return
-    with RUNNING.open("r+") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            what = f"another run (process {lock.read().strip()}) works here, so the log is not taken"
-            raise UserError(Path.cwd(), what, "wait for it or stop it, then `hisac-lab day` again") from error
 
 
 def _run(*command: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import shutil
 import sys
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -61,7 +62,7 @@ def show_item(
     around = np.flatnonzero(book.item_nodes[:, 0] >= 0)
     for level, node in enumerate(path.tolist()):
         group = book.items_at(node, level)
-        near = [titles[row][:TITLE_WIDTH] for row in typical(book, vectors, node, level, TITLES)]
+        near = [_short(titles[row]) for row in typical(book, vectors, node, level, TITLES)]
         code = str(book.codes[level][node])
         rows.append((str(level + 1), code, f"{len(group):,}", ", ".join(words_of(texts, group, around, WORDS)), near))
         around = group
@@ -77,7 +78,7 @@ def show_item(
     for row in np.argsort(distance, kind="stable")[: min(neighbors, len(around_all(book)) - 1)].tolist():
         same = int(np.logical_and.accumulate(book.item_nodes[row] == path).sum())
         semantic_id = _text(book.path(int(book.item_nodes[row, -1]), book.depth - 1))
-        hits.append((str(table["item"].iloc[row]), titles[row][:TITLE_WIDTH], semantic_id, f"{same} of {book.depth}"))
+        hits.append((str(table["item"].iloc[row]), _short(titles[row]), semantic_id, f"{same} of {book.depth}"))
     _print(("neighbor", "title", "semantic ID", "levels shared"), hits)
 
 
@@ -121,7 +122,7 @@ def show_user(
 
     def describe(node: int, level: int) -> str:
         words = ", ".join(words_of(texts, book.items_at(node, level), everything, WORDS))
-        near = "; ".join(titles[row][:TITLE_WIDTH] for row in typical(book, vectors, node, level, TITLES - 1))
+        near = "; ".join(_short(titles[row]) for row in typical(book, vectors, node, level, TITLES - 1))
         return f"{words}: {near}" if words else near
 
     def count(number: int) -> str:
@@ -191,6 +192,13 @@ def _settings(name: str) -> HiSACConfig:
     config = params.models[name]
     assert isinstance(config, HiSACConfig)
     return config
+
+
+def _short(title: str) -> str:
+    """The title's first words; a first word that is too long is cut."""
+    return (
+        textwrap.shorten(title, TITLE_WIDTH, placeholder="...") if " " in title[:TITLE_WIDTH] else title[:TITLE_WIDTH]
+    )
 
 
 def _titles(table: pd.DataFrame) -> list[str]:
