@@ -6,7 +6,7 @@ in for it: short histories, long ones, or votes whose items never return.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -71,7 +71,11 @@ class Advice(NamedTuple):
 
 
 def profile_of(
-    path: Path, items: Path | None = None, users: Path | None = None, columns: ColumnsConfig | None = None
+    path: Path,
+    items: Path | None = None,
+    users: Path | None = None,
+    columns: ColumnsConfig | None = None,
+    drop: Collection[str] = (),
 ) -> Profile:
     """Looks at a log, with the tables beside it, as `hisac-lab data check` does.
 
@@ -80,6 +84,7 @@ def profile_of(
         items: The table of items.
         users: The table of users.
         columns: What the log's columns are called, and what its words stand for; None: guessed.
+        drop: Keys of `prepare` that leave out what a run would stop at.
 
     Raises:
         UserError: A run would stop at it.
@@ -89,6 +94,7 @@ def profile_of(
     known = {} if columns is None else {role: getattr(columns, role) for role in ("user", "item", "time", "label")}
     named = {role: name for role, name in known.items() if name is not None}
     checked = check(path, items, users=users, named=named, numbers=columns.label_values if columns else None)
+    checked.leave_out(drop)
     survey = checked.survey
     if checked.stops or not survey.rows:
         first = next(
@@ -193,8 +199,19 @@ def _own() -> Profile | None:
     if acquire.dataset != "own" or acquire.path is None:
         return None
     items, users = (None if path is None else Path(path) for path in (acquire.items_path, acquire.users_path))
-    columns = load_section("prepare", PrepareConfig).columns
-    return profile_of(Path(acquire.path), items, users, None if columns == ColumnsConfig() else columns)
+    prepare = load_section("prepare", PrepareConfig)
+    columns = None if prepare.columns == ColumnsConfig() else prepare.columns
+    drop = [key for key in ("bad_rows", "unknown_items") if getattr(prepare, key) == "drop"]
+    return profile_of(Path(acquire.path), items, users, columns, drop)
+
+
+def _other(path: Path) -> Profile:
+    """What another log is like: by the columns of params.yaml where it has them, else as they are guessed."""
+    try:
+        columns = load_section("prepare", PrepareConfig).columns
+        return profile_of(path, columns=None if columns == ColumnsConfig() else columns)
+    except UserError:
+        return profile_of(path)
 
 
 def propose(like: str | None, path: Path | None, *, write: bool) -> str:
@@ -215,7 +232,7 @@ def propose(like: str | None, path: Path | None, *, write: bool) -> str:
         raise UserError("hisac-lab init", "wants one of --like and --log", hint)
     if like is not None and like not in LIKE:
         raise UserError("hisac-lab init", f"there is no log like {like!r}", f"name one of {', '.join(LIKE)}", "--like")
-    log = own or (LIKE[str(like)] if path is None else profile_of(path))
+    log = own or (LIKE[str(like)] if path is None else _other(path))
     advices = list(advise(log))
     if write:
         settings.changes({one.key: one.value for one in advices})

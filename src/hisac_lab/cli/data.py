@@ -12,9 +12,16 @@ from hisac_lab.base.errors import UserError
 
 if TYPE_CHECKING:
     from hisac_lab.tables.check import Check
+    from hisac_lab.tables.survey import Problem
 
 ROLES = ("user", "item", "time", "label")
 COLUMN = f"ROLE=COLUMN, the role one of {', '.join(ROLES)}"
+
+KINDS = (
+    "Problems: a run stops at each of them",
+    "Left out by the settings below, and counted by a run",
+    "Notes: no run stops at them",
+)
 
 app = typer.Typer(no_args_is_help=True, help="Look at an own log before anything runs.")
 
@@ -86,8 +93,8 @@ def render(checked: Check) -> str:
     lines = _facts(checked) if checked.survey.rows else []
     if checked.log is not None and checked.log.official is not None:
         lines.append(f"{'layout':<10}the official one of {checked.log.official}, which has a loader of its own")
-    for head, stops in (("Problems: a run stops at each of them", True), ("Notes: no run stops at them", False)):
-        chosen = [problem for problem in checked.problems if problem.stops is stops]
+    for head in KINDS:
+        chosen = [problem for problem in checked.problems if _kind(problem) == head]
         lines += ["", head] if chosen else []
         for problem in chosen:
             lines += [f"  {line}" for line in problem.lines]
@@ -99,6 +106,11 @@ def render(checked: Check) -> str:
         if checked.log.official is not None and checked.log.has_header and checked.survey.rows:
             text += "# Or, as an own log with the columns above:\n# " + _yaml({"acquire": own_source(checked)})
     return text
+
+
+def _kind(problem: Problem) -> str:
+    stops, left_out, note = KINDS
+    return stops if problem.stops else left_out if problem.setting else note
 
 
 def _yaml(sections: dict[str, Any]) -> str:

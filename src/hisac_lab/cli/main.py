@@ -342,7 +342,11 @@ def _at_a_prompt(error: UserError) -> UserError:
     if error.where == str(PARAMS_FILE):
         return UserError(Path.cwd(), f"has no {PARAMS_FILE}, so it is no project", "go to a project's folder")
     if Path(error.where).parts[:1] == ("artifacts",):
-        return UserError(error.where, "is not made yet", "run the graph: snakemake --cores all", error.field)
+        from hisac_lab.cli import running
+
+        process = running.other()
+        hint = "run the graph: snakemake --cores all" if process is None else f"wait for the run (process {process})"
+        return UserError(error.where, "is not made yet", hint, error.field)
     return error
 
 

@@ -8,13 +8,13 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 from hisac_lab.base import arithmetic
 from hisac_lab.base.artifacts import MANIFEST, sha256_tree
 from hisac_lab.base.errors import UserError
 from hisac_lab.base.progress import say
-from hisac_lab.cli import execution, paths
+from hisac_lab.cli import execution, paths, running
 from hisac_lab.cli.paths import ARTIFACTS, FIGURES, LEDGER, REPORTS, TIMINGS, WORK
 from hisac_lab.config.base import PARAMS_FILE
 from hisac_lab.evaluation.records import Evaluated
@@ -78,7 +78,7 @@ def promote(model: str | None, version: str | None, *, force: bool = False, reas
     if force != bool(reason and reason.strip()):
         raise UserError("promote", "--force and --reason belong together", 'write --force --reason "WHY"')
     replay = _replay(params) if params.promotion.replay_requests else None
-    with _synced(params) as (registry, top, _new):
+    with _alone(), _synced(params) as (registry, top, _new):
         done = registry.promoter.promote(model, version, params.promotion, reason, replay)
         registry.judge(ARTIFACTS, top, params.promotion)
         seated = champion.seat(registry) if done.promoted else ""
@@ -160,7 +160,7 @@ def rollback() -> None:
     from hisac_lab.cli import champion  # brings torch
 
     params = load_params()
-    with _synced(params) as (registry, top, _new):
+    with _alone(), _synced(params) as (registry, top, _new):
         was, now = registry.promoter.rollback()
         registry.judge(ARTIFACTS, top, params.promotion)
         seated = champion.seat(registry)
@@ -204,6 +204,11 @@ def check_port(port: int) -> None:
         except (OSError, OverflowError) as error:
             what = f"cannot be listened at ({getattr(error, 'strerror', None) or error})"
             raise UserError(f"127.0.0.1:{port}", what, "name a free port with --port") from error
+
+
+def _alone() -> IO[str]:
+    """While a graph runs, outputs are of two runs, and a champion that takes its seat would change the graph."""
+    return running.hold(", so no champion moves", "wait for it or stop it")
 
 
 @contextmanager

@@ -40,3 +40,15 @@ def hold(so: str, hint: str) -> IO[str]:
     handle.write(str(os.getpid()))
     handle.flush()
     return handle
+
+
+def other() -> str | None:
+    """The process that runs the graph here; None where none does."""
+    if not RUNNING.is_file():
+        return None
+    with RUNNING.open() as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            return handle.read().strip()
+    return None

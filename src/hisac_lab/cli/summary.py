@@ -11,7 +11,7 @@ from rich.table import Table
 from hisac_lab.abtest.records import NO_VERDICT, ABTests
 from hisac_lab.base.machines import MachineRecord
 from hisac_lab.base.progress import counted
-from hisac_lab.cli import machine, origin
+from hisac_lab.cli import machine, origin, running
 from hisac_lab.cli.paths import ARTIFACTS, REPORTS, TIMINGS
 from hisac_lab.evaluation.records import ModelScores, Scores, Seconds, Timings
 from hisac_lab.events.records import Prepared
@@ -21,6 +21,8 @@ from hisac_lab.tokens.records import Tokenized
 
 def show() -> None:
     """Prints the results, which machine made them, and what to do next."""
+    if (process := running.other()) is not None:
+        print(f"a run (process {process}) works here: what follows is of before it, or of both\n")
     data, tokens = Prepared.open(ARTIFACTS.prepare), Tokenized.open(ARTIFACTS.tokenize)
     sweeps = [Swept.open(path) for path in ARTIFACTS.sweeps()]
     models, tests = Scores.open(ARTIFACTS.evaluate).models, ABTests.open(ARTIFACTS.abtest)

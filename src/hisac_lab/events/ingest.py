@@ -32,7 +32,7 @@ from hisac_lab.events.users import hash_ids, shard_of, write_users
 from hisac_lab.sources.records import Acquired, Source
 from hisac_lab.tables.columns import MIN_SECONDS, TEST, UNIT_SECONDS, logged_role
 from hisac_lab.tables.layouts import LOADERS
-from hisac_lab.tables.layouts.contract import RawLog
+from hisac_lab.tables.layouts.contract import RawLog, refuse_mostly_bad
 from hisac_lab.tables.read import Block
 from hisac_lab.tables.roles import WEIGHT, task_role
 from hisac_lab.tables.vocabulary import Vocabulary
@@ -125,11 +125,7 @@ def _check_answers(log: RawLog, config: PrepareConfig, layout: str) -> None:
 def _check_something_is_left(pass_: _Pass, items: Vocabulary, raw: Path) -> None:
     for reason, count in pass_.left_out.items():
         say(f"ingest: {count:,} rows are left out: {reason}")
-    bad, used = pass_.log.left_out, pass_.rows + pass_.outside + sum(pass_.left_out.values())
-    if 2 * sum(bad.values()) > used:
-        most = max(bad, key=lambda reason: (bad[reason], reason))
-        what = f"of {used:,} rows {sum(bad.values()):,} cannot be used, as {bad[most]:,} where {most}"
-        raise UserError(raw, what, "fix prepare.columns, or the log")
+    refuse_mostly_bad(raw, pass_.log.left_out, pass_.good)
     if not pass_.rows:
         hint = "fix prepare.since and prepare.until, or what leaves events out"
         raise UserError(raw, "no event is left", hint, "time")
@@ -170,7 +166,7 @@ class _Pass:
         self.closed = log.complete and log.items is not None
         self.files: list[RawFile] = []
         self.words = {name: Vocabulary() for name, column in log.logged.items() if column.codes is None}
-        self.rows = self.outside = self._seen = 0
+        self.rows = self.outside = self.good = self._seen = 0
         self.labels: tuple[float, float] | None = None
         self.only_zero_one = True
         self.published_test: int | None = None
@@ -189,6 +185,7 @@ class _Pass:
         columns = dict(block.columns)
         row = self.files[-1].first_row + block.positions(np.arange(len(block)))
         self._seen = int(row[-1]) + 1
+        self.good += len(block)
         columns["row"] = row
         user, item = self.users.encode(columns["user"]), self._numbered(block)
         inside = self._inside(block, columns["time"])

@@ -111,7 +111,7 @@ def _ab(evidence: Evidence, champion: Evidence | None, rival: Rival, config: Pro
     words, verdict = ("it is the A/B test's control", None) if test is None else (_told(test), test.verdict)
     met = None if test is None else evidence.comparisons.get(test.control)
     if champion is not None and test is not None and (met is None or met.weights != champion.weights):
-        words += ", which is not the champion"
+        words = f"{test.control} is the test's control, not the champion; {words}"
         verdict = "worse" if verdict == "worse" else None
     if test is not None and test.kind not in config.evidence:
         words += f", of a kind that promotion.evidence ({', '.join(config.evidence)}) does not accept"

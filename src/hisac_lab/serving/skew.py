@@ -70,7 +70,8 @@ class Skew:
         from_state = "" if self.state is None else f", from states by {self.state:.1g}"
         says = (
             f"{self.requests} requests over HTTP: scores differ from the evaluation's by {self.history:.1g}"
-            f"{from_state}, the limit is {config.max_skew:.1g}; AUC {' and '.join(f'{one:.4f}' for one in self.auc)}"
+            f"{from_state}, the limit is {config.max_skew:.1g}; AUC of these alone by each: "
+            f"{', '.join(f'{one:.4f}' for one in self.auc)}"
         )
         if self.unanswered:
             says += f"; {self.unanswered} candidates got no score"

@@ -10,6 +10,7 @@ import pandas as pd
 
 from hisac_lab.base.artifacts import Array
 from hisac_lab.base.errors import UserError
+from hisac_lab.base.progress import counted
 from hisac_lab.config.events import ColumnsConfig
 from hisac_lab.tables.columns import Column
 from hisac_lab.tables.files import ITEM_SUFFIXES, JSON_LINES, kind_of
@@ -52,9 +53,13 @@ def check_items(checked: Check, log: Guess, items: Guess) -> pd.Series[str]:
     missing = sorted(set(checked.survey.items.ids) - set(ids))
     if missing:
         hint = "add it there, or set prepare.unknown_items: drop"
-        told = [f"item {value!r} has no row in {path}" for value in missing[:SHOWN]]
+        seen = checked.survey.seen[checked.survey.items.find(missing[:SHOWN])]
+        told = [
+            f"item {value!r} has no row in {path}, and {counted(int(events), 'event')}"
+            for value, events in zip(missing, seen, strict=False)
+        ]
         lines = [str(UserError(checked.path, what, hint, name)) for what in told]
-        checked.problems.append(Problem(lines, len(missing), setting="unknown_items"))
+        checked.problems.append(Problem(lines, len(missing), setting="unknown_items", hint=hint))
     if not items.text:
         checked.say(path, "no column describes an item in words", "name one in prepare.columns.text", "header")
     return ids

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -21,7 +22,7 @@ from hisac_lab.tables.layouts.own import event_columns, read_vectors
 from hisac_lab.tables.looks import EARLY
 from hisac_lab.tables.official import missing, official_name
 from hisac_lab.tables.read import header, read
-from hisac_lab.tables.survey import LEVELS, Problem, Survey, Surveyor
+from hisac_lab.tables.survey import DAY, LEVELS, Problem, Survey, Surveyor
 
 SCALE = 21  # feedback with at most so many levels is a scale
 FILES_TRIED = 20  # files of a folder that are looked at for the layout
@@ -87,11 +88,12 @@ class Check:
         """Adds a problem."""
         self.problems.append(Problem([str(UserError(where, what, hint, field))], stops=stops))
 
-    def leave_out(self) -> None:
-        """Makes notes of the problems that a setting can leave out, and asks for it."""
+    def leave_out(self, settings: Collection[str] = ("bad_rows", "unknown_items")) -> None:
+        """Lets these keys of `prepare` leave out what a run would stop at, and asks for those that do."""
         for problem in self.problems:
-            if problem.stops and problem.setting:
+            if problem.stops and problem.setting in settings:
                 problem.stops = False
+                problem.lines = [line.removesuffix(f"; {problem.hint}") for line in problem.lines]
                 self.left_out.add(problem.setting)
 
     @contextmanager
@@ -321,6 +323,9 @@ def _judge(checked: Check, log: Guess) -> None:
     elif survey.first < EARLY:
         what = f"the first time is {survey.first} seconds, in {str(np.datetime64(survey.first, 's'))[:4]}"
         checked.say(path, what, "check that times count from 1970", roles["time"], stops=False)
+    if survey.last > time.time() + DAY:
+        what = f"the last time is {np.datetime64(survey.last, 's')} UTC, which is yet to come"
+        checked.say(path, what, "check the format of times", roles["time"], stops=False)
     if survey.daily and survey.latest:
         what = f"lies at most {survey.latest} seconds after midnight in every event: an order within the day, no time"
         checked.say(path, what, "prepare.time_unit: day keeps events of one day from seeing each other", roles["time"],

@@ -129,7 +129,7 @@ def read(
             hint = first.hint if first.whole else first.hint + advice
             raise block.refuse(int(first.rows[0]), first.field, first.say(0), hint)
         if report is not None:
-            for fault in faults:
+            for fault in _each_row_once(faults, len(block)) if drop else faults:
                 report(replace(fault, rows=block.positions(fault.rows)))
         if drop and stopping:
             block = _without(block, np.concatenate([fault.rows for fault in stopping]), skipped)
@@ -138,6 +138,18 @@ def read(
             yield block
     if not rows and not skipped:
         raise UserError(path, "has no rows", "give a file with a header and rows")
+
+
+def _each_row_once(faults: Sequence[Fault], rows: int) -> Iterator[Fault]:
+    """The faults, each row with its first that stops alone."""
+    new = np.ones(rows, bool)
+    for fault in faults:
+        if fault.stops:
+            first = fault.rows[new[fault.rows]]
+            new[fault.rows] = False
+            yield replace(fault, rows=first)
+        else:
+            yield fault
 
 
 def _without(block: Block, bad: Array, skipped: list[int]) -> Block:

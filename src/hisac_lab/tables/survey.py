@@ -35,12 +35,14 @@ class Problem:
         count: How many there are.
         stops: Whether a run with the proposed mapping would stop.
         setting: The key of `prepare` that may leave such rows out; empty: there is none.
+        hint: With which each line ends.
     """
 
     lines: list[str]
     count: int = 1
     stops: bool = True
     setting: str = ""
+    hint: str = ""
 
 
 @dataclass
@@ -51,6 +53,7 @@ class Survey:
         rows: Events that can be used.
         lengths: Events of each user; (users,).
         items: Ids of the items.
+        seen: Events of each item; (items,).
         first: Earliest time in seconds.
         last: Latest time.
         latest: Most seconds after midnight of any event.
@@ -64,6 +67,7 @@ class Survey:
     rows: int = 0
     lengths: Array = field(default_factory=lambda: np.zeros(0, np.int64))
     items: Vocabulary = field(default_factory=Vocabulary)
+    seen: Array = field(default_factory=lambda: np.zeros(0, np.int64))
     first: int = np.iinfo(np.int64).max
     last: int = np.iinfo(np.int64).min
     latest: int = 0
@@ -103,7 +107,8 @@ class Collector:
         advice = self.advice if fault.stops and not fault.whole else ""
         self.add(fault.rows, fault.field, fault.what, fault.hint + advice, texts, fault.stops)
         if advice:
-            self._kinds[fault.field, fault.what].setting = "bad_rows"
+            kind = self._kinds[fault.field, fault.what]
+            kind.setting, kind.hint = "bad_rows", fault.hint + advice
 
     def add(
         self, rows: Array, field: str, what: str, hint: str, texts: list[str] | None = None, stops: bool = True
@@ -173,6 +178,9 @@ class Surveyor:
         user = self.users.encode(block.columns["user"].take(good))
         item = self.survey.items.encode(block.columns["item"].take(good))
         time = block.columns["time"][index]
+        seen = np.bincount(item, minlength=len(self.survey.items))
+        seen[: len(self.survey.seen)] += self.survey.seen
+        self.survey.seen = seen
         self._count(user, time, block.columns["label"][index] if "label" in block.columns else None)
         names = {role: column.name for role, column in self.columns.items()}
         back = self._backwards(user, time)

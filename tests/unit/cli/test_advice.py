@@ -157,9 +157,24 @@ def test_columns_of_the_settings_lead_and_not_the_guess(project: Path) -> None:
     }
     for key, value in values.items():
         assert CliRunner().invoke(app, ["params", "set", key, value]).exit_code == 0
-    named, guessed = (CliRunner().invoke(app, ["init", *options]).output for options in ([], ["--log", "log.csv"]))
-    assert "prepare.history: all" in named
-    assert "negatives_by" not in named
+    log.rename(columns={"rating": "opinion"}).to_csv("other.csv", index=False)
+    asked: tuple[list[str], ...] = ([], ["--log", "log.csv"], ["--log", "other.csv"])
+    *named, guessed = (CliRunner().invoke(app, ["init", *options]).output for options in asked)
+    for told in named:
+        assert "prepare.history: all" in told
+        assert "negatives_by" not in told
     assert "negatives_by: matched" in guessed
     assert CliRunner().invoke(app, ["params", "set", "prepare.columns.label", "null"]).exit_code == 0
     assert "negatives_by: matched" in CliRunner().invoke(app, ["init"]).output
+
+
+def test_rows_that_the_settings_leave_out_are_in_nobodys_way(project: Path) -> None:
+    log = made(users=90, events=20, days=30, items=700, labels=[0, 1]).astype(str)
+    log.loc[7, "user_id"] = ""
+    log.to_csv("log.csv", index=False)
+    for key, value in {"acquire.dataset": "own", "acquire.path": "log.csv", "prepare.positive_from": "1"}.items():
+        assert CliRunner().invoke(app, ["params", "set", key, value]).exit_code == 0
+    refused = CliRunner().invoke(app, ["init"])
+    assert "or set prepare.bad_rows: drop" in str(refused.exception)
+    assert CliRunner().invoke(app, ["params", "set", "prepare.bad_rows", "drop"]).exit_code == 0
+    assert "the median user has 20 events" in CliRunner().invoke(app, ["init"]).output

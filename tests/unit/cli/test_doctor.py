@@ -72,6 +72,9 @@ def test_an_own_log_is_looked_at_with_the_columns_that_the_settings_name(
     assert says.startswith("log.csv: line 3: user_id: value '' is no id")
     own["prepare"]["bad_rows"] = "drop"
     assert told() == ("ok", "log.csv: the first rows of 1 file read as the settings say")
+    own["prepare"]["columns"]["time_format"] = "iso"
+    assert told()[1].startswith("log.csv: of 2 rows 2 cannot be used, as 1 where user_id is no id")
+    own["prepare"]["columns"]["time_format"] = "seconds"
     (project / "items.csv").write_text("episode,name\ne,E\n")
     own["acquire"]["items_path"] = "items.csv"
     assert told()[1].startswith("items.csv: title: column is missing")

@@ -21,7 +21,7 @@ from registered import PRODUCT, SETTINGS, store_in, where, write_params
 
 from hisac_lab.base.artifacts import sha256_tree
 from hisac_lab.base.errors import UserError
-from hisac_lab.cli import champion, lineage, models, registry
+from hisac_lab.cli import champion, lineage, models, registry, running
 from hisac_lab.cli.params import load_params
 from hisac_lab.models.champion import ChampionConfig
 from hisac_lab.registry.store import Registry
@@ -116,6 +116,17 @@ def test_a_refusal_says_every_gate_and_names_those_that_failed(
     assert [line.split()[0] for line in lines] == ["ok", "ok", "ok", "FAIL", "ok", "FAIL", "ok", "ok"]
     assert lines[5] == "  FAIL max_state_bytes: bytes of user state is 4,000, the limit is 100"
     assert [entry["action"] for entry in ledger(project)] == ["refuse"]
+
+
+def test_no_champion_moves_while_a_graph_runs_here(project: Path) -> None:
+    registry.promote(None, None)
+    before = ledger(project)
+    with running.hold("", ""):
+        for move in (partial(registry.promote, None, None), registry.rollback):
+            with says("another run (process", "works here, so no champion moves; wait for it or stop it"):
+                move()
+    assert ledger(project) == before
+    registry.rollback()
 
 
 def test_who_promotes_is_told_which_models_of_the_board_are_ahead(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from finished import ab_result, edit, make, scores
 
 from hisac_lab.base.artifacts import write_json
 from hisac_lab.base.stages import Artifacts
-from hisac_lab.cli import summary
+from hisac_lab.cli import running, summary
 
 
 @pytest.fixture
@@ -69,3 +70,12 @@ def test_the_challenger_is_proposed_and_each_verdict_told(
     said = shown(capsys)
     assert said["promote"].endswith("hisac-lab promote    each gate answers")
     assert "A/B worse: -10.40% to -9.60%" in said["low"]
+
+
+def test_while_a_graph_runs_here_the_summary_says_that_it_may_be_of_two_runs(
+    artifacts: Artifacts, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "a" not in shown(capsys)
+    with running.hold("", ""):
+        assert shown(capsys)["a"].startswith(f"run (process {os.getpid()}) works here")
+    assert running.other() is None

@@ -48,7 +48,9 @@ def test_a_model_of_all_features_gets_the_evaluations_scores_from_histories_and_
     gate = found.gate(CONFIG)
     assert gate.holds
     assert gate.says.startswith("40 requests over HTTP: scores differ from the evaluation's by ")
-    assert gate.says.endswith(f"the limit is 1e-06; AUC {' and '.join([f'{found.auc[0]:.4f}'] * 3)}")
+    assert gate.says.endswith(
+        f"the limit is 1e-06; AUC of these alone by each: {', '.join([f'{found.auc[0]:.4f}'] * 3)}"
+    )
 
 
 @pytest.mark.parametrize("name", ["votes-beside-exposures", "din-short-only", "hisac-beside-counts"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -120,6 +121,15 @@ def test_the_printed_mapping_is_right_and_runs(tmp_path: Path, name: str) -> Non
     assert f"order     {store.manifest.events_out_of_order:,} events" in answer.output
 
 
+def test_times_that_are_yet_to_come_are_noted(tmp_path: Path) -> None:
+    late, path = events(user="userId", item="movieId", time="timestamp", rating="score"), tmp_path / "log.csv"
+    write(path, late)
+    assert "yet to come" not in run(path).output
+    late["timestamp"] += int(time.time()) + 3 * 86_400 - late["timestamp"].max()
+    write(path, late)
+    assert "UTC, which is yet to come; check the format of times" in run(path).output
+
+
 def test_items_and_vectors_are_mapped_too(tmp_path: Path) -> None:
     write(tmp_path / "log.csv", events(user="userId", item="movieId", time="timestamp", rating="score"))
     table = make_log()[1].rename(columns={"item": "movieId"}).assign(imdb_id=lambda backbone: backbone["movieId"] * 31)
@@ -230,7 +240,7 @@ PROBLEMS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     "float ids": ({"log.parquet": {"user_id": [1.0, None], "item_id": [1, 2], "timestamp": [881250949, 881250950]}},
                   ("row group 0, row 1: user_id: value 'nan' is of type double",)),
     "item without a row": ({"log.csv": LINES, "items.csv": "item_id,title\na,Red\n"},
-                           ("item_id: item 'b' has no row in", "items.csv; add it there")),
+                           ("item_id: item 'b' has no row in", "; add it there")),
     "item with two rows": ({"log.csv": LINES, "items.csv": "item_id,title\na,Red\nb,Blue\na,Rot\n"},
                            ("items.csv: line 4: item_id: item 'a' has two rows",)),
     "item of another name": ({"log.csv": LINES, "items.csv": "movie,title\na,Red\nb,Blue\n"},

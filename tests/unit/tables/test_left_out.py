@@ -23,6 +23,7 @@ DROP = CONFIG.model_copy(update={"bad_rows": "drop", "unknown_items": "drop"})
 BAD = {
     "no user": ({"user_id": ""}, "user_id is no id"),
     "null": ({"item_id": "null"}, "item_id is no id"),
+    "no user and no time": ({"user_id": " ", "timestamp": "never"}, "user_id is no id"),
     "no time": ({"timestamp": "yesterday"}, "timestamp is no number"),
     "too high": ({"rating": "9"}, "rating is above 5"),
 }
@@ -80,11 +81,11 @@ def test_bad_rows_are_refused_with_the_mend_or_left_out_and_counted(tmp_path: Pa
         _store(tmp_path / "refused", raw, CONFIG)
     dropped = _store(tmp_path / "dropped", raw, DROP)
     _same(dropped, _store(tmp_path / "clean", _write(tmp_path / "raw2", clean, kind), CONFIG))
-    assert dropped.manifest.left_out == {
+    assert dropped.manifest.left_out == {  # each row once, though one has two reasons
         "item_id is no id": 1,
         "rating is above 5": 1,
         "timestamp is no number": 1,
-        "user_id is no id": 2,
+        "user_id is no id": 3,
     }
 
 
@@ -150,7 +151,7 @@ def test_events_on_items_without_a_row_are_refused_with_the_mend_or_left_out_and
 
 def test_the_look_before_a_run_names_the_settings_and_asks_for_them(tmp_path: Path) -> None:
     log = _log()
-    rows = [log.iloc[[7]].assign(**changes) for changes, _ in list(BAD.values())[:3]]
+    rows = [log.iloc[[7]].assign(**BAD[name][0]) for name in ("no user", "null", "no time")]
     items = pd.DataFrame({"item_id": range(20), "title": [f"item {number}" for number in range(20)]})
     path, table = tmp_path / "log.csv", tmp_path / "items.csv"
     pd.concat([log, *rows], ignore_index=True).to_csv(path, index=False)
@@ -163,6 +164,9 @@ def test_the_look_before_a_run_names_the_settings_and_asks_for_them(tmp_path: Pa
     dropped = run(path, "--items", table, "--drop")
     assert dropped.exit_code == 0
     assert "Problems" not in dropped.output
+    assert "prepare.bad_rows: drop" not in dropped.output
+    first = int((log["item_id"] == "20").sum())
+    assert f"item '20' has no row in {table}, and {first} events" in dropped.output
     store = pasted(dropped.output, tmp_path)
     unknown = int((log["item_id"].astype(int) >= 20).sum())
     assert sum(store.manifest.left_out.values()) == 3 + unknown

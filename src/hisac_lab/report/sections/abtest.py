@@ -71,6 +71,8 @@ def abtest(facts: Facts) -> Section:
         chart = forest("lifts", "Lift of each treatment with its interval", readings, signed_percent, 0.0)
         words = "Right of the line is better than the control; a line that crosses it is undecided."
         seen = told_apart([(name, test.lift.interval) for name, test, _ in shown], f"the control `{tests.control}`")
+        if tests.reason:
+            words, seen = "They are drawn for those who look into the instrument.", "No verdict stands on these lifts."
         figures.insert(0, Figure("lift_in_ctr", chart, f"Lift in clicks over {tests.control}", seen, words))
     return Section(
         "abtest",

@@ -164,7 +164,7 @@ def _models(facts: Facts, shown: Sequence[Standing]) -> Table:
         (
             "model",
             f"AUC less {reference}'s",
-            f"lift over {tests.control}",
+            f"lift over {tests.control}" + (", no verdict" if tests.reason else ""),
             "state, bytes",
             "multiply-adds of a request",
             *(("its time here",) if facts.local else ()),

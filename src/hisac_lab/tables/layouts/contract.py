@@ -10,6 +10,7 @@ from typing import TypeAlias
 import pandas as pd
 
 from hisac_lab.base.artifacts import Array
+from hisac_lab.base.errors import UserError
 from hisac_lab.config.acquire import AcquireConfig
 from hisac_lab.config.events import PrepareConfig
 from hisac_lab.tables.read import Block
@@ -84,6 +85,23 @@ class RawLog:
     untimed: bool = False
     cuts: tuple[int, int] | None = None
     left_out: Mapping[str, int] = field(default_factory=dict)
+
+
+def refuse_mostly_bad(where: Path, left_out: Mapping[str, int], rows: int) -> None:
+    """Refuses a log of which half and more is left out: it is read wrongly.
+
+    Args:
+        where: The log.
+        left_out: Bad rows by reason.
+        rows: How many are good.
+
+    Raises:
+        UserError: It is.
+    """
+    if (bad := sum(left_out.values())) > rows:
+        most = max(left_out, key=lambda reason: (left_out[reason], reason))
+        what = f"of {bad + rows:,} rows {bad:,} cannot be used, as {left_out[most]:,} where {most}"
+        raise UserError(where, what, "fix prepare.columns, or the log")
 
 
 Loader: TypeAlias = Callable[[Path, PrepareConfig], RawLog]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,7 @@ import pandas as pd
 from hisac_lab.base.errors import SETTINGS, UserError, explain_os_error
 from hisac_lab.config.events import ColumnsConfig, PrepareConfig
 from hisac_lab.tables.columns import DROP_ROWS, Fault, logged_role
-from hisac_lab.tables.layouts.contract import LogColumn, RawLog, Vectors
+from hisac_lab.tables.layouts.contract import LogColumn, RawLog, Vectors, refuse_mostly_bad
 from hisac_lab.tables.read import Block, Column, layout_of, read
 from hisac_lab.tables.roles import WEIGHT, task_role
 from hisac_lab.tables.vocabulary import Vocabulary
@@ -29,17 +29,12 @@ def own(folder: Path, config: PrepareConfig) -> RawLog:
     vectors = folder / "vectors.npy"
     answers = answer_columns(config)
 
-    drop, left_out = config.bad_rows == "drop", Counter[str]()
-
-    def count(fault: Fault) -> None:
-        if fault.stops:
-            left_out[f"{fault.field} {fault.what}".lstrip()] += len(fault.rows)
+    left_out = Counter[str]()
 
     def blocks() -> Iterator[Block]:
         left_out.clear()
         for path in paths:
-            layout, columns = layout_of(path, names.separator), event_columns(names) | answers
-            yield from read(path, columns, layout, count if drop else None, drop=drop, advice=DROP_ROWS)
+            yield from _rows(path, event_columns(names) | answers, config, left_out)
 
     if not paths:
         raise UserError(home, "holds no files", "name the log in acquire.path")
@@ -67,16 +62,28 @@ def own(folder: Path, config: PrepareConfig) -> RawLog:
     )
 
 
+def _rows(path: Path, columns: Mapping[str, Column], config: PrepareConfig, left_out: Counter[str]) -> Iterator[Block]:
+    """The rows of a file; those that are left out are counted by reason."""
+
+    def count(fault: Fault) -> None:
+        if fault.stops:
+            left_out[f"{fault.field} {fault.what}".lstrip()] += len(fault.rows)
+
+    layout, drop = layout_of(path, config.columns.separator), config.bad_rows == "drop"
+    return read(path, columns, layout, count if drop else None, drop=drop, advice=DROP_ROWS)
+
+
 def first_rows(paths: Iterable[Path], items: Path | None, config: PrepareConfig) -> None:
     """Reads the first rows of each file of a log and of its item table, as a run would.
 
     Raises:
         UserError: A run would stop at it: a column that `prepare.columns` names is missing, or a value is bad.
     """
-    names, drop = config.columns, config.bad_rows == "drop"
-    columns, report = event_columns(names) | answer_columns(config), (lambda fault: None) if drop else None
+    names, columns = config.columns, event_columns(config.columns) | answer_columns(config)
     for path in paths:
-        next(read(path, columns, layout_of(path, names.separator), report, drop=drop, advice=DROP_ROWS), None)
+        bad = Counter[str]()
+        first = next(_rows(path, columns, config, bad), ())
+        refuse_mostly_bad(path, bad, len(first))
     if items is not None:
         wanted = {name: Column(name, "text", optional=True) for name in (*names.text, *names.fields)}
         wanted |= {
