@@ -82,6 +82,8 @@ def promote(model: str | None, version: str | None, *, force: bool = False, reas
         done = registry.promoter.promote(model, version, params.promotion, reason, replay)
         registry.judge(ARTIFACTS, top, params.promotion)
         seated = champion.seat(registry) if done.promoted else ""
+    if model is None and version is None:
+        print(f"{done.model} version {done.version} is the challenger: the best AUC in the validation period")
     for gate in done.gates:
         print(f"  {'ok  ' if gate.holds else 'FAIL'} {gate.name}: {gate.says}")
     name, product = f"{done.model} version {done.version}", params.promotion.product
