@@ -260,8 +260,8 @@ def _identity(facts: Facts) -> str:
     first, last = prepared.splits["train"].first, prepared.splits["test"].last
     shown = ", ".join(f"`{name}` {digest[:12]}" for name, digest in sorted(files.items())[:MOST_ASKED])
     said = [
-        f"{facts.acquired.dataset} ({shown}), {day(first)} to {day(last)}: {integer(prepared.events)} events of "
-        f"{integer(prepared.users)} users on {integer(prepared.items)} items, labels: {facts.evaluated.negatives}. "
+        f"{facts.acquired.dataset} ({shown}): {integer(prepared.events)} events of {integer(prepared.users)} users "
+        f"on {integer(prepared.items)} items, samples from {day(first)} to {day(last)}, labels: {facts.evaluated.negatives}. "
         f"Protocol `{facts.evaluated.fingerprint}`: numbers with another one do not belong beside these."
     ]
     if facts.pipeline:
