@@ -262,8 +262,8 @@ def _identity(facts: Facts) -> str:
     said = [
         f"{facts.acquired.dataset} ({shown}): {integer(prepared.events)} events of {integer(prepared.users)} users "
         f"on {integer(prepared.items)} items, samples from {day(first)} to {day(last)}, "
-        f"labels: {facts.evaluated.negatives}. Protocol `{facts.evaluated.fingerprint}`: numbers with another one do not "
-        "belong beside these."
+        f"labels: {facts.evaluated.negatives}. Protocol `{facts.evaluated.fingerprint}`: numbers with another one do "
+        "not belong beside these."
     ]
     if facts.pipeline:
         said.append(f"Outputs `{facts.pipeline}`.")
