@@ -155,9 +155,11 @@ def run_graph(folder: Path, chosen: dict[str, Any], targets: Sequence[str] = (),
 
 
 def run_sizes(name: str, shares: Sequence[float], cores: str, data: Path | None = None) -> list[str]:
-    """Runs the chief models at every size, the smallest first; a page with one table."""
+    """Runs the chief models at every size, the smallest first; a page with AUCs, and with what they are ahead by."""
     cells: dict[str, list[str]] = {}
-    columns = ["model"]
+    gaps: dict[str, list[str]] = {}
+    columns, chosen = ["model"], settings_of_size(name, max(shares), data)
+    reference, seeds = chosen["evaluate"]["reference"], len(chosen["experiment"]["seeds"])
     for share in sorted(shares):
         folder = ROOT / ".work" / "leaderboards" / f"{name}-{share:g}"
         run_graph(folder, settings_of_size(name, share, data), cores=cores)
@@ -167,13 +169,24 @@ def run_sizes(name: str, shares: Sequence[float], cores: str, data: Path | None 
         for model, entry in scores.models.items():
             low, high = entry.auc.interval
             cells.setdefault(model, []).append(f"{entry.auc.value:.4f} [{low:.4f}, {high:.4f}]")
+            low, high = entry.auc.difference_interval
+            gaps.setdefault(model, []).append(f"{entry.auc.difference:+.4f} [{low:+.4f}, {high:+.4f}]")
     head = [
         f"# {name}: AUC by the number of training requests",
         "",
-        "Means over seeds on the same test requests, intervals over users.",
+        f"Means over {seeds} seeds on the same test requests, 95 % intervals over users and seeds.",
         "",
     ]
-    return [*head, *table(columns, [[model, *row] for model, row in cells.items()]), ""]
+    gaps.pop(reference, None)
+    return [
+        *head,
+        *table(columns, [[model, *row] for model, row in cells.items()]),
+        "",
+        f"Less that of `{reference}`, paired.",
+        "",
+        *table(columns, [[model, *row] for model, row in gaps.items()]),
+        "",
+    ]
 
 
 def run_board(name: str, cores: str, data: Path | None = None) -> list[str]:

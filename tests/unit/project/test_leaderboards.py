@@ -78,7 +78,9 @@ def test_chief_models_at_every_size_stand_in_one_table(tmp_path: Path, monkeypat
     assert [cell.strip() for cell in head.split("|")[1:-1]] == ["model", "3,200 requests", "12,000 requests"]
     cells = ["din_50", "0.7080 [0.6980, 0.7180]", "0.7300 [0.7200, 0.7400]"]
     assert [cell.strip() for cell in first.split("|")[1:-1]] == cells
-    assert len(rest) == 4
+    assert len(rest) == 4 + 2 + 4  # the others, and again less the reference
+    gap = ["hisac", "+0.0000 [-0.0030, +0.0030]", "+0.0000 [-0.0030, +0.0030]"]
+    assert [cell.strip() for cell in rest[6].split("|")[1:-1]] == gap
 
 
 def test_the_short_run_is_a_small_long_world_with_every_kind_there_is(
