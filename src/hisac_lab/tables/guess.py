@@ -252,6 +252,9 @@ def guess_items(path: Path, item: str, met: Sequence[str] = ()) -> Guess:
     hint = "where they are codes, name it in prepare.columns.fields"
     notes = [(name, f"its {many[name]:,} different numbers are taken for a quantity", hint) for name in numbers
              if not fraction(sample[name])]  # fmt: skip
+    hint = "where more is more, as of a price, name it in prepare.columns.numbers"
+    notes += [(name, f"its {distinct[name]:,} different numbers are taken for codes", hint) for name in fields
+              if numeric(sample[name]) and distinct[name] > 2]  # fmt: skip
     roles = {"item": key} if key else {}
     return replace(
         guess, roles=roles, text=tuple(text[:2]), fields=tuple(fields), numbers=tuple(numbers), notes=tuple(notes)

@@ -96,4 +96,7 @@ def test_amounts_are_numbers_and_few_whole_numbers_are_categories(tmp_path: Path
     frame.to_csv(tmp_path / "items.csv", index=False)
     found = guess_items(tmp_path / "items.csv", "item")
     assert (found.fields, found.numbers) == (("course",), ("price", "minutes"))
-    assert [name for name, *_ in found.notes] == ["minutes"]
+    assert [(name, what) for name, what, _ in found.notes] == [
+        ("minutes", "its 200 different numbers are taken for a quantity"),
+        ("course", "its 7 different numbers are taken for codes"),
+    ]
