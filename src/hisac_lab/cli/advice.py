@@ -17,8 +17,8 @@ from hisac_lab.base.errors import UserError
 from hisac_lab.cli import settings
 from hisac_lab.cli.params import inline
 from hisac_lab.config.acquire import AcquireConfig
-from hisac_lab.config.base import load_section
-from hisac_lab.config.events import ColumnsConfig, PrepareConfig
+from hisac_lab.config.base import PARAMS_FILE, load_section
+from hisac_lab.config.events import LEFT_OUT, ColumnsConfig, PrepareConfig
 
 STEPS = 300
 """Steps that an epoch should have at least."""
@@ -199,19 +199,27 @@ def _own() -> Profile | None:
     if acquire.dataset != "own" or acquire.path is None:
         return None
     items, users = (None if path is None else Path(path) for path in (acquire.items_path, acquire.users_path))
-    prepare = load_section("prepare", PrepareConfig)
-    columns = None if prepare.columns == ColumnsConfig() else prepare.columns
-    drop = [key for key in ("bad_rows", "unknown_items") if getattr(prepare, key) == "drop"]
-    return profile_of(Path(acquire.path), items, users, columns, drop)
+    return profile_of(Path(acquire.path), items, users, **_reading())
 
 
 def _other(path: Path) -> Profile:
     """What another log is like: by the columns of params.yaml where it has them, else as they are guessed."""
-    try:
-        columns = load_section("prepare", PrepareConfig).columns
-        return profile_of(path, columns=None if columns == ColumnsConfig() else columns)
-    except UserError:
+    if not PARAMS_FILE.is_file():
         return profile_of(path)
+    reading = _reading()
+    try:
+        return profile_of(path, **reading)
+    except UserError:
+        return profile_of(path, drop=reading["drop"])
+
+
+def _reading() -> dict[str, Any]:
+    """How params.yaml reads an own log; columns that are as they come say nothing."""
+    prepare = load_section("prepare", PrepareConfig)
+    return {
+        "columns": None if prepare.columns == ColumnsConfig() else prepare.columns,
+        "drop": [key for key in LEFT_OUT if getattr(prepare, key) == "drop"],
+    }
 
 
 def propose(like: str | None, path: Path | None, *, write: bool) -> str:

@@ -142,15 +142,14 @@ def _settings() -> str:
 
 def _log() -> str:
     """Whether the own log that the settings name has the columns that they name."""
-    from hisac_lab.tables.files import logs_in, named_by
+    from hisac_lab.tables.files import log_files
     from hisac_lab.tables.layouts.own import first_rows
 
     config, prepare = load_section("acquire", AcquireConfig), load_section("prepare", PrepareConfig)
     if config.dataset != "own":
         return f"{config.dataset}, which has a loader of its own"
-    path = Path(config.path or "")
-    files = logs_in(named_by(path)) if path.is_dir() else named_by(path)
-    if config.path is None or not all(file.is_file() for file in files) or not files:
+    files = [] if config.path is None else log_files(Path(config.path))
+    if not all(file.is_file() for file in files) or not files:
         raise UserError(PARAMS_FILE, f"{config.path!r} names no table", "name your log", "acquire.path")
     first_rows(files, Path(config.items_path) if config.items_path else None, prepare)
     return f"{config.path}: the first rows of {counted(len(files), 'file')} read as the settings say"

@@ -77,6 +77,10 @@ class KeepConfig(Section):
     test: float = Field(1.0, gt=0, le=1, description="of the test requests")
 
 
+LEFT_OUT = ("bad_rows", "unknown_items")
+"""Keys of `prepare` that may leave out what else stops a run."""
+
+
 class PrepareConfig(Section):
     """How the log becomes histories, requests and samples."""
 

@@ -26,7 +26,7 @@ from hisac_lab.sources import changelog
 from hisac_lab.sources.archives import members
 from hisac_lab.sources.downloads import SourceUnavailable, check, fetch, fetch_package, fetch_wheel
 from hisac_lab.sources.records import Acquired
-from hisac_lab.tables.files import ITEM_SUFFIXES, kind_of, logs_in, named_by, refuse_pipe
+from hisac_lab.tables.files import ITEM_SUFFIXES, kind_of, log_files, refuse_pipe
 from hisac_lab.tables.layouts import SOURCES
 from hisac_lab.world.simulate import simulate
 
@@ -231,7 +231,7 @@ def _take_own(config: AcquireConfig, out: Path) -> Facts:
     if config.path is None:
         raise UserError(SETTINGS, "is null, but acquire.dataset is own", "name your file", "acquire.path")
     path = Path(config.path)
-    files = logs_in(named_by(path)) if path.is_dir() else named_by(path)
+    files = log_files(path)
     if not files:
         hint = "name .csv, .tsv, .jsonl or .parquet"
         raise UserError(SETTINGS, f"{config.path!r} names no table", hint, "acquire.path")

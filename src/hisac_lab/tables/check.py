@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from hisac_lab.base.errors import UserError
-from hisac_lab.config.events import ColumnsConfig
+from hisac_lab.config.events import LEFT_OUT, ColumnsConfig
 from hisac_lab.tables.beside import check_items, check_users
 from hisac_lab.tables.columns import Column
 from hisac_lab.tables.feedback import listed, rank, told
@@ -46,7 +46,6 @@ class Check:
         named: Columns by role that were named, not guessed.
         numbers: Numbers that words of the feedback stand for, as they were named.
         positive: Words of the feedback that were named as positive; all others are negative.
-        left_out: Keys of `prepare` that are to leave out what a run would stop at.
     """
 
     path: Path
@@ -62,7 +61,6 @@ class Check:
     named: Mapping[str, str] = field(default_factory=dict)
     numbers: Mapping[str, float] = field(default_factory=dict)
     positive: Sequence[str] = ()
-    left_out: set[str] = field(default_factory=set)
 
     @property
     def stops(self) -> bool:
@@ -88,13 +86,17 @@ class Check:
         """Adds a problem."""
         self.problems.append(Problem([str(UserError(where, what, hint, field))], stops=stops))
 
-    def leave_out(self, settings: Collection[str] = ("bad_rows", "unknown_items")) -> None:
-        """Lets these keys of `prepare` leave out what a run would stop at, and asks for those that do."""
+    @property
+    def left_out(self) -> list[str]:
+        """Keys of `prepare` that are to leave out what a run would stop at."""
+        return sorted({problem.setting for problem in self.problems if problem.setting and not problem.stops})
+
+    def leave_out(self, settings: Collection[str]) -> None:
+        """Lets these keys of `prepare` leave out what a run would stop at."""
         for problem in self.problems:
             if problem.stops and problem.setting in settings:
                 problem.stops = False
                 problem.lines = [line.removesuffix(f"; {problem.hint}") for line in problem.lines]
-                self.left_out.add(problem.setting)
 
     @contextmanager
     def catching(self) -> Iterator[None]:
@@ -168,7 +170,7 @@ def check(
             checked.users = guess_users(users, checked.log.roles["user"])
             check_users(checked, checked.log, checked.users, surveyor.users.ids)
     if drop:
-        checked.leave_out()
+        checked.leave_out(LEFT_OUT)
     return checked
 
 
@@ -200,7 +202,7 @@ def proposal(checked: Check) -> dict[str, Any]:
         "duplicates": "drop" if survey.repeated else "refuse",
         "time_unit": "day" if survey.daily else "second",
         "history": "auto",
-        **dict.fromkeys(sorted(checked.left_out), "drop"),
+        **dict.fromkeys(checked.left_out, "drop"),
     }
     if log.official is None and checked.vectors_path is not None:
         sections["embed"] = {"method": "supplied"}

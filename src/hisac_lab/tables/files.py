@@ -55,6 +55,11 @@ def named_by(path: Path) -> list[Path]:
     return sorted(file for file in path.rglob("*") if file.is_file() and not file.name.startswith("."))
 
 
+def log_files(path: Path) -> list[Path]:
+    """The files of an own log: those that a setting names, of a folder the tables alone."""
+    return logs_in(named_by(path)) if path.is_dir() else named_by(path)
+
+
 def refuse_pipe(path: Path, field: str | None = None) -> None:
     """Tables are read more than once, and who opens a pipe waits for its other end.
 

@@ -22,7 +22,7 @@ from registered import PRODUCT, SETTINGS, store_in, where, write_params
 from hisac_lab.base.artifacts import sha256_tree
 from hisac_lab.base.errors import UserError
 from hisac_lab.cli import champion, lineage, models, registry, running
-from hisac_lab.cli.params import load_params
+from hisac_lab.cli.params import Params, load_params
 from hisac_lab.models.champion import ChampionConfig
 from hisac_lab.registry.store import Registry
 
@@ -220,6 +220,15 @@ def test_a_refused_promotion_leaves_the_project_as_it_was(project: Path) -> None
         registry.promote("new", None)
     assert (project / "params.yaml").read_bytes() == before
     assert not (project / "champion").exists()
+
+
+def test_before_anything_is_made_no_store_is_begun_and_a_line_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert registry.mirror_or_say(Params()) == ""
+    assert "nothing to show of this project yet: run the graph" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_store_that_does_not_answer_costs_two_lines(

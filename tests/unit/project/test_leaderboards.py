@@ -64,7 +64,7 @@ def test_chief_models_at_every_size_stand_in_one_table(tmp_path: Path, monkeypat
         params = Params.model_validate_json(json.dumps(chosen))
         share = params.prepare.keep.train
         assert params.evaluate.reference in params.experiment.models
-        models = {name: outputs.model_scores(0.7 + share, 0.0) for name in params.experiment.models}
+        models = {name: outputs.model_scores(0.7 + share, share) for name in params.experiment.models}
         for stage in ("evaluate", "prepare"):
             (folder / "artifacts" / stage).mkdir(parents=True)
         Scores.of({"models": models, "slices": {}}, folder).save(folder / "artifacts" / "evaluate")
@@ -79,7 +79,7 @@ def test_chief_models_at_every_size_stand_in_one_table(tmp_path: Path, monkeypat
     cells = ["din_50", "0.7080 [0.6980, 0.7180]", "0.7300 [0.7200, 0.7400]"]
     assert [cell.strip() for cell in first.split("|")[1:-1]] == cells
     assert len(rest) == 4 + 2 + 4  # the others, and again less the reference
-    gap = ["hisac", "+0.0000 [-0.0030, +0.0030]", "+0.0000 [-0.0030, +0.0030]"]
+    gap = ["hisac", "+0.0080 [+0.0050, +0.0110]", "+0.0300 [+0.0270, +0.0330]"]
     assert [cell.strip() for cell in rest[6].split("|")[1:-1]] == gap
 
 

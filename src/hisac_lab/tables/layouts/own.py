@@ -85,11 +85,7 @@ def first_rows(paths: Iterable[Path], items: Path | None, config: PrepareConfig)
         first = next(_rows(path, columns, config, bad), ())
         refuse_mostly_bad(path, bad, len(first))
     if items is not None:
-        wanted = {name: Column(name, "text", optional=True) for name in (*names.text, *names.fields)}
-        wanted |= {
-            _number_role(name): Column(name, "number", optional=True, decimal=names.decimal) for name in names.numbers
-        }
-        wanted["item"] = Column(names.item, "id", clean=True)
+        wanted = _table_columns("item", names.item, (*names.text, *names.fields), names.numbers, names)
         next(read(items, wanted, layout_of(items, names.separator)), None)
 
 
@@ -161,15 +157,23 @@ def _number_role(name: str) -> str:
     return f"number {name}"
 
 
+def _table_columns(
+    key: str, column: str, texts: Sequence[str], numbers: Sequence[str], names: ColumnsConfig
+) -> dict[str, Column]:
+    """The wanted columns of a table by role."""
+    wanted = {key: Column(column, "id", clean=True)} | {name: Column(name, "text", optional=True) for name in texts}
+    return wanted | {
+        _number_role(name): Column(name, "number", optional=True, decimal=names.decimal) for name in numbers
+    }
+
+
 def _keyed(
     path: Path, key: str, column: str, texts: Sequence[str], numbers: Sequence[str], names: ColumnsConfig
 ) -> pd.DataFrame:
     """A table with one row per `key`, whose column is called `column`."""
-    wanted = {name: Column(name, "text", optional=True) for name in texts}
-    for name in numbers:
-        wanted[_number_role(name)] = Column(name, "number", optional=True, decimal=names.decimal)
+    wanted = _table_columns(key, column, texts, numbers, names)
     numeric, frames, seen = {_number_role(name) for name in numbers}, list[pd.DataFrame](), Vocabulary()
-    for block in read(path, {key: Column(column, "id", clean=True), **wanted}, layout_of(path, names.separator)):
+    for block in read(path, wanted, layout_of(path, names.separator)):
         words = {role: values.to_pandas().astype(str) for role, values in block.columns.items() if role not in numeric}
         frame = pd.DataFrame(words | {role: block.columns[role] for role in numeric})
         once = seen.first_met(block.columns[key])

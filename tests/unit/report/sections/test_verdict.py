@@ -12,7 +12,7 @@ from finished import NAMES, edit, make, make_crowd, pairs_of, scores
 from hisac_lab.base.stages import Artifacts
 from hisac_lab.config.promotion import PromotionConfig
 from hisac_lab.report.collect import collect
-from hisac_lab.report.document import Note, Points, Table
+from hisac_lab.report.document import Figures, Note, Points, Table
 from hisac_lab.report.facts import Facts
 from hisac_lab.report.sections.abtest import abtest
 from hisac_lab.report.sections.limits import limits
@@ -142,6 +142,10 @@ def test_without_the_right_to_judge_the_screen_says_why(inputs: Artifacts) -> No
     facts = _facts(inputs)
     said = "No verdict on any model against the control `base`: the world knows too little."
     assert said in _point(facts, "How sure")
+    board = next(block for block in verdict(facts).blocks if isinstance(block, Table))
+    assert "lift over base, no verdict" in board.columns
+    chart = next(part for block in abtest(facts).blocks if isinstance(block, Figures) for part in block.figures)
+    assert chart.seen == "No verdict stands on these lifts."
     assert "Any A/B verdict: there is none." in limits(facts)
 
 
