@@ -33,14 +33,14 @@ class ShardCounts:
 
 
 def count_shard(
-    events: dict[str, Array], offsets: Array, splits: dict[str, Array], births: Array, config: PrepareConfig
+    events: dict[str, Array], offsets: Array, splits: dict[str, dict[str, Array]], births: Array, config: PrepareConfig
 ) -> ShardCounts:
     """Counts one shard.
 
     Args:
         events: Its events by role.
         offsets: Where each user's history begins; (users + 1,).
-        splits: Its samples by split.
+        splits: Its samples by split, each by the fields of `SAMPLE`.
         births: First event of each item; (items,) int64.
         config: The section `prepare`.
     """
@@ -72,14 +72,14 @@ def _months(events: dict[str, Array]) -> dict[str, dict[str, int]]:
     }
 
 
-def _count(rows: Array) -> dict[str, int]:
+def _count(rows: dict[str, Array]) -> dict[str, int]:
     return {
-        "samples": len(rows),
+        "samples": len(rows["user"]),
         "requests": _runs(rows["request"]),
         "users": _runs(rows["user"]),
         "positives": int(rows["label"].sum()),
-        "from": int(rows["time"].min()) if len(rows) else 0,
-        "to": int(rows["time"].max()) if len(rows) else 0,
+        "from": int(rows["time"].min()) if len(rows["user"]) else 0,
+        "to": int(rows["time"].max()) if len(rows["user"]) else 0,
     }
 
 

@@ -21,7 +21,6 @@ DAY = 86_400
 SPAN = 1 << 36
 """Seconds that a key of the series has for the time of an item's event, half of them before 1970."""
 BLOCK = 1 << 20  # events merged at once
-CHUNK = 16  # events of an item that are summed together, a power of two
 
 
 @dataclass(frozen=True)
@@ -160,47 +159,26 @@ def times_of(keys: Array) -> Array:
 def fading_sums(keys: Array, half_lives: Sequence[float]) -> Array:
     """Sum over an item's events up to each one of 2^(-days between them / half-life); (n,) to (n, H) float64.
 
+    Each sum is one more than the faded sum before it, so those of a half-life solve a system with two diagonals: S_i -
+    f_i S_(i-1) = 1, where f_i is what is left of an event after the gap before i, and 0 at the first of an item. BLAS
+    solves it from the first on, one multiply-add for each event.
+
     Args:
         keys: Of events, rising; (n,) int64.
         half_lives: Days.
     """
-    fresh = np.diff(keys // SPAN, prepend=-1) != 0
-    number = np.arange(len(keys))
-    rank = number - np.maximum.accumulate(np.where(fresh, number, 0))
-    seconds = np.asarray(half_lives, np.float64) * DAY
-    sums = np.ones((len(seconds), len(keys)))
-    _scan(keys, rank, sums, seconds)
-    return np.ascontiguousarray(sums.T)
+    from scipy.linalg.blas import dtbsv  # slow to import, and most who read a series make none
 
-
-def _scan(keys: Array, rank: Array, sums: Array, seconds: Array) -> None:
-    """Adds to each amount the fading sum of those before it of its item; in place.
-
-    In a chunk, a sum over the last 2d events is one over the last d and, faded, one over the d before them. The sums
-    at the ends of chunks are scanned in turn, and carried into the next chunk. So long series take few steps, and the
-    order of a sum depends on its item alone.
-
-    Args:
-        keys: Rising; (n,) int64.
-        rank: Place of each among those of its item; (n,) int64.
-        sums: Amounts, a row for each half-life; (H, n) float64.
-        seconds: Half-lives; (H,).
-    """
-
-    def carry(here: Array, gap: Array, rows: Array, before: Array) -> None:
-        for row, source, half in zip(sums, rows, seconds, strict=True):
-            row[here] += np.exp2(gap / half) * source[before]
-
-    within, step = rank % CHUNK, 1
-    while step < CHUNK and len(here := np.flatnonzero(within >= step)):
-        carry(here, keys[here - step] - keys[here], sums, here - step)
-        step *= 2
-    if len(ends := np.flatnonzero(within == CHUNK - 1)):
-        carried = sums[:, ends]
-        _scan(keys[ends], rank[ends] // CHUNK, carried, seconds)
-        here = np.flatnonzero(rank >= CHUNK)
-        before = here - within[here] - 1
-        carry(here, keys[before] - keys[here], carried, np.searchsorted(ends, before))
+    sums = np.empty((len(keys), len(half_lives)))
+    if not len(keys):
+        return sums
+    bands = np.zeros((2, len(keys)), order="F")  # the ones of the diagonal are not read
+    days = np.diff(keys, append=keys[-1:]) / DAY
+    stays = np.diff(keys // SPAN, append=-1) == 0  # the next event is of the same item
+    for column, half in enumerate(half_lives):
+        bands[1] = -np.exp2(-days / half) * stays
+        sums[:, column] = dtbsv(1, bands, np.ones(len(keys)), lower=1, diag=1, overwrite_x=1)
+    return sums
 
 
 def _counts(count: Array, sums: Array, age: Array, half_lives: Sequence[float]) -> ItemCounts:
@@ -238,14 +216,23 @@ def join_events(shards: Sequence[Path], name: str, half_lives: Sequence[float], 
     offsets = reduce(np.add, begins)
     save_arrays(out, {f"{name}_offsets": offsets})
 
-    def blocks() -> Iterator[Array]:
-        yield np.zeros(0, np.int64)
-        first = 0
-        while first < len(offsets) - 1:
-            last = int(np.searchsorted(offsets, offsets[first] + BLOCK, side="right")) - 1
-            last = max(last, first + 1)
-            yield np.sort(np.concatenate([part[of[first] : of[last]] for part, of in zip(parts, begins, strict=True)]))
-            first = last
+    spans = list(_spans(offsets))
 
-    save_blocks(out, f"{name}_keys", int(offsets[-1]), blocks())
-    save_blocks(out, f"{name}_sums", int(offsets[-1]), (fading_sums(keys, half_lives) for keys in blocks()))
+    def merged() -> Iterator[Array]:
+        yield np.zeros(0, np.int64)
+        for first, last in spans:
+            yield np.sort(np.concatenate([part[of[first] : of[last]] for part, of in zip(parts, begins, strict=True)]))
+
+    save_blocks(out, f"{name}_keys", int(offsets[-1]), merged())
+    keys = load_array(out, f"{name}_keys")
+    blocks = (keys[offsets[first] : offsets[last]] for first, last in [(0, 0), *spans])
+    save_blocks(out, f"{name}_sums", int(offsets[-1]), (fading_sums(block, half_lives) for block in blocks))
+
+
+def _spans(offsets: Array) -> Iterator[tuple[int, int]]:
+    """Ranges of items with about `BLOCK` events each, at least one item."""
+    first = 0
+    while first < len(offsets) - 1:
+        last = max(int(np.searchsorted(offsets, offsets[first] + BLOCK, side="right")) - 1, first + 1)
+        yield first, last
+        first = last

@@ -58,24 +58,25 @@ def shard(config: PrepareConfig, *, ingested: Path, index: int, out: Path) -> No
     save_arrays(out, {"history_items": history["items"], "history_times": history["times"], "offsets": offsets})
     if feedback is not None:
         save_arrays(out, {HISTORY_FEEDBACK: feedback[in_history]})
-    names = (*SPLITS, RANDOM)
-    kept = {name: np.flatnonzero((period == number) & drawn & long_enough) for number, name in enumerate(names)}
-    for name, rows in kept.items():
-        save_arrays(out, {f"samples_{name}": samples[rows]})
+    used = drawn & long_enough
+    splits = {}
+    for number, name in enumerate((*SPLITS, RANDOM)):
+        rows = np.flatnonzero((period == number) & used)
+        splits[name] = {field: values[rows] for field, values in samples.items()}
+        save_arrays(out, {f"samples_{name}": _records(splits[name])})
         for extra in facts.extras:
             beside = events[extra][source[rows]].astype(np.float32)
             if extra.startswith(TASK) and not facts.labeled:
-                beside[samples["label"][rows] == 0] = np.nan  # nobody saw a drawn negative
+                beside[splits[name]["label"] == 0] = np.nan  # nobody saw a drawn negative
             save_arrays(out, {f"{extra}_{name}": beside})
         if facts.logged:
             save_arrays(out, {f"{LOGGED}_{name}": logged[source[rows]]})
     if config.exposures == "all":
         for number, name in enumerate(SPLITS):
-            rows = np.flatnonzero((period == number) & ~(drawn & long_enough))
-            save_arrays(out, {f"{REST}_{name}": samples[rows]})
+            rows = np.flatnonzero((period == number) & ~used)
+            save_arrays(out, {f"{REST}_{name}": _records({field: values[rows] for field, values in samples.items()})})
             if facts.logged:
                 save_arrays(out, {f"{LOGGED}_{REST}_{name}": logged[source[rows]]})
-    splits = {name: samples[rows] for name, rows in kept.items()}
     births = load_array(ingested, "births")
     counts = count_shard(events, offsets, splits, births, config)
     unit = UNIT_SECONDS[config.time_unit]
@@ -125,28 +126,31 @@ def _sorted_events(
     del table
     events["user"] = load_array(ingested, "user_codes")[events["user"]]
     events["item"] = load_array(ingested, "item_codes")[events["item"]]
+    row, tick = events.pop("row"), events.pop("tick", None)
     order = grouped(events["user"])
     events = {role: values[order] for role, values in events.items()}
     same_user = events["user"][1:] == events["user"][:-1]
-    backwards = np.flatnonzero(same_user & (np.diff(events["time"]) < 0)) + 1
+    step = np.diff(events["time"])
+    backwards = np.flatnonzero(same_user & (step < 0)) + 1
     if len(backwards) and config.order == "refuse":
-        first = backwards[np.argmin(events["row"][backwards])]
+        first = backwards[np.argmin(row[order[backwards]])]
         what = f"value {events['time'][first]} is earlier than the same user's event before it"
-        raise _refuse(facts, int(events["row"][first]), "time", what, "sort the log or set prepare.order: sort")
-    tick = events.pop("tick", np.zeros(len(events["user"]), np.int8))
-    if len(backwards) or (same_user & (np.diff(events["time"]) == 0) & (np.diff(tick) < 0)).any():
-        order = np.lexsort((events["row"], tick, events["time"], events["user"]))
-        events = {role: values[order] for role, values in events.items()}
+        raise _refuse(facts, int(row[order[first]]), "time", what, "sort the log or set prepare.order: sort")
+    tick = None if tick is None or not tick.any() else tick[order]
+    if len(backwards) or (tick is not None and (same_user & (step == 0) & (np.diff(tick) < 0)).any()):
+        keys = (events["time"], events["user"]) if tick is None else (tick, events["time"], events["user"])
+        moved = np.lexsort(keys)  # events of one time and tick stay in the order of the file
+        order, events = order[moved], {role: values[moved] for role, values in events.items()}
     again = _repeated(events)
     if len(again):
         if config.duplicates == "refuse" and not facts.untimed:
-            first = again[np.argmin(events["row"][again])]
+            first = again[np.argmin(row[order[again]])]
             ids = pq.read_table(ingested / "users.parquet").column("user")
             names = pq.read_table(ingested / "items.parquet", columns=["item"]).column("item")
             user, item = ids[int(events["user"][first])].as_py(), names[int(events["item"][first])].as_py()
             what = f"user {user!r}, item {item!r}, time {events['time'][first]} occurs twice"
             hint = "remove it or set prepare.duplicates: drop"
-            raise _refuse(facts, int(events["row"][first]), "user, item, time", what, hint)
+            raise _refuse(facts, int(row[order[first]]), "user, item, time", what, hint)
         left = np.ones(len(events["user"]), bool)
         left[again] = False
         events = {role: values[left] for role, values in events.items()}
@@ -191,8 +195,8 @@ def _samples(
     ingested: Path,
     facts: Ingested,
     first_user: int,
-) -> tuple[Array, Array]:
-    """Samples of all exposures, request by request, and the event each comes from.
+) -> tuple[dict[str, Array], Array]:
+    """Samples of all exposures by the fields of `SAMPLE`, request by request, and the event each comes from.
 
     A request is a user and a time unit; its history is what the user did before that unit.
     """
@@ -212,13 +216,25 @@ def _samples(
         hashes = load_array(ingested, "user_hashes")[user + first_user]
         clicks = Clicks(hashes, within, number, events["item"], time, start)
         item, label, source = add_negatives(config, ingested, clicks, source)
-    samples = np.zeros(len(source), SAMPLE)
-    samples["user"], samples["item"], samples["label"] = user[source], item, label
-    samples["time"], samples["end"] = time[source], end[source]
-    if len(source):
-        requests = number[source]
-        samples["request"] = np.cumsum(np.r_[True, requests[1:] != requests[:-1]]) - 1
+    requests = number[source]
+    changes = np.r_[True, requests[1:] != requests[:-1]][: len(source)]
+    samples = {
+        "time": time[source],
+        "end": end[source],
+        "user": user[source],
+        "item": item,
+        "request": np.cumsum(changes) - 1,
+        "label": label,
+    }
     return samples, source
+
+
+def _records(samples: dict[str, Array]) -> Array:
+    """Samples as they are stored; (n,) of `SAMPLE`."""
+    records = np.empty(len(samples["user"]), SAMPLE)
+    for field, values in samples.items():
+        records[field] = values
+    return records
 
 
 def _on_new_items(events: dict[str, Array], births: Array, unit: int) -> int:
@@ -228,7 +244,7 @@ def _on_new_items(events: dict[str, Array], births: Array, unit: int) -> int:
 
 
 def _periods(
-    samples: Array,
+    samples: dict[str, Array],
     events: dict[str, Array],
     source: Array,
     config: PrepareConfig,
@@ -246,7 +262,7 @@ def _periods(
         period = np.sum([samples["time"] >= cut for cut in facts.cuts], axis=0, dtype=np.int8)
     keep = np.asarray([config.keep.train, config.keep.valid, config.keep.test])
     if (keep == 1).all():
-        drawn = np.ones(len(samples), bool)
+        drawn = np.ones(len(source), bool)
     else:
         start = samples["time"] // UNIT_SECONDS[config.time_unit]
         drawn = uniform(config.seed, KEEP_SALT, hashes[samples["user"] + first_user], start) < keep[period]
@@ -255,7 +271,7 @@ def _periods(
     return period, drawn
 
 
-def _leaks(samples: Array, times: Array, offsets: Array, unit: int) -> dict[str, int]:
+def _leaks(samples: dict[str, Array], times: Array, offsets: Array, unit: int) -> dict[str, int]:
     """Counts what must not be: samples whose history is another user's, ends too late or ends too early."""
     start = samples["time"] // unit * unit
     first, last, end = offsets[samples["user"]], offsets[samples["user"] + 1], samples["end"]
@@ -264,7 +280,7 @@ def _leaks(samples: Array, times: Array, offsets: Array, unit: int) -> dict[str,
     late = times[end[has_history] - 1] >= start[has_history]
     missed = times[end[more]] < start[more]
     return {
-        "samples_checked": len(samples),
+        "samples_checked": len(start),
         "history_of_another_user": int(foreign.sum()),
         "history_after_the_request": int(late.sum()),
         "history_left_out": int(missed.sum()),

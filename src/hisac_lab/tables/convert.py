@@ -84,6 +84,8 @@ def _ids(array: pa.Array, finder: Finder) -> pa.DictionaryArray:
     if not pc.all(pc.string_is_ascii(trimmed)).as_py():  # Arrow's own NFC decomposes
         composed = pa.array([unicodedata.normalize("NFC", word) for word in trimmed.to_pylist()], pa.string())
     _note(finder, encoded, trimmed, composed, "is not in Unicode's composed form")
+    if composed.equals(words):
+        return pa.DictionaryArray.from_arrays(encoded.indices, words)
     again = composed.dictionary_encode()
     return pa.DictionaryArray.from_arrays(again.indices.take(encoded.indices), again.dictionary)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -82,14 +83,28 @@ def test_the_floor_is_compared_by_the_least_of_its_runs_and_not_told_when_distur
     prepare, synthetic = load("prepare", monkeypatch), load("synthetic", monkeypatch)
     stages = {"ours": [3.0, 3.5, 9.0], "larger": [8.0, 7.0, 7.5]}
     floors = {"ours": [1.0, 1.5, 2.0], "larger": [2.0, 3.0, 2.5]}
+    monkeypatch.setattr(prepare, "FLOOR_RUNS", 3)
     monkeypatch.setattr(prepare, "acquire", lambda log, folder: None)
     monkeypatch.setattr(prepare, "run_stages", lambda folder: stages[folder.name].pop())
-    monkeypatch.setattr(prepare, "run_floor", lambda folder: floors[folder.name].pop())
+    monkeypatch.setattr(prepare, "run_floor", lambda way, folder: (way == "plain") + floors[folder.name][-1])
     log = synthetic.make_log(2, 1_300, LIMIT, 0)
-    assert prepare.floor_ratio(log, 4, 0, tmp_path) == pytest.approx(1.0 / 4.0)
+    assert prepare.costs_of_more(log, 4, 0, tmp_path) == {"ours": 4.0, "plain": 0.5, "tuned": 0.5}
     stages.update(ours=[3.0] * 3, larger=[3.0, 8.0, 8.0])
-    with pytest.raises(UserError, match="no more CPU for 4 users than for 2: other work disturbs it; run it alone"):
-        prepare.floor_ratio(log, 4, 0, tmp_path)
+    with pytest.raises(UserError, match="ours took no more CPU for 4 users than for 2: other work disturbs it"):
+        prepare.costs_of_more(log, 4, 0, tmp_path)
+
+
+def test_both_ways_of_the_floor_write_the_events_by_user_and_time(tmp_path: Path) -> None:
+    log = pd.DataFrame({"user_id": list("baba"), "item_id": list("xyyx"), "timestamp": [4, 3, 2, 1], "rating": 1})
+    log.to_csv(tmp_path / "log.csv", index=False)
+    for way in ("plain", "tuned"):
+        script = Path(__file__).parents[3] / "benchmarks" / "floor.py"
+        subprocess.run([sys.executable, script, way, tmp_path / "log.csv", tmp_path / way], check=True)
+    wanted = log.sort_values(["user_id", "timestamp"]).reset_index(drop=True)
+    pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "plain" / "events"), wanted)
+    users, order = (np.load(tmp_path / "tuned" / f"{name}.npy") for name in ("user_id_ids", "user_id"))
+    assert users[order].tolist() == ["b", "b", "a", "a"]  # as first met
+    assert np.load(tmp_path / "tuned" / "timestamp.npy").tolist() == [2, 4, 1, 3]
 
 
 BUSY = "import time\nwhile time.process_time() < 1.0: pass\n"
