@@ -2,6 +2,7 @@
 
     python benchmarks/leaderboard.py long-world [--write]
     python benchmarks/leaderboard.py long-world --sizes 0.008,0.03,0.1 [--write]
+    python benchmarks/leaderboard.py movielens --values prepare.history=positives,all [--write]
     python benchmarks/leaderboard.py long-world --tune 8
     python benchmarks/leaderboard.py kuairand-27k --data /data/KuaiRand-27K [--write]
 
@@ -16,29 +17,43 @@ tuning.py).
 With --sizes it runs the graph once for each share of the training requests (`prepare.keep.train`), with the file's
 settings under `curve` laid over, which name the chief models, and puts their AUCs into one table; with --write that
 goes to reports/leaderboards/NAME-sizes.md.
+
+With --values it runs the graph up to the evaluation once for each value of one setting, with the same settings laid
+over, and compares every chief model with itself at the first value, on the same test samples; with --write that goes to
+reports/leaderboards/NAME-SETTING.md.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
 from pages import table
 from tuning import Trials, tune
 
-from hisac_lab.cli.params import defaults
+from hisac_lab.base.artifacts import Array
+from hisac_lab.base.stages import Artifacts
+from hisac_lab.cli.params import Params, defaults
+from hisac_lab.evaluation.evaluate import runs_of
+from hisac_lab.evaluation.evaluator import EvaluationTask, Evaluator
+from hisac_lab.evaluation.metrics import interval, seed_draws
 from hisac_lab.evaluation.records import SLATE, Scores, Timings
 from hisac_lab.events.records import Prepared
 
 ROOT = Path(__file__).parents[1]
 SETTINGS = ROOT / "benchmarks" / "leaderboards"
+METRICS = {"auc": "AUC", "gauc": "user-wise AUC"}
+"""What --values compares, and how the page calls it."""
 
 
 def names() -> list[str]:
@@ -84,15 +99,23 @@ def _labels(tuned: dict[str, Any]) -> dict[str, Any]:
     return {model: {"labels": own["labels"]} for model, own in tuned.items() if "labels" in own}
 
 
-def settings_of_size(name: str, share: float, data: Path | None = None) -> dict[str, Any]:
-    """All settings of a leaderboard's chief models with a share of the training requests.
+def settings_with(name: str, key: str, value: Any, data: Path | None = None) -> dict[str, Any]:
+    """All settings of a leaderboard's chief models, with one of them, named like `prepare.history`, at a value.
 
     Raises:
         SystemExit: The leaderboard names no chief models.
     """
+    change = value
+    for part in reversed(key.split(".")):
+        change = {part: change}
     curve = _part(name, "curve", "name its chief models there")
-    chosen: dict[str, Any] = merged(merged(settings(name, data), curve), {"prepare": {"keep": {"train": share}}})
+    chosen: dict[str, Any] = merged(merged(settings(name, data), curve), change)
     return chosen
+
+
+def settings_of_size(name: str, share: float, data: Path | None = None) -> dict[str, Any]:
+    """`settings_with` a share of the training requests."""
+    return settings_with(name, "prepare.keep.train", share, data)
 
 
 def _part(name: str, key: str, hint: str) -> dict[str, Any]:
@@ -189,6 +212,72 @@ def run_sizes(name: str, shares: Sequence[float], cores: str, data: Path | None 
     ]
 
 
+def run_values(name: str, key: str, values: Sequence[Any], cores: str, data: Path | None = None) -> list[str]:
+    """Runs the chief models at every value of a setting; a page of each with itself at the first.
+
+    Raises:
+        SystemExit: The test samples differ, so nothing can be paired.
+    """
+    at = []
+    for value in values:
+        folder = ROOT / ".work" / "leaderboards" / f"{name}-{key}-{value}"
+        run_graph(folder, settings_with(name, key, value, data), ("artifacts/evaluate",), cores)
+        at.append(judged(folder, str(value)))
+    samples, config = at[0].samples, at[0].params.evaluate
+    if not all(np.array_equal(samples, other.samples) for other in at):
+        sys.exit(f"{name}: the test samples differ between values of {key}, so nothing can be paired")
+    seeds, (first, *others) = len(at[0].params.experiment.seeds), values
+    page = [
+        f"# {name}: what `{key}` is worth",
+        "",
+        f"Means over {seeds} seeds on the same {samples.shape[1]:,} test samples. Differences to `{first}` are paired,",
+        f"with {config.confidence:.0%} intervals over users and seeds.",
+        "",
+    ]
+    for metric, title in METRICS.items():
+        rows = []
+        for model, series in at[0].series.items():
+            row = [model, f"{series[metric][0]:.4f}"]
+            for other in at[1:]:
+                gap = other.series[model][metric] - series[metric]
+                low, high = interval(gap[1:], config.confidence)
+                row += [f"{other.series[model][metric][0]:.4f}", f"{gap[0]:+.4f} [{low:+.4f}, {high:+.4f}]"]
+            rows.append(row)
+        columns = [f"`{first}`", *(cell for value in others for cell in (f"`{value}`", "difference"))]
+        page += [*table([title, *columns], rows), ""]
+    return page
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A graph that ran up to the evaluation.
+
+    Attributes:
+        params: Its settings.
+        samples: User, time, item and label of its test samples; (4, N) int64.
+        series: Of each model and metric the mean over its runs, then over users and runs drawn anew; (1 + B,).
+    """
+
+    params: Params
+    samples: Array
+    series: dict[str, dict[str, Array]]
+
+
+def judged(folder: Path, value: str) -> Judged:
+    """Scores all runs in a folder again; `value` tells its runs from those of other folders when runs are drawn."""
+    params = Params.model_validate_json(json.dumps(yaml.safe_load((folder / "params.yaml").read_text())))
+    artifacts, config = Artifacts(folder / "artifacts"), params.evaluate
+    task = EvaluationTask(config, params.compute, prepared=artifacts.prepare, instances=artifacts.instances)
+    evaluator = Evaluator.open(task)
+    series = {}
+    for model, runs in runs_of(artifacts.train, params.experiment).items():
+        scored = [evaluator.score(run, first=False).series for run in runs]
+        drawn = seed_draws(len(runs), config.bootstrap, config.seed, f"{model} {value}").T
+        series[model] = {metric: (drawn * [one[metric] for one in scored]).sum(axis=0) for metric in METRICS}
+    fields = [evaluator.samples[field] for field in ("user", "time", "item", "label")]
+    return Judged(params, np.stack(fields).astype(np.int64), series)
+
+
 def run_board(name: str, cores: str, data: Path | None = None) -> list[str]:
     """Runs the whole leaderboard; its report, with the trials and with times of this machine."""
     folder = ROOT / ".work" / "leaderboards" / name
@@ -249,6 +338,7 @@ def main() -> None:
     parser.add_argument("--cores", default="all")
     parser.add_argument("--data", type=Path, help="the download of a set that has to be fetched by hand")
     parser.add_argument("--sizes", metavar="SHARE,SHARE", help="shares of the training requests")
+    parser.add_argument("--values", metavar="SETTING=VALUE,VALUE", help="values of one setting to compare")
     parser.add_argument("--tune", type=int, metavar="TRIALS", help="of each model, in the validation period")
     parser.add_argument("--write", action="store_true")
     options = parser.parse_args()
@@ -261,6 +351,10 @@ def main() -> None:
         page = run_sizes(
             options.name, [float(share) for share in options.sizes.split(",")], options.cores, options.data
         )
+    elif options.values:
+        key, _, values = options.values.partition("=")
+        name, command = f"{name}-{key.rpartition('.')[2]}", f"{command} --values {options.values}"
+        page = run_values(options.name, key, yaml.safe_load(f"[{values}]"), options.cores, options.data)
     else:
         page = run_board(options.name, options.cores, options.data)
     made = f"<!-- Made by `{command} --write` from benchmarks/leaderboards/{options.name}.yaml -->"

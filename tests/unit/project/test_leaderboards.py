@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import outputs
 import pytest
 from scripts import BENCHMARKS, load
@@ -104,5 +105,38 @@ def test_the_short_run_is_a_small_long_world_with_every_kind_there_is(
 
 
 def test_a_board_without_chief_models_has_no_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(SystemExit, match=r"movielens\.yaml has no `curve`"):
-        load("leaderboard", monkeypatch).settings_of_size("movielens", 0.1)
+    with pytest.raises(SystemExit, match=r"two-step\.yaml has no `curve`"):
+        load("leaderboard", monkeypatch).settings_of_size("two-step", 0.1)
+
+
+def test_chief_models_are_compared_with_themselves_at_the_first_value_of_a_setting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leaderboard = load("leaderboard", monkeypatch)
+    monkeypatch.setattr(leaderboard, "ROOT", tmp_path)
+    chosen: dict[str, Params] = {}
+
+    def run_graph(folder: Path, settings: dict[str, Any], targets: tuple[str, ...], cores: str) -> None:
+        assert targets == ("artifacts/evaluate",)
+        params = chosen[folder.name] = Params.model_validate_json(json.dumps(settings))
+        assert folder.name == f"movielens-prepare.history-{params.prepare.history}"
+
+    spread = np.linspace(-0.01, 0.01, 41)
+
+    def judged(folder: Path, value: str) -> Any:
+        aucs = 0.7 + 0.05 * (value == "all") + np.r_[0, spread * (1 + (value == "all"))]
+        series = {"din_50": {"auc": aucs, "gauc": aucs - 0.1}}
+        return leaderboard.Judged(chosen[folder.name], np.full((4, 8), int(value == "other")), series)
+
+    monkeypatch.setattr(leaderboard, "run_graph", run_graph)
+    monkeypatch.setattr(leaderboard, "judged", judged)
+    page = leaderboard.run_values("movielens", "prepare.history", ["positives", "all"], "1")
+    assert {one.prepare.min_history for one in chosen.values()} == {0}
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in page if line.startswith("|")]
+    assert rows[0] == ["AUC", "`positives`", "`all`", "difference"]
+    assert rows[2] == ["din_50", "0.7000", "0.7500", "+0.0500 [+0.0405, +0.0595]"]
+    assert rows[5] == ["din_50", "0.6000", "0.6500", "+0.0500 [+0.0405, +0.0595]"]
+    other = leaderboard.Judged(chosen["movielens-prepare.history-all"], np.ones((4, 8)), {})
+    monkeypatch.setattr(leaderboard, "judged", lambda folder, value: judged(folder, value) if "pos" in value else other)
+    with pytest.raises(SystemExit, match="the test samples differ"):
+        leaderboard.run_values("movielens", "prepare.history", ["positives", "all"], "1")
