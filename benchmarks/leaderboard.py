@@ -26,34 +26,27 @@ reports/leaderboards/NAME-SETTING.md.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import yaml
 from pages import table
 from tuning import Trials, tune
+from values import page
 
-from hisac_lab.base.artifacts import Array
-from hisac_lab.base.stages import Artifacts
-from hisac_lab.cli.params import Params, defaults
-from hisac_lab.evaluation.evaluate import runs_of
-from hisac_lab.evaluation.evaluator import EvaluationTask, Evaluator
-from hisac_lab.evaluation.metrics import interval, seed_draws
+from hisac_lab.base.errors import UserError
+from hisac_lab.cli.params import defaults
 from hisac_lab.evaluation.records import SLATE, Scores, Timings
 from hisac_lab.events.records import Prepared
 
 ROOT = Path(__file__).parents[1]
 SETTINGS = ROOT / "benchmarks" / "leaderboards"
-METRICS = {"auc": "AUC", "gauc": "user-wise AUC"}
-"""What --values compares, and how the page calls it."""
 
 
 def names() -> list[str]:
@@ -71,14 +64,15 @@ def merged(base: Any, changes: Any) -> Any:
     }
 
 
-def settings(name: str, data: Path | None = None) -> dict[str, Any]:
+def settings(name: str, data: Path | None = None, *changes: dict[str, Any]) -> dict[str, Any]:
     """All settings of a leaderboard; what is tuned, of the models that it has.
 
     Args:
         name: Of the leaderboard.
         data: The download, where the data set has to be fetched by hand.
+        changes: Laid over them, one after the other.
     """
-    board = _written(name)
+    board = reduce(merged, changes, _written(name))
     if data is not None:
         board["acquire"]["path"] = str(data.resolve())
     for other in ("curve", "tune"):
@@ -108,9 +102,7 @@ def settings_with(name: str, key: str, value: Any, data: Path | None = None) -> 
     change = value
     for part in reversed(key.split(".")):
         change = {part: change}
-    curve = _part(name, "curve", "name its chief models there")
-    chosen: dict[str, Any] = merged(merged(settings(name, data), curve), change)
-    return chosen
+    return settings(name, data, _part(name, "curve", "name its chief models there"), change)
 
 
 def settings_of_size(name: str, share: float, data: Path | None = None) -> dict[str, Any]:
@@ -213,69 +205,23 @@ def run_sizes(name: str, shares: Sequence[float], cores: str, data: Path | None 
 
 
 def run_values(name: str, key: str, values: Sequence[Any], cores: str, data: Path | None = None) -> list[str]:
-    """Runs the chief models at every value of a setting; a page of each with itself at the first.
+    """Runs the chief models at every value of a setting, up to the evaluation; `values.page` of them.
 
     Raises:
-        SystemExit: The test samples differ, so nothing can be paired.
+        SystemExit: The values cannot be compared.
     """
-    at = []
+    folders = {}
     for value in values:
-        folder = ROOT / ".work" / "leaderboards" / f"{name}-{key}-{value}"
+        folder = folders[str(value)] = ROOT / ".work" / "leaderboards" / f"{name}-{key}-{value}"
         run_graph(folder, settings_with(name, key, value, data), ("artifacts/evaluate",), cores)
-        at.append(judged(folder, str(value)))
-    samples, config = at[0].samples, at[0].params.evaluate
-    if not all(np.array_equal(samples, other.samples) for other in at):
-        sys.exit(f"{name}: the test samples differ between values of {key}, so nothing can be paired")
-    seeds, (first, *others) = len(at[0].params.experiment.seeds), values
-    page = [
-        f"# {name}: what `{key}` is worth",
-        "",
-        f"Means over {seeds} seeds on the same {samples.shape[1]:,} test samples. Differences to `{first}` are paired,",
-        f"with {config.confidence:.0%} intervals over users and seeds.",
-        "",
-    ]
-    for metric, title in METRICS.items():
-        rows = []
-        for model, series in at[0].series.items():
-            row = [model, f"{series[metric][0]:.4f}"]
-            for other in at[1:]:
-                gap = other.series[model][metric] - series[metric]
-                low, high = interval(gap[1:], config.confidence)
-                row += [f"{other.series[model][metric][0]:.4f}", f"{gap[0]:+.4f} [{low:+.4f}, {high:+.4f}]"]
-            rows.append(row)
-        columns = [f"`{first}`", *(cell for value in others for cell in (f"`{value}`", "difference"))]
-        page += [*table([title, *columns], rows), ""]
-    return page
+    try:
+        return page(f"# {name}: what `{key}` is worth", folders, _workers(cores))
+    except UserError as error:
+        sys.exit(f"leaderboard: error: {error}")
 
 
-@dataclass(frozen=True)
-class Judged:
-    """A graph that ran up to the evaluation.
-
-    Attributes:
-        params: Its settings.
-        samples: User, time, item and label of its test samples; (4, N) int64.
-        series: Of each model and metric the mean over its runs, then over users and runs drawn anew; (1 + B,).
-    """
-
-    params: Params
-    samples: Array
-    series: dict[str, dict[str, Array]]
-
-
-def judged(folder: Path, value: str) -> Judged:
-    """Scores all runs in a folder again; `value` tells its runs from those of other folders when runs are drawn."""
-    params = Params.model_validate_json(json.dumps(yaml.safe_load((folder / "params.yaml").read_text())))
-    artifacts, config = Artifacts(folder / "artifacts"), params.evaluate
-    task = EvaluationTask(config, params.compute, prepared=artifacts.prepare, instances=artifacts.instances)
-    evaluator = Evaluator.open(task)
-    series = {}
-    for model, runs in runs_of(artifacts.train, params.experiment).items():
-        scored = [evaluator.score(run, first=False).series for run in runs]
-        drawn = seed_draws(len(runs), config.bootstrap, config.seed, f"{model} {value}").T
-        series[model] = {metric: (drawn * [one[metric] for one in scored]).sum(axis=0) for metric in METRICS}
-    fields = [evaluator.samples[field] for field in ("user", "time", "item", "label")]
-    return Judged(params, np.stack(fields).astype(np.int64), series)
+def _workers(cores: str) -> int:
+    return (os.cpu_count() or 1) if cores == "all" else int(cores)
 
 
 def run_board(name: str, cores: str, data: Path | None = None) -> list[str]:
@@ -325,9 +271,10 @@ def run_tuning(name: str, number: int, cores: str, data: Path | None = None) -> 
     folder, chosen = ROOT / ".work" / "leaderboards" / name, untuned(name, data)
     grid = _part(name, "tune", "give the values to try")
     run_graph(folder, chosen, ("artifacts/codebook", "artifacts/instances"), cores)
-    workers = (os.cpu_count() or 1) if cores == "all" else int(cores)
     path = SETTINGS / f"{name}.tuned.yaml"
-    tune(folder, chosen, grid, number, workers).write(path, f"python benchmarks/leaderboard.py {name} --tune {number}")
+    tune(folder, chosen, grid, number, _workers(cores)).write(
+        path, f"python benchmarks/leaderboard.py {name} --tune {number}"
+    )
     return path
 
 
@@ -348,19 +295,19 @@ def main() -> None:
     name, command = options.name, f"python benchmarks/leaderboard.py {options.name}"
     if options.sizes:
         name, command = f"{name}-sizes", f"{command} --sizes {options.sizes}"
-        page = run_sizes(
+        lines = run_sizes(
             options.name, [float(share) for share in options.sizes.split(",")], options.cores, options.data
         )
     elif options.values:
         key, _, values = options.values.partition("=")
         name, command = f"{name}-{key.rpartition('.')[2]}", f"{command} --values {options.values}"
-        page = run_values(options.name, key, yaml.safe_load(f"[{values}]"), options.cores, options.data)
+        lines = run_values(options.name, key, yaml.safe_load(f"[{values}]"), options.cores, options.data)
     else:
-        page = run_board(options.name, options.cores, options.data)
+        lines = run_board(options.name, options.cores, options.data)
     made = f"<!-- Made by `{command} --write` from benchmarks/leaderboards/{options.name}.yaml -->"
     kept = ROOT / ("reports" if options.write else ".work") / "leaderboards" / f"{name}.md"
     kept.parent.mkdir(parents=True, exist_ok=True)
-    kept.write_text("\n".join([made, "", *page]))
+    kept.write_text("\n".join([made, "", *lines]))
     print(f"page: {kept.relative_to(ROOT)}")
 
 

@@ -112,7 +112,7 @@ def test_a_board_without_chief_models_has_no_sizes(monkeypatch: pytest.MonkeyPat
 def test_chief_models_are_compared_with_themselves_at_the_first_value_of_a_setting(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    leaderboard = load("leaderboard", monkeypatch)
+    leaderboard, values = load("leaderboard", monkeypatch), load("values", monkeypatch)
     monkeypatch.setattr(leaderboard, "ROOT", tmp_path)
     chosen: dict[str, Params] = {}
 
@@ -123,20 +123,20 @@ def test_chief_models_are_compared_with_themselves_at_the_first_value_of_a_setti
 
     spread = np.linspace(-0.01, 0.01, 41)
 
-    def judged(folder: Path, value: str) -> Any:
+    def judged(folder: Path, value: str, workers: int) -> Any:
         aucs = 0.7 + 0.05 * (value == "all") + np.r_[0, spread * (1 + (value == "all"))]
         series = {"din_50": {"auc": aucs, "gauc": aucs - 0.1}}
-        return leaderboard.Judged(chosen[folder.name], np.full((4, 8), int(value == "other")), series)
+        return values.Judged(chosen[folder.name], np.full((4, 8), workers), series)
 
     monkeypatch.setattr(leaderboard, "run_graph", run_graph)
-    monkeypatch.setattr(leaderboard, "judged", judged)
+    monkeypatch.setattr(values, "judged", judged)
     page = leaderboard.run_values("movielens", "prepare.history", ["positives", "all"], "1")
     assert {one.prepare.min_history for one in chosen.values()} == {0}
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in page if line.startswith("|")]
     assert rows[0] == ["AUC", "`positives`", "`all`", "difference"]
     assert rows[2] == ["din_50", "0.7000", "0.7500", "+0.0500 [+0.0405, +0.0595]"]
     assert rows[5] == ["din_50", "0.6000", "0.6500", "+0.0500 [+0.0405, +0.0595]"]
-    other = leaderboard.Judged(chosen["movielens-prepare.history-all"], np.ones((4, 8)), {})
-    monkeypatch.setattr(leaderboard, "judged", lambda folder, value: judged(folder, value) if "pos" in value else other)
-    with pytest.raises(SystemExit, match="the test samples differ"):
+    other = values.Judged(chosen["movielens-prepare.history-all"], np.zeros((4, 8)), {})
+    monkeypatch.setattr(values, "judged", lambda *of: judged(*of) if "positives" in of else other)
+    with pytest.raises(SystemExit, match=r"history-all: has other test samples than .*history-positives"):
         leaderboard.run_values("movielens", "prepare.history", ["positives", "all"], "1")
