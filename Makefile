@@ -35,7 +35,7 @@ test-services: $(READY)  ## against real servers that the tests start (Debian's 
 	timeout 1200 $(BIN)/pytest -n 2 --dist loadfile tests/services
 
 docs: $(READY)  ## the documentation site, in site/
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 screenshots: $(READY)  ## pictures of report, site and MLflow for the documentation (Debian's chromium), after demo and docs
 	$(BIN)/python benchmarks/screenshots.py $(ARGS)
