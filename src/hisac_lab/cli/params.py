@@ -179,8 +179,6 @@ def _render(value: BaseModel | dict[str, BaseModel], place: str, note: Note) -> 
         text = note(key, field.description or "")
         if isinstance(entry, BaseModel):
             lines += [_line(name, depth, text), *_render(entry, key, note)]
-        elif isinstance(entry, dict) and entry and all(isinstance(each, dict) for each in entry.values()):
-            lines += [_line(name, depth, text), *_nested(plain(entry), depth + 1)]
         else:
             beside, below = written(dict(sorted(entry.items())) if isinstance(entry, dict) else entry)
             lines += [_line(name, depth, text, beside), *("  " * depth + line for line in below)]
@@ -191,7 +189,7 @@ def _nested(content: dict[str, dict[str, Any]], depth: int) -> list[str]:
     """Mappings in a mapping, a line for each key."""
     lines = []
     for name, entries in content.items():
-        lines.append(_line(name, depth, ""))
+        lines.append(_line(name, depth, "", "" if entries else "{}"))
         for key, entry in entries.items():
             beside, below = written(entry)
             lines += [_line(key, depth + 1, "", beside), *("  " * (depth + 1) + line for line in below)]
@@ -214,6 +212,8 @@ def written(value: Any) -> tuple[str, list[str]]:
     """A value as YAML: what stands behind its key, and the lines below it, from the column of the key on."""
     if isinstance(value, tuple | list) and value:
         return "", [f"- {inline(entry)}" for entry in value]
+    if isinstance(value, dict) and value and all(isinstance(each, dict) for each in value.values()):
+        return "", _nested(plain(value), 1)
     return "" if value is None else inline(value), []
 
 

@@ -83,7 +83,8 @@ def promote(model: str | None, version: str | None, *, force: bool = False, reas
         registry.judge(ARTIFACTS, top, params.promotion)
         seated = champion.seat(registry) if done.promoted else ""
     if model is None and version is None:
-        print(f"{done.model} version {done.version} is the challenger: the best AUC in the validation period")
+        why = "of all that are not champion it has the best AUC in the validation period"
+        print(f"{done.model} version {done.version} is the challenger: {why}")
     for gate in done.gates:
         print(f"  {'ok  ' if gate.holds else 'FAIL'} {gate.name}: {gate.says}")
     name, product = f"{done.model} version {done.version}", params.promotion.product

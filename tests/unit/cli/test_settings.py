@@ -125,6 +125,12 @@ def test_a_value_is_replaced_wherever_it_stands() -> None:
         ('a: "b\n  c" # x\n', "a", None, "a: # x\n"),
         ("a:\n  b:\n    c: 1  # gone\n  # kept\nd: 1\n", "a.b", {"e": 2}, "a:\n  b: {e: 2}\n  # kept\nd: 1\n"),
         ("a: [1, 2]\n", "a.b", 1, "a: {b: 1}\n"),
+        (
+            "a: # x\n  b:\n    c: 1\nd: 1\n",
+            "a",
+            {"b": {"c": [2, 3], "e": {"f": 4}}, "g": {}},
+            "a: # x\n  b:\n    c:\n    - 2\n    - 3\n    e: {f: 4}\n  g: {}\nd: 1\n",
+        ),
     ],
 )
 def test_a_file_of_any_form_keeps_its_form(text: str, key: str, value: object, new: str) -> None:
@@ -139,7 +145,7 @@ def test_a_key_that_is_not_written_yet_comes_with_its_description() -> None:
     written = PARAMS_FILE.read_text().splitlines()
     assert written[1:4:2] == ["  epochs: 4", "evaluate: {top: 5, seed: 1}"]
     assert written[2].startswith("  patience: 2  # training ends after")
-    assert written[4] == "prepare: {keep: {train: 0.5}}"
+    assert written[4:] == ["prepare:", "  keep:", "    train: 0.5"]
 
 
 @pytest.mark.parametrize(
