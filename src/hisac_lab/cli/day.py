@@ -29,7 +29,7 @@ def run(cores: int | None) -> None:
         if new and (ARTIFACTS.acquire / Acquired.FILE).is_file():
             _run("dvc", "repro", "--force", "--single-item", "acquire")
     print(f"new files of the log: {', '.join(path.name for path in new) or 'none'}", flush=True)
-    _run("snakemake", "--cores", "all" if cores is None else str(cores), "all")
+    _run("snakemake", "--quiet", "rules", "host", "--cores", "all" if cores is None else str(cores), "all")
     from hisac_lab.cli import registry
 
     print(registry.proposed())

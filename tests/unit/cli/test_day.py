@@ -21,7 +21,7 @@ from hisac_lab.sources.acquire import acquire
 
 ROWS = "user_id,item_id,timestamp\nu,a,1\nu,b,2\n"
 TAKE = ["dvc", "repro", "--force", "--single-item", "acquire"]
-RUN = ["snakemake", "--cores", "2", "all"]
+RUN = ["snakemake", "--quiet", "rules", "host", "--cores", "2", "all"]
 
 
 @pytest.fixture
@@ -103,5 +103,5 @@ def test_only_a_log_of_ones_own_has_days(ran: list[list[str]]) -> None:
 
 def test_a_command_that_fails_ends_the_day(ran: list[list[str]], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(subprocess, "run", lambda command, env, check: SimpleNamespace(returncode=3))
-    with says("day: `snakemake --cores 2 all` ended with 3", "`hisac-lab day` again"):
+    with says("day: `snakemake --quiet rules host --cores 2 all` ended with 3", "`hisac-lab day` again"):
         day.run(2)
