@@ -300,7 +300,7 @@ def main() -> None:
         )
     elif options.values:
         key, _, values = options.values.partition("=")
-        name, command = f"{name}-{key.rpartition('.')[2]}", f"{command} --values {options.values}"
+        name, command = f"{name}-{key}", f"{command} --values {options.values}"
         lines = run_values(options.name, key, yaml.safe_load(f"[{values}]"), options.cores, options.data)
     else:
         lines = run_board(options.name, options.cores, options.data)

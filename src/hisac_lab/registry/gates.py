@@ -123,7 +123,9 @@ def _ab(evidence: Evidence, champion: Evidence | None, rival: Rival, config: Pro
 
 def _told(test: ABEvidence) -> str:
     reason = f": {test.reason}" if test.reason else ""
-    lift = "" if test.lift is None else f", lift {rounded(test.lift.low):+.2%} to {rounded(test.lift.high):+.2%}"
+    lift = ""
+    if test.lift is not None:
+        lift = f", lift {rounded(test.lift.low):+.2%} to {rounded(test.lift.high):+.2%} after Holm's correction"
     return f"{test.verdict} by {test.kind} evidence{lift}, against {test.control}{reason}"
 
 

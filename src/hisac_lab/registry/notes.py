@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from hisac_lab.abtest.records import ABTests
+from hisac_lab.abtest.records import ABTests, Lift
 from hisac_lab.base.artifacts import MANIFEST
 from hisac_lab.evaluation.records import Evaluated, Metric, ModelScores, Scores
 from hisac_lab.events.records import InstancesMade, Prepared
@@ -119,10 +119,7 @@ def evaluation(scores: Scores, evaluated: Evaluated) -> str:
 
 def abtest(tests: ABTests) -> str:
     """Verdicts, and what this evidence cannot show."""
-    lines = [
-        f"- **{name}**: {test.verdict}, lift {test.lift.value:+.2%} [{test.lift.low:+.2%}, {test.lift.high:+.2%}]"
-        for name, test in tests.tests.items()
-    ]
+    lines = [f"- **{name}**: {test.verdict}{_lift(test.corrected)}" for name, test in tests.tests.items()]
     why = [f"No verdict: {tests.reason}.", ""] if tests.reason else []
     return "\n".join(
         [f"Against **{tests.control}**, by {tests.evidence} evidence:", "", *lines, "", *why, tests.caveat]
@@ -198,5 +195,11 @@ def _test(evidence: Evidence) -> str:
     test = evidence.abtest
     if test is None:
         return "control"
-    lift = "" if test.lift is None else f", lift {test.lift.value:+.2%} [{test.lift.low:+.2%}, {test.lift.high:+.2%}]"
-    return f"{test.verdict}{lift}" + (f" ({test.reason})" if test.reason else "")
+    return f"{test.verdict}{'' if test.lift is None else _lift(test.lift)}" + (
+        f" ({test.reason})" if test.reason else ""
+    )
+
+
+def _lift(lift: Lift) -> str:
+    """A lift as the verdict reads it."""
+    return f", lift {lift.value:+.2%} [{lift.low:+.2%}, {lift.high:+.2%}] after Holm's correction"

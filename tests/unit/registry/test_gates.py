@@ -174,7 +174,9 @@ def test_a_verdict_decides_where_it_can_and_else_quality_must_be_better(verdict:
     holds = {"better": True, "worse": False}.get(verdict, low > 0.00005)
     gate = asked("abtest", **met(low), abtest=with_verdict(verdict))
     assert gate.holds == holds
-    assert gate.says.startswith(f"{verdict} by fitted evidence, lift +0.12% to +0.98%, against din_50")
+    assert gate.says.startswith(
+        f"{verdict} by fitted evidence, lift +0.12% to +0.98% after Holm's correction, against din_50"
+    )
     assert ("better by its interval" in gate.says) == (verdict not in ("better", "worse"))
 
 
