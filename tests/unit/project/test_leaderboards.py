@@ -39,11 +39,11 @@ def test_a_main_board_has_controls_of_one_side_and_trees_beside_them(
 
 def test_a_leaderboard_like_another_takes_its_settings_but_its_own_models(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = load("leaderboard", monkeypatch).settings
-    one, other = settings("gcc-changelog"), settings("gcc-changelog-random")
-    assert other["tokenize"]["method"] == "random"
-    assert other["tokenize"]["widths"] == one["tokenize"]["widths"]
-    assert other["prepare"] == one["prepare"]
-    assert set(other["models"]) == {"din_50", "hisac", "hisac_path"}
+    one, other = settings("gcc-changelog"), settings("gcc-changelog-ablations")
+    assert other["prepare"]["keep"]["train"] == 0.1
+    assert other["tokenize"] == one["tokenize"]
+    assert other["prepare"]["negatives_by"] == one["prepare"]["negatives_by"]
+    assert set(other["models"]) == set(other["experiment"]["models"])
     assert "like" not in other
 
 
