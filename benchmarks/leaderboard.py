@@ -210,6 +210,8 @@ def run_values(name: str, key: str, values: Sequence[Any], cores: str, data: Pat
     Raises:
         SystemExit: The values cannot be compared.
     """
+    if len(values) < 2:
+        sys.exit("leaderboard: error: --values wants SETTING=VALUE,VALUE: one setting, two values or more")
     folders = {}
     for value in values:
         folder = folders[str(value)] = ROOT / ".work" / "leaderboards" / f"{name}-{key}-{value}"

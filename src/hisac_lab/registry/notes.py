@@ -195,9 +195,8 @@ def _test(evidence: Evidence) -> str:
     test = evidence.abtest
     if test is None:
         return "control"
-    return f"{test.verdict}{'' if test.lift is None else _lift(test.lift)}" + (
-        f" ({test.reason})" if test.reason else ""
-    )
+    lift = "" if test.lift is None else _lift(test.lift)
+    return f"{test.verdict}{lift}" + (f" ({test.reason})" if test.reason else "")
 
 
 def _lift(lift: Lift) -> str:

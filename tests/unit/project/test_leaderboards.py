@@ -109,6 +109,11 @@ def test_a_board_without_chief_models_has_no_sizes(monkeypatch: pytest.MonkeyPat
         load("leaderboard", monkeypatch).settings_of_size("two-step", 0.1)
 
 
+def test_one_value_of_a_setting_is_nothing_to_compare(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(SystemExit, match="--values wants SETTING=VALUE,VALUE"):
+        load("leaderboard", monkeypatch).run_values("movielens", "prepare.history", ["all"], "1")
+
+
 def test_chief_models_are_compared_with_themselves_at_the_first_value_of_a_setting(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
