@@ -29,13 +29,23 @@ from slurm import Cluster, cluster
 SETTINGS: dict[str, Any] = TINY | {"train.epochs": 6, "train.batch_requests": 8, "train.checkpoint_every": 10}
 """Trainings of some hundred steps, which can be met half-way."""
 LIMITED = "train@hisac-0"
+SNAKEMAKE = """
+from snakemake.cli import main
+from snakemake_interface_executor_plugins.executors.remote import RemoteExecutor
+
+RemoteExecutor.next_seconds_between_status_checks = property(lambda self: 1, lambda self, seconds: None)
+main()
+"""
+"""Snakemake that asks for its jobs every second; the plug-in waits 10 s longer after each look at which none has ended,
+and these jobs take seconds."""
 DRIVER = (
-    *("snakemake", "--profile", "profiles/slurm", "--slurm-status-command", "squeue"),
-    *("--slurm-init-seconds-before-status-checks", "1", "--seconds-between-status-checks", "1"),
+    *(sys.executable, "-c", SNAKEMAKE, "--profile", "profiles/slurm", "--slurm-status-command", "squeue"),
     *("--set-resources", "train:runtime=1 if attempt < 2 else 60"),
 )
 STARTS = 8
 """How often the driver may be started in all."""
+KEPT = 6
+"""Seconds after which the controller has written down what runs; it does so every five."""
 MET = 30
 """Steps of a training after which it is met."""
 FEW = ("ingest", "shard@1", "prepare", "tokenize", "codebook", "sweep@hisac", LIMITED, "evaluate")
@@ -95,6 +105,9 @@ class Disturbed:
         with (self.lab.path / "driver.log").open("ab") as log:
             try:
                 self._follow(plan, log)
+            except BaseException:
+                print(f"still to be met: {', '.join(plan) or 'none'}", *self._state(), sep="\n")
+                raise
             finally:
                 self._kill_driver("")
         assert not plan, f"never met at work: {', '.join(plan)}"
@@ -113,6 +126,14 @@ class Disturbed:
                     self.rows.append((stage, what))
             time.sleep(0.2)
 
+    def _state(self) -> list[str]:
+        """Where it stands, for a run that does not end."""
+        asked = (("squeue", "--long"), ("sinfo", "-N", "--long"), ("scontrol", "--oneliner", "show", "job"))
+        return [self.cluster.run(*command).stdout for command in asked] + [self._told()]
+
+    def _told(self) -> str:
+        return (self.lab.path / "driver.log").read_text()[-8000:]
+
     def ends(self) -> dict[str, list[str]]:
         """Stage to how each of its jobs ended, oldest first, as Slurm tells it."""
         ends: dict[str, list[str]] = defaultdict(list)
@@ -127,7 +148,7 @@ class Disturbed:
     def _start(self, log: io.BufferedWriter) -> subprocess.Popen[bytes]:
         if self._driver is None:
             self.starts += 1
-            assert self.starts <= STARTS, (self.lab.path / "driver.log").read_text()[-4000:]
+            assert self.starts <= STARTS, "the driver does not end"
             path = os.pathsep.join(map(str, (BIN, self.cluster.bin, os.environ["PATH"])))
             self._driver = subprocess.Popen(
                 DRIVER, cwd=self.lab.path, env=self.lab.environment | {"PATH": path}, stdout=log, stderr=log,
@@ -210,10 +231,14 @@ class Disturbed:
     def _set_node(self, node: str, state: str) -> None:
         self.cluster.run("scontrol", "update", f"NodeName={node}", f"State={state}", "Reason=test")
 
-    def _restart_controller(self, _job: str) -> None:
+    def _restart_controller(self, job: str) -> None:
+        """While the job stands still: it is lost, and held when it starts again, until the controller has kept it."""
+        self.cluster.signal(signal.SIGSTOP, job)
+        time.sleep(KEPT)
         self.cluster.kill_controller()
         time.sleep(3)
         self.cluster.start_controller()
+        self.cluster.signal(signal.SIGCONT, job)
 
     def _stand_still(self, job: str) -> None:
         self.cluster.signal(signal.SIGSTOP, job)
