@@ -129,10 +129,8 @@ class Disturbed:
     def _state(self) -> list[str]:
         """Where it stands, for a run that does not end."""
         asked = (("squeue", "--long"), ("sinfo", "-N", "--long"), ("scontrol", "--oneliner", "show", "job"))
-        return [self.cluster.run(*command).stdout for command in asked] + [self._told()]
-
-    def _told(self) -> str:
-        return (self.lab.path / "driver.log").read_text()[-8000:]
+        told = (self.lab.path / "driver.log").read_text()[-8000:]
+        return [*(self.cluster.run(*command).stdout for command in asked), told]
 
     def ends(self) -> dict[str, list[str]]:
         """Stage to how each of its jobs ended, oldest first, as Slurm tells it."""
