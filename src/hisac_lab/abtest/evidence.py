@@ -9,6 +9,7 @@ import numpy as np
 from hisac_lab.abtest.hindsight import World
 from hisac_lab.abtest.likeness import apart
 from hisac_lab.abtest.records import Check, Draw, Hindsight, Instrument
+from hisac_lab.abtest.statistics import BROKEN, least
 from hisac_lab.base.artifacts import Array
 from hisac_lab.config.abtest import ABTestConfig, EvidenceKind, Family
 from hisac_lab.evaluation.metrics import calibration, gauc
@@ -43,8 +44,6 @@ STATISTICS = {
     "users": "the shares that users click",
     "sequence": "the shares of users' consecutive clicks with a code in common",
 }
-BROKEN = 0.001
-"""p-value below which a split is no split, and an instrument no instrument."""
 
 
 def looked_at(slate: int) -> Array:
@@ -134,8 +133,10 @@ def instrument_checks(aa: Instrument, draws: Mapping[str, Draw]) -> tuple[Check,
     )
     checks = [Check(name="aa", holds=rounded(aa.ks_p) >= BROKEN, says=says)]
     if draws:
-        worst = min(draws, key=lambda name: (rounded(draws[name].sample_ratio_p), name))
-        ratio = draws[worst].sample_ratio_p
-        says = f"the least sample-ratio p-value is {ratio:.4f} ({worst}), the limit is {BROKEN}"
+        worst, ratio = least({name: draw.sample_ratio_p for name, draw in draws.items()})
+        says = (
+            f"the least sample-ratio p-value is {ratio:.4f} ({worst}; times {len(draws)}, by Bonferroni's correction), "
+            f"the limit is {BROKEN}"
+        )
         checks.append(Check(name="sample_ratio", holds=rounded(ratio) >= BROKEN, says=says))
     return tuple(checks)

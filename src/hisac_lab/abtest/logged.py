@@ -83,7 +83,7 @@ class LoggedTests:
         config = self.config
         names = [config.control, *(name for name in self.experiment.models if name != config.control)]
         arms = {name: self.replay(name, runs.get(name, [])) for name in track(names, len(names), "abtest", "models")}
-        weighed = (self._supported(arms), self._weights(arms))
+        weighed = (self._supported(arms), weights_hold({name: arm.rounds for name, arm in arms.items()}))
         control = arms.pop(config.control)
         if float(control.clicks[JUDGE].mean()) <= 0:
             what = f"by the logged exposures nobody would click on what the control {config.control} shows"
@@ -135,11 +135,6 @@ class LoggedTests:
             f"{least} is the least"
         )
         return Check(name="support", holds=effective[worst] >= least, says=says)
-
-    def _weights(self, arms: Mapping[str, Replay]) -> Check:
-        """The check of the weights that is worst."""
-        checks = [weights_hold(arm.rounds, name) for name, arm in sorted(arms.items())]
-        return min(checks, key=lambda check: check.holds)
 
     def _estimate(self, control: Replay, arm: Replay, kind: str) -> Estimate:
         drawn = control.drawn, arm.drawn

@@ -15,6 +15,7 @@ user's rounds first, so that every user counts alike:
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +23,7 @@ from scipy import stats
 
 from hisac_lab.abtest.records import Check, Instrument
 from hisac_lab.abtest.simulated import instrument
+from hisac_lab.abtest.statistics import BROKEN, least
 from hisac_lab.base.artifacts import Array
 from hisac_lab.base.errors import UserError
 from hisac_lab.ops.choice import rounded
@@ -29,8 +31,6 @@ from hisac_lab.ops.choice import rounded
 PROPENSITY = "propensity"
 JUDGE = "doubly_robust"
 """The estimator that verdicts stand on."""
-BROKEN = 0.001
-"""p-value below which weights are not those of the log's policy."""
 
 
 @dataclass(frozen=True)
@@ -120,22 +120,27 @@ def checked_propensities(propensity: Array, where: str) -> Array:
     return chance
 
 
-def weights_hold(rounds: Rounds, name: str) -> Check:
+def weights_hold(rounds: Mapping[str, Rounds]) -> Check:
     """Whether the weights come to what they must where the propensities are right and every item could be shown.
 
     Args:
-        rounds: Of one policy.
-        name: Its name.
+        rounds: Of each policy by its name.
     """
-    gap = rounds.mean(rounds.weight - rounds.expected)
-    error = float(gap.std(ddof=1)) / np.sqrt(len(gap))
-    p_value = float(2 * stats.norm.sf(abs(gap.mean()) / error)) if error else float(np.isclose(gap.mean(), 0))
-    found, wanted = float(rounds.mean(rounds.weight).mean()), float(rounds.mean(rounds.expected).mean())
+    worst, p_value = least({name: _as_expected(one) for name, one in rounds.items()})
+    policy = rounds[worst]
+    found, wanted = (float(policy.mean(each).mean()) for each in (policy.weight, policy.expected))
     says = (
-        f"the weights of {name} come to {found:.3f} in the mean, {wanted:.3f} if the propensities are right: "
-        f"p {p_value:.4f}, the limit is {BROKEN}"
+        f"the weights of {worst} come to {found:.3f} in the mean, {wanted:.3f} if the propensities are right: "
+        f"p {p_value:.4f} (times {len(rounds)}, by Bonferroni's correction), the limit is {BROKEN}"
     )
     return Check(name="weights", holds=rounded(p_value) >= BROKEN, says=says)
+
+
+def _as_expected(rounds: Rounds) -> float:
+    """p-value of no difference between weights and what they come to in the mean."""
+    gap = rounds.mean(rounds.weight - rounds.expected)
+    error = float(gap.std(ddof=1)) / np.sqrt(len(gap))
+    return float(2 * stats.norm.sf(abs(gap.mean()) / error) if error else np.isclose(gap.mean(), 0))
 
 
 def halves(clicks: Array, tests: int, salt: str) -> Instrument:

@@ -17,6 +17,8 @@ from hisac_lab.evaluation.metrics import holm
 from hisac_lab.ops.choice import higher, rounded
 
 POWER = 0.8
+BROKEN = 0.001
+"""p-value below which what has to hold does not: a split in halves, an instrument, weights of logged exposures."""
 Key = TypeVar("Key")
 
 
@@ -140,6 +142,12 @@ def _whole_strata(stratum: Array, treated: Array) -> Array:
 def sample_ratio(treatment: int, control: int) -> float:
     """p-value of the chi-square test that users fell into equal halves."""
     return round(float(stats.chisquare([treatment, control]).pvalue), 6)
+
+
+def least(p_values: Mapping[str, float]) -> tuple[str, float]:
+    """Whose p-value is the least, and that value by Bonferroni's correction for their number; the first in a tie."""
+    name = min(p_values, key=lambda name: (rounded(p_values[name]), name))
+    return name, round(min(1.0, p_values[name] * len(p_values)), 6)
 
 
 def combine(parts: Mapping[str, Part]) -> tuple[float, float]:

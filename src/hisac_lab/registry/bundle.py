@@ -101,24 +101,21 @@ def _comparisons(name: str, pairs: list[Pair], weights: dict[str, str]) -> dict[
     return found
 
 
-CHANCE = 0.001
-"""Below this p-value, sizes of arms and a difference of the control to itself are no chance."""
-
-
 def _ab_evidence(name: str, tests: ABTests, tested: ABTested) -> ABEvidence | None:
     """The test of a model; None for the control. All that the registry reads of `abtest` passes here."""
     if name == tests.control:
         return None
     test = tests.tests.get(name)
     verdict = NO_VERDICT if test is None else test.verdict
+    holds = {check.name: check.holds for check in tests.checks}
     return ABEvidence(
         kind=tests.evidence,
         verdict=verdict,
         reason=tests.reason_of(name),
         control=tests.control,
         lift=None if test is None or verdict == NO_VERDICT else test.corrected,
-        sample_ratio_holds=test is None or test.draw is None or test.draw.sample_ratio_p >= CHANCE,
-        aa_holds=tests.aa is None or tests.aa.ks_p >= CHANCE,
+        sample_ratio_holds=holds.get("sample_ratio", True),
+        aa_holds=holds.get("aa", True),
         fingerprint=tested.fingerprint,
         test_fingerprint=tested.test_fingerprint,
     )

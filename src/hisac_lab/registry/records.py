@@ -19,7 +19,7 @@ class ABEvidence(Record):
         verdict: better, worse, equivalent, undecided, or no verdict.
         reason: Why there is no verdict; empty where there is one.
         lift: Relative lift over the control, corrected as the verdict is; None where there is no verdict.
-        sample_ratio_holds: Whether the arms have the sizes that the split asks for.
+        sample_ratio_holds: Whether the arms of all tests have the sizes that the split asks for.
         aa_holds: Whether the control against itself differs by chance alone.
         fingerprint: That of the evaluation it was planned on.
         test_fingerprint: Digest of it and of the section `abtest`.

@@ -333,6 +333,20 @@ def test_an_instrument_that_is_fooled_by_the_control_against_itself_gives_no_ver
     assert [check.holds for one in (good, bad) for check in instrument_checks(one, {})] == [True, False]
 
 
+def test_an_uneven_split_in_one_of_many_tests_is_held_against_what_chance_makes_of_so_many(out: Path) -> None:
+    tests = ABTests.open(out)
+    assert tests.aa is not None
+    draw = tests.tests["hisac"].draw
+    assert draw is not None
+    for p_value, count, holds in ((0.0009, 1, False), (0.0009, 42, True), (0.00002, 42, False), (0.001, 1, True)):
+        fair = {f"m{number:02}": draw.model_copy(update={"sample_ratio_p": 0.5}) for number in range(count - 1)}
+        odd = draw.model_copy(update={"sample_ratio_p": p_value})
+        check = instrument_checks(tests.aa, fair | {"odd": odd})[1]
+        assert (check.name, check.holds) == ("sample_ratio", holds)
+        corrected = f"{p_value * count:.4f} (odd; times {count}, by Bonferroni's correction)"
+        assert check.says == f"the least sample-ratio p-value is {corrected}, the limit is 0.001"
+
+
 def test_in_the_simulated_world_the_evidence_is_its_own_truth(
     stages: Stages, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -199,11 +199,25 @@ def test_weights_of_wrong_propensities_are_found_out() -> None:
     slates, taste, _ = drawn(random, 300)
     asked, owner = slates.asked, slates.people.user
     score, guess = taste[owner[:, None], asked], np.zeros(asked.shape)
-    assert weights_hold(slates.rounds(score, guess, None), "model").holds
+    right = slates.rounds(score, guess, None)
+    assert weights_hold({"model": right}).holds
     uniform = dataclasses.replace(slates, propensity=np.full(slates.items.shape, 1 / 20))
-    told = weights_hold(uniform.rounds(score, guess, None), "model")
+    wrong = uniform.rounds(score, guess, None)
+    told = weights_hold({"model": right, "other": wrong})
     assert not told.holds
+    assert told.says.startswith("the weights of other come to")
     assert "if the propensities are right" in told.says
+
+
+def test_weights_of_many_policies_are_held_against_what_chance_makes_of_so_many() -> None:
+    gap = np.r_[np.full(500, 1.0), np.full(500, -1.0)]
+    off = 3.4 * gap.std(ddof=1) / math.sqrt(len(gap))
+    rounds = Rounds(
+        user=np.arange(1000), reward=np.zeros(1000), weight=1 + gap + off, expected=np.ones(1000), liked=np.zeros(1000),
+        direct=np.zeros(1000), by_code=None,
+    )  # fmt: skip
+    assert not weights_hold({"alone": rounds}).holds
+    assert weights_hold({f"m{number}": rounds for number in range(2)}).holds
 
 
 def test_real_slates_are_read_in_the_policys_order() -> None:

@@ -121,7 +121,7 @@ def test_the_lift_of_one_policy_is_recovered_from_the_slates_of_another() -> Non
         shown = ShownSlates(who, np.zeros(taste[who].shape), places, propensities(scores[who], places, 1.0), click)
         guess = np.full(taste[who].shape, 0.3)
         one, two = (shown.rounds(of[who], 1.0, guess, looked) for of in (scores, better))
-        assert weights_hold(two, "better").holds
+        assert weights_hold({"better": two}).holds
         base, other = (values(each, 10.0)[JUDGE][None, :, None] for each in (one, two))
         low, high = estimate(base, other, [], 0.95).lift.interval
         inside += low <= treatment / control - 1 <= high
@@ -181,9 +181,9 @@ def test_the_stage_keeps_slates_that_tell_the_lift_of_the_other_arm(
     found = estimate(arms[0], arms[1], [], 0.95).lift
     assert found.low <= test.lift.value <= found.high
     assert found.high - found.low < 0.5
-    assert weights_hold(rounds[1], "hisac").holds
+    assert weights_hold({"hisac": rounds[1]}).holds
     uniform = dataclasses.replace(shown, propensity=np.full(shown.places.shape, 1 / CONFIG.pool))
-    assert not weights_hold(uniform.rounds(ours, 2.0, guess, looked), "hisac").holds
+    assert not weights_hold({"hisac": uniform.rounds(ours, 2.0, guess, looked)}).holds
     with says(FILE, "holds no slate of run 1 of din_50"):
         open_slates(out, "din_50", 1)
     top = _run(tmp_path / "top", CONFIG.model_copy(update={"policy": "top", "visits": 2}), **given)

@@ -88,15 +88,13 @@ def test_the_lift_is_the_one_that_is_corrected_as_the_verdict_is(run: Artifacts)
 
 
 def test_arms_of_a_wrong_size_and_a_control_unlike_itself_are_told(run: Artifacts) -> None:
-    before = read_json(run.abtest / "abtest.json")
-    for p_value, holds in ((0.0011, True), (0.0009, False)):
-        test = before["tests"]["new"]
-        tests = {"new": test | {"draw": test["draw"] | {"sample_ratio_p": p_value}}}
-        edit(run.abtest / "abtest.json", tests=tests, aa=before["aa"] | {"ks_p": p_value})
+    for split, itself in ((True, False), (False, True)):
+        checks = [{"name": "aa", "holds": itself, "says": "p"}, {"name": "sample_ratio", "holds": split, "says": "p"}]
+        edit(run.abtest / "abtest.json", checks=checks)
         register(run)
         found = Evidence.open(run.bundle("new")).abtest
         assert found is not None
-        assert (found.sample_ratio_holds, found.aa_holds) == (holds, holds)
+        assert (found.sample_ratio_holds, found.aa_holds) == (split, itself)
 
 
 def test_a_model_of_a_log_with_nothing_to_compare_by_has_no_verdict_and_may_challenge(run: Artifacts) -> None:
