@@ -29,6 +29,7 @@ from hisac_lab.models.catalog import AnyModel
 from hisac_lab.models.din import DINConfig
 from hisac_lab.models.hisac import HiSACConfig
 from hisac_lab.models.iat import IATConfig
+from hisac_lab.models.linear import LinearConfig
 from hisac_lab.sweep.space import Base, check
 
 SCHEMA_FILE = Path("workflow/params.schema.json")
@@ -47,7 +48,13 @@ class Params(Section):
     tokenize: TokenizeConfig = Field(TokenizeConfig(), description="semantic IDs by residual k-means")
     backbone: BackboneConfig = Field(BackboneConfig(), description="what every model shares")
     models: dict[Name, AnyModel] = Field(
-        {"din_50": DINConfig(whole_history=False), "din_whole": DINConfig(), "hisac": HiSACConfig()},
+        {
+            "din_50": DINConfig(whole_history=False),
+            "din_whole": DINConfig(),
+            "hisac": HiSACConfig(),
+            "item_alone": LinearConfig(reads=("item_recency", "popularity", "item_rate")),
+            "user_alone": LinearConfig(reads=("length", "recency", "pace", "rate")),
+        },
         description="models by name; a variant is one more entry",
     )
     instances: InstancesConfig = Field(InstancesConfig(), description="IAT's store of compressed training instances")

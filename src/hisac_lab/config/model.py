@@ -17,7 +17,9 @@ class ExperimentConfig(Section):
     """The matrix of training runs."""
 
     models: tuple[Name, ...] = Field(
-        ("din_50", "din_whole", "hisac"), min_length=1, description="names from the section `models`"
+        ("din_50", "din_whole", "hisac", "item_alone", "user_alone"),
+        min_length=1,
+        description="names from the section `models`",
     )
     seeds: tuple[Seed, ...] = Field((0, 1), min_length=1, description="one training run per model and seed")
     tuned: dict[Name, TunedConfig] = Field(

@@ -26,7 +26,8 @@ class LinearConfig(TabularConfig):
     reads: tuple[Read, ...] = Field(
         ("length", "recency", "pace", "rate", "user", "request", "item_recency", "popularity", "item_rate", "pair"),
         min_length=1,
-        description="columns, as of kind trees; one name alone is a control: popularity, item_recency, item_rate, rate",
+        description="columns, as of kind trees; of the item alone (item_recency, popularity, item_rate) or of the user "
+        "alone (length, recency, pace, rate) they make a control",
     )
     ridge: float = Field(1.0, gt=0, description="penalty on the squares of the weights of standardized columns")
 

@@ -218,9 +218,12 @@ def test_a_default_model_that_is_gone_or_of_another_kind_is_a_difference() -> No
     assert settings.diff().splitlines() == [
         "models.din_50.kind: mean  # default din",
         "models.din_whole: absent  # default din",
-        "experiment.models: [din_50, hisac]  # default [din_50, din_whole, hisac]",
+        "models.item_alone: absent  # default linear",
+        "models.user_alone: absent  # default linear",
+        "experiment.models: [din_50, hisac]  # default [din_50, din_whole, hisac, item_alone, user_alone]",
     ]
-    assert settings.show().endswith("# REMOVED: models.din_whole\n")
+    assert "# REMOVED: models.din_whole\n" in settings.show()
+    assert settings.show().endswith("# REMOVED: models.user_alone\n")
 
 
 def test_show_is_the_whole_with_what_differs_marked() -> None:

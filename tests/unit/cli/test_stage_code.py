@@ -38,10 +38,11 @@ def test_models_of_one_kind_have_the_same_code_and_those_of_others_another() -> 
     assert not code.is_current()
     stage.run()
     assert code.is_current()
-    one, two, three = (read_json(Path(f"artifacts/code/models/{name}.json")) for name in PARAMS["models"])
+    one, two, three, four, five = (read_json(Path(f"artifacts/code/models/{name}.json")) for name in PARAMS["models"])
     assert one == two != three
-    assert three["kind"] == "hisac"
-    assert set(read_json(Path("artifacts/code/experiment.json"))["models"]) == {"din_50", "din_whole", "hisac"}
+    assert four == five != three
+    assert (three["kind"], four["kind"]) == ("hisac", "linear")
+    assert set(read_json(Path("artifacts/code/experiment.json"))["models"]) == set(PARAMS["models"])
     assert read_json(Path("artifacts/code/source.json")) == read_json(Path("artifacts/code/quantizer.json")) == {}
 
 

@@ -209,7 +209,7 @@ def test_lists_of_the_file_become_tuples_and_null_none(tmp_path: Path) -> None:
 def test_models_are_found_by_name_and_a_missing_one_names_the_others(tmp_path: Path) -> None:
     models = load_section("models", Models, _edit(tmp_path))
     assert models.get("din_50") == DINConfig(whole_history=False)
-    with says("settings", "models", "'bert'", "din_50, din_whole, hisac"):
+    with says("settings", "models", "'bert'", "din_50, din_whole, hisac, item_alone, user_alone"):
         models.get("bert")
 
 
