@@ -60,7 +60,7 @@ def _tuned(name: str, model: str) -> dict[str, Any]:
     except UserError:
         return {}
     fields = {"train": TrainConfig.model_fields, "backbone": BackboneConfig.model_fields}
-    own = {name: {key: tuned[key] for key in tuned.keys() & known} for name, known in fields.items()}
+    own = {name: {key: value for key, value in tuned.items() if key in known} for name, known in fields.items()}
     return flatten({"model": settings, **own})
 
 

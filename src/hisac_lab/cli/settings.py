@@ -180,7 +180,7 @@ def every(params: Params) -> dict[str, Setting]:
             settings |= _flat(key, config, same)
             was = ABSENT if default is None else default.kind
             settings[f"{key}.kind"] = Setting(config.kind, was, type(config).model_fields["kind"])
-        for model in base.models.keys() - params.models.keys():
+        for model in (name for name in base.models if name not in params.models):
             settings[f"models.{model}"] = Setting(ABSENT, base.models[model].kind)
     return settings
 

@@ -87,8 +87,9 @@ def _place(facts: Facts, one: Standing) -> tuple[int, int]:
 
 
 def sentence(facts: Facts, stands: Sequence[Standing]) -> str:
-    """The answer to the question: who is better, at what cost, what may ship."""
-    return "; ".join(part for part in (_better(facts), _shipping(stands)) if part) + "."
+    """The answer to the question: a control that leads, who is better, at what cost, what may ship."""
+    answer = "; ".join(part for part in (_better(facts), _shipping(stands)) if part) + "."
+    return f"{controls.headline(facts)} {answer}".strip()
 
 
 def _better(facts: Facts) -> str:

@@ -53,5 +53,31 @@ def test_each_side_has_its_control(inputs: Artifacts, tmp_path: Path) -> None:
     assert RULE not in page
 
 
+@pytest.mark.parametrize(("lift", "first"), [(0.02, True), (-0.3, False)])
+def test_a_control_with_the_highest_lift_is_told_before_all_else(
+    inputs: Artifacts, tmp_path: Path, lift: float, first: bool
+) -> None:
+    tests = json.loads((inputs.abtest / "abtest.json").read_text())["tests"]
+    tests["recency"] = tests["new"] | {"lift": tests["new"]["lift"] | {"value": lift}}
+    edit(inputs.abtest / "abtest.json", tests=tests)
+    page = _page(inputs, tmp_path, {"recency": ("item", 0.6)})
+    clause = "**`recency`, which reads nothing of the user, has the highest lift of the A/B test. `new` beats"
+    assert (clause in page) == first
+    assert ("highest lift of the A/B test, so lifts here say nothing about interests." in page) == first
+
+
+def test_a_control_that_leads_in_auc_is_told_before_all_else(inputs: Artifacts, tmp_path: Path) -> None:
+    page = _page(inputs, tmp_path, {"recency": ("item", 0.8)})
+    assert "**`recency`, which reads nothing of the user, leads in AUC. " in page
+
+
+def test_where_there_is_no_verdict_no_control_has_the_highest_lift(inputs: Artifacts, tmp_path: Path) -> None:
+    tests = json.loads((inputs.abtest / "abtest.json").read_text())["tests"]
+    tests["recency"] = tests["new"] | {"lift": tests["new"]["lift"] | {"value": 0.5}}
+    checks = [{"name": "knows", "holds": False, "says": "the world knows too little"}]
+    edit(inputs.abtest / "abtest.json", tests=tests, checks=checks)
+    assert "highest lift" not in _page(inputs, tmp_path, {"recency": ("item", 0.6)})
+
+
 def test_a_page_without_controls_says_so(inputs: Artifacts, tmp_path: Path) -> None:
     assert "No model here reads the item alone or the user alone" in build(inputs, tmp_path)[1]

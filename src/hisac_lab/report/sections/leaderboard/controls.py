@@ -5,16 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from hisac_lab.ops.choice import rounded
+from hisac_lab.ops.choice import highest, rounded
 from hisac_lab.report.facts import Facts
 from hisac_lab.report.words import fixed, is_sure
 
 Side = Literal["item", "user"]
 OTHER: dict[Side, str] = {"item": "the user", "user": "the item"}
-SAYS_NOTHING: dict[Side, str] = {
-    "item": "A board on which an item-only control leads says nothing about interests",
-    "user": "A board on which a user-only control leads says nothing about items",
-}
+ONLY: dict[Side, str] = {"item": "an item-only", "user": "a user-only"}
+ABOUT: dict[Side, str] = {"item": "interests", "user": "items"}
 
 
 @dataclass(frozen=True)
@@ -39,7 +37,7 @@ class Verdict:
 def verdicts(facts: Facts) -> list[Verdict]:
     """One for each side that has a control."""
     models = facts.scores.models
-    both = [name for name in facts.ranking if models[name].control is None and models[name].labels == "own"]
+    both = [name for name in facts.ranking if _reads_both(facts, name)]
     ruled = []
     for side in OTHER:
         best = next((name for name in facts.ranking if models[name].control == side), None)
@@ -58,6 +56,27 @@ def surely_ahead(facts: Facts, name: str, other: str) -> bool:
     return difference > 0 and is_sure(difference, p, 1 - facts.evaluated.confidence)
 
 
+def first_by_lift(facts: Facts) -> tuple[str, Side] | None:
+    """The control whose lift in the A/B test no model exceeds that reads both sides, and the side it reads, if any."""
+    tests, models = facts.tests, facts.scores.models
+    lifts = {name: rounded(test.lift.value) for name, test in tests.tests.items()} | {tests.control: 0.0}
+    tested = [name for name in facts.ranking if name in lifts]
+    alone = {name: side for name in tested if (side := models[name].control) is not None}
+    both = [name for name in tested if _reads_both(facts, name)]
+    if tests.reason or not alone or not both:
+        return None
+    best = highest(alone, lambda name: lifts[name], str)
+    return (best, alone[best]) if all(lifts[name] <= lifts[best] for name in both) else None
+
+
+def headline(facts: Facts) -> str:
+    """That a control leads, in AUC or by lift, in a sentence for each; empty where none does."""
+    leads = [f"{_alone(verdict.name, verdict.side)}, leads in AUC." for verdict in verdicts(facts) if verdict.leads]
+    if first := first_by_lift(facts):
+        leads.append(f"{_alone(*first)}, has the highest lift of the A/B test.")
+    return " ".join(leads)
+
+
 def said(facts: Facts) -> str:
     """What the controls say of the board, in sentences."""
     ruled = verdicts(facts)
@@ -66,24 +85,41 @@ def said(facts: Facts) -> str:
             "No model here reads the item alone or the user alone, so how much of an AUC is popularity, recency or "
             "activity is not known."
         )
-    return " ".join(_sentences(facts, verdict) for verdict in ruled)
+    text = [_sentences(facts, verdict) for verdict in ruled]
+    if first := first_by_lift(facts):
+        name, side = first
+        text.append(f"`{name}` has the highest lift of the A/B test, so lifts here say nothing about {ABOUT[side]}.")
+    return " ".join(text)
 
 
 def warnings(facts: Facts) -> list[str]:
     """A line for each side whose control leads."""
     return [
-        f"{SAYS_NOTHING[verdict.side]}: here it is `{verdict.name}`." for verdict in verdicts(facts) if verdict.leads
+        f"{_says_nothing(verdict.side)}: here it is `{verdict.name}`." for verdict in verdicts(facts) if verdict.leads
     ]
 
 
 def _sentences(facts: Facts, verdict: Verdict) -> str:
     auc = fixed(facts.scores.models[verdict.name].auc.value)
-    text = f"`{verdict.name}`, which reads nothing of {OTHER[verdict.side]}, has an AUC of {auc}"
+    text = f"{_alone(verdict.name, verdict.side)}, has an AUC of {auc}"
     if verdict.leads:
-        return f"{text} and leads. {SAYS_NOTHING[verdict.side]}."
+        return f"{text} and leads. {_says_nothing(verdict.side)}."
     parts = [
         f"{word}: {', '.join(f'`{name}`' for name in names)}"
         for word, names in (("surely ahead of it", verdict.ahead), ("not surely ahead", verdict.rest))
         if names
     ]
     return f"{text}; {'; '.join(parts)}."
+
+
+def _reads_both(facts: Facts, name: str) -> bool:
+    model = facts.scores.models[name]
+    return model.control is None and model.labels == "own"
+
+
+def _alone(name: str, side: Side) -> str:
+    return f"`{name}`, which reads nothing of {OTHER[side]}"
+
+
+def _says_nothing(side: Side) -> str:
+    return f"A board on which {ONLY[side]} control leads says nothing about {ABOUT[side]}"
