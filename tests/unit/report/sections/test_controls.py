@@ -81,3 +81,12 @@ def test_where_there_is_no_verdict_no_control_has_the_highest_lift(inputs: Artif
 
 def test_a_page_without_controls_says_so(inputs: Artifacts, tmp_path: Path) -> None:
     assert "No model here reads the item alone or the user alone" in build(inputs, tmp_path)[1]
+
+
+def test_charts_and_pairs_by_bin_leave_controls_to_the_table(inputs: Artifacts, tmp_path: Path) -> None:
+    page = _page(inputs, tmp_path, {"recency": ("item", 0.6), "rate": ("user", 0.5)})
+    sliced = page.split("## History length")[1].split("## ")[0]
+    chart, rest = sliced.split("Difference in AUC to the reference `base` by history length", 1)
+    assert "recency" not in chart
+    assert "| recency |" in rest.split("controls aside")[0]
+    assert "recency −" not in rest

@@ -10,10 +10,11 @@ from hisac_lab.evaluation.records import Metric, ModelScores, Pair
 from hisac_lab.report.document import Cell, Row, Table, table
 from hisac_lab.report.drawing import colors
 from hisac_lab.report.facts import Facts
+from hisac_lab.report.sections.leaderboard import controls
 from hisac_lab.report.words import between, excludes_zero, first_number, fixed, is_sure, signed
 
 FEW = 4
-"""Models up to which every pair has a row."""
+"""Models, controls aside, up to which every pair has a row."""
 UNITS = {"history length": "events in history", "item popularity": "training samples of the item"}
 
 
@@ -65,8 +66,9 @@ def _to_reference(facts: Facts, kind: str) -> Table:
 
 
 def _of_pairs(facts: Facts, kind: str, rows: list[Row]) -> Table:
-    level, few = 1 - facts.evaluated.confidence, len(facts.ranking) <= FEW
-    which = "Every pair of models" if few else "Pairs of models that differ in one setting"
+    level, compared = 1 - facts.evaluated.confidence, _compared(facts)
+    which = "Every pair of models" if len(compared) <= FEW else "Pairs of models that differ in one setting"
+    which += ", controls aside" if len(compared) < len(facts.ranking) else ""
     return table(
         f"{which}, the first less the second in AUC by {kind}; bold where p is below {fixed(level, 2)} after Holm's "
         f"correction over all pairs of the board in all bins.",
@@ -82,12 +84,17 @@ def _pairs(facts: Facts, kind: str) -> Iterator[Row]:
         label: {(pair.one, pair.other): pair for pair in pairs}
         for label, pairs in facts.scores.bin_pairs.get(kind, {}).items()
     }
-    models = facts.scores.models
-    for one, other in itertools.combinations(facts.ranking, 2):
+    models, compared = facts.scores.models, _compared(facts)
+    for one, other in itertools.combinations(compared, 2):
         moved = change(models[one], models[other])
-        if found and (moved is not None or len(facts.ranking) <= FEW):
+        if found and (moved is not None or len(compared) <= FEW):
             cells = (_cell(facts, found.get(label, {}), one, other) for label in _bins(facts, kind))
             yield (f"{one} − {other}", moved or "", *cells)
+
+
+def _compared(facts: Facts) -> list[str]:
+    """Models that are no controls, best first."""
+    return [name for name in facts.ranking if controls.reads_both(facts, name)]
 
 
 def _cell(facts: Facts, pairs: dict[tuple[str, str], Pair], one: str, other: str) -> Cell:

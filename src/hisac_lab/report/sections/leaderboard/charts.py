@@ -27,7 +27,7 @@ from hisac_lab.report.drawing import (
     ticks,
 )
 from hisac_lab.report.facts import Facts
-from hisac_lab.report.sections.leaderboard import front
+from hisac_lab.report.sections.leaderboard import controls, front
 from hisac_lab.report.words import (
     between,
     confidence,
@@ -84,7 +84,7 @@ def forests(facts: Facts) -> tuple[Figure, ...]:
 
 
 def sliced(facts: Facts, kind: str, name: str) -> Figure:
-    """Paired difference to the reference in each bin, of each model that has a color of its own.
+    """Paired difference to the reference in each bin, of each model that has a color of its own and is no control.
 
     Args:
         facts: All facts.
@@ -92,9 +92,11 @@ def sliced(facts: Facts, kind: str, name: str) -> Figure:
         name: Prefix of ids.
     """
     style, level = styles(facts), confidence(facts.evaluated.confidence)
-    note = " Only models with a color of their own; the table has all." if GRAY in colors(facts).values() else ""
     reference = facts.evaluated.reference
-    models = [model for model in facts.ranking if style[model]["label"] != OTHERS and model != reference]
+    others = [model for model in facts.ranking if model != reference and controls.reads_both(facts, model)]
+    models = [model for model in others if style[model]["label"] != OTHERS]
+    note = " Controls are in the table alone." if len(others) < len(facts.ranking) - 1 else ""
+    note += " Only models with a color of their own; the table has all." if len(models) < len(others) else ""
     bins = sorted(facts.scores.slices[kind], key=first_number)
     shifts = (np.arange(len(models)) - (len(models) - 1) / 2) * 0.6 / max(1, len(models))
 
@@ -228,7 +230,7 @@ def _against(facts: Facts, costs: Mapping[str, float], unit: str) -> Callable[[S
             axes.xaxis.set_minor_locator(NullLocator())
             axes.set_xlabel(f"{unit}, logarithmic")
         else:
-            axes.set_xlim(left=0)
+            axes.set_xlim(left=0 if min(costs.values()) > 0 else -max(costs.values()) / 40)  # a mark at 0 stays whole
             axes.set_xlabel(unit)
             ticks(axes.xaxis)
         axes.xaxis.set_major_formatter(THOUSANDS)
@@ -251,7 +253,7 @@ def _spread_seen(facts: Facts) -> str:
 def _sliced_seen(facts: Facts, kind: str, bins: Sequence[str], models: Sequence[str]) -> str:
     """In which bins which models are apart from the reference."""
     if not models:
-        return "There is nothing beside the reference."
+        return f"There is nothing beside the reference{' but controls' if len(facts.ranking) > 1 else ''}."
     found = []
     for label in bins:
         here = [(name, facts.scores.models[name].slices[kind][label]) for name in models]

@@ -34,10 +34,15 @@ class Verdict:
     rest: tuple[str, ...]
 
 
+def reads_both(facts: Facts, name: str) -> bool:
+    """Whether a model reads user and item, and is no control."""
+    return facts.scores.models[name].control is None
+
+
 def verdicts(facts: Facts) -> list[Verdict]:
     """One for each side that has a control."""
     models = facts.scores.models
-    both = [name for name in facts.ranking if _reads_both(facts, name)]
+    both = [name for name in facts.ranking if facts.scores.models[name].labels == "own" and reads_both(facts, name)]
     ruled = []
     for side in OTHER:
         best = next((name for name in facts.ranking if models[name].control == side), None)
@@ -62,7 +67,7 @@ def first_by_lift(facts: Facts) -> tuple[str, Side] | None:
     lifts = {name: rounded(test.lift.value) for name, test in tests.tests.items()} | {tests.control: 0.0}
     tested = [name for name in facts.ranking if name in lifts]
     alone = {name: side for name in tested if (side := models[name].control) is not None}
-    both = [name for name in tested if _reads_both(facts, name)]
+    both = [name for name in tested if models[name].labels == "own" and reads_both(facts, name)]
     if tests.reason or not alone or not both:
         return None
     best = highest(alone, lambda name: lifts[name], str)
@@ -110,11 +115,6 @@ def _sentences(facts: Facts, verdict: Verdict) -> str:
         if names
     ]
     return f"{text}; {'; '.join(parts)}."
-
-
-def _reads_both(facts: Facts, name: str) -> bool:
-    model = facts.scores.models[name]
-    return model.control is None and model.labels == "own"
 
 
 def _alone(name: str, side: Side) -> str:
