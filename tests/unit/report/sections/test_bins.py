@@ -53,6 +53,24 @@ def test_pairs_are_shown_better_one_first_and_bold_by_their_corrected_p(inputs: 
     assert rows == ["| pair | what differs | 0 to 3 |", "| new − base |  | **−0.0100** [−0.0120, −0.0060] |"]
 
 
+def test_pairs_over_all_samples_have_their_intervals(inputs: Artifacts, tmp_path: Path) -> None:
+    models = {name: scores(0.7, 0.0) for name in ("base", "new", "third")} | {
+        "alone": scores(0.6, 0.0) | {"control": "item"}
+    }
+    for name in ("third", "alone"):
+        write_run(inputs.train, name, 0, 0.7)
+    pairs = [_pair("base", "new", 0.01, 0.02), _pair("new", "third", 0.001, 0.5), _pair("alone", "base", -0.1, 0.0)]
+    edit(inputs.evaluate / "metrics.json", models=models, pairs=pairs)
+    rows = _rows(
+        build(inputs, tmp_path)[1], "Every pair of models, controls aside, the first less the second in AUC; bold"
+    )
+    assert rows == [
+        "| pair | what differs | all samples |",
+        "| base − new |  | **+0.0100** [+0.0060, +0.0120] |",
+        "| new − third |  | +0.0010 [−0.0030, +0.0030] |",
+    ]
+
+
 def test_of_many_models_those_are_shown_that_differ_in_one_setting(inputs: Artifacts, tmp_path: Path) -> None:
     models = {"base": scores(0.7, 0.0)}
     changes: list[dict[str, Any]] = [{"passes": 3}, {"passes": 2}, {"passes": 2, "enhance": True}, {"into": "tower"}]

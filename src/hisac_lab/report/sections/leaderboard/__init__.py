@@ -43,7 +43,7 @@ def leaderboard(facts: Facts) -> Section:
         _values(facts),
         *([Note(said)] if (said := _left_out(facts)) else []),
         *([_gaps(facts)] if len(facts.ranking) > 1 else []),
-        *([_pairs(facts)] if len(facts.ranking) > 2 else []),
+        *([_pairs(facts), *bins.overall(facts)] if len(facts.ranking) > 2 else []),
         *tasks.tables(facts),
         *shuffles.tables(facts),
         *([_oracles(facts)] if facts.scores.oracles else []),

@@ -1,9 +1,9 @@
-"""Differences between models by history length and by item popularity, paired in each bin."""
+"""Differences between models over all samples, by history length and by item popularity; paired, with intervals."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from hisac_lab.evaluation.records import Metric, ModelScores, Pair
@@ -27,8 +27,16 @@ def tables(facts: Facts, kind: str) -> list[Table]:
     """
     if len(facts.ranking) < 2:
         return []
-    rows = list(_pairs(facts, kind))
-    return [_to_reference(facts, kind), *([_of_pairs(facts, kind, rows)] if rows else [])]
+    found = facts.scores.bin_pairs.get(kind, {})
+    return [
+        _to_reference(facts, kind),
+        *_of_pairs(facts, {label: found.get(label, []) for label in _bins(facts, kind)}, kind),
+    ]
+
+
+def overall(facts: Facts) -> list[Table]:
+    """Differences of pairs over all samples; nothing where no pair is to be shown."""
+    return _of_pairs(facts, {"all samples": facts.scores.pairs})
 
 
 def gap(metric: Metric | None) -> Cell:
@@ -65,31 +73,31 @@ def _to_reference(facts: Facts, kind: str) -> Table:
     )
 
 
-def _of_pairs(facts: Facts, kind: str, rows: list[Row]) -> Table:
-    level, compared = 1 - facts.evaluated.confidence, _compared(facts)
-    which = "Every pair of models" if len(compared) <= FEW else "Pairs of models that differ in one setting"
-    which += ", controls aside" if len(compared) < len(facts.ranking) else ""
-    return table(
-        f"{which}, the first less the second in AUC by {kind}; bold where p is below {fixed(level, 2)} after Holm's "
-        f"correction over all pairs of the board in all bins.",
-        ("pair", "what differs", *_bins(facts, kind)),
-        rows,
-        ("pair", "what differs"),
-    )
+def _of_pairs(facts: Facts, found: Mapping[str, Sequence[Pair]], kind: str = "") -> list[Table]:
+    """A row for each pair that is shown, the better one first.
 
-
-def _pairs(facts: Facts, kind: str) -> Iterator[Row]:
-    """A row for each pair that is shown, the better one first."""
-    found = {
-        label: {(pair.one, pair.other): pair for pair in pairs}
-        for label, pairs in facts.scores.bin_pairs.get(kind, {}).items()
-    }
-    models, compared = facts.scores.models, _compared(facts)
+    Args:
+        facts: All facts.
+        found: Pairs by the samples that they are of.
+        kind: Which bins these are, if any.
+    """
+    level, compared, models = 1 - facts.evaluated.confidence, _compared(facts), facts.scores.models
+    by_names = [{(pair.one, pair.other): pair for pair in pairs} for pairs in found.values()]
+    rows: list[Row] = []
     for one, other in itertools.combinations(compared, 2):
         moved = change(models[one], models[other])
-        if found and (moved is not None or len(compared) <= FEW):
-            cells = (_cell(facts, found.get(label, {}), one, other) for label in _bins(facts, kind))
-            yield (f"{one} − {other}", moved or "", *cells)
+        known = any({(one, other), (other, one)} & pairs.keys() for pairs in by_names)
+        if known and (moved is not None or len(compared) <= FEW):
+            rows.append((f"{one} − {other}", moved or "", *(_cell(facts, pairs, one, other) for pairs in by_names)))
+    if not rows:
+        return []
+    which = "Every pair of models" if len(compared) <= FEW else "Pairs of models that differ in one setting"
+    which += ", controls aside" if len(compared) < len(facts.ranking) else ""
+    caption = (
+        f"{which}, the first less the second in AUC{kind and f' by {kind}'}; bold where p is below {fixed(level, 2)} "
+        f"after Holm's correction over all pairs of the board{kind and ' in all bins'}."
+    )
+    return [table(caption, ("pair", "what differs", *found), rows, ("pair", "what differs"))]
 
 
 def _compared(facts: Facts) -> list[str]:

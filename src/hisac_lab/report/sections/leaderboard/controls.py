@@ -98,7 +98,7 @@ def said(facts: Facts) -> str:
 
 
 def warnings(facts: Facts) -> list[str]:
-    """A line for each side whose control leads."""
+    """A line for each side whose control leads in AUC."""
     return [
         f"{_says_nothing(verdict.side)}: here it is `{verdict.name}`." for verdict in verdicts(facts) if verdict.leads
     ]
