@@ -8,7 +8,7 @@ import numpy as np
 
 from hisac_lab.abtest.hindsight import World
 from hisac_lab.abtest.likeness import apart
-from hisac_lab.abtest.records import Check, Draw, Hindsight, Instrument
+from hisac_lab.abtest.records import AA, SAMPLE_RATIO, Check, Draw, Hindsight, Instrument
 from hisac_lab.abtest.statistics import BROKEN, least
 from hisac_lab.base.artifacts import Array
 from hisac_lab.config.abtest import ABTestConfig, EvidenceKind, Family
@@ -131,12 +131,12 @@ def instrument_checks(aa: Instrument, draws: Mapping[str, Draw]) -> tuple[Check,
         f"p-values of {aa.tests} tests of the control against itself: {aa.rates['0.05']:.1%} below 0.05, "
         f"uniform with p {aa.ks_p:.4f}, the limit is {BROKEN}"
     )
-    checks = [Check(name="aa", holds=rounded(aa.ks_p) >= BROKEN, says=says)]
+    checks = [Check(name=AA, holds=rounded(aa.ks_p) >= BROKEN, says=says)]
     if draws:
-        worst, ratio = least({name: draw.sample_ratio_p for name, draw in draws.items()})
+        worst, p_value, corrected = least({name: draw.sample_ratio_p for name, draw in draws.items()})
         says = (
-            f"the least sample-ratio p-value is {ratio:.4f} ({worst}; times {len(draws)}, by Bonferroni's correction), "
-            f"the limit is {BROKEN}"
+            f"the least sample-ratio p-value is {p_value:.4g} ({worst}), times {len(draws)} by Bonferroni's correction "
+            f"{corrected:.4f}, the limit is {BROKEN}"
         )
-        checks.append(Check(name="sample_ratio", holds=rounded(ratio) >= BROKEN, says=says))
+        checks.append(Check(name=SAMPLE_RATIO, holds=rounded(corrected) >= BROKEN, says=says))
     return tuple(checks)

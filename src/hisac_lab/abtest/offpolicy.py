@@ -126,14 +126,14 @@ def weights_hold(rounds: Mapping[str, Rounds]) -> Check:
     Args:
         rounds: Of each policy by its name.
     """
-    worst, p_value = least({name: _as_expected(one) for name, one in rounds.items()})
+    worst, p_value, corrected = least({name: _as_expected(one) for name, one in rounds.items()})
     policy = rounds[worst]
     found, wanted = (float(policy.mean(each).mean()) for each in (policy.weight, policy.expected))
     says = (
         f"the weights of {worst} come to {found:.3f} in the mean, {wanted:.3f} if the propensities are right: "
-        f"p {p_value:.4f} (times {len(rounds)}, by Bonferroni's correction), the limit is {BROKEN}"
+        f"p {p_value:.4g}, times {len(rounds)} by Bonferroni's correction {corrected:.4f}, the limit is {BROKEN}"
     )
-    return Check(name="weights", holds=rounded(p_value) >= BROKEN, says=says)
+    return Check(name="weights", holds=rounded(corrected) >= BROKEN, says=says)
 
 
 def _as_expected(rounds: Rounds) -> float:

@@ -191,6 +191,10 @@ class ABTest(Record):
     contradiction: str = ""
 
 
+AA, SAMPLE_RATIO = "aa", "sample_ratio"
+"""Checks of the instrument: the control against itself, and users in halves; a test lacks what it does not draw."""
+
+
 class Check(Record):
     """Something that has to hold, or there is no verdict; `says` has value and limit in words."""
 

@@ -144,10 +144,14 @@ def sample_ratio(treatment: int, control: int) -> float:
     return round(float(stats.chisquare([treatment, control]).pvalue), 6)
 
 
-def least(p_values: Mapping[str, float]) -> tuple[str, float]:
-    """Whose p-value is the least, and that value by Bonferroni's correction for their number; the first in a tie."""
-    name = min(p_values, key=lambda name: (rounded(p_values[name]), name))
-    return name, round(min(1.0, p_values[name] * len(p_values)), 6)
+def least(p_values: Mapping[str, float]) -> tuple[str, float, float]:
+    """Whose p-value is the least, the value, and it by Bonferroni's correction for their number.
+
+    Six decimals count, as many as a corrected value near `BROKEN` needs; of equals the first by name.
+    """
+    kept = {name: rounded(p_value, 6) for name, p_value in p_values.items()}
+    name = min(kept, key=lambda name: (kept[name], name))
+    return name, kept[name], rounded(min(1.0, kept[name] * len(kept)), 6)
 
 
 def combine(parts: Mapping[str, Part]) -> tuple[float, float]:

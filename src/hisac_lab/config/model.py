@@ -127,7 +127,7 @@ class ModelConfig(Section):
     def control(self) -> Literal["item", "user"] | None:
         """The only side of a request that it reads; None: it reads both.
 
-        A board's page has controls in its tables of all models; charts by history length and pairs leave them out.
+        A board's page has such controls in its tables of all models; charts of differences leave them out.
         """
         return None
 

@@ -27,7 +27,7 @@ class LinearConfig(TabularConfig):
         ("length", "recency", "pace", "rate", "user", "request", "item_recency", "popularity", "item_rate", "pair"),
         min_length=1,
         description="columns, as of kind trees; of the item alone (item_recency, popularity, item_rate) or of the user "
-        "alone (length, recency, pace, rate) they make a control",
+        "alone (length, recency, pace, rate, day, week, user, request) they make a control",
     )
     ridge: float = Field(1.0, gt=0, description="penalty on the squares of the weights of standardized columns")
 

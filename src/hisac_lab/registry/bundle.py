@@ -11,7 +11,7 @@ import shutil
 from dataclasses import asdict
 from pathlib import Path
 
-from hisac_lab.abtest.records import NO_VERDICT, ABTested, ABTests
+from hisac_lab.abtest.records import AA, NO_VERDICT, SAMPLE_RATIO, ABTested, ABTests
 from hisac_lab.base.artifacts import digest_of, sha256_tree
 from hisac_lab.base.stages import JUDGES, STAGES, Artifacts
 from hisac_lab.config.model import ExperimentConfig
@@ -114,8 +114,8 @@ def _ab_evidence(name: str, tests: ABTests, tested: ABTested) -> ABEvidence | No
         reason=tests.reason_of(name),
         control=tests.control,
         lift=None if test is None or verdict == NO_VERDICT else test.corrected,
-        sample_ratio_holds=holds.get("sample_ratio", True),
-        aa_holds=holds.get("aa", True),
+        sample_ratio_holds=holds.get(SAMPLE_RATIO, True),
+        aa_holds=holds.get(AA, True),
         fingerprint=tested.fingerprint,
         test_fingerprint=tested.test_fingerprint,
     )

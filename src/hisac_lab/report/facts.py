@@ -215,6 +215,12 @@ class Facts:
         return ranked(self.scores)
 
     @property
+    def rivals(self) -> list[str]:
+        """Models that read user and item and learned from their own labels, best first; the others are controls."""
+        models = self.scores.models
+        return [name for name in self.ranking if models[name].control is None and models[name].labels == "own"]
+
+    @property
     def gaps(self) -> dict[tuple[str, str], tuple[float, float]]:
         """Of each ordered pair of models, the first less the second in AUC, and its corrected p-value."""
         pairs = self.scores.pairs

@@ -343,8 +343,8 @@ def test_an_uneven_split_in_one_of_many_tests_is_held_against_what_chance_makes_
         odd = draw.model_copy(update={"sample_ratio_p": p_value})
         check = instrument_checks(tests.aa, fair | {"odd": odd})[1]
         assert (check.name, check.holds) == ("sample_ratio", holds)
-        corrected = f"{p_value * count:.4f} (odd; times {count}, by Bonferroni's correction)"
-        assert check.says == f"the least sample-ratio p-value is {corrected}, the limit is 0.001"
+        corrected = f"times {count} by Bonferroni's correction {p_value * count:.4f}"
+        assert check.says == f"the least sample-ratio p-value is {p_value:g} (odd), {corrected}, the limit is 0.001"
 
 
 def test_in_the_simulated_world_the_evidence_is_its_own_truth(

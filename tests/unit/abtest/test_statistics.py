@@ -17,6 +17,7 @@ from hisac_lab.abtest.statistics import (
     decide,
     detectable,
     differences,
+    least,
     level_of_look,
     not_within,
     post_stratified,
@@ -219,6 +220,13 @@ def test_strata_that_an_arm_is_not_in_are_joined_and_one_stratum_is_the_plain_li
     assert post_stratified(values, treated, lonely, 0.95) == post_stratified(values, treated, joined, 0.95)
     assert post_stratified(values, treated, treated.astype(int), 0.95) == (plain, 0.0)
     assert post_stratified(values, treated, np.arange(len(values)), 0.95)[0].p_value < 1
+
+
+def test_the_least_p_value_is_found_where_correction_makes_small_ones_count() -> None:
+    many = {f"m{number:02}": 0.5 for number in range(40)}
+    assert least(many | {"zz": 0.00001, "aa": 0.00004}) == ("zz", 0.00001, 0.00042)
+    assert least({"b": 0.3, "a": 0.3}) == ("a", 0.3, 0.6)
+    assert least({"b": 0.7, "a": 0.8}) == ("b", 0.7, 1.0)
 
 
 @pytest.mark.parametrize(

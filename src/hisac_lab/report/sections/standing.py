@@ -68,11 +68,9 @@ def rival(facts: Facts) -> str:
 
 def contenders(facts: Facts) -> list[str]:
     """Models that the question is about, in the order of the settings: no reference, control or champion."""
-    models, reference = facts.scores.models, facts.evaluated.reference
+    rivals, reference = set(facts.rivals), facts.evaluated.reference
     return [
-        name
-        for name, model in models.items()
-        if name != reference and model.control is None and model.labels == "own" and not _is_champion(facts, name)
+        name for name in facts.scores.models if name in rivals and name != reference and not _is_champion(facts, name)
     ]
 
 

@@ -58,6 +58,7 @@ def verdict(facts: Facts) -> Section:
     """Everything that a decision needs, before the evidence."""
     stands = standings(facts)
     shown = sorted(stands, key=lambda one: _place(facts, one))
+    asked = [one for one in shown if one.part != "control"]
     blocks: list[Block] = [
         Note(sentence(facts, stands), "verdict"),
         _models(facts, sorted(shown[:MOST_ROWS], key=lambda one: facts.ranking.index(one.name))),
@@ -75,7 +76,7 @@ def verdict(facts: Facts) -> Section:
                 ("What this is of", _identity(facts)),
             )
         ),
-        *([Fold("What each gate says", (_gates(facts, shown),))] if any(one.gates for one in stands) else []),
+        *([Fold("What each gate says", (_gates(facts, asked),))] if any(one.gates for one in asked) else []),
     ]
     return Section("verdict", "Verdict", tuple(blocks))
 
@@ -97,7 +98,8 @@ def _better(facts: Facts) -> str:
     models, asked, reference = facts.scores.models, contenders(facts), facts.evaluated.reference
     if not asked:
         auc = models[reference].auc
-        return f"`{reference}` has an AUC of {fixed(auc.value)} {between(auc.interval)}, and there is nothing beside it"
+        rest = " but controls" if len(models) > 1 else ""
+        return f"`{reference}` has an AUC of {fixed(auc.value)} {between(auc.interval)}, and nothing is beside it{rest}"
     best = highest(asked, lambda name: models[name].auc.difference, str)
     auc, cost, base = models[best].auc, models[best].cost, models[reference].cost
     gap = f"{signed(auc.difference)} {between(auc.difference_interval, signed)}"
@@ -133,17 +135,18 @@ def _scale(intervals: Sequence[Interval]) -> Interval:
 
 def _models(facts: Facts, shown: Sequence[Standing]) -> Table:
     models, tests, color, reference = facts.scores.models, facts.tests, colors(facts), facts.evaluated.reference
-    aucs = _scale([model.auc.difference_interval for model in models.values()])
-    lifts = _scale([test.lift.interval for test in tests.tests.values()])
+    drawn = set(facts.rivals or models)  # controls would make the scale too wide for what is to be compared
+    aucs = _scale([model.auc.difference_interval for name, model in models.items() if name in drawn])
+    lifts = _scale([test.lift.interval for name, test in tests.tests.items() if name in drawn])
     rows: list[Row] = []
     for one in shown:
         model, test = models[one.name], tests.tests.get(one.name)
         auc, tint = model.auc, color[one.name]
-        gap = Whisker(auc.difference, auc.difference_interval, aucs, tint)
+        gap = Whisker(auc.difference, auc.difference_interval, aucs, tint) if one.name in drawn else None
         quality = Cell(signed(auc.difference), between(auc.difference_interval, signed), whisker=gap)
         lift = Cell("control" if one.name == tests.control else "–")
         if test is not None:
-            mark = Whisker(test.lift.value, test.lift.interval, lifts, tint)
+            mark = Whisker(test.lift.value, test.lift.interval, lifts, tint) if one.name in drawn else None
             lift = Cell(signed_percent(test.lift.value), between(test.lift.interval, signed_percent), whisker=mark)
         rows.append(
             (
@@ -189,6 +192,8 @@ def _time(facts: Facts, name: str) -> str:
 def _passed(one: Standing) -> Cell:
     if not one.gates:
         return Cell("not asked")
+    if one.part == "control":
+        return Cell("–")
     hold = len(one.gates) - len(one.failed)
     return Cell(f"{hold} of {len(one.gates)}", ", ".join(gate.name for gate in one.failed))
 
@@ -196,7 +201,7 @@ def _passed(one: Standing) -> Cell:
 def _badge(one: Standing) -> Cell:
     if not one.gates:
         return Cell("not registered", badge="plain")
-    if one.failed and one.part != "champion":
+    if one.failed and one.part not in ("champion", "control"):
         return Cell("no", badge="bad")
     return Cell(PARTS[one.part], badge="good" if one.may_ship else "plain")
 
@@ -236,7 +241,11 @@ def next_step(facts: Facts, stands: Sequence[Standing]) -> str:
         return f"`hisac-lab promote` makes `{first.name}`, the model with the best validation AUC, the champion."
     if free:
         best = min(free, key=lambda one: facts.ranking.index(one.name))
-        held = [one for one in stands if one.failed and controls.surely_ahead(facts, one.name, best.name)]
+        held = [
+            one
+            for one in stands
+            if one.part != "control" and one.failed and controls.surely_ahead(facts, one.name, best.name)
+        ]
         if not held:
             return f"`hisac-lab promote {best.name}` makes it the champion."
         ahead = min(held, key=lambda one: facts.ranking.index(one.name))

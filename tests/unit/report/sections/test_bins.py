@@ -62,7 +62,7 @@ def test_pairs_over_all_samples_have_their_intervals(inputs: Artifacts, tmp_path
     pairs = [_pair("base", "new", 0.01, 0.02), _pair("new", "third", 0.001, 0.5), _pair("alone", "base", -0.1, 0.0)]
     edit(inputs.evaluate / "metrics.json", models=models, pairs=pairs)
     rows = _rows(
-        build(inputs, tmp_path)[1], "Every pair of models, controls aside, the first less the second in AUC; bold"
+        build(inputs, tmp_path)[1], "Every pair of models, controls aside, the first less the second in AUC; brackets"
     )
     assert rows == [
         "| pair | what differs | all samples |",

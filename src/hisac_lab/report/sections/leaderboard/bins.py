@@ -10,7 +10,6 @@ from hisac_lab.evaluation.records import Metric, ModelScores, Pair
 from hisac_lab.report.document import Cell, Row, Table, table
 from hisac_lab.report.drawing import colors
 from hisac_lab.report.facts import Facts
-from hisac_lab.report.sections.leaderboard import controls
 from hisac_lab.report.words import between, excludes_zero, first_number, fixed, is_sure, signed
 
 FEW = 4
@@ -81,7 +80,7 @@ def _of_pairs(facts: Facts, found: Mapping[str, Sequence[Pair]], kind: str = "")
         found: Pairs by the samples that they are of.
         kind: Which bins these are, if any.
     """
-    level, compared, models = 1 - facts.evaluated.confidence, _compared(facts), facts.scores.models
+    level, compared, models = 1 - facts.evaluated.confidence, facts.rivals, facts.scores.models
     by_names = [{(pair.one, pair.other): pair for pair in pairs} for pairs in found.values()]
     rows: list[Row] = []
     for one, other in itertools.combinations(compared, 2):
@@ -94,15 +93,11 @@ def _of_pairs(facts: Facts, found: Mapping[str, Sequence[Pair]], kind: str = "")
     which = "Every pair of models" if len(compared) <= FEW else "Pairs of models that differ in one setting"
     which += ", controls aside" if len(compared) < len(facts.ranking) else ""
     caption = (
-        f"{which}, the first less the second in AUC{kind and f' by {kind}'}; bold where p is below {fixed(level, 2)} "
-        f"after Holm's correction over all pairs of the board{kind and ' in all bins'}."
+        f"{which}, the first less the second in AUC{kind and f' by {kind}'}; brackets are of each pair by "
+        f"itself, bold where p is below {fixed(level, 2)} after Holm's correction over all pairs of the board"
+        f"{kind and ' in all bins'}."
     )
     return [table(caption, ("pair", "what differs", *found), rows, ("pair", "what differs"))]
-
-
-def _compared(facts: Facts) -> list[str]:
-    """Models that are no controls, best first."""
-    return [name for name in facts.ranking if controls.reads_both(facts, name)]
 
 
 def _cell(facts: Facts, pairs: dict[tuple[str, str], Pair], one: str, other: str) -> Cell:

@@ -27,7 +27,7 @@ from hisac_lab.report.drawing import (
     ticks,
 )
 from hisac_lab.report.facts import Facts
-from hisac_lab.report.sections.leaderboard import controls, front
+from hisac_lab.report.sections.leaderboard import front
 from hisac_lab.report.words import (
     between,
     confidence,
@@ -50,6 +50,7 @@ def forests(facts: Facts) -> tuple[Figure, ...]:
     color = colors(facts)
     aucs = [(name, facts.scores.models[name].auc) for name in facts.ranking]
     reference = facts.evaluated.reference
+    gaps = [(name, metric) for name, metric in aucs if name == reference or name in facts.rivals]
     return (
         Figure(
             "auc_on_the_test_period",
@@ -69,16 +70,17 @@ def forests(facts: Facts) -> tuple[Figure, ...]:
             forest(
                 "auc-gap",
                 "Paired difference in AUC to the reference with its interval",
-                [Reading(name, metric.difference, metric.difference_interval, color[name]) for name, metric in aucs],
+                [Reading(name, metric.difference, metric.difference_interval, color[name]) for name, metric in gaps],
                 signed,
                 null=0.0,
             ),
             f"Difference in AUC to {reference}",
             told_apart(
-                [(name, metric.difference_interval) for name, metric in aucs if name != reference],
+                [(name, metric.difference_interval) for name, metric in gaps if name != reference],
                 f"the reference `{reference}`",
             ),
-            "Right of the line is better than the reference; a line that crosses zero is undecided.",
+            "Right of the line is better than the reference; a line that crosses zero is undecided."
+            + (" Controls are in the table alone." if len(gaps) < len(aucs) else ""),
         ),
     )
 
@@ -93,7 +95,7 @@ def sliced(facts: Facts, kind: str, name: str) -> Figure:
     """
     style, level = styles(facts), confidence(facts.evaluated.confidence)
     reference = facts.evaluated.reference
-    others = [model for model in facts.ranking if model != reference and controls.reads_both(facts, model)]
+    others = [model for model in facts.rivals if model != reference]
     models = [model for model in others if style[model]["label"] != OTHERS]
     note = " Controls are in the table alone." if len(others) < len(facts.ranking) - 1 else ""
     note += " Only models with a color of their own; the table has all." if len(models) < len(others) else ""
@@ -125,7 +127,7 @@ def sliced(facts: Facts, kind: str, name: str) -> Figure:
         f"auc_by_{kind.replace(' ', '_')}",
         svg,
         f"Difference in AUC to {reference} by {kind}",
-        _sliced_seen(facts, kind, bins, models),
+        _sliced_seen(facts, kind, bins, models) if others else nothing_beside(facts),
         f"Each group of marks is a bin of {kind}, from low to high, not equally many samples in each; lines are "
         f"{level} intervals of the paired difference. Above the line is better than the reference.{before}{note}",
     )
@@ -250,10 +252,13 @@ def _spread_seen(facts: Facts) -> str:
     )
 
 
+def nothing_beside(facts: Facts) -> str:
+    """That the reference has nothing to be compared with."""
+    return f"There is nothing beside the reference{' but controls' if len(facts.ranking) > 1 else ''}."
+
+
 def _sliced_seen(facts: Facts, kind: str, bins: Sequence[str], models: Sequence[str]) -> str:
     """In which bins which models are apart from the reference."""
-    if not models:
-        return f"There is nothing beside the reference{' but controls' if len(facts.ranking) > 1 else ''}."
     found = []
     for label in bins:
         here = [(name, facts.scores.models[name].slices[kind][label]) for name in models]
@@ -279,11 +284,13 @@ def _calibration_seen(facts: Facts) -> str:
 
 
 def _cost_seen(facts: Facts, costs: Mapping[str, float]) -> str:
-    cheapest, best = min(sorted(costs), key=costs.__getitem__), facts.ranking[0]
+    known = facts.rivals or facts.ranking
+    cheapest, best = min(sorted(known), key=costs.__getitem__), known[0]
+    aside = ", controls aside" if len(known) < len(facts.ranking) else ""
     if cheapest == best:
-        return f"`{best}` is both the cheapest and the one with the highest AUC."
+        return f"`{best}` is both the cheapest and the one with the highest AUC{aside}."
     gain = facts.scores.models[best].auc.value - facts.scores.models[cheapest].auc.value
     return (
-        f"`{best}` takes {times(costs[best], costs[cheapest], 'the')} multiply-adds of `{cheapest}`, the cheapest, for "
-        f"{signed(gain)} in AUC."
+        f"`{best}` takes {times(costs[best], costs[cheapest], 'the')} multiply-adds of `{cheapest}`, the "
+        f"cheapest{aside}, for {signed(gain)} in AUC."
     )

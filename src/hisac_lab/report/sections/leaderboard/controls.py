@@ -34,25 +34,18 @@ class Verdict:
     rest: tuple[str, ...]
 
 
-def reads_both(facts: Facts, name: str) -> bool:
-    """Whether a model reads user and item, and is no control."""
-    return facts.scores.models[name].control is None
-
-
 def verdicts(facts: Facts) -> list[Verdict]:
-    """One for each side that has a control."""
-    models = facts.scores.models
-    both = [name for name in facts.ranking if facts.scores.models[name].labels == "own" and reads_both(facts, name)]
-    ruled = []
-    for side in OTHER:
-        best = next((name for name in facts.ranking if models[name].control == side), None)
-        if best is not None:
-            shown = rounded(models[best].auc.value)
-            leads = all(rounded(models[name].auc.value) <= shown for name in both)
-            ahead = tuple(name for name in both if surely_ahead(facts, name, best))
-            rest = tuple(name for name in both if name not in ahead)
-            ruled.append(Verdict(side, best, leads, ahead, rest))
-    return ruled
+    """One for each side that has a control, the better control first."""
+    models, ruled = facts.scores.models, dict[Side, Verdict]()
+    for name in facts.ranking:
+        side = models[name].control
+        if side is not None and side not in ruled:
+            shown = rounded(models[name].auc.value)
+            leads = bool(facts.rivals) and all(rounded(models[other].auc.value) <= shown for other in facts.rivals)
+            ahead = tuple(other for other in facts.rivals if surely_ahead(facts, other, name))
+            rest = tuple(other for other in facts.rivals if other not in ahead)
+            ruled[side] = Verdict(side, name, leads, ahead, rest)
+    return list(ruled.values())
 
 
 def surely_ahead(facts: Facts, name: str, other: str) -> bool:
@@ -62,24 +55,29 @@ def surely_ahead(facts: Facts, name: str, other: str) -> bool:
 
 
 def first_by_lift(facts: Facts) -> tuple[str, Side] | None:
-    """The control whose lift in the A/B test no model exceeds that reads both sides, and the side it reads, if any."""
+    """The control that no model exceeds in the A/B test's lift, and the side it reads; None: there is none."""
     tests, models = facts.tests, facts.scores.models
-    lifts = {name: rounded(test.lift.value) for name, test in tests.tests.items()} | {tests.control: 0.0}
-    tested = [name for name in facts.ranking if name in lifts]
-    alone = {name: side for name in tested if (side := models[name].control) is not None}
-    both = [name for name in tested if models[name].labels == "own" and reads_both(facts, name)]
-    if tests.reason or not alone or not both:
+    lifts = {name: rounded(test.lift.value) for name, test in tests.tests.items() if not tests.reason_of(name)}
+    if lifts:
+        lifts[tests.control] = 0.0
+    alone = {name: side for name in facts.ranking if name in lifts and (side := models[name].control) is not None}
+    rivals = [name for name in facts.rivals if name in lifts]
+    if not alone or not rivals:
         return None
     best = highest(alone, lambda name: lifts[name], str)
-    return (best, alone[best]) if all(lifts[name] <= lifts[best] for name in both) else None
+    return (best, alone[best]) if all(lifts[name] <= lifts[best] for name in rivals) else None
 
 
 def headline(facts: Facts) -> str:
     """That a control leads, in AUC or by lift, in a sentence for each; empty where none does."""
-    leads = [f"{_alone(verdict.name, verdict.side)}, leads in AUC." for verdict in verdicts(facts) if verdict.leads]
+    leader = next((verdict for verdict in verdicts(facts) if verdict.leads), None)
+    said = [] if leader is None else [f"{_alone(leader.name, leader.side)}, leads in AUC."]
     if first := first_by_lift(facts):
-        leads.append(f"{_alone(*first)}, has the highest lift of the A/B test.")
-    return " ".join(leads)
+        again = leader is not None and leader.name == first[0]
+        said.append(
+            "No model has a higher lift either." if again else f"By lift no model is ahead of {_alone(*first)}."
+        )
+    return " ".join(said)
 
 
 def said(facts: Facts) -> str:
@@ -93,7 +91,9 @@ def said(facts: Facts) -> str:
     text = [_sentences(facts, verdict) for verdict in ruled]
     if first := first_by_lift(facts):
         name, side = first
-        text.append(f"`{name}` has the highest lift of the A/B test, so lifts here say nothing about {ABOUT[side]}.")
+        text.append(
+            f"By lift no model is ahead of `{name}`, so lifts, and their gate, say nothing about {ABOUT[side]}."
+        )
     return " ".join(text)
 
 
@@ -105,16 +105,19 @@ def warnings(facts: Facts) -> list[str]:
 
 
 def _sentences(facts: Facts, verdict: Verdict) -> str:
-    auc = fixed(facts.scores.models[verdict.name].auc.value)
-    text = f"{_alone(verdict.name, verdict.side)}, has an AUC of {auc}"
+    models, reference = facts.scores.models, facts.evaluated.reference
+    text = f"{_alone(verdict.name, verdict.side)}, has an AUC of {fixed(models[verdict.name].auc.value)}"
     if verdict.leads:
         return f"{text} and leads. {_says_nothing(verdict.side)}."
+    own, other = (models[name].metrics.get("gauc") for name in (verdict.name, reference))
+    if own is not None and other is not None and verdict.name != reference:
+        text += f", inside users {fixed(own.value)} (`{reference}`: {fixed(other.value)})"
     parts = [
         f"{word}: {', '.join(f'`{name}`' for name in names)}"
-        for word, names in (("surely ahead of it", verdict.ahead), ("not surely ahead", verdict.rest))
+        for word, names in (("surely ahead of it in AUC", verdict.ahead), ("not surely ahead", verdict.rest))
         if names
     ]
-    return f"{text}; {'; '.join(parts)}."
+    return "; ".join([text, *parts]) + "."
 
 
 def _alone(name: str, side: Side) -> str:
