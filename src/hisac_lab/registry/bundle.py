@@ -66,6 +66,7 @@ def build_bundles(experiment: ExperimentConfig, artifacts: Artifacts, *, out: Pa
             negatives=evaluated.negatives,
             valid_auc=_valid_auc(scored),
             side=scored.control,
+            labels=scored.labels,
             metrics={metric: entry for metric, entry in scored.metrics.items() if entry is not None},
             calibration_error=scored.served.calibration.error,
             calibration_chance=scored.served.calibration.chance,

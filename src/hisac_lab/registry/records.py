@@ -73,6 +73,7 @@ class Evidence(Stored):
         calibration_chance: The part of that error which chance alone gives (see `Calibration`).
         valid_auc: Mean over the seeds.
         side: The only side of a request that it reads, item or user; None: both.
+        labels: Which its runs learned from.
         popularity: Against who ranks by the positives that items had so far; None: the evaluation did not say.
         comparisons: With every other model of its board, by name.
         abtest: None where it was the control.
@@ -94,6 +95,7 @@ class Evidence(Stored):
     calibration_chance: float = 0.0
     cost: ServingCost
     parameters: int
+    labels: Literal["own", "shuffled"] = "own"
     popularity: Gap | None = None
     comparisons: dict[str, Comparison]
     abtest: ABEvidence | None
@@ -101,8 +103,8 @@ class Evidence(Stored):
 
     @property
     def may_challenge(self) -> bool:
-        """Whether it is no control: neither the A/B test's, nor one that reads a single side of a request."""
-        return self.abtest is not None and self.side is None
+        """Whether it is no control: not the A/B test's, nor of a single side of a request, nor of shuffled labels."""
+        return self.abtest is not None and self.side is None and self.labels == "own"
 
 
 class Registered(Output):
