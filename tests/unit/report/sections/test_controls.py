@@ -47,12 +47,12 @@ def test_who_is_surely_ahead_of_the_best_control_is_named(inputs: Artifacts, tmp
 
 def test_a_lead_that_may_be_chance_is_not_sure(inputs: Artifacts, tmp_path: Path) -> None:
     page = _page(inputs, tmp_path, {"recency": ("item", 0.6)}, p=0.2)
-    assert "; not surely ahead: `new`, `base`." in page
+    assert "; not surely ahead: `new` and `base`." in page
 
 
 def test_each_side_has_its_control(inputs: Artifacts, tmp_path: Path) -> None:
     page = _page(inputs, tmp_path, {"rate": ("user", 0.8), "recency": ("item", 0.6)})
-    assert "surely ahead of it in AUC: `new`, `base`" in page
+    assert "surely ahead of it in AUC: `new` and `base`" in page
     assert "`rate`, which reads nothing of the item, has an AUC of 0.8000 and leads." in page
     assert "A board on which a user-only control leads says nothing about items: here it is `rate`." in page
     assert RULE not in page

@@ -7,7 +7,7 @@ from typing import Literal
 
 from hisac_lab.ops.choice import highest, rounded
 from hisac_lab.report.facts import Facts
-from hisac_lab.report.words import fixed, is_sure
+from hisac_lab.report.words import fixed, is_sure, named
 
 Side = Literal["item", "user"]
 OTHER: dict[Side, str] = {"item": "the user", "user": "the item"}
@@ -113,7 +113,7 @@ def _sentences(facts: Facts, verdict: Verdict) -> str:
     if own is not None and other is not None and verdict.name != reference:
         text += f", inside users {fixed(own.value)} (`{reference}`: {fixed(other.value)})"
     parts = [
-        f"{word}: {', '.join(f'`{name}`' for name in names)}"
+        f"{word}: {named(names)}"
         for word, names in (("surely ahead of it in AUC", verdict.ahead), ("not surely ahead", verdict.rest))
         if names
     ]
